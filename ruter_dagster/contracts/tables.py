@@ -1,0 +1,295 @@
+"""The one definition of every table: columns, keys, partition, ranges and row rules.
+
+The Iceberg schema, the checks before a commit, the Great Expectations suites and the documentation all come
+from here. Plain Python only, so that an asset can name a table without loading polars or pyiceberg.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+DataType = Literal["string", "int32", "int64", "float64", "boolean", "date", "timestamp"]
+"""`timestamp` is microseconds in UTC; `date` is a service date in the operator's time zone."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its type, whether a value must be there, the range allowed, and what it means (with the unit)."""
+
+    name: str
+    type: DataType
+    description: str
+    required: bool = True
+    minimum: float | None = None
+    maximum: float | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A condition that every row meets: an SQL expression over the columns (null counts as met)."""
+
+    name: str
+    expression: str
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's contract. `name` is `<namespace>.<table>`; a write replaces whole dates of `partition`."""
+
+    name: str
+    description: str
+    partition: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    rules: tuple[Rule, ...] = field(default=())
+    may_be_empty: bool = False
+
+    @property
+    def namespace(self) -> str:
+        return self.name.split(".")[0]
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+
+MODES = ("bus", "tram", "metro", "boat", "rail")
+SOURCES = ("model", "baseline", "fallback")
+SIRI_OCCUPANCY = (
+    "unknown",
+    "empty",
+    "manySeatsAvailable",
+    "fewSeatsAvailable",
+    "standingRoomOnly",
+    "crushedStandingRoomOnly",
+    "full",
+    "notAcceptingPassengers",
+    "undefined",
+)
+
+SERVICE_DATE = Column("service_date", "date", "Operating date of the journey, which may run past midnight")
+TRIP_ID = Column("trip_id", "string", "Planned service journey; the performed trip's id where no unique plan is known")
+STOP_SEQUENCE = Column("stop_sequence", "int32", "Order of the stop in the journey, from 1", minimum=1)
+LINE_ID = Column("line_id", "string", "Line (TIDES: route_id)")
+MODE = Column("mode", "string", "Transport mode", allowed=MODES)
+DIRECTION_ID = Column("direction_id", "int32", "Direction of travel, 0 or 1", minimum=0, maximum=1)
+STOP_ID = Column("stop_id", "string", "Stop point")
+SCHEDULED_DEPARTURE = Column("scheduled_departure_time", "timestamp", "Planned departure from the stop, UTC")
+SEATS = Column("seats", "int32", "Seats of the vehicle", required=False, minimum=0, maximum=2000)
+TOTAL_CAPACITY = Column(
+    "total_capacity", "int32", "Seats and standing places of the vehicle", required=False, minimum=0, maximum=4000
+)
+SLOT_HOUR = Column(
+    "slot_hour", "int32", "Local clock hour of the planned departure on the service day, 24+ after midnight",
+    minimum=0, maximum=47,
+)  # fmt: skip
+VEHICLE_ID = Column("vehicle_id", "string", "Vehicle that ran the trip", required=False)
+TRIP_ID_PERFORMED = Column("trip_id_performed", "string", "Performed trip, as the source names it")
+
+_WITHIN_CAPACITY = "total_capacity IS NULL OR total_capacity = 0 OR {load} <= 2 * total_capacity"
+
+STOP_VISITS = Table(
+    name="raw.stop_visits",
+    description="What the counters reported: one row for each stop that a performed trip served.",
+    partition="service_date",
+    key=("service_date", "trip_id", "stop_sequence"),
+    columns=(
+        SERVICE_DATE,
+        TRIP_ID,
+        STOP_SEQUENCE,
+        TRIP_ID_PERFORMED,
+        LINE_ID,
+        MODE,
+        DIRECTION_ID,
+        STOP_ID,
+        VEHICLE_ID,
+        SCHEDULED_DEPARTURE,
+        Column("actual_departure_time", "timestamp", "Observed departure, UTC", required=False),
+        Column("boardings", "int32", "Passengers who boarded, as counted", required=False, minimum=0),
+        Column("alightings", "int32", "Passengers who alighted, as counted", required=False, minimum=0),
+        Column("departure_load", "int32", "Passengers on board after departure, as counted", required=False, minimum=0),
+        SEATS,
+        TOTAL_CAPACITY,
+    ),
+    rules=(
+        Rule(
+            "load_within_twice_the_capacity",
+            _WITHIN_CAPACITY.format(load="departure_load"),
+            "A load over twice the vehicle's capacity is a counter's fault",
+        ),
+        Rule(
+            "counted",
+            "departure_load IS NOT NULL OR (boardings IS NOT NULL AND alightings IS NOT NULL)",
+            "A visit carries a load, or boardings and alightings",
+        ),
+    ),
+)
+
+PLANNED_DEPARTURES = Table(
+    name="raw.planned_departures",
+    description="The timetable: one row for each planned departure of a service journey from a stop.",
+    partition="service_date",
+    key=("service_date", "trip_id", "stop_sequence"),
+    columns=(
+        SERVICE_DATE,
+        TRIP_ID,
+        STOP_SEQUENCE,
+        LINE_ID,
+        MODE,
+        DIRECTION_ID,
+        STOP_ID,
+        SCHEDULED_DEPARTURE,
+        SEATS,
+        TOTAL_CAPACITY,
+    ),
+)
+
+WEATHER_FORECASTS = Table(
+    name="raw.weather_forecasts",
+    description="The weather as it was forecast on the issue date, by hour of the service day; empty where the source has none.",
+    partition="issue_date",
+    key=("issue_date", "service_date", "slot_hour"),
+    columns=(
+        Column("issue_date", "date", "Date on whose morning the weather forecast was issued"),
+        Column("service_date", "date", "Operating date that it is for"),
+        SLOT_HOUR,
+        Column("temperature", "float64", "Air temperature, °C", minimum=-60, maximum=60),
+        Column("precipitation", "float64", "Precipitation, mm in the hour", minimum=0, maximum=200),
+        Column("wind_speed", "float64", "Wind, m/s", minimum=0, maximum=100),
+    ),
+    rules=(Rule("ahead_of_issue", "service_date >= issue_date", "A forecast looks ahead"),),
+    may_be_empty=True,
+)
+
+STOP_LOADS = Table(
+    name="loads.stop_loads",
+    description="Balanced loads: each trip starts and ends empty, no load is negative, boardings and alightings agree.",
+    partition="service_date",
+    key=("service_date", "trip_id", "stop_sequence"),
+    columns=(
+        SERVICE_DATE,
+        TRIP_ID,
+        STOP_SEQUENCE,
+        TRIP_ID_PERFORMED,
+        LINE_ID,
+        MODE,
+        DIRECTION_ID,
+        STOP_ID,
+        VEHICLE_ID,
+        SCHEDULED_DEPARTURE,
+        SLOT_HOUR,
+        Column("boardings", "float64", "Passengers who boarded, balanced", required=False, minimum=0),
+        Column("alightings", "float64", "Passengers who alighted, balanced", required=False, minimum=0),
+        Column("load", "float64", "Passengers on board after departure, balanced", minimum=0),
+        SEATS,
+        TOTAL_CAPACITY,
+        Column(
+            "imbalance", "float64", "Trip's |boardings - alightings| / (boardings + alightings) as counted",
+            required=False, minimum=0, maximum=1,
+        ),  # fmt: skip
+        Column("weight", "float64", "Trust in the row for training, 1 where the counts agree", minimum=0, maximum=1),
+    ),
+    rules=(
+        Rule(
+            "load_within_twice_the_capacity",
+            _WITHIN_CAPACITY.format(load="load"),
+            "A load over twice the vehicle's capacity is a counter's fault",
+        ),
+    ),
+)
+
+LOAD_FORECASTS = Table(
+    name="forecasts.load_forecasts",
+    description="The load forecast of every planned departure, for the issue date and three days ahead.",
+    partition="issue_date",
+    key=("issue_date", "operating_date", "trip_id", "stop_sequence"),
+    columns=(
+        Column("issue_date", "date", "Date D on which the forecast was issued; visits up to D-1 were known"),
+        Column("operating_date", "date", "Operating date that is forecast"),
+        Column("horizon_days", "int32", "operating_date - issue_date", minimum=0, maximum=3),
+        TRIP_ID,
+        STOP_SEQUENCE,
+        LINE_ID,
+        MODE,
+        DIRECTION_ID,
+        STOP_ID,
+        SCHEDULED_DEPARTURE,
+        SLOT_HOUR,
+        SEATS,
+        TOTAL_CAPACITY,
+        Column("mean", "float64", "Expected passengers on board after departure", minimum=0),
+        Column("p10", "float64", "10 % quantile of the load", minimum=0),
+        Column("p50", "float64", "Median of the load", minimum=0),
+        Column("p90", "float64", "90 % quantile of the load", minimum=0),
+        Column(
+            "prob_above_seats", "float64", "Probability that the load exceeds the seats; null where the seats are unknown",
+            required=False, minimum=0, maximum=1,
+        ),  # fmt: skip
+        Column("occupancy_level", "string", "SIRI 2.1 OccupancyEnumeration", allowed=SIRI_OCCUPANCY),
+        Column("occupancy_status", "int32", "GTFS-realtime OccupancyStatus", minimum=0, maximum=8),
+        Column(
+            "occupancy_percentage", "int32", "Mean load in % of seats and standing places, rounded to 5",
+            required=False, minimum=0, maximum=400,
+        ),  # fmt: skip
+        Column("last_week", "float64", "Baseline LW: load of the slot a week before", required=False, minimum=0),
+        Column("ha4", "float64", "Baseline HA4: mean of the slot's last 4 weeks", required=False, minimum=0),
+        Column("ha8", "float64", "Baseline HA8: mean of the slot's last 8 weeks", required=False, minimum=0),
+        Column("history_count", "int32", "Weeks of history behind the forecast, of the last 8", minimum=0, maximum=8),
+        Column("source", "string", "What made the forecast", allowed=SOURCES),
+        Column("model_version", "string", "Version of the model; null for a baseline", required=False),
+    ),
+    rules=(Rule("quantiles_in_order", "p10 <= p50 AND p50 <= p90", "Quantiles do not cross"),),
+)
+
+FORECAST_PERFORMANCE = Table(
+    name="monitoring.forecast_performance",
+    description="Forecasts joined to the loads that arrived: one row for each departure and horizon.",
+    partition="operating_date",
+    key=("operating_date", "horizon_days", "trip_id", "stop_sequence"),
+    columns=(
+        Column("operating_date", "date", "Operating date that was forecast"),
+        Column("horizon_days", "int32", "operating_date - issue date", minimum=0, maximum=3),
+        TRIP_ID,
+        STOP_SEQUENCE,
+        LINE_ID,
+        MODE,
+        DIRECTION_ID,
+        STOP_ID,
+        SLOT_HOUR,
+        SEATS,
+        Column("load", "float64", "Passengers on board after departure, balanced", minimum=0),
+        Column("mean", "float64", "Forecast mean", minimum=0),
+        Column("p10", "float64", "Forecast 10 % quantile", minimum=0),
+        Column("p50", "float64", "Forecast median", minimum=0),
+        Column("p90", "float64", "Forecast 90 % quantile", minimum=0),
+        Column("prob_above_seats", "float64", "Forecast P(load > seats)", required=False, minimum=0, maximum=1),
+        Column("last_week", "float64", "Baseline LW", required=False, minimum=0),
+        Column("ha4", "float64", "Baseline HA4", required=False, minimum=0),
+        Column("ha8", "float64", "Baseline HA8", required=False, minimum=0),
+        Column("source", "string", "What made the forecast", allowed=SOURCES),
+        Column("model_version", "string", "Version of the model; null for a baseline", required=False),
+    ),
+    may_be_empty=True,
+)
+
+DRIFT = Table(
+    name="monitoring.drift",
+    description="Drift metrics of an operating date against their thresholds.",
+    partition="operating_date",
+    key=("operating_date", "metric", "scope"),
+    columns=(
+        Column("operating_date", "date", "Operating date that was measured"),
+        Column("metric", "string", "Name of the metric"),
+        Column("scope", "string", "What it was measured on: network, or a mode"),
+        Column("value", "float64", "Value; null where too little is known to measure it", required=False),
+        Column("warn", "float64", "Threshold at which it warns"),
+        Column("act", "float64", "Threshold at which someone must act"),
+        Column("verdict", "string", "Verdict", allowed=("ok", "warn", "act", "unknown")),
+    ),
+)
