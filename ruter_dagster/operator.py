@@ -1,0 +1,192 @@
+"""What an operator is: country, time zone, holidays, events, occupancy thresholds, read from one TOML file and validated.
+
+What a deployment is (environment, storage, Kafka) belongs in settings.py.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from datetime import date, time, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.tables import MODES
+
+FILE_NAME = "operator.toml"
+"""Name of the operator file that may lie beside a folder's TIDES tables."""
+
+
+class OperatorError(PermanentFailure):
+    """An operator file is missing or wrong: the message lists file, key, value and what is allowed."""
+
+
+def _known_time_zone(value: str) -> str:
+    if value not in available_timezones():
+        raise ValueError("allowed: a name of the IANA time zone database, such as Europe/Oslo")
+    return value
+
+
+def _known_mode(value: str) -> str:
+    if value not in MODES:
+        raise ValueError(f"allowed: {', '.join(MODES)}")
+    return value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Period(_Strict):
+    """Dates from `first` to `last`, both included."""
+
+    name: str
+    first: date = Field(alias="from")
+    last: date = Field(alias="to")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Period:
+        if self.last < self.first:
+            raise ValueError(f"`to` ({self.last}) is before `from` ({self.first})")
+        return self
+
+    @property
+    def dates(self) -> frozenset[date]:
+        return frozenset(self.first + timedelta(days) for days in range((self.last - self.first).days + 1))
+
+
+class Event(_Strict):
+    """Something that moves many people: on an operating date, from one slot hour to another, both included.
+
+    Empty `lines` and `stops` mean the whole network; both given mean those stops of those lines.
+    """
+
+    name: str
+    date: date
+    from_hour: int = Field(0, ge=0, le=47)
+    to_hour: int = Field(47, ge=0, le=47)
+    lines: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+
+
+class OccupancyThresholds(_Strict):
+    """Where one occupancy level ends and the next begins; `forecasting` turns loads into levels with them."""
+
+    empty_below: float = Field(0.5, ge=0, description="Empty while fewer passengers than this are expected")
+    many_seats_free_above: float = Field(
+        0.5, ge=0, le=1, description="Many seats while this share of them is free"
+    )
+    few_seats_free_above: float = Field(
+        0.1, ge=0, le=1, description="Few seats while this share is free, else standing"
+    )
+    crushed_standing_above: float = Field(
+        0.8, ge=0, le=2, description="Crushed from this share of standing places taken"
+    )
+    full_above: float = Field(1.0, gt=0, le=2, description="Full from this share of all places taken")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> OccupancyThresholds:
+        if self.few_seats_free_above > self.many_seats_free_above:
+            raise ValueError("few_seats_free_above must not exceed many_seats_free_above")
+        return self
+
+
+class Operator(_Strict):
+    """An operator's settings; make one with `load_operator`."""
+
+    name: str
+    country: str = Field(description="ISO 3166 code of the public holidays")
+    subdivision: str | None = Field(None, description="State or region, where public holidays differ by it")
+    time_zone: Annotated[str, AfterValidator(_known_time_zone)]
+    day_closes_at: time = Field(time(4), description="Local time at which the operating day before has ended")
+    school_holidays: tuple[Period, ...] = ()
+    events: tuple[Event, ...] = ()
+    events_file: str | None = Field(
+        None, description="TOML file of more [[events]], beside the operator file"
+    )
+    occupancy: OccupancyThresholds = OccupancyThresholds()  # pyright: ignore[reportCallIssue]
+    route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
+        default_factory=dict, description="Mode of a TIDES route_type, where it differs from the usual one"
+    )
+
+    @model_validator(mode="after")
+    def _has_public_holidays(self) -> Operator:
+        from holidays import country_holidays
+
+        try:
+            country_holidays(self.country, subdiv=self.subdivision)
+        except NotImplementedError:
+            place = f"country = {self.country!r}" + (
+                f", subdivision = {self.subdivision!r}" if self.subdivision else ""
+            )
+            raise ValueError(
+                f"{place}: allowed: ISO 3166 codes that PyPI's holidays knows, such as NO or DK"
+            ) from None
+        return self
+
+    def school_holiday_dates(self) -> frozenset[date]:
+        """Every date of every school holiday."""
+        return frozenset().union(*(period.dates for period in self.school_holidays))
+
+
+def load_operator(name_or_path: str | Path = "ruter") -> Operator:
+    """Reads an operator file of the package by its name (`ruter`), or any by its path (`…/operator.toml`).
+
+    Raises `OperatorError` that names the file and each wrong key, its value and what is allowed.
+    """
+    path = _locate(str(name_or_path))
+    content = _read_toml(path)
+    events_file = content.get("events_file")
+    if isinstance(events_file, str):
+        content["events"] = [
+            *content.get("events", []),
+            *_read_toml(path.parent / events_file).get("events", []),
+        ]
+    try:
+        return Operator.model_validate(content)
+    except ValidationError as error:
+        raise OperatorError(
+            "\n".join([f"Operator file {path} is wrong:", *map(_describe, error.errors())])
+        ) from None
+
+
+def _locate(name_or_path: str) -> Path:
+    """The file meant: a name without folder or ending is one of the package's."""
+    package = Path(str(files("ruter_dagster"))) / "operators"
+    if "/" not in name_or_path and not name_or_path.endswith(".toml"):
+        path = package / f"{name_or_path}.toml"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in package.glob("*.toml")))
+            raise OperatorError(
+                f"Operator {name_or_path!r} is unknown; allowed: {known}, or the path of an operator file"
+            )
+        return path
+    path = Path(name_or_path)
+    return path / FILE_NAME if path.is_dir() else path
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise OperatorError(
+            f"Operator file {path} cannot be read ({error.strerror}); check its path"
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OperatorError(f"Operator file {path} is no valid TOML in UTF-8: {error}") from None
+
+
+def _describe(fault: Any) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+    message = fault["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"  {message}"
+    if fault["type"] == "missing":
+        return f"  {key} is missing"
+    if fault["type"] == "extra_forbidden":
+        return f"  {key} is no key of an operator file; allowed: {', '.join(Operator.model_fields)}"
+    return f"  {key} = {fault['input']!r}: {message}"

@@ -1,0 +1,85 @@
+"""An operator is one TOML file; a wrong one is refused with the key, the value and what is allowed."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.operator import OperatorError, load_operator
+
+REPOSITORY = Path(__file__).parents[1]
+MINIMAL = 'name = "X"\ncountry = "NO"\ntime_zone = "Europe/Oslo"\n'
+
+
+def write(folder: Path, content: str) -> Path:
+    path = folder / "operator.toml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_ruter_is_the_default_operator():
+    operator = load_operator()
+    assert (operator.name, operator.country, operator.time_zone) == ("Ruter", "NO", "Europe/Oslo")
+
+
+def test_school_holidays_include_their_first_and_last_date():
+    dates = load_operator("ruter").school_holiday_dates()
+    assert {date(2026, 9, 28), date(2026, 10, 2)} <= dates
+    assert date(2026, 9, 27) not in dates
+    assert date(2026, 10, 3) not in dates
+
+
+def test_the_folder_of_an_operator_file_will_do():
+    operator = load_operator(REPOSITORY / "examples" / "aarhus_1a")
+    assert operator.time_zone == "Europe/Copenhagen"
+    assert date(2023, 10, 16) in operator.school_holiday_dates()
+
+
+def test_events_may_lie_in_a_file_of_their_own(tmp_path):
+    (tmp_path / "events.toml").write_text(
+        '[[events]]\nname = "Concert"\ndate = 2026-11-14\nfrom_hour = 18\nto_hour = 24\nlines = ["31"]\n',
+        "utf-8",
+    )
+    operator = load_operator(write(tmp_path, MINIMAL + 'events_file = "events.toml"\n'))
+    assert [(event.name, event.lines) for event in operator.events] == [("Concert", ("31",))]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            MINIMAL.replace("Europe/Oslo", "Oslo"),
+            "time_zone = 'Oslo': allowed: a name of the IANA time zone database",
+        ),
+        (MINIMAL.replace("NO", "XX"), "country = 'XX': allowed: ISO 3166 codes"),
+        (MINIMAL + 'subdivision = "ZZ"\n', "subdivision = 'ZZ'"),
+        (MINIMAL.replace('name = "X"', ""), "name is missing"),
+        (MINIMAL + "colour = 1\n", "colour is no key of an operator file; allowed: name, country"),
+        (
+            MINIMAL + '[route_types]\nFunicular = "lift"\n',
+            "route_types.Funicular = 'lift': allowed: bus, tram",
+        ),
+        (MINIMAL + "[occupancy]\nmany_seats_free_above = 2\n", "occupancy.many_seats_free_above = 2"),
+        (
+            MINIMAL + '[[school_holidays]]\nname = "Autumn"\nfrom = 2026-10-02\nto = 2026-09-28\n',
+            "`to` (2026-09-28) is before `from` (2026-10-02)",
+        ),
+        ("name = \n", "is no valid TOML in UTF-8"),
+    ],
+)
+def test_a_wrong_operator_file_names_the_key_and_what_is_allowed(tmp_path, content, message):
+    path = write(tmp_path, content)
+    with pytest.raises(OperatorError) as failure:
+        load_operator(path)
+    assert message in str(failure.value)
+    assert str(path) in str(failure.value)
+
+
+def test_an_unknown_name_lists_the_known_operators():
+    with pytest.raises(OperatorError, match=r"'rutter' is unknown; allowed: ruter"):
+        load_operator("rutter")
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(OperatorError, match=r"nowhere/operator\.toml cannot be read"):
+        load_operator("nowhere/operator.toml")
