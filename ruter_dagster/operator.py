@@ -10,7 +10,7 @@ from datetime import date, time, timedelta
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
-from zoneinfo import available_timezones
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -26,8 +26,10 @@ class OperatorError(PermanentFailure):
 
 
 def _known_time_zone(value: str) -> str:
-    if value not in available_timezones():
-        raise ValueError("allowed: a name of the IANA time zone database, such as Europe/Oslo")
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("allowed: a name of the IANA time zone database, such as Europe/Oslo") from None
     return value
 
 
