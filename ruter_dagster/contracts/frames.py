@@ -1,0 +1,215 @@
+"""Contracts as polars: a table's schema, and the checks that a frame passes before anything keeps or passes it on.
+
+The only module of `contracts` that loads polars: sources, quality, storage and jobs import it, Dagster's layer does not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+import polars as pl
+
+from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.contracts.tables import Column, DataType, Table
+
+_TYPES: dict[DataType, pl.DataType] = {
+    "string": pl.String(),
+    "int32": pl.Int32(),
+    "int64": pl.Int64(),
+    "float64": pl.Float64(),
+    "boolean": pl.Boolean(),
+    "date": pl.Date(),
+    "timestamp": pl.Datetime("us", "UTC"),
+}
+_EXAMPLES = 5
+
+
+def polars_schema(table: Table) -> dict[str, pl.DataType]:
+    """The polars type of every column, in the contract's order."""
+    return {column.name: _TYPES[column.type] for column in table.columns}
+
+
+def empty_frame(table: Table) -> pl.DataFrame:
+    """A frame of no rows with exactly the contract's columns."""
+    return pl.DataFrame(schema=polars_schema(table))
+
+
+def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """The same rows with the contract's columns, in its order and of its exact types.
+
+    Casts only what loses nothing: between widths of integers (overflow is an error), integers to floats, categories
+    to strings, timestamps with a zone to UTC microseconds, a column without any value to its type. An optional
+    column that is absent is an error too: the producer says so with nulls.
+
+    Raises:
+        BadInput: columns that are missing, unknown or of another type, each with what was expected and found.
+    """
+    schema = polars_schema(table)
+    faults = [
+        *(
+            f"column {name} is missing (expected {type_})"
+            for name, type_ in schema.items()
+            if name not in frame.columns
+        ),
+        *(f"column {name} is not in the contract" for name in frame.columns if name not in schema),
+        *(
+            f"column {name} should be {schema[name]}, found {found}"
+            for name, found in frame.schema.items()
+            if name in schema and not _casts_losslessly(found, schema[name])
+        ),
+    ]
+    if faults:
+        raise _bad_input(table, "does not have the contract's columns", faults)
+    try:
+        return frame.select(pl.col(name).cast(type_) for name, type_ in schema.items())
+    except pl.exceptions.PolarsError as error:
+        raise _bad_input(table, "holds values that do not fit the contract's types", [str(error)]) from error
+
+
+def validate(frame: pl.DataFrame, table: Table, dates: Collection[date]) -> None:
+    """Check a conformed frame against everything that its contract says of rows, for a write of `dates`.
+
+    Required values, unique keys, ranges, allowed values, finite numbers, row rules (null counts as met), no partition
+    outside `dates`, and none of `dates` without rows unless the table may be empty.
+
+    Raises:
+        BadInput: one error that lists every fault: the rule, how many rows break it, and the first of them by key.
+    """
+    conditions = list(_conditions(table, dates))
+    counts = frame.select(
+        condition.broken.fill_null(False).sum().alias(str(index))
+        for index, condition in enumerate(conditions)
+    ).row(0)
+    faults = [
+        f"{condition.name}: broken in {count:,} of {frame.height:,} rows, e.g. {_examples(frame, table, condition)}"
+        for condition, count in zip(conditions, counts, strict=True)
+        if count
+    ]
+    faults += _duplicate_faults(frame, table)
+    if not table.may_be_empty:
+        missing = sorted(set(dates) - set(frame[table.partition].unique()))
+        faults += [f"{table.partition} without any row: {_listing(missing)}"] if missing else []
+    if faults:
+        raise _bad_input(table, f"breaks its contract ({frame.height:,} rows)", faults)
+
+
+def content_hash(frame: pl.DataFrame, table: Table) -> str:
+    """The version of a conformed frame's rows: 32 hexadecimal digits that depend on nothing but their content.
+
+    Not on the order of the rows (their key must be unique), on chunks, or on the machine; -0.0 equals 0.0 and every NaN
+    the same NaN. A column without any value does not count, so that an optional column added to the contract later
+    leaves the versions of earlier dates as they are.
+    """
+    digest = hashlib.sha256(f"{table.name}\0{frame.height}\0".encode())
+    if frame.height == 0:
+        return digest.hexdigest()[:32]
+    ordered = frame.sort(table.key)
+    for column in table.columns:
+        values = ordered[column.name]
+        if values.null_count() < values.len():
+            digest.update(f"{column.name}\0{column.type}\0".encode())
+            _update(digest, values)
+    return digest.hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """What a row must meet: its name in the message, an expression true where a row breaks it, columns to show."""
+
+    name: str
+    broken: pl.Expr
+    shown: tuple[str, ...] = ()
+
+
+def _conditions(table: Table, dates: Collection[date]) -> Iterator[_Condition]:
+    for column in table.columns:
+        yield from _column_conditions(column)
+    for rule in table.rules:
+        expression = pl.sql_expr(rule.expression)
+        shown = tuple(name for name in expression.meta.root_names() if name not in table.key)
+        yield _Condition(f"{rule.name} ({rule.expression})", expression.not_(), tuple(dict.fromkeys(shown)))
+    asked = f"{min(dates)} to {max(dates)}" if dates else "no date"
+    yield _Condition(
+        f"{table.partition} within the dates being written ({asked})",
+        pl.col(table.partition).is_in(list(dates)).not_() if dates else pl.col(table.partition).is_not_null(),
+    )
+
+
+def _column_conditions(column: Column) -> Iterator[_Condition]:
+    value, shown = pl.col(column.name), (column.name,)
+    if column.required:
+        yield _Condition(f"{column.name} has a value", value.is_null())
+    if column.type == "float64":
+        yield _Condition(f"{column.name} is a finite number", value.is_finite().not_(), shown)
+    if column.minimum is not None:
+        yield _Condition(f"{column.name} >= {column.minimum:g}", value < column.minimum, shown)
+    if column.maximum is not None:
+        yield _Condition(f"{column.name} <= {column.maximum:g}", value > column.maximum, shown)
+    if column.allowed is not None:
+        yield _Condition(
+            f"{column.name} in {', '.join(column.allowed)}", value.is_in(column.allowed).not_(), shown
+        )
+
+
+def _examples(frame: pl.DataFrame, table: Table, condition: _Condition) -> str:
+    names = list(dict.fromkeys((*table.key, *condition.shown)))
+    return _rows(frame.filter(condition.broken).select(names).sort(table.key).head(_EXAMPLES))
+
+
+def _duplicate_faults(frame: pl.DataFrame, table: Table) -> list[str]:
+    repeated = frame.group_by(table.key).agg(pl.len().alias("rows")).filter(pl.col("rows") > 1)
+    if repeated.is_empty():
+        return []
+    shared = repeated["rows"].sum()
+    examples = _rows(repeated.sort(table.key).head(_EXAMPLES))
+    return [
+        f"key ({', '.join(table.key)}) is unique: {repeated['rows'].sum():,} rows break it, e.g. {examples}"
+    ]
+
+
+def _rows(frame: pl.DataFrame) -> str:
+    return "; ".join(" ".join(f"{name}={value}" for name, value in row.items()) for row in frame.to_dicts())
+
+
+def _listing(dates: list[date]) -> str:
+    shown = ", ".join(str(day) for day in dates[:_EXAMPLES])
+    return shown if len(dates) <= _EXAMPLES else f"{shown} and {len(dates) - _EXAMPLES} more"
+
+
+def _bad_input(table: Table, summary: str, faults: list[str]) -> BadInput:
+    lines = "\n".join(f"- {fault}" for fault in faults)
+    return BadInput(f"{table.name} {summary}; nothing of it was kept:\n{lines}")
+
+
+def _casts_losslessly(found: pl.DataType, wanted: pl.DataType) -> bool:
+    if found == wanted or found == pl.Null:
+        return True
+    if found.is_integer():
+        return wanted.is_integer() or wanted == pl.Float64
+    if isinstance(found, pl.Datetime):
+        return isinstance(wanted, pl.Datetime) and found.time_zone is not None
+    return (found == pl.Float32 and wanted == pl.Float64) or (
+        isinstance(found, pl.Categorical | pl.Enum) and wanted == pl.String
+    )
+
+
+def _update(digest: hashlib._Hash, values: pl.Series) -> None:
+    """Feed a column's nulls and values in one canonical layout: little-endian numbers, lengths and UTF-8 of strings."""
+    if values.null_count():
+        digest.update(values.is_null().to_numpy().tobytes())
+    if values.dtype == pl.String:
+        values = values.fill_null("")
+        digest.update(values.str.len_bytes().cast(pl.UInt32).to_numpy().astype("<u4").tobytes())
+        digest.update(values.str.join("").item().encode())
+        return
+    if values.dtype == pl.Float64:
+        numbers = values.fill_null(0.0).to_numpy() + 0.0
+        digest.update(np.where(np.isnan(numbers), np.nan, numbers).astype("<f8").tobytes())
+        return
+    zero = False if values.dtype == pl.Boolean else 0
+    integers = values.to_physical().fill_null(zero).to_numpy()
+    digest.update(integers.astype(integers.dtype.newbyteorder("<"), copy=False).tobytes())
