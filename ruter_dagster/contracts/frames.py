@@ -166,9 +166,8 @@ def _duplicate_faults(frame: pl.DataFrame, table: Table) -> list[str]:
         return []
     shared = repeated["rows"].sum()
     examples = _rows(repeated.sort(table.key).head(_EXAMPLES))
-    return [
-        f"key ({', '.join(table.key)}) is unique: {repeated['rows'].sum():,} rows break it, e.g. {examples}"
-    ]
+    key = f"key ({', '.join(table.key)}) is unique"
+    return [f"{key}: broken in {shared:,} of {frame.height:,} rows, e.g. {examples}"]
 
 
 def _rows(frame: pl.DataFrame) -> str:

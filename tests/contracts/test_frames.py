@@ -102,7 +102,7 @@ def test_rows_that_meet_the_contract_pass():
         ({"load": [float("nan"), float("inf"), 2.0], "capacity": [None] * 3}, "load is a finite number: broken in 2 of 3 rows"),
         ({"capacity": [80, 401, None]}, "capacity <= 400: broken in 1 of 3 rows"),
         ({"load": [161.0, 1.0, 2.0]}, "load_within_capacity (capacity IS NULL OR load <= 2 * capacity): broken in 1 of 3 rows"),
-        ({"service_date": [DAY, DAY, date(2026, 11, 21)]}, "service_date within the dates being written (2026-11-20 to 2026-11-20): 1 rows"),
+        ({"service_date": [DAY, DAY, date(2026, 11, 21)]}, "service_date within the dates being written (2026-11-20 to 2026-11-20): broken in 1 of 3 rows"),
     ],
 )  # fmt: skip
 def test_rows_that_break_the_contract_are_counted_and_named(columns, message):
