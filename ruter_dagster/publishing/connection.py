@@ -1,0 +1,110 @@
+"""How a Kafka cluster is reached: the connection, what librdkafka is told of it, and the error where none answers."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+
+from ruter_dagster.contracts.errors import PermanentFailure
+
+ANSWER_SECONDS = 5.0
+
+SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
+SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+class BrokerUnavailable(Exception):
+    """No broker answers, or it stopped answering half-way: nothing was published, and a later attempt may succeed."""
+
+
+class KafkaConnection(BaseModel):
+    """A cluster, the way in, and the names that belong to one environment there. Secrets are never printed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    bootstrap_servers: str = Field(min_length=1)
+    security_protocol: SecurityProtocol = "PLAINTEXT"
+    sasl_mechanism: SaslMechanism | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_ca_location: str | None = None
+    topic_prefix: str = Field(default="", pattern=r"^[a-zA-Z0-9._-]{0,150}$")
+    environment: str = "local"
+    partitions: int = Field(default=6, ge=1)
+    """Partitions of a topic of messages, when it is made; an existing topic keeps its own."""
+    replication_factor: int = Field(default=1, ge=1)
+    transaction_timeout_seconds: int = Field(default=600, ge=10)
+    """Longer than the longest publication; 900 s is the most that a broker allows unless told otherwise."""
+    patience_seconds: float = Field(default=60.0, gt=0)
+    """How long a publication under way waits for a broker that has stopped answering."""
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> KafkaConnection:
+        given = (self.sasl_mechanism, self.sasl_username, self.sasl_password)
+        if self.security_protocol.startswith("SASL_") and not all(given):
+            raise ValueError(
+                f"security_protocol {self.security_protocol} needs sasl_mechanism, sasl_username and sasl_password"
+            )
+        if not self.security_protocol.startswith("SASL_") and any(given):
+            raise ValueError(
+                f"security_protocol {self.security_protocol} takes no SASL settings: use SASL_SSL (or SASL_PLAINTEXT)"
+            )
+        return self
+
+    def client_config(self) -> dict[str, Any]:
+        """librdkafka's configuration, shared by every client. It holds the password in clear: never log it."""
+        config: dict[str, Any] = {
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": f"ruter-dagster-{self.environment}",
+            "security.protocol": self.security_protocol,
+            # What goes wrong is raised as an error; librdkafka's own lines on stderr would only repeat it.
+            "log_level": 0,
+        }
+        if self.sasl_mechanism and self.sasl_username and self.sasl_password:
+            config["sasl.mechanism"] = self.sasl_mechanism
+            config["sasl.username"] = self.sasl_username
+            config["sasl.password"] = self.sasl_password.get_secret_value()
+        if self.ssl_ca_location:
+            config["ssl.ca.location"] = self.ssl_ca_location
+        return config
+
+    def unavailable(self, reason: object) -> BrokerUnavailable:
+        """The error where no broker answers; it names both ways to have one."""
+        return BrokerUnavailable(
+            f"No Kafka broker answers at {self.bootstrap_servers} ({reason}). Start the local one with "
+            "`ruter-dagster broker`, or name a cluster that runs in KAFKA_BOOTSTRAP_SERVERS."
+        )
+
+
+def require_broker(connection: KafkaConnection, timeout: float = ANSWER_SECONDS) -> dict[str, int]:
+    """The cluster's topics, each with its number of partitions.
+
+    Raises BrokerUnavailable where no broker answers within `timeout` seconds, PermanentFailure where it refuses the
+    credentials or the certificate.
+    """
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    reported: list[Any] = []
+    config: dict[str, Any] = connection.client_config() | {"error_cb": reported.append}
+    admin = AdminClient(config)
+    try:
+        topics = admin.list_topics(timeout=timeout).topics
+    except KafkaException as error:
+        admin.poll(0)
+        raise _refusal(connection, reported) or connection.unavailable(error.args[0].str()) from error
+    return {name: len(topic.partitions) for name, topic in topics.items()}
+
+
+def _refusal(connection: KafkaConnection, reported: list[Any]) -> PermanentFailure | None:
+    from confluent_kafka import KafkaError
+
+    for error in reported:
+        if error.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL):
+            return PermanentFailure(
+                f"The Kafka broker at {connection.bootstrap_servers} refused the connection "
+                f"({connection.security_protocol}, user {connection.sasl_username}): {error.str()}. "
+                "Check the SASL and TLS settings."
+            )
+    return None
