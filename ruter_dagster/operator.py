@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import MODES
+from ruter_dagster.settings import Settings
 
 FILE_NAME = "operator.toml"
 """Name of the operator file that may lie beside a folder's TIDES tables."""
@@ -104,6 +105,7 @@ class Operator(_Strict):
     country: str = Field(description="ISO 3166 code of the public holidays")
     subdivision: str | None = Field(None, description="State or region, where public holidays differ by it")
     time_zone: Annotated[str, AfterValidator(_known_time_zone)]
+    history_start: date = Field(description="First operating date with counts: where the partitions begin")
     day_closes_at: time = Field(time(4), description="Local time at which the operating day before has ended")
     school_holidays: tuple[Period, ...] = ()
     events: tuple[Event, ...] = ()
@@ -133,6 +135,14 @@ class Operator(_Strict):
     def school_holiday_dates(self) -> frozenset[date]:
         """Every date of every school holiday."""
         return frozenset().union(*(period.dates for period in self.school_holidays))
+
+
+def operator_of(settings: Settings) -> Operator:
+    """The operator that the settings name; else the one beside the TIDES tables; else Ruter."""
+    if settings.operator:
+        return load_operator(settings.operator)
+    beside = Path(settings.tides_path or "") / FILE_NAME
+    return load_operator(beside if settings.source == "tides" and beside.is_file() else "ruter")
 
 
 def load_operator(name_or_path: str | Path = "ruter") -> Operator:

@@ -18,7 +18,6 @@ from ruter_dagster.contracts.errors import PermanentFailure
 ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
 SANDBOX = re.compile(r"s-[a-z0-9]{1,8}-[0-9a-f]{6}")
 
-DEMO_HISTORY_START = date(2026, 6, 1)
 DEMO_ISSUE_DATE = date(2026, 11, 20)
 
 
@@ -45,7 +44,10 @@ class Settings(BaseSettings):
     tides_path: str | None = Field(None, description="Folder or s3:// prefix of TIDES tables, for the source tides")
     demo_seed: int = Field(20, ge=0, description="Seed of the demo network")
     demo_scale: Literal["demo", "ruter"] = Field("demo", description="Size of the demo network: demo or ruter")
-    history_start: date | None = Field(None, description="First operating date of the partitions, YYYY-MM-DD")
+    history_start: date | None = Field(
+        None, description="First operating date of the partitions, YYYY-MM-DD; by default the operator's"
+    )
+    history_days: int = Field(84, ge=35, description="Operating dates of history that `ruter-dagster demo` materialises")
     issue_date: date | None = Field(
         None, description="Issue date of `ruter-dagster demo`; by default 2026-11-20, or the newest that TIDES data allows"
     )

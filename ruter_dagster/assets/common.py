@@ -1,0 +1,108 @@
+"""What every asset has: owner, group, kinds, code version, retries, and the pins a run may be given. No asset is defined here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import (
+    AssetDep,
+    AssetExecutionContext,
+    AssetKey,
+    Backoff,
+    BackfillPolicy,
+    Config,
+    DailyPartitionsDefinition,
+    Jitter,
+    PartitionMapping,
+    RetryPolicy,
+)
+from pydantic import Field
+
+from ruter_dagster.contracts.jobs import asset_of, quality_asset_of
+from ruter_dagster.contracts.tables import Table
+from ruter_dagster.partitions import Partitions, dates_of
+from ruter_dagster.settings import Settings
+
+OWNER = "team:passenger-load"
+
+
+class PinsConfig(Config):
+    """Pinned inputs: what a former run used, given back to repeat it."""
+
+    pins: dict[str, int] = Field(default_factory=dict, description="Snapshot id by table, as raw.stop_visits: 123")
+
+
+class ModelConfig(PinsConfig):
+    """Pinned inputs and model version."""
+
+    model_version: str | None = Field(None, description="A model version; by default the newest fit one")
+
+
+@dataclass(frozen=True)
+class House:
+    """What the assets are built from."""
+
+    settings: Settings
+    partitions: Partitions
+
+    def options(
+        self,
+        key: str,
+        *,
+        description: str,
+        code_version: str,
+        kinds: Iterable[str] = ("polars", "iceberg"),
+        partitions: DailyPartitionsDefinition | None = None,
+        deps: Sequence[AssetDep] = (),
+        **more: Any,
+    ) -> dict[str, Any]:
+        """Keyword arguments of `@asset` for the asset `key`."""
+        return {
+            "key": AssetKey(key.split("/")),
+            "group_name": key.split("/")[0],
+            "description": description,
+            "owners": [OWNER],
+            "kinds": set(kinds),
+            "code_version": code_version,
+            "deps": list(deps),
+            "partitions_def": partitions,
+            "backfill_policy": BackfillPolicy.single_run() if partitions else None,
+            "retry_policy": self.retry_policy(key),
+            **more,
+        }
+
+    def retry_policy(self, key: str) -> RetryPolicy:
+        """Exponential backoff with jitter; count and first delay by asset where the settings name it."""
+        return RetryPolicy(
+            max_retries=self.settings.asset_retries.get(key, self.settings.step_retries),
+            delay=self.settings.asset_retry_delays.get(key, self.settings.step_retry_delay),
+            backoff=Backoff.EXPONENTIAL,
+            jitter=Jitter.PLUS_MINUS,
+        )
+
+
+def table_dep(table: Table, mapping: PartitionMapping | None = None) -> list[AssetDep]:
+    """Depends on a table and on its quality report, for the same dates."""
+    keys = (asset_of(table.name), quality_asset_of(table.name))
+    return [AssetDep(AssetKey(key.split("/")), partition_mapping=mapping) for key in keys]
+
+
+def asset_dep(key: str, mapping: PartitionMapping | None = None) -> AssetDep:
+    return AssetDep(AssetKey(key.split("/")), partition_mapping=mapping)
+
+
+def over_dates(context: AssetExecutionContext, config: PinsConfig) -> Mapping[str, Any]:
+    """Parameters that every job over dates takes from its run."""
+    dates = dates_of(context)
+    return {
+        "dates": dates,
+        "of_range": len(dates) > 1,
+        "pins": config.pins,
+        "code_version": code_version_of(context),
+    }
+
+
+def code_version_of(context: AssetExecutionContext) -> str:
+    return next(iter(context.assets_def.code_versions_by_key.values())) or "1"

@@ -1,0 +1,116 @@
+"""The load model: trained, judged against the baselines, and made champion only past the release gate."""
+
+from __future__ import annotations
+
+from dagster import (
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetKey,
+    AssetsDefinition,
+    Failure,
+    ResourceParam,
+    asset,
+)
+from pydantic import Field
+
+from ruter_dagster.assets.common import House, ModelConfig, PinsConfig, asset_dep, code_version_of, table_dep
+from ruter_dagster.contracts.checks import GATE_CHECKS
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.jobs import CHAMPION, EVALUATION, LOAD_MODEL, Evaluate, Promote, Train
+from ruter_dagster.contracts.tables import STOP_LOADS, WEATHER_FORECASTS
+from ruter_dagster.resources.launcher import JobLauncher
+
+
+class TrainingConfig(PinsConfig):
+    """What a training may be told."""
+
+    cutoff: str | None = Field(None, description="Newest operating date to train on, YYYY-MM-DD")
+    days: int | None = Field(None, description="Operating dates to train on; by default RUTER_TRAINING_DAYS")
+    parameters: dict[str, float] = Field(default_factory=dict, description="Model parameters other than the defaults")
+
+
+def model_assets(house: House) -> list[AssetsDefinition]:
+    settings = house.settings
+    inputs = [dep for table in (DEPARTURE_FEATURES, LEVELS, STOP_LOADS, WEATHER_FORECASTS) for dep in table_dep(table)]
+
+    @asset(
+        **house.options(
+            LOAD_MODEL,
+            description="LightGBM: a Poisson mean and quantiles of the load. A version is the hash of its training "
+            "snapshots, parameters and code version.",
+            code_version="1",
+            kinds=("lightgbm", "mlflow"),
+            deps=inputs,
+        )
+    )
+    def load_model(context: AssetExecutionContext, config: TrainingConfig, launcher: ResourceParam[JobLauncher]):
+        parameters = Train.model_validate(
+            {
+                "cutoff": config.cutoff,
+                "days": config.days or settings.training_days,
+                "held_out": settings.evaluation_days,
+                "parameters": config.parameters,
+                "pins": config.pins,
+                "code_version": code_version_of(context),
+            }
+        )
+        yield from launcher.run(context, parameters)
+
+    @asset(
+        **house.options(
+            EVALUATION,
+            description="The newest model version on operating dates that it has not seen, beside LW, HA4 and HA8; "
+            "the release gate compares each mode and horizon.",
+            code_version="1",
+            kinds=("lightgbm", "mlflow"),
+            deps=[asset_dep(LOAD_MODEL), *inputs],
+            check_specs=[
+                AssetCheckSpec(
+                    check.name,
+                    asset=AssetKey(EVALUATION.split("/")),
+                    description=check.description,
+                    blocking=check.severity == "ERROR",
+                )
+                for check in GATE_CHECKS
+            ],
+        )
+    )
+    def evaluation(context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]):
+        yield from launcher.run(
+            context,
+            Evaluate(
+                model_version=config.model_version or _version_of(context, LOAD_MODEL),
+                days=settings.evaluation_days,
+                pins=config.pins,
+                code_version=code_version_of(context),
+            ),
+        )
+
+    @asset(
+        **house.options(
+            CHAMPION,
+            description="The model version that passed the gate last. Forecasts of D take the newest champion "
+            "whose training ended before D.",
+            code_version="1",
+            kinds=("mlflow",),
+            deps=[asset_dep(EVALUATION)],
+        )
+    )
+    def champion(context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]):
+        version = config.model_version or _version_of(context, EVALUATION)
+        yield from launcher.run(context, Promote(model_version=version, code_version=code_version_of(context)))
+
+    return [load_model, evaluation, champion]
+
+
+def _version_of(context: AssetExecutionContext, key: str) -> str:
+    """The model version that asset `key` was last materialised with."""
+    event = context.instance.get_latest_materialization_event(AssetKey(key.split("/")))
+    materialization = event.asset_materialization if event else None
+    if materialization is None or "model_version" not in materialization.metadata:
+        raise Failure(
+            f"{key} was never materialised, so there is no model version to go on with; materialise {key}, "
+            "or name one in the config: model_version",
+            allow_retries=False,
+        )
+    return str(materialization.metadata["model_version"].value)

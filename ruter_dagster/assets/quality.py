@@ -1,0 +1,58 @@
+"""Quality reports: each table's expectation suite on a date, an asset check an expectation. Verdicts are the job's to record."""
+
+from __future__ import annotations
+
+from dagster import AssetCheckSpec, AssetExecutionContext, AssetKey, AssetsDefinition, ResourceParam, asset
+
+from ruter_dagster.assets.common import House, PinsConfig, asset_dep, code_version_of
+from ruter_dagster.contracts.checks import CHECKS
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.jobs import CheckQuality, asset_of, quality_asset_of
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS, WEATHER_FORECASTS, Table
+from ruter_dagster.partitions import dates_of
+from ruter_dagster.resources.launcher import JobLauncher
+
+
+def quality_assets(house: House) -> list[AssetsDefinition]:
+    partitions = house.partitions
+    tables = {
+        STOP_VISITS: partitions.operating,
+        PLANNED_DEPARTURES: partitions.planned,
+        WEATHER_FORECASTS: partitions.issue,
+        STOP_LOADS: partitions.operating,
+        DEPARTURE_FEATURES: partitions.planned,
+        LEVELS: partitions.operating,
+    }
+    return [_quality_report(house, table, dates) for table, dates in tables.items()]
+
+
+def _quality_report(house: House, table: Table, partitions) -> AssetsDefinition:
+    key = quality_asset_of(table.name)
+    specs = [
+        AssetCheckSpec(
+            name=check.name,
+            asset=AssetKey(key.split("/")),
+            description=check.description,
+            blocking=check.severity == "ERROR",
+        )
+        for check in CHECKS[table.name]
+    ]
+
+    @asset(
+        **house.options(
+            key,
+            description=f"Great Expectations report of {table.name}. A date without a passing verdict is refused by every reader.",
+            code_version="1",
+            kinds=("greatexpectations", "html"),
+            partitions=partitions,
+            deps=[asset_dep(asset_of(table.name))],
+            check_specs=specs,
+        )
+    )
+    def quality_report(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
+        parameters = CheckQuality(
+            tables={table.name: dates_of(context)}, pins=config.pins, code_version=code_version_of(context)
+        )
+        yield from launcher.run(context, parameters)
+
+    return quality_report

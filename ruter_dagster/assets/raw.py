@@ -1,0 +1,35 @@
+"""Raw snapshots: what the source said, whole dates, unchanged but for names and types. No cleaning belongs here."""
+
+from __future__ import annotations
+
+from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam, asset
+
+from ruter_dagster.assets.common import House, PinsConfig, over_dates
+from ruter_dagster.contracts.jobs import Snapshot, asset_of
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table
+from ruter_dagster.resources.launcher import JobLauncher
+
+
+def raw_assets(house: House) -> list[AssetsDefinition]:
+    tables = {
+        STOP_VISITS: house.partitions.operating,
+        PLANNED_DEPARTURES: house.partitions.planned,
+        WEATHER_FORECASTS: house.partitions.issue,
+    }
+    return [_snapshot(house, table, partitions) for table, partitions in tables.items()]
+
+
+def _snapshot(house: House, table: Table, partitions) -> AssetsDefinition:
+    @asset(
+        **house.options(
+            asset_of(table.name),
+            description=table.description,
+            code_version="1",
+            kinds=(house.settings.source, "iceberg"),
+            partitions=partitions,
+        )
+    )
+    def snapshot(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
+        yield from launcher.run(context, Snapshot(table=table.name, **over_dates(context, config)))
+
+    return snapshot

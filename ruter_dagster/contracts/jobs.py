@@ -1,0 +1,144 @@
+"""The jobs: their names and typed parameters, shared by the assets that ask for them and the code that runs in the container.
+
+An asset passes one of these to the launcher; `python -m ruter_dagster.jobs <name>` reads it back. Nothing here runs a job.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+MODEL_NAME = "load_model"
+"""Name of the one model, in the registry and in MLflow."""
+
+LOAD_MODEL = "models/load_model"
+EVALUATION = "models/evaluation"
+CHAMPION = "models/champion"
+PUBLISHED_FORECASTS = "forecasts/published_forecasts"
+
+EXIT_PERMANENT = 65
+"""Exit code of a job whose failure no retry can cure (EX_DATAERR)."""
+
+
+def asset_of(table: str) -> str:
+    """Asset key of a table, as text: `raw.stop_visits` is `raw/stop_visits`."""
+    return table.replace(".", "/")
+
+
+def quality_asset_of(table: str) -> str:
+    """Asset key of a table's quality report: `raw.stop_visits` has `quality/stop_visits`."""
+    return f"quality/{table.split('.')[1]}"
+
+
+class JobParameters(BaseModel):
+    """What every job takes. `pins` are snapshot ids by table: a pinned table is read as it was then."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job: ClassVar[str]
+    training: ClassVar[bool] = False
+    """Whether SageMaker runs it as a Training job rather than a Processing job."""
+
+    code_version: str = "1"
+    pins: dict[str, int] = Field(default_factory=dict)
+
+
+class DatesParameters(JobParameters):
+    """A job over operating dates (or issue dates). `of_range`: absent dates are left out and listed, else they are an error."""
+
+    dates: tuple[date, ...]
+    of_range: bool = False
+
+
+class Snapshot(DatesParameters):
+    """Copies one raw table of the source, whole dates."""
+
+    job = "snapshot"
+    table: str
+
+
+class CheckQuality(JobParameters):
+    """Runs the expectation suites of tables on dates, and records a verdict for each (table, date, content)."""
+
+    job = "check_quality"
+    tables: dict[str, tuple[date, ...]]
+
+
+class Balance(DatesParameters):
+    """Stop visits to balanced stop loads."""
+
+    job = "balance"
+
+
+class Features(DatesParameters):
+    """Departure features of operating dates, future ones included."""
+
+    job = "features"
+
+
+class Levels(DatesParameters):
+    """Recent levels as of cut-off dates."""
+
+    job = "levels"
+
+
+class Train(JobParameters):
+    """Trains a load model on `days` operating dates up to `cutoff`; by default all but the newest `held_out` of the loads."""
+
+    job = "train"
+    training = True
+    cutoff: date | None = None
+    days: int
+    held_out: int
+    parameters: dict[str, float | int | str] = Field(default_factory=dict)
+
+
+class Evaluate(JobParameters):
+    """Judges a model version on operating dates after its cut-off, against the baselines."""
+
+    job = "evaluate"
+    model_version: str
+    days: int
+
+
+class Promote(JobParameters):
+    """Makes a model version that passed the release gate a champion."""
+
+    job = "promote"
+    model_version: str
+
+
+class Forecast(DatesParameters):
+    """Forecasts every planned departure of issue dates D to D+3, with the newest fit champion or a pinned one."""
+
+    job = "forecast"
+    model_version: str | None = None
+
+
+class Publish(DatesParameters):
+    """Publishes issue dates on Kafka, a transaction each. `issued_at` is the local time of issue, HH:MM."""
+
+    job = "publish"
+    issued_at: str
+
+
+class Performance(DatesParameters):
+    """Joins forecasts to the loads that arrived."""
+
+    job = "performance"
+
+
+class Drift(DatesParameters):
+    """Measures drift of operating dates."""
+
+    job = "drift"
+
+
+JOBS: dict[str, type[JobParameters]] = {
+    parameters.job: parameters
+    for parameters in (
+        Snapshot, CheckQuality, Balance, Features, Levels, Train, Evaluate, Promote, Forecast, Publish, Performance, Drift,
+    )
+}  # fmt: skip

@@ -1,0 +1,67 @@
+"""The one place where everything is wired: settings in, Dagster's definitions out."""
+
+from __future__ import annotations
+
+from dagster import AssetSelection, Definitions, define_asset_job, multiprocess_executor
+
+from ruter_dagster.assets.common import House
+from ruter_dagster.assets.features import feature_assets
+from ruter_dagster.assets.forecasts import forecast_assets
+from ruter_dagster.assets.loads import load_assets
+from ruter_dagster.assets.models import model_assets
+from ruter_dagster.assets.monitoring import monitoring_assets
+from ruter_dagster.assets.quality import quality_assets
+from ruter_dagster.assets.raw import raw_assets
+from ruter_dagster.operator import operator_of
+from ruter_dagster.partitions import Partitions
+from ruter_dagster.resources.launcher import JobLauncher
+from ruter_dagster.resources.local import LocalLauncher
+from ruter_dagster.settings import Settings, load_settings
+
+PRELOADED = [
+    "ruter_dagster.definitions",
+    "sqlalchemy",
+    "alembic.config",
+    "dagster._core.storage.event_log",
+    "dagster._core.storage.runs",
+    "dagster._core.storage.schedules",
+    "dagster._core.storage.root",
+    "dagster._core.storage.local_compute_log_manager",
+    "dagster._core.launcher.default_run_launcher",
+]
+"""Imported once by the fork server, so that a step starts in a fraction of a second."""
+
+RUNS = {
+    "counts": ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads", "quality/stop_loads", "features/levels", "quality/levels"),
+    "plan": ("raw/planned_departures", "quality/planned_departures", "features/departure_features", "quality/departure_features"),
+    "weather": ("raw/weather_forecasts", "quality/weather_forecasts"),
+    "training": ("models/load_model", "models/evaluation", "models/champion"),
+    "forecasting": ("raw/weather_forecasts", "quality/weather_forecasts", "forecasts/load_forecasts", "forecasts/published_forecasts"),
+    "monitoring": ("monitoring/forecast_performance", "monitoring/drift"),
+}  # fmt: skip
+"""The runs of the chain: Dagster refuses one run over assets of different partitions."""
+
+
+def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -> Definitions:
+    """Everything Dagster knows, for these settings; `launcher` runs the jobs (by default as local processes)."""
+    operator = operator_of(settings)
+    house = House(settings, Partitions.of(settings.history_start or operator.history_start, operator.time_zone))
+    assets = [
+        asset
+        for build in (
+            raw_assets, load_assets, feature_assets, quality_assets, model_assets, forecast_assets, monitoring_assets,
+        )
+        for asset in build(house)
+    ]  # fmt: skip
+    return Definitions(
+        assets=assets,
+        jobs=[
+            define_asset_job(name, AssetSelection.assets(*(key.split("/") for key in keys)), description=" -> ".join(keys))
+            for name, keys in RUNS.items()
+        ],
+        resources={"launcher": launcher or LocalLauncher(settings)},
+        executor=multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": PRELOADED}}}),
+    )
+
+
+defs = build_definitions(load_settings())

@@ -1,0 +1,66 @@
+"""Runs one job: `python -m ruter_dagster.jobs <name>`, in a container or as a local process. No job's own logic belongs here."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from importlib import import_module
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.jobs import EXIT_PERMANENT, JOBS, JobParameters
+from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
+from ruter_dagster.jobs.pipes import log_to_stdout, reporting
+from ruter_dagster.settings import load_settings
+
+log = logging.getLogger("ruter_dagster.jobs")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m ruter_dagster.jobs", description=__doc__)
+    parser.add_argument("job", choices=sorted(JOBS), help="the job; its parameters lie below the container's base")
+    job = parser.parse_args(arguments).job
+    log_to_stdout()
+    signal.signal(signal.SIGTERM, _stop)
+    if os.environ.get(OWNER_VARIABLE):
+        threading.Thread(target=_end_with_owner, daemon=True).start()
+    container = Container.of_environment()
+    try:
+        _run(job, container.read_parameters(job), container)
+    except PermanentFailure as failure:
+        log.error("%s", failure)
+        container.write_failure(str(failure))
+        return EXIT_PERMANENT
+    except Exception as error:
+        traceback.print_exc(file=sys.stdout)
+        container.write_failure(f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def _run(name: str, parameters: JobParameters, container: Container) -> None:
+    from ruter_dagster.jobs.context import JobContext
+
+    settings = load_settings()
+    module = import_module(f"ruter_dagster.jobs.{name}")
+    with reporting() as report:
+        module.run(parameters, JobContext(settings=settings, parameters=parameters, container=container, report=report))
+
+
+def _stop(signum: int, _frame: object) -> None:
+    log.warning("Stopped by signal %s; nothing half-written stays", signum)
+    sys.exit(128 + signum)
+
+
+def _end_with_owner() -> None:
+    """A launcher that dies closes its end of our standard input: an orphan would race with the retry."""
+    sys.stdin.buffer.read()
+    os._exit(128 + signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""Where Dagster keeps its history: a folder per source of raw data, so that the demo's runs never meet a real operator's.
+
+`dagster.yaml` names these classes. No job and no asset belongs here.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dagster import DagsterInstance, DagsterRun
+from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
+from dagster._serdes import ConfigurableClassData, deserialize_value
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.settings import load_settings
+
+
+def instance_dir() -> Path:
+    return load_settings().source_dir / "instance"
+
+
+class SourceStorage(DagsterSqliteStorage):
+    """Runs, events and schedules in SQLite, below the state folder of the source in use."""
+
+    @classmethod
+    def config_type(cls) -> Any:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> SourceStorage:
+        return cls.from_local(str(instance_dir()), inst_data=inst_data)
+
+
+class SourceComputeLogs(LocalComputeLogManager):
+    """What steps print, beside the runs."""
+
+    @classmethod
+    def config_type(cls) -> Any:
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> SourceComputeLogs:
+        return cls(str(instance_dir() / "compute_logs"), inst_data=inst_data)
+
+
+class WatchedRunLauncher(DefaultRunLauncher):
+    """The default launcher, with a health check: a run whose worker is gone fails and frees its slot."""
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
+        client = self._get_grpc_client_for_termination(run.run_id)
+        if client is None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "The run has no code server: it was started by the command line")
+        try:
+            answer = deserialize_value(
+                client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=10),
+                CanCancelExecutionResult,
+            )
+        except DagsterUserCodeUnreachableError:
+            return CheckRunHealthResult(WorkerStatus.FAILED, "The code server that ran it is gone")
+        if answer.can_cancel:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.FAILED, "The code server no longer knows the run's process")
+
+
+@contextmanager
+def open_instance() -> Iterator[DagsterInstance]:
+    """The instance of `dagster dev` and the `dagster` commands in this folder: one history for all of them."""
+    if os.environ.get("DAGSTER_HOME"):
+        with DagsterInstance.get() as instance:
+            yield instance
+        return
+    if not Path("dagster.yaml").is_file():
+        raise PermanentFailure(
+            f"No dagster.yaml in {Path.cwd()}: run the command in the project's folder, or set DAGSTER_HOME to a folder with one"
+        )
+    with (
+        tempfile.TemporaryDirectory(prefix="ruter-dagster-") as home,
+        DagsterInstance.from_ref(InstanceRef.from_dir(home, config_dir=str(Path.cwd()))) as instance,
+    ):
+        yield instance

@@ -1,0 +1,94 @@
+"""Runs a job as a local process, with the container's folders below the state folder and Pipes over files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from dagster import AssetExecutionContext, Failure, PipesFileContextInjector, PipesFileMessageReader, open_pipes_session
+
+from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, Container
+from ruter_dagster.contracts.jobs import EXIT_PERMANENT, JobParameters
+from ruter_dagster.resources.launcher import JobEvent, JobLauncher
+from ruter_dagster.settings import Settings
+
+STOP_SECONDS = 10.0
+"""How long a cancelled job may take to end by itself."""
+
+
+class LocalLauncher(JobLauncher):
+    """`python -m ruter_dagster.jobs <name>` in a process of its own, ended with the step that started it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.days_per_job = settings.job_days
+
+    def launch(self, context: AssetExecutionContext, parameters: JobParameters, number: int) -> Sequence[JobEvent]:
+        container = self._container(context, number)
+        container.write_parameters(parameters)
+        started = time.monotonic()
+        with open_pipes_session(
+            context=context,
+            context_injector=PipesFileContextInjector(str(container.base / "pipes-context.json")),
+            message_reader=PipesFileMessageReader(str(container.base / "pipes-messages.jsonl")),
+        ) as session:
+            exit_code = self._run(parameters.job, container, session.get_bootstrap_env_vars())
+        context.log.info(f"Job {parameters.job} ended with {exit_code} after {time.monotonic() - started:.1f} s")
+        if exit_code:
+            raise _failure(parameters.job, exit_code, container)
+        events = session.get_results(implicit_materializations=False)
+        shutil.rmtree(container.base, ignore_errors=True)
+        return [event for event in events if isinstance(event, JobEvent)]
+
+    def _container(self, context: AssetExecutionContext, number: int) -> Container:
+        step = context.op_execution_context.op_handle.to_string().replace("/", ".")
+        base = self.settings.source_dir / "jobs" / context.run_id / f"{step}-{context.retry_number}-{number}"
+        shutil.rmtree(base, ignore_errors=True)
+        base.mkdir(parents=True)
+        return Container(base)
+
+    def _run(self, job: str, container: Container, pipes: dict[str, str]) -> int:
+        environment = {**os.environ, **self.settings.to_environment(), **pipes}
+        environment |= {BASE_VARIABLE: str(container.base), OWNER_VARIABLE: "1", "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ruter_dagster.jobs", job],
+            env=environment,
+            stdin=subprocess.PIPE,
+            start_new_session=True,
+        )
+        try:
+            return process.wait()
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the job and what it started, when its step is cancelled or fails; nothing to do once it has ended."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.stdin:
+        process.stdin.close()
+
+
+def _failure(job: str, exit_code: int, container: Container) -> Failure:
+    """What a person reads in the UI: the job's own words, and whether another attempt makes sense."""
+    reason = container.read_failure()
+    if reason is None:
+        how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        reason = f"Job {job} ended by {how} and left no reason; exit code 137 or signal 9 often means out of memory"
+    return Failure(
+        description=reason,
+        metadata={"job": job, "exit_code": exit_code, "job_folder": str(container.base)},
+        allow_retries=exit_code != EXIT_PERMANENT,
+    )
