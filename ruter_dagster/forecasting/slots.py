@@ -1,0 +1,22 @@
+"""The slot of a departure: line, direction, stop and local clock hour on the service day, by which weeks are compared."""
+
+from __future__ import annotations
+
+import polars as pl
+
+
+def slot_hour(
+    scheduled_departure_time: str | pl.Expr, service_date: str | pl.Expr, time_zone: str
+) -> pl.Expr:
+    """Local clock hour of a departure (UTC) on its service day: 24 and more after midnight.
+
+    The clock's hour, not the hours since midnight: a journey at 08:15 has hour 8 on the day the clock changes too.
+    """
+    departure = (
+        pl.col(scheduled_departure_time)
+        if isinstance(scheduled_departure_time, str)
+        else scheduled_departure_time
+    )
+    day = pl.col(service_date) if isinstance(service_date, str) else service_date
+    local = departure.dt.convert_time_zone(time_zone)
+    return (local.dt.hour().cast(pl.Int32) + 24 * (local.dt.date() - day).dt.total_days()).cast(pl.Int32)

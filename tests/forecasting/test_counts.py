@@ -1,0 +1,196 @@
+"""Balancing: every trip starts and ends empty, no load is negative, what cannot be trusted weighs less."""
+
+from datetime import UTC, date, datetime, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ruter_dagster.contracts.frames import conform, polars_schema, validate
+from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
+from ruter_dagster.forecasting.counts import balance, balance_summary, vehicle_imbalance
+
+DAY = date(2026, 11, 20)
+OSLO = "Europe/Oslo"
+
+
+def visits(
+    boardings=None,
+    alightings=None,
+    loads=None,
+    *,
+    trip="1",
+    vehicle="v1",
+    day=DAY,
+    capacity: int | None = 100,
+):
+    """One trip's stop visits, from what was counted at its stops."""
+    stops = len(boardings or alightings or loads)
+    departures = [
+        datetime(day.year, day.month, day.day, 7, tzinfo=UTC) + timedelta(minutes=2 * i) for i in range(stops)
+    ]
+    nothing = [None] * stops
+    return conform(
+        pl.DataFrame(
+            {
+                "service_date": [day] * stops,
+                "trip_id": [trip] * stops,
+                "stop_sequence": list(range(1, stops + 1)),
+                "trip_id_performed": [trip] * stops,
+                "line_id": ["31"] * stops,
+                "mode": ["bus"] * stops,
+                "direction_id": [0] * stops,
+                "stop_id": [f"s{i}" for i in range(stops)],
+                "vehicle_id": [vehicle] * stops,
+                "scheduled_departure_time": departures,
+                "actual_departure_time": departures,
+                "boardings": boardings or nothing,
+                "alightings": alightings or nothing,
+                "departure_load": loads or nothing,
+                "seats": [40] * stops,
+                "total_capacity": [capacity] * stops,
+            },
+            schema_overrides=polars_schema(STOP_VISITS),
+        ),
+        STOP_VISITS,
+    )
+
+
+def random_trips(trips: int, seed: int = 7) -> pl.DataFrame:
+    """Trips of 2 to 30 stops whose passengers board and alight truly, counted with 10 % misses and some ghosts."""
+    random = np.random.default_rng(seed)
+    frames = []
+    for trip in range(trips):
+        stops = int(random.integers(2, 31))
+        origin = random.integers(0, stops - 1, size=int(random.integers(0, 120)))
+        destination = random.integers(origin + 1, stops)
+        counts = [
+            random.binomial(np.bincount(end, minlength=stops), 0.9) + random.poisson(0.1, stops)
+            for end in (origin, destination)
+        ]
+        frames.append(
+            visits(
+                counts[0].tolist(), counts[1].tolist(), trip=str(trip), vehicle=f"v{trip % 5}", capacity=400
+            )
+        )
+    return pl.concat(frames)
+
+
+def test_a_trip_that_agrees_stays_as_it_was_counted():
+    loads = balance(visits([5, 3, 0], [0, 2, 6]), OSLO)
+    assert loads["load"].to_list() == [5, 6, 0]
+    assert loads["boardings"].to_list() == [5, 3, 0]
+    assert loads["alightings"].to_list() == [0, 2, 6]
+    assert loads["imbalance"].to_list() == [0, 0, 0]
+    assert loads["weight"].to_list() == [1, 1, 1]
+
+
+def test_a_difference_is_spread_over_both_sides_in_proportion():
+    loads = balance(visits([8, 4, 0], [0, 2, 6]), OSLO)
+    assert loads["boardings"].to_list() == pytest.approx([8 * 10 / 12, 4 * 10 / 12, 0])
+    assert loads["alightings"].to_list() == pytest.approx([0, 2 * 10 / 8, 6 * 10 / 8])
+    assert loads["imbalance"][0] == pytest.approx(4 / 20)
+    assert loads["weight"][0] == pytest.approx(1 - 2 * 3 / 20)
+
+
+def test_random_trips_end_empty_and_no_load_is_negative():
+    raw = random_trips(300)
+    loads = balance(raw, OSLO)
+    validate(loads, STOP_LOADS, {DAY})
+    ends = loads.group_by("trip_id").agg(pl.all().sort_by("stop_sequence").last())
+    assert ends["load"].max() == 0
+    assert loads.height == raw.height
+
+
+def test_the_load_is_what_boarded_less_what_alighted():
+    loads = balance(random_trips(300), OSLO)
+    change = pl.col("boardings") - pl.col("alightings")
+    assert_frame_equal(
+        loads.select(change.cum_sum().over("trip_id").alias("load")), loads.select("load"), abs_tol=1e-4
+    )
+
+
+def test_a_trips_passengers_are_the_mean_of_both_sides_less_what_nobody_can_have_made():
+    raw = random_trips(300)
+    sums = balance(raw, OSLO).group_by("trip_id").agg(pl.col("boardings", "alightings").sum())
+    counted = raw.group_by("trip_id").agg(
+        ((pl.col("boardings") + pl.col("alightings")).sum() / 2).alias("passengers"),
+        pl.min_horizontal(pl.col("boardings").sum(), pl.col("alightings").sum()).alias("smaller_side"),
+    )
+    both = sums.join(counted.filter(pl.col("smaller_side") > 0), on="trip_id")
+    assert both.height > 200
+    assert_frame_equal(both.select(a="boardings"), both.select(a="alightings"), abs_tol=1e-3)
+    assert (both["boardings"] <= both["passengers"] + 1e-3).all()
+    assert ((both["boardings"] - both["passengers"]).abs() < 1e-3).mean() > 0.7
+
+
+def test_balancing_what_is_balanced_changes_nothing():
+    once = balance(random_trips(100), OSLO)
+    counted_again = once.with_columns(
+        departure_load=pl.lit(None, pl.Int32), actual_departure_time=pl.lit(None, pl.Datetime("us", "UTC"))
+    )
+    twice = balance(counted_again, OSLO)
+    columns = ["trip_id", "stop_sequence", "boardings", "alightings", "load"]
+    assert_frame_equal(once.select(columns), twice.select(columns), abs_tol=1e-3)
+
+
+def test_alightings_before_anyone_boarded_are_taken_out_on_both_sides():
+    loads = balance(visits([0, 6, 0], [3, 0, 3]), OSLO)
+    assert loads["load"].to_list() == [0, 3, 0]
+    assert loads["boardings"].to_list() == [0, 3, 0]
+    assert loads["alightings"].to_list() == [0, 0, 3]
+    assert loads["weight"][0] == pytest.approx(0.5)
+
+
+def test_where_only_loads_come_they_pass_unbalanced():
+    loads = balance(visits(loads=[3, 7, 5]), OSLO)
+    assert loads["load"].to_list() == [3, 7, 5]
+    assert loads["boardings"].null_count() == 3
+    assert loads["imbalance"].null_count() == 3
+    assert loads["weight"].to_list() == [1, 1, 1]
+
+
+def test_counts_missing_at_a_visit_count_as_none_and_weigh_less():
+    loads = balance(visits([4, None, 0, 0], [0, None, 2, 2]), OSLO)
+    assert loads["load"].to_list() == [4, 4, 2, 0]
+    assert loads["weight"][0] == pytest.approx(0.75)
+
+
+def test_a_dead_sensor_leaves_a_load_that_nobody_trusts():
+    loads = balance(visits([4, 2, 0], [0, 0, 0]), OSLO)
+    assert loads["load"].to_list() == [4, 6, 0]
+    assert loads["imbalance"][0] == 1
+    assert loads["weight"][0] == 0
+
+
+def test_counts_beyond_twice_the_capacity_are_scaled_to_it_and_not_trusted():
+    loads = balance(visits([300, 0], [0, 300], capacity=100), OSLO)
+    validate(loads, STOP_LOADS, {DAY})
+    assert loads["load"].to_list() == [100, 0]
+    assert loads["weight"].to_list() == [0, 0]
+
+
+def test_trips_of_the_same_name_on_two_dates_are_two_trips():
+    days = [DAY, DAY + timedelta(days=1)]
+    loads = balance(pl.concat(visits([2, 0], [0, 2], day=day) for day in days), OSLO)
+    assert loads["load"].to_list() == [2, 0, 2, 0]
+
+
+def test_the_summary_counts_flagged_trips_and_names_the_worst_vehicle():
+    raw = pl.concat(
+        [visits([150, 0], [0, 150], trip="1"), visits([150, 0], [0, 100], trip="2", vehicle="v2")]
+    )
+    summary = balance_summary(raw, balance(raw, OSLO))
+    assert (summary.trips, summary.flagged_trips, summary.flagged_share) == (2, 1, 0.5)
+    assert (summary.worst_vehicle, summary.worst_vehicle_imbalance) == ("v2", 0.2)
+
+
+def test_a_vehicle_with_few_passengers_is_not_judged():
+    assert vehicle_imbalance(visits([5, 0], [0, 1])).is_empty()
+
+
+def test_without_counts_the_summary_knows_no_imbalance():
+    raw = visits(loads=[3, 7, 5])
+    summary = balance_summary(raw, balance(raw, OSLO))
+    assert (summary.counted_trips, summary.flagged_share, summary.mean_imbalance) == (0, None, None)
