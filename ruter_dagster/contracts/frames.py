@@ -48,8 +48,18 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     Raises:
         BadInput: columns that are missing, unknown or of another type, each with what was expected and found.
     """
+    if faults := column_faults(frame, table):
+        raise _bad_input(table, "does not have the contract's columns", faults)
+    try:
+        return frame.select(pl.col(name).cast(type_) for name, type_ in polars_schema(table).items())
+    except pl.exceptions.PolarsError as error:
+        raise _bad_input(table, "holds values that do not fit the contract's types", [str(error)]) from error
+
+
+def column_faults(frame: pl.DataFrame, table: Table) -> list[str]:
+    """Columns that are missing, unknown or of a type that cannot be cast without loss, each with what was expected."""
     schema = polars_schema(table)
-    faults = [
+    return [
         *(
             f"column {name} is missing (expected {type_})"
             for name, type_ in schema.items()
@@ -62,12 +72,6 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
             if name in schema and not _casts_losslessly(found, schema[name])
         ),
     ]
-    if faults:
-        raise _bad_input(table, "does not have the contract's columns", faults)
-    try:
-        return frame.select(pl.col(name).cast(type_) for name, type_ in schema.items())
-    except pl.exceptions.PolarsError as error:
-        raise _bad_input(table, "holds values that do not fit the contract's types", [str(error)]) from error
 
 
 def validate(frame: pl.DataFrame, table: Table, dates: Collection[date]) -> None:
@@ -79,7 +83,7 @@ def validate(frame: pl.DataFrame, table: Table, dates: Collection[date]) -> None
     Raises:
         BadInput: one error that lists every fault: the rule, how many rows break it, and the first of them by key.
     """
-    conditions = list(_conditions(table, dates))
+    conditions = [*row_conditions(table), within_dates(table, dates)]
     counts = frame.select(
         condition.broken.fill_null(False).sum().alias(str(index))
         for index, condition in enumerate(conditions)
@@ -117,45 +121,57 @@ def content_hash(frame: pl.DataFrame, table: Table) -> str:
 
 
 @dataclass(frozen=True)
-class _Condition:
-    """What a row must meet: its name in the message, an expression true where a row breaks it, columns to show."""
+class Condition:
+    """What a row must meet: its name in the message, an expression true where a row breaks it, columns to show.
+
+    `check` is the check of the catalogue (`contracts.checks`) that it belongs to.
+    """
 
     name: str
     broken: pl.Expr
     shown: tuple[str, ...] = ()
+    check: str = ""
 
 
-def _conditions(table: Table, dates: Collection[date]) -> Iterator[_Condition]:
+def row_conditions(table: Table) -> Iterator[Condition]:
+    """What a contract says of single rows: required values, ranges, finite numbers, allowed values, rules."""
     for column in table.columns:
         yield from _column_conditions(column)
     for rule in table.rules:
         expression = pl.sql_expr(rule.expression)
         shown = tuple(name for name in expression.meta.root_names() if name not in table.key)
-        yield _Condition(f"{rule.name} ({rule.expression})", expression.not_(), tuple(dict.fromkeys(shown)))
-    asked = f"{min(dates)} to {max(dates)}" if dates else "no date"
-    yield _Condition(
-        f"{table.partition} within the dates being written ({asked})",
-        pl.col(table.partition).is_in(list(dates)).not_() if dates else pl.col(table.partition).is_not_null(),
-    )
-
-
-def _column_conditions(column: Column) -> Iterator[_Condition]:
-    value, shown = pl.col(column.name), (column.name,)
-    if column.required:
-        yield _Condition(f"{column.name} has a value", value.is_null())
-    if column.type == "float64":
-        yield _Condition(f"{column.name} is a finite number", value.is_finite().not_(), shown)
-    if column.minimum is not None:
-        yield _Condition(f"{column.name} >= {column.minimum:g}", value < column.minimum, shown)
-    if column.maximum is not None:
-        yield _Condition(f"{column.name} <= {column.maximum:g}", value > column.maximum, shown)
-    if column.allowed is not None:
-        yield _Condition(
-            f"{column.name} in {', '.join(column.allowed)}", value.is_in(column.allowed).not_(), shown
+        yield Condition(
+            f"{rule.name} ({rule.expression})", expression.not_(), tuple(dict.fromkeys(shown)), rule.name
         )
 
 
-def _examples(frame: pl.DataFrame, table: Table, condition: _Condition) -> str:
+def within_dates(table: Table, dates: Collection[date]) -> Condition:
+    """No row of a partition that was not asked for."""
+    asked = f"{min(dates)} to {max(dates)}" if dates else "no date"
+    partition = pl.col(table.partition)
+    return Condition(
+        f"{table.partition} within the dates being written ({asked})",
+        partition.is_in(list(dates)).not_() if dates else partition.is_not_null(),
+        check="dates_within_partition",
+    )
+
+
+def _column_conditions(column: Column) -> Iterator[Condition]:
+    value, shown, in_range = pl.col(column.name), (column.name,), "values_within_range"
+    if column.required:
+        yield Condition(f"{column.name} has a value", value.is_null(), check="required_values_present")
+    if column.type == "float64":
+        yield Condition(f"{column.name} is a finite number", value.is_finite().not_(), shown, in_range)
+    if column.minimum is not None:
+        yield Condition(f"{column.name} >= {column.minimum:g}", value < column.minimum, shown, in_range)
+    if column.maximum is not None:
+        yield Condition(f"{column.name} <= {column.maximum:g}", value > column.maximum, shown, in_range)
+    if column.allowed is not None:
+        allowed = f"{column.name} in {', '.join(column.allowed)}"
+        yield Condition(allowed, value.is_in(column.allowed).not_(), shown, "values_allowed")
+
+
+def _examples(frame: pl.DataFrame, table: Table, condition: Condition) -> str:
     names = list(dict.fromkeys((*table.key, *condition.shown)))
     return _rows(frame.filter(condition.broken).select(names).sort(table.key).head(_EXAMPLES))
 
