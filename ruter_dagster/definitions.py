@@ -45,7 +45,9 @@ RUNS = {
 def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -> Definitions:
     """Everything Dagster knows, for these settings; `launcher` runs the jobs (by default as local processes)."""
     operator = operator_of(settings)
-    house = House(settings, Partitions.of(settings.history_start or operator.history_start, operator.time_zone))
+    house = House(
+        settings, Partitions.of(settings.history_start or operator.history_start, operator.time_zone)
+    )
     assets = [
         asset
         for build in (
@@ -56,11 +58,15 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
     return Definitions(
         assets=assets,
         jobs=[
-            define_asset_job(name, AssetSelection.assets(*(key.split("/") for key in keys)), description=" -> ".join(keys))
+            define_asset_job(
+                name, AssetSelection.assets(*(key.split("/") for key in keys)), description=" -> ".join(keys)
+            )
             for name, keys in RUNS.items()
         ],
         resources={"launcher": launcher or LocalLauncher(settings)},
-        executor=multiprocess_executor.configured({"start_method": {"forkserver": {"preload_modules": PRELOADED}}}),
+        executor=multiprocess_executor.configured(
+            {"start_method": {"forkserver": {"preload_modules": PRELOADED}}}
+        ),
     )
 
 

@@ -41,37 +41,54 @@ class Settings(BaseSettings):
         "by default the TIDES folder's own operator.toml, else ruter",
     )
     source: Literal["demo", "tides"] = Field("demo", description="Where raw data comes from: demo or tides")
-    tides_path: str | None = Field(None, description="Folder or s3:// prefix of TIDES tables, for the source tides")
+    tides_path: str | None = Field(
+        None, description="Folder or s3:// prefix of TIDES tables, for the source tides"
+    )
     demo_seed: int = Field(20, ge=0, description="Seed of the demo network")
-    demo_scale: Literal["demo", "ruter"] = Field("demo", description="Size of the demo network: demo or ruter")
+    demo_scale: Literal["demo", "ruter"] = Field(
+        "demo", description="Size of the demo network: demo or ruter"
+    )
     history_start: date | None = Field(
         None, description="First operating date of the partitions, YYYY-MM-DD; by default the operator's"
     )
-    history_days: int = Field(84, ge=35, description="Operating dates of history that `ruter-dagster demo` materialises")
+    history_days: int = Field(
+        84, ge=35, description="Operating dates of history that `ruter-dagster demo` materialises"
+    )
     issue_date: date | None = Field(
-        None, description="Issue date of `ruter-dagster demo`; by default 2026-11-20, or the newest that TIDES data allows"
+        None,
+        description="Issue date of `ruter-dagster demo`; by default 2026-11-20, or the newest that TIDES data allows",
     )
 
-    state_dir: Path = Field(Path("state"), description="Folder of all state, below the working folder if relative")
+    state_dir: Path = Field(
+        Path("state"), description="Folder of all state, below the working folder if relative"
+    )
     commit: str | None = Field(None, description="Commit of the code, where no git checkout can tell")
     job_days: int = Field(400, ge=1, description="Operating dates in one job of a range")
     step_retries: int = Field(2, ge=0, le=20, description="Retries of a failed step")
-    step_retry_delay: float = Field(5.0, ge=0, description="Seconds before the first retry of a step, then doubling")
+    step_retry_delay: float = Field(
+        5.0, ge=0, description="Seconds before the first retry of a step, then doubling"
+    )
     asset_retries: Annotated[dict[str, int], NoDecode] = Field(
-        default_factory=dict, description="Retries by asset, as forecasts/published_forecasts=5,models/load_model=0"
+        default_factory=dict,
+        description="Retries by asset, as forecasts/published_forecasts=5,models/load_model=0",
     )
     asset_retry_delays: Annotated[dict[str, float], NoDecode] = Field(
-        default_factory=dict, description="Seconds before the first retry by asset, as forecasts/published_forecasts=30"
+        default_factory=dict,
+        description="Seconds before the first retry by asset, as forecasts/published_forecasts=30",
     )
 
-    daily_at: str = Field("04:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Local time of the daily chain, HH:MM")
+    daily_at: str = Field(
+        "04:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Local time of the daily chain, HH:MM"
+    )
     training_at: str = Field(
         "sunday 05:30",
         pattern=r"^(monday|tuesday|wednesday|thursday|friday|saturday|sunday) ([01]\d|2[0-3]):[0-5]\d$",
         description="Local time of the weekly training, as `sunday 05:30`",
     )
     training_days: int = Field(56, ge=7, description="Operating dates with features that a training uses")
-    evaluation_days: int = Field(14, ge=7, description="Newest operating dates, kept out of training, that the gate judges on")
+    evaluation_days: int = Field(
+        14, ge=7, description="Newest operating dates, kept out of training, that the gate judges on"
+    )
 
     kafka_bootstrap_servers: str | None = Field(
         None,
@@ -84,14 +101,18 @@ class Settings(BaseSettings):
     kafka_sasl_password: SecretStr | None = None
     kafka_ssl_ca_location: Path | None = None
     kafka_topic_prefix: str | None = Field(
-        None, pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="Prefix of topics; by default the environment and a dot"
+        None,
+        pattern=r"^[a-zA-Z0-9._-]{0,100}$",
+        description="Prefix of topics; by default the environment and a dot",
     )
     kafka_replication: int = Field(1, ge=1, le=5, description="Replicas of topics that are made")
 
     slack_token: SecretStr | None = Field(None, description="Slack bot token; no alert is sent without one")
     slack_channel: str = Field("#ruter-dagster", description="Slack channel of the alerts")
     slack_api_url: str = Field("https://slack.com/api/", description="Slack's API, or a stub's address")
-    dagster_url: str = Field("http://127.0.0.1:3000", description="Address of the Dagster UI, for links in alerts")
+    dagster_url: str = Field(
+        "http://127.0.0.1:3000", description="Address of the Dagster UI, for links in alerts"
+    )
 
     @field_validator("environment")
     @classmethod
@@ -113,7 +134,9 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _source_has_its_place(self) -> Settings:
         if self.source == "tides" and not self.tides_path:
-            raise ValueError("RUTER_SOURCE=tides needs RUTER_TIDES_PATH, the folder or s3:// prefix of the TIDES tables")
+            raise ValueError(
+                "RUTER_SOURCE=tides needs RUTER_TIDES_PATH, the folder or s3:// prefix of the TIDES tables"
+            )
         return self
 
     @model_validator(mode="after")
@@ -137,7 +160,9 @@ class Settings(BaseSettings):
         """Name of the source's state folder: `demo`, or `tides-<folder>`, so that two TIDES folders stay apart."""
         if self.source == "demo":
             return "demo" if self.demo_scale == "demo" else f"demo-{self.demo_scale}"
-        return "tides-" + re.sub(r"[^a-zA-Z0-9]+", "-", (self.tides_path or "").rstrip("/").rsplit("/", 1)[-1])
+        return "tides-" + re.sub(
+            r"[^a-zA-Z0-9]+", "-", (self.tides_path or "").rstrip("/").rsplit("/", 1)[-1]
+        )
 
     @property
     def topic_prefix(self) -> str:
@@ -151,7 +176,9 @@ class Settings(BaseSettings):
             for name in type(self).model_fields
             if name in self.model_fields_set
         }
-        return {name: value for name, value in values.items() if value} | {"RUTER_STATE_DIR": str(self.state_dir.absolute())}
+        return {name: value for name, value in values.items() if value} | {
+            "RUTER_STATE_DIR": str(self.state_dir.absolute())
+        }
 
 
 def load_settings(**overrides: Any) -> Settings:

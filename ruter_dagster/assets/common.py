@@ -10,8 +10,8 @@ from dagster import (
     AssetDep,
     AssetExecutionContext,
     AssetKey,
-    Backoff,
     BackfillPolicy,
+    Backoff,
     Config,
     DailyPartitionsDefinition,
     Jitter,
@@ -31,7 +31,9 @@ OWNER = "team:passenger-load"
 class PinsConfig(Config):
     """Pinned inputs: what a former run used, given back to repeat it."""
 
-    pins: dict[str, int] = Field(default_factory=dict, description="Snapshot id by table, as raw.stop_visits: 123")
+    pins: dict[str, int] = Field(
+        default_factory=dict, description="Snapshot id by table, as raw.stop_visits: 123"
+    )
 
 
 class ModelConfig(PinsConfig):

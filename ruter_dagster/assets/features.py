@@ -22,7 +22,9 @@ def feature_assets(house: House) -> list[AssetsDefinition]:
             deps=[*table_dep(PLANNED_DEPARTURES), *table_dep(STOP_LOADS, window(-LAG_DAYS[1], -LAG_DAYS[0]))],
         )
     )
-    def departure_features(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
+    def departure_features(
+        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
+    ):
         yield from launcher.run(context, Features(**over_dates(context, config)))
 
     @asset(

@@ -30,8 +30,12 @@ def forecast_assets(house: House) -> list[AssetsDefinition]:
             ],
         )
     )
-    def load_forecasts(context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]):
-        yield from launcher.run(context, Forecast(model_version=config.model_version, **over_dates(context, config)))
+    def load_forecasts(
+        context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]
+    ):
+        yield from launcher.run(
+            context, Forecast(model_version=config.model_version, **over_dates(context, config))
+        )
 
     @asset(
         **house.options(
@@ -44,7 +48,11 @@ def forecast_assets(house: House) -> list[AssetsDefinition]:
             deps=[asset_dep(asset_of(LOAD_FORECASTS.name))],
         )
     )
-    def published_forecasts(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
-        yield from launcher.run(context, Publish(issued_at=house.settings.daily_at, **over_dates(context, config)))
+    def published_forecasts(
+        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
+    ):
+        yield from launcher.run(
+            context, Publish(issued_at=house.settings.daily_at, **over_dates(context, config))
+        )
 
     return [load_forecasts, published_forecasts]

@@ -26,12 +26,18 @@ class TrainingConfig(PinsConfig):
 
     cutoff: str | None = Field(None, description="Newest operating date to train on, YYYY-MM-DD")
     days: int | None = Field(None, description="Operating dates to train on; by default RUTER_TRAINING_DAYS")
-    parameters: dict[str, float] = Field(default_factory=dict, description="Model parameters other than the defaults")
+    parameters: dict[str, float] = Field(
+        default_factory=dict, description="Model parameters other than the defaults"
+    )
 
 
 def model_assets(house: House) -> list[AssetsDefinition]:
     settings = house.settings
-    inputs = [dep for table in (DEPARTURE_FEATURES, LEVELS, STOP_LOADS, WEATHER_FORECASTS) for dep in table_dep(table)]
+    inputs = [
+        dep
+        for table in (DEPARTURE_FEATURES, LEVELS, STOP_LOADS, WEATHER_FORECASTS)
+        for dep in table_dep(table)
+    ]
 
     @asset(
         **house.options(
@@ -43,7 +49,9 @@ def model_assets(house: House) -> list[AssetsDefinition]:
             deps=inputs,
         )
     )
-    def load_model(context: AssetExecutionContext, config: TrainingConfig, launcher: ResourceParam[JobLauncher]):
+    def load_model(
+        context: AssetExecutionContext, config: TrainingConfig, launcher: ResourceParam[JobLauncher]
+    ):
         parameters = Train.model_validate(
             {
                 "cutoff": config.cutoff,
@@ -98,7 +106,9 @@ def model_assets(house: House) -> list[AssetsDefinition]:
     )
     def champion(context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]):
         version = config.model_version or _version_of(context, EVALUATION)
-        yield from launcher.run(context, Promote(model_version=version, code_version=code_version_of(context)))
+        yield from launcher.run(
+            context, Promote(model_version=version, code_version=code_version_of(context))
+        )
 
     return [load_model, evaluation, champion]
 

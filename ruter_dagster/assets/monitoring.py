@@ -24,7 +24,9 @@ def monitoring_assets(house: House) -> list[AssetsDefinition]:
             deps=[*table_dep(STOP_LOADS), asset_dep(asset_of(LOAD_FORECASTS.name), window(-HORIZON_DAYS, 0))],
         )
     )
-    def forecast_performance(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
+    def forecast_performance(
+        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
+    ):
         yield from launcher.run(context, Performance(**over_dates(context, config)))
 
     @asset(
@@ -38,7 +40,9 @@ def monitoring_assets(house: House) -> list[AssetsDefinition]:
                 *table_dep(STOP_LOADS, window(-DRIFT_DAYS, 0)),
             ],
             check_specs=[
-                AssetCheckSpec(check.name, asset=AssetKey(asset_of(DRIFT.name).split("/")), description=check.description)
+                AssetCheckSpec(
+                    check.name, asset=AssetKey(asset_of(DRIFT.name).split("/")), description=check.description
+                )
                 for check in DRIFT_CHECKS
             ],
         )

@@ -8,7 +8,13 @@ from ruter_dagster.assets.common import House, PinsConfig, asset_dep, code_versi
 from ruter_dagster.contracts.checks import CHECKS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CheckQuality, asset_of, quality_asset_of
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS, WEATHER_FORECASTS, Table
+from ruter_dagster.contracts.tables import (
+    PLANNED_DEPARTURES,
+    STOP_LOADS,
+    STOP_VISITS,
+    WEATHER_FORECASTS,
+    Table,
+)
 from ruter_dagster.partitions import dates_of
 from ruter_dagster.resources.launcher import JobLauncher
 
@@ -49,7 +55,9 @@ def _quality_report(house: House, table: Table, partitions) -> AssetsDefinition:
             check_specs=specs,
         )
     )
-    def quality_report(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
+    def quality_report(
+        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
+    ):
         parameters = CheckQuality(
             tables={table.name: dates_of(context)}, pins=config.pins, code_version=code_version_of(context)
         )

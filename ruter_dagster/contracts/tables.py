@@ -74,7 +74,9 @@ SIRI_OCCUPANCY = (
 )
 
 SERVICE_DATE = Column("service_date", "date", "Operating date of the journey, which may run past midnight")
-TRIP_ID = Column("trip_id", "string", "Planned service journey; the performed trip's id where no unique plan is known")
+TRIP_ID = Column(
+    "trip_id", "string", "Planned service journey; the performed trip's id where no unique plan is known"
+)
 STOP_SEQUENCE = Column("stop_sequence", "int32", "Order of the stop in the journey, from 1", minimum=1)
 LINE_ID = Column("line_id", "string", "Line (TIDES: route_id)")
 MODE = Column("mode", "string", "Transport mode", allowed=MODES)
@@ -83,7 +85,12 @@ STOP_ID = Column("stop_id", "string", "Stop point")
 SCHEDULED_DEPARTURE = Column("scheduled_departure_time", "timestamp", "Planned departure from the stop, UTC")
 SEATS = Column("seats", "int32", "Seats of the vehicle", required=False, minimum=0, maximum=2000)
 TOTAL_CAPACITY = Column(
-    "total_capacity", "int32", "Seats and standing places of the vehicle", required=False, minimum=0, maximum=4000
+    "total_capacity",
+    "int32",
+    "Seats and standing places of the vehicle",
+    required=False,
+    minimum=0,
+    maximum=4000,
 )
 SLOT_HOUR = Column(
     "slot_hour", "int32", "Local clock hour of the planned departure on the service day, 24+ after midnight",
@@ -113,7 +120,13 @@ STOP_VISITS = Table(
         Column("actual_departure_time", "timestamp", "Observed departure, UTC", required=False),
         Column("boardings", "int32", "Passengers who boarded, as counted", required=False, minimum=0),
         Column("alightings", "int32", "Passengers who alighted, as counted", required=False, minimum=0),
-        Column("departure_load", "int32", "Passengers on board after departure, as counted", required=False, minimum=0),
+        Column(
+            "departure_load",
+            "int32",
+            "Passengers on board after departure, as counted",
+            required=False,
+            minimum=0,
+        ),
         SEATS,
         TOTAL_CAPACITY,
     ),
@@ -190,10 +203,20 @@ STOP_LOADS = Table(
         SEATS,
         TOTAL_CAPACITY,
         Column(
-            "imbalance", "float64", "Trip's |boardings - alightings| / (boardings + alightings) as counted",
-            required=False, minimum=0, maximum=1,
+            "imbalance",
+            "float64",
+            "Trip's |boardings - alightings| / (boardings + alightings) as counted",
+            required=False,
+            minimum=0,
+            maximum=1,
         ),  # fmt: skip
-        Column("weight", "float64", "Trust in the row for training, 1 where the counts agree", minimum=0, maximum=1),
+        Column(
+            "weight",
+            "float64",
+            "Trust in the row for training, 1 where the counts agree",
+            minimum=0,
+            maximum=1,
+        ),
     ),
     rules=(
         Rule(
@@ -228,19 +251,35 @@ LOAD_FORECASTS = Table(
         Column("p50", "float64", "Median of the load", minimum=0),
         Column("p90", "float64", "90 % quantile of the load", minimum=0),
         Column(
-            "prob_above_seats", "float64", "Probability that the load exceeds the seats; null where the seats are unknown",
-            required=False, minimum=0, maximum=1,
+            "prob_above_seats",
+            "float64",
+            "Probability that the load exceeds the seats; null where the seats are unknown",
+            required=False,
+            minimum=0,
+            maximum=1,
         ),  # fmt: skip
         Column("occupancy_level", "string", "SIRI 2.1 OccupancyEnumeration", allowed=SIRI_OCCUPANCY),
         Column("occupancy_status", "int32", "GTFS-realtime OccupancyStatus", minimum=0, maximum=8),
         Column(
-            "occupancy_percentage", "int32", "Mean load in % of seats and standing places, rounded to 5",
-            required=False, minimum=0, maximum=400,
+            "occupancy_percentage",
+            "int32",
+            "Mean load in % of seats and standing places, rounded to 5",
+            required=False,
+            minimum=0,
+            maximum=400,
         ),  # fmt: skip
-        Column("last_week", "float64", "Baseline LW: load of the slot a week before", required=False, minimum=0),
+        Column(
+            "last_week", "float64", "Baseline LW: load of the slot a week before", required=False, minimum=0
+        ),
         Column("ha4", "float64", "Baseline HA4: mean of the slot's last 4 weeks", required=False, minimum=0),
         Column("ha8", "float64", "Baseline HA8: mean of the slot's last 8 weeks", required=False, minimum=0),
-        Column("history_count", "int32", "Weeks of history behind the forecast, of the last 8", minimum=0, maximum=8),
+        Column(
+            "history_count",
+            "int32",
+            "Weeks of history behind the forecast, of the last 8",
+            minimum=0,
+            maximum=8,
+        ),
         Column("source", "string", "What made the forecast", allowed=SOURCES),
         Column("model_version", "string", "Version of the model; null for a baseline", required=False),
     ),
@@ -268,7 +307,9 @@ FORECAST_PERFORMANCE = Table(
         Column("p10", "float64", "Forecast 10 % quantile", minimum=0),
         Column("p50", "float64", "Forecast median", minimum=0),
         Column("p90", "float64", "Forecast 90 % quantile", minimum=0),
-        Column("prob_above_seats", "float64", "Forecast P(load > seats)", required=False, minimum=0, maximum=1),
+        Column(
+            "prob_above_seats", "float64", "Forecast P(load > seats)", required=False, minimum=0, maximum=1
+        ),
         Column("last_week", "float64", "Baseline LW", required=False, minimum=0),
         Column("ha4", "float64", "Baseline HA4", required=False, minimum=0),
         Column("ha8", "float64", "Baseline HA8", required=False, minimum=0),

@@ -11,9 +11,9 @@ import threading
 import traceback
 from importlib import import_module
 
+from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EXIT_PERMANENT, JOBS, JobParameters
-from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
 from ruter_dagster.jobs.pipes import log_to_stdout, reporting
 from ruter_dagster.settings import load_settings
 
@@ -22,7 +22,9 @@ log = logging.getLogger("ruter_dagster.jobs")
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m ruter_dagster.jobs", description=__doc__)
-    parser.add_argument("job", choices=sorted(JOBS), help="the job; its parameters lie below the container's base")
+    parser.add_argument(
+        "job", choices=sorted(JOBS), help="the job; its parameters lie below the container's base"
+    )
     job = parser.parse_args(arguments).job
     log_to_stdout()
     signal.signal(signal.SIGTERM, _stop)
@@ -48,7 +50,10 @@ def _run(name: str, parameters: JobParameters, container: Container) -> None:
     settings = load_settings()
     module = import_module(f"ruter_dagster.jobs.{name}")
     with reporting() as report:
-        module.run(parameters, JobContext(settings=settings, parameters=parameters, container=container, report=report))
+        module.run(
+            parameters,
+            JobContext(settings=settings, parameters=parameters, container=container, report=report),
+        )
 
 
 def _stop(signum: int, _frame: object) -> None:

@@ -44,7 +44,10 @@ class Reporter:
 
         Metadata values are plain JSON values, or `markdown(…)`, `table(…)`, `link(…)` of this module.
         """
-        by_date = {day.isoformat(): {"rows": part.rows, "version": part.version} for day, part in (dates or {}).items()}
+        by_date = {
+            day.isoformat(): {"rows": part.rows, "version": part.version}
+            for day, part in (dates or {}).items()
+        }
         rows = sum(part.rows for part in (dates or {}).values())
         entries = {"rows": rows, **metadata} if dates is not None else metadata
         log.info("%s materialised: %s", asset, {"dates": len(by_date), "rows": rows} if by_date else version)
@@ -113,5 +116,9 @@ def reporting() -> Iterator[Reporter]:
 def log_to_stdout() -> None:
     """Log lines as the local terminal, Dagster's compute log and CloudWatch show them."""
     logging.basicConfig(
-        stream=sys.stdout, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", force=True
+        stream=sys.stdout,
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
     )

@@ -38,7 +38,9 @@ class SourceStorage(DagsterSqliteStorage):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> SourceStorage:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> SourceStorage:
         return cls.from_local(str(instance_dir()), inst_data=inst_data)
 
 
@@ -50,7 +52,9 @@ class SourceComputeLogs(LocalComputeLogManager):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> SourceComputeLogs:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> SourceComputeLogs:
         return cls(str(instance_dir() / "compute_logs"), inst_data=inst_data)
 
 
@@ -64,7 +68,9 @@ class WatchedRunLauncher(DefaultRunLauncher):
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         client = self._get_grpc_client_for_termination(run.run_id)
         if client is None:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "The run has no code server: it was started by the command line")
+            return CheckRunHealthResult(
+                WorkerStatus.RUNNING, "The run has no code server: it was started by the command line"
+            )
         try:
             answer = deserialize_value(
                 client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=10),

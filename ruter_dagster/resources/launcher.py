@@ -8,7 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dagster import AssetCheckResult, AssetExecutionContext, AssetKey, DataVersion, MaterializeResult, MetadataValue
+from dagster import (
+    AssetCheckResult,
+    AssetExecutionContext,
+    AssetKey,
+    DataVersion,
+    MaterializeResult,
+    MetadataValue,
+)
 
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters
 
@@ -24,7 +31,9 @@ class JobLauncher(ABC):
     days_per_job: int
 
     @abstractmethod
-    def launch(self, context: AssetExecutionContext, parameters: JobParameters, number: int) -> Sequence[JobEvent]:
+    def launch(
+        self, context: AssetExecutionContext, parameters: JobParameters, number: int
+    ) -> Sequence[JobEvent]:
         """Runs one job to its end. Raises `Failure`, with `allow_retries=False` where no retry can help."""
 
     def run(self, context: AssetExecutionContext, parameters: JobParameters) -> Iterator[JobEvent]:
@@ -34,7 +43,9 @@ class JobLauncher(ABC):
             for number, chunk in enumerate(self._chunks(parameters))
             for event in self.launch(context, chunk, number)
         ]
-        for result in _merge_materialisations([event for event in events if isinstance(event, MaterializeResult)]):
+        for result in _merge_materialisations(
+            [event for event in events if isinstance(event, MaterializeResult)]
+        ):
             _describe_partitions(context, result)
             yield result
         yield from _merge_checks([event for event in events if isinstance(event, AssetCheckResult)])
@@ -43,7 +54,9 @@ class JobLauncher(ABC):
         if not isinstance(parameters, DatesParameters):
             return [parameters]
         dates, size = parameters.dates, self.days_per_job
-        return [parameters.model_copy(update={"dates": dates[i : i + size]}) for i in range(0, len(dates), size)]
+        return [
+            parameters.model_copy(update={"dates": dates[i : i + size]}) for i in range(0, len(dates), size)
+        ]
 
 
 def version_of_dates(versions: dict[str, str]) -> str:
@@ -64,7 +77,10 @@ def _merge_materialisations(results: Sequence[MaterializeResult]) -> Iterator[Ma
             dates.update(_dates(chunk))
         version = chunks[-1].data_version
         if dates:
-            metadata |= {"rows": sum(part["rows"] for part in dates.values()), "dates": MetadataValue.json(dates)}
+            metadata |= {
+                "rows": sum(part["rows"] for part in dates.values()),
+                "dates": MetadataValue.json(dates),
+            }
             version = DataVersion(version_of_dates({day: part["version"] for day, part in dates.items()}))
         yield MaterializeResult(asset_key=key, metadata=metadata, data_version=version)
 

@@ -9,9 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from dagster import AssetExecutionContext, Failure, PipesFileContextInjector, PipesFileMessageReader, open_pipes_session
+from dagster import (
+    AssetExecutionContext,
+    Failure,
+    PipesFileContextInjector,
+    PipesFileMessageReader,
+    open_pipes_session,
+)
 
 from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, Container
 from ruter_dagster.contracts.jobs import EXIT_PERMANENT, JobParameters
@@ -29,7 +34,9 @@ class LocalLauncher(JobLauncher):
         self.settings = settings
         self.days_per_job = settings.job_days
 
-    def launch(self, context: AssetExecutionContext, parameters: JobParameters, number: int) -> Sequence[JobEvent]:
+    def launch(
+        self, context: AssetExecutionContext, parameters: JobParameters, number: int
+    ) -> Sequence[JobEvent]:
         container = self._container(context, number)
         container.write_parameters(parameters)
         started = time.monotonic()
@@ -39,7 +46,9 @@ class LocalLauncher(JobLauncher):
             message_reader=PipesFileMessageReader(str(container.base / "pipes-messages.jsonl")),
         ) as session:
             exit_code = self._run(parameters.job, container, session.get_bootstrap_env_vars())
-        context.log.info(f"Job {parameters.job} ended with {exit_code} after {time.monotonic() - started:.1f} s")
+        context.log.info(
+            f"Job {parameters.job} ended with {exit_code} after {time.monotonic() - started:.1f} s"
+        )
         if exit_code:
             raise _failure(parameters.job, exit_code, container)
         events = session.get_results(implicit_materializations=False)

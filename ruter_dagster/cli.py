@@ -1,0 +1,67 @@
+"""The command line, `ruter-dagster`: thin, each command a call of the module that does it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.settings import load_settings
+
+DATE = click.DateTime(["%Y-%m-%d"])
+
+
+class Commands(click.Group):
+    """Shows a failure that a person can act on as one message, not as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PermanentFailure as failure:
+            click.echo(f"{failure}", err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def main() -> None:
+    """Forecasts how full every departure will be, from passenger counts to Kafka.
+
+    Settings come from RUTER_* variables and .env. Start with `ruter-dagster demo`, then look with `make dev`.
+    """
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of tables.")
+def demo(as_json: bool) -> None:
+    """Run the whole chain on a small history and read its forecasts back from Kafka.
+
+    \b
+    The demo network by default; on real passenger counts:
+      RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster demo
+
+    Run again, it does only what is out of date. State lies below state/<source>.
+    """
+    settings = load_settings()
+    from rich.console import Console
+
+    from ruter_dagster.demo import run_demo, show
+
+    report = run_demo(settings, Console(stderr=as_json))
+    if as_json:
+        click.echo(json.dumps(report.to_json(), indent=2))
+    else:
+        show(report, Console())
+    if not report.exactly_once:
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--port", type=int, default=9092, show_default=True, help="Port on the loopback interface.")
+def broker(port: int) -> None:
+    """Run a real Apache Kafka node here until Ctrl-C, without Docker; its data stays below state/<source>/broker."""
+    from ruter_dagster.publishing.broker import serve
+
+    serve(load_settings().source_dir / "broker", port)

@@ -1,0 +1,265 @@
+"""`ruter-dagster demo`: the whole chain on a small history, through Dagster, doing only what is out of date.
+
+What a run is belongs in definitions.py, how it is executed in runs.py; here is their order and what a person sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from typing import Any
+
+from dagster import AssetKey, DagsterInstance, Definitions
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.jobs import EVALUATION
+from ruter_dagster.definitions import RUNS
+from ruter_dagster.partitions import HORIZON_DAYS
+from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.runs import RunOutcome, RunRequest, execute
+from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings
+from ruter_dagster.staleness import is_out_of_date, out_of_date
+
+PERFORMANCE_DAYS = 7
+"""Issue dates before the last that are forecast too, so that there is truth to compare with."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of the demo: a title for its bar, the job and the dates it covers."""
+
+    title: str
+    job: str
+    dates: tuple[date, ...] = ()
+    assets: tuple[str, ...] = ()
+
+    @property
+    def all_assets(self) -> tuple[str, ...]:
+        return self.assets or RUNS[self.job]
+
+
+def stages(issue_date: date, settings: Settings) -> list[Stage]:
+    """The runs that bring everything up to `issue_date`, in order."""
+
+    def days(first: int, last: int) -> tuple[date, ...]:
+        return tuple(issue_date + timedelta(offset) for offset in range(first, last + 1))
+
+    featured = -settings.training_days
+    earlier = days(-PERFORMANCE_DAYS, -1)
+    return [
+        Stage("Counts, loads and levels", "counts", days(-settings.history_days, -1)),
+        Stage("Weather forecasts", "weather", days(featured - HORIZON_DAYS, 0)),
+        Stage("Timetable and departure features", "plan", days(featured, HORIZON_DAYS)),
+        Stage("Model, evaluation and release gate", "training"),
+        Stage("Forecasts of the week before", "forecasting", earlier, ("forecasts/load_forecasts",)),
+        Stage("Forecasts, published on Kafka", "forecasting", (issue_date,), RUNS["forecasting"][2:]),
+        Stage("Performance and drift", "monitoring", earlier),
+    ]
+
+
+@dataclass
+class Report:
+    """What the demo shows at the end, and prints with `--json`."""
+
+    issue_date: str
+    source: str
+    runs: list[str] = field(default_factory=list)
+    up_to_date: list[str] = field(default_factory=list)
+    assets: list[dict[str, Any]] = field(default_factory=list)
+    accuracy: list[dict[str, Any]] = field(default_factory=list)
+    model_version: str | None = None
+    published: int = 0
+    read_back: int = 0
+    exactly_once: bool = False
+    bootstrap_servers: str = ""
+    topics: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def run_demo(settings: Settings, console: Console) -> Report:
+    """Brings the chain up to the issue date and reads the publication back.
+
+    Raises PermanentFailure with the failed step's own words, the run's id and how to go on.
+    """
+    with ExitStack() as stack:
+        bootstrap_servers = stack.enter_context(_broker(settings, console))
+        from ruter_dagster.definitions import defs
+
+        issue_date = settings.issue_date or newest_issue_date(settings)
+        instance = stack.enter_context(open_instance())
+        report = Report(issue_date.isoformat(), settings.source_name, bootstrap_servers=bootstrap_servers)
+        console.print(
+            f"Issue date {issue_date}, source {settings.source_name}, state in {settings.source_dir}"
+        )
+        with _progress(console) as progress:
+            for stage in stages(issue_date, settings):
+                _bring_up_to_date(stage, defs, instance, settings, progress, report)
+        _describe_assets(report, defs, instance)
+        _read_back(report, issue_date, settings)
+    return report
+
+
+def newest_issue_date(settings: Settings) -> date:
+    """The demo network's fixed issue date; with TIDES data the last service date less the three days that are forecast."""
+    if settings.source == "demo":
+        return DEMO_ISSUE_DATE
+    from ruter_dagster.sources.tides import TidesSource
+
+    available = TidesSource.of(settings).available_dates()
+    return max(available) - timedelta(HORIZON_DAYS)
+
+
+def _bring_up_to_date(
+    stage: Stage,
+    defs: Definitions,
+    instance: DagsterInstance,
+    settings: Settings,
+    progress: Progress,
+    report: Report,
+) -> None:
+    assets, dates = _needed(stage, defs, instance)
+    bar = progress.add_task(stage.title, total=len(assets) or 1, asset="")
+    if not assets:
+        report.up_to_date.append(stage.title)
+        progress.update(bar, completed=1, asset="up to date")
+        return
+    progress.update(bar, asset=_span(dates))
+    outcome = execute(
+        RunRequest(stage.job, assets, dates),
+        instance,
+        settings.source_dir / "logs" / f"{len(report.runs) + 1}-{stage.job}.log",
+        lambda asset: progress.update(bar, advance=1, asset=asset),
+    )
+    report.runs.append(outcome.run_id)
+    if not outcome.succeeded:
+        raise PermanentFailure(_how_to_go_on(stage, outcome))
+    progress.update(bar, completed=len(assets), asset=_span(dates))
+
+
+def _needed(
+    stage: Stage, defs: Definitions, instance: DagsterInstance
+) -> tuple[tuple[str, ...], tuple[date, ...]]:
+    """The stage's assets from the first that is out of date on, and the span of dates in which any is."""
+    if not stage.dates:
+        stale = [is_out_of_date(defs, instance, asset) for asset in stage.all_assets]
+        return (stage.all_assets[stale.index(True) :] if any(stale) else ()), ()
+    by_asset = [out_of_date(defs, instance, asset, stage.dates) for asset in stage.all_assets]
+    days = sorted({day for stale in by_asset for day in stale})
+    if not days:
+        return (), ()
+    first = next(number for number, stale in enumerate(by_asset) if stale)
+    return stage.all_assets[first:], tuple(day for day in stage.dates if days[0] <= day <= days[-1])
+
+
+def _span(dates: Sequence[date]) -> str:
+    if len(dates) < 2:
+        return str(dates[0]) if dates else ""
+    return f"{dates[0]} to {dates[-1]}"
+
+
+def _how_to_go_on(stage: Stage, outcome: RunOutcome) -> str:
+    return (
+        f"{stage.title}: {outcome.failure}\n"
+        f"Nothing downstream ran. Its log: {outcome.log}. Once mended, `ruter-dagster retry {outcome.run_id}` goes on "
+        "from the failed step, and `ruter-dagster demo` does what is left."
+    )
+
+
+@contextmanager
+def _broker(settings: Settings, console: Console) -> Iterator[str]:
+    """The cluster of the settings; else the local broker, for the time of the demo. Child processes inherit its address."""
+    if settings.kafka_bootstrap_servers:
+        yield settings.kafka_bootstrap_servers
+        return
+    from ruter_dagster.publishing.broker import local_broker
+
+    with console.status("Starting Apache Kafka"), ExitStack() as stack:
+        broker = stack.enter_context(local_broker(settings.source_dir / "broker"))
+        keep = stack.pop_all()
+    with keep:
+        yield broker.bootstrap_servers
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<36}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[asset]}"),
+        console=console,
+    )
+
+
+def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstance) -> None:
+    graph = defs.resolve_asset_graph()
+    for key in sorted(graph.materializable_asset_keys, key=lambda key: _order(key.to_user_string())):
+        event = instance.get_latest_materialization_event(key)
+        metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
+        checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+            [check for check in graph.asset_check_keys if check.asset_key == key]
+        )
+        passed = [
+            record.event.asset_check_evaluation.passed for record in checks.values() if _evaluated(record)
+        ]
+        report.assets.append(
+            {
+                "asset": key.to_user_string(),
+                "rows": metadata["rows"].value if "rows" in metadata else None,
+                "checks_passed": sum(passed),
+                "checks": len(passed),
+            }
+        )
+    evaluation = instance.get_latest_materialization_event(AssetKey(EVALUATION.split("/")))
+    if evaluation and evaluation.asset_materialization:
+        metadata = evaluation.asset_materialization.metadata
+        report.accuracy = list(getattr(metadata.get("accuracy"), "data", None) or [])
+        report.model_version = str(metadata["model_version"].value)
+
+
+def _evaluated(record: Any) -> bool:
+    return bool(record.event and record.event.asset_check_evaluation)
+
+
+def _order(key: str) -> tuple[int, str]:
+    groups = ("raw", "quality", "loads", "features", "models", "forecasts", "monitoring")
+    return groups.index(key.split("/")[0]), key
+
+
+def _read_back(report: Report, issue_date: date, settings: Settings) -> None:
+    """Reads the issue date's publication with a consumer of its own, as another team would."""
+
+
+def show(report: Report, console: Console) -> None:
+    """The table at the end: rows, checks, accuracy, messages, and where to look next."""
+    assets = Table("asset", "rows", "checks passed", title=f"Issue date {report.issue_date}")
+    for row in report.assets:
+        rows = "" if row["rows"] is None else f"{row['rows']:,}"
+        assets.add_row(
+            row["asset"], rows, f"{row['checks_passed']} of {row['checks']}" if row["checks"] else ""
+        )
+    console.print(assets)
+    if report.accuracy:
+        names = list(report.accuracy[0])
+        accuracy = Table(
+            *names, title=f"Accuracy of model {report.model_version} on dates that it has not seen"
+        )
+        for row in report.accuracy:
+            accuracy.add_row(
+                *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values())
+            )
+        console.print(accuracy)
+    console.print(
+        f"Kafka: {report.published:,} forecasts published to {', '.join(report.topics)}, {report.read_back:,} read back, "
+        + ("each exactly once" if report.exactly_once else "[red]not each exactly once[/red]")
+    )
+    console.print(
+        "Next: `make dev` opens the lineage at http://127.0.0.1:3000; README.md shows how to use your own data"
+    )

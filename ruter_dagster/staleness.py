@@ -1,0 +1,96 @@
+"""Which partitions are out of date: never materialised, made by other code, or older than an input whose content changed.
+
+Read from Dagster's own records, a query an asset; Dagster's data version of a range covers all its dates together, so the
+content hash of each date decides whether a newer input is a changed one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+
+from dagster import AssetKey, DagsterEventType, DagsterInstance, Definitions, EventRecordsFilter
+from dagster._core.definitions.data_version import CODE_VERSION_TAG
+from dagster._core.definitions.partitions.context import partition_loading_context
+
+MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION
+
+
+def out_of_date(
+    definitions: Definitions, instance: DagsterInstance, asset: str, dates: Sequence[date]
+) -> list[date]:
+    """The dates of `asset` that a run must make again. Unpartitioned inputs do not count: a new model leaves forecasts as they are."""
+    key = AssetKey(asset.split("/"))
+    keys = [day.isoformat() for day in dates]
+    made = _latest(instance, key, keys)
+    codes = instance.event_log_storage.get_latest_tags_by_partition(
+        key, MATERIALIZATION, [CODE_VERSION_TAG], keys
+    )
+    code = definitions.resolve_asset_graph().get(key).code_version
+    stale = {day for day in keys if day not in made or codes.get(day, {}).get(CODE_VERSION_TAG) != code}
+    with partition_loading_context(dynamic_partitions_store=instance):
+        for parent, needed in _parents(definitions, key, keys):
+            newest = _latest(instance, parent, sorted({day for days in needed.values() for day in days}))
+            for child in keys:
+                stale |= {
+                    child
+                    for day in needed.get(child, ())
+                    if child not in stale
+                    and newest.get(day, 0) > made[child]
+                    and _content_changed(instance, parent, day, made[child])
+                }
+    return [day for day in dates if day.isoformat() in stale]
+
+
+def is_out_of_date(definitions: Definitions, instance: DagsterInstance, asset: str) -> bool:
+    """The same of an asset without partitions: any input materialised since, whatever its content."""
+    key = AssetKey(asset.split("/"))
+    event = instance.get_latest_materialization_event(key)
+    if event is None:
+        return True
+    node = definitions.resolve_asset_graph().get(key)
+    made = instance.get_asset_records([key])[0].asset_entry.last_materialization_storage_id or 0
+    records = instance.get_asset_records(list(node.parent_keys))
+    newest = max((record.asset_entry.last_materialization_storage_id or 0 for record in records), default=0)
+    materialization = event.asset_materialization
+    tags = (materialization.tags if materialization else None) or {}
+    return newest > made or tags.get(CODE_VERSION_TAG) != node.code_version
+
+
+def _latest(instance: DagsterInstance, key: AssetKey, partitions: Sequence[str]) -> Mapping[str, int]:
+    return instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, MATERIALIZATION, set(partitions)
+    )
+
+
+def _parents(
+    definitions: Definitions, key: AssetKey, partitions: Sequence[str]
+) -> Iterator[tuple[AssetKey, dict[str, list[str]]]]:
+    """Each partitioned input, with the dates that each partition of `key` depends on."""
+    graph = definitions.resolve_asset_graph()
+    for parent in graph.get(key).parent_keys:
+        if graph.get(parent).is_partitioned:
+            yield (
+                parent,
+                {
+                    day: list(
+                        graph.get_parent_partition_keys_for_child(
+                            day, parent, key
+                        ).partitions_subset.get_partition_keys()
+                    )
+                    for day in partitions
+                },
+            )
+
+
+def _content_changed(instance: DagsterInstance, key: AssetKey, partition: str, since: int) -> bool:
+    def content(**cursor: int) -> object:
+        records = instance.get_event_records(
+            EventRecordsFilter(MATERIALIZATION, key, asset_partitions=[partition], **cursor), limit=1
+        )
+        materialization = records[0].asset_materialization if records else None
+        value = materialization.metadata.get("content_hash") if materialization else None
+        return value.value if value else None
+
+    now = content()
+    return now is None or now != content(before_cursor=since)
