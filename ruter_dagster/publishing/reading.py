@@ -1,0 +1,170 @@
+"""Reading topics to their end as an independent, read-committed consumer: the markers, and a publication's messages."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import polars as pl
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+
+from ruter_dagster.publishing.connection import KafkaConnection, require_broker
+from ruter_dagster.publishing.messages import build_key
+from ruter_dagster.publishing.topics import topics_of
+
+BATCH = 10_000
+
+Batch = list[tuple[bytes, bytes]]
+"""Keys and values."""
+
+
+@dataclass(frozen=True)
+class Marker:
+    """What the topic of publications says of one of them."""
+
+    publication_id: str
+    issue_date: date
+    content_hash: str
+    schema_version: int
+    messages: int
+
+
+@dataclass(frozen=True)
+class ReadBack:
+    """What a consumer that knows nothing of the publisher finds of one publication."""
+
+    publication_id: str
+    messages: int
+    """Load forecasts, repeated ones included."""
+    duplicates: int
+    by_horizon: dict[int, int]
+    """Load forecasts by horizon in days."""
+    expected_onboard: float
+    """Sum of `expectedOnboardCount`, passengers."""
+    keys: pl.Series
+    """Keys of the load forecasts, in order of key."""
+    public_messages: int
+    public_duplicates: int
+
+    def faults(self, forecasts: pl.DataFrame) -> list[str]:
+        """Where this differs from `forecasts` (contract LOAD_FORECASTS) each published exactly once; empty if nowhere."""
+        departures = forecasts.height
+        passengers = float(forecasts["mean"].round(2).sum())
+        keys = forecasts.select(build_key().alias("key"))["key"].sort()
+        checks = {
+            f"{self.messages} load forecasts for {departures} departures": self.messages == departures,
+            f"{self.duplicates} load forecasts more than once": self.duplicates == 0,
+            "load forecasts of other departures": keys.equals(self.keys),
+            f"{self.expected_onboard:.2f} passengers in all instead of {passengers:.2f}": (
+                math.isclose(self.expected_onboard, passengers, rel_tol=1e-6, abs_tol=1e-6)
+            ),
+            f"{self.public_messages} occupancy forecasts for {departures} departures": (
+                self.public_messages == departures
+            ),
+            f"{self.public_duplicates} occupancy forecasts more than once": self.public_duplicates == 0,
+        }
+        return [fault for fault, passed in checks.items() if not passed]
+
+
+def read_markers(connection: KafkaConnection) -> dict[str, Marker]:
+    """Every publication there is, by its id, read to the topic's end."""
+    markers = {}
+    for batch in read_to_end(connection, topics_of(connection).publications):
+        for _, value in batch:
+            fields = json.loads(value)
+            markers[fields["publicationId"]] = Marker(
+                publication_id=fields["publicationId"],
+                issue_date=date.fromisoformat(fields["issueDate"]),
+                content_hash=fields["contentHash"],
+                schema_version=fields["schemaVersion"],
+                messages=fields["messages"],
+            )
+    return markers
+
+
+def read_back(connection: KafkaConnection, publication_id: str, issue_date: date) -> ReadBack:
+    """Read both topics to their end and count what belongs to the publication."""
+    topics = topics_of(connection)
+    load = _messages_of(connection, topics.load_forecasts, publication_id)
+    public = _messages_of(connection, topics.occupancy_forecasts, publication_id)
+    horizons = (load["operatingDay"].str.to_date() - issue_date).dt.total_days().value_counts(sort=False)
+    return ReadBack(
+        publication_id=publication_id,
+        messages=load.height,
+        duplicates=load.height - load["key"].n_unique(),
+        by_horizon=dict(sorted(horizons.iter_rows())),
+        expected_onboard=float(load["expectedOnboardCount"].sum()),
+        keys=load["key"].sort(),
+        public_messages=public.height,
+        public_duplicates=public.height - public["key"].n_unique(),
+    )
+
+
+def _messages_of(connection: KafkaConnection, topic: str, publication_id: str) -> pl.DataFrame:
+    """Key and a few fields of each message of the publication; fields that a message does not carry are null."""
+    fields = pl.Struct(
+        {"publicationId": pl.String, "operatingDay": pl.String, "expectedOnboardCount": pl.Float64}
+    )
+    parts = [pl.DataFrame(schema={"key": pl.String, **dict(fields)})]
+    for batch in read_to_end(connection, topic):
+        keys, values = zip(*batch, strict=True)
+        frame = pl.DataFrame({"key": keys, "value": values}, schema={"key": pl.Binary, "value": pl.Binary})
+        parts.append(
+            frame.cast(pl.String)
+            .filter(pl.col("value").str.contains(publication_id, literal=True))
+            .select("key", pl.col("value").str.json_decode(fields))
+            .unnest("value")
+            .filter(pl.col("publicationId") == publication_id)
+        )
+    return pl.concat(parts)
+
+
+def read_to_end(connection: KafkaConnection, topic: str) -> Iterator[Batch]:
+    """The committed messages of every partition, from the beginning to the end that each has when it is reached.
+
+    A group of its own and no commits: no other consumer is disturbed. Raises BrokerUnavailable where the broker stops
+    answering; a topic that is not there has no messages.
+    """
+    partitions = require_broker(connection).get(topic, 0)
+    config: dict[str, Any] = connection.client_config() | {
+        "group.id": f"{connection.topic_prefix}read-back-{uuid.uuid4().hex}",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "earliest",
+    }
+    consumer = Consumer(config)
+    try:
+        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
+        open_partitions = set(range(partitions))
+        last_answer = time.monotonic()
+        while open_partitions:
+            received = consumer.consume(BATCH, timeout=0.1)
+            if received:
+                last_answer = time.monotonic()
+            elif time.monotonic() - last_answer > connection.patience_seconds:
+                raise connection.unavailable(f"reading {topic} came to a standstill")
+            if batch := _sort_out(received, open_partitions):
+                yield batch
+    finally:
+        consumer.close()
+
+
+def _sort_out(received: list[Any], open_partitions: set[int]) -> Batch:
+    """The messages among what was received; a partition that has come to its end leaves `open_partitions`."""
+    batch = []
+    for message in received:
+        error = message.error()
+        if error is None:
+            batch.append((message.key(), message.value()))
+        elif error.code() == KafkaError._PARTITION_EOF:
+            open_partitions.discard(message.partition())
+        elif not error.retriable():
+            raise KafkaException(error)
+    return batch

@@ -1,0 +1,77 @@
+"""The topics of an environment: their names, and making them where they are missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.publishing.connection import ANSWER_SECONDS, KafkaConnection, require_broker
+
+RETENTION_HOURS = 7 * 24
+"""Forecasts reach three days ahead; a week lets a consumer that was away catch up."""
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Names of one environment's topics."""
+
+    load_forecasts: str
+    """Internal: with counts."""
+    occupancy_forecasts: str
+    """Public: levels only."""
+    publications: str
+    """One marker a publication, written in the same transaction as its messages; compacted."""
+
+    @property
+    def of_messages(self) -> tuple[str, str]:
+        return (self.load_forecasts, self.occupancy_forecasts)
+
+
+def topics_of(connection: KafkaConnection) -> Topics:
+    """The names, each with the environment's prefix."""
+    prefix = connection.topic_prefix
+    return Topics(f"{prefix}load-forecasts", f"{prefix}occupancy-forecasts", f"{prefix}publications")
+
+
+def ensure_topics(connection: KafkaConnection) -> Topics:
+    """Make the topics that are missing; those that exist stay as they are.
+
+    Raises BrokerUnavailable where no broker answers, PermanentFailure where it refuses a topic.
+    """
+    topics = topics_of(connection)
+    existing = require_broker(connection)
+    messages = {"cleanup.policy": "delete", "retention.ms": str(RETENTION_HOURS * 3_600_000)}
+    wanted = {
+        topics.load_forecasts: (connection.partitions, messages),
+        topics.occupancy_forecasts: (connection.partitions, messages),
+        topics.publications: (1, {"cleanup.policy": "compact"}),
+    }
+    missing = {name: how for name, how in wanted.items() if name not in existing}
+    if missing:
+        _create(connection, missing)
+    return topics
+
+
+def _create(connection: KafkaConnection, missing: dict[str, tuple[int, dict[str, str]]]) -> None:
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.cimpl import NewTopic
+
+    new_topics = [
+        NewTopic(name, partitions, connection.replication_factor, config=config)
+        for name, (partitions, config) in missing.items()
+    ]
+    admin = AdminClient(connection.client_config())
+    for name, made in admin.create_topics(new_topics, request_timeout=2 * ANSWER_SECONDS).items():
+        try:
+            made.result()
+        except KafkaException as exception:
+            error: KafkaError = exception.args[0]
+            if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+                continue
+            if error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT):
+                raise connection.unavailable(error.str()) from exception
+            raise PermanentFailure(
+                f"The broker at {connection.bootstrap_servers} refused to make the topic {name}: {error.str()}. "
+                "Make it by hand, or change the prefix, the replication or the user's rights."
+            ) from exception

@@ -1,0 +1,162 @@
+"""One transactional producer: librdkafka's transaction with its errors sorted into those that pass and those that stay.
+
+It knows no forecasts: topics, keys and values come from `kafka.py`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
+
+CALL_SECONDS = 5.0
+"""A call to the transaction coordinator is given up after this long, and made again until patience ends."""
+
+FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
+REFUSED = (
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_TRANSACTION_TIMEOUT,
+    KafkaError.MSG_SIZE_TOO_LARGE,
+    KafkaError._AUTHENTICATION,
+)
+
+
+class TransactionAborted(Exception):
+    """The transaction cannot be committed, but the producer can begin another one."""
+
+
+class Transaction:
+    """A producer with a transactional id: whoever takes the id next fences the one who had it.
+
+    Every method raises PermanentFailure where this producer was fenced or is refused, TransactionAborted where the
+    transaction must be begun again, and BrokerUnavailable where the broker stops answering for `patience_seconds`.
+    """
+
+    def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:
+        self._connection = connection
+        self._id = transactional_id
+        self._reported: list[KafkaError] = []
+        self._undelivered = 0
+        config: dict[str, Any] = connection.client_config() | {
+            "transactional.id": transactional_id,
+            "transaction.timeout.ms": connection.transaction_timeout_seconds * 1000,
+            "enable.idempotence": True,
+            "acks": "all",
+            "compression.type": "zstd",
+            "linger.ms": 5,
+            # The Java clients' partitioner: a stream processor of theirs joins these topics by key.
+            "partitioner": "murmur2_random",
+            "queue.buffering.max.kbytes": 256 * 1024,
+            # A report for each message delivered would halve the speed; the commit vouches for those.
+            "delivery.report.only.error": True,
+            "on_delivery": self._count_undelivered,
+            "error_cb": self._reported.append,
+        }
+        self._producer = Producer(config)
+
+    def fence_former(self) -> None:
+        """Take the transactional id: the former owner's open transaction is aborted and it can commit no more."""
+        self._call(self._producer.init_transactions, CALL_SECONDS)
+
+    def begin(self) -> None:
+        self._undelivered = 0
+        self._call(self._producer.begin_transaction)
+
+    def send(self, topic: str, keys: Sequence[str], values: Sequence[str]) -> None:
+        """Hand messages to the producer; waits for room where its queue is full."""
+        waiting = [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
+        last_moved = time.monotonic()
+        while waiting:
+            taken = self._call(self._producer.produce_batch, topic, waiting)
+            self._producer.poll(0)
+            if taken:
+                last_moved = time.monotonic()
+            if taken < len(waiting):
+                waiting = self._left_over(waiting)
+                self._producer.poll(0.05)
+                self._lose_patience(last_moved)
+            else:
+                waiting = []
+
+    def commit(self) -> None:
+        """Deliver what is queued and make all of the transaction visible at once."""
+        last_moved, queued = time.monotonic(), len(self._producer)
+        while queued:
+            left = self._producer.flush(0.5)
+            if left < queued:
+                last_moved, queued = time.monotonic(), left
+            self._lose_patience(last_moved)
+        if self._undelivered:
+            raise TransactionAborted(f"{self._undelivered} messages were not delivered")
+        self._call(self._producer.commit_transaction, CALL_SECONDS)
+
+    def abort(self) -> None:
+        """Drop the transaction, so that a new one can begin."""
+        self._call(self._producer.abort_transaction, CALL_SECONDS)
+
+    def give_up(self) -> None:
+        """Drop the transaction if that can be done at once; else the next owner of the id drops it."""
+        with suppress(KafkaException):
+            self._producer.purge(in_queue=True, in_flight=True, blocking=False)
+            self._producer.abort_transaction(CALL_SECONDS)
+
+    def _left_over(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The messages that the producer did not take because its queue was full, ready to be sent again."""
+        left = []
+        for message in messages:
+            error = message.pop("_error", None)
+            if error is not None:
+                if error.code() != KafkaError._QUEUE_FULL:
+                    raise self._sorted(error)
+                left.append(message)
+        return left
+
+    def _call(self, action: Callable[..., Any], *arguments: Any) -> Any:
+        deadline = time.monotonic() + self._connection.patience_seconds
+        while True:
+            try:
+                return action(*arguments)
+            except KafkaException as exception:
+                error: KafkaError = exception.args[0]
+                if not error.retriable() or time.monotonic() > deadline:
+                    raise self._sorted(error) from exception
+
+    def _sorted(self, error: KafkaError) -> Exception:
+        # Once fenced, later calls fail with a mere "fatal": what it was stands in the error reported first.
+        codes = {error.code(), *(reported.code() for reported in self._reported if reported.fatal())}
+        if codes & set(FENCED):
+            return PermanentFailure(
+                f"Another publisher took over {self._id} at {self._connection.bootstrap_servers}: this one's messages "
+                "were dropped. If its forecasts are still wanted, publish them again once the other one is done."
+            )
+        if codes & set(REFUSED):
+            return PermanentFailure(
+                f"The broker at {self._connection.bootstrap_servers} refuses {self._id}: {error.str()}. "
+                "Check the user's rights and the transaction's timeout."
+            )
+        if error.txn_requires_abort():
+            return TransactionAborted(error.str())
+        if error.retriable() or error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+            return self._connection.unavailable(error.str())
+        return BrokerUnavailable(
+            f"Publishing to {self._connection.bootstrap_servers} failed: {error.str()}. Nothing of it is visible to "
+            "read-committed consumers; publishing again is safe."
+        )
+
+    def _lose_patience(self, last_moved: float) -> None:
+        if fatal := [error for error in self._reported if error.fatal()]:
+            raise self._sorted(fatal[0])
+        waited = time.monotonic() - last_moved
+        if waited > self._connection.patience_seconds:
+            raise self._connection.unavailable(f"it took no message for {waited:.0f} s")
+
+    def _count_undelivered(self, error: KafkaError | None, _message: object) -> None:
+        self._undelivered += error is not None
