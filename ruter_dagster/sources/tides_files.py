@@ -1,0 +1,151 @@
+"""Finds the files of TIDES tables below a folder or object-store prefix, and tells what each is before it is parsed.
+
+How their cells become values belongs in tides_tables.py.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+
+import obstore
+from obstore.store import LocalStore, from_url
+
+from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.sources.tides_vocabulary import TidesTable
+
+_SAMPLE = 65_536
+_DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
+_SEPARATORS = (",", ";", "\t", "|")
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """One file of a table. `service_date` is the date that its path names, if any; `version` changes with the content."""
+
+    path: str
+    url: str
+    format: Literal["csv", "parquet"]
+    size: int
+    version: str
+    service_date: date | None
+
+
+@dataclass(frozen=True)
+class CsvForm:
+    """How a CSV file is written: its columns in order, and what separates them."""
+
+    columns: tuple[str, ...]
+    separator: str
+
+
+class Folder:
+    """The folder or object-store prefix (`s3://bucket/prefix`) that holds the tables.
+
+    Credentials, region and endpoint of an object store come from its usual environment variables.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location).rstrip("/")
+        self._remote = "://" in self.location
+
+    def files(self, table: TidesTable) -> list[TableFile]:
+        """`<table>.csv`, `<table>.parquet`, or every such file below `<table>/`, in order of their paths.
+
+        Raises `BadInput` where the folder cannot be read, or holds none of them, or the table twice.
+        """
+        found = [file for meta in self._listing() if (file := self._table_file(meta, table))]
+        if not found:
+            raise BadInput(
+                f"TIDES table {table.name} is missing in {self.location}: expected {table.name}.csv, {table.name}.parquet "
+                f"or a folder {table.name}/ of such files"
+            )
+        whole = [file.path for file in found if "/" not in file.path]
+        if whole and len(found) > 1:
+            others = ", ".join(file.path for file in found[:3])
+            raise BadInput(
+                f"TIDES table {table.name} is there more than once in {self.location} ({others} …): keep one of them"
+            )
+        return sorted(found, key=lambda file: file.path)
+
+    def csv_form(self, file: TableFile) -> CsvForm:
+        """Columns and separator of a CSV file; raises `BadInput` where it is no UTF-8 or ends within a row."""
+        head = self._bytes(file, 0, min(_SAMPLE, file.size))
+        try:
+            first = head.splitlines()[0].decode("utf-8-sig") if head else ""
+        except UnicodeDecodeError:
+            raise not_utf8(file) from None
+        if not first.strip():
+            raise BadInput(f"{file.path} is empty: not even a header; write it again")
+        separator = max(_SEPARATORS, key=first.count)
+        columns = tuple(name.strip() for name in next(csv.reader([first], delimiter=separator)))
+        self._check_end(file, len(columns), separator)
+        return CsvForm(columns, separator)
+
+    def _check_end(self, file: TableFile, columns: int, separator: str) -> None:
+        """A file that stops within a row was being written still, or its copy broke off."""
+        start = max(0, file.size - _SAMPLE)
+        lines = (
+            self._bytes(file, start, file.size - start)
+            .decode("utf-8", errors="replace")
+            .splitlines(keepends=True)
+        )
+        if not lines or lines[-1].endswith(("\n", "\r")):
+            return
+        fields = len(next(csv.reader([lines[-1]], delimiter=separator)))
+        if fields < columns:
+            raise BadInput(
+                f"{file.path} is half-written: its last row has {fields} of {columns} columns; copy it again, whole"
+            )
+
+    def _table_file(self, meta: Any, table: TidesTable) -> TableFile | None:
+        path = meta["path"]
+        stem, _, ending = path.rpartition(".")
+        if ending not in ("csv", "parquet") or not (stem == table.name or path.startswith(f"{table.name}/")):
+            return None
+        named = _DATE.findall(path) if table.dated else []
+        return TableFile(
+            path=path,
+            url=f"{self.location}/{path}",
+            format=ending,
+            size=meta["size"],
+            version=f"{meta['e_tag']} {meta['last_modified']} {meta['size']}",
+            service_date=_date_of(path, named),
+        )
+
+    def _listing(self) -> list[Any]:
+        if not self._remote and not Path(self.location).is_dir():
+            raise BadInput(f"TIDES folder {self.location} does not exist or is no folder; check its path")
+        try:
+            return [meta for batch in self._store().list() for meta in batch]
+        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise BadInput(
+                f"TIDES folder {self.location} cannot be read ({reason}); check its path and rights"
+            ) from None
+
+    def _store(self) -> Any:
+        return from_url(self.location) if self._remote else LocalStore(self.location)
+
+    def _bytes(self, file: TableFile, start: int, length: int) -> bytes:
+        return (
+            bytes(obstore.get_range(self._store(), file.path, start=start, length=length)) if length else b""
+        )
+
+
+def not_utf8(file: TableFile) -> BadInput:
+    return BadInput(f"{file.path} is not UTF-8 (Latin-1, perhaps); save it as UTF-8")
+
+
+def _date_of(path: str, named: list[str]) -> date | None:
+    """The one service date that a path names: `stop_visits/2026-11-20.csv`, `stop_visits/service_date=2026-11-20/0.parquet`."""
+    if len(set(named)) != 1:
+        return None
+    try:
+        return date.fromisoformat(named[0])
+    except ValueError:
+        raise BadInput(f"{path} names a date that does not exist ({named[0]}); rename it") from None

@@ -1,0 +1,128 @@
+"""The TIDES standard as far as it is read here: tables, columns, their types, and the values that an enum may take.
+
+Source: the TIDES schemas (tides-transit.org), version 1.0. Plain values only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["string", "integer", "date", "datetime"]
+
+MISSING_VALUES = ("", "NA", "NaN")
+IN_SERVICE = "In service"
+SCHEDULED = "Scheduled"
+
+
+@dataclass(frozen=True)
+class TidesColumn:
+    """A column that is read. `present`: the table must have it; `filled`: every row must; others may be left out."""
+
+    name: str
+    kind: Kind = "string"
+    present: bool = False
+    filled: bool = False
+    minimum: int | None = None
+    allowed: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class TidesTable:
+    """A table as files of one name. `dated`: it has a `service_date` and may be cut into files by it."""
+
+    name: str
+    columns: tuple[TidesColumn, ...]
+    dated: bool = True
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.columns)
+
+
+ROUTE_TYPES_BY_MODE: dict[str, tuple[str, ...]] = {
+    "bus": (
+        "Bus", "Trolleybus", "Coach Service", "International Coach Service", "National Coach Service",
+        "Shuttle Coach Service", "Regional Coach Service", "Special Coach Service", "Sightseeing Coach Service",
+        "Tourist Coach Service", "Commuter Coach Service", "All Coach Services", "Bus Service", "Regional Bus Service",
+        "Express Bus Service", "Stopping Bus Service", "Local Bus Service", "Night Bus Service", "Post Bus Service",
+        "Special Needs Bus", "Mobility Bus Service", "Mobility Bus for Registered Disabled", "Sightseeing Bus",
+        "Shuttle Bus", "School Bus", "School and Public Service Bus", "Rail Replacement Bus Service",
+        "Demand and Response Bus Service", "All Bus Services", "Trolleybus Service",
+    ),
+    "tram": (
+        "Tram / Streetcar / Light rail", "Cable tram", "Tram Service", "City Tram Service", "Local Tram Service",
+        "Regional Tram Service", "Sightseeing Tram Service", "Shuttle Tram Service", "All Tram Services",
+    ),
+    "metro": (
+        "Subway / Metro", "Monorail", "Urban Railway Service", "Metro Service", "Underground Service",
+        "All Urban Railway Services",
+    ),
+    "boat": ("Ferry", "Water Transport Service", "Ferry Service", "Water Taxi Service"),
+    "rail": (
+        "Rail", "Railway Service", "High Speed Rail Service", "Long Distance Trains", "Inter Regional Rail Service",
+        "Car Transport Rail Service", "Sleeper Rail Service", "Regional Rail Service", "Tourist Railway Service",
+        "Rail Shuttle (Within Complex)", "Suburban Railway", "Replacement Rail Service", "Special Rail Service",
+        "Lorry Transport Rail Service", "All Rail Services", "Cross-Country Rail Service",
+        "Vehicle Transport Rail Service", "Rack and Pinion Railway", "Additional Rail Service", "Funicular",
+        "Funicular Service",
+    ),
+}  # fmt: skip
+ROUTE_TYPES_WITHOUT_MODE = (
+    "Aerial lift", "Air Service", "Aerial Lift Service", "Telecabin Service", "Cable Car Service", "Elevator Service",
+    "Chair Lift Service", "Drag Lift Service", "Small Telecabin Service", "All Telecabin Services", "Taxi Service",
+    "Communal Taxi Service", "Rail Taxi Service", "Bike Taxi Service", "Licensed Taxi Service",
+    "Private Hire Service Vehicle", "All Taxi Services", "Miscellaneous Service", "Horse-drawn Carriage",
+)  # fmt: skip
+"""Known to TIDES, but none of our modes: an operator's `route_types` says what they are."""
+
+ROUTE_TYPES = (*(name for names in ROUTE_TYPES_BY_MODE.values() for name in names), *ROUTE_TYPES_WITHOUT_MODE)
+TRIP_TYPES = (
+    IN_SERVICE, "Deadhead", "Layover", "Pullout", "Pullin", "Extra Pullout", "Extra Pullin", "Deadhead To Layover",
+    "Deadhead From Layover", "Other not in service",
+)  # fmt: skip
+
+STOP_VISITS = TidesTable(
+    name="stop_visits",
+    columns=(
+        TidesColumn("service_date", "date", present=True, filled=True),
+        TidesColumn("trip_id_performed", present=True, filled=True),
+        TidesColumn("trip_stop_sequence", "integer", present=True, filled=True, minimum=1),
+        TidesColumn("vehicle_id"),
+        TidesColumn("stop_id", present=True, filled=True),
+        TidesColumn("schedule_arrival_time", "datetime"),
+        TidesColumn("schedule_departure_time", "datetime", present=True),
+        TidesColumn("actual_arrival_time", "datetime"),
+        TidesColumn("actual_departure_time", "datetime"),
+        *(
+            TidesColumn(name, "integer", minimum=0)
+            for name in ("boarding_1", "alighting_1", "boarding_2", "alighting_2", "departure_load")
+        ),
+        TidesColumn("schedule_relationship", allowed=(SCHEDULED, "Skipped", "Added", "Missing")),
+    ),
+)
+TRIPS_PERFORMED = TidesTable(
+    name="trips_performed",
+    columns=(
+        TidesColumn("service_date", "date", present=True, filled=True),
+        TidesColumn("trip_id_performed", present=True, filled=True),
+        TidesColumn("vehicle_id"),
+        TidesColumn("trip_id_scheduled"),
+        TidesColumn("route_id", present=True),
+        TidesColumn("route_type", present=True, allowed=ROUTE_TYPES),
+        TidesColumn("direction_id", "integer", minimum=0),
+        TidesColumn("trip_type", allowed=TRIP_TYPES),
+        TidesColumn(
+            "schedule_relationship", allowed=(SCHEDULED, "Added", "Unscheduled", "Canceled", "Duplicated")
+        ),
+    ),
+)
+VEHICLES = TidesTable(
+    name="vehicles",
+    columns=(
+        TidesColumn("vehicle_id", present=True, filled=True),
+        TidesColumn("capacity_seated", "integer", minimum=0),
+        TidesColumn("capacity_standing", "integer", minimum=0),
+    ),
+    dated=False,
+)

@@ -1,0 +1,201 @@
+"""TIDES tables: what they mean as ours, and how they may lie in their folder. Bad input: test_tides_bad_input.py."""
+
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ruter_dagster.contracts import tables as contract
+from ruter_dagster.contracts.frames import validate
+from ruter_dagster.sources.base import Source
+from ruter_dagster.sources.tides import TidesSource
+from tests.sources.tides_folder import DAY, EXAMPLE, OSLO, VISITS, change, message, source, write_tables
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return write_tables(tmp_path)
+
+
+# What the tables mean
+
+
+def test_the_example_keeps_the_contracts():
+    aarhus = TidesSource(EXAMPLE, "Europe/Copenhagen")
+    dates = sorted(aarhus.available_dates())
+    reading = aarhus.read(dates)
+    validate(reading.stop_visits, contract.STOP_VISITS, dates)
+    validate(reading.planned_departures, contract.PLANNED_DEPARTURES, dates)
+    assert isinstance(aarhus, Source)
+    assert (reading.stop_visits.height, dates[0], dates[-1]) == (
+        74_290,
+        date(2021, 12, 31),
+        date(2024, 1, 31),
+    )
+
+
+def test_a_date_alone_is_what_it_is_in_a_range():
+    aarhus = TidesSource(EXAMPLE, "Europe/Copenhagen")
+    days = [date(2023, 9, 1), date(2023, 9, 2)]
+    alone = pl.concat(aarhus.stop_visits(day) for day in days)
+    assert_frame_equal(alone, aarhus.read(days).stop_visits, check_row_order=False)
+
+
+def test_counts_of_all_doors_are_added_and_a_missing_one_is_none(folder):
+    visits = source(folder).stop_visits(DAY)
+    assert visits["boardings"].to_list() == [5, 1, 4, 0]
+    assert visits["alightings"].to_list() == [0, 3, 0, 4]
+
+
+def test_capacity_is_seats_and_standing_places(folder):
+    visits = source(folder).stop_visits(DAY)
+    assert set(visits.select("seats", "total_capacity").iter_rows()) == {(40, 100)}
+
+
+def test_times_become_utc(folder):
+    visits = source(folder).stop_visits(DAY)
+    assert visits["scheduled_departure_time"][0] == datetime(2026, 11, 20, 7, tzinfo=UTC)
+
+
+def test_a_trip_is_named_by_its_plan(folder):
+    visits = source(folder).stop_visits(DAY)
+    assert visits["trip_id"].to_list() == ["s1", "s1", "s2", "s2"]
+    assert visits["trip_id_performed"].to_list() == ["p1", "p1", "p2", "p2"]
+
+
+@pytest.mark.parametrize(
+    ("scheduled", "trip_ids"),
+    [
+        (("s1", ""), {"s1", "p2"}),
+        (("s1", "s1"), {"p1", "p2"}),
+        (("p2", ""), {"p1", "p2"}),
+    ],
+    ids=["no plan", "performed twice", "named like another performed trip"],
+)
+def test_a_trip_without_a_plan_of_its_own_is_named_as_performed(folder, scheduled, trip_ids):
+    change(folder, "trips_performed", "p1,v1,s1", f"p1,v1,{scheduled[0]}")
+    change(folder, "trips_performed", "p2,v1,s2", f"p2,v1,{scheduled[1]}")
+    visits = source(folder).stop_visits(DAY)
+    validate(visits, contract.STOP_VISITS, {DAY})
+    assert set(visits["trip_id"]) == trip_ids
+
+
+def test_the_plan_holds_no_counts_and_knows_no_unplanned_trip(folder):
+    change(folder, "trips_performed", "1,In service,Scheduled", "1,In service,Added")
+    reading = source(folder).read([DAY])
+    assert set(reading.planned_departures["trip_id"]) == {"s1"}
+    assert set(reading.stop_visits["trip_id"]) == {"s1", "s2"}
+    assert set(reading.planned_departures.columns) == set(contract.PLANNED_DEPARTURES.column_names)
+
+
+def test_a_skipped_stop_is_planned_but_not_visited(folder):
+    change(folder, "stop_visits", "4,0,0,Scheduled", "4,0,0,Skipped")
+    reading = source(folder).read([DAY])
+    assert (reading.planned_departures.height, reading.stop_visits.height) == (4, 3)
+    assert reading.counts["left out, stop skipped or missing"] == 1
+
+
+def test_a_canceled_trip_is_planned_but_not_visited(folder):
+    change(folder, "trips_performed", "1,In service,Scheduled", "1,In service,Canceled")
+    reading = source(folder).read([DAY])
+    assert (reading.planned_departures.height, reading.stop_visits.height) == (4, 2)
+    assert reading.counts["left out, trip canceled"] == 2
+
+
+def test_a_trip_not_in_service_is_neither(folder):
+    change(folder, "trips_performed", "1,In service", "1,Deadhead")
+    reading = source(folder).read([DAY])
+    assert (reading.planned_departures.height, reading.stop_visits.height) == (2, 2)
+    assert reading.counts["left out, trip not in service"] == 2
+
+
+def test_a_visit_that_nobody_counted_is_left_out_and_counted(folder):
+    change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "4,0,,,,Scheduled")
+    reading = source(folder).read([DAY])
+    assert reading.stop_visits.height == 3
+    assert reading.counts["left out, not counted"] == 1
+
+
+def test_a_null_direction_is_0_and_counted(folder):
+    change(folder, "trips_performed", "Bus Service,1,", "Bus Service,,")
+    reading = source(folder).read([DAY])
+    assert set(reading.stop_visits["direction_id"]) == {0}
+    assert reading.counts["kept, direction assumed to be 0"] == 2
+
+
+def test_an_operator_may_name_the_mode_of_a_route_type(folder):
+    change(folder, "trips_performed", "Bus Service", "Aerial lift")
+    assert "whose route_type is none of bus, tram, metro, boat, rail" in message(folder)
+    visits = TidesSource(folder, OSLO, {"Aerial lift": "rail"}).stop_visits(DAY)
+    assert set(visits["mode"]) == {"rail"}
+
+
+def test_there_is_no_weather(folder):
+    weather = source(folder).weather_forecasts(DAY)
+    assert weather.is_empty()
+    assert weather.columns == list(contract.WEATHER_FORECASTS.column_names)
+
+
+# How they may lie in the folder
+
+
+@pytest.mark.parametrize("path", ["{day}.csv", "service_date={day}/part-0.csv"])
+def test_a_table_may_be_a_folder_of_files_by_date(folder, path):
+    expected = source(folder).stop_visits(DAY)
+    for day, rows in ((DAY, VISITS), (date(2026, 11, 21), VISITS.replace("2026-11-20", "2026-11-21"))):
+        file = folder / "stop_visits" / path.format(day=day)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(rows, encoding="utf-8")
+    (folder / "stop_visits.csv").unlink()
+    assert_frame_equal(source(folder).stop_visits(DAY), expected)
+    assert source(folder).available_dates() == {DAY, date(2026, 11, 21)}
+
+
+def test_parquet_reads_as_csv_does(folder):
+    expected = source(folder).stop_visits(DAY)
+    for name in ("stop_visits", "trips_performed"):
+        table = pl.read_csv(folder / f"{name}.csv", try_parse_dates=True, null_values="NA")
+        table.write_parquet(folder / f"{name}.parquet")
+        (folder / f"{name}.csv").unlink()
+    assert_frame_equal(source(folder).stop_visits(DAY), expected)
+
+
+def test_a_hive_partition_may_carry_the_date_alone(folder):
+    expected = source(folder).stop_visits(DAY)
+    target = folder / "stop_visits" / f"service_date={DAY}" / "0.parquet"
+    target.parent.mkdir(parents=True)
+    pl.read_csv(folder / "stop_visits.csv", null_values="NA").drop("service_date").write_parquet(target)
+    (folder / "stop_visits.csv").unlink()
+    assert_frame_equal(source(folder).stop_visits(DAY), expected)
+
+
+def test_an_address_is_read_as_a_folder_is(folder):
+    by_address = TidesSource(folder.as_uri(), OSLO)
+    assert_frame_equal(by_address.stop_visits(DAY), source(folder).stop_visits(DAY))
+
+
+def test_a_file_that_changed_is_read_again(folder):
+    tides = source(folder)
+    tides.stop_visits(DAY)
+    change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "14,0,0,0,14,Scheduled")
+    assert 14 in tides.stop_visits(DAY)["departure_load"].to_list()
+
+
+@pytest.mark.parametrize(
+    "rewrite",
+    [
+        lambda text: b"\xef\xbb\xbf" + text.encode(),
+        lambda text: text.replace(",", ";").encode(),
+        lambda text: text.replace(",", "\t").encode(),
+        lambda text: text.replace("\n", "\r\n").encode(),
+        lambda text: text.rstrip("\n").encode(),
+        lambda text: text.replace("T08:00:00+01:00", "T07:00:00Z").encode(),
+    ],
+    ids=["byte order mark", "semicolons", "tabs", "Windows line ends", "no last line end", "Z"],
+)
+def test_other_ways_of_writing_csv_are_read(folder, rewrite):
+    expected = source(folder).stop_visits(DAY)
+    (folder / "stop_visits.csv").write_bytes(rewrite(VISITS))
+    assert_frame_equal(source(folder).stop_visits(DAY), expected)
