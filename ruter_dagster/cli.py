@@ -60,8 +60,24 @@ def demo(as_json: bool) -> None:
 
 @main.command()
 @click.option("--port", type=int, default=9092, show_default=True, help="Port on the loopback interface.")
-def broker(port: int) -> None:
+@click.option("--fetch", is_flag=True, help="Only fetch Kafka's jars (44 MB, once) and check them.")
+def broker(port: int, fetch: bool) -> None:
     """Run a real Apache Kafka node here until Ctrl-C, without Docker; its data stays below state/<source>/broker."""
     from ruter_dagster.publishing.broker import serve
+    from ruter_dagster.publishing.broker_jars import broker_jars
 
+    if fetch:
+        broker_jars()
+        return
     serve(load_settings().source_dir / "broker", port)
+
+
+@main.command()
+def dev() -> None:
+    """Open Dagster's UI at http://127.0.0.1:3000 on the instance of the demo, with a Kafka broker beside it.
+
+    With KAFKA_BOOTSTRAP_SERVERS set, no broker is started. Ctrl-C ends both.
+    """
+    from ruter_dagster.dev import serve_dagster
+
+    sys.exit(serve_dagster(load_settings()))

@@ -1,4 +1,4 @@
-"""What every job works with: settings, tables, artifacts, models, the source, and where to report.
+"""What every job works with: settings, tables, artifacts, the source, and where to report.
 
 Each is opened on first use, so that a job pays only for what it touches. No job's own logic belongs here.
 """
@@ -6,9 +6,155 @@ Each is opened on first use, so that a job pays only for what it touches. No job
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import polars as pl
+
+from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.jobs import DatesParameters, JobParameters, asset_of
+from ruter_dagster.contracts.tables import Table
+from ruter_dagster.jobs.pipes import DateReport, Reporter, json_value
+from ruter_dagster.jobs.provenance import commit, lock_hash
+from ruter_dagster.operator import Operator, operator_of
+from ruter_dagster.settings import Settings
 
 if TYPE_CHECKING:
-    pass
+    from ruter_dagster.sources.base import Source
+    from ruter_dagster.storage.artifacts import ArtifactStore
+    from ruter_dagster.storage.snapshots import TableSnapshot
+    from ruter_dagster.storage.tables import TableStore
+    from ruter_dagster.storage.verdicts import Verdicts
 
 log = logging.getLogger("ruter_dagster.jobs")
+T = TypeVar("T")
+
+
+@dataclass
+class JobContext:
+    """Everything around one job. What it reads it notes down, so that a run can be repeated with the same inputs."""
+
+    settings: Settings
+    parameters: JobParameters
+    container: Container
+    report: Reporter
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was read: table -> snapshot_id and the content hash of each date."""
+    refused: dict[str, list[str]] = field(default_factory=dict)
+    """Dates of history without a passing verdict, left out."""
+
+    @cached_property
+    def operator(self) -> Operator:
+        return operator_of(self.settings)
+
+    @cached_property
+    def source(self) -> Source:
+        from ruter_dagster.sources.open import open_source
+
+        return open_source(self.settings, self.operator)
+
+    @cached_property
+    def store(self) -> TableStore:
+        from ruter_dagster.storage.catalog import local_catalog
+        from ruter_dagster.storage.tables import TableStore
+
+        return TableStore(local_catalog(self.settings.source_dir / "warehouse"))
+
+    @cached_property
+    def artifacts(self) -> ArtifactStore:
+        from ruter_dagster.storage.artifacts import ArtifactStore
+
+        return ArtifactStore.at(self.settings.source_dir / "artifacts")
+
+    @cached_property
+    def verdicts(self) -> Verdicts:
+        from ruter_dagster.storage.verdicts import Verdicts
+
+        return Verdicts(self.artifacts)
+
+    @cached_property
+    def _snapshots(self) -> dict[str, TableSnapshot]:
+        return {}
+
+    def snapshot(self, table: Table) -> TableSnapshot:
+        """The table as its pin says, or as it was when the job first looked: one job never sees two states of a table."""
+        if table.name not in self._snapshots:
+            self._snapshots[table.name] = self.store.snapshot(table, self.parameters.pins.get(table.name))
+        return self._snapshots[table.name]
+
+    def read(self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Rows of dates that must be there with a passing verdict; a PermanentFailure names those that are not."""
+        self.verdicts.require(table, self.snapshot(table).versions(dates), dates)
+        return self._read(table, dates, columns)
+
+    def read_asked(self, table: Table, parameters: DatesParameters) -> tuple[pl.DataFrame, list[date]]:
+        """Rows of the dates that the job was asked for, and those dates; in a range, absent dates are left out."""
+        present = self.snapshot(table).versions(parameters.dates)
+        dates = [day for day in parameters.dates if day in present or not parameters.of_range]
+        return self.read(table, dates), dates
+
+    def read_history(
+        self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
+        """Rows of former dates, as far as they are there with a passing verdict: one bad day does not stop the next eight weeks."""
+        versions = self.snapshot(table).versions(dates)
+        refused = self.verdicts.refused(table, versions)
+        if refused:
+            self.refused[table.name] = sorted(day.isoformat() for day in refused)
+        return self._read(table, [day for day in versions if day not in refused], columns)
+
+    def read_unjudged(self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """Rows of a table that has no expectation suite, or that is about to be judged; absent dates are left out."""
+        return self._read(table, list(self.snapshot(table).versions(dates)), columns)
+
+    def _read(self, table: Table, dates: Collection[date], columns: Sequence[str] | None) -> pl.DataFrame:
+        snapshot = self.snapshot(table)
+        versions = snapshot.versions(dates)
+        if snapshot.snapshot_id is not None:
+            noted = self.inputs.setdefault(table.name, {"snapshot_id": snapshot.snapshot_id, "dates": {}})
+            noted["dates"] |= {day.isoformat(): version for day, version in versions.items()}
+        return snapshot.read(dates, columns)
+
+    def write(self, table: Table, frame: pl.DataFrame, dates: Sequence[date], **metadata: Any) -> None:
+        """Replaces exactly these dates of the table, and reports them with `metadata` and everything that the job used.
+
+        Raises BadInput where the rows break the table's contract: then nothing is written.
+        """
+        used = {name: str(noted["snapshot_id"]) for name, noted in self.inputs.items()}
+        result = self.store.write(table, frame, dates, inputs=used, code_version=self.parameters.code_version)
+        rows = dict(frame.group_by(table.partition).len().iter_rows())
+        self.report.materialised(
+            asset_of(table.name),
+            dates={day: DateReport(rows.get(day, 0), version) for day, version in result.hashes.items()},
+            snapshot_id=str(result.snapshot_id),
+            dates_unchanged=len(result.unchanged),
+            **metadata,
+            **self.provenance(),
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """What a run used, as metadata: inputs, parameters, code."""
+        return {
+            "inputs": json_value(self.inputs) if self.inputs else None,
+            "dates_refused": json_value(self.refused) if self.refused else None,
+            "parameters": json_value(self.parameters.model_dump(mode="json")),
+            "commit": commit(self.settings),
+            "lock_hash": lock_hash(),
+        }
+
+    def track(self, items: Collection[T], title: str) -> Iterator[T]:
+        """Goes through items, with a log line every tenth of the way."""
+        step = max(1, len(items) // 10)
+        for number, item in enumerate(items, 1):
+            yield item
+            if len(items) > 1 and (number % step == 0 or number == len(items)):
+                log.info("%s: %d of %d", title, number, len(items))
+
+
+
+def day_range(first: date, last: date) -> list[date]:
+    """All dates from first to last, both included."""
+    return pl.date_range(first, last, eager=True).to_list() if first <= last else []

@@ -1,0 +1,29 @@
+"""Which code ran: the commit and the lock file's hash."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from ruter_dagster.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def commit(settings: Settings) -> str | None:
+    """RUTER_COMMIT, else the checkout's HEAD with `-dirty` where files differ, else None (an installed package)."""
+    if settings.commit:
+        return settings.commit
+    if not (ROOT / ".git").exists():
+        return None
+    found = subprocess.run(
+        ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
+    )
+    return found.stdout.strip() or None
+
+
+def lock_hash() -> str | None:
+    """The first 16 hex digits of requirements.lock's SHA-256; None for an installed package without it."""
+    path = ROOT / "requirements.lock"
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
