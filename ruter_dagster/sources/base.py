@@ -1,0 +1,51 @@
+"""What every source of raw data offers, whatever lies behind it. No source's own reading belongs here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Protocol, runtime_checkable
+
+import polars as pl
+
+from ruter_dagster.contracts.errors import BadInput
+
+
+class DateAbsent(BadInput):
+    """The source has nothing for the date that was asked for; a range leaves such a date out and lists it."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Raw data by service date or issue date, each frame with exactly its contract's columns and types.
+
+    A source knows no clock: it answers every date that it has. Frames pass `contracts.frames.conform`; whether their
+    rows keep the contract is for the caller to check, so that a fault is shown and not repaired.
+    """
+
+    def available_dates(self) -> frozenset[date] | None:
+        """Service dates with stop visits; None where the source answers any date."""
+        ...
+
+    def stop_visits(self, service_date: date) -> pl.DataFrame:
+        """Contract `raw.stop_visits`. Raises `DateAbsent`, or `BadInput` where the data cannot be read."""
+        ...
+
+    def planned_departures(self, service_date: date) -> pl.DataFrame:
+        """Contract `raw.planned_departures`, future dates included where the source has a timetable.
+
+        Raises `DateAbsent`, or `BadInput` where the data cannot be read.
+        """
+        ...
+
+    def weather_forecasts(self, issue_date: date) -> pl.DataFrame:
+        """Contract `raw.weather_forecasts`: a frame of no rows where the source has no weather."""
+        ...
+
+
+def split_by_availability(source: Source, dates: Iterable[date]) -> tuple[list[date], list[date]]:
+    """The dates that the source has visits for, and those that it lacks, each in order."""
+    available, ordered = source.available_dates(), sorted(set(dates))
+    if available is None:
+        return ordered, []
+    return [day for day in ordered if day in available], [day for day in ordered if day not in available]

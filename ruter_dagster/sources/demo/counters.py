@@ -1,0 +1,100 @@
+"""What erring counters report of the passengers: undercount, drift, a dead door, resets, lost trips.
+
+Every fault here keeps the contract of stop visits; those that break it belong in faults.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ruter_dagster.sources.demo.fleet import Fleet
+from ruter_dagster.sources.demo.randomness import generator
+from ruter_dagster.sources.demo.simulation import Passengers
+
+UNDERCOUNT = (0.005, 0.025)
+"""Share of passengers that a vehicle's doors miss, uniform over the fleet."""
+DRIFT = 0.03
+"""Further share missed at most by the end of `_CALIBRATION_DAYS`, when the counters are calibrated anew."""
+DEAD_DOOR_SHARE = 0.02
+"""Share of vehicle-periods in which one door counts nothing."""
+LOST_SHARE = 0.015
+"""Share of journeys of which nothing arrives."""
+RESET_SHARE = 0.01
+"""Share of journeys in whose middle the counters restart and lose the counts of a few stops."""
+_CALIBRATION_DAYS = 180
+_DEAD_DOOR_DAYS = 14
+_RESET_STOPS = 3
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What was reported; matrices (position, journey), `arrived` and `delay` (seconds at departure) too."""
+
+    arrived: NDArray[np.bool_]
+    boardings: NDArray[np.int64]
+    alightings: NDArray[np.int64]
+    departure_load: NDArray[np.int64]
+    delay: NDArray[np.float64]
+
+
+def count(seed: int, fleet: Fleet, passengers: Passengers, service_date: date) -> Counts:
+    """Reads the counters of a service date: fewer than were there, never negative, at most twice the capacity."""
+    timetable, vehicle = passengers.timetable, passengers.vehicle
+    random = generator(seed, "counters", service_date.toordinal())
+    arrived = random.random(len(vehicle)) >= LOST_SHARE
+    kept = _kept_by_reset(random, timetable.stops, len(timetable.served))
+    seen_boarding, seen_alighting = detection_shares(seed, fleet, service_date)
+    boardings = np.where(kept, random.binomial(passengers.boardings, seen_boarding[vehicle]), 0)
+    alightings = np.where(kept, random.binomial(passengers.alightings, seen_alighting[vehicle]), 0)
+    return Counts(
+        arrived=timetable.served & arrived,
+        boardings=boardings,
+        alightings=alightings,
+        departure_load=np.minimum(running_load(boardings, alightings), 2 * fleet.total_capacity[vehicle]),
+        delay=_delays(random, timetable.served),
+    )
+
+
+def detection_shares(
+    seed: int, fleet: Fleet, service_date: date
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Share of boarding and of alighting passengers that each vehicle counts on a date."""
+    day, vehicles = service_date.toordinal(), len(fleet.doors)
+    random = generator(seed, "counter errors")
+    missed = random.uniform(*UNDERCOUNT, vehicles)
+    unevenness = random.normal(0, 0.004, vehicles)
+    slope, phase = random.uniform(0, DRIFT, vehicles), random.integers(0, _CALIBRATION_DAYS, vehicles)
+    missed = missed + slope * ((day + phase) % _CALIBRATION_DAYS) / _CALIBRATION_DAYS
+    dead = generator(seed, "dead doors", day // _DEAD_DOOR_DAYS).random(vehicles) < DEAD_DOOR_SHARE
+    working_doors = 1 - dead / fleet.doors
+    return (
+        (1 - missed).clip(0, 1) * working_doors,
+        (1 - missed + unevenness).clip(0, 1) * working_doors,
+    )
+
+
+def running_load(boardings: NDArray[np.int64], alightings: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Load that a counter shows: the sum so far, which starts again from zero where it would be negative."""
+    total = np.cumsum(boardings - alightings, axis=0)
+    return total - np.minimum(np.minimum.accumulate(total, axis=0), 0)
+
+
+def _kept_by_reset(
+    random: np.random.Generator, stops: NDArray[np.int64], positions: int
+) -> NDArray[np.bool_]:
+    """False where a reset lost the counts: a few stops in a row, in a few journeys."""
+    begins = 1 + np.floor(random.random(len(stops)) * (stops - 1)).astype(np.int64)
+    begins[random.random(len(stops)) >= RESET_SHARE] = positions
+    since = np.arange(positions)[:, None] - begins
+    return (since < 0) | (since >= _RESET_STOPS)
+
+
+def _delays(random: np.random.Generator, served: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Seconds behind the timetable, more along the journey, seldom a little early."""
+    at_start = random.gamma(1.2, 40, served.shape[1]) - 15
+    along = random.gamma(1.5, 6, served.shape[1])
+    return np.round(at_start + along * np.arange(len(served))[:, None])

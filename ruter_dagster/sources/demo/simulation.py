@@ -1,0 +1,106 @@
+"""The passengers of a service date: who boards, rides and alights along every journey, and what was to be expected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ruter_dagster.sources.demo.calendar import day_of
+from ruter_dagster.sources.demo.demand import build_demand
+from ruter_dagster.sources.demo.fleet import build_fleet
+from ruter_dagster.sources.demo.network import Scale, build_network, version_of
+from ruter_dagster.sources.demo.randomness import generator
+from ruter_dagster.sources.demo.timetable import Timetable, build_timetable
+from ruter_dagster.sources.demo.variation import HOURS, demand_factors
+
+LEFT_BEHIND_ABOVE = 1.3
+"""Passengers stay behind once a vehicle carries this multiple of its seats and standing places."""
+_JOURNEY_VARIATION = {"bus": 0.20, "tram": 0.17, "metro": 0.12, "boat": 0.22}
+"""Coefficient of variation of a whole journey's boardings beyond Poisson's, from delays and unequal gaps."""
+_STOP_DISPERSION = 6.0
+"""Shape of the gamma that a stop's mean boardings are mixed with: passengers come in groups."""
+
+
+@dataclass(frozen=True)
+class Passengers:
+    """What happened on a service date; integer matrices (position, journey), zero past a journey's last stop.
+
+    `mean_load` is the expectation of `load` given everything but the noise of the draws: what a perfect forecaster
+    would have said. It leaves aside that a full vehicle leaves passengers behind.
+    """
+
+    timetable: Timetable
+    vehicle: NDArray[np.int64]
+    boardings: NDArray[np.int64]
+    alightings: NDArray[np.int64]
+    load: NDArray[np.int64]
+    mean_load: NDArray[np.float64]
+
+
+def timetable_of(seed: int, scale: Scale, service_date: date) -> Timetable:
+    """The timetable that runs on a date."""
+    return build_timetable(seed, scale, version_of(service_date), day_of(service_date).type)
+
+
+def simulate(seed: int, scale: Scale, service_date: date) -> Passengers:
+    """Draws a service date; the same date of the same seed and scale gives the same passengers."""
+    timetable = timetable_of(seed, scale, service_date)
+    fleet = build_fleet(seed, scale)
+    vehicle = fleet.vehicle_of(timetable, service_date)
+    alighting = build_demand(seed, scale, version_of(service_date), day_of(service_date).type).alighting
+    means = mean_boardings(seed, scale, service_date)
+    random = generator(seed, "passengers", service_date.toordinal())
+    capacity = np.floor(LEFT_BEHIND_ABOVE * fleet.total_capacity[vehicle]).astype(np.int64)
+    boardings, alightings, load = _ride(_wish_to_board(random, timetable, means), alighting, capacity, random)
+    return Passengers(timetable, vehicle, boardings, alightings, load, _mean_load(means, alighting))
+
+
+def mean_boardings(seed: int, scale: Scale, service_date: date) -> NDArray[np.float64]:
+    """Expected boardings at every position of every journey of a date."""
+    day, timetable = day_of(service_date), timetable_of(seed, scale, service_date)
+    demand = build_demand(seed, scale, version_of(service_date), day.type)
+    factors = demand_factors(build_network(seed, scale), day)
+    in_school = not (day.school_holiday or day.bridge_day or day.is_eve)
+    usual = demand.boardings + demand.pupils if in_school else demand.boardings
+    return usual * factors.ravel()[timetable.line * HOURS + timetable.hour]
+
+
+def _wish_to_board(
+    random: np.random.Generator, timetable: Timetable, means: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """Passengers at each stop: Poisson around the mean, itself mixed by journey and by stop (negative binomial)."""
+    variation = np.array([_JOURNEY_VARIATION[str(mode)] for mode in timetable.network.modes])[timetable.line]
+    journey = random.gamma(variation**-2, variation**2)
+    stop = random.standard_gamma(_STOP_DISPERSION, means.shape) / _STOP_DISPERSION
+    return random.poisson(means * journey * stop)
+
+
+def _ride(
+    wishes: NDArray[np.int64],
+    alighting: NDArray[np.float64],
+    capacity: NDArray[np.int64],
+    random: np.random.Generator,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Boardings, alightings and load, position by position along all journeys at once; starts and ends empty."""
+    boardings, alightings, load = (np.zeros_like(wishes) for _ in range(3))
+    on_board = np.zeros_like(capacity)
+    for position in range(len(wishes)):
+        alightings[position] = random.binomial(on_board, alighting[position])
+        staying = on_board - alightings[position]
+        boardings[position] = np.minimum(wishes[position], np.maximum(capacity - staying, 0))
+        on_board = staying + boardings[position]
+        load[position] = on_board
+    return boardings, alightings, load
+
+
+def _mean_load(means: NDArray[np.float64], alighting: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Expected load: linear in the mean boardings, since each passenger alights independently of the others."""
+    expected = np.zeros_like(means)
+    on_board = np.zeros(means.shape[1])
+    for position in range(len(means)):
+        on_board = on_board * (1 - alighting[position]) + means[position]
+        expected[position] = on_board
+    return expected
