@@ -138,15 +138,15 @@ class Operator(_Strict):
 
 
 def operator_of(settings: Settings) -> Operator:
-    """The operator that the settings name; else the one beside the TIDES tables; else Ruter."""
+    """The operator that `RUTER_OPERATOR` names; else the one that lies beside the TIDES tables; else Ruter."""
     if settings.operator:
         return load_operator(settings.operator)
-    beside = Path(settings.tides_path or "") / FILE_NAME
-    return load_operator(beside if settings.source == "tides" and beside.is_file() else "ruter")
+    beside = f"{settings.tides_path}/{FILE_NAME}" if settings.source == "tides" else ""
+    return load_operator(beside if beside and _read(beside) is not None else "ruter")
 
 
 def load_operator(name_or_path: str | Path = "ruter") -> Operator:
-    """Reads an operator file of the package by its name (`ruter`), or any by its path (`…/operator.toml`).
+    """Reads an operator file of the package by its name (`ruter`), or any by its path or `s3://` address.
 
     Raises `OperatorError` that names the file and each wrong key, its value and what is allowed.
     """
@@ -154,10 +154,8 @@ def load_operator(name_or_path: str | Path = "ruter") -> Operator:
     content = _read_toml(path)
     events_file = content.get("events_file")
     if isinstance(events_file, str):
-        content["events"] = [
-            *content.get("events", []),
-            *_read_toml(path.parent / events_file).get("events", []),
-        ]
+        beside = f"{path.rpartition('/')[0]}/{events_file}"
+        content["events"] = [*content.get("events", []), *_read_toml(beside).get("events", [])]
     try:
         return Operator.model_validate(content)
     except ValidationError as error:
@@ -166,30 +164,53 @@ def load_operator(name_or_path: str | Path = "ruter") -> Operator:
         ) from None
 
 
-def _locate(name_or_path: str) -> Path:
+def _locate(name_or_path: str) -> str:
     """The file meant: a name without folder or ending is one of the package's."""
+    if "/" in name_or_path or name_or_path.endswith(".toml"):
+        return name_or_path if name_or_path.endswith(".toml") else f"{name_or_path.rstrip('/')}/{FILE_NAME}"
     package = Path(str(files("ruter_dagster"))) / "operators"
-    if "/" not in name_or_path and not name_or_path.endswith(".toml"):
-        path = package / f"{name_or_path}.toml"
-        if not path.is_file():
-            known = ", ".join(sorted(file.stem for file in package.glob("*.toml")))
-            raise OperatorError(
-                f"Operator {name_or_path!r} is unknown; allowed: {known}, or the path of an operator file"
-            )
-        return path
-    path = Path(name_or_path)
-    return path / FILE_NAME if path.is_dir() else path
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
+    path = package / f"{name_or_path}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in package.glob("*.toml")))
         raise OperatorError(
-            f"Operator file {path} cannot be read ({error.strerror}); check its path"
-        ) from None
+            f"Operator {name_or_path!r} is unknown; allowed: {known}, or the path of an operator file"
+        )
+    return str(path)
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    content = _read(path)
+    if content is None:
+        raise OperatorError(f"Operator file {path} is not there; check its path")
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise OperatorError(f"Operator file {path} is no valid TOML in UTF-8: {error}") from None
+
+
+def _read(path: str) -> bytes | None:
+    """The file's content, None where there is no such file."""
+    if "://" not in path:
+        try:
+            return Path(path).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OperatorError(
+                f"Operator file {path} cannot be read ({error.strerror}); check its rights"
+            ) from None
+    import obstore
+
+    folder, _, name = path.rpartition("/")
+    try:
+        return bytes(obstore.get(obstore.store.from_url(folder), name).bytes())
+    except FileNotFoundError:
+        return None
+    except obstore.exceptions.BaseError as error:
+        reason = str(error).splitlines()[0]
+        raise OperatorError(
+            f"Operator file {path} cannot be read ({reason}); check address and rights"
+        ) from None
 
 
 def _describe(fault: Any) -> str:

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ruter_dagster.operator import OperatorError, load_operator
+from ruter_dagster.operator import OperatorError, load_operator, operator_of
+from ruter_dagster.settings import Settings
 
 REPOSITORY = Path(__file__).parents[1]
-MINIMAL = 'name = "X"\ncountry = "NO"\ntime_zone = "Europe/Oslo"\n'
+MINIMAL = 'name = "X"\ncountry = "NO"\ntime_zone = "Europe/Oslo"\nhistory_start = 2026-06-01\n'
 
 
 def write(folder: Path, content: str) -> Path:
@@ -81,5 +82,20 @@ def test_an_unknown_name_lists_the_known_operators():
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(OperatorError, match=r"nowhere/operator\.toml cannot be read"):
+    with pytest.raises(OperatorError, match=r"nowhere/operator\.toml is not there; check its path"):
         load_operator("nowhere/operator.toml")
+
+
+def test_tides_tables_may_bring_their_operator():
+    aarhus = str(REPOSITORY / "examples" / "aarhus_1a")
+    assert operator_of(Settings(source="tides", tides_path=aarhus)).name == "Midttrafik"
+    assert operator_of(Settings(source="tides", tides_path=aarhus, operator="ruter")).name == "Ruter"
+
+
+def test_tides_tables_without_an_operator_are_ruters(tmp_path):
+    assert operator_of(Settings(source="tides", tides_path=str(tmp_path))).name == "Ruter"
+    assert operator_of(Settings(source="tides", tides_path=tmp_path.as_uri())).name == "Ruter"
+
+
+def test_an_operator_file_may_have_an_address(tmp_path):
+    assert load_operator(write(tmp_path, MINIMAL).as_uri()).name == "X"
