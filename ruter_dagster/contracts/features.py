@@ -1,0 +1,155 @@
+"""Contracts of the two feature tables: what is known a week ahead, and what is recent. See `tables.py` for the others.
+
+A model row joins a departure's features, the levels of a cut-off date and the weather as forecast the day after it
+(`forecasting.rows.model_rows`). Plain Python only.
+"""
+
+from __future__ import annotations
+
+from ruter_dagster.contracts.tables import (
+    DIRECTION_ID,
+    LINE_ID,
+    MODE,
+    SCHEDULED_DEPARTURE,
+    SEATS,
+    SERVICE_DATE,
+    SLOT_HOUR,
+    STOP_ID,
+    STOP_SEQUENCE,
+    TOTAL_CAPACITY,
+    TRIP_ID,
+    Column,
+    Rule,
+    Table,
+)
+
+LAG_WEEKS = 8
+"""Departure features look back on the service dates T-56 to T-7."""
+FIRST_LAG_DAYS = 7
+LAST_LAG_DAYS = 7 * LAG_WEEKS
+
+LEVEL_WINDOW_DAYS = 70
+"""Levels of a cut-off C look back on the service dates C-69 to C."""
+
+DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")
+LEVEL_SCOPES = ("network", "line", "stop", "line_hour", "line_hour_of_day_class", "slot_of_day_class")
+LEVEL_RATIO_DAYS = (1, 3, 7, 14, 28)
+LEVEL_MEAN_DAYS = (28, 56)
+
+
+def _load(name: str, description: str) -> Column:
+    return Column(name, "float64", description, required=False, minimum=0)
+
+
+_CALENDAR = (
+    Column("weekday", "int32", "Day of the week of the service date, 0 Monday to 6 Sunday", minimum=0, maximum=6),
+    Column(
+        "comparable_weekday", "int32", "Weekday whose history resembles the day's: 6, Sunday, on a public holiday",
+        minimum=0, maximum=6,
+    ),
+    Column("day_class", "string", "Class of days whose loads are alike", allowed=DAY_CLASSES),
+    Column("public_holiday", "boolean", "Public holiday of the operator's country, Sundays left out"),
+    Column("bridge_day", "boolean", "Working day between a public holiday and a weekend or another holiday"),
+    Column("school_holiday", "boolean", "Schools are closed for a holiday"),
+    Column("school_holiday_last_week", "boolean", "Schools were closed on the same weekday a week before"),
+    Column("school_holiday_weeks", "int32", "Of the last 4 weeks' same weekdays, those in a school holiday", minimum=0, maximum=4),
+    Column("days_since_public_holiday", "int32", "Days since the last public holiday, at most 14", minimum=0, maximum=14),
+    Column("days_to_public_holiday", "int32", "Days to the next public holiday, at most 14", minimum=0, maximum=14),
+    Column("public_holidays_nearby", "int32", "Public holidays from 3 days before to 3 days after", minimum=0, maximum=7),
+    Column("events", "int32", "Events on the service date, in the operator's list", minimum=0),
+)  # fmt: skip
+
+_PLAN = (
+    Column("journey_position", "float64", "Place of the stop in the journey, 0 first to 1 last", minimum=0, maximum=1),
+    Column(
+        "headway_minutes", "float64", "Minutes since the line's previous planned departure from the stop; null for the first",
+        required=False, minimum=0,
+    ),
+    Column("departures_in_slot", "int32", "Planned departures in the slot", minimum=1),
+)  # fmt: skip
+
+_HISTORY = (
+    *(_load(f"lag_{week}", f"Mean load of the slot {week} weeks before") for week in range(1, LAG_WEEKS + 1)),
+    _load("ha4", "Baseline HA4: mean of the slot's lags present, of the last 4 weeks"),
+    _load("ha8", "Baseline HA8: mean of the slot's lags present, of the last 8 weeks"),
+    Column("history_count", "int32", "Lags present, of the last 8 weeks", minimum=0, maximum=LAG_WEEKS),
+    _load("usual", "Mean load of the slot on the comparable days from T-56 to T-7 (holidays with Sundays, not with weekdays)"),
+    _load("usual_recent", "As `usual`, a week counting 0.9 of the week after it"),
+    _load("usual_median", "As `usual`, the median"),
+    _load("usual_deviation", "As `usual`, the standard deviation"),
+    _load("usual_previous_hour", "`usual` of the slot an hour before"),
+    _load("usual_next_hour", "`usual` of the slot an hour later"),
+    _load("usual_previous_stop", "`usual` of the journey's previous stop"),
+    _load("usual_line_hour", "Mean of `usual` over the stops of the line, direction and hour"),
+    _load("last_week_previous_hour", "Mean load a week before of the slot an hour before"),
+    _load("last_week_next_hour", "Mean load a week before of the slot an hour later"),
+    _load("last_week_line_hour_ratio", "Load a week before over `usual`, of the line, direction and hour"),
+    _load("last_week_network_ratio", "Load a week before over `usual`, of the network"),
+)  # fmt: skip
+
+DEPARTURE_FEATURES = Table(
+    name="features.departure_features",
+    description=(
+        "What is known of a planned departure a week ahead: plan, calendar and the slot's loads from T-56 to T-7. "
+        "One row a departure, right for every horizon."
+    ),
+    partition="service_date",
+    key=("service_date", "trip_id", "stop_sequence"),
+    columns=(
+        SERVICE_DATE,
+        TRIP_ID,
+        STOP_SEQUENCE,
+        LINE_ID,
+        MODE,
+        DIRECTION_ID,
+        STOP_ID,
+        SCHEDULED_DEPARTURE,
+        SLOT_HOUR,
+        SEATS,
+        TOTAL_CAPACITY,
+        *_CALENDAR,
+        *_PLAN,
+        *_HISTORY,
+    ),
+    rules=(
+        Rule(
+            "history_agrees",
+            "(history_count = 0) = (ha8 IS NULL)",
+            "HA8 is known exactly where a lag is",
+        ),
+    ),
+)
+
+LEVELS = Table(
+    name="features.levels",
+    description=(
+        "What is recent as of a cut-off date: loads of the network, lines, stops and hours against their usual, and mean "
+        "loads by class of day; from the loads of the 70 service dates up to the cut-off."
+    ),
+    partition="cutoff_date",
+    key=("cutoff_date", "scope", "scope_id"),
+    columns=(
+        Column("cutoff_date", "date", "Last service date whose loads were known"),
+        Column("scope", "string", "What the level is of", allowed=LEVEL_SCOPES),
+        Column("scope_id", "string", "Which one: its parts (line, direction, stop, hour, class of day) joined by |; `all` of the network"),
+        *(
+            Column(
+                f"ratio_{days}", "float64",
+                f"Load over usual load on the last {days} service dates up to the cut-off; null for a class of day",
+                required=False, minimum=0,
+            )
+            for days in LEVEL_RATIO_DAYS
+        ),
+        *(
+            Column(
+                f"mean_{days}", "float64",
+                f"Mean load of a slot on the last {days} service dates up to the cut-off, a week counting 0.9 of the week after it",
+                required=False, minimum=0,
+            )
+            for days in LEVEL_MEAN_DAYS
+        ),
+        Column("slot_count", "int32", "Slots (a slot and its date) with loads in the last 56 service dates", minimum=1),
+    ),
+)  # fmt: skip
+
+FEATURE_TABLES = (DEPARTURE_FEATURES, LEVELS)
