@@ -16,6 +16,8 @@ from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.frames import conform, empty_frame
 from ruter_dagster.forecasting.slots import slot_hour
+from ruter_dagster.operator import Operator, operator_of
+from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent
 from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import (
@@ -64,6 +66,12 @@ class TidesSource:
         self._reader = TableReader(location)
         self._time_zone = time_zone
         self._modes = _MODES | dict(route_types or {})
+
+    @classmethod
+    def of(cls, settings: Settings, operator: Operator | None = None) -> TidesSource:
+        """The tables that the settings name, read with the operator's time zone and modes."""
+        operator = operator or operator_of(settings)
+        return cls(settings.tides_path or "", operator.time_zone, operator.route_types)
 
     def available_dates(self) -> frozenset[date]:
         return self._reader.dates(STOP_VISITS)

@@ -9,6 +9,7 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.frames import validate
+from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import Source
 from ruter_dagster.sources.tides import TidesSource
 from tests.sources.tides_folder import DAY, EXAMPLE, OSLO, VISITS, change, message, source, write_tables
@@ -130,6 +131,11 @@ def test_an_operator_may_name_the_mode_of_a_route_type(folder):
     assert "whose route_type is none of bus, tram, metro, boat, rail" in message(folder)
     visits = TidesSource(folder, OSLO, {"Aerial lift": "rail"}).stop_visits(DAY)
     assert set(visits["mode"]) == {"rail"}
+
+
+def test_settings_name_the_tables():
+    tides = TidesSource.of(Settings(source="tides", tides_path=str(EXAMPLE)))
+    assert tides.stop_visits(date(2023, 9, 1)).height == 100
 
 
 def test_there_is_no_weather(folder):
