@@ -1,0 +1,211 @@
+"""The Iceberg catalog: opening it, making a contract's table in it and evolving that table, and its faults in plain words.
+
+What is written to tables, or read from them, belongs in tables.py.
+"""
+
+from __future__ import annotations
+
+import errno
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pyiceberg.catalog import Catalog, load_catalog
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NamespaceAlreadyExistsError,
+    NoSuchTableError,
+    TableAlreadyExistsError,
+    ValidationError,
+)
+from pyiceberg.partitioning import PartitionField, PartitionSpec
+from pyiceberg.schema import Schema
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.transforms import IdentityTransform
+from pyiceberg.types import (
+    BooleanType,
+    DateType,
+    DoubleType,
+    IcebergType,
+    IntegerType,
+    LongType,
+    NestedField,
+    StringType,
+    TimestamptzType,
+)
+from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.tables import DataType, Table
+
+_TYPES: dict[DataType, IcebergType] = {
+    "string": StringType(),
+    "int32": IntegerType(),
+    "int64": LongType(),
+    "float64": DoubleType(),
+    "boolean": BooleanType(),
+    "date": DateType(),
+    "timestamp": TimestamptzType(),
+}
+_PROPERTIES = {
+    "write.parquet.compression-codec": "zstd",
+    "write.metadata.delete-after-commit.enabled": "true",
+    "write.metadata.previous-versions-max": "20",
+    "commit.retry.num-retries": "20",
+    "commit.retry.min-wait-ms": "50",
+    "commit.retry.max-wait-ms": "3000",
+    "commit.manifest-merge.enabled": "true",
+    "commit.manifest.min-count-to-merge": "100",
+}
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+# A first write of a date deletes nothing: that is no news.
+warnings.filterwarnings("ignore", message="Delete operation did not match any records")
+
+
+def local_catalog(folder: Path) -> dict[str, str]:
+    """Properties of a SQLite catalog and its warehouse below `folder`, which is made."""
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    # Several processes commit at once: a writer waits for SQLite's lock instead of failing after five seconds.
+    return {
+        "type": "sql",
+        "uri": f"sqlite:///{folder / 'catalog.db'}?timeout=120",
+        "warehouse": (folder / "tables").as_uri(),
+    }
+
+
+def open_catalog(properties: Mapping[str, str]) -> Catalog:
+    """Open the catalog, making its own tables on first use; two processes may do so at once."""
+    attempts = Retrying(
+        retry=retry_if_exception_type(OperationalError),
+        stop=stop_after_attempt(5),
+        wait=wait_random(0, 0.2),
+        reraise=True,
+    )
+    with storage_faults(properties):
+        return attempts(load_catalog, "ruter", **properties)
+
+
+def open_table(catalog: Catalog, identifier: tuple[str, str], table: Table) -> IcebergTable:
+    """The Iceberg table of a contract: made if it is not there, evolved if the contract has changed compatibly.
+
+    Raises:
+        PermanentFailure: the contract differs in a way that Iceberg cannot evolve to.
+    """
+    try:
+        found = catalog.load_table(identifier)
+    except NoSuchTableError:
+        return _create(catalog, identifier, table)
+    if _differences(found.schema(), table):
+        _evolve(found, table)
+    return found
+
+
+def iceberg_schema(table: Table) -> Schema:
+    """The contract's columns with their descriptions; field ids count from 1 in the contract's order."""
+    return Schema(
+        *(
+            NestedField(
+                number, column.name, _TYPES[column.type], doc=column.description, required=column.required
+            )
+            for number, column in enumerate(table.columns, start=1)
+        )
+    )
+
+
+@contextmanager
+def storage_faults(properties: Mapping[str, str]) -> Iterator[None]:
+    """Turns faults of catalog and disk that a retry cannot cure into a `PermanentFailure` that names the place."""
+    catalog, warehouse = (
+        properties.get("uri", properties.get("type", "catalog")),
+        properties.get("warehouse", "?"),
+    )
+    try:
+        yield
+    except SQLAlchemyError as error:
+        text = str(getattr(error, "orig", error))
+        if "locked" in text:
+            raise
+        remedy = _disk_remedy(warehouse) if "full" in text else _catalog_remedy()
+        raise PermanentFailure(f"The table catalog {catalog} cannot be used: {text}. {remedy}") from error
+    except OSError as error:
+        if error.errno in _NO_SPACE:
+            raise PermanentFailure(f"No room to write tables: {error}. {_disk_remedy(warehouse)}") from error
+        if error.errno in _NO_ACCESS:
+            raise PermanentFailure(
+                f"No access to the warehouse {warehouse}: {error}. Give this user read and write access to it."
+            ) from error
+        if isinstance(error, FileNotFoundError):
+            raise PermanentFailure(
+                f"The catalog {catalog} names a file that the warehouse {warehouse} does not have: {error}. "
+                "Restore the warehouse from a backup, or remove both and materialise the tables again."
+            ) from error
+        raise
+
+
+def _catalog_remedy() -> str:
+    return (
+        "Check that the path exists and is a readable, writable SQLite file; restore it from a backup, "
+        "or remove catalog and warehouse together and materialise the tables again."
+    )
+
+
+def _disk_remedy(warehouse: str) -> str:
+    return f"Nothing was committed and the former snapshot stands. Free space for {warehouse}, then run the step again."
+
+
+def _create(catalog: Catalog, identifier: tuple[str, str], table: Table) -> IcebergTable:
+    position = table.column_names.index(table.partition) + 1
+    spec = PartitionSpec(PartitionField(position, 1000, IdentityTransform(), table.partition))
+    with suppress(NamespaceAlreadyExistsError, IntegrityError):
+        catalog.create_namespace(identifier[0])
+    try:
+        return catalog.create_table(
+            identifier,
+            iceberg_schema(table),
+            partition_spec=spec,
+            properties={**_PROPERTIES, "comment": table.description},
+        )
+    except TableAlreadyExistsError:
+        return catalog.load_table(identifier)
+
+
+def _differences(found: Schema, table: Table) -> bool:
+    fields = {field.name: (field.field_type, field.required, field.doc) for field in found.fields}
+    wanted = {
+        column.name: (_TYPES[column.type], column.required, column.description) for column in table.columns
+    }
+    left_over = [field for field in found.fields if field.name not in wanted and field.required]
+    return bool(left_over) or any(fields.get(name) != definition for name, definition in wanted.items())
+
+
+def _evolve(found: IcebergTable, table: Table) -> None:
+    """Add optional columns, widen types, loosen requirements, renew descriptions; a column gone from the contract stays, empty."""
+    fields = {field.name: field for field in found.schema().fields}
+    try:
+        with found.update_schema() as update:
+            for column in table.columns:
+                field = fields.get(column.name)
+                if field is None:
+                    update.add_column(
+                        column.name, _TYPES[column.type], column.description, required=column.required
+                    )
+                    continue
+                type_ = _TYPES[column.type] if field.field_type != _TYPES[column.type] else None
+                update.update_column(column.name, type_, required=column.required, doc=column.description)
+            for name in fields.keys() - set(table.column_names):
+                update.make_column_optional(name)
+    except CommitFailedException:
+        found.refresh()
+        if _differences(found.schema(), table):
+            raise
+    except (ValidationError, ValueError) as error:
+        raise PermanentFailure(
+            f"The table {table.name} at {found.location()} does not fit its contract any more, and Iceberg cannot "
+            f"evolve it: {error}. Make the new column optional or give it a new name, or drop the table and "
+            "materialise it again."
+        ) from error

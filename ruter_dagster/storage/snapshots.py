@@ -1,0 +1,183 @@
+"""Reading a table as one snapshot left it: its dates, their versions, their rows. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import date, timedelta
+from functools import reduce
+
+import polars as pl
+from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual, Or
+from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.snapshots import Snapshot
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.frames import content_hash, empty_frame, polars_schema
+from ruter_dagster.contracts.jobs import asset_of
+from ruter_dagster.contracts.tables import Table
+from ruter_dagster.storage.catalog import storage_faults
+
+_VERSION = "version."
+_OBJECT_STORE_OPTIONS = {
+    "s3.access-key-id": "aws_access_key_id",
+    "s3.secret-access-key": "aws_secret_access_key",
+    "s3.session-token": "aws_session_token",
+    "s3.region": "aws_region",
+    "s3.endpoint": "aws_endpoint_url",
+}
+
+
+class DateMissing(PermanentFailure):
+    """A date that was never written to a table."""
+
+    def __init__(self, table: Table, dates: Collection[date], snapshot_id: int | None) -> None:
+        listed = ", ".join(str(day) for day in sorted(dates))
+        pinned = f" in its pinned snapshot {snapshot_id}" if snapshot_id else ""
+        super().__init__(
+            f"{table.name} has no {table.partition} {listed}{pinned}. Materialise {asset_of(table.name)} for it first."
+        )
+        self.table, self.dates = table, tuple(sorted(dates))
+
+
+class TableSnapshot:
+    """A table at one snapshot; `snapshot_id` is None as long as nothing was written."""
+
+    def __init__(
+        self,
+        table: Table,
+        loaded: IcebergTable | None,
+        properties: Mapping[str, str],
+        snapshot_id: int | None,
+    ) -> None:
+        current = loaded.current_snapshot() if loaded else None
+        self._table, self._loaded, self._properties = table, loaded, properties
+        self._pinned = snapshot_id is not None and (current is None or snapshot_id != current.snapshot_id)
+        self.snapshot_id = (
+            snapshot_id if snapshot_id is not None else current.snapshot_id if current else None
+        )
+        if self._pinned and (loaded is None or loaded.snapshot_by_id(self.snapshot_id or 0) is None):
+            raise PermanentFailure(
+                f"{table.name} has no snapshot {snapshot_id}: it has expired, or belongs to another warehouse than "
+                f"{properties.get('warehouse')}. Run without that pin."
+            )
+
+    def dates(self) -> list[date]:
+        """All dates that the table has had rows written for (or written as empty), in order."""
+        return sorted(self.versions(self._current()))
+
+    def versions(self, dates: Collection[date]) -> dict[date, str]:
+        """The content version of each of `dates` that the table has, without opening a data file.
+
+        Only of a date that was rewritten after the pinned snapshot and whose own snapshot has expired are rows read.
+        """
+        current = self._current()
+        found = {day: current[day] for day in sorted(set(dates)) if day in current}
+        if not self._pinned:
+            return found
+        for day in found.keys() & self._rewritten_since():
+            version = next((versions[day] for versions in self._written() if day in versions), None)
+            version = version or self._version_of_rows(day)
+            found = {**found, day: version} if version else {key: found[key] for key in found if key != day}
+        return found
+
+    def read(self, dates: Collection[date], columns: Sequence[str] | None = None) -> pl.DataFrame:
+        """The rows of `dates`, sorted by key; raises `DateMissing` where one was never written."""
+        missing = set(dates) - set(self.versions(dates))
+        if missing:
+            raise DateMissing(self._table, missing, self.snapshot_id if self._pinned else None)
+        with storage_faults(self._properties):
+            return self._rows(dates, columns)
+
+    def _current(self) -> dict[date, str]:
+        properties = self._loaded.properties if self._loaded else {}
+        return _versions(properties)
+
+    def _ancestors(self, newest: Snapshot | None) -> Iterator[Snapshot]:
+        """The snapshot and those before it, as far as they are kept."""
+        assert self._loaded is not None
+        while newest is not None:
+            yield newest
+            parent = newest.parent_snapshot_id
+            newest = self._loaded.snapshot_by_id(parent) if parent is not None else None
+
+    def _rewritten_since(self) -> set[date]:
+        assert self._loaded is not None
+        later: set[date] = set()
+        for snapshot in self._ancestors(self._loaded.current_snapshot()):
+            if snapshot.snapshot_id == self.snapshot_id:
+                break
+            later |= _versions(_summary(snapshot)).keys()
+        return later
+
+    def _written(self) -> Iterator[dict[date, str]]:
+        assert self._loaded is not None
+        pinned = self._loaded.snapshot_by_id(self.snapshot_id or 0)
+        return (_versions(_summary(snapshot)) for snapshot in self._ancestors(pinned))
+
+    def _version_of_rows(self, day: date) -> str | None:
+        rows = self._rows([day], None)
+        return content_hash(rows, self._table) if rows.height else None
+
+    def _rows(self, dates: Collection[date], columns: Sequence[str] | None) -> pl.DataFrame:
+        assert self._loaded is not None
+        names = list(columns or self._table.column_names)
+        if not dates:
+            return empty_frame(self._table).select(names)
+        scan = self._loaded.scan(dates_filter(self._table.partition, dates), snapshot_id=self.snapshot_id)
+        tasks = list(scan.plan_files())
+        if any(task.delete_files for task in tasks):
+            # Another engine deleted rows without rewriting their files: slower, but pyiceberg applies that.
+            frame = pl.DataFrame(scan.to_arrow()).lazy()
+        elif tasks:
+            frame = self._scan([task.file.file_path for task in tasks])
+        else:
+            frame = empty_frame(self._table).lazy()
+        return frame.sort(self._table.key).select(names).collect()
+
+    def _scan(self, paths: list[str]) -> pl.LazyFrame:
+        options = {
+            new: self._properties[old]
+            for old, new in _OBJECT_STORE_OPTIONS.items()
+            if old in self._properties
+        }
+        return pl.scan_parquet(
+            paths,
+            schema=polars_schema(self._table),
+            missing_columns="insert",
+            extra_columns="ignore",
+            cast_options=pl.ScanCastOptions(integer_cast="upcast"),
+            hive_partitioning=False,
+            storage_options=options or None,
+        )
+
+
+def version_property(day: date) -> str:
+    """Name of the property that holds the version of a date, in the table and in the summary of its snapshot."""
+    return f"{_VERSION}{day}"
+
+
+def dates_filter(partition: str, dates: Collection[date]) -> BooleanExpression:
+    """An Iceberg filter for whole dates, as ranges: lists of over 200 values are not pruned by Iceberg."""
+    ranges: list[list[date]] = []
+    for day in sorted(set(dates)):
+        if ranges and day - ranges[-1][1] == timedelta(days=1):
+            ranges[-1][1] = day
+        else:
+            ranges.append([day, day])
+    clauses: list[BooleanExpression] = [
+        And(GreaterThanOrEqual(partition, first), LessThanOrEqual(partition, last))  # type: ignore[arg-type]
+        for first, last in ranges
+    ]
+    return reduce(Or, clauses)
+
+
+def _summary(snapshot: Snapshot) -> Mapping[str, str]:
+    return snapshot.summary.additional_properties if snapshot.summary else {}
+
+
+def _versions(properties: Mapping[str, str]) -> dict[date, str]:
+    return {
+        date.fromisoformat(name.removeprefix(_VERSION)): version
+        for name, version in properties.items()
+        if name.startswith(_VERSION)
+    }

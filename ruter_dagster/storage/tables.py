@@ -1,0 +1,176 @@
+"""Writing and reading the Iceberg tables: whole dates, checked before the commit, replaced atomically.
+
+The version of a date is the hash of its rows' content. The current versions are properties of the table, so that one
+read of its metadata tells them all; the snapshot's summary has those that it wrote, so that a pinned snapshot knows its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
+
+import polars as pl
+import pyarrow as pa
+from pyiceberg.catalog import Catalog
+from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
+from pyiceberg.table import Table as IcebergTable
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+
+from ruter_dagster.contracts.frames import conform, content_hash, validate
+from ruter_dagster.contracts.tables import Table
+from ruter_dagster.storage.catalog import open_catalog, open_table, storage_faults
+from ruter_dagster.storage.snapshots import TableSnapshot, dates_filter, version_property
+
+_EXPIRY_BATCH = 20
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What a write left: the snapshot, the rows given, the version of each date, and the dates that had it already."""
+
+    snapshot_id: int
+    rows: int
+    hashes: dict[date, str]
+    unchanged: tuple[date, ...]
+
+
+class TableStore:
+    """The tables of one catalog.
+
+    `properties` are pyiceberg's: `type`, `uri`, `warehouse` … (`catalog.local_catalog` has those of a folder). With
+    `database`, all tables lie in that one namespace (a Glue database) as `<namespace>_<table>`. Snapshots older than
+    `keep_snapshots` are forgotten, because a commit's time grows with their number; a run pinned to one cannot be replayed.
+    """
+
+    def __init__(
+        self,
+        properties: Mapping[str, str],
+        database: str | None = None,
+        keep_snapshots: timedelta = timedelta(days=180),
+    ) -> None:
+        self._properties = dict(properties)
+        self._database = database
+        self._keep_snapshots = keep_snapshots
+
+    def write(
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        dates: Collection[date],
+        *,
+        inputs: Mapping[str, str] | None = None,
+        code_version: str,
+    ) -> WriteResult:
+        """Replace exactly `dates` of the table by the frame's rows, in one commit; other dates stay as they are.
+
+        Dates whose rows have not changed are left alone. Of several writers of one date the last one stands, whole.
+        `inputs` (what the rows were made from: name to version or snapshot) and `code_version` go into the snapshot.
+
+        Raises:
+            BadInput: the frame breaks the contract; nothing was written.
+            PermanentFailure: the catalog cannot be used, or there is no room; the former snapshot stands.
+        """
+        ordered = conform(frame, table).sort(table.key)
+        validate(ordered, table, dates)
+        hashes = _hashes(ordered, table, dates)
+        summary = {"code-version": code_version, "inputs": json.dumps(dict(inputs or {}), sort_keys=True)}
+        # pyiceberg itself retries commits that do not conflict; those of the same date start over from the new state.
+        attempts = Retrying(
+            retry=retry_if_exception_type((CommitFailedException, ValidationException)),
+            stop=stop_after_attempt(10),
+            wait=wait_random_exponential(multiplier=0.1, max=5),
+            reraise=True,
+        )
+        with storage_faults(self._properties):
+            return attempts(self._commit, table, ordered, hashes, summary)
+
+    def read(
+        self,
+        table: Table,
+        dates: Collection[date],
+        *,
+        columns: Sequence[str] | None = None,
+        snapshot_id: int | None = None,
+    ) -> pl.DataFrame:
+        """The rows of `dates`, sorted by key, of the contract's types; only these dates' files are opened.
+
+        Raises:
+            DateMissing: a date was never written; the message names the asset to materialise.
+        """
+        return self.snapshot(table, snapshot_id).read(dates, columns)
+
+    def versions(
+        self, table: Table, dates: Collection[date], snapshot_id: int | None = None
+    ) -> dict[date, str]:
+        """The content version of each of `dates` that the table has."""
+        return self.snapshot(table, snapshot_id).versions(dates)
+
+    def dates(self, table: Table) -> list[date]:
+        """All dates that were ever written, in order."""
+        return self.snapshot(table).dates()
+
+    def current_snapshot(self, table: Table) -> int | None:
+        """Id of the newest snapshot; None before the first write."""
+        return self.snapshot(table).snapshot_id
+
+    def snapshot(self, table: Table, snapshot_id: int | None = None) -> TableSnapshot:
+        """The table as it is now, or as a pinned snapshot left it: later writes do not change what it reads."""
+        with storage_faults(self._properties):
+            try:
+                loaded = self._catalog.load_table(self._identifier(table))
+            except NoSuchTableError:
+                loaded = None
+        return TableSnapshot(table, loaded, self._properties, snapshot_id)
+
+    @cached_property
+    def _catalog(self) -> Catalog:
+        return open_catalog(self._properties)
+
+    def _identifier(self, table: Table) -> tuple[str, str]:
+        namespace, name = table.name.split(".")
+        return (self._database, f"{namespace}_{name}") if self._database else (namespace, name)
+
+    def _commit(
+        self, table: Table, ordered: pl.DataFrame, hashes: dict[date, str], summary: Mapping[str, str]
+    ) -> WriteResult:
+        loaded = open_table(self._catalog, self._identifier(table), table)
+        present = {day: loaded.properties.get(version_property(day)) for day in hashes}
+        changed = [day for day, version in hashes.items() if version != present[day]]
+        if changed:
+            versions = {version_property(day): hashes[day] for day in changed}
+            with loaded.transaction() as transaction:
+                transaction.overwrite(
+                    _arrow(loaded, ordered.filter(pl.col(table.partition).is_in(changed))),
+                    dates_filter(table.partition, changed),
+                    snapshot_properties={**summary, **versions},
+                )
+                transaction.set_properties(versions)
+            self._forget_old_snapshots(loaded)
+        snapshot = loaded.current_snapshot()
+        assert snapshot is not None, f"{table.name} has versions but no snapshot"
+        unchanged = tuple(day for day in hashes if day not in changed)
+        return WriteResult(snapshot.snapshot_id, ordered.height, hashes, unchanged)
+
+    def _forget_old_snapshots(self, loaded: IcebergTable) -> None:
+        """In a commit of its own, a batch at a time; where another writer was faster, the next write does it."""
+        before = datetime.now(UTC) - self._keep_snapshots
+        old = sum(snapshot.timestamp_ms < before.timestamp() * 1000 for snapshot in loaded.snapshots())
+        if old >= _EXPIRY_BATCH:
+            with suppress(CommitFailedException):
+                loaded.maintenance.expire_snapshots().older_than(before).commit()
+
+
+def _hashes(ordered: pl.DataFrame, table: Table, dates: Collection[date]) -> dict[date, str]:
+    parts = ordered.partition_by(table.partition, as_dict=True)
+    return {day: content_hash(parts.get((day,), ordered.clear()), table) for day in sorted(set(dates))}
+
+
+def _arrow(loaded: IcebergTable, frame: pl.DataFrame) -> pa.Table:
+    """The frame with the nullability that Iceberg insists on; its columns are not copied."""
+    required = {field.name for field in loaded.schema().fields if field.required}
+    arrow = frame.to_arrow()
+    return arrow.cast(pa.schema([field.with_nullable(field.name not in required) for field in arrow.schema]))

@@ -1,0 +1,240 @@
+"""A write replaces exactly its own dates, atomically; what it cannot write whole it does not write at all."""
+
+import shutil
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pyiceberg.catalog import load_catalog
+
+from ruter_dagster.contracts.errors import BadInput, PermanentFailure
+from ruter_dagster.contracts.frames import conform, content_hash, empty_frame
+from ruter_dagster.contracts.tables import Column
+from ruter_dagster.storage.catalog import local_catalog
+from ruter_dagster.storage.snapshots import DateMissing
+from ruter_dagster.storage.tables import TableStore
+from tests.storage.frames import DAY, NEXT_DAY, VISITS, visits
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TableStore:
+    return TableStore(local_catalog(tmp_path))
+
+
+def iceberg(tmp_path: Path):
+    return load_catalog("ruter", **local_catalog(tmp_path)).load_table(VISITS.name)
+
+
+def data_files(tmp_path: Path, day: date) -> Path:
+    return tmp_path / "tables" / "raw" / "visits" / "data" / f"service_date={day}"
+
+
+def test_what_was_written_is_read_back_sorted_and_of_the_contracts_types(store: TableStore):
+    written = pl.concat([visits(NEXT_DAY), visits(DAY, load=None)])
+    result = store.write(
+        VISITS, written.sample(fraction=1, shuffle=True, seed=1), [DAY, NEXT_DAY], code_version="1"
+    )
+    assert store.read(VISITS, [DAY, NEXT_DAY]).equals(conform(written, VISITS).sort(VISITS.key))
+    assert result.rows == 40
+    assert result.unchanged == ()
+    assert store.current_snapshot(VISITS) == result.snapshot_id
+
+
+def test_a_write_replaces_its_own_dates_and_no_other(store: TableStore):
+    store.write(VISITS, pl.concat([visits(DAY), visits(NEXT_DAY)]), [DAY, NEXT_DAY], code_version="1")
+    store.write(VISITS, visits(DAY, load=99.0, rows=3), [DAY], code_version="1")
+    assert store.read(VISITS, [DAY])["load"].to_list() == [99.0] * 3
+    assert store.read(VISITS, [NEXT_DAY])["load"].to_list() == [12.0] * 20
+
+
+def test_the_version_of_a_date_is_the_hash_of_its_rows(store: TableStore):
+    result = store.write(
+        VISITS, pl.concat([visits(DAY), visits(NEXT_DAY)]), [DAY, NEXT_DAY], code_version="1"
+    )
+    assert store.versions(VISITS, [DAY, NEXT_DAY]) == result.hashes
+    assert result.hashes[DAY] == content_hash(store.read(VISITS, [DAY]), VISITS)
+    assert store.dates(VISITS) == [DAY, NEXT_DAY]
+
+
+def test_the_same_rows_again_make_no_new_snapshot(store: TableStore):
+    both = pl.concat([visits(DAY), visits(NEXT_DAY)])
+    first = store.write(VISITS, both, [DAY, NEXT_DAY], code_version="1")
+    second = store.write(VISITS, both.reverse(), [DAY, NEXT_DAY], code_version="2")
+    assert (second.snapshot_id, second.hashes) == (first.snapshot_id, first.hashes)
+    assert second.unchanged == (DAY, NEXT_DAY)
+
+
+def test_a_range_is_one_commit_that_says_what_it_was_made_from(store: TableStore, tmp_path: Path):
+    days = [DAY + timedelta(days=number) for number in range(5)]
+    frame = pl.concat([visits(day) for day in days])
+    result = store.write(VISITS, frame, days, inputs={"raw.stop_visits": "17"}, code_version="abc")
+    table = iceberg(tmp_path)
+    assert [snapshot.snapshot_id for snapshot in table.snapshots()] == [result.snapshot_id]
+    summary = table.current_snapshot().summary.additional_properties
+    assert summary["code-version"] == "abc"
+    assert summary["inputs"] == '{"raw.stop_visits": "17"}'
+    assert summary[f"version.{days[4]}"] == result.hashes[days[4]]
+
+
+def test_the_table_carries_the_contracts_descriptions_and_requirements(store: TableStore, tmp_path: Path):
+    store.write(VISITS, visits(), [DAY], code_version="1")
+    fields = iceberg(tmp_path).schema().fields
+    assert [(field.name, field.doc, field.required) for field in fields] == [
+        (column.name, column.description, column.required) for column in VISITS.columns
+    ]
+
+
+def test_a_date_never_written_is_named_with_the_asset_to_materialise(store: TableStore):
+    with pytest.raises(
+        DateMissing, match=r"raw\.visits has no service_date 2026-11-20\. Materialise raw/visits"
+    ):
+        store.read(VISITS, [DAY])
+    store.write(VISITS, visits(), [DAY], code_version="1")
+    with pytest.raises(DateMissing, match="2026-11-21") as error:
+        store.read(VISITS, [DAY, NEXT_DAY])
+    assert error.value.dates == (NEXT_DAY,)
+    assert isinstance(error.value, PermanentFailure)
+
+
+def test_a_date_written_as_empty_is_there_and_has_a_version(store: TableStore):
+    table = replace(VISITS, may_be_empty=True)
+    result = store.write(table, empty_frame(table), [DAY], code_version="1")
+    assert store.read(table, [DAY]).height == 0
+    assert store.versions(table, [DAY]) == result.hashes
+    store.write(table, visits(), [DAY], code_version="1")
+    store.write(table, empty_frame(table), [DAY], code_version="1")
+    assert store.read(table, [DAY]).height == 0
+
+
+def test_a_pinned_snapshot_reads_as_it_was_with_its_own_versions(store: TableStore):
+    first = store.write(VISITS, pl.concat([visits(DAY), visits(NEXT_DAY)]), [DAY, NEXT_DAY], code_version="1")
+    store.write(VISITS, visits(DAY, load=50.0), [DAY], code_version="1")
+    later = store.write(VISITS, visits(DAY + timedelta(days=2)), [DAY + timedelta(days=2)], code_version="1")
+    pin = first.snapshot_id
+    assert store.read(VISITS, [DAY], snapshot_id=pin)["load"].unique().to_list() == [12.0]
+    assert store.versions(VISITS, [DAY, NEXT_DAY], pin) == first.hashes
+    assert store.versions(VISITS, [DAY, NEXT_DAY], later.snapshot_id) == store.versions(
+        VISITS, [DAY, NEXT_DAY]
+    )
+    with pytest.raises(DateMissing, match=f"pinned snapshot {pin}"):
+        store.read(VISITS, [DAY + timedelta(days=2)], snapshot_id=pin)
+
+
+def test_a_snapshot_in_hand_does_not_see_later_writes(store: TableStore):
+    store.write(VISITS, visits(load=1.0), [DAY], code_version="1")
+    before = store.snapshot(VISITS)
+    store.write(VISITS, visits(load=2.0), [DAY], code_version="1")
+    assert before.read([DAY])["load"].unique().to_list() == [1.0]
+    assert before.versions([DAY]) != store.versions(VISITS, [DAY])
+
+
+def test_a_pin_that_is_not_kept_is_an_error_that_says_so(store: TableStore):
+    store.write(VISITS, visits(), [DAY], code_version="1")
+    with pytest.raises(PermanentFailure, match=r"raw\.visits has no snapshot 42.*Run without that pin"):
+        store.read(VISITS, [DAY], snapshot_id=42)
+
+
+def test_the_version_at_a_pin_is_told_from_the_rows_where_its_own_snapshot_has_expired(
+    store: TableStore, tmp_path: Path
+):
+    first = store.write(VISITS, visits(load=1.0), [DAY], code_version="1")
+    pin = store.write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1").snapshot_id
+    store.write(VISITS, visits(load=2.0), [DAY], code_version="1")
+    iceberg(tmp_path).maintenance.expire_snapshots().by_id(first.snapshot_id).commit()
+    assert store.versions(VISITS, [DAY], pin) == first.hashes
+
+
+def test_old_snapshots_are_forgotten_and_the_current_rows_and_versions_stay(tmp_path: Path):
+    store = TableStore(local_catalog(tmp_path), keep_snapshots=timedelta(0))
+    days = [DAY + timedelta(days=number) for number in range(25)]
+    written = {day: store.write(VISITS, visits(day), [day], code_version="1").hashes[day] for day in days}
+    assert len(iceberg(tmp_path).snapshots()) < 22
+    assert store.versions(VISITS, days) == written
+    assert store.read(VISITS, days).height == 25 * 20
+
+
+def test_neither_reading_nor_writing_a_date_opens_the_files_of_another(store: TableStore, tmp_path: Path):
+    store.write(VISITS, visits(DAY), [DAY], code_version="1")
+    store.write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1")
+    shutil.rmtree(data_files(tmp_path, DAY))
+    store.write(VISITS, visits(NEXT_DAY, load=5.0), [NEXT_DAY], code_version="1")
+    assert store.read(VISITS, [NEXT_DAY])["load"].unique().to_list() == [5.0]
+    assert len(store.versions(VISITS, [DAY, NEXT_DAY])) == 2
+
+
+def test_columns_are_chosen_and_the_order_of_rows_stays(store: TableStore):
+    store.write(VISITS, visits(), [DAY], code_version="1")
+    assert store.read(VISITS, [DAY], columns=["load", "trip_id"]).equals(
+        store.read(VISITS, [DAY]).select("load", "trip_id")
+    )
+
+
+def test_bad_rows_are_refused_before_the_commit_and_the_former_rows_stand(store: TableStore):
+    former = store.write(VISITS, visits(), [DAY], code_version="1")
+    with pytest.raises(BadInput, match="load >= 0"):
+        store.write(VISITS, visits(load=-1.0), [DAY], code_version="1")
+    assert store.current_snapshot(VISITS) == former.snapshot_id
+    assert store.read(VISITS, [DAY])["load"].unique().to_list() == [12.0]
+
+
+WIDER = replace(VISITS, columns=(*VISITS.columns, Column("seats", "int32", "Seats", required=False)))
+
+
+def test_a_column_added_to_the_contract_is_added_to_the_table(store: TableStore):
+    before = store.write(VISITS, visits(DAY), [DAY], code_version="1")
+    store.write(WIDER, visits(NEXT_DAY).with_columns(seats=40), [NEXT_DAY], code_version="2")
+    assert store.read(WIDER, [DAY, NEXT_DAY])["seats"].to_list() == [None] * 20 + [40] * 20
+    assert (
+        store.versions(WIDER, [DAY]) == before.hashes == {DAY: content_hash(store.read(WIDER, [DAY]), WIDER)}
+    )
+
+
+def test_a_column_gone_from_the_contract_is_read_no_more(store: TableStore):
+    store.write(WIDER, visits(DAY).with_columns(seats=40), [DAY], code_version="1")
+    store.write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="2")
+    assert store.read(VISITS, [DAY, NEXT_DAY]).columns == list(VISITS.column_names)
+
+
+def test_a_type_that_widens_is_evolved(store: TableStore):
+    columns = tuple(
+        replace(column, type="int64") if column.name == "stop_sequence" else column
+        for column in VISITS.columns
+    )
+    wide = replace(VISITS, columns=columns)
+    store.write(VISITS, visits(DAY), [DAY], code_version="1")
+    store.write(wide, visits(NEXT_DAY), [NEXT_DAY], code_version="2")
+    assert store.read(wide, [DAY, NEXT_DAY])["stop_sequence"].dtype == pl.Int64
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        Column("load", "string", "Passengers"),
+        Column("seats", "int32", "A new column that every row must have"),
+    ],
+)
+def test_a_contract_that_the_table_cannot_follow_is_refused_with_the_remedy(
+    store: TableStore, column: Column
+):
+    store.write(VISITS, visits(), [DAY], code_version="1")
+    others = [other for other in VISITS.columns if other.name != column.name]
+    changed = replace(VISITS, columns=(*others, column), rules=())
+    frame = visits(NEXT_DAY).with_columns(
+        pl.lit("7").cast(pl.String if column.type == "string" else pl.Int32).alias(column.name)
+    )
+    with pytest.raises(
+        PermanentFailure, match=r"raw\.visits at file:.*does not fit its contract.*drop the table"
+    ):
+        store.write(changed, frame, [NEXT_DAY], code_version="2")
+    assert store.dates(VISITS) == [DAY]
+
+
+def test_in_one_database_tables_are_told_apart_by_their_namespace(tmp_path: Path):
+    store = TableStore(local_catalog(tmp_path), database="ruter_dev")
+    store.write(VISITS, visits(), [DAY], code_version="1")
+    assert load_catalog("ruter", **local_catalog(tmp_path)).list_tables("ruter_dev") == [
+        ("ruter_dev", "raw_visits")
+    ]
+    assert store.read(VISITS, [DAY]).height == 20
