@@ -40,10 +40,8 @@ def build_fleet(seed: int, scale: Scale) -> Fleet:
     """Each line's fleet, large enough that no vehicle runs two journeys at once."""
     network = build_network(seed, scale)
     densest = np.minimum(planned_headways(network, 0), planned_headways(network, 1)).min(axis=1)
-    longest = np.take_along_axis(network.minutes[::2], network.pattern_stops[::2, None] - 1, axis=1)[:, 0]
-    longest = np.maximum(
-        longest, np.take_along_axis(network.minutes[1::2], network.pattern_stops[::2, None] - 1, axis=1)[:, 0]
-    )
+    durations = np.take_along_axis(network.minutes, network.pattern_stops[:, None] - 1, axis=1)
+    longest = durations.reshape(-1, 2).max(axis=1)
     size = 2 * (np.floor((longest + _LAYOVER_MINUTES) / densest).astype(np.int64) + 1) + 1
     random = generator(seed, "fleet")
     line = np.repeat(np.arange(network.lines), size)

@@ -37,7 +37,7 @@ VEHICLE_TYPES = (
     VehicleType("metro 3 cars", 124, 276, 9),
     VehicleType("metro 6 cars", 248, 552, 18),
     VehicleType("ferry", 180, 220, 2),
-    VehicleType("fast boat", 147, 0, 2),
+    VehicleType("fast boat", 220, 60, 2),
 )
 
 
@@ -68,7 +68,7 @@ SCALES: dict[Scale, tuple[LineClass, ...]] = {
         LineClass(
             "metro", 1, 2, (17, 21), 1.9, (20, 40, 60), 300, "metro 6 cars", "metro 3 cars", at_night=True
         ),
-        LineClass("tram", 11, 3, (14, 18), 1.9, (20, 40, 60), 95, "tram 34 m", "tram 22 m", at_night=True),
+        LineClass("tram", 11, 3, (14, 18), 1.9, (30, 40, 60), 95, "tram 34 m", "tram 22 m", at_night=True),
         LineClass(
             "bus", 20, 3, (13, 17), 2.0, (30, 60, 60), 62, "articulated bus 18 m", "bus 12 m", True, True, 0.3
         ),

@@ -32,4 +32,4 @@ def autocorrelated(seed: int, purpose: str, day: date, size: int, decay: float) 
     weights = decay ** np.arange(int(np.log(0.02) / np.log(decay)) + 1)
     weights /= np.sqrt((weights**2).sum())
     noise = [_normals(seed, purpose, day.toordinal() - age, size) for age in range(len(weights))]
-    return np.tensordot(weights, np.stack(noise), axes=1)
+    return (weights[:, None] * np.stack(noise)).sum(axis=0)

@@ -18,9 +18,9 @@ from ruter_dagster.sources.demo.variation import HOURS, demand_factors
 
 LEFT_BEHIND_ABOVE = 1.3
 """Passengers stay behind once a vehicle carries this multiple of its seats and standing places."""
-_JOURNEY_VARIATION = {"bus": 0.20, "tram": 0.17, "metro": 0.12, "boat": 0.22}
+_JOURNEY_VARIATION = {"bus": 0.18, "tram": 0.15, "metro": 0.10, "boat": 0.20}
 """Coefficient of variation of a whole journey's boardings beyond Poisson's, from delays and unequal gaps."""
-_STOP_DISPERSION = 6.0
+_STOP_DISPERSION = 8.0
 """Shape of the gamma that a stop's mean boardings are mixed with: passengers come in groups."""
 
 

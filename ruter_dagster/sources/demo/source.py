@@ -24,7 +24,8 @@ class DemoSource:
     """A simulated network around Oslo that answers any date, always with the same rows for the same seed and scale."""
 
     def __init__(self, seed: int = 20, scale: Scale = "demo") -> None:
-        self._seed, self._scale = seed, scale
+        self._seed: int = seed
+        self._scale: Scale = scale
 
     def available_dates(self) -> None:
         """None: every date has visits. The caller decides which dates are past."""
@@ -43,15 +44,17 @@ class DemoSource:
         visits = departures.with_columns(
             trip_id_performed=pl.col("trip_id") + f":{service_date}",
             vehicle_id=timetable.departures(fleet.vehicle_ids.gather(vehicle)),
-            actual_departure_time=pl.col("scheduled_departure_time")
-            + pl.duration(seconds=_column(timetable, counts.delay)),
+            delay=_column(timetable, counts.delay),
             boardings=_column(timetable, counts.boardings),
             alightings=_column(timetable, counts.alightings),
             departure_load=_column(timetable, counts.departure_load),
             seats=timetable.departures(fleet.seats[vehicle]),
             total_capacity=timetable.departures(fleet.total_capacity[vehicle]),
         )
-        return conform(visits.filter(pl.Series(timetable.flat(counts.arrived))), STOP_VISITS)
+        visits = visits.with_columns(
+            actual_departure_time=pl.col("scheduled_departure_time") + pl.duration(seconds="delay")
+        )
+        return conform(visits.drop("delay").filter(pl.Series(timetable.flat(counts.arrived))), STOP_VISITS)
 
     def planned_departures(self, service_date: date) -> pl.DataFrame:
         """Contract `raw.planned_departures`: the timetable of the date, past or future."""
