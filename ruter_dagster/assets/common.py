@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from dagster import (
     AssetExecutionContext,
     AssetKey,
     BackfillPolicy,
+    BetaWarning,
     Backoff,
     Config,
     DailyPartitionsDefinition,
@@ -26,6 +28,9 @@ from ruter_dagster.partitions import Partitions, dates_of
 from ruter_dagster.settings import Settings
 
 OWNER = "team:passenger-load"
+
+# Backfill policies and window mappings are Dagster's only way to say this; their beta notices would drown a run's own log.
+warnings.filterwarnings("ignore", category=BetaWarning)
 
 
 class PinsConfig(Config):

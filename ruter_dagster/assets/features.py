@@ -1,7 +1,5 @@
 """Features: what is known of each planned departure a week ahead, and how full the network has lately been."""
 
-from __future__ import annotations
-
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam, asset
 
 from ruter_dagster.assets.common import House, PinsConfig, over_dates, table_dep

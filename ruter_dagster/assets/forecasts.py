@@ -1,7 +1,5 @@
 """Load forecasts of an issue date, and their publication on Kafka."""
 
-from __future__ import annotations
-
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam, asset
 
 from ruter_dagster.assets.common import House, ModelConfig, PinsConfig, asset_dep, over_dates, table_dep

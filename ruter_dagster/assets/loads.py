@@ -1,7 +1,5 @@
 """Balanced stop loads: what the counters said, made to agree along each trip."""
 
-from __future__ import annotations
-
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam, asset
 
 from ruter_dagster.assets.common import House, PinsConfig, over_dates, table_dep

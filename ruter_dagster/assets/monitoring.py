@@ -1,11 +1,9 @@
 """How the forecasts did: joined to the loads that arrived, and watched for drift."""
 
-from __future__ import annotations
-
 from dagster import AssetCheckSpec, AssetExecutionContext, AssetKey, AssetsDefinition, ResourceParam, asset
 
 from ruter_dagster.assets.common import House, PinsConfig, asset_dep, over_dates, table_dep
-from ruter_dagster.contracts.checks import DRIFT_CHECKS
+from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.jobs import Drift, Performance, asset_of
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.partitions import DRIFT_DAYS, HORIZON_DAYS, window

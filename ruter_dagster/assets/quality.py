@@ -1,7 +1,5 @@
 """Quality reports: each table's expectation suite on a date, an asset check an expectation. Verdicts are the job's to record."""
 
-from __future__ import annotations
-
 from dagster import AssetCheckSpec, AssetExecutionContext, AssetKey, AssetsDefinition, ResourceParam, asset
 
 from ruter_dagster.assets.common import House, PinsConfig, asset_dep, code_version_of

@@ -1,7 +1,5 @@
 """Raw snapshots: what the source said, whole dates, unchanged but for names and types. No cleaning belongs here."""
 
-from __future__ import annotations
-
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam, asset
 
 from ruter_dagster.assets.common import House, PinsConfig, over_dates

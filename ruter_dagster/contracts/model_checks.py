@@ -1,0 +1,29 @@
+"""The checks of models and of their forecasts in use: the release gate, and drift. Those of tables are in checks.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class ModelCheck:
+    """A check of an asset that is no table of rows; ERROR blocks what comes after, WARN shows."""
+
+    name: str
+    severity: Literal["ERROR", "WARN"]
+    description: str
+
+
+GATE_CHECKS = (
+    ModelCheck(
+        "not_worse_than_baselines",
+        "ERROR",
+        "In every mode and horizon the model's WAPE is not worse than the best baseline's by more than its 95 % "
+        "weekly block-bootstrap interval: the release gate",
+    ),
+    ModelCheck("bias_within_two_percent", "WARN", "Forecast passengers differ from counted ones by at most 2 % in total"),
+    ModelCheck("coverage_near_80_percent", "WARN", "P10 to P90 holds 77 to 83 % of the loads"),
+)
+
+DRIFT_CHECKS: tuple[ModelCheck, ...] = ()

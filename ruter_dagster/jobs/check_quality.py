@@ -1,0 +1,86 @@
+"""Runs the expectation suites of tables on dates, publishes their Data Docs and records a verdict for each date's content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import polars as pl
+
+from ruter_dagster.contracts.checks import CHECKED_TABLES
+from ruter_dagster.contracts.jobs import CheckQuality, quality_asset_of
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, Table
+from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.pipes import DateReport, json_value, link, table
+from ruter_dagster.quality.check import check_table
+from ruter_dagster.quality.report import QualityReport, profiles_of
+
+TABLES = {table.name: table for table in CHECKED_TABLES}
+USUAL_DAYS = 56
+"""Former dates that a date is compared with, at most."""
+
+
+def run(parameters: CheckQuality, context: JobContext) -> None:
+    for name, dates in parameters.tables.items():
+        _check(TABLES[name], dates, context)
+
+
+def _check(checked: Table, asked: Sequence[date], context: JobContext) -> None:
+    present = context.snapshot(checked).versions(asked)
+    dates = [day for day in asked if day in present or len(asked) == 1]
+    frame = context.read_unjudged(checked, dates)
+    usual, plan = _usual(checked, dates, context), _plan(checked, dates, context)
+    report = check_table(checked, frame, dates, reference=usual, plan=plan)
+    page = _publish(checked, dates, report, context)
+    for day, version in present.items():
+        context.verdicts.record(checked, day, version, report.summary(day), page)
+    _tell(checked, frame, report, page, present, context)
+
+
+def _usual(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
+    """Profiles of the weeks before, from their own verdicts."""
+    former = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
+    return profiles_of(context.verdicts.summaries(checked, context.snapshot(checked).versions(former)))
+
+
+def _plan(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
+    if "trip_id" not in checked.column_names or checked is PLANNED_DEPARTURES:
+        return None
+    plan = context.read_unjudged(PLANNED_DEPARTURES, dates, ["service_date", "trip_id", "stop_id"])
+    return None if plan.is_empty() else plan
+
+
+def _publish(checked: Table, dates: Sequence[date], report: QualityReport, context: JobContext) -> str:
+    span = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]}_to_{dates[-1]}"
+    key = f"quality/reports/{checked.name}/{span}.html"
+    context.artifacts.put(key, report.html.encode())
+    return context.artifacts.uri(key)
+
+
+def _tell(
+    checked: Table, frame: pl.DataFrame, report: QualityReport, page: str, versions: dict[date, str], context: JobContext
+) -> None:
+    asset = quality_asset_of(checked.name)
+    for result in report.results:
+        context.report.checked(
+            asset,
+            result.name,
+            result.passed,
+            result.severity,
+            observed=result.observed,
+            expected=result.expected,
+            examples=table([{name: str(value) for name, value in row.items()} for row in result.examples]),
+            report=link(page),
+        )
+    rows = dict(frame.group_by(checked.partition).len().iter_rows())
+    context.report.materialised(
+        asset,
+        dates={
+            day: DateReport(rows.get(day, 0), f"{version}-{'passed' if report.verdicts[day].passed else 'refused'}")
+            for day, version in versions.items()
+        },
+        report=link(page),
+        passed=report.passed,
+        dates_refused_now=json_value([day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]),
+        **context.provenance(),
+    )

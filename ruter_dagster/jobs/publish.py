@@ -1,0 +1,57 @@
+"""Publishes forecasts on Kafka: one transaction for each issue date, however often it is repeated."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, date, datetime, time, timedelta
+from zoneinfo import ZoneInfo
+
+from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, Publish
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.pipes import DateReport, json_value
+from ruter_dagster.publishing.kafka import PublicationResult, publish
+from ruter_dagster.publishing.open import connection_of
+from ruter_dagster.publishing.topics import ensure_topics
+
+log = logging.getLogger("ruter_dagster.jobs")
+
+
+def run(parameters: Publish, context: JobContext) -> None:
+    connection = connection_of(context.settings)
+    ensure_topics(connection)
+    results: dict[date, PublicationResult] = {}
+    for issue_date in parameters.dates:
+        forecasts = context.read_unjudged(LOAD_FORECASTS, [issue_date])
+        results[issue_date] = publish(
+            forecasts,
+            connection,
+            issue_date=issue_date,
+            issued_at=_issued_at(issue_date, parameters.issued_at, context.operator.time_zone),
+            data_cutoff=issue_date - timedelta(days=1),
+            content_hash=context.snapshot(LOAD_FORECASTS).versions([issue_date])[issue_date],
+            progress=_progress,
+        )
+    _tell(results, context)
+
+
+def _issued_at(issue_date: date, local_time: str, time_zone: str) -> datetime:
+    """The moment of issue: an argument, the same in every repetition, so that a repeated publication is the same one."""
+    local = datetime.combine(issue_date, time.fromisoformat(local_time), ZoneInfo(time_zone))
+    return local.astimezone(UTC)
+
+
+def _progress(sent: int, total: int) -> None:
+    log.info("Publishing: %d of %d departures", sent, total)
+
+
+def _tell(results: dict[date, PublicationResult], context: JobContext) -> None:
+    last = list(results.values())[-1]
+    context.report.materialised(
+        PUBLISHED_FORECASTS,
+        dates={day: DateReport(result.messages, result.publication_id) for day, result in results.items()},
+        publication_ids=json_value({day.isoformat(): result.publication_id for day, result in results.items()}),
+        already_published=json_value([day.isoformat() for day, result in results.items() if result.already_published]),
+        topics=json_value(list(last.topics)),
+        **context.provenance(),
+    )

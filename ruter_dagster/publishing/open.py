@@ -1,0 +1,30 @@
+"""The Kafka cluster that the settings name, else the local broker that runs on this source's data."""
+
+from __future__ import annotations
+
+from ruter_dagster.publishing.broker import running_broker
+from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
+from ruter_dagster.settings import Settings
+
+
+def connection_of(settings: Settings) -> KafkaConnection:
+    """Raises BrokerUnavailable where no cluster is named and no local broker runs; it names both ways to have one."""
+    broker_dir = settings.source_dir / "broker"
+    servers = settings.kafka_bootstrap_servers or running_broker(broker_dir)
+    if servers is None:
+        raise BrokerUnavailable(
+            f"No Kafka broker: KAFKA_BOOTSTRAP_SERVERS is not set, and none runs on {broker_dir}. Start the local one with "
+            "`ruter-dagster broker` (or work in `make dev`, which runs it), or name a cluster in KAFKA_BOOTSTRAP_SERVERS."
+        )
+    ca = settings.kafka_ssl_ca_location
+    return KafkaConnection(
+        bootstrap_servers=servers,
+        security_protocol=settings.kafka_security_protocol,
+        sasl_mechanism=settings.kafka_sasl_mechanism,
+        sasl_username=settings.kafka_sasl_username,
+        sasl_password=settings.kafka_sasl_password,
+        ssl_ca_location=str(ca) if ca else None,
+        topic_prefix=settings.topic_prefix,
+        environment=settings.environment,
+        replication_factor=settings.kafka_replication,
+    )

@@ -1,0 +1,18 @@
+"""The source of raw data that the settings name."""
+
+from __future__ import annotations
+
+from ruter_dagster.operator import Operator
+from ruter_dagster.settings import Settings
+from ruter_dagster.sources.base import Source
+
+
+def open_source(settings: Settings, operator: Operator) -> Source:
+    """Demo network or TIDES tables; each is imported only where it is used."""
+    if settings.source == "demo":
+        from ruter_dagster.sources.demo.source import DemoSource
+
+        return DemoSource(settings.demo_seed, settings.demo_scale)
+    from ruter_dagster.sources.tides import TidesSource
+
+    return TidesSource.of(settings, operator)
