@@ -1,0 +1,225 @@
+"""The catalogue of quality checks: what is measured on each date of each table, and the bounds that it must keep.
+
+Dagster declares its asset checks from it and the Great Expectations suites are built from it, so neither can name a
+check that the other lacks. Plain Python: how a check is measured belongs in `quality`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.tables import (
+    PLANNED_DEPARTURES,
+    STOP_LOADS,
+    STOP_VISITS,
+    WEATHER_FORECASTS,
+    Table,
+)
+
+Severity = Literal["ERROR", "WARN"]
+"""ERROR refuses the date to every reader; WARN only shows."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number measured on each date of a table, and its bounds; a date where it cannot be said passes.
+
+    `unit` words the number, e.g. "rows without a required value". No bound is None.
+    """
+
+    name: str
+    table: str
+    severity: Severity
+    description: str
+    unit: str
+    minimum: float | None = None
+    maximum: float | None = None
+
+    @property
+    def counts_faults(self) -> bool:
+        """Whether the number counts rows that must not be there."""
+        return self.severity == "ERROR" and self.minimum is None and self.maximum == 0
+
+    @property
+    def expected(self) -> str:
+        """The bounds in words: `no rows that share their key`, `0.75 to 1.25 times the usual rows`."""
+        if self.counts_faults:
+            return f"no {self.unit}"
+        if self.minimum is None:
+            return f"at most {self.maximum:g} {self.unit}"
+        if self.maximum is None:
+            return f"at least {self.minimum:g} {self.unit}"
+        return f"{self.minimum:g} to {self.maximum:g} {self.unit}"
+
+
+MEAN_RATIO = (0.7, 1.4)
+"""Bounds of a day's mean over the usual of its weekday."""
+ROWS_RATIO = (0.75, 1.25)
+SHARE_CHANGE = 0.10
+"""How far a share may lie from the usual of its weekday."""
+MISSING_JOURNEYS = 0.10
+"""Matched share under 90 %: too little truth."""
+VEHICLE_IMBALANCE = 0.05
+"""|boardings - alightings| / (boardings + alightings) of a vehicle's day beyond which its counters err."""
+IMBALANCED_VEHICLES = 0.10
+"""Share of the day's vehicles that may err."""
+
+
+def _faults(table: Table, name: str, description: str, unit: str) -> Check:
+    """An ERROR check: none of these rows may be there."""
+    return Check(name, table.name, "ERROR", description, unit, maximum=0)
+
+
+def _row_checks(table: Table) -> Iterator[Check]:
+    """What the contract says of its columns and rows."""
+    yield _faults(
+        table,
+        "columns_as_contracted",
+        "Exactly the contract's columns, each of its type",
+        "columns missing, unknown or of another type",
+    )
+    if not table.may_be_empty:
+        yield Check(
+            "rows_present",
+            table.name,
+            "ERROR",
+            "Every date asked for has rows",
+            "rows on the date",
+            minimum=1,
+        )
+    partition = f"No row lies outside the dates of {table.partition}"
+    on_day = " and planned departures lie on their service day" if _on_service_day(table) else ""
+    yield _faults(table, "dates_within_partition", partition + on_day, "rows outside their date")
+    yield _faults(
+        table, "key_is_unique", f"One row for each {', '.join(table.key)}", "rows that share their key"
+    )
+    required = ", ".join(column.name for column in table.columns if column.required)
+    yield _faults(
+        table,
+        "required_values_present",
+        f"No null in a required column: {required}",
+        "rows without a required value",
+    )
+    ranged = ", ".join(
+        column.name
+        for column in table.columns
+        if column.type == "float64" or column.minimum is not None or column.maximum is not None
+    )
+    if ranged:
+        yield _faults(
+            table,
+            "values_within_range",
+            f"Numbers are finite and within the contract's range: {ranged}",
+            "rows with a value out of range",
+        )
+    allowed = ", ".join(column.name for column in table.columns if column.allowed)
+    if allowed:
+        yield _faults(
+            table,
+            "values_allowed",
+            f"Only the words that the contract allows: {allowed}",
+            "rows with an unknown word",
+        )
+    for rule in table.rules:
+        yield _faults(table, rule.name, rule.description, f"rows against the rule {rule.name}")
+
+
+def _on_service_day(table: Table) -> bool:
+    return {"service_date", "scheduled_departure_time"} <= set(table.column_names)
+
+
+def _usual_checks(table: Table) -> Iterator[Check]:
+    """Rows, nulls, boardings and loads against the same weekdays before."""
+
+    def usual(name: str, what: str, unit: str, bounds: tuple[float | None, float | None]) -> Check:
+        return Check(name, table.name, "WARN", f"{what} against the same weekdays before", unit, *bounds)
+
+    rise, change = (None, SHARE_CHANGE), (-SHARE_CHANGE, SHARE_CHANGE)
+    yield usual("rows_near_usual", "Number of rows", "times the usual rows", ROWS_RATIO)
+    if any(not column.required for column in table.columns):
+        nulls = "Share of nulls in each optional column, the one that rose most,"
+        yield usual("nulls_near_usual", nulls, "above the usual share", rise)
+    if "boardings" in table.column_names:
+        yield usual("boardings_near_usual", "Mean boardings of a visit", "times the usual mean", MEAN_RATIO)
+    if load_column(table):
+        loads, zeros = "Mean load of each mode, the one farthest off,", "Share of visits with nobody on board"
+        yield usual("loads_near_usual", loads, "times the usual mean", MEAN_RATIO)
+        yield usual("zero_loads_near_usual", zeros, "from the usual share", change)
+
+
+def load_column(table: Table) -> str | None:
+    """The column that carries a stop visit's load, where the table has one."""
+    return next((name for name in ("load", "departure_load") if name in table.column_names), None)
+
+
+_STOP_POINTS_KNOWN = _faults(
+    STOP_VISITS,
+    "stop_points_known",
+    "Every stop point occurs in the timetable; said only where planned departures are known",
+    "rows at a stop point that no planned departure serves",
+)
+_BALANCED = (
+    _faults(
+        STOP_LOADS,
+        "trips_end_empty",
+        "Nobody is on board after a trip's last stop, where boardings and alightings are counted",
+        "last stops of trips with passengers on board",
+    ),
+    _faults(
+        STOP_LOADS,
+        "loads_follow_counts",
+        "A load is the load before plus boardings less alightings, where they are counted",
+        "rows whose load differs from the load before plus boardings less alightings",
+    ),
+)
+_VEHICLES_BALANCED = Check(
+    "vehicles_balanced",
+    STOP_VISITS.name,
+    "WARN",
+    f"Vehicles whose boardings and alightings of the day differ by over {VEHICLE_IMBALANCE:.0%} of both",
+    "of the vehicles out of balance",
+    maximum=IMBALANCED_VEHICLES,
+)
+
+
+def _journeys_as_planned(table: Table, maximum: float) -> Check:
+    return Check(
+        "journeys_as_planned",
+        table.name,
+        "WARN",
+        "Planned service journeys without any row; said only where planned departures are known",
+        "of the planned journeys missing",
+        maximum=maximum,
+    )
+
+
+_OWN_CHECKS: dict[str, tuple[Check, ...]] = {
+    STOP_VISITS.name: (
+        _STOP_POINTS_KNOWN,
+        _VEHICLES_BALANCED,
+        _journeys_as_planned(STOP_VISITS, MISSING_JOURNEYS),
+    ),
+    STOP_LOADS.name: (*_BALANCED, _journeys_as_planned(STOP_LOADS, MISSING_JOURNEYS)),
+    DEPARTURE_FEATURES.name: (_journeys_as_planned(DEPARTURE_FEATURES, 0),),
+}
+
+
+def checks_of(table: Table) -> tuple[Check, ...]:
+    """Every check of a table, the blocking ones first."""
+    checks = (*_row_checks(table), *_OWN_CHECKS.get(table.name, ()), *_usual_checks(table))
+    return tuple(sorted(checks, key=lambda check: check.severity))
+
+
+CHECKED_TABLES = (
+    STOP_VISITS,
+    PLANNED_DEPARTURES,
+    WEATHER_FORECASTS,
+    STOP_LOADS,
+    DEPARTURE_FEATURES,
+    LEVELS,
+)
+CHECKS: dict[str, tuple[Check, ...]] = {table.name: checks_of(table) for table in CHECKED_TABLES}
+"""The checks of every table that has a quality report, by the table's name."""

@@ -1,0 +1,47 @@
+"""Great Expectations' Data Docs of a validation as one HTML file that loads nothing from elsewhere.
+
+Great Expectations' own page takes its styles and scripts from other hosts; here its rendering of each expectation is set
+in a page of our own (`templates/report.j2`), between what the check means and the rows that broke it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from great_expectations.core import ExpectationSuiteValidationResult
+from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
+from great_expectations.render.view.view import DefaultJinjaPageView
+
+from ruter_dagster.contracts.tables import Table
+from ruter_dagster.quality.report import CheckResult, Verdict
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def data_docs(
+    table: Table,
+    validation: ExpectationSuiteValidationResult,
+    results: Sequence[CheckResult],
+    verdicts: Mapping[date, Verdict],
+) -> str:
+    """The page: verdicts by date, then every check with its expectation, what was found and example rows."""
+    document = ValidationResultsPageRenderer().render(validation)
+    view = DefaultJinjaPageView(custom_views_directory=str(_TEMPLATES))
+    return view.render(
+        document,
+        template="report.j2",
+        table=table,
+        results={result.name: result for result in results},
+        examples={result.name: _tables(result.examples) for result in results},
+        verdicts=list(verdicts.values()),
+        passed=all(verdict.passed for verdict in verdicts.values()),
+    )
+
+
+def _tables(examples: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[str, ...], list[Mapping[str, Any]]]]:
+    """Example rows that follow each other with the same columns, as one table each: its columns and rows."""
+    return [(columns, list(rows)) for columns, rows in groupby(examples, key=tuple)]

@@ -1,0 +1,113 @@
+"""Rows that break an ERROR check: how many on each date, and the first of them. Polars only, no Great Expectations."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from ruter_dagster.contracts.frames import Condition, row_conditions, within_dates
+from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS, Table
+
+DATE = "date"
+"""Column of the measured date in every frame of measures."""
+EXAMPLES = 5
+"""Rows shown for each condition that is broken."""
+TOLERANCE = 0.01
+"""Passengers by which balanced loads may differ from their counts: balancing rounds."""
+_EARLIEST, _LATEST = pl.duration(hours=-14), pl.duration(hours=60)
+"""A departure's UTC time after midnight of its service day: local hours 0 to 47 in zones from UTC-12 to UTC+14."""
+
+
+def conditions_of(table: Table, dates: Collection[date], plan: pl.DataFrame | None) -> list[Condition]:
+    """Every condition on rows that an ERROR check of the table makes, each with the name of its check."""
+    key = Condition(
+        f"key ({', '.join(table.key)}) is unique", pl.struct(table.key).is_duplicated(), check="key_is_unique"
+    )
+    return [
+        *row_conditions(table),
+        within_dates(table, dates),
+        key,
+        *_on_service_day(table),
+        *_stop_points_known(table, plan),
+        *(_balanced() if table.name == STOP_LOADS.name else ()),
+    ]
+
+
+def count_faults(table: Table, frame: pl.DataFrame, conditions: Sequence[Condition]) -> pl.DataFrame:
+    """Rows of a conformed frame that break each check: one row for each partition found, one column a check.
+
+    Columns: `date`, `rows_present` (the rows), then the number of broken rows of every check among `conditions`.
+    """
+    checks = dict.fromkeys(condition.check for condition in conditions)
+    broken = (
+        pl.any_horizontal(
+            condition.broken.fill_null(False) for condition in conditions if condition.check == check
+        ).alias(check)
+        for check in checks
+    )
+    return (
+        frame.select(pl.col(table.partition).alias(DATE), *broken)
+        .group_by(DATE)
+        .agg(pl.len().alias("rows_present"), pl.col(*checks).sum())
+        .sort(DATE)
+    )
+
+
+def first_faults(
+    table: Table, frame: pl.DataFrame, conditions: Sequence[Condition], check: str
+) -> list[dict[str, Any]]:
+    """The first rows, by key, that break a check: the condition, the key and the values concerned."""
+    found = []
+    for condition in conditions:
+        if condition.check == check:
+            shown = list(dict.fromkeys((*table.key, *condition.shown)))
+            rows = frame.filter(condition.broken.fill_null(False)).select(shown).sort(table.key)
+            found += [{"condition": condition.name, **row} for row in rows.head(EXAMPLES).to_dicts()]
+    return found
+
+
+def _on_service_day(table: Table) -> Iterator[Condition]:
+    if {"service_date", "scheduled_departure_time"} <= set(table.column_names):
+        midnight = pl.col("service_date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
+        departure = pl.col("scheduled_departure_time")
+        yield Condition(
+            "scheduled_departure_time lies on service_date",
+            departure.is_between(midnight + _EARLIEST, midnight + _LATEST).not_(),
+            ("scheduled_departure_time",),
+            "dates_within_partition",
+        )
+
+
+def _stop_points_known(table: Table, plan: pl.DataFrame | None) -> Iterator[Condition]:
+    if table.name == STOP_VISITS.name and plan is not None and not plan.is_empty():
+        known = plan["stop_id"].unique()
+        yield Condition(
+            "stop_id occurs in the timetable",
+            pl.col("stop_id").is_in(known.implode()).not_(),
+            ("stop_id",),
+            "stop_points_known",
+        )
+
+
+def _balanced() -> Iterator[Condition]:
+    """Null counts make every comparison null, which counts as met: loads without counts are not judged."""
+    trip = ("service_date", "trip_id_performed")
+    sequence, load = pl.col("stop_sequence"), pl.col("load")
+    before = load.shift(1, fill_value=0.0).over(trip, order_by="stop_sequence")
+    change = pl.col("boardings") - pl.col("alightings")
+    shown = ("trip_id_performed", "boardings", "alightings", "load")
+    yield Condition(
+        "load is 0 after the trip's last stop",
+        (sequence == sequence.max().over(trip)) & (load > TOLERANCE) & change.is_not_null(),
+        shown,
+        "trips_end_empty",
+    )
+    yield Condition(
+        "load is the load before plus boardings less alightings",
+        (load - before - change).abs() > TOLERANCE,
+        shown,
+        "loads_follow_counts",
+    )

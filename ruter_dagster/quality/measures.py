@@ -1,0 +1,132 @@
+"""The measures of every check of a table on its dates, and the rows that show why one failed. Polars only."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import polars as pl
+
+from ruter_dagster.contracts.checks import CHECKS
+from ruter_dagster.contracts.frames import Condition, column_faults, conform
+from ruter_dagster.contracts.tables import STOP_VISITS, Table
+from ruter_dagster.quality.faults import DATE, EXAMPLES, conditions_of, count_faults, first_faults
+from ruter_dagster.quality.profile import against_usual, measures_against_usual, profile
+from ruter_dagster.quality.shares import (
+    missing_journeys,
+    share_of_imbalanced_vehicles,
+    share_of_missing_journeys,
+    vehicle_imbalances,
+)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was measured. `by_date`: `date`, then every check of the table, null where it cannot be said."""
+
+    table: Table
+    by_date: pl.DataFrame
+    profile: pl.DataFrame
+    frame: pl.DataFrame
+    conditions: Sequence[Condition]
+    shown: dict[str, pl.DataFrame]
+    """Rows that explain the checks that are not on single rows, by check; each with a `date`."""
+
+    def examples(self, check: str, failed: Collection[date]) -> list[dict[str, Any]]:
+        """The first rows that made a check fail on these dates."""
+        if not failed:
+            return []
+        if check in self.shown:
+            rows = self.shown[check]
+            return rows.filter(pl.col(DATE).is_in(sorted(failed))).head(EXAMPLES).to_dicts()
+        return first_faults(self.table, self.frame, self.conditions, check)
+
+
+def measure(
+    table: Table,
+    frame: pl.DataFrame,
+    dates: Collection[date],
+    reference: pl.DataFrame | None = None,
+    plan: pl.DataFrame | None = None,
+) -> Measured:
+    """Measure every check; the arguments are `check_table`'s."""
+    days = pl.DataFrame({DATE: sorted(dates)}, schema={DATE: pl.Date})
+    if faults := column_faults(frame, table):
+        return _not_as_contracted(table, frame, days, faults)
+    frame = conform(frame, table)
+    conditions = conditions_of(table, dates, plan)
+    counts = _counts(table, days, count_faults(table, frame, conditions))
+    own = profile(table, frame)
+    warnings, shown = _distributions(table, frame, own, reference, plan)
+    measured = counts
+    for warning in warnings:
+        measured = measured.join(warning, on=DATE, how="left", maintain_order="left")
+    shown["rows_present"] = days.with_columns(rows=0)
+    return Measured(table, _every_check(table, measured), own, frame, conditions, shown)
+
+
+def _counts(table: Table, days: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
+    """Faults of each date asked for. Rows that lie outside all of them count against every one: no date is sure."""
+    outside = found.join(days, on=DATE, how="anti")["dates_within_partition"].sum()
+    asked = days.join(found, on=DATE, how="left", maintain_order="left").with_columns(
+        pl.exclude(DATE).fill_null(0)
+    )
+    return asked.with_columns(pl.col("dates_within_partition") + outside, columns_as_contracted=pl.lit(0))
+
+
+def _distributions(
+    table: Table,
+    frame: pl.DataFrame,
+    own: pl.DataFrame,
+    reference: pl.DataFrame | None,
+    plan: pl.DataFrame | None,
+) -> tuple[list[pl.DataFrame], dict[str, pl.DataFrame]]:
+    """Measures of the WARN checks (`date` and one column each), and the rows that explain them."""
+    former = [] if reference is None else [reference.join(own, on=DATE, how="anti")]
+    compared = against_usual(pl.concat([own, *former], how="diagonal_relaxed"))
+    usual_checks = [check.name for check in CHECKS[table.name] if check.name.endswith("_near_usual")]
+    measures = [measures_against_usual(compared, name) for name in usual_checks]
+    by_distance = compared.sort("distance", descending=True)
+    shown = {
+        name: by_distance.filter(pl.col("check") == name).drop("check", "distance") for name in usual_checks
+    }
+    if table.name == STOP_VISITS.name:
+        shown["vehicles_balanced"] = vehicle_imbalances(frame)
+        measures.append(share_of_imbalanced_vehicles(shown["vehicles_balanced"]))
+    if plan is not None and any(check.name == "journeys_as_planned" for check in CHECKS[table.name]):
+        shown["journeys_as_planned"] = missing_journeys(frame, plan)
+        measures.append(share_of_missing_journeys(shown["journeys_as_planned"], plan))
+    return measures, shown
+
+
+def _not_as_contracted(table: Table, frame: pl.DataFrame, days: pl.DataFrame, faults: list[str]) -> Measured:
+    """Without the contract's columns nothing can be cleared: every row counts as broken, and no row as present."""
+    broken = max(frame.height, 1)
+    blocking = [check.name for check in CHECKS[table.name] if check.severity == "ERROR"]
+    measured = days.with_columns(
+        *(
+            pl.lit(broken).alias(name)
+            for name in blocking
+            if name not in ("columns_as_contracted", "rows_present")
+        ),
+        columns_as_contracted=pl.lit(len(faults)),
+        rows_present=pl.lit(0),
+    )
+    shown: dict[str, pl.DataFrame] = {name: days.clear() for name in blocking}
+    shown["columns_as_contracted"] = days.join(pl.DataFrame({"fault": faults}), how="cross")
+    return Measured(table, _every_check(table, measured), days.clear(), frame, (), shown)
+
+
+def _every_check(table: Table, measured: pl.DataFrame) -> pl.DataFrame:
+    """The checks in the catalogue's order; one that was not measured is null on every date."""
+    return measured.select(
+        DATE,
+        *(
+            (pl.col(check.name) if check.name in measured.columns else pl.lit(None))
+            .cast(pl.Float64)
+            .alias(check.name)
+            for check in CHECKS[table.name]
+        ),
+    )

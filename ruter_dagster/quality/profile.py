@@ -1,0 +1,110 @@
+"""What a date of a table looks like in a few numbers, and how far that is from the usual of its weekday. Polars only."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+
+from ruter_dagster.contracts.checks import load_column
+from ruter_dagster.contracts.tables import MODES, Table
+from ruter_dagster.quality.faults import DATE
+
+WEEKS = 8
+"""Weeks before a date that say what is usual."""
+MIN_DATES = 3
+"""Same weekdays among them needed to say so."""
+MIN_ROWS = 100
+"""Rows under which a date's mean or share says nothing."""
+
+_ROWS, _BOARDINGS, _ZERO_LOADS = "rows", "mean of boardings", "share of zero loads"
+_NULLS, _LOAD = "share of nulls in ", "mean load of "
+_RATIOS = ("rows_near_usual", "boardings_near_usual", "loads_near_usual")
+"""Checks on value / usual; the others are on value - usual."""
+
+
+def profile(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """One row for each partition of a conformed frame: `date`, and floats that are null where they say nothing.
+
+    `rows`, `share of nulls in <optional column>`, `mean of boardings`, `share of zero loads`, `mean load of <mode>`.
+    Profiles of former dates, stacked, are the `reference` of `check_table`: small enough to be kept with each verdict.
+    """
+    statistics = [
+        _enough(pl.col(column.name).is_null().mean(), pl.len()).alias(_NULLS + column.name)
+        for column in table.columns
+        if not column.required
+    ]
+    if "boardings" in table.column_names:
+        boardings = pl.col("boardings")
+        statistics.append(_enough(boardings.mean(), boardings.count()).alias(_BOARDINGS))
+    if name := load_column(table):
+        load = pl.col(name)
+        statistics.append(_enough((load == 0).mean(), load.count()).alias(_ZERO_LOADS))
+        of_mode = {mode: load.filter(pl.col("mode") == mode) for mode in MODES}
+        statistics += [_enough(on.mean(), on.count()).alias(_LOAD + mode) for mode, on in of_mode.items()]
+    return (
+        frame.group_by(pl.col(table.partition).alias(DATE))
+        .agg(pl.len().cast(pl.Float64).alias(_ROWS), *statistics)
+        .sort(DATE)
+    )
+
+
+def against_usual(profiles: pl.DataFrame) -> pl.DataFrame:
+    """Every statistic of every date of stacked profiles beside the mean of its weekday in the weeks before.
+
+    Only earlier dates count, so that a verdict does not depend on what came later; statistics that fewer than
+    `MIN_DATES` of them know are left out. Columns: date, check (of the catalogue), statistic, value, usual, measure
+    (value / usual, or value - usual for shares) and distance (the larger, the less usual).
+    """
+    known = profiles.unpivot(index=DATE, variable_name="statistic", value_name="value").drop_nulls("value")
+    known = known.with_columns(weekday=pl.col(DATE).dt.weekday())
+    pairs = known.join(known, on=("statistic", "weekday"), suffix=" before").filter(
+        pl.col(f"{DATE} before").is_between(
+            pl.col(DATE) - timedelta(weeks=WEEKS), pl.col(DATE), closed="left"
+        )
+    )
+    measure, ratio = pl.col("measure"), pl.col("check").is_in(_RATIOS)
+    return (
+        pairs.group_by(DATE, "statistic", "value")
+        .agg(usual=pl.col("value before").mean(), dates=pl.len())
+        .filter(pl.col("dates") >= MIN_DATES)
+        .with_columns(check=_check_of_statistic())
+        .filter(~ratio | (pl.col("usual") > 0))
+        .with_columns(
+            measure=pl.when(ratio)
+            .then(pl.col("value") / pl.col("usual"))
+            .otherwise(pl.col("value") - pl.col("usual"))
+        )
+        .with_columns(distance=pl.when(ratio).then(measure.log().abs()).otherwise(measure))
+        .select(DATE, "check", "statistic", "value", "usual", "measure", "distance")
+        .sort(DATE, "check", "statistic")
+    )
+
+
+def measures_against_usual(compared: pl.DataFrame, check: str) -> pl.DataFrame:
+    """`date` and `check`: of the check's statistics (rows of `against_usual`), the measure of the least usual one."""
+    return (
+        compared.filter(pl.col("check") == check)
+        .group_by(DATE)
+        .agg(pl.col("measure").sort_by("distance").last().alias(check))
+    )
+
+
+def _enough(statistic: pl.Expr, rows: pl.Expr) -> pl.Expr:
+    return pl.when(rows >= MIN_ROWS).then(statistic)
+
+
+def _check_of_statistic() -> pl.Expr:
+    name = pl.col("statistic")
+    return (
+        pl.when(name == _ROWS)
+        .then(pl.lit("rows_near_usual"))
+        .when(name == _BOARDINGS)
+        .then(pl.lit("boardings_near_usual"))
+        .when(name == _ZERO_LOADS)
+        .then(pl.lit("zero_loads_near_usual"))
+        .when(name.str.starts_with(_LOAD))
+        .then(pl.lit("loads_near_usual"))
+        .when(name.str.starts_with(_NULLS))
+        .then(pl.lit("nulls_near_usual"))
+    )
