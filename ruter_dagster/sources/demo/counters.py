@@ -42,7 +42,7 @@ class Counts:
 
 
 def count(seed: int, fleet: Fleet, passengers: Passengers, service_date: date) -> Counts:
-    """Reads the counters of a service date: fewer than were there, never negative, at most twice the capacity."""
+    """Reads the counters of a date: fewer than were there, never negative, at most twice the capacity."""
     timetable, vehicle = passengers.timetable, passengers.vehicle
     random = generator(seed, "counters", service_date.toordinal())
     arrived = random.random(len(vehicle)) >= LOST_SHARE

@@ -17,7 +17,7 @@ from ruter_dagster.sources.demo.randomness import generator
 from ruter_dagster.sources.demo.timetable import Timetable, build_timetable
 
 _HEADWAY_ELASTICITY = 0.7
-"""Boardings of a departure grow less than in proportion to the headway: frequent service draws more passengers."""
+"""Boardings grow less than in proportion to the headway: frequent service draws more passengers."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def _blend(
 
 
 def _typical_trips(network: Network) -> NDArray[np.float64]:
-    """Origin-destination weight of a line's journey, averaged over directions and times: what `boardings` stands for."""
+    """Origin-destination weight of a line's journey, averaged over directions and times of day."""
     served = np.arange(network.homes.shape[1]) < network.pattern_stops[:, None]
     homes, jobs = np.where(served, network.homes, 0), np.where(served, network.jobs, 0)
     totals = []

@@ -1,4 +1,4 @@
-"""Faults that break the contract of stop visits: for tests, and to show a run that is blocked. The simulator makes none."""
+"""Faults that break the contract of stop visits: for tests, and to show a run that is blocked."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAULTS: tuple[Fault, ...] = get_args(Fault)
 def inject(visits: pl.DataFrame, fault: Fault, rows: int = 5) -> pl.DataFrame:
     """Stop visits with a fault in the first `rows` of them (`missing_column`, `wrong_type`, `empty`: in all).
 
-    `unknown_stop` keeps the contract of the table: only the timetable can tell that no such stop point is planned.
+    `unknown_stop` keeps the table's contract: only the timetable can tell that no such stop point is planned.
     """
     if fault not in _INJECTIONS:
         raise PermanentFailure(f"fault {fault!r} is unknown; allowed: {', '.join(FAULTS)}")

@@ -1,4 +1,4 @@
-"""Vehicles of the simulated network: each line's fleet, its types, and which vehicle runs which journey on a date."""
+"""Vehicles of the simulated network: each line's fleet, and which of it runs which journey on a date."""
 
 from __future__ import annotations
 

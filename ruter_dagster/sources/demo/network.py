@@ -206,7 +206,7 @@ class _Places:
         self.homes, self.jobs = size * (1.1 - centrality), size * (0.08 + centrality**1.5)
 
     def line(self, kind: LineClass) -> NDArray[np.int64]:
-        """Places of a line in direction 0: into the hub on one corridor and, for through lines, out on another."""
+        """Places in direction 0: into the hub on one corridor and, for through lines, out on another."""
         network = _network_of(kind)
         hub, corridors = self._hubs[network], self._corridors[network]
         stops = int(self._random.integers(kind.stops[0], kind.stops[1] + 1))

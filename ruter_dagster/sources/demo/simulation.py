@@ -1,4 +1,4 @@
-"""The passengers of a service date: who boards, rides and alights along every journey, and what was to be expected."""
+"""The passengers of a service date along every journey, and how many were to be expected."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What makes one date's demand differ from another's of its type: one factor for each line and hour of the service day."""
+"""What makes a date's demand differ from its type's: a factor for each line and hour of the service day."""
 
 from __future__ import annotations
 
