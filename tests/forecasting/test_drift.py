@@ -1,0 +1,216 @@
+"""Drift: quiet where nothing changed, a warning or a call to act where it did, unknown where too little is known."""
+
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
+from ruter_dagster.contracts.frames import conform, polars_schema, validate
+from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE
+from ruter_dagster.forecasting.drift import (
+    drift,
+    jensen_shannon,
+    normed_wasserstein,
+    population_stability_index,
+)
+from tests.forecasting.test_counts import visits
+
+DAY = date(2026, 11, 20)
+HISTORY = [DAY - timedelta(days) for days in range(56, -1, -1)]
+DEPARTURES = 600
+
+
+def network(days=None, shift=lambda day: 1.0, modes=("bus",)) -> pl.DataFrame:
+    """Loads with the contract's key: negative binomial, times `shift(day)`."""
+    frames = []
+    for day in days or HISTORY:
+        random = np.random.default_rng(day.toordinal())
+        loads = random.negative_binomial(2, 2 / (2 + 14 * shift(day)), DEPARTURES).astype(float)
+        trips = [str(i) for i in range(DEPARTURES)]
+        frames.append(
+            pl.DataFrame(
+                {
+                    "service_date": [day] * DEPARTURES,
+                    "trip_id": trips,
+                    "stop_sequence": [1] * DEPARTURES,
+                    "mode": [modes[i % len(modes)] for i in range(DEPARTURES)],
+                    "load": loads,
+                },
+                schema_overrides={"stop_sequence": pl.Int32},
+            )
+        )
+    return pl.concat(frames)
+
+
+def forecast_of(
+    loads: pl.DataFrame, bias=lambda day: 1.0, error=lambda day: 3.0, source="model"
+) -> pl.DataFrame:
+    """A forecast of these loads that errs by `error(day)`, beside an HA4 that errs by 4."""
+    frames = []
+    for (day,), of_date in loads.group_by("service_date", maintain_order=True):
+        random = np.random.default_rng(day.toordinal() + 1)
+        truth = of_date["load"].to_numpy()
+        sign = random.choice([-1, 1], len(truth))
+        centre = np.where(random.random(len(truth)) < 0.8, truth, truth + 20)
+        frames.append(
+            of_date.rename({"service_date": "operating_date"}).with_columns(
+                mean=pl.Series((truth + sign * error(day)).clip(0) * bias(day)),
+                ha4=pl.Series((truth - sign * 4.0).clip(0)),
+                p10=pl.Series((centre - 5).clip(0)),
+                p90=pl.Series(centre + 5),
+                source=pl.lit(source),
+            )
+        )
+    others = {
+        "horizon_days": pl.lit(1, pl.Int32),
+        "line_id": pl.lit("31"),
+        "direction_id": pl.lit(0, pl.Int32),
+        "stop_id": pl.lit("s"),
+        "slot_hour": pl.lit(8, pl.Int32),
+        "p50": pl.col("mean"),
+        **{
+            name: pl.lit(None, polars_schema(FORECAST_PERFORMANCE)[name])
+            for name in ("seats", "prob_above_seats", "last_week", "ha8", "model_version")
+        },
+    }
+    frame = pl.concat(frames).with_columns(**others)
+    return conform(frame.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
+
+
+def verdicts(frame: pl.DataFrame, scope: str = "network") -> dict[str, str]:
+    return dict(frame.filter(pl.col("scope") == scope).select("metric", "verdict").iter_rows())
+
+
+def values(frame: pl.DataFrame, scope: str = "network") -> dict[str, float]:
+    return dict(frame.filter(pl.col("scope") == scope).select("metric", "value").iter_rows())
+
+
+@pytest.fixture(scope="module")
+def quiet() -> pl.DataFrame:
+    return network()
+
+
+def test_where_nothing_changed_nothing_warns(quiet):
+    day_visits = visits([150, 0], [0, 149], day=DAY)
+    measured = drift(DAY, forecast_of(quiet), quiet, day_visits)
+    validate(measured, DRIFT, {DAY})
+    assert verdicts(measured) == {metric.name: "ok" for metric in DRIFT_METRICS}
+
+
+def test_every_mode_of_the_date_is_measured_too():
+    loads = network(modes=("bus", "metro"))
+    measured = drift(DAY, forecast_of(loads), loads)
+    assert set(measured["scope"]) == {"network", "bus", "metro"}
+    assert verdicts(measured, "metro")["skill_against_ha4"] == "ok"
+
+
+def test_too_little_history_is_unknown():
+    loads = network(HISTORY[-2:])
+    measured = verdicts(drift(DAY, forecast_of(loads), loads))
+    assert measured.pop("matched_share") == "ok"
+    assert set(measured.values()) == {"unknown"}
+
+
+def test_a_baseline_alone_is_not_judged(quiet):
+    measured = verdicts(drift(DAY, forecast_of(quiet, source="baseline"), quiet))
+    assert measured["skill_against_ha4"] == measured["bias"] == "unknown"
+
+
+def test_little_skill_warns(quiet):
+    measured = drift(DAY, forecast_of(quiet, error=lambda day: 3.9), quiet)
+    assert 0 < values(measured)["skill_against_ha4"] < 0.05
+    assert verdicts(measured)["skill_against_ha4"] == "warn"
+
+
+def test_no_skill_warns_at_first_and_acts_on_the_third_date(quiet):
+    def since(days: int):
+        """A model that fails so badly that one date turns its seven-day skill negative."""
+        return forecast_of(quiet, error=lambda day: 30.0 if day > DAY - timedelta(days) else 3.0)
+
+    assert verdicts(drift(DAY, since(2), quiet))["skill_against_ha4"] == "warn"
+    assert verdicts(drift(DAY, since(3), quiet))["skill_against_ha4"] == "act"
+
+
+def test_a_date_that_errs_more_than_its_weekday_warns(quiet):
+    measured = drift(DAY, forecast_of(quiet, error=lambda day: 3.6 if day == DAY else 3.0), quiet)
+    assert values(measured)["wape_deviation"] > 3
+    assert verdicts(measured)["wape_deviation"] in ("warn", "act")
+
+
+@pytest.mark.parametrize(("factor", "verdict"), [(1.07, "warn"), (0.85, "act")])
+def test_bias_counts_on_either_side(quiet, factor, verdict):
+    measured = drift(DAY, forecast_of(quiet, bias=lambda day: factor, error=lambda day: 0.1), quiet)
+    assert values(measured)["bias"] == pytest.approx(factor - 1, abs=0.01)
+    assert verdicts(measured)["bias"] == verdict
+
+
+def test_loads_without_a_forecast_lower_the_matched_share(quiet):
+    performance = forecast_of(quiet).filter((pl.col("operating_date") < DAY) | (pl.col("trip_id") < "5"))
+    measured = drift(DAY, performance, quiet)
+    assert values(measured)["matched_share"] < 0.9
+    assert verdicts(measured)["matched_share"] in ("warn", "act")
+
+
+def test_other_loads_on_one_date_warn_and_on_three_dates_act():
+    def since(days: int) -> dict[str, str]:
+        loads = network(shift=lambda day: 2.5 if day > DAY - timedelta(days) else 1.0)
+        return verdicts(drift(DAY, forecast_of(loads), loads))
+
+    metrics = ("population_stability_index", "jensen_shannon", "normed_wasserstein")
+    assert {since(1)[metric] for metric in metrics} == {"warn"}
+    assert {since(3)[metric] for metric in metrics} == {"act"}
+
+
+def test_loads_are_compared_with_their_own_weekday():
+    loads = network(shift=lambda day: 0.3 if day.weekday() >= 5 else 1.0)
+    saturday = DAY - timedelta(6)
+    assert saturday.weekday() == 5
+    measured = verdicts(drift(saturday, forecast_of(loads), loads))
+    assert measured["population_stability_index"] == "ok"
+
+
+def test_later_dates_change_nothing(quiet):
+    day = DAY - timedelta(7)
+    known = quiet.filter(pl.col("service_date") <= day)
+    assert drift(day, forecast_of(quiet), quiet).equals(drift(day, forecast_of(known), known))
+
+
+def test_a_vehicle_out_of_balance_warns(quiet):
+    measured = drift(DAY, forecast_of(quiet), quiet, visits([150, 0], [0, 120], day=DAY))
+    assert values(measured)["vehicle_imbalance"] == pytest.approx(30 / 270)
+    assert verdicts(measured)["vehicle_imbalance"] == "warn"
+
+
+def test_equal_shares_are_no_distance_apart():
+    shares = np.array([0.5, 0.3, 0.2])
+    assert population_stability_index(shares, shares) == 0
+    assert jensen_shannon(shares, shares) == 0
+
+
+def test_shares_without_a_common_bin_are_one_apart():
+    assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == pytest.approx(1)
+
+
+def test_psi_is_the_sum_over_bins():
+    expected = (0.6 - 0.5) * np.log(0.6 / 0.5) + (0.4 - 0.5) * np.log(0.4 / 0.5)
+    assert population_stability_index(np.array([0.6, 0.4]), np.array([0.5, 0.5])) == pytest.approx(expected)
+
+
+def test_wasserstein_is_the_shift_in_standard_deviations():
+    reference = np.random.default_rng(1).normal(20, 4, 5000)
+    assert normed_wasserstein(reference + 2, reference) == pytest.approx(2 / reference.std(), rel=1e-6)
+
+
+def test_equal_loads_everywhere_have_no_normed_distance():
+    assert normed_wasserstein(np.ones(10), np.ones(10)) is None
+
+
+def test_what_passes_act_for_too_few_dates_only_warns():
+    metric = DriftMetric("m", "", warn=0.1, act=0.25, days_to_act=3)
+    assert metric.verdict((0.3, 0.3, 0.3)) == "act"
+    assert metric.verdict((0.3, 0.3, 0.2)) == "warn"
+    assert metric.verdict((0.3, 0.3, None)) == "warn"
+    assert metric.verdict((0.05, 0.3, 0.3)) == "ok"
+    assert metric.verdict((None, 0.3, 0.3)) == "unknown"
