@@ -179,6 +179,8 @@ def test_bad_rows_are_refused_before_the_commit_and_the_former_rows_stand(store:
     assert store.read(VISITS, [DAY])["load"].unique().to_list() == [12.0]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
+
 WIDER = replace(VISITS, columns=(*VISITS.columns, Column("seats", "int32", "Seats", required=False)))
 
 
