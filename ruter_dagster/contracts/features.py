@@ -28,8 +28,8 @@ LAG_WEEKS = 8
 FIRST_LAG_DAYS = 7
 LAST_LAG_DAYS = 7 * LAG_WEEKS
 
-LEVEL_WINDOW_DAYS = 70
-"""Levels of a cut-off C look back on the service dates C-69 to C."""
+LEVEL_WINDOW_DAYS = 56
+"""Levels of a cut-off C look back on the service dates C-55 to C."""
 
 DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour", "line_hour_of_day_class", "slot_of_day_class")
@@ -49,6 +49,7 @@ _CALENDAR = (
     ),
     Column("day_class", "string", "Class of days whose loads are alike", allowed=DAY_CLASSES),
     Column("public_holiday", "boolean", "Public holiday of the operator's country, Sundays left out"),
+    Column("minor_holiday", "boolean", "Day that many take off without its being public: Christmas Eve, New Year's Eve"),
     Column("bridge_day", "boolean", "Working day between a public holiday and a weekend or another holiday"),
     Column("school_holiday", "boolean", "Schools are closed for a holiday"),
     Column("school_holiday_last_week", "boolean", "Schools were closed on the same weekday a week before"),
@@ -56,7 +57,7 @@ _CALENDAR = (
     Column("days_since_public_holiday", "int32", "Days since the last public holiday, at most 14", minimum=0, maximum=14),
     Column("days_to_public_holiday", "int32", "Days to the next public holiday, at most 14", minimum=0, maximum=14),
     Column("public_holidays_nearby", "int32", "Public holidays from 3 days before to 3 days after", minimum=0, maximum=7),
-    Column("events", "int32", "Events on the service date, in the operator's list", minimum=0),
+    Column("events", "int32", "Events in the operator's list that touch the departure's line, stop and hour", minimum=0),
 )  # fmt: skip
 
 _PLAN = (
@@ -124,7 +125,7 @@ LEVELS = Table(
     name="features.levels",
     description=(
         "What is recent as of a cut-off date: loads of the network, lines, stops and hours against their usual, and mean "
-        "loads by class of day; from the loads of the 70 service dates up to the cut-off."
+        "loads by class of day; from the loads of the 56 service dates up to the cut-off."
     ),
     partition="cutoff_date",
     key=("cutoff_date", "scope", "scope_id"),

@@ -1,0 +1,129 @@
+"""What a service date is to passengers: weekday, holidays, school holidays, events. Plain values in, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cache
+
+import polars as pl
+
+from ruter_dagster.contracts.features import DAY_CLASSES
+
+SUNDAY = 6
+_FAR = 14
+_NEARBY = 3
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that moves many people on a service date, from one slot hour to another, both included.
+
+    Empty `lines` and `stops` mean the whole network; both given mean those stops of those lines.
+    """
+
+    service_date: date
+    from_hour: int = 0
+    to_hour: int = 47
+    lines: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class OperatingCalendar:
+    """An operator's country (ISO 3166), time zone (IANA), school holidays and events."""
+
+    country: str
+    time_zone: str
+    school_holidays: frozenset[date] = frozenset()
+    subdivision: str | None = None
+    events: tuple[Event, ...] = field(default=())
+
+    def is_public_holiday(self, day: date) -> bool:
+        return (
+            day in _holidays(self.country, self.subdivision, day.year, "public") and day.weekday() != SUNDAY
+        )
+
+    def is_minor_holiday(self, day: date) -> bool:
+        return day in _holidays(self.country, self.subdivision, day.year, "optional")
+
+    def comparable_weekday(self, day: date) -> int:
+        """Weekday whose history resembles the day's: Sunday's on a public holiday."""
+        return SUNDAY if self.is_public_holiday(day) else day.weekday()
+
+    def day_class(self, day: date) -> str:
+        return DAY_CLASSES[max(0, self.comparable_weekday(day) - 3)]
+
+    def comparable_dates(self, day: date, first_days: int, last_days: int) -> list[date]:
+        """Dates from `last_days` to `first_days` before `day` with the same comparable weekday, newest first."""
+        wanted = self.comparable_weekday(day)
+        candidates = (day - timedelta(ago) for ago in range(first_days, last_days + 1))
+        return [candidate for candidate in candidates if self.comparable_weekday(candidate) == wanted]
+
+    def days(self, dates: Iterable[date]) -> pl.DataFrame:
+        """One row a service date: the calendar columns of contract `features.departure_features` but `events`."""
+        rows = [self._day(day) for day in sorted(set(dates))]
+        schema = {"service_date": pl.Date} | {
+            name: pl.Boolean if isinstance(value, bool) else pl.String if isinstance(value, str) else pl.Int32
+            for name, value in self._day(date(2000, 1, 3)).items()
+            if name != "service_date"
+        }
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def event_count(self, days: Sequence[date]) -> pl.Expr:
+        """Events that touch a departure (service_date, slot_hour, line_id, stop_id), of those on `days`."""
+        wanted = set(days)
+        touching = [_touches(event).cast(pl.Int32) for event in self.events if event.service_date in wanted]
+        return pl.sum_horizontal(pl.lit(0, pl.Int32), *touching).cast(pl.Int32).alias("events")
+
+    def _day(self, day: date) -> dict[str, date | str | int | bool]:
+        def near(days: range) -> list[int]:
+            return [ago for ago in days if self.is_public_holiday(day + timedelta(ago))]
+
+        school = [day - timedelta(7 * week) in self.school_holidays for week in range(5)]
+        return {
+            "service_date": day,
+            "weekday": day.weekday(),
+            "comparable_weekday": self.comparable_weekday(day),
+            "day_class": self.day_class(day),
+            "public_holiday": self.is_public_holiday(day),
+            "minor_holiday": self.is_minor_holiday(day),
+            "bridge_day": self._is_bridge_day(day),
+            "school_holiday": school[0],
+            "school_holiday_last_week": school[1],
+            "school_holiday_weeks": sum(school[1:]),
+            "days_since_public_holiday": -max(near(range(1 - _FAR, 1)), default=-_FAR),
+            "days_to_public_holiday": min(near(range(_FAR)), default=_FAR),
+            "public_holidays_nearby": len(near(range(-_NEARBY, _NEARBY + 1))),
+        }
+
+    def _is_bridge_day(self, day: date) -> bool:
+        def off(other: date) -> bool:
+            return other.weekday() >= 5 or self.is_public_holiday(other)
+
+        before, after = day - timedelta(1), day + timedelta(1)
+        beside_holiday = self.is_public_holiday(before) or self.is_public_holiday(after)
+        return not off(day) and off(before) and off(after) and beside_holiday
+
+
+def _touches(event: Event) -> pl.Expr:
+    touched = (pl.col("service_date") == event.service_date) & pl.col("slot_hour").is_between(
+        event.from_hour, event.to_hour
+    )
+    if event.lines:
+        touched &= pl.col("line_id").is_in(event.lines)
+    return touched & pl.col("stop_id").is_in(event.stops) if event.stops else touched
+
+
+@cache
+def _holidays(country: str, subdivision: str | None, year: int, category: str) -> frozenset[date]:
+    """Holidays of one year; none where the country has no such category."""
+    import holidays
+
+    known = holidays.country_holidays(country, subdiv=subdivision).supported_categories
+    if category not in known:
+        return frozenset()
+    return frozenset(
+        holidays.country_holidays(country, subdiv=subdivision, years=year, categories=(category,))
+    )
