@@ -18,6 +18,7 @@ from dagster import (
     DailyPartitionsDefinition,
     Jitter,
     PartitionMapping,
+    PreviewWarning,
     RetryPolicy,
 )
 from pydantic import Field
@@ -29,8 +30,9 @@ from ruter_dagster.settings import Settings
 
 OWNER = "team:passenger-load"
 
-# Backfill policies and window mappings are Dagster's only way to say this; their beta notices would drown a run's own log.
+# Backfill policies and window mappings are Dagster's only way to say this; their beta and preview notices would drown a run's own log.
 warnings.filterwarnings("ignore", category=BetaWarning)
+warnings.filterwarnings("ignore", category=PreviewWarning)
 
 
 class PinsConfig(Config):

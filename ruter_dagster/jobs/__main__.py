@@ -63,7 +63,7 @@ def _stop(signum: int, _frame: object) -> None:
 
 def _end_with_owner() -> None:
     """A launcher that dies closes its end of our standard input: an orphan would race with the retry."""
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read: its lock would be held at exit
     os._exit(128 + signal.SIGTERM)
 
 

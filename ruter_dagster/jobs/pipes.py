@@ -117,8 +117,9 @@ def log_to_stdout() -> None:
     """Log lines as the local terminal, Dagster's compute log and CloudWatch show them."""
     logging.basicConfig(
         stream=sys.stdout,
-        level=logging.INFO,
+        level=logging.WARNING,
         format="%(asctime)s %(levelname)s %(message)s",
         datefmt="%H:%M:%S",
         force=True,
     )
+    logging.getLogger("ruter_dagster").setLevel(logging.INFO)

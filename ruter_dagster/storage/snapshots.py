@@ -119,9 +119,8 @@ class TableSnapshot:
         return content_hash(rows, self._table) if rows.height else None
 
     def _rows(self, dates: Collection[date], columns: Sequence[str] | None) -> pl.DataFrame:
-        assert self._loaded is not None
         names = list(columns or self._table.column_names)
-        if not dates:
+        if not dates or self._loaded is None:
             return empty_frame(self._table).select(names)
         scan = self._loaded.scan(dates_filter(self._table.partition, dates), snapshot_id=self.snapshot_id)
         tasks = list(scan.plan_files())
