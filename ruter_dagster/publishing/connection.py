@@ -21,7 +21,7 @@ class BrokerUnavailable(Exception):
 class KafkaConnection(BaseModel):
     """A cluster, the way in, and the names that belong to one environment there. Secrets are never printed."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     bootstrap_servers: str = Field(min_length=1)
     security_protocol: SecurityProtocol = "PLAINTEXT"

@@ -92,7 +92,8 @@ def _publish_in_one(
     progress: Progress,
 ) -> None:
     """Send everything in one transaction; begin again where the broker aborted it."""
-    for _ in range(ATTEMPTS):
+    reasons: list[TransactionAborted] = []
+    while len(reasons) < ATTEMPTS:
         try:
             transaction.begin()
             _send(transaction, forecasts, publication, topics, progress)
@@ -100,11 +101,11 @@ def _publish_in_one(
             transaction.commit()
             return
         except TransactionAborted as reason:
-            last = reason
+            reasons.append(reason)
             transaction.abort()
     raise BrokerUnavailable(
         f"The broker aborted the publication of {forecasts.height} forecasts on {topics.load_forecasts} {ATTEMPTS} "
-        f"times: {last}. Nothing of it is visible; look at the broker's log and publish again."
+        f"times: {reasons[-1]}. Nothing of it is visible; look at the broker's log and publish again."
     )
 
 

@@ -43,8 +43,6 @@ class Transaction:
     def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:
         self._connection = connection
         self._id = transactional_id
-        self._reported: list[KafkaError] = []
-        self._undelivered = 0
         config: dict[str, Any] = connection.client_config() | {
             "transactional.id": transactional_id,
             "transaction.timeout.ms": connection.transaction_timeout_seconds * 1000,
@@ -55,10 +53,9 @@ class Transaction:
             # The Java clients' partitioner: a stream processor of theirs joins these topics by key.
             "partitioner": "murmur2_random",
             "queue.buffering.max.kbytes": 256 * 1024,
-            # A report for each message delivered would halve the speed; the commit vouches for those.
+            # No callback for delivery reports: librdkafka counts those that failed and refuses the commit, and a
+            # callback in Python would halve the speed and swallow the error that a fenced producer raises.
             "delivery.report.only.error": True,
-            "on_delivery": self._count_undelivered,
-            "error_cb": self._reported.append,
         }
         self._producer = Producer(config)
 
@@ -67,7 +64,6 @@ class Transaction:
         self._call(self._producer.init_transactions, CALL_SECONDS)
 
     def begin(self) -> None:
-        self._undelivered = 0
         self._call(self._producer.begin_transaction)
 
     def send(self, topic: str, keys: Sequence[str], values: Sequence[str]) -> None:
@@ -76,26 +72,20 @@ class Transaction:
         last_moved = time.monotonic()
         while waiting:
             taken = self._call(self._producer.produce_batch, topic, waiting)
-            self._producer.poll(0)
+            waiting = self._left_over(waiting) if taken < len(waiting) else []
             if taken:
                 last_moved = time.monotonic()
-            if taken < len(waiting):
-                waiting = self._left_over(waiting)
-                self._producer.poll(0.05)
-                self._lose_patience(last_moved)
-            else:
-                waiting = []
+            self._lose_patience(last_moved)
+            self._call(self._producer.poll, 0.05 if waiting else 0)
 
     def commit(self) -> None:
         """Deliver what is queued and make all of the transaction visible at once."""
         last_moved, queued = time.monotonic(), len(self._producer)
         while queued:
-            left = self._producer.flush(0.5)
+            left = self._call(self._producer.flush, 0.5)
             if left < queued:
                 last_moved, queued = time.monotonic(), left
             self._lose_patience(last_moved)
-        if self._undelivered:
-            raise TransactionAborted(f"{self._undelivered} messages were not delivered")
         self._call(self._producer.commit_transaction, CALL_SECONDS)
 
     def abort(self) -> None:
@@ -130,33 +120,27 @@ class Transaction:
                     raise self._sorted(error) from exception
 
     def _sorted(self, error: KafkaError) -> Exception:
-        # Once fenced, later calls fail with a mere "fatal": what it was stands in the error reported first.
-        codes = {error.code(), *(reported.code() for reported in self._reported if reported.fatal())}
-        if codes & set(FENCED):
+        reason = error.str()
+        if error.code() in FENCED:
             return PermanentFailure(
                 f"Another publisher took over {self._id} at {self._connection.bootstrap_servers}: this one's messages "
                 "were dropped. If its forecasts are still wanted, publish them again once the other one is done."
             )
-        if codes & set(REFUSED):
+        if error.code() in REFUSED:
             return PermanentFailure(
-                f"The broker at {self._connection.bootstrap_servers} refuses {self._id}: {error.str()}. "
+                f"The broker at {self._connection.bootstrap_servers} refuses {self._id}: {reason}. "
                 "Check the user's rights and the transaction's timeout."
             )
         if error.txn_requires_abort():
-            return TransactionAborted(error.str())
+            return TransactionAborted(reason)
         if error.retriable() or error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
-            return self._connection.unavailable(error.str())
+            return self._connection.unavailable(reason)
         return BrokerUnavailable(
-            f"Publishing to {self._connection.bootstrap_servers} failed: {error.str()}. Nothing of it is visible to "
-            "read-committed consumers; publishing again is safe."
+            f"Publishing to {self._connection.bootstrap_servers} failed: {reason}. "
+            "Publishing again is safe: what is visible by now is not sent twice."
         )
 
     def _lose_patience(self, last_moved: float) -> None:
-        if fatal := [error for error in self._reported if error.fatal()]:
-            raise self._sorted(fatal[0])
         waited = time.monotonic() - last_moved
         if waited > self._connection.patience_seconds:
             raise self._connection.unavailable(f"it took no message for {waited:.0f} s")
-
-    def _count_undelivered(self, error: KafkaError | None, _message: object) -> None:
-        self._undelivered += error is not None

