@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ruter_dagster.contracts.drift import DRIFT_METRICS
+
 
 @dataclass(frozen=True)
 class ModelCheck:
@@ -26,4 +28,4 @@ GATE_CHECKS = (
     ModelCheck("coverage_near_80_percent", "WARN", "P10 to P90 holds 77 to 83 % of the loads"),
 )
 
-DRIFT_CHECKS: tuple[ModelCheck, ...] = ()
+DRIFT_CHECKS = tuple(ModelCheck(metric.name, "WARN", metric.description) for metric in DRIFT_METRICS)

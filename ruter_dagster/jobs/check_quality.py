@@ -58,7 +58,12 @@ def _publish(checked: Table, dates: Sequence[date], report: QualityReport, conte
 
 
 def _tell(
-    checked: Table, frame: pl.DataFrame, report: QualityReport, page: str, versions: dict[date, str], context: JobContext
+    checked: Table,
+    frame: pl.DataFrame,
+    report: QualityReport,
+    page: str,
+    versions: dict[date, str],
+    context: JobContext,
 ) -> None:
     asset = quality_asset_of(checked.name)
     for result in report.results:
@@ -76,11 +81,15 @@ def _tell(
     context.report.materialised(
         asset,
         dates={
-            day: DateReport(rows.get(day, 0), f"{version}-{'passed' if report.verdicts[day].passed else 'refused'}")
+            day: DateReport(
+                rows.get(day, 0), f"{version}-{'passed' if report.verdicts[day].passed else 'refused'}"
+            )
             for day, version in versions.items()
         },
         report=link(page),
         passed=report.passed,
-        dates_refused_now=json_value([day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]),
+        dates_refused_now=json_value(
+            [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
+        ),
         **context.provenance(),
     )

@@ -17,6 +17,7 @@ import polars as pl
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters, asset_of
 from ruter_dagster.contracts.tables import Table
+from ruter_dagster.forecasting.calendar import Event, OperatingCalendar
 from ruter_dagster.jobs.pipes import DateReport, Reporter, json_value
 from ruter_dagster.jobs.provenance import commit, lock_hash
 from ruter_dagster.operator import Operator, operator_of
@@ -49,6 +50,20 @@ class JobContext:
     @cached_property
     def operator(self) -> Operator:
         return operator_of(self.settings)
+
+    @cached_property
+    def calendar(self) -> OperatingCalendar:
+        operator = self.operator
+        return OperatingCalendar(
+            country=operator.country,
+            time_zone=operator.time_zone,
+            school_holidays=operator.school_holiday_dates(),
+            subdivision=operator.subdivision,
+            events=tuple(
+                Event(event.date, event.from_hour, event.to_hour, event.lines, event.stops)
+                for event in operator.events
+            ),
+        )
 
     @cached_property
     def source(self) -> Source:
@@ -85,7 +100,9 @@ class JobContext:
             self._snapshots[table.name] = self.store.snapshot(table, self.parameters.pins.get(table.name))
         return self._snapshots[table.name]
 
-    def read(self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None) -> pl.DataFrame:
+    def read(
+        self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
         """Rows of dates that must be there with a passing verdict; a PermanentFailure names those that are not."""
         self.verdicts.require(table, self.snapshot(table).versions(dates), dates)
         return self._read(table, dates, columns)
@@ -106,7 +123,9 @@ class JobContext:
             self.refused[table.name] = sorted(day.isoformat() for day in refused)
         return self._read(table, [day for day in versions if day not in refused], columns)
 
-    def read_unjudged(self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None) -> pl.DataFrame:
+    def read_unjudged(
+        self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None
+    ) -> pl.DataFrame:
         """Rows of a table that has no expectation suite, or that is about to be judged; absent dates are left out."""
         return self._read(table, list(self.snapshot(table).versions(dates)), columns)
 
@@ -152,7 +171,6 @@ class JobContext:
             yield item
             if len(items) > 1 and (number % step == 0 or number == len(items)):
                 log.info("%s: %d of %d", title, number, len(items))
-
 
 
 def day_range(first: date, last: date) -> list[date]:

@@ -18,7 +18,10 @@ def commit(settings: Settings) -> str | None:
     if not (ROOT / ".git").exists():
         return None
     found = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"], cwd=ROOT, capture_output=True, text=True
+        ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     return found.stdout.strip() or None
 

@@ -50,8 +50,12 @@ def _tell(results: dict[date, PublicationResult], context: JobContext) -> None:
     context.report.materialised(
         PUBLISHED_FORECASTS,
         dates={day: DateReport(result.messages, result.publication_id) for day, result in results.items()},
-        publication_ids=json_value({day.isoformat(): result.publication_id for day, result in results.items()}),
-        already_published=json_value([day.isoformat() for day, result in results.items() if result.already_published]),
+        publication_ids=json_value(
+            {day.isoformat(): result.publication_id for day, result in results.items()}
+        ),
+        already_published=json_value(
+            [day.isoformat() for day, result in results.items() if result.already_published]
+        ),
         topics=json_value(list(last.topics)),
         **context.provenance(),
     )

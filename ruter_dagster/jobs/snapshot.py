@@ -33,7 +33,9 @@ def run(parameters: Snapshot, context: JobContext) -> None:
             f"{table.name}: the source has none of {parameters.dates[0]} to {parameters.dates[-1]}; nothing was written"
         )
     frame = pl.concat(frames)
-    context.write(table, frame, kept, dates_absent=json_value([day.isoformat() for day in absent]) if absent else None)
+    context.write(
+        table, frame, kept, dates_absent=json_value([day.isoformat() for day in absent]) if absent else None
+    )
 
 
 def _reader(source: Source, name: str) -> Callable[[date], pl.DataFrame]:

@@ -1,0 +1,33 @@
+"""Joins forecasts to the loads that arrived."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+
+from ruter_dagster.contracts.jobs import Performance
+from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
+from ruter_dagster.forecasting.performance import forecast_performance
+from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.pictures import forecast_against_truth
+
+HORIZON_DAYS = 3
+
+
+def run(parameters: Performance, context: JobContext) -> None:
+    loads, dates = context.read_asked(STOP_LOADS, parameters)
+    issued = day_range(dates[0] - timedelta(HORIZON_DAYS), dates[-1])
+    forecasts = context.read_unjudged(LOAD_FORECASTS, issued).filter(pl.col("operating_date").is_in(dates))
+    rows, summary = forecast_performance(forecasts, loads)
+    error = (rows["mean"] - rows["load"]).abs().sum()
+    context.write(
+        FORECAST_PERFORMANCE,
+        rows,
+        dates,
+        wape=error / rows["load"].sum() if rows.height and rows["load"].sum() else None,
+        matched_share=summary.matched_share,
+        forecast_without_truth=summary.forecast_without_truth,
+        truth_without_forecast=summary.truth_without_forecast,
+        forecast_against_truth=forecast_against_truth(rows) if rows.height else None,
+    )
