@@ -180,16 +180,16 @@ def balance_summary(visits: pl.DataFrame, loads: pl.DataFrame) -> BalanceSummary
 
 
 def vehicle_imbalance(visits: pl.DataFrame, min_passengers: int = 200) -> pl.DataFrame:
-    """Each vehicle's |boardings - alightings| / (boardings + alightings) over all its counted visits, the worst first.
+    """Each vehicle's |boardings - alightings| / (boardings + alightings) over all its counted visits of a date, the worst first.
 
     Chance evens out over many trips, a bad sensor does not: so vehicles with fewer than `min_passengers` boardings
-    and alightings are left out. Columns: mode, vehicle_id, passengers, imbalance.
+    and alightings are left out. Columns: service_date, mode, vehicle_id, passengers, imbalance.
     """
     boarded, alighted = pl.col("boardings").sum(), pl.col("alightings").sum()
     return (
         visits.filter(_counted & pl.col("vehicle_id").is_not_null())
-        .group_by("mode", "vehicle_id")
+        .group_by("service_date", "mode", "vehicle_id")
         .agg(passengers=boarded + alighted, imbalance=(boarded - alighted).abs() / (boarded + alighted))
         .filter(pl.col("passengers") >= min_passengers)
-        .sort("imbalance", "vehicle_id", descending=[True, False])
+        .sort("imbalance", "service_date", "vehicle_id", descending=[True, False, False])
     )

@@ -1,4 +1,4 @@
-"""Whether forecasts and loads are still what they were: drift metrics of an operating date, per network and per mode.
+"""Whether forecasts and loads are still what they were: drift metrics of operating dates, per network and per mode.
 
 Small metrics of our own on fixed bins. No Kolmogorov-Smirnov p-values: at this size every difference is significant.
 Thresholds and verdicts belong in contracts/drift.py.
@@ -6,7 +6,8 @@ Thresholds and verdicts belong in contracts/drift.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
@@ -16,92 +17,127 @@ from ruter_dagster.contracts.drift import DRIFT_METRICS, NETWORK, USUAL_COVERAGE
 from ruter_dagster.contracts.frames import conform, polars_schema
 from ruter_dagster.contracts.tables import DRIFT
 from ruter_dagster.forecasting.counts import vehicle_imbalance
+from ruter_dagster.forecasting.distances import (
+    MOST_PASSENGERS,
+    bin_shares,
+    jensen_shannon,
+    normed_wasserstein,
+    population_stability_index,
+)
 
-LOAD_BINS = (0.5, 5.0, 10.0, 20.0, 35.0, 50.0, 75.0, 100.0, 150.0, 300.0)
-"""Upper bounds of the bins of a load, the last open; the first holds empty vehicles."""
-_QUANTILES = np.linspace(0.0005, 0.9995, 1000)
-_SMALLEST_SHARE = 1e-4
+_KEY = ("operating_date", "trip_id", "stop_sequence")
+_DISTANCES = ("population_stability_index", "jensen_shannon", "normed_wasserstein")
 
 Values = tuple[float | None, ...]
 """A metric's value on the measured date, then on the dates before it."""
 
 
+@dataclass(frozen=True)
+class _Sums:
+    """What the metrics need, by operating date and mode: small frames, however many departures there were."""
+
+    errors: pl.DataFrame
+    """rows and sums of load, mean, error, error_beside_ha4, error_ha4, covered, of a model's forecasts."""
+    loads: pl.DataFrame
+    """rows by passengers."""
+    matched: pl.DataFrame
+    """rows of loads, and of those with a forecast."""
+    vehicles: pl.DataFrame
+    """imbalance of each vehicle."""
+
+    def of(self, scope: str) -> _Sums:
+        if scope == NETWORK:
+            return self
+        frames = (self.errors, self.loads, self.matched, self.vehicles)
+        return _Sums(*(frame.filter(pl.col("mode") == scope) for frame in frames))
+
+
 def drift(
-    operating_date: date,
+    dates: Collection[date],
     performance: pl.DataFrame,
     loads: pl.DataFrame,
     visits: pl.DataFrame | None = None,
     metrics: tuple[DriftMetric, ...] = DRIFT_METRICS,
     windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
 ) -> pl.DataFrame:
-    """Drift metrics of one operating date as contract `DRIFT`: a row for each metric and scope.
+    """Drift metrics of operating dates as contract `DRIFT`: for each date, a row for each metric and scope.
 
     Args:
-        performance: contract `FORECAST_PERFORMANCE` of the date and the 56 before it.
-        loads: contract `STOP_LOADS` of the same dates; `service_date`, `trip_id`, `stop_sequence`, `mode`, `load` do.
-        visits: contract `STOP_VISITS` of the date, for the vehicles' imbalance; None where it is not at hand.
+        dates: the operating dates to measure; a date without loads still has its rows for the network.
+        performance: contract `FORECAST_PERFORMANCE` of the dates and the 56 before them.
+        loads: contract `STOP_LOADS` of the same; `service_date`, `trip_id`, `stop_sequence`, `mode`, `load` will do.
+        visits: contract `STOP_VISITS` of the dates, for the vehicles' imbalance; None where they are not at hand.
 
-    A metric whose history is too short has a null value and the verdict `unknown`. Only rows of a model are judged by
-    skill, WAPE, bias and coverage: a baseline needs no watch.
+    A metric whose history is too short has a null value and the verdict `unknown`. Only forecasts of a model are
+    judged by skill, WAPE, bias and coverage: a baseline needs no watch. What lies after a date never counts for it.
     """
-    performance = performance.filter(pl.col("operating_date") <= operating_date)
-    loads = loads.filter(pl.col("service_date") <= operating_date)
-    modes = sorted(loads.filter(pl.col("service_date") == operating_date)["mode"].unique())
+    sums = _sums(dates, performance, loads, visits, windows)
     rows = []
-    for scope in (NETWORK, *modes):
-        of_scope = pl.lit(True) if scope == NETWORK else pl.col("mode") == scope
-        measured = _measure(
-            operating_date,
-            performance.filter(of_scope),
-            loads.filter(of_scope),
-            None if visits is None else visits.filter(of_scope),
-            windows,
-        )
-        rows += [_row(operating_date, metric, scope, measured.get(metric.name, ())) for metric in metrics]
+    for day in sorted(dates):
+        modes = sums.loads.filter(pl.col("operating_date") == day)["mode"].unique().sort()
+        for scope in (NETWORK, *modes):
+            measured = _measure(day, sums.of(scope), windows)
+            rows += [_row(day, metric, scope, measured[metric.name]) for metric in metrics]
     return conform(pl.DataFrame(rows, schema=polars_schema(DRIFT), orient="row"), DRIFT)
 
 
-def _row(operating_date: date, metric: DriftMetric, scope: str, values: Values) -> tuple:
-    value = values[0] if values else None
-    return (operating_date, metric.name, scope, value, metric.warn, metric.act, metric.verdict(values))
+def _row(day: date, metric: DriftMetric, scope: str, values: Values) -> tuple:
+    # Sums of floats depend on the order of rows in their last digits, and a table's version must not.
+    value = None if values[0] is None else round(values[0], 9)
+    return (day, metric.name, scope, value, metric.warn, metric.act, metric.verdict(values))
 
 
-def _measure(
-    day: date,
-    performance: pl.DataFrame,
-    loads: pl.DataFrame,
-    visits: pl.DataFrame | None,
-    windows: DriftWindows,
-) -> dict[str, Values]:
-    """Every metric of one scope; those that must last are measured on the dates before, too."""
-    by_date = _errors_by_date(performance)
+def _measure(day: date, sums: _Sums, windows: DriftWindows) -> dict[str, Values]:
+    """Every metric of one date and scope; those that must last are measured on the dates before, too."""
     running = [day - timedelta(days) for days in range(max(metric.days_to_act for metric in DRIFT_METRICS))]
-    distances = [_distances(loads, each, windows) for each in running]
+    errors = sums.errors.group_by("operating_date").agg(pl.exclude("mode").sum())
+    distances = [_distances(sums.loads, each, windows) for each in running]
 
     def on(measure: Callable[[pl.DataFrame, date, DriftWindows], float | None]) -> Values:
-        return tuple(measure(by_date, each, windows) for each in running)
+        return tuple(measure(errors, each, windows) for each in running)
 
     return {
         "skill_against_ha4": on(_skill),
         "wape_deviation": on(_wape_deviation),
         "bias": on(_bias),
         "coverage_deviation": on(_coverage_deviation),
-        "matched_share": (_matched_share(performance, loads, day),),
-        "vehicle_imbalance": (None if visits is None else _worst_vehicle(visits, windows),),
-        **{name: tuple(of_date.get(name) for of_date in distances) for name in distances[0]},
+        "matched_share": (_matched_share(sums.matched, day),),
+        "vehicle_imbalance": (_worst_vehicle(sums.vehicles, day),),
+        **{name: tuple(of_date[name] for of_date in distances) for name in _DISTANCES},
     }
 
 
-# How the forecasts did
+# What is summed once
 
 
-def _errors_by_date(performance: pl.DataFrame) -> pl.DataFrame:
-    """Sums of each operating date over a model's forecasts of every horizon."""
+def _sums(
+    dates: Collection[date],
+    performance: pl.DataFrame,
+    loads: pl.DataFrame,
+    visits: pl.DataFrame | None,
+    windows: DriftWindows,
+) -> _Sums:
+    loads = loads.rename({"service_date": "operating_date"})
+    passengers = pl.col("load").round().clip(0, MOST_PASSENGERS).cast(pl.Int32).alias("passengers")
+    vehicles = {"operating_date": pl.Date, "mode": pl.String, "imbalance": pl.Float64}
+    return _Sums(
+        errors=_errors(performance),
+        loads=loads.group_by("operating_date", "mode", passengers).agg(rows=pl.len()),
+        matched=_matched(dates, performance, loads),
+        vehicles=pl.DataFrame(schema=vehicles)
+        if visits is None
+        else vehicle_imbalance(visits, windows.min_passengers)
+        .rename({"service_date": "operating_date"})
+        .select(*vehicles),
+    )
+
+
+def _errors(performance: pl.DataFrame) -> pl.DataFrame:
     load, mean, ha4 = pl.col("load"), pl.col("mean"), pl.col("ha4")
     error = (mean - load).abs()
     return (
         performance.filter(pl.col("source") == "model")
-        .group_by("operating_date")
+        .group_by("operating_date", "mode")
         .agg(
             rows=pl.len(),
             load=load.sum(),
@@ -114,36 +150,47 @@ def _errors_by_date(performance: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _pooled(by_date: pl.DataFrame, day: date, windows: DriftWindows) -> dict[str, float] | None:
+def _matched(dates: Collection[date], performance: pl.DataFrame, loads: pl.DataFrame) -> pl.DataFrame:
+    of_dates = pl.col("operating_date").is_in(list(dates))
+    forecast = performance.filter(of_dates).select(_KEY).unique().with_columns(forecast=pl.lit(True))
+    return (
+        loads.filter(of_dates)
+        .join(forecast, on=_KEY, how="left")
+        .group_by("operating_date", "mode")
+        .agg(rows=pl.len(), forecast=pl.col("forecast").sum())
+    )
+
+
+# How the forecasts did
+
+
+def _pooled(errors: pl.DataFrame, day: date, windows: DriftWindows) -> dict[str, float] | None:
     """Sums over the window that ends with `day`; None where too few of its dates are known, `day` among them."""
-    window = by_date.filter(pl.col("operating_date").is_between(day - timedelta(windows.days - 1), day))
+    window = errors.filter(pl.col("operating_date").is_between(day - timedelta(windows.days - 1), day))
     if window.height < windows.min_days or day not in window["operating_date"]:
         return None
     return window.drop("operating_date").sum().row(0, named=True)
 
 
-def _skill(by_date: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
-    sums = _pooled(by_date, day, windows)
+def _skill(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
+    sums = _pooled(errors, day, windows)
     return 1 - sums["error_beside_ha4"] / sums["error_ha4"] if sums and sums["error_ha4"] > 0 else None
 
 
-def _bias(by_date: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
-    sums = _pooled(by_date, day, windows)
+def _bias(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
+    sums = _pooled(errors, day, windows)
     return sums["mean"] / sums["load"] - 1 if sums and sums["load"] > 0 else None
 
 
-def _coverage_deviation(by_date: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
-    sums = _pooled(by_date, day, windows)
+def _coverage_deviation(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
+    sums = _pooled(errors, day, windows)
     return sums["covered"] / sums["rows"] - USUAL_COVERAGE if sums else None
 
 
-def _wape_deviation(by_date: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
+def _wape_deviation(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
     """How far the date's WAPE lies above the same weekdays', by their deviation, or 5 % of their mean if that is more."""
-    wapes = (
-        by_date.filter(pl.col("load") > 0, pl.col("operating_date").dt.weekday() == day.isoweekday())
-        .filter(pl.col("operating_date").is_between(day - timedelta(windows.reference_days), day))
-        .select("operating_date", wape=pl.col("error") / pl.col("load"))
-    )
+    wapes = _same_weekdays(errors, day, windows).filter(pl.col("load") > 0)
+    wapes = wapes.select("operating_date", wape=pl.col("error") / pl.col("load"))
     today = wapes.filter(pl.col("operating_date") == day)["wape"]
     before = wapes.filter(pl.col("operating_date") < day)["wape"].to_numpy()
     if today.is_empty() or len(before) < windows.min_weekdays:
@@ -152,22 +199,26 @@ def _wape_deviation(by_date: pl.DataFrame, day: date, windows: DriftWindows) -> 
     return (today.item() - usual) / max(float(before.std(ddof=1)), 0.05 * usual, 1e-9)
 
 
+def _same_weekdays(frame: pl.DataFrame, day: date, windows: DriftWindows) -> pl.DataFrame:
+    """Rows of the date and of its weekday in the weeks before."""
+    return frame.filter(
+        pl.col("operating_date").is_between(day - timedelta(windows.reference_days), day),
+        pl.col("operating_date").dt.weekday() == day.isoweekday(),
+    )
+
+
 # What the counters brought
 
 
-def _matched_share(performance: pl.DataFrame, loads: pl.DataFrame, day: date) -> float | None:
+def _matched_share(matched: pl.DataFrame, day: date) -> float | None:
     """Share of the date's loads with a forecast of any horizon; None where nothing was forecast for the date."""
-    key = ["trip_id", "stop_sequence"]
-    forecast = performance.filter(pl.col("operating_date") == day).select(key).unique()
-    observed = loads.filter(pl.col("service_date") == day).select(key)
-    if forecast.is_empty() or observed.is_empty():
-        return None
-    return observed.join(forecast, on=key, how="semi").height / observed.height
+    sums = matched.filter(pl.col("operating_date") == day).select(pl.col("rows", "forecast").sum())
+    rows, forecast = sums.row(0)
+    return forecast / rows if forecast else None
 
 
-def _worst_vehicle(visits: pl.DataFrame, windows: DriftWindows) -> float | None:
-    worst = vehicle_imbalance(visits, windows.min_passengers)
-    return worst["imbalance"][0] if worst.height else None
+def _worst_vehicle(vehicles: pl.DataFrame, day: date) -> float | None:
+    return vehicles.filter(pl.col("operating_date") == day).select(pl.col("imbalance").max()).item()
 
 
 # What the loads look like
@@ -175,48 +226,19 @@ def _worst_vehicle(visits: pl.DataFrame, windows: DriftWindows) -> float | None:
 
 def _distances(loads: pl.DataFrame, day: date, windows: DriftWindows) -> dict[str, float | None]:
     """Distances of a date's loads from those of the same weekdays before."""
-    same_weekday = loads.filter(
-        pl.col("service_date").dt.weekday() == day.isoweekday(),
-        pl.col("service_date").is_between(day - timedelta(windows.reference_days), day),
-    )
-    today = same_weekday.filter(pl.col("service_date") == day)["load"].to_numpy()
-    before = same_weekday.filter(pl.col("service_date") < day)
-    if len(today) < windows.min_rows or before["service_date"].n_unique() < windows.min_reference_dates:
-        return dict.fromkeys(("population_stability_index", "jensen_shannon", "normed_wasserstein"))
-    reference = before["load"].to_numpy()
-    shares, usual = _bin_shares(today), _bin_shares(reference)
+    same_weekdays = _same_weekdays(loads, day, windows)
+    before = same_weekdays.filter(pl.col("operating_date") < day)
+    today = _by_passengers(same_weekdays.filter(pl.col("operating_date") == day))
+    if today.sum() < windows.min_rows or before["operating_date"].n_unique() < windows.min_reference_dates:
+        return dict.fromkeys(_DISTANCES)
+    usual = _by_passengers(before)
     return {
-        "population_stability_index": population_stability_index(shares, usual),
-        "jensen_shannon": jensen_shannon(shares, usual),
-        "normed_wasserstein": normed_wasserstein(today, reference),
+        "population_stability_index": population_stability_index(bin_shares(today), bin_shares(usual)),
+        "jensen_shannon": jensen_shannon(bin_shares(today), bin_shares(usual)),
+        "normed_wasserstein": normed_wasserstein(today, usual),
     }
 
 
-def _bin_shares(loads: np.ndarray) -> np.ndarray:
-    return np.bincount(np.digitize(loads, LOAD_BINS), minlength=len(LOAD_BINS) + 1) / len(loads)
-
-
-def population_stability_index(shares: np.ndarray, usual: np.ndarray) -> float:
-    """Sum of (p - q) ln(p / q) over bins; an empty bin counts as one in ten thousand."""
-    p, q = shares.clip(min=_SMALLEST_SHARE), usual.clip(min=_SMALLEST_SHARE)
-    return float(np.sum((p - q) * np.log(p / q)))
-
-
-def jensen_shannon(shares: np.ndarray, usual: np.ndarray) -> float:
-    """Jensen-Shannon distance, base 2: 0 for equal shares, 1 for shares that have no bin in common."""
-    middle = (shares + usual) / 2
-
-    def divergence(p: np.ndarray) -> float:
-        present = p > 0
-        return float(np.sum(p[present] * np.log2(p[present] / middle[present])))
-
-    return float(np.sqrt(max(0.0, (divergence(shares) + divergence(usual)) / 2)))
-
-
-def normed_wasserstein(loads: np.ndarray, reference: np.ndarray) -> float | None:
-    """First Wasserstein distance, by a thousand quantiles, in standard deviations of `reference`; None if that is 0."""
-    deviation = float(reference.std())
-    if deviation == 0:
-        return None
-    apart = np.abs(np.quantile(loads, _QUANTILES) - np.quantile(reference, _QUANTILES))
-    return float(apart.mean()) / deviation
+def _by_passengers(loads: pl.DataFrame) -> np.ndarray:
+    """Number of loads with 0, 1, 2 … passengers."""
+    return np.bincount(loads["passengers"], loads["rows"], minlength=MOST_PASSENGERS + 1)

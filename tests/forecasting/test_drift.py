@@ -9,12 +9,7 @@ import pytest
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
 from ruter_dagster.contracts.frames import conform, polars_schema, validate
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE
-from ruter_dagster.forecasting.drift import (
-    drift,
-    jensen_shannon,
-    normed_wasserstein,
-    population_stability_index,
-)
+from ruter_dagster.forecasting.drift import drift
 from tests.forecasting.test_counts import visits
 
 DAY = date(2026, 11, 20)
@@ -94,32 +89,44 @@ def quiet() -> pl.DataFrame:
 
 def test_where_nothing_changed_nothing_warns(quiet):
     day_visits = visits([150, 0], [0, 149], day=DAY)
-    measured = drift(DAY, forecast_of(quiet), quiet, day_visits)
+    measured = drift([DAY], forecast_of(quiet), quiet, day_visits)
     validate(measured, DRIFT, {DAY})
     assert verdicts(measured) == {metric.name: "ok" for metric in DRIFT_METRICS}
 
 
 def test_every_mode_of_the_date_is_measured_too():
     loads = network(modes=("bus", "metro"))
-    measured = drift(DAY, forecast_of(loads), loads)
+    measured = drift([DAY], forecast_of(loads), loads)
     assert set(measured["scope"]) == {"network", "bus", "metro"}
     assert verdicts(measured, "metro")["skill_against_ha4"] == "ok"
 
 
+def test_dates_of_a_range_are_measured_as_each_alone(quiet):
+    performance, days = forecast_of(quiet), [DAY - timedelta(1), DAY]
+    together = drift(days, performance, quiet)
+    assert together.equals(pl.concat(drift([day], performance, quiet) for day in days))
+
+
+def test_a_date_without_loads_is_unknown(quiet):
+    measured = drift([DAY + timedelta(1)], forecast_of(quiet), quiet)
+    assert set(measured["verdict"]) == {"unknown"}
+    assert set(measured["scope"]) == {"network"}
+
+
 def test_too_little_history_is_unknown():
     loads = network(HISTORY[-2:])
-    measured = verdicts(drift(DAY, forecast_of(loads), loads))
+    measured = verdicts(drift([DAY], forecast_of(loads), loads))
     assert measured.pop("matched_share") == "ok"
     assert set(measured.values()) == {"unknown"}
 
 
 def test_a_baseline_alone_is_not_judged(quiet):
-    measured = verdicts(drift(DAY, forecast_of(quiet, source="baseline"), quiet))
+    measured = verdicts(drift([DAY], forecast_of(quiet, source="baseline"), quiet))
     assert measured["skill_against_ha4"] == measured["bias"] == "unknown"
 
 
 def test_little_skill_warns(quiet):
-    measured = drift(DAY, forecast_of(quiet, error=lambda day: 3.9), quiet)
+    measured = drift([DAY], forecast_of(quiet, error=lambda day: 3.9), quiet)
     assert 0 < values(measured)["skill_against_ha4"] < 0.05
     assert verdicts(measured)["skill_against_ha4"] == "warn"
 
@@ -129,26 +136,26 @@ def test_no_skill_warns_at_first_and_acts_on_the_third_date(quiet):
         """A model that fails so badly that one date turns its seven-day skill negative."""
         return forecast_of(quiet, error=lambda day: 30.0 if day > DAY - timedelta(days) else 3.0)
 
-    assert verdicts(drift(DAY, since(2), quiet))["skill_against_ha4"] == "warn"
-    assert verdicts(drift(DAY, since(3), quiet))["skill_against_ha4"] == "act"
+    assert verdicts(drift([DAY], since(2), quiet))["skill_against_ha4"] == "warn"
+    assert verdicts(drift([DAY], since(3), quiet))["skill_against_ha4"] == "act"
 
 
 def test_a_date_that_errs_more_than_its_weekday_warns(quiet):
-    measured = drift(DAY, forecast_of(quiet, error=lambda day: 3.6 if day == DAY else 3.0), quiet)
+    measured = drift([DAY], forecast_of(quiet, error=lambda day: 3.6 if day == DAY else 3.0), quiet)
     assert values(measured)["wape_deviation"] > 3
     assert verdicts(measured)["wape_deviation"] in ("warn", "act")
 
 
 @pytest.mark.parametrize(("factor", "verdict"), [(1.07, "warn"), (0.85, "act")])
 def test_bias_counts_on_either_side(quiet, factor, verdict):
-    measured = drift(DAY, forecast_of(quiet, bias=lambda day: factor, error=lambda day: 0.1), quiet)
+    measured = drift([DAY], forecast_of(quiet, bias=lambda day: factor, error=lambda day: 0.1), quiet)
     assert values(measured)["bias"] == pytest.approx(factor - 1, abs=0.01)
     assert verdicts(measured)["bias"] == verdict
 
 
 def test_loads_without_a_forecast_lower_the_matched_share(quiet):
     performance = forecast_of(quiet).filter((pl.col("operating_date") < DAY) | (pl.col("trip_id") < "5"))
-    measured = drift(DAY, performance, quiet)
+    measured = drift([DAY], performance, quiet)
     assert values(measured)["matched_share"] < 0.9
     assert verdicts(measured)["matched_share"] in ("warn", "act")
 
@@ -156,7 +163,7 @@ def test_loads_without_a_forecast_lower_the_matched_share(quiet):
 def test_other_loads_on_one_date_warn_and_on_three_dates_act():
     def since(days: int) -> dict[str, str]:
         loads = network(shift=lambda day: 2.5 if day > DAY - timedelta(days) else 1.0)
-        return verdicts(drift(DAY, forecast_of(loads), loads))
+        return verdicts(drift([DAY], forecast_of(loads), loads))
 
     metrics = ("population_stability_index", "jensen_shannon", "normed_wasserstein")
     assert {since(1)[metric] for metric in metrics} == {"warn"}
@@ -167,44 +174,20 @@ def test_loads_are_compared_with_their_own_weekday():
     loads = network(shift=lambda day: 0.3 if day.weekday() >= 5 else 1.0)
     saturday = DAY - timedelta(6)
     assert saturday.weekday() == 5
-    measured = verdicts(drift(saturday, forecast_of(loads), loads))
+    measured = verdicts(drift([saturday], forecast_of(loads), loads))
     assert measured["population_stability_index"] == "ok"
 
 
 def test_later_dates_change_nothing(quiet):
     day = DAY - timedelta(7)
     known = quiet.filter(pl.col("service_date") <= day)
-    assert drift(day, forecast_of(quiet), quiet).equals(drift(day, forecast_of(known), known))
+    assert drift([day], forecast_of(quiet), quiet).equals(drift([day], forecast_of(known), known))
 
 
 def test_a_vehicle_out_of_balance_warns(quiet):
-    measured = drift(DAY, forecast_of(quiet), quiet, visits([150, 0], [0, 120], day=DAY))
+    measured = drift([DAY], forecast_of(quiet), quiet, visits([150, 0], [0, 120], day=DAY))
     assert values(measured)["vehicle_imbalance"] == pytest.approx(30 / 270)
     assert verdicts(measured)["vehicle_imbalance"] == "warn"
-
-
-def test_equal_shares_are_no_distance_apart():
-    shares = np.array([0.5, 0.3, 0.2])
-    assert population_stability_index(shares, shares) == 0
-    assert jensen_shannon(shares, shares) == 0
-
-
-def test_shares_without_a_common_bin_are_one_apart():
-    assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == pytest.approx(1)
-
-
-def test_psi_is_the_sum_over_bins():
-    expected = (0.6 - 0.5) * np.log(0.6 / 0.5) + (0.4 - 0.5) * np.log(0.4 / 0.5)
-    assert population_stability_index(np.array([0.6, 0.4]), np.array([0.5, 0.5])) == pytest.approx(expected)
-
-
-def test_wasserstein_is_the_shift_in_standard_deviations():
-    reference = np.random.default_rng(1).normal(20, 4, 5000)
-    assert normed_wasserstein(reference + 2, reference) == pytest.approx(2 / reference.std(), rel=1e-6)
-
-
-def test_equal_loads_everywhere_have_no_normed_distance():
-    assert normed_wasserstein(np.ones(10), np.ones(10)) is None
 
 
 def test_what_passes_act_for_too_few_dates_only_warns():
