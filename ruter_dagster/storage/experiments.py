@@ -1,0 +1,174 @@
+"""Trainings and evaluations in MLflow, where people compare them. What a job reads of a model belongs in registry.py.
+
+MLflow is loaded inside the functions: it takes seconds, and a forecast needs none of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from ruter_dagster.storage.registry import ModelRecord
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+_VERSION_TAG = "model_version"
+
+
+class Experiments:
+    """The runs and registered models of one MLflow; every method may be called again for the same model version.
+
+    `tracking_uri` is sqlite:///… or a server's; `artifact_location` is where MLflow keeps files (None: the server's own).
+    """
+
+    def __init__(self, tracking_uri: str, artifact_location: str | None = None) -> None:
+        self._tracking_uri, self._artifact_location = tracking_uri, artifact_location
+
+    def record_training(
+        self, record: ModelRecord, source: str, files: Mapping[str, bytes] | None = None
+    ) -> str:
+        """Keeps a training as a run, and its version in the model registry with `source`, the place of its files.
+
+        `files` (pictures, tables of importance) are kept with the run. Returns the run's id.
+        """
+        with self._client() as client:
+            run = self._run(client, record)
+            _log(client, run, {f"training_{name}": value for name, value in record.metrics.items()}, files)
+            _make_once(lambda: client.create_registered_model(record.name))
+            if _registered(client, record) is None:
+                client.create_model_version(
+                    record.name,
+                    source,
+                    run,
+                    tags={_VERSION_TAG: record.version},
+                    description=_description(record),
+                )
+            client.set_terminated(run)
+            return run
+
+    def record_evaluation(
+        self,
+        record: ModelRecord,
+        metrics: Mapping[str, float],
+        passed: bool,
+        files: Mapping[str, bytes] | None = None,
+    ) -> str:
+        """Adds an evaluation, and whether it passed the gate, to the training's run, whose id it returns."""
+        with self._client() as client:
+            run = self._run(client, record)
+            _log(client, run, metrics, files)
+            client.set_tag(run, "gate", "passed" if passed else "failed")
+            client.set_terminated(run)
+            return run
+
+    def record_champion(self, record: ModelRecord, source: str) -> None:
+        """Points the registered model's alias `champion` at this version."""
+        self.record_training(record, source)
+        with self._client() as client:
+            number = _registered(client, record)
+            assert number is not None, f"{record.name} {record.version} was registered just now"
+            client.set_registered_model_alias(record.name, CHAMPION, number)
+
+    def _run(self, client: MlflowClient, record: ModelRecord) -> str:
+        """The id of the run of this model version: there is one, however often it is trained or evaluated."""
+        experiment = client.get_experiment_by_name(record.name)
+        if experiment is None:
+            location = f"{self._artifact_location}/{record.name}" if self._artifact_location else None
+            _make_once(lambda: client.create_experiment(record.name, location))
+            experiment = client.get_experiment_by_name(record.name)
+        assert experiment is not None, f"the experiment {record.name} was made just now"
+        found = client.search_runs(
+            [experiment.experiment_id], f"tags.{_VERSION_TAG} = '{record.version}'", max_results=1
+        )
+        if found:
+            return found[0].info.run_id
+        tags = {
+            _VERSION_TAG: record.version,
+            "training_cutoff": str(record.training_cutoff),
+            "code_version": record.code_version,
+            **{f"input.{table}": str(value)[:5000] for table, value in record.inputs.items()},
+        }
+        run = client.create_run(experiment.experiment_id, run_name=record.version, tags=tags).info.run_id
+        _log_parameters(client, run, record.parameters)
+        return run
+
+    @contextmanager
+    def _client(self) -> Iterator[MlflowClient]:
+        """A client that says nothing and calls nobody else; of several processes one at a time works on a SQLite file."""
+        os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
+        os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+        os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        with _locked(self._tracking_uri):
+            from mlflow import MlflowClient
+
+            for name in ("mlflow", "alembic"):
+                logging.getLogger(name).setLevel(logging.WARNING)
+            yield MlflowClient(self._tracking_uri, self._tracking_uri)
+
+
+@contextmanager
+def _locked(tracking_uri: str) -> Iterator[None]:
+    """Two processes that make MLflow's tables at once break them; a server guards its own."""
+    if not tracking_uri.startswith("sqlite:///"):
+        yield
+        return
+    from filelock import FileLock
+
+    file = Path(tracking_uri.removeprefix("sqlite:///"))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        yield
+
+
+def _make_once(make: Callable[[], Any]) -> None:
+    """What is there already, made by an earlier training or another process, stays."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        make()
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _registered(client: MlflowClient, record: ModelRecord) -> str | None:
+    """Number of the version in MLflow's model registry, or None."""
+    found = client.search_model_versions(
+        f"name = '{record.name}' and tags.{_VERSION_TAG} = '{record.version}'"
+    )
+    return str(found[0].version) if found else None
+
+
+def _description(record: ModelRecord) -> str:
+    return f"Version {record.version}, trained on operating dates up to {record.training_cutoff}"
+
+
+def _log(
+    client: MlflowClient, run: str, metrics: Mapping[str, float], files: Mapping[str, bytes] | None
+) -> None:
+    from mlflow.entities import Metric
+
+    # Time 0 and step 0: the same metric recorded again is the same point, not a second one.
+    client.log_batch(
+        run, metrics=[Metric(name, float(value), 0, 0) for name, value in sorted(metrics.items())]
+    )
+    if not files:
+        return
+    with TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            (Path(folder) / name).write_bytes(content)
+        client.log_artifacts(run, folder)
+
+
+def _log_parameters(client: MlflowClient, run: str, parameters: Mapping[str, Any]) -> None:
+    from mlflow.entities import Param
+
+    client.log_batch(run, params=[Param(name, str(value)) for name, value in sorted(parameters.items())])
