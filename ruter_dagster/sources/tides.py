@@ -77,10 +77,10 @@ class TidesSource:
         return self._reader.dates(STOP_VISITS)
 
     def stop_visits(self, service_date: date) -> pl.DataFrame:
-        return self._of_date(service_date, self.read([service_date]).stop_visits)
+        return self._of_date(service_date, self.read([service_date]).stop_visits, "counted visit")
 
     def planned_departures(self, service_date: date) -> pl.DataFrame:
-        return self._of_date(service_date, self.read([service_date]).planned_departures)
+        return self._of_date(service_date, self.read([service_date]).planned_departures, "planned departure")
 
     def weather_forecasts(self, issue_date: date) -> pl.DataFrame:
         """TIDES has no weather."""
@@ -163,7 +163,7 @@ class TidesSource:
             )
         return rows
 
-    def _of_date(self, service_date: date, rows: pl.DataFrame) -> pl.DataFrame:
+    def _of_date(self, service_date: date, rows: pl.DataFrame, what: str) -> pl.DataFrame:
         if rows.height:
             return rows
         dates = self.available_dates()
@@ -173,7 +173,7 @@ class TidesSource:
             else "it has no date at all"
         )
         raise DateAbsent(
-            f"TIDES folder {self._reader.folder.location} has no counted visit on {service_date}; {known}"
+            f"TIDES folder {self._reader.folder.location} has no {what} on {service_date}; {known}"
         )
 
 

@@ -1,0 +1,31 @@
+"""The slot's hour is the local clock's on the service day, whatever the clock does in the night."""
+
+from datetime import UTC, date, datetime
+
+import polars as pl
+import pytest
+
+from ruter_dagster.forecasting.slots import slot_hour
+
+
+@pytest.mark.parametrize(
+    ("service_date", "departure", "hour"),
+    [
+        (date(2026, 11, 20), datetime(2026, 11, 20, 7, 15, tzinfo=UTC), 8),
+        (date(2026, 7, 1), datetime(2026, 7, 1, 6, 15, tzinfo=UTC), 8),
+        (date(2026, 11, 20), datetime(2026, 11, 20, 23, 30, tzinfo=UTC), 24),
+        (date(2026, 11, 20), datetime(2026, 11, 21, 1, 30, tzinfo=UTC), 26),
+        (date(2026, 10, 25), datetime(2026, 10, 25, 7, 15, tzinfo=UTC), 8),
+        (date(2026, 10, 24), datetime(2026, 10, 25, 0, 30, tzinfo=UTC), 26),
+        (date(2026, 10, 24), datetime(2026, 10, 25, 1, 30, tzinfo=UTC), 26),
+        (date(2026, 3, 29), datetime(2026, 3, 29, 6, 15, tzinfo=UTC), 8),
+        (date(2026, 3, 28), datetime(2026, 3, 29, 1, 30, tzinfo=UTC), 27),
+    ],
+    ids=[
+        "winter", "summer", "midnight", "after midnight", "day the clock goes back", "first 02:30 of that night",
+        "second 02:30 of that night", "day the clock goes forward", "03:30, an hour after 01:30",
+    ],
+)  # fmt: skip
+def test_slot_hour(service_date, departure, hour):
+    frame = pl.DataFrame({"departure": [departure], "service_date": [service_date]})
+    assert frame.select(slot_hour("departure", "service_date", "Europe/Oslo")).item() == hour
