@@ -1,26 +1,45 @@
-"""One run of the chain, executed from the command line with its progress told. What is out of date belongs in staleness.py.
+"""Runs executed from the command line with their progress told: new ones, and former ones again.
 
-Each run is a process of its own, so that its steps' output goes to Dagster's logs and not through a progress bar.
+What is out of date belongs in staleness.py, which inputs a former run used in replay.py. Each run is a process of its own,
+so that its steps' output goes to a log and not through a progress bar.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetKey, DagsterEventType, DagsterInstance
+from dagster import AssetKey, DagsterInstance, DagsterRun
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import create_execution_plan, execute_run
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.dagster_run import DagsterRunStatus
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    GRPC_INFO_TAG,
+    PARENT_RUN_ID_TAG,
+    RESUME_RETRY_TAG,
+    ROOT_RUN_ID_TAG,
+    TAGS_TO_MAYBE_OMIT_ON_RETRY,
+)
 from dagster._core.utils import make_new_run_id
 
-from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.records import asset_of_step, fault_of
 
+DEFINITIONS = "ruter_dagster.definitions"
 POLL_SECONDS = 0.1
+FAILED = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+OF_ONE_RUN = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
+"""Tags that say how one run went: its child must not inherit them."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +75,86 @@ def execute(
 ) -> RunOutcome:
     """Executes a run to its end; `on_step` is told each asset as its step ends."""
     run_id = make_new_run_id()
+    return _follow(_execute_in_child, (request, run_id), run_id, instance, log, on_step)
+
+
+def retry(
+    run_id: str,
+    instance: DagsterInstance,
+    log: Path,
+    on_step: Callable[[str], None],
+    *,
+    whole: bool = False,
+    definitions: str = DEFINITIONS,
+) -> RunOutcome:
+    """Goes on with a failed run from its failed step, or from its first where `whole`, as a child of that run.
+
+    Dates, assets and configuration are the same, however the run was started. Raises PermanentFailure where there
+    is no such run, or none that failed.
+    """
+    run = find_run(instance, run_id)
+    if run.status not in FAILED:
+        raise PermanentFailure(_why_not(run))
+    return reexecute(run, instance, log, on_step, from_failure=not whole, definitions=definitions)
+
+
+def reexecute(
+    run: DagsterRun,
+    instance: DagsterInstance,
+    log: Path,
+    on_step: Callable[[str], None],
+    *,
+    config: Mapping[str, Any] | None = None,
+    from_failure: bool = False,
+    definitions: str = DEFINITIONS,
+) -> RunOutcome:
+    """Executes a run again as its child, with its own configuration or another; Dagster's UI shows them as one group."""
+    child_id = make_new_run_id()
+    configuration = dict(run.run_config if config is None else config)
+    arguments = (run.run_id, child_id, definitions, configuration, from_failure)
+    return _follow(_reexecute_in_child, arguments, child_id, instance, log, on_step)
+
+
+def find_run(instance: DagsterInstance, run_id: str) -> DagsterRun:
+    """The run of an id or of its beginning, as the UI shows it."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None:
+        return run
+    recent = instance.get_runs(limit=1000)
+    found = [run for run in recent if run.run_id.startswith(run_id)] if len(run_id) >= 6 else []
+    if len(found) != 1:
+        raise PermanentFailure(
+            f"There is no run {run_id} in this history ({instance.root_directory}); `make dev` shows its runs. "
+            "RUTER_SOURCE and RUTER_STATE_DIR choose the history"
+        )
+    return found[0]
+
+
+def _why_not(run: DagsterRun) -> str:
+    if run.status == DagsterRunStatus.SUCCESS:
+        return f"Run {run.run_id} succeeded: there is nothing to retry. `ruter-dagster replay {run.run_id}` repeats it"
+    return (
+        f"Run {run.run_id} has not ended ({run.status.value.lower()}): wait for it, or end it in the UI "
+        "(Terminate) if its process is gone; then retry it"
+    )
+
+
+def _follow(
+    target: Callable[..., None],
+    arguments: tuple[Any, ...],
+    run_id: str,
+    instance: DagsterInstance,
+    log: Path,
+    on_step: Callable[[str], None],
+) -> RunOutcome:
+    """Runs `target` in a process of its own and tells the steps of run `run_id` as they end."""
     log.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ruter_dagster.definitions"])
-    process = context.Process(target=_execute_in_child, args=(request, run_id, str(log)))
+    context.set_forkserver_preload([DEFINITIONS])
+    process = context.Process(target=target, args=(*arguments, instance.get_ref(), str(log)))
     process.start()
+    seen: set[str] = set()
     try:
-        seen: set[str] = set()
         while process.is_alive():
             process.join(POLL_SECONDS)
             _tell_new_steps(instance, run_id, seen, on_step)
@@ -71,18 +163,32 @@ def execute(
         if process.is_alive():
             process.terminate()
             process.join()
+    return _outcome(instance, run_id, log)
+
+
+def _outcome(instance: DagsterInstance, run_id: str, log: Path) -> RunOutcome:
     run = instance.get_run_by_id(run_id)
-    succeeded = run is not None and run.status == DagsterRunStatus.SUCCESS
-    return RunOutcome(run_id, succeeded, None if succeeded else failure_of(instance, run_id), log)
+    if run is None:
+        raise PermanentFailure(f"The run could not be started; its log says why: {log}")
+    succeeded = run.status == DagsterRunStatus.SUCCESS
+    return RunOutcome(run.run_id, succeeded, None if succeeded else str(fault_of(instance, run.run_id)), log)
 
 
-def _execute_in_child(request: RunRequest, run_id: str, log: str) -> None:
-    with Path(log).open("ab", buffering=0) as output:
-        os.dup2(output.fileno(), 1)
-        os.dup2(output.fileno(), 2)
-    from ruter_dagster.definitions import defs
+def _tell_new_steps(
+    instance: DagsterInstance, run_id: str, seen: set[str], on_step: Callable[[str], None]
+) -> None:
+    if not instance.has_run(run_id):
+        return
+    for stats in instance.get_run_step_stats(run_id):
+        if stats.end_time and stats.step_key not in seen:
+            seen.add(stats.step_key)
+            on_step(asset_of_step(stats.step_key))
 
-    with open_instance() as instance:
+
+def _execute_in_child(request: RunRequest, run_id: str, ref: InstanceRef, log: str) -> None:
+    _print_to(log)
+    defs = import_module(DEFINITIONS).defs
+    with DagsterInstance.from_ref(ref) as instance:
         defs.resolve_job_def(request.job).execute_in_process(
             instance=instance,
             partition_key=request.dates[0].isoformat() if len(request.dates) == 1 else None,
@@ -94,28 +200,48 @@ def _execute_in_child(request: RunRequest, run_id: str, log: str) -> None:
         )
 
 
-def _tell_new_steps(
-    instance: DagsterInstance, run_id: str, seen: set[str], on_step: Callable[[str], None]
+def _reexecute_in_child(
+    run_id: str,
+    child_id: str,
+    definitions: str,
+    config: dict[str, Any],
+    from_failure: bool,
+    ref: InstanceRef,
+    log: str,
 ) -> None:
-    if not instance.has_run(run_id):
-        return
-    for stats in instance.get_run_step_stats(run_id):
-        if stats.end_time and stats.step_key not in seen:
-            seen.add(stats.step_key)
-            on_step(stats.step_key.replace("__", "/"))
+    _print_to(log)
+    defs = import_module(definitions).defs
+    with DagsterInstance.from_ref(ref) as instance:
+        run = find_run(instance, run_id)
+        # Steps run in this process, as those of execute_in_process do: each starts a job of its own anyway.
+        whole = defs.resolve_job_def(run.job_name)
+        job = whole.as_ephemeral_job({}, {}, asset_selection=list(run.asset_selection or ()))
+        steps, state = (
+            KnownExecutionState.build_resume_retry_reexecution(instance, run)
+            if from_failure
+            else (None, None)
+        )
+        child = instance.create_run_for_job(
+            job,
+            execution_plan=create_execution_plan(job, config, steps, state, ref),
+            run_id=child_id,
+            run_config=config,
+            tags=_tags_of_child(run, from_failure),
+            root_run_id=run.root_run_id or run.run_id,
+            parent_run_id=run.run_id,
+            asset_selection=run.asset_selection,
+        )
+        execute_run(InMemoryJob(job), child, instance)
 
 
-def failure_of(instance: DagsterInstance, run_id: str) -> str:
-    """What went wrong first in a run, in the failed step's own words."""
-    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records
-    for record in records:
-        event = record.event_log_entry.dagster_event
-        data = event.step_failure_data if event else None
-        if event and data:
-            failure = data.user_failure_data
-            cause = data.error.cause if data.error and data.error.cause else data.error
-            reason = (failure.description if failure else None) or (
-                cause.message.strip() if cause else "failed"
-            )
-            return f"{(event.step_key or '').replace('__', '/')}: {reason}"
-    return "the run ended before a step could fail; see its log"
+def _tags_of_child(run: DagsterRun, from_failure: bool) -> dict[str, str]:
+    """The tags of the run, its partition or range among them, and those by which the UI shows both as one group."""
+    tags = {name: value for name, value in run.tags.items() if name not in OF_ONE_RUN}
+    tags |= {PARENT_RUN_ID_TAG: run.run_id, ROOT_RUN_ID_TAG: run.root_run_id or run.run_id}
+    return tags | ({RESUME_RETRY_TAG: "true"} if from_failure else {})
+
+
+def _print_to(log: str) -> None:
+    with Path(log).open("ab", buffering=0) as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)

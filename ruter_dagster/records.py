@@ -1,0 +1,134 @@
+"""What Dagster's records say of a run: why it failed, which checks failed, what it read and made. Nothing is executed or written here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    AssetMaterialization,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    EventRecordsFilter,
+)
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    PARTITION_NAME_TAG,
+)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What went wrong first in a run, in the failed step's own words; no asset where the run ended before any step."""
+
+    asset: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.asset}: {self.reason}" if self.asset else self.reason
+
+
+@dataclass
+class Made:
+    """What one step of a run made of an asset: the content of each partition, and what it was made from."""
+
+    asset: str
+    step: str
+    content: dict[str | None, str] = field(default_factory=dict)
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    model_version: str | None = None
+
+
+def fault_of(instance: DagsterInstance, run_id: str) -> Fault:
+    """Why a run failed."""
+    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        if event is None:
+            continue
+        data = event.step_failure_data
+        stated = data.user_failure_data.description if data.user_failure_data else None
+        error = data.error.cause if data.error and data.error.cause else data.error
+        return Fault(
+            asset_of_step(event.step_key or ""), stated or (error.message.strip() if error else "failed")
+        )
+    ends = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
+    event = ends[-1].event_log_entry.dagster_event if ends else None
+    return Fault(None, (event and event.message) or "the run ended before a step could fail; see its log")
+
+
+def failed_checks(instance: DagsterInstance, run_id: str) -> list[AssetCheckEvaluation]:
+    """The checks that failed in a run, in order."""
+    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
+    events = [record.event_log_entry.dagster_event for record in records]
+    evaluations = [event.asset_check_evaluation_data for event in events if event]
+    return [evaluation for evaluation in evaluations if not evaluation.passed]
+
+
+def dates_of_run(run: DagsterRun) -> str:
+    """The partition or range of a run in words; empty where it has none."""
+    first, last = run.tags.get(ASSET_PARTITION_RANGE_START_TAG), run.tags.get(ASSET_PARTITION_RANGE_END_TAG)
+    if first and last and first != last:
+        return f"{first} to {last}"
+    return first or run.tags.get(PARTITION_NAME_TAG, "")
+
+
+def content_hash(
+    instance: DagsterInstance, asset: str, partition: str, before: int | None = None
+) -> str | None:
+    """Hash of what a partition holds by its newest materialisation, or by the newest before record id `before`."""
+    wanted = EventRecordsFilter(
+        DagsterEventType.ASSET_MATERIALIZATION,
+        AssetKey(asset.split("/")),
+        asset_partitions=[partition],
+        before_cursor=before,
+    )
+    records = instance.get_event_records(wanted, limit=1)
+    materialisation = records[0].asset_materialization if records else None
+    return _content(materialisation) if materialisation else None
+
+
+def made_by(instance: DagsterInstance, run_id: str) -> list[Made]:
+    """What a run materialised, in order of its steps."""
+    made: dict[str, Made] = {}
+    for step, materialisation in _materialisations(instance, run_id):
+        asset = materialisation.asset_key.to_user_string()
+        entry = made.setdefault(asset, Made(asset, step))
+        entry.content[materialisation.partition] = _content(materialisation) or ""
+        metadata = materialisation.metadata
+        if "model_version" in metadata:
+            entry.model_version = str(metadata["model_version"].value)
+        if "inputs" in metadata:
+            _add_inputs(entry, metadata["inputs"].value)
+    return list(made.values())
+
+
+def asset_of_step(step: str) -> str:
+    return step.replace("__", "/")
+
+
+def _add_inputs(entry: Made, inputs: Any) -> None:
+    for table, used in inputs.items():
+        known = entry.inputs.setdefault(table, {"snapshot_id": used["snapshot_id"], "dates": {}})
+        known["dates"] |= used.get("dates", {})
+
+
+def _materialisations(instance: DagsterInstance, run_id: str) -> Iterator[tuple[str, AssetMaterialization]]:
+    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION).records
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        if event:
+            yield event.step_key or "", event.step_materialization_data.materialization
+
+
+def _content(materialisation: AssetMaterialization) -> str | None:
+    """The hash of the partition's rows; where an asset has no partitions, its data version."""
+    hashed = materialisation.metadata.get("content_hash")
+    tags: Mapping[str, str] = materialisation.tags or {}
+    return str(hashed.value) if hashed else tags.get(DATA_VERSION_TAG)
