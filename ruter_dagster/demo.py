@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from dagster import AssetKey, DagsterInstance, Definitions
+from dagster import AssetKey, DagsterEventType, DagsterInstance, Definitions, EventRecordsFilter
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -102,7 +102,7 @@ def run_demo(settings: Settings, console: Console) -> Report:
             for stage in stages(issue_date, settings):
                 _bring_up_to_date(stage, defs, instance, settings, progress, report)
         _describe_assets(report, defs, instance)
-        _read_back(report, issue_date, settings)
+        _read_back(report, instance, issue_date, settings)
     return report
 
 
@@ -206,9 +206,8 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
         checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             [check for check in graph.asset_check_keys if check.asset_key == key]
         )
-        passed = [
-            record.event.asset_check_evaluation.passed for record in checks.values() if _evaluated(record)
-        ]
+        events = [record.event.dagster_event for record in checks.values() if record.event]
+        passed = [event.asset_check_evaluation_data.passed for event in events if event]
         report.assets.append(
             {
                 "asset": key.to_user_string(),
@@ -224,17 +223,31 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
         report.model_version = str(metadata["model_version"].value)
 
 
-def _evaluated(record: Any) -> bool:
-    return bool(record.event and record.event.asset_check_evaluation)
-
-
 def _order(key: str) -> tuple[int, str]:
     groups = ("raw", "quality", "loads", "features", "models", "forecasts", "monitoring")
     return groups.index(key.split("/")[0]), key
 
 
-def _read_back(report: Report, issue_date: date, settings: Settings) -> None:
+def _read_back(report: Report, instance: DagsterInstance, issue_date: date, settings: Settings) -> None:
     """Reads the issue date's publication with a consumer of its own, as another team would."""
+    from ruter_dagster.publishing.open import connection_of
+    from ruter_dagster.publishing.reading import read_back
+    from ruter_dagster.publishing.topics import topics_of
+
+    key = AssetKey(PUBLISHED_FORECASTS.split("/"))
+    wanted = EventRecordsFilter(
+        DagsterEventType.ASSET_MATERIALIZATION, key, asset_partitions=[issue_date.isoformat()]
+    )
+    materialization = instance.get_event_records(wanted, limit=1)[0].asset_materialization
+    metadata: dict[str, Any] = dict(materialization.metadata) if materialization else {}
+    report.published = int(metadata["rows"].value)
+    connection = connection_of(
+        settings.model_copy(update={"kafka_bootstrap_servers": report.bootstrap_servers})
+    )
+    found = read_back(connection, metadata["publication_ids"].data[issue_date.isoformat()], issue_date)
+    report.read_back = found.messages
+    report.exactly_once = found.messages == report.published and found.duplicates == 0
+    report.topics = list(topics_of(connection).of_messages)
 
 
 def show(report: Report, console: Console) -> None:

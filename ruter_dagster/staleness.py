@@ -84,13 +84,14 @@ def _parents(
 
 
 def _content_changed(instance: DagsterInstance, key: AssetKey, partition: str, since: int) -> bool:
-    def content(**cursor: int) -> object:
-        records = instance.get_event_records(
-            EventRecordsFilter(MATERIALIZATION, key, asset_partitions=[partition], **cursor), limit=1
-        )
-        materialization = records[0].asset_materialization if records else None
-        value = materialization.metadata.get("content_hash") if materialization else None
-        return value.value if value else None
+    now = _content(instance, key, partition, None)
+    return now is None or now != _content(instance, key, partition, since)
 
-    now = content()
-    return now is None or now != content(before_cursor=since)
+
+def _content(instance: DagsterInstance, key: AssetKey, partition: str, before: int | None) -> object:
+    """Content hash of the partition's newest materialisation, or of the newest before an event."""
+    wanted = EventRecordsFilter(MATERIALIZATION, key, asset_partitions=[partition], before_cursor=before)
+    records = instance.get_event_records(wanted, limit=1)
+    materialization = records[0].asset_materialization if records else None
+    value = materialization.metadata.get("content_hash") if materialization else None
+    return value.value if value else None

@@ -1,5 +1,6 @@
 """The load model: trained, judged against the baselines, and made champion only past the release gate."""
 
+
 from dagster import (
     AssetCheckSpec,
     AssetExecutionContext,
@@ -12,9 +13,9 @@ from dagster import (
 from pydantic import Field
 
 from ruter_dagster.assets.common import House, ModelConfig, PinsConfig, asset_dep, code_version_of, table_dep
-from ruter_dagster.contracts.model_checks import GATE_CHECKS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CHAMPION, EVALUATION, LOAD_MODEL, Evaluate, Promote, Train
+from ruter_dagster.contracts.model_checks import GATE_CHECKS
 from ruter_dagster.contracts.tables import STOP_LOADS, WEATHER_FORECASTS
 from ruter_dagster.resources.launcher import JobLauncher
 

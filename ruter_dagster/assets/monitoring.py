@@ -3,8 +3,8 @@
 from dagster import AssetCheckSpec, AssetExecutionContext, AssetKey, AssetsDefinition, ResourceParam, asset
 
 from ruter_dagster.assets.common import House, PinsConfig, asset_dep, over_dates, table_dep
-from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.jobs import Drift, Performance, asset_of
+from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.partitions import DRIFT_DAYS, HORIZON_DAYS, window
 from ruter_dagster.resources.launcher import JobLauncher

@@ -29,7 +29,7 @@ class Container:
 
     @classmethod
     def of_environment(cls) -> Container:
-        return cls(Path(os.environ.get(BASE_VARIABLE, "/opt/ml")))
+        return cls(Path(os.environ.get(BASE_VARIABLE) or "/opt/ml"))
 
     @property
     def hyperparameters(self) -> Path:

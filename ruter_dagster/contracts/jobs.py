@@ -5,7 +5,7 @@ An asset passes one of these to the launcher; `python -m ruter_dagster.jobs <nam
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -108,6 +108,7 @@ class Promote(JobParameters):
 
     job = "promote"
     model_version: str
+    promoted_at: datetime
 
 
 class Forecast(DatesParameters):

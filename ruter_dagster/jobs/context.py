@@ -26,6 +26,8 @@ from ruter_dagster.settings import Settings
 if TYPE_CHECKING:
     from ruter_dagster.sources.base import Source
     from ruter_dagster.storage.artifacts import ArtifactStore
+    from ruter_dagster.storage.experiments import Experiments
+    from ruter_dagster.storage.registry import ModelRegistry
     from ruter_dagster.storage.snapshots import TableSnapshot
     from ruter_dagster.storage.tables import TableStore
     from ruter_dagster.storage.verdicts import Verdicts
@@ -89,6 +91,19 @@ class JobContext:
         from ruter_dagster.storage.verdicts import Verdicts
 
         return Verdicts(self.artifacts)
+
+    @cached_property
+    def models(self) -> ModelRegistry:
+        from ruter_dagster.storage.registry import ModelRegistry
+
+        return ModelRegistry(self.artifacts)
+
+    @cached_property
+    def experiments(self) -> Experiments:
+        from ruter_dagster.storage.experiments import Experiments
+
+        folder = self.settings.source_dir / "mlflow"
+        return Experiments(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri())
 
     @cached_property
     def _snapshots(self) -> dict[str, TableSnapshot]:

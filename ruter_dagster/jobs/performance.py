@@ -20,12 +20,16 @@ def run(parameters: Performance, context: JobContext) -> None:
     issued = day_range(dates[0] - timedelta(HORIZON_DAYS), dates[-1])
     forecasts = context.read_unjudged(LOAD_FORECASTS, issued).filter(pl.col("operating_date").is_in(dates))
     rows, summary = forecast_performance(forecasts, loads)
-    error = (rows["mean"] - rows["load"]).abs().sum()
+    wape = (
+        rows.select((pl.col("mean") - pl.col("load")).abs().sum() / pl.col("load").sum()).item()
+        if rows.height
+        else None
+    )
     context.write(
         FORECAST_PERFORMANCE,
         rows,
         dates,
-        wape=error / rows["load"].sum() if rows.height and rows["load"].sum() else None,
+        wape=wape,
         matched_share=summary.matched_share,
         forecast_without_truth=summary.forecast_without_truth,
         truth_without_forecast=summary.truth_without_forecast,

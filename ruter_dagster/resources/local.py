@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from dagster import (
     AssetExecutionContext,
@@ -56,13 +56,13 @@ class LocalLauncher(JobLauncher):
         return [event for event in events if isinstance(event, JobEvent)]
 
     def _container(self, context: AssetExecutionContext, number: int) -> Container:
-        step = context.op_execution_context.op_handle.to_string().replace("/", ".")
+        step = str(context.op_execution_context.op_handle)
         base = self.settings.source_dir / "jobs" / context.run_id / f"{step}-{context.retry_number}-{number}"
         shutil.rmtree(base, ignore_errors=True)
         base.mkdir(parents=True)
         return Container(base)
 
-    def _run(self, job: str, container: Container, pipes: dict[str, str]) -> int:
+    def _run(self, job: str, container: Container, pipes: Mapping[str, str]) -> int:
         environment = {**os.environ, **self.settings.to_environment(), **pipes}
         environment |= {BASE_VARIABLE: str(container.base), OWNER_VARIABLE: "1", "PYTHONUNBUFFERED": "1"}
         process = subprocess.Popen(

@@ -63,6 +63,10 @@ class ModelRegistry:
         content = json.dumps(asdict(record), sort_keys=True, indent=2, default=str)
         self._artifacts.put(self._key(record.name, record.version, _RECORD), content.encode())
 
+    def attach(self, record: ModelRecord, name: str, content: bytes) -> None:
+        """Adds a file to a version, or replaces one: what was found out about it later."""
+        self._artifacts.put(self._key(record.name, record.version, name), content)
+
     def exists(self, name: str, version: str) -> bool:
         """Whether the version was saved whole: training it again would make the same."""
         return self._artifacts.exists(self._key(name, version, _RECORD))

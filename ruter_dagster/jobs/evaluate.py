@@ -1,0 +1,123 @@
+"""Judges a model version on operating dates that it has not seen, beside the baselines, and applies the release gate."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+
+import polars as pl
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.jobs import EVALUATION, MODEL_NAME, Evaluate
+from ruter_dagster.forecasting.baselines import BASELINES, baseline_columns
+from ruter_dagster.forecasting.evaluation import Gate, comparable, improvement, release_gate, scores
+from ruter_dagster.forecasting.forecast import forecast_rows
+from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.models import EVALUATION_FILE, HORIZONS, ModelInputs, load_model, read_inputs
+from ruter_dagster.jobs.pictures import forecast_against_truth
+from ruter_dagster.jobs.pipes import json_value, table
+
+
+def run(parameters: Evaluate, context: JobContext) -> None:
+    record = context.models.load(MODEL_NAME, parameters.model_version)
+    first = record.training_cutoff + timedelta(1)
+    inputs = read_inputs(context, day_range(first, first + timedelta(parameters.days - 1)))
+    judged = _forecasts(inputs, parameters.model_version, context)
+    if comparable(judged).is_empty():
+        raise PermanentFailure(
+            f"Model {record.version} cannot be judged: no departure from {first} on has loads, features and a load the "
+            "week before. Materialise loads and departure features of those dates."
+        )
+    overall, gates = scores(comparable(judged)).row(0, named=True), release_gate(judged)
+    context.models.attach(record, EVALUATION_FILE, _verdict(overall, gates))
+    metrics = {name: float(value) for name, value in overall.items() if value is not None}
+    context.experiments.record_evaluation(record, metrics, all(gate.passed for gate in gates))
+    _check(overall, gates, context)
+    _tell(parameters, judged, overall, gates, context)
+
+
+def _forecasts(inputs: ModelInputs, version: str, context: JobContext) -> pl.DataFrame:
+    """Every departure with a truth, as of each horizon, with the model's forecast and the baselines'."""
+    model = load_model(context, version)
+    frames = []
+    for horizon in HORIZONS:
+        rows = inputs.rows((horizon,))
+        frames.append(
+            pl.concat([rows.with_columns(baseline_columns()), forecast_rows(rows, model)], how="horizontal")
+        )
+    return pl.concat(frames)
+
+
+def _verdict(overall: dict[str, float], gates: Sequence[Gate]) -> bytes:
+    failed = [f"{gate.mode} at horizon {gate.horizon_days}" for gate in gates if not gate.passed]
+    return json.dumps(
+        {"passed": not failed, "failed": failed, "scores": overall}, default=str, indent=2
+    ).encode()
+
+
+def _check(overall: dict[str, float], gates: Sequence[Gate], context: JobContext) -> None:
+    context.report.checked(
+        EVALUATION,
+        "not_worse_than_baselines",
+        all(gate.passed for gate in gates),
+        gates=table(
+            [
+                {
+                    "mode": gate.mode,
+                    "horizon_days": gate.horizon_days,
+                    "wape": gate.wape,
+                    "best_baseline": gate.best.baseline,
+                    "improvement": gate.best.relative,
+                    "low": _finite(gate.best.low),
+                    "high": _finite(gate.best.high),
+                    "passed": gate.passed,
+                }
+                for gate in gates
+            ]
+        ),
+    )
+    bias, coverage = overall["bias"], overall["coverage"]
+    context.report.checked(EVALUATION, "bias_within_two_percent", abs(bias) <= 0.02, "WARN", bias=bias)
+    context.report.checked(
+        EVALUATION, "coverage_near_80_percent", 0.77 <= coverage <= 0.83, "WARN", coverage=coverage
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None
+
+
+def _tell(
+    parameters: Evaluate,
+    judged: pl.DataFrame,
+    overall: dict[str, float],
+    gates: Sequence[Gate],
+    context: JobContext,
+) -> None:
+    against = [improvement(judged, baseline) for baseline in BASELINES]
+    accuracy = [
+        {
+            "baseline": one.baseline,
+            "wape_baseline": overall[f"wape_{one.baseline}"],
+            "wape_model": overall["wape"],
+            "improvement": one.relative,
+            "low_95": _finite(one.low),
+            "high_95": _finite(one.high),
+        }
+        for one in against
+    ]
+    context.report.materialised(
+        EVALUATION,
+        version=f"{parameters.model_version}-{'passed' if all(gate.passed for gate in gates) else 'failed'}",
+        model_version=parameters.model_version,
+        rows=judged.height,
+        wape=overall["wape"],
+        bias=overall["bias"],
+        coverage=overall["coverage"],
+        accuracy=json_value(accuracy),
+        by_mode=table(scores(comparable(judged), ("mode",)).to_dicts()),
+        by_horizon=table(scores(comparable(judged), ("horizon_days",)).to_dicts()),
+        forecast_against_truth=forecast_against_truth(judged),
+        **context.provenance(),
+    )

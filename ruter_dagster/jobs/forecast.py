@@ -1,0 +1,50 @@
+"""Forecasts every planned departure of issue dates D to D+3, with the newest fit champion, a pinned model, or a baseline."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
+from ruter_dagster.forecasting.forecast import forecast
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.models import HORIZONS, load_model
+from ruter_dagster.jobs.pipes import json_value, table
+
+
+def run(parameters: Forecast, context: JobContext) -> None:
+    versions = {day: _version(parameters, day, context) for day in parameters.dates}
+    frames = [
+        _forecast(day, version, context)
+        for day, version in context.track(list(versions.items()), "Forecasting")
+    ]
+    forecasts = pl.concat(frames)
+    used = sorted({version for version in versions.values() if version})
+    context.write(
+        LOAD_FORECASTS,
+        forecasts,
+        parameters.dates,
+        model_version=used[-1] if used else "baseline HA4: no champion stands",
+        model_versions=json_value({day.isoformat(): version for day, version in versions.items()}),
+        sources=table(forecasts["source"].value_counts(sort=True).to_dicts()),
+        occupancy_levels=table(forecasts["occupancy_level"].value_counts(sort=True).to_dicts()),
+    )
+
+
+def _version(parameters: Forecast, issue_date: date, context: JobContext) -> str | None:
+    if parameters.model_version:
+        return parameters.model_version
+    return context.models.newest_champion(MODEL_NAME, issue_date - timedelta(1))
+
+
+def _forecast(issue_date: date, version: str | None, context: JobContext) -> pl.DataFrame:
+    features = context.read(DEPARTURE_FEATURES, day_range(issue_date, issue_date + timedelta(max(HORIZONS))))
+    levels = context.read(LEVELS, [issue_date - timedelta(1)])
+    weather = context.read(WEATHER_FORECASTS, [issue_date])
+    model = load_model(context, version) if version else None
+    thresholds = OccupancyThresholds(**context.operator.occupancy.model_dump())
+    return forecast(features, levels, weather, model, issue_date, thresholds, version)
