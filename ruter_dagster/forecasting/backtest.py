@@ -1,0 +1,115 @@
+"""Backtest by rolling origin: a model refitted once per 7-day fold, each forecast with what was known at its cut-off.
+
+The same functions make rows and forecasts as live; only who asks, and for which cut-off, differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+
+import polars as pl
+
+from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.contracts.frames import empty_frame
+from ruter_dagster.contracts.tables import WEATHER_FORECASTS
+from ruter_dagster.forecasting.baselines import baseline_columns
+from ruter_dagster.forecasting.calendar import OperatingCalendar
+from ruter_dagster.forecasting.features import departure_features
+from ruter_dagster.forecasting.forecast import forecast_rows
+from ruter_dagster.forecasting.levels import levels
+from ruter_dagster.forecasting.model import ModelParameters, train
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
+from ruter_dagster.forecasting.rows import KEY, model_rows, training_rows
+
+FOLD_DAYS = 7
+HORIZONS = range(1, 5)
+Frames = Callable[[Sequence[date]], pl.DataFrame]
+"""The rows of a table for the dates asked for; dates that are not there are left out."""
+
+
+@dataclass(frozen=True)
+class Backtest:
+    """What is tried: service dates `first` to `last`, as of `horizon` days before each (1 to 4), trained on all
+    service dates from `history_start`, or the newest `training_days` of them."""
+
+    first: date
+    last: date
+    horizon: int
+    history_start: date
+    training_days: int | None = None
+    parameters: ModelParameters = field(default_factory=ModelParameters)
+    thresholds: OccupancyThresholds = field(default_factory=OccupancyThresholds)
+
+    def __post_init__(self) -> None:
+        if self.horizon not in HORIZONS:
+            raise BadInput(f"horizon {self.horizon} is not one of 1 to 4 days ahead; choose one of them")
+        if self.last < self.first:
+            raise BadInput(f"the last service date {self.last} is before the first {self.first}; swap them")
+
+    def folds(self) -> list[list[date]]:
+        days = [self.first + timedelta(ago) for ago in range((self.last - self.first).days + 1)]
+        return [days[start : start + FOLD_DAYS] for start in range(0, len(days), FOLD_DAYS)]
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold's forecasts. `trained_until` is the newest target that its model has seen."""
+
+    first: date
+    last: date
+    trained_until: date
+    training_rows: int
+    forecasts: pl.DataFrame
+
+
+def backtest(
+    trial: Backtest, loads: Frames, plan: Frames, calendar: OperatingCalendar, weather: Frames | None = None
+) -> Iterator[Fold]:
+    """The folds of `trial`, oldest first, one at a time.
+
+    `loads`, `plan` and `weather` give contracts `loads.stop_loads`, `raw.planned_departures` and
+    `raw.weather_forecasts` for dates (of issue, for weather). Forecasts have a row for every planned departure:
+    service_date, trip_id, trip_id_performed, stop_sequence, mode, seats, total_capacity, horizon_days, mean, p10, p50,
+    p90, prob_above_seats, source, the occupancy columns, last_week, ha4, ha8, history_count, and the truth, `load`
+    (null where none came).
+    """
+    dates = _dates(trial.history_start, trial.last)
+    known = loads(dates)
+    features = departure_features(plan(dates), known, calendar)
+    as_of = levels(known, [day - timedelta(trial.horizon) for day in dates], calendar)
+    issued = weather(dates) if weather else empty_frame(WEATHER_FORECASTS)
+    rows = training_rows(features, known, as_of, issued, horizons=(trial.horizon - 1,))
+    for fold in trial.folds():
+        until = fold[0] - timedelta(trial.horizon)
+        model_input = rows.filter(pl.col("service_date").is_between(_oldest(trial, until), until))
+        model = train(model_input, trial.parameters)
+        forecasts = [
+            _forecast_day(features, as_of, issued, model, day - timedelta(trial.horizon), day) for day in fold
+        ]
+        yield Fold(
+            fold[0], fold[-1], until, model_input.height, _with_truth(pl.concat(forecasts), known, trial)
+        )
+
+
+def _oldest(trial: Backtest, until: date) -> date:
+    return until - timedelta(trial.training_days - 1) if trial.training_days else trial.history_start
+
+
+def _dates(first: date, last: date) -> list[date]:
+    return [first + timedelta(days) for days in range((last - first).days + 1)]
+
+
+def _forecast_day(features, as_of, issued, model, cutoff: date, day: date) -> pl.DataFrame:
+    rows = model_rows(features.filter(pl.col("service_date") == day), as_of, issued, cutoff)
+    return pl.concat([rows, forecast_rows(rows, model)], how="horizontal")
+
+
+def _with_truth(forecasts: pl.DataFrame, known: pl.DataFrame, trial: Backtest) -> pl.DataFrame:
+    truth = known.select(*KEY, "trip_id_performed", "load")
+    return forecasts.join(truth, on=KEY, how="left").select(
+        *KEY, "trip_id_performed", "line_id", "mode", "direction_id", "stop_id", "slot_hour", "seats", "total_capacity",
+        "horizon_days", "mean", "p10", "p50", "p90", "prob_above_seats", "source",
+        *occupancy("mean", trial.thresholds), *baseline_columns(), "load",
+    )  # fmt: skip

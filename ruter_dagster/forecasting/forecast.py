@@ -1,0 +1,51 @@
+"""The forecast of an issue date: model rows in, contract `forecasts.load_forecasts` out, a row for every departure."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.forecasting.baselines import baseline_columns, forecast_baseline
+from ruter_dagster.forecasting.model import LoadModel
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
+from ruter_dagster.forecasting.rows import model_rows
+
+
+def forecast(
+    features: pl.DataFrame,
+    levels: pl.DataFrame,
+    weather: pl.DataFrame,
+    model: LoadModel | None,
+    issue_date: date,
+    thresholds: OccupancyThresholds,
+    model_version: str | None = None,
+) -> pl.DataFrame:
+    """Forecasts of `features` (contract `features.departure_features`, service dates D to D+3) issued on D.
+
+    The cut-off is D-1: of `levels` only those of D-1 are read, of `weather` only that issued on D. Without a model
+    HA4 is the forecast (`source` baseline), and where even that is unknown a mean of its surroundings (fallback).
+    """
+    rows = model_rows(features, levels, weather, issue_date - timedelta(1))
+    return conform(
+        pl.concat([rows, forecast_rows(rows, model)], how="horizontal")
+        .with_columns(
+            pl.lit(issue_date).alias("issue_date"),
+            pl.col("service_date").alias("operating_date"),
+            pl.lit(model_version if model else None, pl.String).alias("model_version"),
+            *baseline_columns(),
+            *occupancy("mean", thresholds),
+        )
+        .select(LOAD_FORECASTS.column_names),
+        LOAD_FORECASTS,
+    )
+
+
+def forecast_rows(rows: pl.DataFrame, model: LoadModel | None) -> pl.DataFrame:
+    """`mean`, `p10`, `p50`, `p90`, `prob_above_seats` and `source` of model rows, a row a row."""
+    if model is None:
+        return forecast_baseline(rows)
+    known = pl.when(rows["history_count"] > 0).then(pl.lit("model")).otherwise(pl.lit("fallback"))
+    return model.predict(rows).with_columns(pl.select(known.alias("source")).to_series())

@@ -1,0 +1,255 @@
+"""The load model: LightGBM for the mean (Poisson) and for the spread around it. Rows come from rows.py.
+
+Not here: what the features mean (contracts/features.py, rows.py), how a model is judged (evaluation.py) or kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS, STEADYING_LOAD
+from ruter_dagster.forecasting.spread import (
+    QUANTILES,
+    Numbers,
+    chance_above,
+    fitting_factor,
+    quantiles_of,
+    to_root,
+    widened,
+)
+
+if TYPE_CHECKING:
+    import lightgbm
+
+FORMAT = 1
+_FEWEST_ROWS = 200
+
+
+@dataclass(frozen=True)
+class ModelParameters:
+    """How a model is trained; docs/decisions/load-model.md says how the defaults were chosen."""
+
+    trees: int = 400
+    leaves: int = 15
+    learning_rate: float = 0.03
+    fewest_rows_in_leaf: int = 60
+    share_of_features: float = 0.5
+    share_of_rows: float = 0.7
+    l2: float = 5.0
+    spread_trees: int = 80
+    spread_leaves: int = 7
+    held_out_share: float = 0.2
+    """Newest share of the service dates on which the spread is learned and calibrated."""
+    coverage: float = 0.8
+    most_rows: int = 300_000
+    seed: int = 1
+    threads: int = 2
+
+
+@dataclass(frozen=True)
+class LoadModel:
+    """A trained model. `spread_factor` calibrates P10 to P90; `categories` are the known values, by their code."""
+
+    parameters: ModelParameters
+    mean: lightgbm.Booster
+    spread: tuple[lightgbm.Booster, ...]
+    spread_factor: float
+    categories: dict[str, list[str]] = field(default_factory=dict)
+
+    def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """`mean`, `p10`, `p50`, `p90` (passengers) and `prob_above_seats` (null where seats are unknown), a row a row.
+
+        `rows` are model rows. Raises `BadInput` where they lack a feature.
+        """
+        matrix = _matrix(rows, self.categories)
+        mean = _mean(self.mean, matrix, rows)
+        spread = widened(_spread(self.spread, matrix, mean), self.spread_factor)
+        return forecast_columns(mean, spread, rows["seats"])
+
+    def importance(self) -> dict[str, float]:
+        """Share of the mean's gain that each feature earns, greatest first."""
+        gains = self.mean.feature_importance("gain")
+        shares = dict(zip((*NUMBERS, *CATEGORIES), (gains / max(gains.sum(), 1e-9)).tolist(), strict=True))
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+    def to_bytes(self) -> bytes:
+        """The model as UTF-8 JSON with LightGBM's text inside: the same on any machine."""
+        content = {
+            "format": FORMAT,
+            "parameters": asdict(self.parameters),
+            "features": [*NUMBERS, *CATEGORIES],
+            "categories": self.categories,
+            "spread_factor": self.spread_factor,
+            "mean": self.mean.model_to_string(),
+            "spread": [booster.model_to_string() for booster in self.spread],
+        }
+        return json.dumps(content, sort_keys=True).encode()
+
+    @staticmethod
+    def from_bytes(content: bytes) -> LoadModel:
+        """Reads `to_bytes` back. Raises `BadInput` where the bytes are no model, or one of other features."""
+        import lightgbm
+
+        try:
+            parts = json.loads(content)
+            if parts["format"] != FORMAT or parts["features"] != [*NUMBERS, *CATEGORIES]:
+                raise BadInput("The load model was made by other code: its features differ; train a new one")
+            return LoadModel(
+                ModelParameters(**parts["parameters"]),
+                lightgbm.Booster(model_str=parts["mean"]),
+                tuple(lightgbm.Booster(model_str=text) for text in parts["spread"]),
+                float(parts["spread_factor"]),
+                parts["categories"],
+            )
+        except (ValueError, KeyError, TypeError, lightgbm.basic.LightGBMError) as error:
+            raise BadInput(
+                f"These bytes are no load model ({error}); fetch the version again or train a new one"
+            ) from error
+
+
+def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> LoadModel:
+    """A model of training rows (`rows.training_rows`: model rows with `load` and `weight`).
+
+    The spread is learned where the mean is honest: on the newest dates, around a mean that has not seen them; half of
+    their rows teach it, the others calibrate its width. The mean that is kept has seen every row.
+
+    Raises `BadInput` where fewer than 200 rows are given.
+    """
+    chosen = parameters or ModelParameters()
+    used = _sampled(rows.filter(pl.col("weight") > 0), chosen.most_rows)
+    if used.height < _FEWEST_ROWS:
+        raise BadInput(
+            f"{used.height} training rows with a weight are too few for a load model (at least {_FEWEST_ROWS}); "
+            "train on more operating dates"
+        )
+    categories = {name: used[name].unique().sort().to_list() for name in CATEGORIES}
+    matrix = _matrix(used, categories)
+    spread, factor = _train_spread(used, matrix, chosen)
+    return LoadModel(chosen, _train_mean(used, matrix, chosen), spread, factor, categories)
+
+
+def forecast_columns(mean: Numbers, spread: Numbers, seats: pl.Series) -> pl.DataFrame:
+    """The frame that `LoadModel.predict` describes, of a mean and its spread on the scale of roots."""
+    quantiles = quantiles_of(mean, spread)
+    chance = chance_above(seats.cast(pl.Float64).to_numpy(), mean, spread)
+    columns = {f"p{round(100 * level)}": quantiles[:, index] for index, level in enumerate(QUANTILES)}
+    return pl.DataFrame({"mean": mean, **columns, "prob_above_seats": chance}).with_columns(
+        pl.col("prob_above_seats").fill_nan(None)
+    )
+
+
+def _sampled(rows: pl.DataFrame, most: int) -> pl.DataFrame:
+    """At most `most` rows, evenly over the keys in their order, so that training has a bound at any size."""
+    ordered = rows.sort("service_date", "trip_id", "stop_sequence", "cutoff_date")
+    return ordered.gather_every(-(-ordered.height // most)) if ordered.height > most else ordered
+
+
+def _matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Numbers:
+    """Features as numbers, shape (rows, features); a category is its place in `categories`, NaN where unknown."""
+    if missing := [name for name in (*NUMBERS, *CATEGORIES) if name not in rows.columns]:
+        raise BadInput(f"Model rows lack {', '.join(missing)}; make them with forecasting.rows.model_rows")
+    codes = [
+        pl.col(name).replace_strict(
+            {value: code for code, value in enumerate(categories[name])},
+            default=None,
+            return_dtype=pl.Float64,
+        )
+        for name in CATEGORIES
+    ]
+    return rows.select(*(pl.col(name).cast(pl.Float64) for name in NUMBERS), *codes).to_numpy()
+
+
+def _train_mean(rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters) -> lightgbm.Booster:
+    """Poisson trees that correct the expected load, on the scale of logarithms."""
+    return _boost(
+        matrix,
+        rows["load"].to_numpy(),
+        rows["weight"].to_numpy(),
+        parameters,
+        parameters.trees,
+        {"objective": "poisson", "num_leaves": parameters.leaves, "learning_rate": parameters.learning_rate},
+        start=_log_expected(rows),
+    )
+
+
+def _train_spread(
+    rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters
+) -> tuple[tuple[lightgbm.Booster, ...], float]:
+    dates = rows["service_date"].unique().sort()
+    first_held_out = dates[-max(1, round(parameters.held_out_share * len(dates)))]
+    newer = (rows["service_date"] >= first_held_out).to_numpy()
+    older = ~newer if newer.sum() < len(newer) else newer
+    honest = _train_mean(rows.filter(older), matrix[older], parameters)
+    held_out, features = rows.filter(newer), matrix[newer]
+    mean = _mean(honest, features, held_out)
+    load, weight = held_out["load"].to_numpy(), held_out["weight"].to_numpy()
+    residual = to_root(load) - to_root(mean)
+    teach = np.arange(len(load)) % 2 == 0
+    boosters = tuple(
+        _boost(
+            _with_mean(features, mean)[teach],
+            residual[teach],
+            weight[teach],
+            parameters,
+            parameters.spread_trees,
+            {"objective": "quantile", "alpha": level, "num_leaves": parameters.spread_leaves, "learning_rate": 0.1},
+        )
+        for level in QUANTILES
+    )  # fmt: skip
+    check = ~teach
+    spread = _spread(boosters, features[check], mean[check])
+    return boosters, fitting_factor(load[check], mean[check], spread, parameters.coverage)
+
+
+def _boost(
+    matrix: Numbers,
+    target: Numbers,
+    weight: Numbers,
+    parameters: ModelParameters,
+    trees: int,
+    options: dict[str, Any],
+    start: Numbers | None = None,
+) -> lightgbm.Booster:
+    import lightgbm
+
+    data = lightgbm.Dataset(
+        matrix, target, weight=weight, init_score=start,
+        categorical_feature=list(range(len(NUMBERS), len(NUMBERS) + len(CATEGORIES))),
+    )  # fmt: skip
+    common = {
+        "min_data_in_leaf": parameters.fewest_rows_in_leaf,
+        "feature_fraction": parameters.share_of_features,
+        "bagging_fraction": parameters.share_of_rows,
+        "bagging_freq": 1,
+        "lambda_l2": parameters.l2,
+        "seed": parameters.seed,
+        "num_threads": parameters.threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        "verbose": -1,
+    }
+    return lightgbm.train({**common, **options}, data, num_boost_round=trees)
+
+
+def _mean(booster: lightgbm.Booster, matrix: Numbers, rows: pl.DataFrame) -> Numbers:
+    return np.exp(np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
+
+
+def _spread(boosters: Sequence[lightgbm.Booster], matrix: Numbers, mean: Numbers) -> Numbers:
+    features = _with_mean(matrix, mean)
+    return np.sort(np.column_stack([np.asarray(booster.predict(features)) for booster in boosters]), axis=1)
+
+
+def _with_mean(matrix: Numbers, mean: Numbers) -> Numbers:
+    return np.column_stack([matrix, to_root(mean)])
+
+
+def _log_expected(rows: pl.DataFrame) -> Numbers:
+    return np.log(rows["expected"].to_numpy() + STEADYING_LOAD)
