@@ -55,8 +55,8 @@ class Check:
         return f"{self.minimum:g} to {self.maximum:g} {self.unit}"
 
 
-MEAN_RATIO = (0.7, 1.4)
-"""Bounds of a day's mean over the usual of its weekday."""
+MEAN_RATIO = (0.5, 1.6)
+"""Bounds of a day's mean over the usual of its weekday: wide enough for holidays and seasons."""
 ROWS_RATIO = (0.75, 1.25)
 SHARE_CHANGE = 0.10
 """How far a share may lie from the usual of its weekday."""

@@ -26,9 +26,12 @@ def conditions_of(table: Table, dates: Collection[date], plan: pl.DataFrame | No
     key = Condition(
         f"key ({', '.join(table.key)}) is unique", pl.struct(table.key).is_duplicated(), check="key_is_unique"
     )
+    undated = pl.col(table.partition).is_null()
+    dated = Condition(f"{table.partition} has a value", undated, check="dates_within_partition")
     return [
         *row_conditions(table),
         within_dates(table, dates),
+        dated,
         key,
         *_on_service_day(table),
         *_stop_points_known(table, plan),
@@ -39,20 +42,32 @@ def conditions_of(table: Table, dates: Collection[date], plan: pl.DataFrame | No
 def count_faults(table: Table, frame: pl.DataFrame, conditions: Sequence[Condition]) -> pl.DataFrame:
     """Rows of a conformed frame that break each check: one row for each partition found, one column a check.
 
-    Columns: `date`, `rows_present` (the rows), then the number of broken rows of every check among `conditions`.
+    Columns: `date`, `rows_present` (the rows), then the number of broken rows of every check among `conditions`, null
+    where none of its conditions can be said of any row (loads without counts, say).
     """
-    checks = dict.fromkeys(condition.check for condition in conditions)
+    checks = tuple(dict.fromkeys(condition.check for condition in conditions))
+    of_check = {check: [c.broken for c in conditions if c.check == check] for check in checks}
     broken = (
-        pl.any_horizontal(
-            condition.broken.fill_null(False) for condition in conditions if condition.check == check
-        ).alias(check)
-        for check in checks
+        pl.any_horizontal(row.fill_null(False) for row in rows).alias(check)
+        for check, rows in of_check.items()
+    )
+    said = (
+        pl.any_horizontal(row.is_not_null() for row in rows).alias(f"{check} said")
+        for check, rows in of_check.items()
     )
     return (
-        frame.select(pl.col(table.partition).alias(DATE), *broken)
+        frame.lazy()
+        .select(pl.col(table.partition).alias(DATE), *broken, *said)
         .group_by(DATE)
-        .agg(pl.len().alias("rows_present"), pl.col(*checks).sum())
+        .agg(
+            pl.len().alias("rows_present"),
+            *(
+                pl.when(pl.col(f"{check} said").any()).then(pl.col(check).sum()).alias(check)
+                for check in checks
+            ),
+        )
         .sort(DATE)
+        .collect()
     )
 
 
@@ -93,7 +108,7 @@ def _stop_points_known(table: Table, plan: pl.DataFrame | None) -> Iterator[Cond
 
 
 def _balanced() -> Iterator[Condition]:
-    """Null counts make every comparison null, which counts as met: loads without counts are not judged."""
+    """What balancing promises; null, so not judged, for loads without counts."""
     trip = ("service_date", "trip_id_performed")
     sequence, load = pl.col("stop_sequence"), pl.col("load")
     before = load.shift(1, fill_value=0.0).over(trip, order_by="stop_sequence")
@@ -101,7 +116,7 @@ def _balanced() -> Iterator[Condition]:
     shown = ("trip_id_performed", "boardings", "alightings", "load")
     yield Condition(
         "load is 0 after the trip's last stop",
-        (sequence == sequence.max().over(trip)) & (load > TOLERANCE) & change.is_not_null(),
+        pl.when(change.is_not_null()).then((sequence == sequence.max().over(trip)) & (load > TOLERANCE)),
         shown,
         "trips_end_empty",
     )

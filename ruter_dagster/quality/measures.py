@@ -70,8 +70,9 @@ def measure(
 def _counts(table: Table, days: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:
     """Faults of each date asked for. Rows that lie outside all of them count against every one: no date is sure."""
     outside = found.join(days, on=DATE, how="anti")["dates_within_partition"].sum()
+    without_rows = pl.col("rows_present").is_null()
     asked = days.join(found, on=DATE, how="left", maintain_order="left").with_columns(
-        pl.exclude(DATE).fill_null(0)
+        pl.when(without_rows).then(0).otherwise(pl.exclude(DATE)).name.keep()
     )
     return asked.with_columns(pl.col("dates_within_partition") + outside, columns_as_contracted=pl.lit(0))
 

@@ -14,7 +14,7 @@ WEEKS = 8
 """Weeks before a date that say what is usual."""
 MIN_DATES = 3
 """Same weekdays among them needed to say so."""
-MIN_ROWS = 100
+MIN_ROWS = 50
 """Rows under which a date's mean or share says nothing."""
 
 _ROWS, _BOARDINGS, _ZERO_LOADS = "rows", "mean of boardings", "share of zero loads"

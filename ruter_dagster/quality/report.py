@@ -44,7 +44,7 @@ class CheckResult:
         """What was measured, in words, and the dates that failed."""
         values = [value for value in self.measures.values() if value is not None]
         if not values:
-            return "not applicable: nothing to compare with"
+            return "not applicable: not enough is known"
         low, high = (
             f"{value:,.4g}" if value % 1 else f"{value:,.0f}" for value in (min(values), max(values))
         )
@@ -133,7 +133,7 @@ def profiles_of(summaries: Iterable[Mapping[str, Any]]) -> pl.DataFrame | None:
     if not profiles:
         return None
     frame = pl.from_dicts(profiles, infer_schema_length=None)
-    return frame.with_columns(pl.col("date").str.to_date(), pl.exclude("date").cast(pl.Float64))
+    return frame.with_columns(pl.col("date").str.to_date(), pl.exclude("date").cast(pl.Float64)).sort("date")
 
 
 def _words(example: Mapping[str, Any]) -> str:

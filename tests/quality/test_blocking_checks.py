@@ -1,0 +1,188 @@
+"""ERROR checks: each is broken by its own fault, and the message names the table, the rule and the rows."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import polars as pl
+import pytest
+
+from ruter_dagster.contracts.tables import (
+    PLANNED_DEPARTURES,
+    STOP_LOADS,
+    STOP_VISITS,
+    WEATHER_FORECASTS,
+    Table,
+)
+from ruter_dagster.quality.check import check_table
+from ruter_dagster.quality.report import QualityReport
+from tests.quality.frames import DAY, change, loads, planned, visits
+
+WEATHER = pl.DataFrame(
+    {
+        "issue_date": [DAY] * 2,
+        "service_date": [DAY] * 2,
+        "slot_hour": pl.Series([6, 7], dtype=pl.Int32),
+        "temperature": [1.0, 2.0],
+        "precipitation": [0.0, 0.5],
+        "wind_speed": [3.0, 4.0],
+    }
+)
+GOOD = [
+    (STOP_VISITS, visits(DAY)),
+    (PLANNED_DEPARTURES, planned(DAY)),
+    (WEATHER_FORECASTS, WEATHER),
+    (WEATHER_FORECASTS, WEATHER.clear()),
+    (STOP_LOADS, loads(DAY)),
+]
+
+
+def failed(report: QualityReport) -> set[str]:
+    return {result.name for result in report.results if not result.passed and result.severity == "ERROR"}
+
+
+@pytest.mark.parametrize(("table", "frame"), GOOD, ids=lambda value: getattr(value, "name", ""))
+def test_rows_that_keep_the_contract_pass_every_check(table: Table, frame: pl.DataFrame) -> None:
+    report = check_table(table, frame, [DAY], plan=planned(DAY))
+
+    assert (report.passed, report.message) == (True, "")
+
+
+FAULTS = [
+    (STOP_VISITS, visits(DAY).drop("stop_id"), "columns_as_contracted", "column stop_id is missing"),
+    (
+        STOP_VISITS,
+        visits(DAY).cast({"boardings": pl.String}),
+        "columns_as_contracted",
+        "column boardings should be Int32, found String",
+    ),
+    (STOP_VISITS, visits(DAY).clear(), "rows_present", "date=2026-11-20, rows=0"),
+    (
+        STOP_VISITS,
+        pl.concat([visits(DAY), visits(DAY).head(1)]),
+        "key_is_unique",
+        "2 rows that share their key; fails on 2026-11-20",
+    ),
+    (
+        STOP_VISITS,
+        change(visits(DAY), "line_id", None),
+        "required_values_present",
+        "condition=line_id has a value, service_date=2026-11-20, trip_id=journey-0, stop_sequence=1",
+    ),
+    (STOP_VISITS, change(visits(DAY), "boardings", -3), "values_within_range", "boardings=-3"),
+    (
+        STOP_LOADS,
+        change(loads(DAY), "weight", float("nan")),
+        "values_within_range",
+        "weight is a finite number",
+    ),
+    (STOP_VISITS, change(visits(DAY), "mode", "hovercraft"), "values_allowed", "mode=hovercraft"),
+    (
+        STOP_VISITS,
+        change(visits(DAY), "departure_load", 181),
+        "load_within_twice_the_capacity",
+        "departure_load <= 2 * total_capacity), service_date=2026-11-20, trip_id=journey-0, stop_sequence=1, "
+        "total_capacity=90, departure_load=181",
+    ),
+    (
+        STOP_VISITS,
+        visits(DAY).with_columns(departure_load=pl.lit(None, pl.Int32), alightings=pl.lit(None, pl.Int32)),
+        "counted",
+        "100 rows against the rule counted",
+    ),
+    (STOP_VISITS, change(visits(DAY), "stop_id", "Atlantis"), "stop_points_known", "stop_id=Atlantis"),
+    (
+        PLANNED_DEPARTURES,
+        change(planned(DAY), "scheduled_departure_time", datetime(2026, 11, 24, tzinfo=UTC)),
+        "dates_within_partition",
+        "scheduled_departure_time lies on service_date",
+    ),
+    (
+        WEATHER_FORECASTS,
+        change(WEATHER, "service_date", DAY - timedelta(days=1)),
+        "ahead_of_issue",
+        "service_date=2026-11-19",
+    ),
+]
+
+
+@pytest.mark.parametrize(("table", "frame", "check", "message"), FAULTS, ids=[fault[2] for fault in FAULTS])
+def test_a_fault_fails_its_check_and_is_shown(
+    table: Table, frame: pl.DataFrame, check: str, message: str
+) -> None:
+    report = check_table(table, frame, [DAY], plan=planned(DAY))
+
+    assert not report.passed
+    assert check in failed(report)
+    assert f"{table.name}: ERROR {check}: " in report.message
+    assert message in report.message
+    assert message.partition(" (")[0].split("=")[-1] in report.html
+
+
+def test_without_the_columns_nothing_is_cleared() -> None:
+    report = check_table(STOP_VISITS, visits(DAY).drop("stop_id"), [DAY])
+
+    assert failed(report) == {result.name for result in report.results if result.severity == "ERROR"}
+
+
+def test_passengers_left_after_the_last_stop_are_a_fault_of_balanced_loads() -> None:
+    last = pl.col("stop_sequence") == 5
+    frame = loads(DAY).with_columns(load=pl.when(last).then(2.0).otherwise("load"))
+
+    assert failed(check_table(STOP_LOADS, frame, [DAY])) == {"trips_end_empty", "loads_follow_counts"}
+
+
+def test_a_load_that_its_counts_do_not_explain_is_a_fault_of_balanced_loads() -> None:
+    report = check_table(STOP_LOADS, change(loads(DAY), "load", 9.0), [DAY])
+
+    assert failed(report) == {"loads_follow_counts"}
+    assert "boardings=4.0, alightings=0.0, load=9.0" in report.message
+
+
+def test_counts_are_not_judged_where_only_loads_come() -> None:
+    none = pl.lit(None, pl.Float64)
+    frame = loads(DAY).with_columns(boardings=none, alightings=none, imbalance=none, load=5.0)
+
+    report = check_table(STOP_LOADS, frame, [DAY])
+    observed = {result.name: result.observed for result in report.results}
+
+    assert report.passed
+    for check in ("trips_end_empty", "loads_follow_counts", "boardings_near_usual"):
+        assert observed[check] == "not applicable: not enough is known"
+
+
+def test_stop_points_are_not_judged_without_a_timetable() -> None:
+    report = check_table(STOP_VISITS, change(visits(DAY), "stop_id", "Atlantis"), [DAY])
+
+    assert report.passed
+
+
+def test_one_bad_date_does_not_condemn_the_others() -> None:
+    days = [DAY + timedelta(days=offset) for offset in range(3)]
+    bad = pl.col("service_date") == days[1]
+    frame = visits(*days).with_columns(boardings=pl.when(bad).then(-1).otherwise("boardings").cast(pl.Int32))
+
+    report = check_table(STOP_VISITS, frame, days)
+
+    assert not report.passed
+    assert {day: verdict.failed for day, verdict in report.verdicts.items()} == {
+        days[0]: (),
+        days[1]: ("values_within_range",),
+        days[2]: (),
+    }
+
+
+def test_a_date_without_rows_fails_alone() -> None:
+    absent = DAY + timedelta(days=1)
+    report = check_table(STOP_VISITS, visits(DAY), [DAY, absent])
+
+    assert report.verdicts[DAY].passed
+    assert report.verdicts[absent].failed == ("rows_present",)
+
+
+@pytest.mark.parametrize("stray", [date(2026, 11, 21), None])
+def test_rows_outside_the_dates_condemn_every_date(stray: date | None) -> None:
+    days = [DAY, date(2026, 11, 22)]
+    report = check_table(STOP_VISITS, change(visits(*days), "service_date", stray, rows=3), days)
+
+    assert all("dates_within_partition" in verdict.failed for verdict in report.verdicts.values())

@@ -1,0 +1,136 @@
+"""WARN checks: a date against its weekday's usual, its timetable and its vehicles. They show, and never block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
+from ruter_dagster.quality.check import check_table
+from ruter_dagster.quality.profile import profile
+from ruter_dagster.quality.report import QualityReport, profiles_of
+from tests.quality.frames import DAY, planned, visits
+
+WEEKS = [DAY - timedelta(weeks=week) for week in range(1, 5)]
+
+
+def history(days: Sequence[date] = WEEKS) -> pl.DataFrame:
+    return profile(STOP_VISITS, visits(*days))
+
+
+def warned(report: QualityReport, day: date = DAY) -> tuple[str, ...]:
+    return report.verdicts[day].warned
+
+
+def with_counts(factor: int) -> pl.DataFrame:
+    counts = pl.col("boardings", "alightings", "departure_load")
+    return visits(DAY).with_columns((counts * factor).cast(pl.Int32), total_capacity=900)
+
+
+UNUSUAL = [
+    (visits(DAY, journeys=12), {"rows_near_usual"}, "statistic=rows, value=60.0, usual=100.0"),
+    (
+        with_counts(2),
+        {"boardings_near_usual", "loads_near_usual"},
+        "mean load of metro, value=8.0, usual=4.0",
+    ),
+    (
+        with_counts(0),
+        {"boardings_near_usual", "loads_near_usual", "zero_loads_near_usual"},
+        "share of zero loads, value=1.0, usual=0.2",
+    ),
+    (
+        visits(DAY).with_columns(seats=pl.lit(None, pl.Int32)),
+        {"nulls_near_usual"},
+        "share of nulls in seats, value=1.0, usual=0.0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("frame", "checks", "shown"), UNUSUAL, ids=[sorted(case[1])[-1] for case in UNUSUAL])
+def test_an_unusual_date_warns_and_passes(frame: pl.DataFrame, checks: set[str], shown: str) -> None:
+    report = check_table(STOP_VISITS, frame.cast({"total_capacity": pl.Int32}), [DAY], reference=history())
+
+    assert set(warned(report)) == checks
+    assert shown in report.message
+    assert report.passed
+    assert report.verdicts[DAY].passed
+
+
+def test_a_usual_date_does_not_warn() -> None:
+    report = check_table(STOP_VISITS, visits(DAY), [DAY], reference=history())
+    observed = {result.name: result.observed for result in report.results}
+
+    assert warned(report) == ()
+    assert observed["rows_near_usual"] == "1 times the usual rows"
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        WEEKS[:2],
+        [DAY - timedelta(days=days) for days in (1, 2, 3, 4)],
+        [DAY + timedelta(weeks=week) for week in (1, 2, 3)],
+        [DAY - timedelta(weeks=week) for week in (9, 10, 11)],
+    ],
+    ids=["two dates", "other weekdays", "later dates", "older than eight weeks"],
+)
+def test_only_the_weekday_in_the_weeks_before_says_what_is_usual(known: list[date]) -> None:
+    report = check_table(STOP_VISITS, visits(DAY, journeys=12), [DAY], reference=history(known))
+    observed = {result.name: result.observed for result in report.results}
+
+    assert observed["rows_near_usual"] == "not applicable: not enough is known"
+
+
+def test_earlier_dates_of_a_range_are_history_too() -> None:
+    frame = pl.concat([visits(*WEEKS), visits(DAY, journeys=12)])
+    report = check_table(STOP_VISITS, frame, [*WEEKS, DAY])
+
+    assert {day for day, verdict in report.verdicts.items() if verdict.warned} == {DAY}
+
+
+def test_recorded_summaries_serve_as_history() -> None:
+    former = check_table(STOP_VISITS, visits(*WEEKS), WEEKS)
+    recorded = [json.loads(json.dumps(former.summary(day))) for day in WEEKS]
+
+    report = check_table(STOP_VISITS, visits(DAY, journeys=12), [DAY], reference=profiles_of(recorded))
+
+    assert profiles_of(recorded).equals(former.profile)  # pyright: ignore[reportOptionalMemberAccess]
+    assert warned(report) == ("rows_near_usual",)
+
+
+def test_a_history_from_before_a_column_was_added_is_enough_for_the_others() -> None:
+    former = history().drop("share of nulls in seats", "mean of boardings")
+    report = check_table(STOP_VISITS, visits(DAY, journeys=12), [DAY], reference=former)
+
+    assert warned(report) == ("rows_near_usual",)
+
+
+def test_planned_journeys_without_a_visit_warn() -> None:
+    report = check_table(STOP_VISITS, visits(DAY, journeys=17), [DAY], plan=planned(DAY))
+
+    assert warned(report) == ("journeys_as_planned",)
+    assert "0.15 of the planned journeys missing; fails on 2026-11-20" in report.message
+    assert "date=2026-11-20, trip_id=journey-17" in report.message
+
+
+def test_vehicles_that_lose_passengers_warn() -> None:
+    broken = pl.col("vehicle_id") == "train-1"
+    lost = pl.when(broken).then(0).otherwise("alightings").cast(pl.Int32)
+    report = check_table(STOP_VISITS, visits(DAY, journeys=80).with_columns(alightings=lost), [DAY])
+
+    assert warned(report) == ("vehicles_balanced",)
+    assert "vehicle_id=train-1, passengers=200, imbalance=1.0" in report.message
+
+
+def test_a_table_without_counts_has_no_checks_of_counts() -> None:
+    report = check_table(PLANNED_DEPARTURES, planned(DAY), [DAY])
+
+    assert [result.name for result in report.results if result.severity == "WARN"] == [
+        "rows_near_usual",
+        "nulls_near_usual",
+    ]
