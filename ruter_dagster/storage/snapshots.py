@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from functools import reduce
 
 import polars as pl
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual, Or
+from pyiceberg.table import FileScanTask
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 
@@ -18,6 +20,8 @@ from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.catalog import storage_faults
 
 _VERSION = "version."
+_DAY_ZERO = date(1970, 1, 1)
+_LOOKERS = 16
 _OBJECT_STORE_OPTIONS = {
     "s3.access-key-id": "aws_access_key_id",
     "s3.secret-access-key": "aws_secret_access_key",
@@ -124,14 +128,21 @@ class TableSnapshot:
             return empty_frame(self._table).select(names)
         scan = self._loaded.scan(dates_filter(self._table.partition, dates), snapshot_id=self.snapshot_id)
         tasks = list(scan.plan_files())
+        paths = [task.file.file_path for task in tasks]
         if any(task.delete_files for task in tasks):
             # Another engine deleted rows without rewriting their files: slower, but pyiceberg applies that.
             frame = pl.DataFrame(scan.to_arrow()).lazy()
         elif tasks:
-            frame = self._scan([task.file.file_path for task in tasks])
+            frame = self._scan(paths)
         else:
             frame = empty_frame(self._table).lazy()
-        return frame.sort(self._table.key).select(names).collect()
+        try:
+            return frame.sort(self._table.key).select(names).collect()
+        except pl.exceptions.PolarsError as error:
+            raise PermanentFailure(
+                f"{self._table.name} has files that cannot be read: {', '.join(_unreadable(paths)[:5])}: {error}. "
+                f"Restore them, or materialise {asset_of(self._table.name)} for their dates again."
+            ) from error
 
     def _scan(self, paths: list[str]) -> pl.LazyFrame:
         options = {
@@ -168,6 +179,38 @@ def dates_filter(partition: str, dates: Collection[date]) -> BooleanExpression:
         for first, last in ranges
     ]
     return reduce(Or, clauses)
+
+
+def damaged_dates(loaded: IcebergTable, partition: str, dates: Collection[date]) -> set[date]:
+    """Those of the dates with a data file that is gone, or shorter than it was written; no file is opened."""
+
+    def damaged(task: FileScanTask) -> bool:
+        try:
+            return len(loaded.io.new_input(task.file.file_path)) != task.file.file_size_in_bytes
+        except FileNotFoundError:
+            return True
+
+    if not dates:
+        return set()
+    tasks = list(loaded.scan(dates_filter(partition, dates)).plan_files())
+    with ThreadPoolExecutor(_LOOKERS) as lookers:
+        flags = list(lookers.map(damaged, tasks))
+    return {
+        _DAY_ZERO + timedelta(days=task.file.partition[0])
+        for task, flag in zip(tasks, flags, strict=True)
+        if flag
+    }
+
+
+def _unreadable(paths: Sequence[str]) -> list[str]:
+    def unreadable(path: str) -> bool:
+        try:
+            pl.read_parquet_schema(path)
+        except (pl.exceptions.PolarsError, OSError):
+            return True
+        return False
+
+    return [path for path in paths if unreadable(path)]
 
 
 def _summary(snapshot: Snapshot) -> Mapping[str, str]:

@@ -23,7 +23,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from ruter_dagster.contracts.frames import conform, content_hash, validate
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.catalog import open_catalog, open_table, storage_faults
-from ruter_dagster.storage.snapshots import TableSnapshot, dates_filter, version_property
+from ruter_dagster.storage.snapshots import TableSnapshot, damaged_dates, dates_filter, version_property
 
 _EXPIRY_BATCH = 20
 
@@ -138,8 +138,12 @@ class TableStore:
         self, table: Table, ordered: pl.DataFrame, hashes: dict[date, str], summary: Mapping[str, str]
     ) -> WriteResult:
         loaded = open_table(self._catalog, self._identifier(table), table)
-        present = {day: loaded.properties.get(version_property(day)) for day in hashes}
-        changed = [day for day, version in hashes.items() if version != present[day]]
+        same = {
+            day for day, version in hashes.items() if version == loaded.properties.get(version_property(day))
+        }
+        # The same rows again mend what a disk has lost.
+        same -= damaged_dates(loaded, table.partition, same)
+        changed = [day for day in hashes if day not in same]
         if changed:
             versions = {version_property(day): hashes[day] for day in changed}
             with loaded.transaction() as transaction:
@@ -152,8 +156,7 @@ class TableStore:
             self._forget_old_snapshots(loaded)
         snapshot = loaded.current_snapshot()
         assert snapshot is not None, f"{table.name} has versions but no snapshot"
-        unchanged = tuple(day for day in hashes if day not in changed)
-        return WriteResult(snapshot.snapshot_id, ordered.height, hashes, unchanged)
+        return WriteResult(snapshot.snapshot_id, ordered.height, hashes, tuple(sorted(same)))
 
     def _forget_old_snapshots(self, loaded: IcebergTable) -> None:
         """In a commit of its own, a batch at a time; where another writer was faster, the next write does it."""

@@ -1,0 +1,139 @@
+"""A write that fails, or dies, leaves the former snapshot as it was, and the error says where and what to do."""
+
+import os
+import resource
+import signal
+import sqlite3
+from multiprocessing import get_context
+from pathlib import Path
+
+import polars as pl
+import pytest
+from pyiceberg.catalog.sql import SqlCatalog
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.storage.artifacts import ArtifactStore
+from ruter_dagster.storage.catalog import local_catalog
+from ruter_dagster.storage.tables import TableStore
+from tests.storage.frames import DAY, NEXT_DAY, VISITS, visits
+
+pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TableStore:
+    store = TableStore(local_catalog(tmp_path))
+    store.write(VISITS, visits(), [DAY], code_version="1")
+    return store
+
+
+def in_another_process(work, folder: Path) -> int | None:
+    process = get_context("spawn").Process(target=work, args=(folder,))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def die_at_the_commit(folder: Path) -> None:
+    SqlCatalog.commit_table = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    TableStore(local_catalog(folder)).write(VISITS, visits(load=99.0), [DAY], code_version="2")
+
+
+def write_with_little_room(folder: Path) -> None:
+    """No file may grow beyond 2,000 bytes: what a full disk does, without filling one."""
+    store = TableStore(local_catalog(folder))
+    assert store.dates(VISITS) == [DAY]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+    with pytest.raises(
+        PermanentFailure, match=r"No room to write tables: .*Free space for file://.*/tables"
+    ) as error:
+        store.write(VISITS, visits(load=99.0, rows=50_000), [DAY], code_version="2")
+    assert "the former snapshot stands" in str(error.value)
+    with pytest.raises(
+        PermanentFailure, match=r"file://.*/artifacts/big cannot be written: .*Free space there"
+    ):
+        ArtifactStore.at(folder / "artifacts").put("big", bytes(100_000))
+
+
+def test_a_process_that_dies_at_the_commit_leaves_no_trace(store: TableStore, tmp_path: Path):
+    before = store.current_snapshot(VISITS)
+    assert in_another_process(die_at_the_commit, tmp_path) == -signal.SIGKILL
+    assert store.current_snapshot(VISITS) == before
+    assert store.read(VISITS, [DAY])["load"].unique().to_list() == [12.0]
+    store.write(VISITS, visits(load=99.0), [DAY], code_version="2")
+    assert store.read(VISITS, [DAY])["load"].to_list() == [99.0] * 20
+
+
+def test_a_full_disk_is_an_error_that_names_the_warehouse(store: TableStore, tmp_path: Path):
+    before = store.current_snapshot(VISITS)
+    assert in_another_process(write_with_little_room, tmp_path) == 0
+    assert store.current_snapshot(VISITS) == before
+    assert store.read(VISITS, [DAY])["load"].unique().to_list() == [12.0]
+    assert not ArtifactStore.at(tmp_path / "artifacts").exists("big")
+
+
+def test_a_catalog_that_is_no_database_is_named_with_the_remedy(store: TableStore, tmp_path: Path):
+    (tmp_path / "catalog.db").write_bytes(b"not a database" * 1000)
+    for use in (
+        lambda: TableStore(local_catalog(tmp_path)).read(VISITS, [DAY]),
+        lambda: TableStore(local_catalog(tmp_path)).write(VISITS, visits(), [DAY], code_version="1"),
+    ):
+        with pytest.raises(
+            PermanentFailure,
+            match=r"catalog sqlite:///.*catalog\.db.* cannot be used: file is not a database",
+        ):
+            use()
+
+
+def test_a_catalog_that_cannot_be_opened_is_named_with_the_remedy(tmp_path: Path):
+    (tmp_path / "catalog.db").mkdir()
+    with pytest.raises(PermanentFailure, match=r"unable to open database file.*restore it from a backup"):
+        TableStore(local_catalog(tmp_path)).dates(VISITS)
+
+
+def test_a_catalog_without_its_warehouse_is_named_with_the_remedy(store: TableStore, tmp_path: Path):
+    (tmp_path / "tables").rename(tmp_path / "elsewhere")
+    with pytest.raises(
+        PermanentFailure, match=r"names a file that the warehouse file://.*tables does not have"
+    ):
+        store.read(VISITS, [DAY])
+
+
+def test_a_data_file_that_is_half_written_is_named_and_the_same_rows_again_mend_it(
+    store: TableStore, tmp_path: Path
+):
+    store.write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1")
+    file = next((tmp_path / "tables").rglob(f"*{DAY}/*.parquet"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(PermanentFailure, match=rf"raw\.visits.*{file.name}.*materialise raw/visits"):
+        store.read(VISITS, [DAY, NEXT_DAY])
+    both = pl.concat([visits(DAY), visits(NEXT_DAY)])
+    assert store.write(VISITS, both, [DAY, NEXT_DAY], code_version="1").unchanged == (NEXT_DAY,)
+    assert store.read(VISITS, [DAY, NEXT_DAY]).height == 40
+
+
+def test_a_data_file_that_is_gone_is_named_and_the_same_rows_again_mend_it(store: TableStore, tmp_path: Path):
+    file = next((tmp_path / "tables").rglob("*.parquet"))
+    file.unlink()
+    with pytest.raises(PermanentFailure, match=file.name):
+        store.read(VISITS, [DAY])
+    assert store.write(VISITS, visits(), [DAY], code_version="1").unchanged == ()
+    assert store.read(VISITS, [DAY]).height == 20
+
+
+def test_a_writer_waits_for_a_catalog_that_another_holds(store: TableStore, tmp_path: Path):
+    holder = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    context = get_context("spawn")
+    process = context.Process(target=write_next_day, args=(tmp_path,))
+    process.start()
+    process.join(timeout=6)
+    assert process.is_alive()
+    holder.execute("COMMIT")
+    process.join()
+    assert process.exitcode == 0
+    assert store.dates(VISITS) == [DAY, NEXT_DAY]
+
+
+def write_next_day(folder: Path) -> None:
+    TableStore(local_catalog(folder)).write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1")
