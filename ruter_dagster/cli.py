@@ -81,3 +81,29 @@ def dev() -> None:
     from ruter_dagster.dev import serve_dagster
 
     sys.exit(serve_dagster(load_settings()))
+
+
+@main.command()
+@click.argument("run_id")
+@click.option("--whole", is_flag=True, help="Run every step again, not only those from the failed one on.")
+def retry(run_id: str, whole: bool) -> None:
+    """Go on with a failed run from its failed step, however it was started: same dates, assets and configuration.
+
+    RUN_ID is a run's id or the beginning of it, as the UI and alerts show it. Take --whole where the source was
+    corrected, so that it is read again.
+    """
+    from ruter_dagster.reruns import retry_run
+
+    sys.exit(retry_run(load_settings(), run_id, whole, click.echo))
+
+
+@main.command()
+@click.argument("run_id")
+def replay(run_id: str) -> None:
+    """Repeat a run with the very inputs that it used, and tell whether each date has the same content as before.
+
+    The snapshots and the model version that the run recorded are pinned. Ends with 1 where any content differs.
+    """
+    from ruter_dagster.reruns import replay_run
+
+    sys.exit(replay_run(load_settings(), run_id, click.echo))

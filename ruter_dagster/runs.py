@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from importlib import import_module
@@ -105,13 +105,17 @@ def reexecute(
     on_step: Callable[[str], None],
     *,
     config: Mapping[str, Any] | None = None,
+    steps: Sequence[str] | None = None,
     from_failure: bool = False,
     definitions: str = DEFINITIONS,
 ) -> RunOutcome:
-    """Executes a run again as its child, with its own configuration or another; Dagster's UI shows them as one group."""
+    """Executes a run again as its child: all of it, these steps of it, or those from its failed step on.
+
+    With its own configuration or another; Dagster's UI shows both runs as one group.
+    """
     child_id = make_new_run_id()
     configuration = dict(run.run_config if config is None else config)
-    arguments = (run.run_id, child_id, definitions, configuration, from_failure)
+    arguments = (run.run_id, child_id, definitions, configuration, steps, from_failure)
     return _follow(_reexecute_in_child, arguments, child_id, instance, log, on_step)
 
 
@@ -205,6 +209,7 @@ def _reexecute_in_child(
     child_id: str,
     definitions: str,
     config: dict[str, Any],
+    steps: Sequence[str] | None,
     from_failure: bool,
     ref: InstanceRef,
     log: str,
@@ -216,11 +221,9 @@ def _reexecute_in_child(
         # Steps run in this process, as those of execute_in_process do: each starts a job of its own anyway.
         whole = defs.resolve_job_def(run.job_name)
         job = whole.as_ephemeral_job({}, {}, asset_selection=list(run.asset_selection or ()))
-        steps, state = (
-            KnownExecutionState.build_resume_retry_reexecution(instance, run)
-            if from_failure
-            else (None, None)
-        )
+        state = None
+        if from_failure:
+            steps, state = KnownExecutionState.build_resume_retry_reexecution(instance, run)
         child = instance.create_run_for_job(
             job,
             execution_plan=create_execution_plan(job, config, steps, state, ref),
