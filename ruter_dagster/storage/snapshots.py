@@ -140,16 +140,17 @@ class TableSnapshot:
             return frame.sort(self._table.key).select(names).collect()
         except pl.exceptions.PolarsError as error:
             raise PermanentFailure(
-                f"{self._table.name} has files that cannot be read: {', '.join(_unreadable(paths)[:5])}: {error}. "
+                f"{self._table.name} has files that cannot be read: {', '.join(self._unreadable(paths)[:5])}: {error}. "
                 f"Restore them, or materialise {asset_of(self._table.name)} for their dates again."
             ) from error
 
+    @property
+    def _options(self) -> dict[str, str] | None:
+        """How polars reaches the object store; what is not set it finds in the environment, as pyiceberg does."""
+        known = _OBJECT_STORE_OPTIONS.items()
+        return {theirs: self._properties[ours] for ours, theirs in known if ours in self._properties} or None
+
     def _scan(self, paths: list[str]) -> pl.LazyFrame:
-        options = {
-            new: self._properties[old]
-            for old, new in _OBJECT_STORE_OPTIONS.items()
-            if old in self._properties
-        }
         return pl.scan_parquet(
             paths,
             schema=polars_schema(self._table),
@@ -157,8 +158,18 @@ class TableSnapshot:
             extra_columns="ignore",
             cast_options=pl.ScanCastOptions(integer_cast="upcast"),
             hive_partitioning=False,
-            storage_options=options or None,
+            storage_options=self._options,
         )
+
+    def _unreadable(self, paths: Sequence[str]) -> list[str]:
+        def unreadable(path: str) -> bool:
+            try:
+                pl.scan_parquet(path, storage_options=self._options).collect_schema()
+            except (pl.exceptions.PolarsError, OSError):
+                return True
+            return False
+
+        return [path for path in paths if unreadable(path)]
 
 
 def version_property(day: date) -> str:
@@ -200,17 +211,6 @@ def damaged_dates(loaded: IcebergTable, partition: str, dates: Collection[date])
         for task, flag in zip(tasks, flags, strict=True)
         if flag
     }
-
-
-def _unreadable(paths: Sequence[str]) -> list[str]:
-    def unreadable(path: str) -> bool:
-        try:
-            pl.read_parquet_schema(path)
-        except (pl.exceptions.PolarsError, OSError):
-            return True
-        return False
-
-    return [path for path in paths if unreadable(path)]
 
 
 def _summary(snapshot: Snapshot) -> Mapping[str, str]:
