@@ -139,7 +139,9 @@ def serve(data_dir: Path, port: int | None = None) -> None:
 
     Prints the bootstrap servers. Where another process already runs it, says so and returns.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A shell gives its background commands an ignored SIGINT.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with local_broker(data_dir, port) as broker:
             if broker.guard is None:

@@ -34,6 +34,8 @@ class KafkaConnection(BaseModel):
     partitions: int = Field(default=6, ge=1)
     """Partitions of a topic of messages, when it is made; an existing topic keeps its own."""
     replication_factor: int = Field(default=1, ge=1)
+    retention_hours: int = Field(default=7 * 24, ge=-1)
+    """How long a topic of messages, when it is made, keeps them; -1 for ever. Forecasts reach three days ahead."""
     transaction_timeout_seconds: int = Field(default=600, ge=10)
     """Longer than the longest publication; 900 s is the most that a broker allows unless told otherwise."""
     patience_seconds: float = Field(default=60.0, gt=0)

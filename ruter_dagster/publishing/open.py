@@ -27,4 +27,6 @@ def connection_of(settings: Settings) -> KafkaConnection:
         topic_prefix=settings.topic_prefix,
         environment=settings.environment,
         replication_factor=settings.kafka_replication,
+        # A publication is never sent twice: on a laptop, where weeks may pass, it must stay readable.
+        **({"retention_hours": -1} if settings.environment == "local" else {}),
     )

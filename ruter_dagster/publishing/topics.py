@@ -7,9 +7,6 @@ from dataclasses import dataclass
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.connection import ANSWER_SECONDS, KafkaConnection, require_broker
 
-RETENTION_HOURS = 7 * 24
-"""Forecasts reach three days ahead; a week lets a consumer that was away catch up."""
-
 
 @dataclass(frozen=True)
 class Topics:
@@ -40,7 +37,8 @@ def ensure_topics(connection: KafkaConnection) -> Topics:
     """
     topics = topics_of(connection)
     existing = require_broker(connection)
-    messages = {"cleanup.policy": "delete", "retention.ms": str(RETENTION_HOURS * 3_600_000)}
+    retention = max(connection.retention_hours * 3_600_000, -1)
+    messages = {"cleanup.policy": "delete", "retention.ms": str(retention)}
     wanted = {
         topics.load_forecasts: (connection.partitions, messages),
         topics.occupancy_forecasts: (connection.partitions, messages),

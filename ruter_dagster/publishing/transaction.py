@@ -129,7 +129,7 @@ class Transaction:
         if error.code() in REFUSED:
             return PermanentFailure(
                 f"The broker at {self._connection.bootstrap_servers} refuses {self._id}: {reason}. "
-                "Check the user's rights and the transaction's timeout."
+                "Check the user's rights, the topic's largest message and the broker's longest transaction."
             )
         if error.txn_requires_abort():
             return TransactionAborted(reason)

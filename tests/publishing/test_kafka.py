@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
@@ -189,7 +189,7 @@ def test_messages_that_the_broker_refuses_fail_the_publication_whole(
     admin = AdminClient(connection.client_config())
     admin.create_topics([too_small])[topics.load_forecasts].result()
 
-    with pytest.raises(BrokerUnavailable, match=r"aborted the publication .* failed delivery"):
+    with pytest.raises(PermanentFailure, match="Message size too large"):
         _publish(forecasts, connection)
 
     assert read_markers(connection) == {}
@@ -223,6 +223,15 @@ def test_topics_are_made_once_with_the_partitions_asked_for(connection: KafkaCon
     assert partitions[topics.publications] == 1
 
 
+@pytest.mark.parametrize(("retention_hours", "expected"), [(-1, "-1"), (48, "172800000")])
+def test_topics_keep_messages_as_long_as_asked_and_markers_for_ever(
+    retention_hours: int, expected: str, connection: KafkaConnection
+) -> None:
+    topics = ensure_topics(connection.model_copy(update={"retention_hours": retention_hours}))
+    assert _setting(connection, topics.load_forecasts, "retention.ms") == expected
+    assert _setting(connection, topics.publications, "cleanup.policy") == "compact"
+
+
 def _offsets(connection: KafkaConnection, topic: str) -> int:
     """Messages that the broker has stored, committed or not."""
     consumer = Consumer(
@@ -231,3 +240,9 @@ def _offsets(connection: KafkaConnection, topic: str) -> int:
     ends = [consumer.get_watermark_offsets(TopicPartition(topic, number))[1] for number in range(3)]
     consumer.close()
     return sum(ends)
+
+
+def _setting(connection: KafkaConnection, topic: str, name: str) -> str | None:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    admin = AdminClient(connection.client_config())
+    return admin.describe_configs([resource])[resource].result()[name].value
