@@ -78,9 +78,9 @@ def backtest(
     dates = _dates(trial.history_start, trial.last)
     known = loads(dates)
     features = departure_features(plan(dates), known, calendar)
-    as_of = levels(known, [day - timedelta(trial.horizon) for day in dates], calendar)
+    as_of = levels(known, _dates(dates[0] - timedelta(max(HORIZONS)), dates[-1]), calendar)
     issued = weather(dates) if weather else empty_frame(WEATHER_FORECASTS)
-    rows = training_rows(features, known, as_of, issued, horizons=(trial.horizon - 1,))
+    rows = training_rows(features, known, as_of, issued)
     for fold in trial.folds():
         until = fold[0] - timedelta(trial.horizon)
         model_input = rows.filter(pl.col("service_date").is_between(_oldest(trial, until), until))

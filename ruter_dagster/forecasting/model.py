@@ -29,7 +29,13 @@ if TYPE_CHECKING:
     import lightgbm
 
 FORMAT = 1
+SPREAD_NUMBERS = (
+    "usual_deviation", "expected", "slot_hour", "weekday", "public_holiday", "school_holiday", "events",
+    "journey_position", "departures_in_slot", "history_count", "horizon_days",
+)  # fmt: skip
+"""The features of the spread, beside the mean itself and the mode."""
 _FEWEST_ROWS = 200
+_ROWS_A_THREAD = 50_000
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class LoadModel:
         """
         matrix = _matrix(rows, self.categories)
         mean = _mean(self.mean, matrix, rows)
-        spread = widened(_spread(self.spread, matrix, mean), self.spread_factor)
+        spread = widened(_spread(self.spread, _spread_features(matrix, mean)), self.spread_factor)
         return forecast_columns(mean, spread, rows["seats"])
 
     def importance(self) -> dict[str, float]:
@@ -182,30 +188,36 @@ def _train_mean(rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters
 def _train_spread(
     rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters
 ) -> tuple[tuple[lightgbm.Booster, ...], float]:
-    dates = rows["service_date"].unique().sort()
-    first_held_out = dates[-max(1, round(parameters.held_out_share * len(dates)))]
-    newer = (rows["service_date"] >= first_held_out).to_numpy()
+    """The quantile models and the factor that gives them their coverage, both from the newest service dates."""
+    dates = rows["service_date"].unique().sort().to_list()
+    held_out_dates = dates[-max(2, round(parameters.held_out_share * len(dates))) :]
+    newer = rows["service_date"].is_in(held_out_dates).to_numpy()
     older = ~newer if newer.sum() < len(newer) else newer
     honest = _train_mean(rows.filter(older), matrix[older], parameters)
-    held_out, features = rows.filter(newer), matrix[newer]
-    mean = _mean(honest, features, held_out)
-    load, weight = held_out["load"].to_numpy(), held_out["weight"].to_numpy()
-    residual = to_root(load) - to_root(mean)
-    teach = np.arange(len(load)) % 2 == 0
-    boosters = tuple(
-        _boost(
-            _with_mean(features, mean)[teach],
-            residual[teach],
-            weight[teach],
-            parameters,
-            parameters.spread_trees,
-            {"objective": "quantile", "alpha": level, "num_leaves": parameters.spread_leaves, "learning_rate": 0.1},
-        )
-        for level in QUANTILES
-    )  # fmt: skip
+    held_out = rows.filter(newer)
+    mean = _mean(honest, matrix[newer], held_out)
+    # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
+    teach = held_out["service_date"].is_in(held_out_dates[::2]).to_numpy()
+    load, features = held_out["load"].to_numpy(), _spread_features(matrix[newer], mean)
+    boosters = _teach_spread(
+        features[teach],
+        (to_root(load) - to_root(mean))[teach],
+        held_out["weight"].to_numpy()[teach],
+        parameters,
+    )
     check = ~teach
-    spread = _spread(boosters, features[check], mean[check])
+    spread = _spread(boosters, features[check])
     return boosters, fitting_factor(load[check], mean[check], spread, parameters.coverage)
+
+
+def _teach_spread(
+    features: Numbers, residual: Numbers, weight: Numbers, parameters: ModelParameters
+) -> tuple[lightgbm.Booster, ...]:
+    options = {"objective": "quantile", "num_leaves": parameters.spread_leaves, "learning_rate": 0.1}
+    return tuple(
+        _boost(features, residual, weight, parameters, parameters.spread_trees, {**options, "alpha": level})
+        for level in QUANTILES
+    )
 
 
 def _boost(
@@ -220,9 +232,8 @@ def _boost(
     import lightgbm
 
     data = lightgbm.Dataset(
-        matrix, target, weight=weight, init_score=start,
-        categorical_feature=list(range(len(NUMBERS), len(NUMBERS) + len(CATEGORIES))),
-    )  # fmt: skip
+        matrix, target, weight=weight, init_score=start, categorical_feature=[matrix.shape[1] - 1]
+    )
     common = {
         "min_data_in_leaf": parameters.fewest_rows_in_leaf,
         "feature_fraction": parameters.share_of_features,
@@ -230,7 +241,8 @@ def _boost(
         "bagging_freq": 1,
         "lambda_l2": parameters.l2,
         "seed": parameters.seed,
-        "num_threads": parameters.threads,
+        # On few rows threads wait for each other longer than they work. The trees are the same.
+        "num_threads": min(parameters.threads, 1 + len(target) // _ROWS_A_THREAD),
         "deterministic": True,
         "force_row_wise": True,
         "verbose": -1,
@@ -242,13 +254,14 @@ def _mean(booster: lightgbm.Booster, matrix: Numbers, rows: pl.DataFrame) -> Num
     return np.exp(np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
 
 
-def _spread(boosters: Sequence[lightgbm.Booster], matrix: Numbers, mean: Numbers) -> Numbers:
-    features = _with_mean(matrix, mean)
+def _spread(boosters: Sequence[lightgbm.Booster], features: Numbers) -> Numbers:
     return np.sort(np.column_stack([np.asarray(booster.predict(features)) for booster in boosters]), axis=1)
 
 
-def _with_mean(matrix: Numbers, mean: Numbers) -> Numbers:
-    return np.column_stack([matrix, to_root(mean)])
+def _spread_features(matrix: Numbers, mean: Numbers) -> Numbers:
+    """The root of the mean, and those features that say how steady a departure is rather than what day it is; mode last."""
+    chosen = [(*NUMBERS, *CATEGORIES).index(name) for name in (*SPREAD_NUMBERS, *CATEGORIES)]
+    return np.column_stack([to_root(mean), matrix[:, chosen]])
 
 
 def _log_expected(rows: pl.DataFrame) -> Numbers:

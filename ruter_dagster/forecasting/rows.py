@@ -89,7 +89,8 @@ def training_rows(
     A departure of service date T appears once, as of one of `horizons` (horizon_days): cut-off T - horizon_days - 1.
     Which one follows from its key, so that a repeated training has the same rows.
     """
-    known = features.join(loads.select(*KEY, "load", "weight"), on=KEY, how="inner").with_columns(
+    truth = loads.select(*KEY, "load", "weight")
+    known = features.join(truth, on=KEY, how="inner", maintain_order="left").with_columns(
         _drawn(len(horizons)).alias("drawn")
     )
     dates: list[date] = known["service_date"].unique().sort().to_list()

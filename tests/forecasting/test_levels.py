@@ -1,0 +1,52 @@
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ruter_dagster.contracts.features import LEVELS
+from ruter_dagster.contracts.frames import validate
+from ruter_dagster.forecasting.levels import level_dates, levels
+from tests.forecasting.network import FIRST, LAST, OSLO, loads, scrambled
+
+CUTOFF = LAST - timedelta(10)
+
+
+@pytest.fixture(scope="module")
+def history() -> pl.DataFrame:
+    return loads()
+
+
+def test_levels_keep_their_contract(history):
+    cutoffs = [CUTOFF, CUTOFF + timedelta(1)]
+    validate(levels(history, cutoffs, OSLO), LEVELS, cutoffs)
+
+
+def test_a_week_with_half_as_many_passengers_again_shows_in_the_networks_ratio(history):
+    recent = pl.col("service_date") > CUTOFF - timedelta(7)
+    fuller = history.with_columns(pl.when(recent).then(1.5 * pl.col("load")).otherwise("load").alias("load"))
+    network = levels(fuller, [CUTOFF], OSLO).filter(scope="network").row(0, named=True)
+    usual = levels(history, [CUTOFF], OSLO).filter(scope="network").row(0, named=True)
+    assert network["ratio_7"] / usual["ratio_7"] == pytest.approx(1.5, rel=0.01)
+    assert 1.0 < network["ratio_28"] / usual["ratio_28"] < 1.3
+
+
+def test_no_level_changes_when_later_loads_do(history):
+    before = levels(history, [CUTOFF], OSLO)
+    assert_frame_equal(before, levels(scrambled(history, CUTOFF), [CUTOFF], OSLO), check_exact=True)
+    assert not before.equals(levels(scrambled(history, CUTOFF - timedelta(1)), [CUTOFF], OSLO))
+
+
+def test_levels_read_no_other_dates_than_those_that_level_dates_names(history):
+    only = history.filter(pl.col("service_date").is_in(level_dates(CUTOFF)))
+    assert_frame_equal(levels(only, [CUTOFF], OSLO), levels(history, [CUTOFF], OSLO), check_exact=True)
+
+
+def test_a_cutoff_has_the_same_levels_alone_and_among_others(history):
+    together = levels(history, [CUTOFF - timedelta(3), CUTOFF], OSLO)
+    alone = levels(history, [CUTOFF], OSLO)
+    assert_frame_equal(together.filter(cutoff_date=CUTOFF), alone, check_exact=True)
+
+
+def test_a_cutoff_before_any_load_has_no_levels(history):
+    assert levels(history, [FIRST - timedelta(1)], OSLO).is_empty()

@@ -1,0 +1,126 @@
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES
+from ruter_dagster.contracts.frames import validate
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.forecasting.features import departure_features
+from ruter_dagster.forecasting.forecast import forecast
+from ruter_dagster.forecasting.levels import levels
+from ruter_dagster.forecasting.model import LoadModel, ModelParameters, train
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.forecasting.rows import training_rows
+from tests.forecasting.network import FIRST, LAST, NO_WEATHER, OSLO, dates, loads, plan
+
+ISSUED = LAST - timedelta(3)
+SMALL = ModelParameters(trees=60, spread_trees=30, learning_rate=0.1)
+
+
+@pytest.fixture(scope="module")
+def rows() -> pl.DataFrame:
+    """Training rows of the 5 weeks before the issue date."""
+    history, days = loads(), dates(ISSUED - timedelta(35), ISSUED - timedelta(1))
+    as_of = levels(history, dates(days[0] - timedelta(4), days[-1]), OSLO)
+    return training_rows(departure_features(plan(days), history, OSLO), history, as_of, NO_WEATHER)
+
+
+@pytest.fixture(scope="module")
+def model(rows) -> LoadModel:
+    return train(rows, SMALL)
+
+
+@pytest.fixture(scope="module")
+def issued(model) -> pl.DataFrame:
+    known = loads().filter(pl.col("service_date") < ISSUED)
+    features = departure_features(plan(dates(ISSUED)), known, OSLO)
+    return forecast(
+        features,
+        levels(known, [ISSUED - timedelta(1)], OSLO),
+        NO_WEATHER,
+        model,
+        ISSUED,
+        OccupancyThresholds(),
+        "v1",
+    )
+
+
+def test_a_training_repeated_on_one_thread_gives_the_same_bytes(rows, model):
+    again = train(rows.sample(fraction=1, shuffle=True, seed=5), replace(SMALL, threads=1))
+    expected = replace(model, parameters=again.parameters)
+    assert_frame_equal(again.predict(rows), expected.predict(rows), check_exact=True)
+
+
+def test_a_model_read_back_predicts_the_same(rows, model):
+    again = LoadModel.from_bytes(model.to_bytes())
+    assert_frame_equal(again.predict(rows), model.predict(rows), check_exact=True)
+    assert again.to_bytes() == model.to_bytes()
+
+
+def test_what_is_no_model_is_bad_input():
+    with pytest.raises(BadInput, match="no load model"):
+        LoadModel.from_bytes(b"half a file")
+
+
+def test_too_few_rows_are_bad_input(rows):
+    with pytest.raises(BadInput, match="too few"):
+        train(rows.head(10))
+
+
+def test_quantiles_are_in_order_and_cover_about_80_percent_of_later_loads(issued):
+    truth = loads().select(pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load")
+    judged = issued.join(truth, on=("operating_date", "trip_id", "stop_sequence"))
+    assert judged.height == issued.height
+    assert (
+        judged.select((pl.col("p10") <= pl.col("p50")) & (pl.col("p50") <= pl.col("p90"))).to_series().all()
+    )
+    coverage = judged.select(pl.col("load").is_between(pl.col("p10"), pl.col("p90")).mean()).item()
+    assert coverage == pytest.approx(0.8, abs=0.07)
+    assert judged["mean"].sum() == pytest.approx(judged["load"].sum(), rel=0.05)
+
+
+def test_an_unknown_mode_is_forecast_all_the_same(rows, model):
+    boats = model.predict(rows.with_columns(pl.lit("boat").alias("mode")))
+    assert np.isfinite(boats["mean"].to_numpy()).all()
+
+
+def test_the_chance_of_more_than_the_seats_falls_with_the_seats_and_is_null_without(rows, model):
+    few, many, unknown = (
+        model.predict(rows.with_columns(pl.lit(seats, pl.Int32).alias("seats")))["prob_above_seats"]
+        for seats in (5, 30, None)
+    )
+    assert (few >= many).all()
+    assert unknown.null_count() == rows.height
+
+
+def test_every_departure_of_four_days_has_a_forecast_that_keeps_the_contract(issued):
+    validate(issued, LOAD_FORECASTS, [ISSUED])
+    assert issued.height == plan(dates(ISSUED)).height
+    assert issued["horizon_days"].unique().sort().to_list() == [0, 1, 2, 3]
+    assert set(issued["source"]) == {"model"}
+    assert set(issued["model_version"]) == {"v1"}
+
+
+def test_without_a_model_ha4_is_published_and_says_so():
+    known = loads().filter(pl.col("service_date") < ISSUED)
+    features = departure_features(plan(dates(ISSUED)), known, OSLO)
+    of_day_before = levels(known, [ISSUED - timedelta(1)], OSLO)
+    frame = forecast(features, of_day_before, NO_WEATHER, None, ISSUED, OccupancyThresholds(), "v1")
+    validate(frame, LOAD_FORECASTS, [ISSUED])
+    assert frame["mean"].equals(frame["ha4"].alias("mean"))
+    assert set(frame["source"]) == {"baseline"}
+    assert frame["model_version"].null_count() == frame.height
+
+
+def test_the_first_day_of_all_is_forecast_from_nothing():
+    nothing = loads([FIRST]).clear()
+    features = departure_features(plan([FIRST]), nothing, OSLO)
+    validate(features, DEPARTURE_FEATURES, [FIRST])
+    frame = forecast(features, levels(nothing, [FIRST], OSLO), NO_WEATHER, None, FIRST, OccupancyThresholds())
+    validate(frame, LOAD_FORECASTS, [FIRST])
+    assert set(frame["source"]) == {"fallback"}
