@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import polars as pl
+from polars import selectors
 
 from ruter_dagster.contracts.frames import Condition, row_conditions, within_dates
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS, Table
@@ -45,30 +46,25 @@ def count_faults(table: Table, frame: pl.DataFrame, conditions: Sequence[Conditi
     Columns: `date`, `rows_present` (the rows), then the number of broken rows of every check among `conditions`, null
     where none of its conditions can be said of any row (loads without counts, say).
     """
-    checks = tuple(dict.fromkeys(condition.check for condition in conditions))
-    of_check = {check: [c.broken for c in conditions if c.check == check] for check in checks}
-    broken = (
-        pl.any_horizontal(row.fill_null(False) for row in rows).alias(check)
-        for check, rows in of_check.items()
-    )
-    said = (
-        pl.any_horizontal(row.is_not_null() for row in rows).alias(f"{check} said")
-        for check, rows in of_check.items()
-    )
+    columns: dict[str, list[str]] = {}
+    for index, condition in enumerate(conditions):
+        columns.setdefault(condition.check, []).append(str(index))
+    broken = (condition.broken.alias(str(index)) for index, condition in enumerate(conditions))
+    rows = frame.select(pl.col(table.partition).alias(DATE), *broken)
     return (
-        frame.lazy()
-        .select(pl.col(table.partition).alias(DATE), *broken, *said)
-        .group_by(DATE)
+        rows.group_by(DATE)
         .agg(
             pl.len().alias("rows_present"),
-            *(
-                pl.when(pl.col(f"{check} said").any()).then(pl.col(check).sum()).alias(check)
-                for check in checks
-            ),
+            *(_broken_rows(names).alias(check) for check, names in columns.items()),
         )
         .sort(DATE)
-        .collect()
     )
+
+
+def _broken_rows(conditions: Sequence[str]) -> pl.Expr:
+    """Rows where one of these boolean columns is true; null where all are null in every row."""
+    said = pl.any_horizontal(pl.col(name).is_not_null().any() for name in conditions)
+    return pl.when(said).then(pl.any_horizontal(pl.col(name).fill_null(False) for name in conditions).sum())
 
 
 def first_faults(
@@ -80,8 +76,14 @@ def first_faults(
         if condition.check == check:
             shown = list(dict.fromkeys((*table.key, *condition.shown)))
             rows = frame.filter(condition.broken.fill_null(False)).select(shown).sort(table.key)
-            found += [{"condition": condition.name, **row} for row in rows.head(EXAMPLES).to_dicts()]
+            found += [{"condition": condition.name, **row} for row in plain(rows.head(EXAMPLES))]
     return found
+
+
+def plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON values: dates and times as ISO 8601."""
+    times = selectors.datetime().dt.to_string("iso:strict")
+    return rows.with_columns(selectors.date().cast(pl.String), times).to_dicts()
 
 
 def _on_service_day(table: Table) -> Iterator[Condition]:

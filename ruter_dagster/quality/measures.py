@@ -12,7 +12,7 @@ import polars as pl
 from ruter_dagster.contracts.checks import CHECKS
 from ruter_dagster.contracts.frames import Condition, column_faults, conform
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
-from ruter_dagster.quality.faults import DATE, EXAMPLES, conditions_of, count_faults, first_faults
+from ruter_dagster.quality.faults import DATE, EXAMPLES, conditions_of, count_faults, first_faults, plain
 from ruter_dagster.quality.profile import against_usual, measures_against_usual, profile
 from ruter_dagster.quality.shares import (
     missing_journeys,
@@ -40,7 +40,7 @@ class Measured:
             return []
         if check in self.shown:
             rows = self.shown[check]
-            return rows.filter(pl.col(DATE).is_in(sorted(failed))).head(EXAMPLES).to_dicts()
+            return plain(rows.filter(pl.col(DATE).is_in(sorted(failed))).head(EXAMPLES))
         return first_faults(self.table, self.frame, self.conditions, check)
 
 

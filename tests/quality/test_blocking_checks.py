@@ -95,7 +95,8 @@ FAULTS = [
         PLANNED_DEPARTURES,
         change(planned(DAY), "scheduled_departure_time", datetime(2026, 11, 24, tzinfo=UTC)),
         "dates_within_partition",
-        "scheduled_departure_time lies on service_date",
+        "scheduled_departure_time lies on service_date, service_date=2026-11-20, trip_id=journey-0, stop_sequence=1, "
+        "scheduled_departure_time=2026-11-24T00:00:00",
     ),
     (
         WEATHER_FORECASTS,
