@@ -17,6 +17,7 @@ from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnecti
 
 CALL_SECONDS = 5.0
 """A call to the transaction coordinator is given up after this long, and made again until patience ends."""
+AGAIN_SECONDS = 0.1
 
 FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 REFUSED = (
@@ -105,9 +106,16 @@ class Transaction:
             error = message.pop("_error", None)
             if error is not None:
                 if error.code() != KafkaError._QUEUE_FULL:
-                    raise self._sorted(error)
+                    raise self._cause_of(error)
                 left.append(message)
         return left
+
+    def _cause_of(self, error: KafkaError) -> Exception:
+        """Why a message was not taken: once the transaction has failed, that says no more than "erroneous state"."""
+        if error.code() not in REFUSED:
+            # In a failed transaction every call but an abort is answered with what made it fail.
+            self._call(self._producer.begin_transaction)
+        return self._sorted(error)
 
     def _call(self, action: Callable[..., Any], *arguments: Any) -> Any:
         deadline = time.monotonic() + self._connection.patience_seconds
@@ -118,6 +126,7 @@ class Transaction:
                 error: KafkaError = exception.args[0]
                 if not error.retriable() or time.monotonic() > deadline:
                     raise self._sorted(error) from exception
+                time.sleep(AGAIN_SECONDS)
 
     def _sorted(self, error: KafkaError) -> Exception:
         reason = error.str()

@@ -6,15 +6,16 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 from confluent_kafka.cimpl import NewTopic
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
-from ruter_dagster.publishing import kafka
+from ruter_dagster.publishing import kafka, transaction
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection, require_broker
 from ruter_dagster.publishing.kafka import publish
 from ruter_dagster.publishing.messages import publication_id
@@ -135,20 +136,20 @@ def test_a_publisher_that_another_one_overtook_cannot_commit(
 
 def test_messages_of_an_open_or_aborted_transaction_are_not_seen(connection: KafkaConnection) -> None:
     topic = ensure_topics(connection).load_forecasts
-    transaction = Transaction(connection, topic)
-    transaction.fence_former()
-    transaction.begin()
-    transaction.send(topic, ["a", "b"], ["1", "2"])
-    transaction._producer.flush()
+    open_one = Transaction(connection, topic)
+    open_one.fence_former()
+    open_one.begin()
+    open_one.send(topic, ["a", "b"], ["1", "2"])
+    open_one._producer.flush()
     assert _offsets(connection, topic) >= 2
     assert list(read_to_end(connection, topic)) == []
 
-    transaction.abort()
+    open_one.abort()
     assert list(read_to_end(connection, topic)) == []
 
-    transaction.begin()
-    transaction.send(topic, ["a", "b"], ["3", "4"])
-    transaction.commit()
+    open_one.begin()
+    open_one.send(topic, ["a", "b"], ["3", "4"])
+    open_one.commit()
     assert sorted(value for batch in read_to_end(connection, topic) for _, value in batch) == [b"3", b"4"]
 
 
@@ -181,19 +182,79 @@ def test_more_messages_than_the_producer_can_queue_are_all_sent(
     _assert_exactly_once(forecasts, connection)
 
 
+ABORT = KafkaError(KafkaError.INVALID_TXN_STATE, "abort", txn_requires_abort=True)
+RETRY = KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS, "not yet", retriable=True)
+
+
+def _producer_whose_commits_first_fail(errors: list[KafkaError]) -> type[Producer]:
+    class FailingProducer(Producer):
+        def commit_transaction(self, *arguments: Any) -> None:
+            if errors:
+                raise KafkaException(errors.pop(0))
+            super().commit_transaction(*arguments)
+
+    return FailingProducer
+
+
+@pytest.mark.parametrize("errors", [[ABORT, ABORT], [RETRY, RETRY, RETRY, RETRY], [RETRY, ABORT, RETRY]])
+def test_an_aborted_transaction_begins_again_and_a_passing_error_is_waited_out(
+    errors: list[KafkaError],
+    forecasts: pl.DataFrame,
+    connection: KafkaConnection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    left = list(errors)
+    monkeypatch.setattr(transaction, "Producer", _producer_whose_commits_first_fail(left))
+    _publish(forecasts, connection)
+    assert left == []
+    _assert_exactly_once(forecasts, connection)
+
+
+def test_a_transaction_that_is_always_aborted_is_given_up(
+    forecasts: pl.DataFrame, connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "Producer", _producer_whose_commits_first_fail([ABORT] * 9))
+    with pytest.raises(
+        BrokerUnavailable, match=r"aborted the publication of 2000 forecasts .* 3 times: abort"
+    ):
+        _publish(forecasts, connection)
+    assert read_markers(connection) == {}
+
+
 def test_messages_that_the_broker_refuses_fail_the_publication_whole(
     forecasts: pl.DataFrame, connection: KafkaConnection
 ) -> None:
-    topics = topics_of(connection)
-    too_small = NewTopic(topics.load_forecasts, 3, 1, config={"max.message.bytes": "100"})
-    admin = AdminClient(connection.client_config())
-    admin.create_topics([too_small])[topics.load_forecasts].result()
+    _make_topic_of_tiny_messages(connection)
 
     with pytest.raises(PermanentFailure, match="Message size too large"):
         _publish(forecasts, connection)
 
     assert read_markers(connection) == {}
-    assert list(read_to_end(connection, topics.occupancy_forecasts)) == []
+    assert list(read_to_end(connection, topics_of(connection).occupancy_forecasts)) == []
+
+
+def test_a_transaction_that_failed_while_it_was_sent_says_why(connection: KafkaConnection) -> None:
+    topic = _make_topic_of_tiny_messages(connection)
+    open_one = Transaction(connection, topic)
+    open_one.fence_former()
+    open_one.begin()
+    open_one.send(topic, ["a"], ["too long a message" * 100])
+    open_one._producer.flush()
+    with pytest.raises(PermanentFailure, match="Message size too large"):
+        open_one.send(topic, ["b"], ["another"])
+
+
+def test_a_transaction_that_was_overtaken_while_it_was_sent_says_so(connection: KafkaConnection) -> None:
+    topic = ensure_topics(connection).load_forecasts
+    overtaken, newer = Transaction(connection, topic), Transaction(connection, topic)
+    overtaken.fence_former()
+    overtaken.begin()
+    newer.fence_former()
+    overtaken.send(topic, ["a"], ["1"])
+    with pytest.raises(KafkaException):
+        overtaken._producer.flush()
+    with pytest.raises(PermanentFailure, match="Another publisher took over"):
+        overtaken.send(topic, ["b"], ["2"])
 
 
 @pytest.mark.parametrize("rows", [0, 5])
@@ -230,6 +291,13 @@ def test_topics_keep_messages_as_long_as_asked_and_markers_for_ever(
     topics = ensure_topics(connection.model_copy(update={"retention_hours": retention_hours}))
     assert _setting(connection, topics.load_forecasts, "retention.ms") == expected
     assert _setting(connection, topics.publications, "cleanup.policy") == "compact"
+
+
+def _make_topic_of_tiny_messages(connection: KafkaConnection) -> str:
+    topic = NewTopic(topics_of(connection).load_forecasts, 3, 1, config={"max.message.bytes": "100"})
+    admin = AdminClient(connection.client_config())
+    admin.create_topics([topic])[topic.topic].result()
+    return topic.topic
 
 
 def _offsets(connection: KafkaConnection, topic: str) -> int:
