@@ -138,7 +138,7 @@ class TableSnapshot:
             frame = empty_frame(self._table).lazy()
         try:
             return frame.sort(self._table.key).select(names).collect()
-        except pl.exceptions.PolarsError as error:
+        except pl.exceptions.ComputeError as error:
             raise PermanentFailure(
                 f"{self._table.name} has files that cannot be read: {', '.join(self._unreadable(paths)[:5])}: {error}. "
                 f"Restore them, or materialise {asset_of(self._table.name)} for their dates again."
