@@ -16,6 +16,11 @@ from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import Partitions
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.local import LocalLauncher
+from ruter_dagster.sensors.alerts import alert_sensors
+from ruter_dagster.sensors.arrivals import arrival_sensors
+from ruter_dagster.sensors.chain import chain_sensors
+from ruter_dagster.sensors.drift import drift_sensors
+from ruter_dagster.sensors.schedules import build_schedules
 from ruter_dagster.settings import Settings, load_settings
 
 PRELOADED = [
@@ -55,13 +60,21 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
         )
         for asset in build(house)
     ]  # fmt: skip
+    jobs = {
+        name: define_asset_job(
+            name, AssetSelection.assets(*(key.split("/") for key in keys)), description=" -> ".join(keys)
+        )
+        for name, keys in RUNS.items()
+    }
     return Definitions(
         assets=assets,
-        jobs=[
-            define_asset_job(
-                name, AssetSelection.assets(*(key.split("/") for key in keys)), description=" -> ".join(keys)
-            )
-            for name, keys in RUNS.items()
+        jobs=list(jobs.values()),
+        schedules=build_schedules(settings, operator, jobs),
+        sensors=[
+            *chain_sensors(settings, jobs),
+            *arrival_sensors(settings, operator, jobs),
+            *drift_sensors(settings, jobs),
+            *alert_sensors(settings),
         ],
         resources={"launcher": launcher or LocalLauncher(settings)},
         executor=multiprocess_executor.configured(

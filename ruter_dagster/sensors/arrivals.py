@@ -1,0 +1,132 @@
+"""Starts the day's chain when a new raw day appears at the source. What is listed and how belongs in sources."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from dagster import (
+    AssetKey,
+    DagsterRunStatus,
+    RunRequest,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SkipReason,
+    sensor,
+)
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.jobs import asset_of
+from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.operator import Operator
+from ruter_dagster.sensors.chain import (
+    counts_request,
+    issue_date_of,
+    newest_runs,
+    plan_request,
+    sensor_status,
+    starts_on_arrival,
+)
+from ruter_dagster.settings import Settings
+
+INTERVAL_SECONDS = 300
+LISTING_SECONDS = 45
+"""How long a listing may take: less than the minute that Dagster gives a sensor."""
+
+DatesAtSource = Callable[[Settings], "frozenset[date] | None"]
+
+
+def arrival_sensors(
+    settings: Settings,
+    operator: Operator,
+    jobs: Mapping[str, Any],
+    dates_at_source: DatesAtSource | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> list[SensorDefinition]:
+    """The sensor `new_operating_dates`; its cursor lists the dates asked for that are not materialised yet."""
+    list_dates = dates_at_source or _list_dates
+
+    @sensor(
+        jobs=[jobs["counts"], jobs["plan"]],
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=sensor_status(settings),
+        description="Asks for counts and plan of an operating date that is new at the source: each date once, in order, "
+        "one at a time, because the levels of a date look back at the dates before. Days that were there before the "
+        "first materialised one are history: materialise those by a range.",
+    )
+    def new_operating_dates(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
+        if not starts_on_arrival(settings):
+            yield SkipReason(f"The source {settings.source} answers any date: the schedules start its days")
+            return
+        known = _materialised(context)
+        if not known:
+            yield SkipReason(
+                "No operating date is materialised yet: run `ruter-dagster demo`, or materialise a range"
+            )
+            return
+        asked = frozenset(map(date.fromisoformat, json.loads(context.cursor or "[]"))) - known
+        underway = _unfinished(context, asked, settings)
+        if underway:
+            yield SkipReason(f"The counts of {underway} have not ended yet")
+            return
+        at_source = list_dates(settings) or frozenset()
+        new = sorted(_closed(at_source - known - asked, operator, now()))
+        new = [day for day in new if day > min(known)]
+        if not new:
+            yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
+            return
+        yield counts_request(new[0], settings)
+        yield plan_request(new[0], settings, operator)
+        context.update_cursor(json.dumps(sorted(day.isoformat() for day in asked | {new[0]})))
+
+    return [new_operating_dates]
+
+
+def _materialised(context: SensorEvaluationContext) -> frozenset[date]:
+    key = AssetKey(asset_of(STOP_VISITS.name).split("/"))
+    return frozenset(map(date.fromisoformat, context.instance.get_materialized_partitions(key)))
+
+
+def _unfinished(context: SensorEvaluationContext, asked: Iterable[date], settings: Settings) -> date | None:
+    """A date whose counts were asked for and are queued or running."""
+    newest = newest_runs(context.instance, "counts")
+    ended = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+    for day in sorted(asked):
+        record = newest.get(issue_date_of(day, settings).isoformat())
+        if record and record.dagster_run.status not in ended:
+            return day
+    return None
+
+
+def _closed(days: Iterable[date], operator: Operator, now: datetime) -> list[date]:
+    """Dates whose operating day has ended: a day that is still being written is not asked for."""
+    zone = ZoneInfo(operator.time_zone)
+    return [
+        day
+        for day in days
+        if datetime.combine(day + timedelta(1), operator.day_closes_at, zone) <= now.astimezone(zone)
+    ]
+
+
+def _list_dates(settings: Settings) -> frozenset[date] | None:
+    """Asks the source in a process of its own: the code location loads no data library, and waits no longer than it may."""
+    listing = subprocess.run(
+        [sys.executable, "-m", "ruter_dagster.sources.listing"],
+        env={**os.environ, **settings.to_environment()},
+        capture_output=True,
+        text=True,
+        timeout=LISTING_SECONDS,
+        check=False,
+    )
+    if listing.returncode:
+        raise PermanentFailure(
+            listing.stderr.strip() or f"The listing ended with exit code {listing.returncode}"
+        )
+    dates = json.loads(listing.stdout)
+    return None if dates is None else frozenset(map(date.fromisoformat, dates))

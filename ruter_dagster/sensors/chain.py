@@ -1,0 +1,197 @@
+"""The runs of one day's chain: their dates, tags and order, and the sensor that asks for those that follow others.
+
+The first runs, counts and plan, are asked for by schedules.py or arrivals.py; both are tagged with the issue date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from dagster import (
+    DagsterInstance,
+    DagsterRunStatus,
+    DefaultScheduleStatus,
+    DefaultSensorStatus,
+    RunRecord,
+    RunRequest,
+    RunsFilter,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SkipReason,
+    sensor,
+)
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.jobs import asset_of
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS
+from ruter_dagster.operator import Operator
+from ruter_dagster.partitions import HORIZON_DAYS
+from ruter_dagster.records import content_hash
+from ruter_dagster.settings import Settings
+
+ISSUE_DATE_TAG = "ruter/issue_date"
+"""Tag of every run of a day's chain: retries and runs repeated in the UI inherit it, so that what follows still follows."""
+LOOK_BACK = 100
+"""Newest runs of each job among which those of a chain are looked for."""
+INTERVAL_SECONDS = 30
+
+
+def automation_is_on(settings: Settings) -> bool:
+    """Whether schedules and sensors run by themselves: not on a laptop nor in a sandbox, where a person turns them on."""
+    return settings.environment in ("dev", "test", "stage", "prod")
+
+
+def sensor_status(settings: Settings) -> DefaultSensorStatus:
+    return DefaultSensorStatus.RUNNING if automation_is_on(settings) else DefaultSensorStatus.STOPPED
+
+
+def schedule_status(settings: Settings) -> DefaultScheduleStatus:
+    return DefaultScheduleStatus.RUNNING if automation_is_on(settings) else DefaultScheduleStatus.STOPPED
+
+
+def starts_on_arrival(settings: Settings) -> bool:
+    """Whether the chain waits for a day to appear at the source, rather than for the clock."""
+    return settings.source == "tides"
+
+
+def issue_date_of(operating_date: date, settings: Settings) -> date:
+    """The issue date that can be forecast once the counts of an operating date have come.
+
+    The next day; for TIDES data, which plan a date only by what ran on it, the last whose four dates are all there.
+    """
+    return operating_date + timedelta(-HORIZON_DAYS if settings.source == "tides" else 1)
+
+
+def counts_request(operating_date: date, settings: Settings) -> RunRequest:
+    return RunRequest(
+        run_key=f"counts {operating_date}",
+        job_name="counts",
+        partition_key=operating_date.isoformat(),
+        tags={ISSUE_DATE_TAG: issue_date_of(operating_date, settings).isoformat()},
+    )
+
+
+def plan_request(operating_date: date, settings: Settings, operator: Operator) -> RunRequest:
+    """One run over the dates that the issue date forecasts, from the first date of the partitions on."""
+    issue_date = issue_date_of(operating_date, settings)
+    first = max(issue_date, settings.history_start or operator.history_start)
+    tags = {
+        ISSUE_DATE_TAG: issue_date.isoformat(),
+        ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
+        ASSET_PARTITION_RANGE_END_TAG: (issue_date + timedelta(HORIZON_DAYS)).isoformat(),
+    }
+    return RunRequest(run_key=f"plan {issue_date}", job_name="plan", tags=tags)
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """A run that is asked for when others of its issue date have passed, once for each content of its inputs.
+
+    `day` is its partition, in days from the issue date; `inputs` are assets with the first and last date that is read,
+    in days from that partition. The first date of the first input must be there.
+    """
+
+    job: str
+    after: tuple[str, ...]
+    day: int
+    inputs: tuple[tuple[str, int, int], ...]
+
+    def partition(self, issue_date: str) -> date:
+        return date.fromisoformat(issue_date) + timedelta(self.day)
+
+
+def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
+    """What follows: forecasts when counts and plan have passed, monitoring of the newest date that was forecast and counted."""
+    forecasting = FollowUp(
+        "forecasting",
+        after=("counts", "plan"),
+        day=0,
+        inputs=((asset_of(LEVELS.name), -1, -1), (asset_of(DEPARTURE_FEATURES.name), 0, HORIZON_DAYS)),
+    )
+    # A source without a timetable is forecast only when the truth is there, so that the issue date itself is the newest.
+    late = settings.source == "tides"
+    monitoring = FollowUp(
+        "monitoring",
+        after=("forecasting",) if late else ("counts",),
+        day=0 if late else -1,
+        inputs=((asset_of(STOP_LOADS.name), 0, 0), (asset_of(LOAD_FORECASTS.name), -HORIZON_DAYS, 0)),
+    )
+    return forecasting, monitoring
+
+
+def chain_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDefinition]:
+    """The sensor that asks for forecasting and monitoring."""
+    follow = follow_ups(settings)
+
+    @sensor(
+        jobs=[jobs[follow_up.job] for follow_up in follow],
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=sensor_status(settings),
+        description="Asks for forecasts of an issue date when its counts and its plan have passed, retried or not, and "
+        "for monitoring. Changed content asks again, the same content does not.",
+    )
+    def daily_chain(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
+        newest = {
+            job: newest_runs(context.instance, job)
+            for job in {name for follow_up in follow for name in (follow_up.job, *follow_up.after)}
+        }
+        asked = [
+            request
+            for follow_up in follow
+            for issue_date in _due(follow_up, newest)
+            if (request := _request(follow_up, issue_date, context.instance))
+        ]
+        if not asked:
+            yield SkipReason(
+                "No issue date whose counts and plan have passed waits for its forecasts or monitoring"
+            )
+        yield from asked
+
+    return [daily_chain]
+
+
+def newest_runs(instance: DagsterInstance, job: str) -> dict[str, RunRecord]:
+    """The newest run of a job for each issue date, among its last runs."""
+    newest: dict[str, RunRecord] = {}
+    for record in instance.get_run_records(RunsFilter(job_name=job), limit=LOOK_BACK):
+        issue_date = record.dagster_run.tags.get(ISSUE_DATE_TAG)
+        if issue_date:
+            newest.setdefault(issue_date, record)
+    return newest
+
+
+def _due(follow_up: FollowUp, newest: Mapping[str, Mapping[str, RunRecord]]) -> list[str]:
+    """Issue dates for which every run before has passed, and one of them is newer than the run that follows."""
+    shared = set.intersection(*(set(newest[job]) for job in follow_up.after))
+    due = []
+    for issue_date in sorted(shared):
+        before = [newest[job][issue_date] for job in follow_up.after]
+        last = newest[follow_up.job].get(issue_date)
+        passed = all(record.dagster_run.status == DagsterRunStatus.SUCCESS for record in before)
+        if passed and (last is None or last.storage_id < max(record.storage_id for record in before)):
+            due.append(issue_date)
+    return due
+
+
+def _request(follow_up: FollowUp, issue_date: str, instance: DagsterInstance) -> RunRequest | None:
+    """The run for an issue date; its key follows from what it would read, so that the same is not asked for twice."""
+    partition = follow_up.partition(issue_date)
+    content = [
+        content_hash(instance, asset, (partition + timedelta(offset)).isoformat())
+        for asset, first, last in follow_up.inputs
+        for offset in range(first, last + 1)
+    ]
+    if content[0] is None:
+        return None
+    digest = hashlib.sha256(" ".join(map(str, content)).encode()).hexdigest()[:12]
+    return RunRequest(
+        run_key=f"{follow_up.job} {partition} {digest}",
+        job_name=follow_up.job,
+        partition_key=partition.isoformat(),
+        tags={ISSUE_DATE_TAG: issue_date},
+    )
