@@ -33,7 +33,7 @@ LEVEL_WINDOW_DAYS = 56
 
 DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour", "line_hour_of_day_class", "slot_of_day_class")
-LEVEL_RATIO_DAYS = (1, 3, 7, 14, 28)
+LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 LEVEL_MEAN_DAYS = (28, 56)
 
 

@@ -42,13 +42,14 @@ _ROWS_A_THREAD = 50_000
 class ModelParameters:
     """How a model is trained; docs/decisions/load-model.md says how the defaults were chosen."""
 
-    trees: int = 400
-    leaves: int = 15
-    learning_rate: float = 0.03
+    trees: int = 200
+    leaves: int = 31
+    learning_rate: float = 0.05
     fewest_rows_in_leaf: int = 60
-    share_of_features: float = 0.5
+    share_of_features: float = 0.3
     share_of_rows: float = 0.7
     l2: float = 5.0
+    bins: int = 63
     spread_trees: int = 80
     spread_leaves: int = 7
     held_out_share: float = 0.2
@@ -240,6 +241,7 @@ def _boost(
         "bagging_fraction": parameters.share_of_rows,
         "bagging_freq": 1,
         "lambda_l2": parameters.l2,
+        "max_bin": parameters.bins,
         "seed": parameters.seed,
         # On few rows threads wait for each other longer than they work. The trees are the same.
         "num_threads": min(parameters.threads, 1 + len(target) // _ROWS_A_THREAD),

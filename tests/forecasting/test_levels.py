@@ -28,7 +28,7 @@ def test_a_week_with_half_as_many_passengers_again_shows_in_the_networks_ratio(h
     network = levels(fuller, [CUTOFF], OSLO).filter(scope="network").row(0, named=True)
     usual = levels(history, [CUTOFF], OSLO).filter(scope="network").row(0, named=True)
     assert network["ratio_7"] / usual["ratio_7"] == pytest.approx(1.5, rel=0.01)
-    assert 1.0 < network["ratio_28"] / usual["ratio_28"] < 1.3
+    assert 1.2 < network["ratio_14"] / usual["ratio_14"] < 1.3
 
 
 def test_no_level_changes_when_later_loads_do(history):

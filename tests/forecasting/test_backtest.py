@@ -1,0 +1,84 @@
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
+
+from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.forecasting.backtest import Backtest, Fold, backtest
+from ruter_dagster.forecasting.features import departure_features
+from ruter_dagster.forecasting.forecast import forecast
+from ruter_dagster.forecasting.levels import levels
+from ruter_dagster.forecasting.model import ModelParameters, train
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.forecasting.rows import training_rows
+from tests.forecasting.network import FIRST, LAST, NO_WEATHER, OSLO, dates, loads, plan, scrambled
+
+SMALL = ModelParameters(trees=30, spread_trees=10, learning_rate=0.1)
+TRIAL = Backtest(LAST - timedelta(9), LAST, horizon=2, history_start=FIRST, parameters=SMALL)
+VALUES = ["service_date", "trip_id", "stop_sequence", "mean", "p10", "p50", "p90", "prob_above_seats"]
+
+
+def run(known: pl.DataFrame, trial: Backtest = TRIAL) -> list[Fold]:
+    planned = plan()
+    return list(
+        backtest(
+            trial,
+            lambda days: known.filter(pl.col("service_date").is_in(days)),
+            lambda days: planned.filter(pl.col("service_date").is_in(days)),
+            OSLO,
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def history() -> pl.DataFrame:
+    return loads()
+
+
+@pytest.fixture(scope="module")
+def folds(history) -> list[Fold]:
+    return run(history)
+
+
+def test_folds_are_weeks_and_their_models_end_two_days_before_them(folds):
+    assert [(fold.last - fold.first).days + 1 for fold in folds] == [7, 3]
+    assert all(fold.trained_until == fold.first - timedelta(2) for fold in folds)
+
+
+def test_every_planned_departure_has_a_forecast_and_its_truth(folds):
+    frame = pl.concat([fold.forecasts for fold in folds])
+    assert frame.height == plan(dates(TRIAL.first)).height
+    assert frame["load"].null_count() == 0
+    assert set(frame["horizon_days"]) == {1}
+
+
+def test_a_forecast_does_not_change_when_everything_after_its_cutoff_does(history, folds):
+    day = TRIAL.first
+    altered = run(scrambled(history, day - timedelta(2)), TRIAL)[0].forecasts
+    assert_frame_equal(
+        folds[0].forecasts.filter(service_date=day).select(VALUES),
+        altered.filter(service_date=day).select(VALUES),
+        check_exact=True,
+    )
+
+
+def test_a_backtest_and_a_live_forecast_are_equal_bit_for_bit(history, folds):
+    """Live on the day before: all loads up to two days before are known, the model is trained on the same targets."""
+    day, issue_date = TRIAL.first, TRIAL.first - timedelta(1)
+    known = history.filter(pl.col("service_date") < issue_date)
+    as_of = levels(known, dates(FIRST - timedelta(4), issue_date - timedelta(1)), OSLO)
+    trained_on = dates(FIRST, issue_date - timedelta(1))
+    rows = training_rows(departure_features(plan(trained_on), known, OSLO), known, as_of, NO_WEATHER)
+    features = departure_features(plan([day]), known, OSLO)
+    live = forecast(
+        features, as_of, NO_WEATHER, train(rows, SMALL), issue_date, OccupancyThresholds(), "v1"
+    ).rename({"operating_date": "service_date"})
+    assert_frame_equal(
+        live.select(VALUES), folds[0].forecasts.filter(service_date=day).select(VALUES), check_exact=True
+    )
+
+
+def test_a_horizon_that_is_not_forecast_is_refused():
+    with pytest.raises(BadInput, match="horizon 5"):
+        Backtest(FIRST, LAST, 5, FIRST)
