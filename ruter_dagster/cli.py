@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -70,6 +72,45 @@ def broker(port: int, fetch: bool) -> None:
         broker_jars()
         return
     serve(load_settings().source_dir / "broker", port)
+
+
+@main.command()
+@click.option("--from", "first", type=DATE, required=True, help="First service date that is forecast.")
+@click.option("--to", "last", type=DATE, required=True, help="Last service date that is forecast.")
+@click.option(
+    "--horizon",
+    type=click.IntRange(1, 4),
+    default=2,
+    show_default=True,
+    help="Days ahead: visits up to T - N.",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Parquet file to write."
+)
+@click.option(
+    "--history-days",
+    type=int,
+    help="Days of history before the first date; by default all of TIDES, 126 of the demo.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON instead of tables.")
+def backtest(
+    first: datetime, last: datetime, horizon: int, out: Path, history_days: int | None, as_json: bool
+) -> None:
+    """Forecast past service dates as if it were then, and compare with what came.
+
+    A model is refitted for each week on visits up to N days before it; every forecast for T uses visits up to T - N.
+
+    \b
+      RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster backtest \\
+        --from 2023-09-01 --to 2023-11-30 --horizon 2 --out forecasts.parquet
+    """
+    from ruter_dagster.backtest import run_backtest, show
+
+    result = run_backtest(load_settings(), first.date(), last.date(), horizon, out, history_days)
+    if as_json:
+        click.echo(json.dumps(result.to_json(), indent=2))
+    else:
+        show(result)
 
 
 @main.command()

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.jobs import EVALUATION
+from ruter_dagster.contracts.jobs import EVALUATION, PUBLISHED_FORECASTS
 from ruter_dagster.definitions import RUNS
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.resources.instance import open_instance

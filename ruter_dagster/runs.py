@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetKey, DagsterInstance, DagsterRun
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import create_execution_plan, execute_run
 from dagster._core.execution.plan.state import KnownExecutionState
@@ -36,7 +36,7 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.records import asset_of_step, fault_of
 
 DEFINITIONS = "ruter_dagster.definitions"
-POLL_SECONDS = 0.1
+POLL_SECONDS = 0.25
 FAILED = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 OF_ONE_RUN = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
 """Tags that say how one run went: its child must not inherit them."""
@@ -157,12 +157,12 @@ def _follow(
     context.set_forkserver_preload([DEFINITIONS])
     process = context.Process(target=target, args=(*arguments, instance.get_ref(), str(log)))
     process.start()
-    seen: set[str] = set()
+    cursor: str | None = None
     try:
         while process.is_alive():
             process.join(POLL_SECONDS)
-            _tell_new_steps(instance, run_id, seen, on_step)
-        _tell_new_steps(instance, run_id, seen, on_step)
+            cursor = _tell_new_steps(instance, run_id, cursor, on_step)
+        _tell_new_steps(instance, run_id, cursor, on_step)
     finally:
         if process.is_alive():
             process.terminate()
@@ -179,14 +179,14 @@ def _outcome(instance: DagsterInstance, run_id: str, log: Path) -> RunOutcome:
 
 
 def _tell_new_steps(
-    instance: DagsterInstance, run_id: str, seen: set[str], on_step: Callable[[str], None]
-) -> None:
-    if not instance.has_run(run_id):
-        return
-    for stats in instance.get_run_step_stats(run_id):
-        if stats.end_time and stats.step_key not in seen:
-            seen.add(stats.step_key)
-            on_step(asset_of_step(stats.step_key))
+    instance: DagsterInstance, run_id: str, cursor: str | None, on_step: Callable[[str], None]
+) -> str | None:
+    """Tells the steps that ended since `cursor`; returns the next one."""
+    ended = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE}
+    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=ended)
+    for record in found.records:
+        on_step(asset_of_step(record.event_log_entry.step_key or ""))
+    return found.cursor
 
 
 def _execute_in_child(request: RunRequest, run_id: str, ref: InstanceRef, log: str) -> None:

@@ -23,11 +23,9 @@ def out_of_date(
     key = AssetKey(asset.split("/"))
     keys = [day.isoformat() for day in dates]
     made = _latest(instance, key, keys)
-    codes = instance.event_log_storage.get_latest_tags_by_partition(
-        key, MATERIALIZATION, [CODE_VERSION_TAG], keys
-    )
+    codes = _code_versions(instance, key, made)
     code = definitions.resolve_asset_graph().get(key).code_version
-    stale = {day for day in keys if day not in made or codes.get(day, {}).get(CODE_VERSION_TAG) != code}
+    stale = {day for day in keys if day not in made or codes.get(day) != code}
     with partition_loading_context(dynamic_partitions_store=instance):
         for parent, needed in _parents(definitions, key, keys):
             newest = _latest(instance, parent, sorted({day for days in needed.values() for day in days}))
@@ -61,6 +59,17 @@ def _latest(instance: DagsterInstance, key: AssetKey, partitions: Sequence[str])
     return instance.event_log_storage.get_latest_storage_id_by_partition(
         key, MATERIALIZATION, set(partitions)
     )
+
+
+def _code_versions(instance: DagsterInstance, key: AssetKey, made: Mapping[str, int]) -> dict[str, str]:
+    """The code version of each partition's newest materialisation."""
+    if not made:
+        return {}
+    wanted = EventRecordsFilter(MATERIALIZATION, key, storage_ids=sorted(set(made.values())))
+    found = [record.asset_materialization for record in instance.get_event_records(wanted)]
+    return {
+        event.partition: (event.tags or {}).get(CODE_VERSION_TAG, "") for event in found if event and event.partition
+    }
 
 
 def _parents(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
+import time
 import traceback
 from importlib import import_module
 
@@ -49,11 +51,15 @@ def _run(name: str, parameters: JobParameters, container: Container) -> None:
 
     settings = load_settings()
     module = import_module(f"ruter_dagster.jobs.{name}")
+    imported = time.process_time()
     with reporting() as report:
         module.run(
             parameters,
             JobContext(settings=settings, parameters=parameters, container=container, report=report),
         )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+    total = time.process_time()
+    log.info("%s: %.1f CPU s, of them %.1f to start and import; %.0f MB at most", name, total, imported, peak)
 
 
 def _stop(signum: int, _frame: object) -> None:

@@ -55,17 +55,7 @@ class JobContext:
 
     @cached_property
     def calendar(self) -> OperatingCalendar:
-        operator = self.operator
-        return OperatingCalendar(
-            country=operator.country,
-            time_zone=operator.time_zone,
-            school_holidays=operator.school_holiday_dates(),
-            subdivision=operator.subdivision,
-            events=tuple(
-                Event(event.date, event.from_hour, event.to_hour, event.lines, event.stops)
-                for event in operator.events
-            ),
-        )
+        return calendar_of(self.operator)
 
     @cached_property
     def source(self) -> Source:
@@ -186,6 +176,20 @@ class JobContext:
             yield item
             if len(items) > 1 and (number % step == 0 or number == len(items)):
                 log.info("%s: %d of %d", title, number, len(items))
+
+
+def calendar_of(operator: Operator) -> OperatingCalendar:
+    """The operator's holidays and events, as plain values."""
+    return OperatingCalendar(
+        country=operator.country,
+        time_zone=operator.time_zone,
+        school_holidays=operator.school_holiday_dates(),
+        subdivision=operator.subdivision,
+        events=tuple(
+            Event(event.date, event.from_hour, event.to_hour, event.lines, event.stops)
+            for event in operator.events
+        ),
+    )
 
 
 def day_range(first: date, last: date) -> list[date]:

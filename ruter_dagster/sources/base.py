@@ -9,6 +9,8 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.contracts.frames import empty_frame
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 
 
 class DateAbsent(BadInput):
@@ -41,6 +43,17 @@ class Source(Protocol):
     def weather_forecasts(self, issue_date: date) -> pl.DataFrame:
         """Contract `raw.weather_forecasts`: a frame of no rows where the source has no weather."""
         ...
+
+
+def read_range(source: Source, dates: Iterable[date]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Stop visits and planned departures of dates that the source has, each date's rows checked by nobody yet."""
+    days = sorted(dates)
+    visits = [source.stop_visits(day) for day in days]
+    plan = [source.planned_departures(day) for day in days]
+    return (
+        pl.concat(visits) if visits else empty_frame(STOP_VISITS),
+        pl.concat(plan) if plan else empty_frame(PLANNED_DEPARTURES),
+    )
 
 
 def split_by_availability(source: Source, dates: Iterable[date]) -> tuple[list[date], list[date]]:

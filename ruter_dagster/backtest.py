@@ -1,0 +1,187 @@
+"""`ruter-dagster backtest`: forecasts of past service dates from any source, written as Parquet and scored.
+
+Rolling origin and scores are `forecasting`'s; here the source is read and the tables are shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.frames import empty_frame, validate
+from ruter_dagster.contracts.tables import STOP_VISITS, WEATHER_FORECASTS
+from ruter_dagster.forecasting.backtest import Backtest, Fold, backtest
+from ruter_dagster.forecasting.baselines import BASELINES
+from ruter_dagster.forecasting.counts import balance
+from ruter_dagster.forecasting.evaluation import (
+    Improvement,
+    comparable,
+    improvement,
+    scores,
+    share_without_last_week,
+    without_last_week,
+)
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.jobs.context import calendar_of, day_range
+from ruter_dagster.operator import Operator, operator_of
+from ruter_dagster.settings import Settings
+from ruter_dagster.sources.base import Source, read_range, split_by_availability
+from ruter_dagster.sources.open import open_source
+
+DEMO_HISTORY_DAYS = 126
+COLUMNS = {
+    "service_date": "service_date",
+    "trip_id_performed": "trip_id_performed",
+    "stop_sequence": "trip_stop_sequence",
+    "mean": "mean",
+    "p10": "p10",
+    "p50": "p50",
+    "p90": "p90",
+    "prob_above_seats": "prob_above_seats",
+    "occupancy_level": "occupancy",
+}
+"""What is written, and under which name."""
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """Scores on the rows that LW knows, on those that it does not, and the improvements with their intervals."""
+
+    first: date
+    last: date
+    horizon: int
+    folds: int
+    seconds: float
+    out: Path
+    scores: dict[str, Any]
+    improvements: list[Improvement]
+    share_without_last_week: float
+    scores_without_last_week: dict[str, Any] | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "first": str(self.first), "last": str(self.last), "out": str(self.out)}
+
+
+def run_backtest(
+    settings: Settings, first: date, last: date, horizon: int, out: Path, history_days: int | None
+) -> BacktestResult:
+    """Forecasts `first` to `last`, writes them to `out` and scores them.
+
+    Raises PermanentFailure where the source has none of the dates, or `out` cannot be written.
+    """
+    operator = operator_of(settings)
+    source = open_source(settings, operator)
+    start = _history_start(source, first, history_days)
+    present, _ = split_by_availability(source, day_range(start, last))
+    if not any(first <= day <= last for day in present):
+        raise PermanentFailure(
+            f"{settings.source_name} has no visits from {first} to {last}: nothing to compare with"
+        )
+    started = time.monotonic()
+    visits, plan = read_range(source, track(present, "Reading visits and plan", console=Console(stderr=True)))
+    validate(visits, STOP_VISITS, present)
+    folds = _folds(
+        Backtest(first, last, horizon, start, thresholds=_thresholds(operator)),
+        visits,
+        plan,
+        source,
+        operator,
+    )
+    forecasts = pl.concat(fold.forecasts for fold in folds)
+    _write(forecasts, out)
+    return _score(
+        forecasts,
+        BacktestResult(first, last, horizon, len(folds), time.monotonic() - started, out, {}, [], 0.0, None),
+    )
+
+
+def _history_start(source: Source, first: date, history_days: int | None) -> date:
+    available = source.available_dates()
+    if history_days is None and available:
+        return min(available)
+    return first - timedelta(history_days or DEMO_HISTORY_DAYS)
+
+
+def _thresholds(operator: Operator) -> OccupancyThresholds:
+    return OccupancyThresholds(**operator.occupancy.model_dump())
+
+
+def _folds(
+    trial: Backtest, visits: pl.DataFrame, plan: pl.DataFrame, source: Source, operator: Operator
+) -> list[Fold]:
+    loads = balance(visits, operator.time_zone)
+
+    def of(frame: pl.DataFrame, days: Sequence[date]) -> pl.DataFrame:
+        return frame.filter(pl.col("service_date").is_in(list(days)))
+
+    def weather(days: Sequence[date]) -> pl.DataFrame:
+        return pl.concat([empty_frame(WEATHER_FORECASTS), *(source.weather_forecasts(day) for day in days)])
+
+    folds = backtest(
+        trial, lambda days: of(loads, days), lambda days: of(plan, days), calendar_of(operator), weather
+    )
+    count = len(trial.folds())
+    return list(track(folds, "Training and forecasting", total=count, console=Console(stderr=True)))
+
+
+def _write(forecasts: pl.DataFrame, out: Path) -> None:
+    chosen = forecasts.select(pl.col(name).alias(renamed) for name, renamed in COLUMNS.items())
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    try:
+        chosen.write_parquet(unfinished)
+        unfinished.replace(out)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise PermanentFailure(
+            f"{out} cannot be written: {error.strerror or error}. Name another file with --out"
+        ) from error
+
+
+def _score(forecasts: pl.DataFrame, result: BacktestResult) -> BacktestResult:
+    judged = forecasts.filter(pl.col("load").is_not_null())
+    rest = without_last_week(judged)
+    return BacktestResult(
+        **{
+            **{
+                name: getattr(result, name)
+                for name in ("first", "last", "horizon", "folds", "seconds", "out")
+            },
+            "scores": scores(comparable(judged)).row(0, named=True),
+            "improvements": [improvement(judged, name) for name in BASELINES],
+            "share_without_last_week": share_without_last_week(judged),
+            "scores_without_last_week": scores(rest).row(0, named=True) if rest.height else None,
+        }
+    )
+
+
+def show(result: BacktestResult) -> None:
+    """Prints the tables: against the baselines, then the rows without a load a week before."""
+    console, found = Console(), result.scores
+    table = Table(
+        "", "WAPE", "model is under it by", "95 % interval",
+        title=f"{result.first} to {result.last}, horizon {result.horizon}: {found['rows']:,} departures, {result.folds} weekly folds",
+    )  # fmt: skip
+    table.add_row("model", f"{found['wape']:.4f}", "", "")
+    for one in result.improvements:
+        interval = f"{one.low:.1%} to {one.high:.1%}"
+        table.add_row(one.baseline, f"{found[f'wape_{one.baseline}']:.4f}", f"{one.relative:.1%}", interval)
+    console.print(table)
+    console.print(
+        f"Bias {found['bias']:+.2%}, P10 to P90 holds {found['coverage']:.1%} of the loads, {result.seconds:.0f} s"
+    )
+    if result.scores_without_last_week:
+        console.print(
+            f"Without a load the week before: {result.share_without_last_week:.2%} of the departures, "
+            f"WAPE {result.scores_without_last_week['wape']:.4f}"
+        )
+    console.print(f"Forecasts of every planned departure: {result.out}")
