@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
@@ -36,12 +34,6 @@ def data_docs(
         template="report.j2",
         table=table,
         results={result.name: result for result in results},
-        examples={result.name: _tables(result.examples) for result in results},
         verdicts=list(verdicts.values()),
         passed=all(verdict.passed for verdict in verdicts.values()),
     )
-
-
-def _tables(examples: Sequence[Mapping[str, Any]]) -> list[tuple[tuple[str, ...], list[Mapping[str, Any]]]]:
-    """Example rows that follow each other with the same columns, as one table each: its columns and rows."""
-    return [(columns, list(rows)) for columns, rows in groupby(examples, key=tuple)]

@@ -70,14 +70,21 @@ def _broken_rows(conditions: Sequence[str]) -> pl.Expr:
 def first_faults(
     table: Table, frame: pl.DataFrame, conditions: Sequence[Condition], check: str
 ) -> list[dict[str, Any]]:
-    """The first rows, by key, that break a check: the condition, the key and the values concerned."""
-    found = []
-    for condition in conditions:
-        if condition.check == check:
-            shown = list(dict.fromkeys((*table.key, *condition.shown)))
-            rows = frame.filter(condition.broken.fill_null(False)).select(shown).sort(table.key)
-            found += [{"condition": condition.name, **row} for row in plain(rows.head(EXAMPLES))]
-    return found
+    """The first rows, by key, that break a check: the condition, the key and the values concerned.
+
+    All have the same columns; a value that a row's condition is not about is null.
+    """
+    found = [
+        frame.filter(condition.broken.fill_null(False))
+        .select(list(dict.fromkeys((*table.key, *condition.shown))))
+        .sort(table.key)
+        .head(EXAMPLES)
+        .select(pl.lit(condition.name).alias("condition"), pl.all())
+        for condition in conditions
+        if condition.check == check
+    ]
+    broken = [rows for rows in found if not rows.is_empty()]
+    return plain(pl.concat(broken, how="diagonal")) if broken else []
 
 
 def plain(rows: pl.DataFrame) -> list[dict[str, Any]]:

@@ -137,4 +137,4 @@ def profiles_of(summaries: Iterable[Mapping[str, Any]]) -> pl.DataFrame | None:
 
 
 def _words(example: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in example.items())
+    return ", ".join(f"{name}={value}" for name, value in example.items() if value is not None)

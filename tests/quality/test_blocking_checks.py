@@ -120,6 +120,16 @@ def test_a_fault_fails_its_check_and_is_shown(
     assert message.partition(" (")[0].split("=")[-1] in report.html
 
 
+def test_rows_that_break_a_check_in_different_ways_are_shown_in_one_table() -> None:
+    report = check_table(STOP_VISITS, change(change(visits(DAY), "boardings", -3), "seats", -1), [DAY])
+    shown = next(result.examples for result in report.results if result.name == "values_within_range")
+
+    assert [(row["condition"], row["boardings"], row["seats"]) for row in shown] == [
+        ("boardings >= 0", -3, None),
+        ("seats >= 0", None, -1),
+    ]
+
+
 def test_without_the_columns_nothing_is_cleared() -> None:
     report = check_table(STOP_VISITS, visits(DAY).drop("stop_id"), [DAY])
 
