@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from dagster import AssetKey, DagsterEventType, DagsterInstance, Definitions, EventRecordsFilter
+from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, Definitions
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -235,10 +235,8 @@ def _read_back(report: Report, instance: DagsterInstance, issue_date: date, sett
     from ruter_dagster.publishing.topics import topics_of
 
     key = AssetKey(PUBLISHED_FORECASTS.split("/"))
-    wanted = EventRecordsFilter(
-        DagsterEventType.ASSET_MATERIALIZATION, key, asset_partitions=[issue_date.isoformat()]
-    )
-    materialization = instance.get_event_records(wanted, limit=1)[0].asset_materialization
+    wanted = AssetRecordsFilter(asset_key=key, asset_partitions=[issue_date.isoformat()])
+    materialization = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
     metadata: dict[str, Any] = dict(materialization.metadata) if materialization else {}
     report.published = int(metadata["rows"].value)
     connection = connection_of(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 
-from dagster import AssetKey, DagsterEventType, DagsterInstance, Definitions, EventRecordsFilter
+from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, Definitions
 from dagster._core.definitions.data_version import CODE_VERSION_TAG
 from dagster._core.definitions.partitions.context import partition_loading_context
 
@@ -65,10 +65,15 @@ def _code_versions(instance: DagsterInstance, key: AssetKey, made: Mapping[str, 
     """The code version of each partition's newest materialisation."""
     if not made:
         return {}
-    wanted = EventRecordsFilter(MATERIALIZATION, key, storage_ids=sorted(set(made.values())))
-    found = [record.asset_materialization for record in instance.get_event_records(wanted)]
+    wanted = AssetRecordsFilter(asset_key=key, storage_ids=sorted(set(made.values())))
+    found = [
+        record.asset_materialization
+        for record in instance.fetch_materializations(wanted, limit=len(made)).records
+    ]
     return {
-        event.partition: (event.tags or {}).get(CODE_VERSION_TAG, "") for event in found if event and event.partition
+        event.partition: (event.tags or {}).get(CODE_VERSION_TAG, "")
+        for event in found
+        if event and event.partition
     }
 
 
@@ -99,8 +104,8 @@ def _content_changed(instance: DagsterInstance, key: AssetKey, partition: str, s
 
 def _content(instance: DagsterInstance, key: AssetKey, partition: str, before: int | None) -> object:
     """Content hash of the partition's newest materialisation, or of the newest before an event."""
-    wanted = EventRecordsFilter(MATERIALIZATION, key, asset_partitions=[partition], before_cursor=before)
-    records = instance.get_event_records(wanted, limit=1)
+    wanted = AssetRecordsFilter(asset_key=key, asset_partitions=[partition], before_storage_id=before)
+    records = instance.fetch_materializations(wanted, limit=1).records
     materialization = records[0].asset_materialization if records else None
     value = materialization.metadata.get("content_hash") if materialization else None
     return value.value if value else None

@@ -1,5 +1,6 @@
 """The load model: trained, judged against the baselines, and made champion only past the release gate."""
 
+from datetime import UTC, datetime
 
 from dagster import (
     AssetCheckSpec,
@@ -105,9 +106,10 @@ def model_assets(house: House) -> list[AssetsDefinition]:
     )
     def champion(context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]):
         version = config.model_version or _version_of(context, EVALUATION)
-        yield from launcher.run(
-            context, Promote(model_version=version, code_version=code_version_of(context))
+        parameters = Promote(
+            model_version=version, promoted_at=datetime.now(UTC), code_version=code_version_of(context)
         )
+        yield from launcher.run(context, parameters)
 
     return [load_model, evaluation, champion]
 
