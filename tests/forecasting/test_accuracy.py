@@ -1,0 +1,46 @@
+"""How well real loads are forecast: Aarhus line 1A, two days ahead, by weekly rolling origin."""
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ruter_dagster.forecasting.backtest import Backtest, backtest
+from ruter_dagster.forecasting.calendar import OperatingCalendar
+from ruter_dagster.forecasting.counts import balance
+from ruter_dagster.forecasting.evaluation import comparable, improvement, release_gate, scores
+from ruter_dagster.operator import load_operator
+from ruter_dagster.sources.tides import TidesSource
+
+AARHUS = Path(__file__).parents[2] / "examples" / "aarhus_1a"
+
+
+@pytest.fixture(scope="module")
+def autumn() -> pl.DataFrame:
+    operator = load_operator(AARHUS)
+    source = TidesSource(AARHUS, operator.time_zone, operator.route_types)
+    calendar = OperatingCalendar(operator.country, operator.time_zone, operator.school_holiday_dates())
+    trial = Backtest(date(2023, 9, 1), date(2023, 11, 30), horizon=2, history_start=operator.history_start)
+    folds = backtest(
+        trial,
+        lambda days: balance(source.read(days).stop_visits, operator.time_zone),
+        lambda days: source.read(days).planned_departures,
+        calendar,
+    )
+    return pl.concat([fold.forecasts for fold in folds])
+
+
+@pytest.mark.slow
+def test_the_model_is_22_percent_under_last_week_and_7_percent_under_the_last_four(autumn):
+    judged = comparable(autumn)
+    score = scores(judged).row(0, named=True)
+    assert score["rows"] == 8960
+    assert score["wape_last_week"] == pytest.approx(0.2041, abs=1e-4)
+    assert score["wape_ha4"] == pytest.approx(0.1690, abs=1e-4)
+    assert score["improvement_last_week"] >= 0.22
+    assert score["improvement_ha4"] >= 0.07
+    assert abs(score["bias"]) <= 0.02
+    assert 0.77 <= score["coverage"] <= 0.83
+    assert improvement(judged, "ha4").low > 0
+    assert all(gate.passed for gate in release_gate(autumn))
