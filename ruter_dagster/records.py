@@ -10,10 +10,10 @@ from dagster import (
     AssetCheckEvaluation,
     AssetKey,
     AssetMaterialization,
+    AssetRecordsFilter,
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
-    EventRecordsFilter,
 )
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.tags import (
@@ -88,13 +88,10 @@ def content_hash(
     instance: DagsterInstance, asset: str, partition: str, before: int | None = None
 ) -> str | None:
     """Hash of what a partition holds by its newest materialisation, or by the newest before record id `before`."""
-    wanted = EventRecordsFilter(
-        DagsterEventType.ASSET_MATERIALIZATION,
-        AssetKey(asset.split("/")),
-        asset_partitions=[partition],
-        before_cursor=before,
+    wanted = AssetRecordsFilter(
+        AssetKey(asset.split("/")), asset_partitions=[partition], before_storage_id=before
     )
-    records = instance.get_event_records(wanted, limit=1)
+    records = instance.fetch_materializations(wanted, limit=1).records
     materialisation = records[0].asset_materialization if records else None
     return _content(materialisation) if materialisation else None
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
+    from dagster import DagsterInstance
+
     from ruter_dagster.publishing.broker import Broker
 
 
@@ -25,3 +29,27 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def topic_prefix() -> str:
     """A prefix that no other test's topics have."""
     return f"test-{uuid.uuid4().hex[:12]}."
+
+
+@pytest.fixture(scope="session")
+def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an instance without any run: copied for each test, since making one takes longer than most tests."""
+    from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef
+
+    folder = tmp_path_factory.mktemp("instance")
+    (folder / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with DagsterInstance.from_ref(InstanceRef.from_dir(str(folder))) as instance:
+        instance.get_runs_count()
+    return folder
+
+
+@pytest.fixture
+def instance(empty_instance: Path, tmp_path: Path) -> Iterator[DagsterInstance]:
+    """A Dagster instance of the test's own, with real storage."""
+    from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef
+
+    folder = shutil.copytree(empty_instance, tmp_path / "instance")
+    with DagsterInstance.from_ref(InstanceRef.from_dir(str(folder))) as instance:
+        yield instance

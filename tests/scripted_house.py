@@ -88,3 +88,4 @@ def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -
 
 
 defs = build_definitions(SETTINGS, ScriptedLauncher())
+JOBS = {job.name: job for job in defs.jobs or []}

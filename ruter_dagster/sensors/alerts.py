@@ -26,7 +26,7 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
 from ruter_dagster.notifications.slack import Alert, send
 from ruter_dagster.records import dates_of_run, failed_checks, fault_of
@@ -120,7 +120,9 @@ def _awaits_retry(run: DagsterRun, record: EventLogRecord) -> bool:
 def _tell_failure(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> bool:
     """Tells the failure unless the same was told of a run that this one retries."""
     fault = fault_of(instance, run.run_id)
-    identity = f"{run.root_run_id or run.run_id} {fault.asset} {re.sub('[0-9]+', '', fault.reason)}"
+    identity = (
+        f"{run.tags.get(ROOT_RUN_ID_TAG, run.run_id)} {fault.asset} {re.sub('[0-9]+', '', fault.reason)}"
+    )
     return _tell_once(
         instance, run, (FAILURE_TAG, identity), failure_alert(instance, run, settings), settings
     )
@@ -194,13 +196,14 @@ def drift_alert(drift: Drift, settings: Settings) -> Alert:
 
 
 def _describe_check(check: AssetCheckEvaluation) -> str:
-    """The check's name and its plain metadata, as observed and expected."""
+    """The check's name, then the plain values of its metadata: verdict and what was observed first."""
     plain = {
-        name: entry.value
+        name: f"{entry.value:.3g}" if isinstance(entry.value, float) else str(entry.value)
         for name, entry in check.metadata.items()
-        if isinstance(entry.value, (str, int, float))
+        if name != "report" and isinstance(entry.value, (str, int, float))
     }
-    told = ", ".join(f"{name} {value}" for name, value in plain.items() if name != "report")
+    first = [name for name in ("verdict", "observed", "value", "expected") if name in plain]
+    told = ", ".join(f"{name} {plain[name]}" for name in [*first, *sorted(plain.keys() - set(first))])
     return f"{check.check_name}: {told}" if told else check.check_name
 
 

@@ -1,0 +1,200 @@
+"""Slack hears of a failed run, a blocked check and drift: once, not while a retry will come, and not lost when Slack is down."""
+
+from __future__ import annotations
+
+import pytest
+from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, SensorDefinition
+
+from ruter_dagster.notifications.slack import SlackUnavailable
+from ruter_dagster.sensors.alerts import alert_sensors
+from ruter_dagster.settings import Settings, load_settings
+from tests.scripted_house import defs, write_script
+from tests.sensors.conftest import Tick
+from tests.slack_stub import TOKEN, SlackStub
+
+DAY = "2026-03-29"
+
+
+def settings_for(slack: SlackStub, **more: object) -> Settings:
+    given = {
+        "slack_token": TOKEN,
+        "slack_api_url": slack.url,
+        "dagster_url": "http://dagster.test/",
+        "environment": "test",
+    }
+    return load_settings(_env_file=None, **given | more)
+
+
+@pytest.fixture
+def failures(slack: SlackStub, tick: Tick) -> SensorDefinition:
+    """The sensor of failed runs, turned on before anything ran."""
+    sensor = alert_sensors(settings_for(slack))[0]
+    tick(sensor)
+    return sensor
+
+
+@pytest.fixture
+def drift(slack: SlackStub, tick: Tick) -> SensorDefinition:
+    sensor = alert_sensors(settings_for(slack))[1]
+    tick(sensor)
+    return sensor
+
+
+def run(instance: DagsterInstance, asset: str, **tags: str) -> ExecuteInProcessResult:
+    """A run of the job that has the asset, over that asset alone."""
+    job = "monitoring" if asset.startswith("monitoring") else "counts"
+    return defs.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        partition_key=DAY,
+        asset_selection=[AssetKey(asset.split("/"))],
+        tags=tags,
+        raise_on_error=False,
+    )
+
+
+def test_a_failed_run_is_told_with_its_own_words_a_link_and_how_to_go_on(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
+) -> None:
+    write_script(instance, loads__stop_loads={"fails": "No room on the disk of state/demo: free 2 GB"})
+    failed = run(instance, "loads/stop_loads")
+    tick(failures)
+    (text,) = slack.texts
+    assert text.splitlines() == [
+        f"*Run failed: counts {DAY} (test)*",
+        "asset loads/stop_loads",
+        "> No room on the disk of state/demo: free 2 GB",
+        f"<http://dagster.test/runs/{failed.run_id}|Run {failed.run_id[:8]}>",
+        f"Once mended, go on from the failed step: `ruter-dagster retry {failed.run_id}`",
+    ]
+
+
+def test_a_blocked_check_is_told_with_what_was_found_and_its_report(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
+) -> None:
+    found = {
+        "observed": 12,
+        "expected": "at most 0 rows that share their key",
+        "report": "https://docs.test/r.html",
+    }
+    write_script(instance, quality__stop_visits={"failed_checks": {"key_is_unique": found}})
+    failed = run(instance, "quality/stop_visits")
+    tick(failures)
+    (text,) = slack.texts
+    assert text.startswith(
+        f"*Blocked by a check: counts {DAY} (test)*\nasset quality/stop_visits · nothing downstream ran"
+    )
+    assert "> key_is_unique: observed 12, expected at most 0 rows that share their key" in text
+    assert "<https://docs.test/r.html|Report>" in text
+    assert f"`ruter-dagster retry {failed.run_id} --whole`" in text
+
+
+def test_a_check_that_only_warns_is_no_alert(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
+) -> None:
+    write_script(instance, quality__stop_visits={"failed_checks": {"rows_near_usual": {"observed": 0.1}}})
+    assert run(instance, "quality/stop_visits").success
+    tick(failures)
+    assert not slack.texts
+
+
+def test_the_same_fault_is_told_once_and_another_one_again(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
+) -> None:
+    write_script(instance, loads__stop_loads={"fails": "No room after 3 s"})
+    group = {"dagster/root_run_id": run(instance, "loads/stop_loads").run_id}
+    for words in ("No room after 7 s", "No permission"):
+        write_script(instance, loads__stop_loads={"fails": words})
+        run(instance, "loads/stop_loads", **group)
+        tick(failures)
+        tick(failures)
+    assert [text.splitlines()[2] for text in slack.texts] == ["> No room after 3 s", "> No permission"]
+
+
+def test_nothing_is_told_while_a_retry_will_come_and_the_last_failure_is(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
+) -> None:
+    write_script(instance, loads__stop_loads={"fails": "The worker was lost"})
+    first = run(instance, "loads/stop_loads", **{"dagster/will_retry": "true"})
+    tick(failures)
+    assert not slack.texts
+    second = run(
+        instance, "loads/stop_loads", **{"dagster/will_retry": "false", "dagster/root_run_id": first.run_id}
+    )
+    instance.add_run_tags(first.run_id, {"dagster/auto_retry_run_id": second.run_id})
+    tick(failures)
+    (text,) = slack.texts
+    assert second.run_id in text
+
+
+def test_a_retry_that_could_not_be_started_is_told(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
+) -> None:
+    """Dagster takes its promise back by the tag alone, after the failure itself was seen."""
+    write_script(instance, loads__stop_loads={"fails": "The worker was lost"})
+    failed = run(instance, "loads/stop_loads", **{"dagster/will_retry": "true"})
+    tick(failures)
+    instance.add_run_tags(failed.run_id, {"dagster/will_retry": "false"})
+    tick(failures)
+    assert len(slack.texts) == 1
+
+
+def test_an_alert_that_slack_did_not_take_is_sent_by_a_later_tick(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
+) -> None:
+    write_script(instance, loads__stop_loads={"fails": "No room"})
+    run(instance, "loads/stop_loads")
+    slack.error = "service_unavailable"
+    with pytest.raises(SlackUnavailable, match="service_unavailable"):
+        tick(failures)
+    slack.error = None
+    tick(failures)
+    tick(failures)
+    assert len(slack.texts) == 1
+
+
+def test_what_failed_before_alerts_were_turned_on_is_not_told(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick
+) -> None:
+    write_script(instance, loads__stop_loads={"fails": "No room"})
+    run(instance, "loads/stop_loads")
+    sensor = alert_sensors(settings_for(slack))[0]
+    tick(sensor)
+    tick(sensor)
+    assert not slack.requests
+
+
+def test_without_a_token_nothing_is_sent_and_it_is_said_once(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sensor = alert_sensors(settings_for(slack, slack_token=None))[0]
+    write_script(instance, loads__stop_loads={"fails": "No room"})
+    for _ in range(2):
+        assert tick(sensor).skip_message == "RUTER_SLACK_TOKEN is not set: no alert is sent"
+        run(instance, "loads/stop_loads")
+    written = capfd.readouterr()
+    assert (written.err + written.out).count("RUTER_SLACK_TOKEN is not set") == 1
+    assert not slack.requests
+
+
+def test_drift_is_told_once_with_its_metrics(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, drift: SensorDefinition
+) -> None:
+    found = {"bias": {"verdict": "act", "value": 0.14}, "matched_share": {"verdict": "warn", "value": 0.84}}
+    write_script(instance, monitoring__drift={"failed_checks": found})
+    for _ in range(2):
+        assert run(instance, "monitoring/drift").success
+        tick(drift)
+    (text,) = slack.texts
+    assert text.startswith(f"*Drift calls for action: {DAY} (test)*")
+    assert {"> bias: verdict act, value 0.14", "> matched_share: verdict warn, value 0.84"} <= set(
+        text.splitlines()
+    )
+    assert "<http://dagster.test/assets/monitoring/drift?view=checks|Drift checks>" in text
+
+
+def test_no_drift_is_no_alert(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, drift: SensorDefinition
+) -> None:
+    assert run(instance, "monitoring/drift").success
+    tick(drift)
+    assert not slack.requests

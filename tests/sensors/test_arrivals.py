@@ -1,0 +1,114 @@
+"""A day that appears at the source starts the chain: once, in order, one at a time, and not before it has closed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+from dagster import DagsterRunStatus, SensorDefinition
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.operator import load_operator
+from ruter_dagster.sensors.arrivals import arrival_sensors
+from ruter_dagster.settings import Settings, load_settings
+from tests.scripted_house import JOBS
+from tests.sensors.conftest import Tick
+
+RUTER = load_operator("ruter")
+TIDES = load_settings(_env_file=None, history_start="2026-01-01", source="tides", tides_path="somewhere")
+RUTER_ZONE = ZoneInfo(RUTER.time_zone)
+NOON = datetime(2026, 3, 30, 12, tzinfo=UTC)
+
+
+def arrivals(*days: int, settings: Settings = TIDES, now: datetime = NOON) -> SensorDefinition:
+    """The sensor at a source that has these days of March 2026."""
+    dates = frozenset(date(2026, 3, day) for day in days)
+    (sensor,) = arrival_sensors(settings, RUTER, JOBS, lambda _: dates, lambda: now)
+    return sensor
+
+
+@pytest.fixture
+def history(holds: Callable[..., None]) -> None:
+    holds("raw/stop_visits", "first", "2026-03-20", "2026-03-21", "2026-03-22")
+
+
+def asked(result) -> list[str]:
+    return [run.partition_key for run in result.run_requests or [] if run.job_name == "counts"]
+
+
+def test_a_new_day_starts_counts_and_plan(tick: Tick, history: None) -> None:
+    counts, plan = tick(arrivals(20, 21, 22, 23)).run_requests or []
+    assert (counts.job_name, counts.partition_key) == ("counts", "2026-03-23")
+    assert plan.job_name == "plan"
+    assert plan.tags["dagster/asset_partition_range_start"] == "2026-03-20", (
+        "the issue date: its four dates are there"
+    )
+    assert plan.tags["dagster/asset_partition_range_end"] == "2026-03-23"
+
+
+def test_each_day_is_asked_for_once_and_in_order(tick: Tick, history: None) -> None:
+    source = arrivals(20, 21, 22, 24, 25)
+    assert [asked(tick(source)) for _ in range(4)] == [["2026-03-24"], ["2026-03-25"], [], []]
+
+
+def test_a_late_day_within_the_history_is_new_too(tick: Tick, holds: Callable[..., None]) -> None:
+    holds("raw/stop_visits", "first", "2026-03-20", "2026-03-22")
+    assert asked(tick(arrivals(20, 21, 22))) == ["2026-03-21"]
+
+
+def test_days_before_the_first_materialised_one_are_history(tick: Tick, history: None) -> None:
+    assert not asked(tick(arrivals(1, 2, 19, 20, 21, 22)))
+
+
+def test_the_next_day_waits_until_the_counts_of_the_former_have_ended(
+    tick: Tick, history: None, ended: Callable[..., None]
+) -> None:
+    source = arrivals(20, 21, 22, 23, 24)
+    assert asked(tick(source)) == ["2026-03-23"]
+    ended("counts", "2026-03-20", DagsterRunStatus.STARTED)
+    waiting = tick(source)
+    assert not asked(waiting)
+    assert waiting.skip_message == "The counts of 2026-03-23 have not ended yet"
+    ended("counts", "2026-03-20", DagsterRunStatus.FAILURE)
+    assert asked(tick(source)) == ["2026-03-24"]
+
+
+def test_a_day_that_is_still_being_written_is_not_asked_for(tick: Tick, history: None) -> None:
+    at_three = datetime(2026, 3, 24, 3, tzinfo=RUTER_ZONE)
+    at_four = datetime(2026, 3, 24, 4, tzinfo=RUTER_ZONE)
+    assert not asked(tick(arrivals(20, 21, 22, 23, now=at_three)))
+    assert asked(tick(arrivals(20, 21, 22, 23, now=at_four))) == ["2026-03-23"]
+
+
+def test_without_history_nothing_starts(tick: Tick) -> None:
+    result = tick(arrivals(20, 21))
+    assert not result.run_requests
+    assert result.skip_message and "ruter-dagster demo" in result.skip_message
+
+
+def test_the_demo_source_is_left_to_the_schedules(tick: Tick, history: None) -> None:
+    result = tick(arrivals(23, settings=load_settings(_env_file=None, source="demo")))
+    assert not result.run_requests
+    assert result.skip_message == "The source demo answers any date: the schedules start its days"
+
+
+def test_a_real_folder_is_listed_by_the_names_of_its_files(
+    tick: Tick, holds: Callable[..., None], tmp_path: Path
+) -> None:
+    folder = tmp_path / "tides"
+    (folder / "stop_visits").mkdir(parents=True)
+    for day in ("2026-03-22", "2026-03-23"):
+        (folder / "stop_visits" / f"{day}.csv").write_text("service_date\n")
+    holds("raw/stop_visits", "first", "2026-03-22")
+    settings = load_settings(_env_file=None, source="tides", tides_path=str(folder), operator="ruter")
+    (sensor,) = arrival_sensors(settings, RUTER, JOBS)
+    assert asked(tick(sensor)) == ["2026-03-23"]
+
+
+def test_a_folder_that_cannot_be_read_fails_the_tick_with_its_name(tick: Tick, history: None) -> None:
+    (sensor,) = arrival_sensors(TIDES, RUTER, JOBS)
+    with pytest.raises(PermanentFailure, match="TIDES folder somewhere does not exist"):
+        tick(sensor)

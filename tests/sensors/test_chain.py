@@ -1,0 +1,139 @@
+"""Forecasts follow once counts and plan of their issue date have passed: once for each content, and after a retry too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus, RunRequest
+
+from ruter_dagster.sensors.chain import ISSUE_DATE_TAG, chain_sensors
+from ruter_dagster.settings import load_settings
+from tests.scripted_house import JOBS
+from tests.sensors.conftest import Tick
+
+SETTINGS = load_settings(_env_file=None)
+TIDES = load_settings(_env_file=None, source="tides", tides_path="somewhere")
+(CHAIN,) = chain_sensors(SETTINGS, JOBS)
+ISSUED = "2026-03-30"
+CLOSED = "2026-03-29"
+PLANNED = ("2026-03-30", "2026-03-31", "2026-04-01", "2026-04-02")
+FAILED = DagsterRunStatus.FAILURE
+
+
+@pytest.fixture
+def inputs(holds: Callable[..., None]) -> None:
+    """The day's chain has made what forecasting and monitoring read."""
+    holds("features/levels", "first", CLOSED)
+    holds("features/departure_features", "first", *PLANNED)
+    holds("loads/stop_loads", "first", CLOSED)
+
+
+def asked_for(tick: Tick, job: str) -> list[RunRequest]:
+    return [request for request in tick(CHAIN).run_requests or [] if request.job_name == job]
+
+
+def test_forecasts_wait_for_counts_and_plan(tick: Tick, ended: Callable[..., None], inputs: None) -> None:
+    ended("plan", ISSUED)
+    assert not asked_for(tick, "forecasting")
+    ended("counts", ISSUED)
+    (run,) = asked_for(tick, "forecasting")
+    assert run.partition_key == ISSUED
+    assert run.tags[ISSUE_DATE_TAG] == ISSUED
+
+
+@pytest.mark.parametrize("status", [FAILED, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELED])
+def test_nothing_follows_counts_that_have_not_passed(
+    tick: Tick, ended: Callable[..., None], inputs: None, status: DagsterRunStatus
+) -> None:
+    ended("plan", ISSUED)
+    ended("counts", ISSUED, status)
+    assert not tick(CHAIN).run_requests
+
+
+def test_forecasts_follow_counts_that_a_retry_made_pass(
+    tick: Tick, ended: Callable[..., None], inputs: None
+) -> None:
+    ended("plan", ISSUED)
+    failed = ended("counts", ISSUED, FAILED)
+    assert not asked_for(tick, "forecasting")
+    ended("counts", ISSUED, **{"dagster/parent_run_id": failed.run_id, "dagster/is_resume_retry": "true"})
+    assert [run.partition_key for run in asked_for(tick, "forecasting")] == [ISSUED]
+
+
+def test_an_older_success_does_not_count_once_a_newer_run_failed(
+    tick: Tick, ended: Callable[..., None], inputs: None
+) -> None:
+    ended("plan", ISSUED)
+    ended("counts", ISSUED)
+    ended("counts", ISSUED, FAILED)
+    assert not tick(CHAIN).run_requests
+
+
+def test_runs_of_other_issue_dates_do_not_complete_each_other(
+    tick: Tick, ended: Callable[..., None], inputs: None
+) -> None:
+    ended("plan", "2026-03-29")
+    ended("counts", ISSUED)
+    assert not asked_for(tick, "forecasting")
+
+
+def test_one_key_for_one_content(
+    tick: Tick, ended: Callable[..., None], inputs: None, holds: Callable[..., None]
+) -> None:
+    ended("plan", ISSUED)
+    ended("counts", ISSUED)
+    first, second = asked_for(tick, "forecasting") + asked_for(tick, "forecasting")
+    assert first.run_key == second.run_key, "Dagster makes one run of a key"
+    holds("features/departure_features", "corrected", PLANNED[3])
+    (changed,) = asked_for(tick, "forecasting")
+    assert changed.run_key != first.run_key
+
+
+def test_a_forecast_that_was_asked_for_is_not_asked_for_again_until_something_ran_anew(
+    tick: Tick, ended: Callable[..., None], inputs: None
+) -> None:
+    ended("plan", ISSUED)
+    ended("counts", ISSUED)
+    ended("forecasting", ISSUED, FAILED)
+    assert not asked_for(tick, "forecasting"), "a failed run is for `ruter-dagster retry`"
+    ended("counts", ISSUED)
+    assert len(asked_for(tick, "forecasting")) == 1
+
+
+def test_nothing_is_asked_for_without_levels_of_the_day_before(
+    tick: Tick, ended: Callable[..., None], holds: Callable[..., None]
+) -> None:
+    holds("features/departure_features", "first", *PLANNED)
+    ended("plan", ISSUED)
+    ended("counts", ISSUED)
+    assert not asked_for(tick, "forecasting")
+
+
+def test_monitoring_of_the_closed_date_follows_counts_alone(
+    tick: Tick, ended: Callable[..., None], inputs: None
+) -> None:
+    ended("counts", ISSUED)
+    (run,) = asked_for(tick, "monitoring")
+    assert run.partition_key == CLOSED
+
+
+def test_runs_that_no_chain_started_are_left_alone(
+    tick: Tick, instance: DagsterInstance, inputs: None
+) -> None:
+    from dagster._core.test_utils import create_run_for_test
+
+    for job in ("counts", "plan"):
+        create_run_for_test(instance, job_name=job, status=DagsterRunStatus.SUCCESS)
+    assert not tick(CHAIN).run_requests
+
+
+def test_tides_is_monitored_when_it_was_forecast(
+    tick: Tick, ended: Callable[..., None], holds: Callable[..., None]
+) -> None:
+    """Its plan of a date comes with the counts of that date, so that the issue date is itself counted."""
+    (chain,) = chain_sensors(TIDES, JOBS)
+    holds("loads/stop_loads", "first", ISSUED)
+    ended("forecasting", ISSUED)
+    (run,) = tick(chain).run_requests or []
+    assert (run.job_name, run.partition_key) == ("monitoring", ISSUED)
