@@ -37,11 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
         _run(job, container.read_parameters(job), container)
     except PermanentFailure as failure:
         log.error("%s", failure)
-        container.write_failure(str(failure))
+        _leave_reason(container, str(failure))
         return EXIT_PERMANENT
     except Exception as error:
         traceback.print_exc(file=sys.stdout)
-        container.write_failure(f"{type(error).__name__}: {error}")
+        _leave_reason(container, f"{type(error).__name__}: {error}")
         return 1
     return 0
 
@@ -60,6 +60,13 @@ def _run(name: str, parameters: JobParameters, container: Container) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
     total = time.process_time()
     log.info("%s: %.1f CPU s, of them %.1f to start and import; %.0f MB at most", name, total, imported, peak)
+
+
+def _leave_reason(container: Container, reason: str) -> None:
+    try:
+        container.write_failure(reason)
+    except OSError as error:  # a full disk: the exit code, and the reason in the log, still tell
+        log.error("The reason could not be left in %s: %s", container.base, error)
 
 
 def _stop(signum: int, _frame: object) -> None:

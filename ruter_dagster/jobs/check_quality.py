@@ -26,8 +26,8 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
 
 
 def _check(checked: Table, asked: Sequence[date], context: JobContext) -> None:
-    present = context.snapshot(checked).versions(asked)
-    dates = [day for day in asked if day in present or len(asked) == 1]
+    dates = context.dates_asked(checked, asked, of_range=len(asked) > 1)
+    present = context.require(checked, dates)
     frame = context.read_unjudged(checked, dates)
     usual, plan = _usual(checked, dates, context), _plan(checked, dates, context)
     report = check_table(checked, frame, dates, reference=usual, plan=plan)

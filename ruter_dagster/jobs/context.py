@@ -114,9 +114,23 @@ class JobContext:
 
     def read_asked(self, table: Table, parameters: DatesParameters) -> tuple[pl.DataFrame, list[date]]:
         """Rows of the dates that the job was asked for, and those dates; in a range, absent dates are left out."""
-        present = self.snapshot(table).versions(parameters.dates)
-        dates = [day for day in parameters.dates if day in present or not parameters.of_range]
+        dates = self.dates_asked(table, parameters.dates, parameters.of_range)
         return self.read(table, dates), dates
+
+    def dates_asked(self, table: Table, dates: Collection[date], of_range: bool) -> list[date]:
+        """The dates that the table has of those asked for; where it is no range, or has none of it, DateMissing names them."""
+        if not of_range:
+            return list(self.require(table, dates))
+        return list(self.snapshot(table).versions(dates)) or list(self.require(table, dates))
+
+    def require(self, table: Table, dates: Collection[date]) -> dict[date, str]:
+        """The content version of dates that must be there; DateMissing names those that are not, and what to materialise."""
+        from ruter_dagster.storage.snapshots import DateMissing
+
+        versions = self.snapshot(table).versions(dates)
+        if missing := set(dates) - set(versions):
+            raise DateMissing(table, missing, self.parameters.pins.get(table.name))
+        return versions
 
     def read_history(
         self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None

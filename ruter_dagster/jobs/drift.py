@@ -17,8 +17,7 @@ REFERENCE_DAYS = 56
 
 
 def run(parameters: Drift, context: JobContext) -> None:
-    present = context.snapshot(STOP_LOADS).versions(parameters.dates)
-    dates = [day for day in parameters.dates if day in present or not parameters.of_range]
+    dates = context.dates_asked(STOP_LOADS, parameters.dates, parameters.of_range)
     context.read(STOP_LOADS, dates, ["service_date"])
     days = day_range(dates[0] - timedelta(REFERENCE_DAYS), dates[-1])
     loads = context.read_history(

@@ -10,8 +10,7 @@ from ruter_dagster.jobs.context import JobContext
 
 
 def run(parameters: Levels, context: JobContext) -> None:
-    present = context.snapshot(STOP_LOADS).versions(parameters.dates)
-    cutoffs = [day for day in parameters.dates if day in present or not parameters.of_range]
+    cutoffs = context.dates_asked(STOP_LOADS, parameters.dates, parameters.of_range)
     context.read(STOP_LOADS, cutoffs, ["service_date"])
     loads = context.read_history(
         STOP_LOADS, sorted({day for cutoff in cutoffs for day in level_dates(cutoff)})

@@ -18,6 +18,7 @@ log = logging.getLogger("ruter_dagster.jobs")
 
 
 def run(parameters: Publish, context: JobContext) -> None:
+    versions = context.require(LOAD_FORECASTS, parameters.dates)
     connection = connection_of(context.settings)
     ensure_topics(connection)
     results: dict[date, PublicationResult] = {}
@@ -29,7 +30,7 @@ def run(parameters: Publish, context: JobContext) -> None:
             issue_date=issue_date,
             issued_at=_issued_at(issue_date, parameters.issued_at, context.operator.time_zone),
             data_cutoff=issue_date - timedelta(days=1),
-            content_hash=context.snapshot(LOAD_FORECASTS).versions([issue_date])[issue_date],
+            content_hash=versions[issue_date],
             progress=_progress,
         )
     _tell(results, context)

@@ -93,9 +93,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _failure(job: str, exit_code: int, container: Container) -> Failure:
     """What a person reads in the UI: the job's own words, and whether another attempt makes sense."""
     reason = container.read_failure()
-    if reason is None:
+    if not reason:
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
-        reason = f"Job {job} ended by {how} and left no reason; exit code 137 or signal 9 often means out of memory"
+        reason = f"Job {job} ended by {how} and left no reason: see what it printed in the run's log; exit code 137 or signal 9 often means out of memory"
     return Failure(
         description=reason,
         metadata={"job": job, "exit_code": exit_code, "job_folder": str(container.base)},

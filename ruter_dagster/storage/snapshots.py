@@ -35,7 +35,8 @@ class DateMissing(PermanentFailure):
     """A date that was never written to a table."""
 
     def __init__(self, table: Table, dates: Collection[date], snapshot_id: int | None) -> None:
-        listed = ", ".join(str(day) for day in sorted(dates))
+        listed = ", ".join(map(str, sorted(dates)[:5]))
+        listed += f" and {len(dates) - 5} more" if len(dates) > 5 else ""
         pinned = f" in its pinned snapshot {snapshot_id}" if snapshot_id else ""
         super().__init__(
             f"{table.name} has no {table.partition} {listed}{pinned}. Materialise {asset_of(table.name)} for it first."
