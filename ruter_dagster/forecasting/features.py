@@ -15,6 +15,8 @@ from ruter_dagster.forecasting.history import (
     LINE_HOUR,
     SLOT,
     at_lags,
+    exact_mean,
+    exact_sum,
     pairs,
     slot_loads,
     usual_loads,
@@ -85,8 +87,8 @@ def _history(slots: pl.DataFrame, dates: Sequence[date], calendar: OperatingCale
         .group_by(_DATED_SLOT)
         .agg(
             *(load.filter(week == number).first().alias(f"lag_{number}") for number in range(1, LAG_WEEKS + 1)),
-            load.filter(week <= 4).mean().round(DECIMALS).alias("ha4"),
-            load.mean().round(DECIMALS).alias("ha8"),
+            exact_mean(load.filter(week <= 4)).alias("ha4"),
+            exact_mean(load).alias("ha8"),
             pl.len().cast(pl.Int32).alias("history_count"),
         )
         .collect()
@@ -109,7 +111,7 @@ def _neighbours(history: pl.DataFrame) -> pl.DataFrame:
 
 def _line_hours(history: pl.DataFrame) -> pl.DataFrame:
     return history.group_by("service_date", *LINE_HOUR).agg(
-        pl.col("usual").mean().round(DECIMALS).alias("usual_line_hour"),
+        exact_mean(pl.col("usual")).alias("usual_line_hour"),
         _last_week_ratio().alias("last_week_line_hour_ratio"),
     )
 
@@ -121,5 +123,5 @@ def _network(history: pl.DataFrame) -> pl.DataFrame:
 def _last_week_ratio() -> pl.Expr:
     """Load a week before over the usual, where both are known; null where nobody usually travels."""
     both = pl.col("lag_1").is_not_null() & pl.col("usual").is_not_null()
-    usual = pl.col("usual").filter(both).sum()
-    return pl.when(usual > 0).then(pl.col("lag_1").filter(both).sum() / usual).round(DECIMALS)
+    usual = exact_sum(pl.col("usual").filter(both))
+    return pl.when(usual > 0).then(exact_sum(pl.col("lag_1").filter(both)) / usual).round(DECIMALS)

@@ -12,7 +12,19 @@ SLOT = ("line_id", "direction_id", "stop_id", "slot_hour")
 LINE_HOUR = ("line_id", "direction_id", "slot_hour")
 DECAY_A_WEEK = 0.9
 DECIMALS = 6
-"""Sums of many numbers differ in their last bits with the order of adding, so with threads and chunks: rounded, they agree."""
+MICRO = 10**DECIMALS
+"""Sums of floats differ in their last bits with the order of adding, so with threads and with the dates asked beside
+them. Numbers are added as whole millionths: exactly, in any order."""
+
+
+def exact_sum(value: pl.Expr) -> pl.Expr:
+    """The sum of values, each rounded to a millionth; 0 where there is none."""
+    return (value * MICRO).round().cast(pl.Int64).sum() / MICRO
+
+
+def exact_mean(value: pl.Expr) -> pl.Expr:
+    """The mean of values, each rounded to a millionth; null where there is none."""
+    return pl.when(value.count() > 0).then(exact_sum(value) / value.count()).round(DECIMALS)
 
 
 def slot_loads(loads: pl.DataFrame) -> pl.DataFrame:
@@ -20,13 +32,14 @@ def slot_loads(loads: pl.DataFrame) -> pl.DataFrame:
 
     `loads` has the columns of contract `loads.stop_loads` used here: service_date, the slot's, load, weight.
     """
-    weighted = (pl.col("load") * pl.col("weight")).sum() / pl.col("weight").sum()
+    weight = exact_sum(pl.col("weight"))
+    weighted = (exact_sum(pl.col("load") * pl.col("weight")) / weight).round(DECIMALS)
     return (
         loads.lazy()
         .group_by("service_date", *SLOT)
         .agg(
-            pl.col("load").mean().round(DECIMALS),
-            pl.when(pl.col("weight").sum() > 0).then(weighted).otherwise(pl.col("load").mean()).round(DECIMALS).alias("trusted"),
+            exact_mean(pl.col("load")).alias("load"),
+            pl.when(weight > 0).then(weighted).otherwise(exact_mean(pl.col("load"))).alias("trusted"),
         )
         .collect()
     )  # fmt: skip
@@ -54,8 +67,8 @@ def decayed_mean(value: str, within: int | None = None) -> pl.Expr:
     if within is not None:
         used &= pl.col("age") < within
     weight = pl.lit(DECAY_A_WEEK).pow(pl.col("age") / 7.0)
-    total = weight.filter(used).sum()
-    return pl.when(total > 0).then((weight * pl.col(value)).filter(used).sum() / total).round(DECIMALS)
+    total = exact_sum(weight.filter(used))
+    return pl.when(total > 0).then(exact_sum((weight * pl.col(value)).filter(used)) / total).round(DECIMALS)
 
 
 def usual_loads(slots: pl.DataFrame, comparable: pl.DataFrame) -> pl.DataFrame:
@@ -64,10 +77,16 @@ def usual_loads(slots: pl.DataFrame, comparable: pl.DataFrame) -> pl.DataFrame:
         at_lags(slots, comparable)
         .group_by("service_date", *SLOT)
         .agg(
-            pl.col("trusted").mean().round(DECIMALS).alias("usual"),
+            exact_mean(pl.col("trusted")).alias("usual"),
             decayed_mean("trusted").alias("usual_recent"),
             pl.col("trusted").median().round(DECIMALS).alias("usual_median"),
-            pl.col("trusted").std(ddof=0).round(DECIMALS).alias("usual_deviation"),
+            _deviation(pl.col("trusted")).alias("usual_deviation"),
         )
         .collect()
     )
+
+
+def _deviation(value: pl.Expr) -> pl.Expr:
+    """Standard deviation around the mean (ddof 0), passengers."""
+    square = exact_sum(value * value) / value.count()
+    return (square - (exact_sum(value) / value.count()) ** 2).clip(0).sqrt().round(DECIMALS)

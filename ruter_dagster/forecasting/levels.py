@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ruter_dagster.contracts.features import LEVEL_MEAN_DAYS, LEVEL_RATIO_DAYS, LEVEL_WINDOW_DAYS, LEVELS
 from ruter_dagster.contracts.frames import conform, empty_frame
 from ruter_dagster.forecasting.calendar import OperatingCalendar
-from ruter_dagster.forecasting.history import DECIMALS, SLOT, decayed_mean, pairs, slot_loads, usual_loads
+from ruter_dagster.forecasting.history import (
+    DECAY_A_WEEK,
+    DECIMALS,
+    MICRO,
+    SLOT,
+    exact_sum,
+    pairs,
+    slot_loads,
+    usual_loads,
+)
 
 SCOPES: dict[str, tuple[str, ...]] = {
     "network": (),
@@ -48,7 +60,8 @@ def levels(loads: pl.DataFrame, cutoffs: Iterable[date], calendar: OperatingCale
     if slots.is_empty():
         return empty_frame(LEVELS)
     sums = _daily_sums(_against_usual(slots, calendar))
-    frames = [_of_cutoff(sums, cutoff) for cutoff in wanted]
+    by_scope = sums.partition_by("scope", as_dict=True)
+    frames = [_of_scope(scope, by_scope[(scope,)], wanted) for scope in SCOPES if (scope,) in by_scope]
     return conform(pl.concat(frames), LEVELS).sort("cutoff_date", "scope", "scope_id")
 
 
@@ -71,9 +84,9 @@ def _daily_sums(slots: pl.DataFrame) -> pl.DataFrame:
         .with_columns(pl.lit(scope).alias("scope"), scope_id(scope).alias("scope_id"))
         .group_by("service_date", "scope", "scope_id")
         .agg(
-            pl.col("trusted").sum().round(DECIMALS).alias("load"),
-            pl.col("trusted").filter(known).sum().round(DECIMALS).alias("compared"),
-            pl.col("usual").sum().round(DECIMALS),
+            exact_sum(pl.col("trusted")).alias("load"),
+            exact_sum(pl.col("trusted").filter(known)).alias("compared"),
+            exact_sum(pl.col("usual")).alias("usual"),
             known.sum().alias("compared_count"),
             pl.len().alias("slot_count"),
         )
@@ -82,29 +95,78 @@ def _daily_sums(slots: pl.DataFrame) -> pl.DataFrame:
     return pl.concat(pl.collect_all(frames)).sort("service_date", "scope", "scope_id")
 
 
-def _of_cutoff(sums: pl.DataFrame, cutoff: date) -> pl.DataFrame:
-    age = (pl.lit(cutoff) - pl.col("service_date")).dt.total_days().cast(pl.Int32)
-    return (
-        sums.lazy()
-        .with_columns(age.alias("age"), (pl.col("load") / pl.col("slot_count")).alias("mean"))
-        .filter(pl.col("age").is_between(0, LEVEL_WINDOW_DAYS - 1))
-        .group_by("scope", "scope_id")
-        .agg(
-            *(_ratio(days) for days in LEVEL_RATIO_DAYS),
-            *(decayed_mean("mean", within=days).alias(f"mean_{days}") for days in LEVEL_MEAN_DAYS),
-            pl.col("slot_count").sum().cast(pl.Int32),
+@dataclass(frozen=True)
+class _Windows:
+    """Sums of a scope as matrices, a row an id and a column a date, 0 where nothing is known: a cut-off is a slice."""
+
+    ids: pl.Series
+    first: date
+    matrices: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(cls, sums: pl.DataFrame, names: Sequence[str], cutoffs: Sequence[date]) -> _Windows:
+        first = cutoffs[0] - timedelta(LEVEL_WINDOW_DAYS - 1)
+        ids = sums["scope_id"].unique().sort()
+        width = (cutoffs[-1] - first).days + 1
+        days = sums.select((pl.col("service_date") - first).dt.total_days()).to_series()
+        used = sums.filter(days.is_between(0, width - 1))
+        row = ids.search_sorted(used["scope_id"]).to_numpy()
+        column = used.select((pl.col("service_date") - first).dt.total_days()).to_series().to_numpy()
+        matrices = {}
+        for name in names:
+            matrices[name] = np.zeros((len(ids), width))
+            matrices[name][row, column] = used[name].to_numpy()
+        return cls(ids, first, matrices)
+
+    def last(self, name: str, cutoff: date, days: int) -> NDArray[np.float64]:
+        """The `days` columns that end with the cut-off."""
+        end = (cutoff - self.first).days + 1
+        return self.matrices[name][:, end - days : end]
+
+
+def _of_scope(scope: str, sums: pl.DataFrame, cutoffs: Sequence[date]) -> pl.DataFrame:
+    """Levels of one scope for every cut-off; ratios are null in a scope that a class of day cuts short."""
+    compares = not scope.endswith("day_class")
+    names = ["mean", "slot_count", *(("compared", "usual", "compared_count") if compares else ())]
+    windows = _Windows.of(sums.with_columns(mean=pl.col("load") / pl.col("slot_count")), names, cutoffs)
+    frames = []
+    for cutoff in cutoffs:
+        columns = {
+            f"ratio_{days}": _ratio(windows, cutoff, days) if compares else None for days in LEVEL_RATIO_DAYS
+        }
+        columns |= {f"mean_{days}": _decayed_mean(windows, cutoff, days) for days in LEVEL_MEAN_DAYS}
+        count = windows.last("slot_count", cutoff, LEVEL_WINDOW_DAYS).sum(axis=1).astype(np.int32)
+        frame = pl.DataFrame({"cutoff_date": [cutoff], "scope": [scope]}).join(
+            pl.DataFrame({"scope_id": windows.ids, **columns, "slot_count": count}), how="cross"
         )
-        .with_columns(pl.lit(cutoff).alias("cutoff_date"))
-        .select(LEVELS.column_names)
-        .collect()
+        frames.append(frame.filter(pl.col("slot_count") > 0))
+    return (
+        pl.concat(frames)
+        .with_columns(
+            pl.col(f"ratio_{days}").cast(pl.Float64).fill_nan(None).round(DECIMALS)
+            for days in LEVEL_RATIO_DAYS
+        )
+        .with_columns(pl.col(f"mean_{days}").fill_nan(None).round(DECIMALS) for days in LEVEL_MEAN_DAYS)
     )
 
 
-def _ratio(days: int) -> pl.Expr:
-    """Load over usual in the last `days`: null without a comparison and in a scope that a class of day cuts short."""
-    recent = pl.col("age") < days
-    load, usual = (pl.col(name).filter(recent).sum() + _STEADYING_LOAD for name in ("compared", "usual"))
-    compared = (pl.col("compared_count").filter(recent).sum() > 0) & ~pl.col("scope").first().str.ends_with(
-        "day_class"
+def _ratio(windows: _Windows, cutoff: date, days: int) -> NDArray[np.float64]:
+    """Load over usual in the last `days`; NaN without a comparison."""
+    load, usual, count = (
+        _row_sums(windows.last(name, cutoff, days)) for name in ("compared", "usual", "compared_count")
     )
-    return pl.when(compared).then(load / usual).round(DECIMALS).alias(f"ratio_{days}")
+    return np.where(count > 0, (load + _STEADYING_LOAD) / (usual + _STEADYING_LOAD), np.nan)
+
+
+def _decayed_mean(windows: _Windows, cutoff: date, days: int) -> NDArray[np.float64]:
+    """Mean load in the last `days`, a week counting `DECAY_A_WEEK` of the week after it; NaN where there is none."""
+    weight = DECAY_A_WEEK ** (np.arange(days - 1, -1, -1) / 7.0)
+    present = windows.last("slot_count", cutoff, days) > 0
+    total = _row_sums(present * weight)
+    value = _row_sums(windows.last("mean", cutoff, days) * weight)
+    return np.divide(value, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def _row_sums(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Exact sums of rows, as `history.exact_sum`: numpy too adds floats in an order that depends on their layout."""
+    return np.rint(matrix * MICRO).astype(np.int64).sum(axis=1) / MICRO

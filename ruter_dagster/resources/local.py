@@ -65,6 +65,8 @@ class LocalLauncher(JobLauncher):
     def _run(self, job: str, container: Container, pipes: Mapping[str, str]) -> int:
         environment = {**os.environ, **self.settings.to_environment(), **pipes}
         environment |= {BASE_VARIABLE: str(container.base), OWNER_VARIABLE: "1", "PYTHONUNBUFFERED": "1"}
+        # Two OpenMP threads that wait by spinning stand in each other's way where cores are shared.
+        environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         process = subprocess.Popen(
             [sys.executable, "-m", "ruter_dagster.jobs", job],
             env=environment,
