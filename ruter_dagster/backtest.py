@@ -80,6 +80,7 @@ def run_backtest(
     Raises PermanentFailure where the source has none of the dates, or `out` cannot be written.
     """
     operator = operator_of(settings)
+    operator.require_public_holidays()
     source = open_source(settings, operator)
     start = _history_start(source, first, history_days)
     present, _ = split_by_availability(source, day_range(start, last))

@@ -114,14 +114,17 @@ def backtest(
 
 
 @main.command()
-def dev() -> None:
+@click.option(
+    "--port", type=int, default=3000, show_default=True, help="Port of the UI on the loopback interface."
+)
+def dev(port: int) -> None:
     """Open Dagster's UI at http://127.0.0.1:3000 on the instance of the demo, with a Kafka broker beside it.
 
     With KAFKA_BOOTSTRAP_SERVERS set, no broker is started. Ctrl-C ends both.
     """
     from ruter_dagster.dev import serve_dagster
 
-    sys.exit(serve_dagster(load_settings()))
+    sys.exit(serve_dagster(load_settings(), port))
 
 
 @main.command()

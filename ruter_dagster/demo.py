@@ -19,6 +19,7 @@ from rich.table import Table
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, PUBLISHED_FORECASTS
 from ruter_dagster.definitions import RUNS
+from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.runs import RunOutcome, RunRequest, execute
@@ -88,6 +89,7 @@ def run_demo(settings: Settings, console: Console) -> Report:
 
     Raises PermanentFailure with the failed step's own words, the run's id and how to go on.
     """
+    operator_of(settings).require_public_holidays()
     with ExitStack() as stack:
         bootstrap_servers = stack.enter_context(_broker(settings, console))
         from ruter_dagster.definitions import defs

@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from ruter_dagster.settings import Settings
 
 
-def serve_dagster(settings: Settings) -> int:
-    """Runs `dagster dev` to its end and returns its exit code; the broker ends with it."""
+def serve_dagster(settings: Settings, port: int) -> int:
+    """Runs `dagster dev` on `port` of the loopback interface to its end and returns its exit code; the broker ends with it."""
     with ExitStack() as stack:
         environment = {**os.environ}
         if settings.kafka_bootstrap_servers is None:
@@ -24,7 +24,9 @@ def serve_dagster(settings: Settings) -> int:
         # A shell gives its background commands an ignored SIGINT, which dagster dev would inherit and never end.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
-        process = subprocess.Popen([sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml"], env=environment)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagster", "dev", "-w", "workspace.yaml", "-p", str(port)], env=environment
+        )
         try:
             return process.wait()
         except KeyboardInterrupt:

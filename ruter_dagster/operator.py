@@ -5,6 +5,7 @@ What a deployment is (environment, storage, Kafka) belongs in settings.py.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from datetime import date, time, timedelta
 from importlib.resources import files
@@ -31,6 +32,12 @@ def _known_time_zone(value: str) -> str:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
         raise ValueError("allowed: a name of the IANA time zone database, such as Europe/Oslo") from None
+    return value
+
+
+def _country_code(value: str) -> str:
+    if not re.fullmatch("[A-Z]{2}", value):
+        raise ValueError("allowed: two capital letters, an ISO 3166 code such as NO or DK")
     return value
 
 
@@ -102,7 +109,9 @@ class Operator(_Strict):
     """An operator's settings; make one with `load_operator`."""
 
     name: str
-    country: str = Field(description="ISO 3166 code of the public holidays")
+    country: Annotated[str, AfterValidator(_country_code)] = Field(
+        description="ISO 3166 code of the public holidays"
+    )
     subdivision: str | None = Field(None, description="State or region, where public holidays differ by it")
     time_zone: Annotated[str, AfterValidator(_known_time_zone)]
     history_start: date = Field(description="First operating date with counts: where the partitions begin")
@@ -117,8 +126,11 @@ class Operator(_Strict):
         default_factory=dict, description="Mode of a TIDES route_type, where it differs from the usual one"
     )
 
-    @model_validator(mode="after")
-    def _has_public_holidays(self) -> Operator:
+    def require_public_holidays(self) -> None:
+        """Raises `OperatorError` where the public holidays of country and subdivision are unknown.
+
+        Not part of reading the file: Dagster reads it to know dates and times, and need not load every holiday.
+        """
         from holidays import country_holidays
 
         try:
@@ -127,10 +139,9 @@ class Operator(_Strict):
             place = f"country = {self.country!r}" + (
                 f", subdivision = {self.subdivision!r}" if self.subdivision else ""
             )
-            raise ValueError(
-                f"{place}: allowed: ISO 3166 codes that PyPI's holidays knows, such as NO or DK"
+            raise OperatorError(
+                f"Operator {self.name}: {place}: allowed: ISO 3166 codes that PyPI's holidays knows, such as NO or DK"
             ) from None
-        return self
 
     def school_holiday_dates(self) -> frozenset[date]:
         """Every date of every school holiday."""

@@ -4,7 +4,10 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from ruter_dagster.demo import run_demo
+from ruter_dagster.jobs.context import calendar_of
 from ruter_dagster.operator import OperatorError, load_operator, operator_of
 from ruter_dagster.settings import Settings
 
@@ -52,8 +55,10 @@ def test_events_may_lie_in_a_file_of_their_own(tmp_path):
             MINIMAL.replace("Europe/Oslo", "Oslo"),
             "time_zone = 'Oslo': allowed: a name of the IANA time zone database",
         ),
-        (MINIMAL.replace("NO", "XX"), "country = 'XX': allowed: ISO 3166 codes"),
-        (MINIMAL + 'subdivision = "ZZ"\n', "subdivision = 'ZZ'"),
+        (
+            MINIMAL.replace("NO", "Norway"),
+            "country = 'Norway': allowed: two capital letters, an ISO 3166 code",
+        ),
         (MINIMAL.replace('name = "X"', ""), "name is missing"),
         (MINIMAL + "colour = 1\n", "colour is no key of an operator file; allowed: name, country"),
         (
@@ -74,6 +79,30 @@ def test_a_wrong_operator_file_names_the_key_and_what_is_allowed(tmp_path, conte
         load_operator(path)
     assert message in str(failure.value)
     assert str(path) in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (MINIMAL.replace("NO", "XX"), "country = 'XX'"),
+        (MINIMAL + 'subdivision = "ZZ"\n', "country = 'NO', subdivision = 'ZZ'"),
+    ],
+)
+def test_a_country_without_known_holidays_is_refused_before_anything_runs(tmp_path, content, place):
+    path = write(tmp_path, content)
+    message = f"Operator X: {place}: allowed: ISO 3166 codes that PyPI's holidays knows"
+    with pytest.raises(OperatorError, match=message):
+        calendar_of(load_operator(path))
+    with pytest.raises(OperatorError, match=message):
+        run_demo(Settings(operator=str(path), state_dir=tmp_path / "state"), Console(quiet=True))
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_region_may_have_holidays_of_its_own(tmp_path):
+    bavaria = MINIMAL.replace("NO", "DE") + 'subdivision = "BY"\n'
+    assert calendar_of(load_operator(write(tmp_path, bavaria))).is_public_holiday(date(2026, 1, 6))
+    germany = MINIMAL.replace("NO", "DE")
+    assert not calendar_of(load_operator(write(tmp_path, germany))).is_public_holiday(date(2026, 1, 6))
 
 
 def test_an_unknown_name_lists_the_known_operators():

@@ -193,7 +193,8 @@ class JobContext:
 
 
 def calendar_of(operator: Operator) -> OperatingCalendar:
-    """The operator's holidays and events, as plain values."""
+    """The operator's holidays and events, as plain values; raises OperatorError where its holidays are unknown."""
+    operator.require_public_holidays()
     return OperatingCalendar(
         country=operator.country,
         time_zone=operator.time_zone,
