@@ -87,13 +87,14 @@ def last_date_of_run(run: DagsterRun) -> str:
 def content_hash(
     instance: DagsterInstance, asset: str, partition: str, before: int | None = None
 ) -> str | None:
-    """Hash of what a partition holds by its newest materialisation, or by the newest before record id `before`."""
+    """Content hash of a partition's newest materialisation, or of the newest before record id `before`."""
     wanted = AssetRecordsFilter(
         AssetKey(asset.split("/")), asset_partitions=[partition], before_storage_id=before
     )
     records = instance.fetch_materializations(wanted, limit=1).records
     materialisation = records[0].asset_materialization if records else None
-    return _content(materialisation) if materialisation else None
+    hashed = materialisation.metadata.get("content_hash") if materialisation else None
+    return str(hashed.value) if hashed else None
 
 
 def made_by(instance: DagsterInstance, run_id: str) -> list[Made]:

@@ -13,6 +13,8 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInsta
 from dagster._core.definitions.data_version import CODE_VERSION_TAG
 from dagster._core.definitions.partitions.context import partition_loading_context
 
+from ruter_dagster.records import content_hash
+
 MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION
 
 
@@ -98,14 +100,5 @@ def _parents(
 
 
 def _content_changed(instance: DagsterInstance, key: AssetKey, partition: str, since: int) -> bool:
-    now = _content(instance, key, partition, None)
-    return now is None or now != _content(instance, key, partition, since)
-
-
-def _content(instance: DagsterInstance, key: AssetKey, partition: str, before: int | None) -> object:
-    """Content hash of the partition's newest materialisation, or of the newest before an event."""
-    wanted = AssetRecordsFilter(asset_key=key, asset_partitions=[partition], before_storage_id=before)
-    records = instance.fetch_materializations(wanted, limit=1).records
-    materialization = records[0].asset_materialization if records else None
-    value = materialization.metadata.get("content_hash") if materialization else None
-    return value.value if value else None
+    now = content_hash(instance, key.to_user_string(), partition)
+    return now is None or now != content_hash(instance, key.to_user_string(), partition, before=since)
