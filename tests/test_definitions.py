@@ -1,0 +1,218 @@
+"""What Dagster is told: every asset described and owned, its partitions, checks, retries, and no heavy import on the way."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from dagster import AssetKey, AssetsDefinition, Backoff, Definitions, Jitter
+from dagster._core.definitions.partitions.context import partition_loading_context
+
+from ruter_dagster.contracts.checks import CHECKS
+from ruter_dagster.contracts.jobs import EVALUATION, asset_of, quality_asset_of
+from ruter_dagster.contracts.model_checks import DRIFT_CHECKS, GATE_CHECKS
+from ruter_dagster.contracts.tables import DRIFT
+from ruter_dagster.definitions import RUNS, build_definitions
+from ruter_dagster.settings import load_settings
+
+D = date(2026, 11, 20)
+HEAVY = (
+    "polars", "pandas", "numpy", "pyarrow", "pyiceberg", "lightgbm", "mlflow", "great_expectations", "matplotlib",
+    "confluent_kafka", "holidays", "boto3",
+)  # fmt: skip
+
+
+def definitions(**settings: Any) -> Definitions:
+    return build_definitions(load_settings(_env_file=None, history_start="2026-06-01", **settings))
+
+
+DEFS = definitions()
+GRAPH = DEFS.resolve_asset_graph()
+ASSETS = {key.to_user_string(): DEFS.resolve_assets_def(key) for key in GRAPH.materializable_asset_keys}
+every_asset = pytest.mark.parametrize("name", sorted(ASSETS))
+
+
+def code_of(asset: AssetsDefinition) -> str:
+    function: Any = asset.op.compute_fn
+    return function.decorated_fn.__module__
+
+
+def test_they_load_and_validate() -> None:
+    Definitions.validate_loadable(DEFS)
+
+
+def test_loading_them_imports_nothing_heavy() -> None:
+    code = f"import sys, ruter_dagster.definitions; print(*[name for name in {HEAVY} if name in sys.modules])"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert loaded.stdout.split() == []
+
+
+@every_asset
+class TestEveryAsset:
+    def test_says_whose_it_is_and_what_it_is(self, name: str) -> None:
+        spec = ASSETS[name].get_asset_spec()
+        assert spec.owners
+        assert len(spec.description or "") > 30
+        assert spec.kinds
+        assert spec.code_version
+
+    def test_lies_in_the_file_and_the_group_that_its_key_names(self, name: str) -> None:
+        group = name.split("/")[0]
+        assert ASSETS[name].get_asset_spec().group_name == group
+        assert code_of(ASSETS[name]) == f"ruter_dagster.assets.{group}"
+
+    def test_belongs_to_a_run_of_the_chain(self, name: str) -> None:
+        assert any(name in assets for assets in RUNS.values())
+
+    def test_a_range_of_its_dates_is_one_run(self, name: str) -> None:
+        asset = ASSETS[name]
+        if asset.partitions_def is not None:
+            assert asset.backfill_policy
+            assert asset.backfill_policy.max_partitions_per_run is None
+
+
+@pytest.mark.parametrize("run", RUNS)
+def test_the_assets_of_a_run_have_the_same_partitions(run: str) -> None:
+    assert len({ASSETS[name].partitions_def for name in RUNS[run]}) == 1
+    assert DEFS.resolve_job_def(run).partitions_def == ASSETS[RUNS[run][0]].partitions_def
+
+
+@contextmanager
+def at_five(day: date) -> Iterator[None]:
+    """As if it were five in the morning of a day."""
+    with partition_loading_context(effective_dt=datetime(day.year, day.month, day.day, 5, tzinfo=UTC)):
+        yield
+
+
+@pytest.mark.parametrize(
+    ("name", "newest"),
+    [
+        ("raw/stop_visits", D - timedelta(1)),
+        ("loads/stop_loads", D - timedelta(1)),
+        ("features/levels", D - timedelta(1)),
+        ("monitoring/forecast_performance", D - timedelta(1)),
+        ("monitoring/drift", D - timedelta(1)),
+        ("raw/planned_departures", D + timedelta(3)),
+        ("features/departure_features", D + timedelta(3)),
+        ("raw/weather_forecasts", D),
+        ("forecasts/load_forecasts", D),
+        ("forecasts/published_forecasts", D),
+    ],
+)
+def test_counts_end_yesterday_forecasts_today_and_plans_in_three_days(name: str, newest: date) -> None:
+    partitions = ASSETS[name].partitions_def
+    assert partitions
+    with at_five(D):
+        assert partitions.get_first_partition_key() == "2026-06-01"
+        assert partitions.get_last_partition_key() == newest.isoformat()
+
+
+def test_models_have_versions_and_no_partitions() -> None:
+    for name in RUNS["training"]:
+        assert ASSETS[name].partitions_def is None
+
+
+class TestDependencies:
+    def parents(self, name: str, day: date = D) -> dict[str, tuple[str, str, int] | None]:
+        """First, last and number of the dates of each partitioned asset that `day` of asset `name` depends on."""
+        child = AssetKey(name.split("/"))
+        found = {}
+        with at_five(D + timedelta(10)):
+            for parent in GRAPH.get(child).parent_keys:
+                if GRAPH.get(parent).is_partitioned:
+                    subset = GRAPH.get_parent_partition_keys_for_child(day.isoformat(), parent, child)
+                    keys = sorted(subset.partitions_subset.get_partition_keys())
+                    found[parent.to_user_string()] = (keys[0], keys[-1], len(keys)) if keys else None
+        return found
+
+    @pytest.mark.parametrize(
+        ("name", "parent", "first", "last"),
+        [
+            ("loads/stop_loads", "raw/stop_visits", 0, 0),
+            ("features/departure_features", "raw/planned_departures", 0, 0),
+            ("features/departure_features", "loads/stop_loads", -56, -7),
+            ("features/levels", "loads/stop_loads", -56, 0),
+            ("forecasts/load_forecasts", "features/departure_features", 0, 3),
+            ("forecasts/load_forecasts", "features/levels", -1, -1),
+            ("forecasts/load_forecasts", "raw/weather_forecasts", 0, 0),
+            ("forecasts/published_forecasts", "forecasts/load_forecasts", 0, 0),
+            ("monitoring/forecast_performance", "forecasts/load_forecasts", -3, 0),
+            ("monitoring/forecast_performance", "loads/stop_loads", 0, 0),
+            ("monitoring/drift", "monitoring/forecast_performance", -56, 0),
+            ("monitoring/drift", "loads/stop_loads", -56, 0),
+        ],
+    )
+    def test_the_dates_that_a_date_depends_on(self, name: str, parent: str, first: int, last: int) -> None:
+        dates = ((D + timedelta(first)).isoformat(), (D + timedelta(last)).isoformat(), last - first + 1)
+        assert self.parents(name)[parent] == dates
+
+    def test_the_first_dates_depend_on_what_there_is_of_history(self) -> None:
+        loads = self.parents("features/departure_features", date(2026, 6, 10))["loads/stop_loads"]
+        assert loads == ("2026-06-01", "2026-06-03", 3)
+        assert self.parents("forecasts/load_forecasts", date(2026, 6, 1))["features/levels"] is None
+
+    @pytest.mark.parametrize("table", CHECKS)
+    def test_whoever_reads_a_table_depends_on_its_quality_for_the_same_dates(self, table: str) -> None:
+        read, judged = asset_of(table), quality_asset_of(table)
+        readers = {key.to_user_string() for key in GRAPH.get(AssetKey(read.split("/"))).child_keys} - {judged}
+        assert readers
+        for name in readers:
+            assert AssetKey(judged.split("/")) in GRAPH.get(AssetKey(name.split("/"))).parent_keys, name
+            if ASSETS[name].partitions_def:
+                assert self.parents(name)[judged] == self.parents(name)[read], name
+
+
+class TestChecks:
+    def blocking(self, name: str) -> dict[str, bool]:
+        return {spec.name: spec.blocking for spec in ASSETS[name].check_specs}
+
+    @pytest.mark.parametrize("table", CHECKS)
+    def test_a_quality_report_has_a_check_for_each_expectation_and_errors_block(self, table: str) -> None:
+        expected = {check.name: check.severity == "ERROR" for check in CHECKS[table]}
+        assert self.blocking(quality_asset_of(table)) == expected
+
+    def test_the_release_gate_blocks_the_champion(self) -> None:
+        assert self.blocking(EVALUATION) == {check.name: check.severity == "ERROR" for check in GATE_CHECKS}
+        assert any(self.blocking(EVALUATION).values())
+
+    def test_drift_warns_and_never_blocks(self) -> None:
+        assert self.blocking(asset_of(DRIFT.name)) == dict.fromkeys(
+            (check.name for check in DRIFT_CHECKS), False
+        )
+
+    def test_every_check_is_described(self) -> None:
+        for key in GRAPH.asset_check_keys:
+            assert GRAPH.get_check_spec(key).description, key
+
+
+class TestRetries:
+    def policy(self, defs: Definitions, name: str) -> Any:
+        return defs.resolve_assets_def(name.split("/")).op.retry_policy
+
+    @every_asset
+    def test_every_step_backs_off_exponentially_with_jitter(self, name: str) -> None:
+        policy = self.policy(DEFS, name)
+        assert (policy.backoff, policy.jitter) == (Backoff.EXPONENTIAL, Jitter.PLUS_MINUS)
+        assert (policy.max_retries, policy.delay) == (2, 5.0)
+
+    def test_count_and_delay_are_settings_of_all_and_of_one_asset(self) -> None:
+        defs = definitions(
+            step_retries=3,
+            step_retry_delay=1,
+            asset_retries="forecasts/published_forecasts=7, models/load_model=0",
+            asset_retry_delays="forecasts/published_forecasts=30",
+        )
+        found = {
+            name: (self.policy(defs, name).max_retries, self.policy(defs, name).delay)
+            for name in ("raw/stop_visits", "forecasts/published_forecasts", "models/load_model")
+        }
+        assert found == {
+            "raw/stop_visits": (3, 1.0),
+            "forecasts/published_forecasts": (7, 30.0),
+            "models/load_model": (0, 1.0),
+        }
