@@ -21,7 +21,7 @@ from ruter_dagster.sensors.arrivals import arrival_sensors
 from ruter_dagster.sensors.chain import chain_sensors
 from ruter_dagster.sensors.drift import drift_sensors
 from ruter_dagster.sensors.schedules import build_schedules
-from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.settings import Settings, SettingsError, load_settings
 
 PRELOADED = [
     "ruter_dagster.definitions",
@@ -60,6 +60,7 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
         )
         for asset in build(house)
     ]  # fmt: skip
+    _require_assets(settings, {asset.key.to_user_string() for asset in assets})
     jobs = {
         name: define_asset_job(
             name, AssetSelection.assets(*(key.split("/") for key in keys)), description=" -> ".join(keys)
@@ -81,6 +82,16 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
             {"start_method": {"forkserver": {"preload_modules": PRELOADED}}}
         ),
     )
+
+
+def _require_assets(settings: Settings, known: set[str]) -> None:
+    """Raises SettingsError where a setting names an asset that there is not."""
+    for name in ("asset_retries", "asset_retry_delays"):
+        for asset in getattr(settings, name):
+            if asset not in known:
+                raise SettingsError(
+                    f"RUTER_{name.upper()}: {asset!r} is no asset; there are: {', '.join(sorted(known))}"
+                )
 
 
 defs = build_definitions(load_settings())

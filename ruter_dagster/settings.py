@@ -68,11 +68,11 @@ class Settings(BaseSettings):
     step_retry_delay: float = Field(
         5.0, ge=0, description="Seconds before the first retry of a step, then doubling"
     )
-    asset_retries: Annotated[dict[str, int], NoDecode] = Field(
+    asset_retries: Annotated[dict[str, Annotated[int, Field(ge=0, le=20)]], NoDecode] = Field(
         default_factory=dict,
         description="Retries by asset, as forecasts/published_forecasts=5,models/load_model=0",
     )
-    asset_retry_delays: Annotated[dict[str, float], NoDecode] = Field(
+    asset_retry_delays: Annotated[dict[str, Annotated[float, Field(ge=0)]], NoDecode] = Field(
         default_factory=dict,
         description="Seconds before the first retry by asset, as forecasts/published_forecasts=30",
     )
@@ -140,6 +140,15 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _leaves_dates_to_train_on(self) -> Settings:
+        if self.evaluation_days >= self.training_days:
+            raise ValueError(
+                f"RUTER_EVALUATION_DAYS={self.evaluation_days} must be less than RUTER_TRAINING_DAYS={self.training_days}: "
+                "the newest dates with features are kept out of training"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _sasl_is_whole(self) -> Settings:
         if self.kafka_security_protocol.startswith("SASL") and not (
             self.kafka_sasl_mechanism and self.kafka_sasl_username and self.kafka_sasl_password
@@ -197,7 +206,8 @@ def _describe(fault: Any) -> str:
     field = Settings.model_fields.get(name)
     meaning = f" ({field.description})" if field and field.description else ""
     secret = any(word in variable for word in ("PASSWORD", "TOKEN"))
-    value = "(hidden)" if secret else repr(fault["input"])
+    given = "=".join(map(str, (*fault["loc"][1:], fault["input"]))) if fault["loc"][1:] else fault["input"]
+    value = "(hidden)" if secret else repr(given)
     return f"  {variable}={value}: {fault['msg'].removeprefix('Value error, ')}{meaning}"
 
 

@@ -1,0 +1,186 @@
+"""Settings come from variables and .env, are validated at once, and travel to the jobs; a wrong one is named with what is allowed."""
+
+from __future__ import annotations
+
+import os
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ruter_dagster.definitions import build_definitions
+from ruter_dagster.settings import SettingsError, load_settings
+
+SECRET = "korrekt-hest-batteri"
+
+
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """None of whoever runs the tests, and no .env but the test's own."""
+    for name in os.environ:
+        if name.startswith(("RUTER_", "KAFKA_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as failure:
+        load_settings()
+    return str(failure.value)
+
+
+def test_the_defaults_are_a_demo_on_this_machine() -> None:
+    settings = load_settings()
+    assert (settings.environment, settings.source, settings.topic_prefix) == ("local", "demo", "local.")
+    assert settings.source_dir == Path.cwd() / "state" / "demo"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "allowed"),
+    [
+        ("RUTER_ENVIRONMENT", "staging", "allowed: local, dev, test, stage, prod, or a sandbox such as s-mybranch-1a2b3c"),
+        ("RUTER_ENVIRONMENT", "s-much-too-long-1a2b3c", "or a sandbox such as"),
+        ("RUTER_SOURCE", "gtfs", "'demo' or 'tides'"),
+        ("RUTER_DEMO_SEED", "-1", "greater than or equal to 0"),
+        ("RUTER_DEMO_SEED", "many", "valid integer"),
+        ("RUTER_DEMO_SCALE", "huge", "'demo' or 'ruter'"),
+        ("RUTER_HISTORY_START", "01.06.2026", "YYYY-MM-DD"),
+        ("RUTER_HISTORY_DAYS", "34", "greater than or equal to 35"),
+        ("RUTER_ISSUE_DATE", "tomorrow", "valid date"),
+        ("RUTER_JOB_DAYS", "0", "greater than or equal to 1"),
+        ("RUTER_STEP_RETRIES", "21", "less than or equal to 20"),
+        ("RUTER_STEP_RETRY_DELAY", "-0.5", "greater than or equal to 0"),
+        ("RUTER_ASSET_RETRIES", "models/load_model", "write it as asset=number,asset=number"),
+        ("RUTER_ASSET_RETRIES", "models/load_model=some", "valid integer"),
+        ("RUTER_ASSET_RETRIES", "models/load_model=-1", "greater than or equal to 0"),
+        ("RUTER_ASSET_RETRY_DELAYS", "raw/stop_visits=soon", "valid number"),
+        ("RUTER_DAILY_AT", "4:30", "Local time of the daily chain, HH:MM"),
+        ("RUTER_TRAINING_AT", "sun 05:30", "as `sunday 05:30`"),
+        ("RUTER_TRAINING_DAYS", "6", "greater than or equal to 7"),
+        ("RUTER_EVALUATION_DAYS", "6", "greater than or equal to 7"),
+        ("RUTER_KAFKA_SECURITY_PROTOCOL", "TLS", "'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
+        ("RUTER_KAFKA_SASL_MECHANISM", "GSSAPI", "'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
+        ("RUTER_KAFKA_TOPIC_PREFIX", "a/b", "Prefix of topics"),
+        ("RUTER_KAFKA_REPLICATION", "0", "greater than or equal to 1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_names_its_variable_the_value_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
+) -> None:
+    message = refused(monkeypatch, **{variable: value})
+    line = next(line for line in message.splitlines() if variable in line)
+    assert f"{variable}={value!r}" in line
+    assert allowed in line
+
+
+def test_all_wrong_variables_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refused(monkeypatch, RUTER_SOURCE="gtfs", RUTER_JOB_DAYS="0")
+    assert message.splitlines()[0] == "Settings are wrong:"
+    assert "RUTER_SOURCE='gtfs'" in message
+    assert "RUTER_JOB_DAYS='0'" in message
+
+
+def test_a_wrong_line_of_the_file_is_told_by_its_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("RUTER_DEMO_SEED=many\n")
+    assert "RUTER_DEMO_SEED='many'" in refused(monkeypatch)
+
+
+def test_more_dates_are_trained_on_than_judged_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refused(monkeypatch, RUTER_TRAINING_DAYS="14", RUTER_EVALUATION_DAYS="14")
+    assert "RUTER_EVALUATION_DAYS=14 must be less than RUTER_TRAINING_DAYS=14" in message
+
+
+def test_retries_of_an_asset_that_is_none_are_refused() -> None:
+    with pytest.raises(
+        SettingsError, match=r"RUTER_ASSET_RETRIES: 'models/lod_model' is no asset; .*models/load_model"
+    ):
+        build_definitions(load_settings(asset_retries="models/lod_model=3"))
+
+
+def test_tides_needs_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "RUTER_SOURCE=tides needs RUTER_TIDES_PATH" in refused(monkeypatch, RUTER_SOURCE="tides")
+
+
+def test_sasl_needs_mechanism_user_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refused(monkeypatch, RUTER_KAFKA_SECURITY_PROTOCOL="SASL_SSL", RUTER_KAFKA_SASL_PASSWORD=SECRET)
+    assert "RUTER_KAFKA_SECURITY_PROTOCOL=SASL_SSL needs RUTER_KAFKA_SASL_MECHANISM" in message
+    assert SECRET not in message
+
+
+def test_a_secret_is_hidden_in_messages_and_in_print() -> None:
+    settings = load_settings(slack_token=SECRET, kafka_sasl_password=SECRET)
+    assert SECRET not in repr(settings)
+    assert SECRET not in settings.model_dump_json()
+    with pytest.raises(SettingsError) as failure:
+        load_settings(slack_token=[SECRET])
+    assert "RUTER_SLACK_TOKEN=(hidden)" in str(failure.value)
+    assert SECRET not in str(failure.value)
+
+
+@pytest.mark.parametrize("environment", ["local", "dev", "test", "stage", "prod", "s-mybranch-1a2b3c"])
+def test_each_environment_has_topics_of_its_own(environment: str) -> None:
+    assert load_settings(environment=environment).topic_prefix == f"{environment}."
+
+
+def test_the_environment_wins_over_the_file_and_an_empty_variable_is_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("RUTER_DEMO_SEED=7\nRUTER_JOB_DAYS=3\nKAFKA_BOOTSTRAP_SERVERS=k:9092\n")
+    monkeypatch.setenv("RUTER_JOB_DAYS", "5")
+    monkeypatch.setenv("RUTER_ISSUE_DATE", "")
+    settings = load_settings()
+    assert (settings.demo_seed, settings.job_days, settings.issue_date) == (7, 5, None)
+    assert settings.kafka_bootstrap_servers == "k:9092"
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("examples/aarhus_1a", "tides-aarhus-1a"),
+        ("s3://bucket/counts/line 5/", "tides-line-5"),
+    ],
+)
+def test_state_lies_apart_by_source(path: str, name: str) -> None:
+    assert load_settings(source="tides", tides_path=path).source_dir.name == name
+    assert load_settings(demo_scale="ruter").source_dir.name == "demo-ruter"
+
+
+def test_a_job_gets_the_very_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    given: dict[str, Any] = {
+        "environment": "stage",
+        "source": "tides",
+        "tides_path": "s3://bucket/counts",
+        "issue_date": date(2026, 11, 20),
+        "state_dir": tmp_path / "elsewhere",
+        "job_days": 5,
+        "step_retry_delay": 0.5,
+        "asset_retries": {"raw/stop_visits": 4, "models/load_model": 0},
+        "asset_retry_delays": {"raw/stop_visits": 1.5},
+        "kafka_bootstrap_servers": "a:9092,b:9092",
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_sasl_mechanism": "SCRAM-SHA-512",
+        "kafka_sasl_username": "ruter",
+        "kafka_sasl_password": SECRET,
+        "kafka_ssl_ca_location": Path("/etc/ca.pem"),
+    }
+    settings = load_settings(**given)
+    for name, value in settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    assert load_settings() == settings
+
+
+def test_a_job_in_another_folder_finds_the_same_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = load_settings()
+    here = settings.source_dir
+    for name, value in settings.to_environment().items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load_settings().source_dir == here
