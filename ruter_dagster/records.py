@@ -79,11 +79,6 @@ def dates_of_run(run: DagsterRun) -> str:
     return first or run.tags.get(PARTITION_NAME_TAG, "")
 
 
-def last_date_of_run(run: DagsterRun) -> str:
-    """The partition of a run, or the last of its range; empty where it has none."""
-    return run.tags.get(ASSET_PARTITION_RANGE_END_TAG) or run.tags.get(PARTITION_NAME_TAG, "")
-
-
 def content_hash(
     instance: DagsterInstance, asset: str, partition: str, before: int | None = None
 ) -> str | None:

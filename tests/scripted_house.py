@@ -1,6 +1,6 @@
 """The real definitions with a launcher that runs no job: it reports what a script beside the instance says.
 
-The script is `script.json` in the instance's folder: by asset `fails` (the step's own words), `failed_checks` (names),
+The script is `script.json` in the instance's folder: by asset `fails` (the step's own words), `failed_checks` (name: metadata),
 `content` (a word that the content hashes follow from), `inputs`, `model_version`.
 """
 
@@ -21,6 +21,7 @@ from dagster import (
     Failure,
     MaterializeResult,
     MetadataValue,
+    TableRecord,
 )
 
 from ruter_dagster.contracts.jobs import CheckQuality, JobParameters
@@ -53,7 +54,7 @@ class ScriptedLauncher(JobLauncher):
                 check_name=spec.name,
                 passed=spec.name not in step.get("failed_checks", {}),
                 severity=AssetCheckSeverity.ERROR if spec.blocking else AssetCheckSeverity.WARN,
-                metadata=step.get("failed_checks", {}).get(spec.name, {}),
+                metadata=_metadata_of_check(step.get("failed_checks", {}).get(spec.name, {})),
             )
             for spec in context.assets_def.check_specs
         ]
@@ -62,6 +63,14 @@ class ScriptedLauncher(JobLauncher):
     def _script(self, instance: DagsterInstance) -> dict[str, Any]:
         path = Path(instance.root_directory) / "script.json"
         return json.loads(path.read_text()) if path.exists() else {}
+
+
+def _metadata_of_check(values: dict[str, Any]) -> dict[str, Any]:
+    """Lists of rows become tables, as the jobs report them."""
+    return {
+        name: MetadataValue.table([TableRecord(row) for row in value]) if isinstance(value, list) else value
+        for name, value in values.items()
+    }
 
 
 def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -> MaterializeResult:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from dagster import (
     AssetCheckEvaluation,
@@ -31,7 +32,7 @@ from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from ruter_dagster.notifications.slack import Alert, send
 from ruter_dagster.records import dates_of_run, failed_checks, fault_of
 from ruter_dagster.sensors.chain import INTERVAL_SECONDS, sensor_status
-from ruter_dagster.sensors.drift import DRIFT_ASSET, Drift, newest_drift, verdict_of
+from ruter_dagster.sensors.drift import DRIFT_ASSET, Drift, newest_drift
 from ruter_dagster.sensors.drift import INTERVAL_SECONDS as DRIFT_INTERVAL_SECONDS
 from ruter_dagster.settings import Settings
 
@@ -129,12 +130,12 @@ def _tell_failure(instance: DagsterInstance, run: DagsterRun, settings: Settings
 
 
 def _tell_drift(context: SensorEvaluationContext, settings: Settings, cursor: int) -> tuple[int, int]:
-    """Tells drift that runs after the cursor found, once for an operating date and the verdicts on it."""
+    """Tells drift that runs after the cursor found, the same metrics, dates and verdicts once."""
     told = 0
     for drift in newest_drift(context.instance):
         if drift.record.storage_id > cursor:
-            verdicts = sorted(f"{check.check_name} {verdict_of(check)}" for check in drift.checks)
-            identity = (DRIFT_TAG, f"{drift.operating_date} {verdicts}")
+            found = sorted("{operating_date} {metric} {scope} {verdict}".format(**row) for row in drift.rows)
+            identity = (DRIFT_TAG, " ".join(found))
             told += _tell_once(context.instance, drift.run, identity, drift_alert(drift, settings), settings)
     return told, cursor
 
@@ -180,7 +181,8 @@ def failure_alert(instance: DagsterInstance, run: DagsterRun, settings: Settings
 
 
 def drift_alert(drift: Drift, settings: Settings) -> Alert:
-    """Drift on an operating date: each metric, its verdict and what was measured."""
+    """Drift up to an operating date: each metric, its value, verdict and thresholds."""
+    line = "{operating_date} {metric} of {scope}: {value:.3g}, {verdict} (warns at {warn:g}, acts at {act:g})"
     remedy = (
         "A training is asked for (sensor drift_check); forecasts go on with the champion until one passes the gate"
         if drift.acts
@@ -189,20 +191,24 @@ def drift_alert(drift: Drift, settings: Settings) -> Alert:
     return Alert(
         title=f"Drift {'calls for action' if drift.acts else 'warns'}: {drift.operating_date} ({settings.environment})",
         facts=(),
-        words="\n".join(map(_describe_check, drift.checks)),
+        words="\n".join(line.format(**row) for row in sorted(drift.rows, key=_most_urgent)),
         links=(("Drift checks", f"{_ui(settings)}/assets/{DRIFT_ASSET}?view=checks"),),
         remedy=remedy,
     )
 
 
+def _most_urgent(row: Mapping[str, Any]) -> tuple[bool, str]:
+    return row["verdict"] != "act", f"{row['metric']} {row['scope']} {row['operating_date']}"
+
+
 def _describe_check(check: AssetCheckEvaluation) -> str:
-    """The check's name, then the plain values of its metadata: verdict and what was observed first."""
+    """The check's name, then the plain values of its metadata, what was observed first."""
     plain = {
         name: f"{entry.value:.3g}" if isinstance(entry.value, float) else str(entry.value)
         for name, entry in check.metadata.items()
         if name != "report" and isinstance(entry.value, (str, int, float))
     }
-    first = [name for name in ("verdict", "observed", "value", "expected") if name in plain]
+    first = [name for name in ("observed", "expected") if name in plain]
     told = ", ".join(f"{name} {plain[name]}" for name in [*first, *sorted(plain.keys() - set(first))])
     return f"{check.check_name}: {told}" if told else check.check_name
 

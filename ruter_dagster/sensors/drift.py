@@ -17,6 +17,7 @@ from dagster import (
     SensorDefinition,
     SensorEvaluationContext,
     SkipReason,
+    TableMetadataValue,
     sensor,
 )
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -24,7 +25,6 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.tables import DRIFT
-from ruter_dagster.records import last_date_of_run
 from ruter_dagster.sensors.chain import sensor_status
 from ruter_dagster.settings import Settings
 
@@ -36,32 +36,29 @@ DRIFT_ASSET = asset_of(DRIFT.name)
 
 @dataclass(frozen=True)
 class Drift:
-    """The drift checks that failed in one run. `acts`: a metric calls for action, not only for attention."""
+    """What the drift checks of one run found beyond a threshold: rows of monitoring.drift."""
 
     record: RunRecord
-    checks: tuple[AssetCheckEvaluation, ...]
+    rows: tuple[Mapping[str, Any], ...]
 
     @property
     def run(self) -> DagsterRun:
         return self.record.dagster_run
 
     @property
-    def operating_date(self) -> str:
-        return last_date_of_run(self.run)
+    def acts(self) -> bool:
+        """Whether a metric calls for action, not only for attention."""
+        return any(row["verdict"] == "act" for row in self.rows)
 
     @property
-    def acts(self) -> bool:
-        return any(verdict_of(check) == "act" for check in self.checks)
-
-
-def verdict_of(check: AssetCheckEvaluation) -> str:
-    """`act` or `warn`, as the failed check's metadata says."""
-    return str(check.metadata["verdict"].value) if "verdict" in check.metadata else "warn"
+    def operating_date(self) -> str:
+        """The newest date that calls for action, else the newest that warns."""
+        return max(row["operating_date"] for row in self.rows if row["verdict"] == "act" or not self.acts)
 
 
 def newest_drift(instance: DagsterInstance) -> list[Drift]:
     """Drift found by the newest runs, the oldest first; none where every check passed."""
-    failed: dict[str, list[AssetCheckEvaluation]] = {}
+    rows: dict[str, list[Mapping[str, Any]]] = {}
     records = sorted(
         (record for check in DRIFT_CHECKS for record in _failed(instance, check.name)),
         key=lambda record: record.id,
@@ -69,9 +66,14 @@ def newest_drift(instance: DagsterInstance) -> list[Drift]:
     for record in records:
         event = record.event.dagster_event if record.event else None
         if event:
-            failed.setdefault(record.run_id, []).append(event.asset_check_evaluation_data)
-    runs = {run_id: instance.get_run_record_by_id(run_id) for run_id in failed}
-    return [Drift(run, tuple(failed[run_id])) for run_id, run in runs.items() if run]
+            rows.setdefault(record.run_id, []).extend(_rows(event.asset_check_evaluation_data))
+    runs = {run_id: instance.get_run_record_by_id(run_id) for run_id, found in rows.items() if found}
+    return [Drift(run, tuple(rows[run_id])) for run_id, run in runs.items() if run]
+
+
+def _rows(check: AssetCheckEvaluation) -> list[Mapping[str, Any]]:
+    beyond = check.metadata.get("beyond")
+    return [record.data for record in beyond.records] if isinstance(beyond, TableMetadataValue) else []
 
 
 def drift_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDefinition]:

@@ -179,17 +179,26 @@ def test_without_a_token_nothing_is_sent_and_it_is_said_once(
 def test_drift_is_told_once_with_its_metrics(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, drift: SensorDefinition
 ) -> None:
-    found = {"bias": {"verdict": "act", "value": 0.14}, "matched_share": {"verdict": "warn", "value": 0.84}}
+    found = {
+        "bias": {"beyond": [drift_row("bias", "tram", 0.14, "act")]},
+        "matched_share": {"beyond": [drift_row("matched_share", "network", 0.04, "warn")]},
+    }
     write_script(instance, monitoring__drift={"failed_checks": found})
     for _ in range(2):
         assert run(instance, "monitoring/drift").success
         tick(drift)
     (text,) = slack.texts
-    assert text.startswith(f"*Drift calls for action: {DAY} (test)*")
-    assert {"> bias: verdict act, value 0.14", "> matched_share: verdict warn, value 0.84"} <= set(
-        text.splitlines()
-    )
-    assert "<http://dagster.test/assets/monitoring/drift?view=checks|Drift checks>" in text
+    assert text.splitlines()[:4] == [
+        f"*Drift calls for action: {DAY} (test)*",
+        f"> {DAY} bias of tram: 0.14, act (warns at 0.05, acts at 0.1)",
+        f"> {DAY} matched_share of network: 0.04, warn (warns at 0.05, acts at 0.1)",
+        "<http://dagster.test/assets/monitoring/drift?view=checks|Drift checks>",
+    ]
+
+
+def drift_row(metric: str, scope: str, value: float, verdict: str) -> dict[str, object]:
+    row = {"operating_date": DAY, "metric": metric, "scope": scope, "value": value, "verdict": verdict}
+    return row | {"warn": 0.05, "act": 0.1}
 
 
 def test_no_drift_is_no_alert(

@@ -13,7 +13,8 @@ from tests.sensors.conftest import Tick
 
 
 def monitored(instance: DagsterInstance, day: str, verdict: str | None) -> None:
-    failed = {"bias": {"verdict": verdict}} if verdict else {}
+    row = {"operating_date": day, "metric": "bias", "scope": "network", "value": 0.1, "verdict": verdict}
+    failed = {"bias": {"beyond": [row]}} if verdict else {}
     write_script(instance, monitoring__drift={"failed_checks": failed})
     result = defs.resolve_job_def("monitoring").execute_in_process(
         instance=instance, partition_key=day, asset_selection=[AssetKey(["monitoring", "drift"])]
