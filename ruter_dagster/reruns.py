@@ -21,7 +21,7 @@ Print = Callable[[str], None]
 def retry_run(settings: Settings, run_id: str, whole: bool, tell: Print) -> int:
     """Goes on with a failed run; returns the exit code."""
     with _opened(settings, run_id) as (instance, run, log):
-        tell(f"Again, from its {'first' if whole else 'failed'} step: {_describe(run)}")
+        tell(_describe(run))
         outcome = retry(run.run_id, instance, log, lambda asset: tell(f"  {asset}"), whole=whole)
     _tell_end(outcome, tell)
     return 0 if outcome.succeeded else 1
@@ -30,7 +30,7 @@ def retry_run(settings: Settings, run_id: str, whole: bool, tell: Print) -> int:
 def replay_run(settings: Settings, run_id: str, tell: Print) -> int:
     """Repeats a run with its own inputs and compares; returns the exit code."""
     with _opened(settings, run_id) as (instance, run, log):
-        tell(f"Repeating with the inputs that it used: {_describe(run)}")
+        tell(_describe(run))
         result = replay(run.run_id, instance, log, lambda asset: tell(f"  {asset}"))
     _tell_end(result.outcome, tell)
     for compared in result.assets:
@@ -67,7 +67,7 @@ def _publishes(instance: DagsterInstance, run: DagsterRun) -> bool:
 
 def _describe(run: DagsterRun) -> str:
     dates = dates_of_run(run)
-    return f"run {run.run_id} of {run.job_name}" + (f", {dates}" if dates else "")
+    return f"Run {run.run_id} of {run.job_name}" + (f", {dates}" if dates else "")
 
 
 def _tell_end(outcome: RunOutcome, tell: Print) -> None:

@@ -125,9 +125,9 @@ def test_a_run_is_found_by_the_beginning_of_its_id(instance: DagsterInstance) ->
     assert find_run(instance, result.run_id[:8]).run_id == result.run_id
 
 
-def test_an_unknown_run_is_told_with_the_history_that_was_searched(instance: DagsterInstance) -> None:
+def test_an_unknown_run_is_told_with_what_chooses_the_history(instance: DagsterInstance) -> None:
     with pytest.raises(
-        PermanentFailure, match=r"no run 0000aaaa in this history .*RUTER_SOURCE and RUTER_STATE_DIR"
+        PermanentFailure, match=r"no run 0000aaaa in this history; .*RUTER_SOURCE and RUTER_STATE_DIR"
     ):
         find_run(instance, "0000aaaa")
 
