@@ -14,7 +14,7 @@ from typing import Any
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, Definitions
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, PUBLISHED_FORECASTS
@@ -28,6 +28,10 @@ from ruter_dagster.staleness import is_out_of_date, out_of_date
 
 PERFORMANCE_DAYS = 7
 """Issue dates before the last that are forecast too, so that there is truth to compare with."""
+
+
+ACCURACY = ("baseline", "wape_baseline", "wape_model", "improvement", "low_95", "high_95")
+"""Columns of the accuracy table: improvement is the share by which the model's WAPE is smaller, with its 95 % interval."""
 
 
 @dataclass(frozen=True)
@@ -191,11 +195,11 @@ def _broker(settings: Settings, console: Console) -> Iterator[str]:
 
 def _progress(console: Console) -> Progress:
     return Progress(
-        TextColumn("{task.description:<36}"),
-        BarColumn(20),
+        TextColumn("{task.description:<34}"),
+        BarColumn(8),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[asset]}"),
+        TextColumn("{task.fields[asset]}", table_column=Column(no_wrap=True)),
         console=console,
     )
 
@@ -265,8 +269,9 @@ def show(report: Report, console: Console) -> None:
             *names, title=f"Accuracy of model {report.model_version} on dates that it has not seen"
         )
         for row in report.accuracy:
+            values = (row[name] for name in ACCURACY)
             accuracy.add_row(
-                *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values())
+                *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
             )
         console.print(accuracy)
     console.print(
