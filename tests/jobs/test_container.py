@@ -1,0 +1,113 @@
+"""The container's contract: parameters come in where SageMaker lays them, a failure's reason goes out where it looks."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.contracts.container import BASE_VARIABLE, MESSAGE_LIMIT, Container
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.jobs import (
+    JOBS,
+    Balance,
+    CheckQuality,
+    Evaluate,
+    Forecast,
+    JobParameters,
+    Promote,
+    Publish,
+    Snapshot,
+    Train,
+)
+
+DAY = date(2026, 11, 20)
+GIVEN: tuple[JobParameters, ...] = (
+    Snapshot(table="raw.stop_visits", dates=(DAY,), of_range=True),
+    CheckQuality(tables={"raw.stop_visits": (DAY,)}, pins={"raw.stop_visits": 2**62}),
+    Balance(dates=(DAY,), pins={"raw.stop_visits": 7}, code_version="3"),
+    Train(cutoff=DAY, days=56, held_out=14, parameters={"trees": 200, "learning_rate": 0.05}),
+    Evaluate(model_version="3f2a", days=14),
+    Promote(model_version="3f2a", promoted_at=datetime(2026, 11, 20, tzinfo=UTC)),
+    Forecast(dates=(DAY,), model_version="3f2a"),
+    Publish(dates=(DAY,), issued_at="04:30"),
+)
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Container:
+    return Container(tmp_path)
+
+
+@pytest.mark.parametrize("parameters", GIVEN, ids=lambda parameters: parameters.job)
+def test_a_job_reads_what_its_launcher_wrote(container: Container, parameters: JobParameters) -> None:
+    container.write_parameters(parameters)
+    assert container.read_parameters(parameters.job) == parameters
+
+
+def test_training_has_hyperparameters_and_processing_an_input(container: Container) -> None:
+    assert [name for name, kind in JOBS.items() if kind.training] == ["train"]
+    container.write_parameters(Train(days=56, held_out=14))
+    written = json.loads((container.base / "input/config/hyperparameters.json").read_text())
+    assert {type(value) for value in written.values()} == {str}, "SageMaker's hyperparameters are strings"
+    assert not (container.base / "processing").exists()
+
+    container.write_parameters(Balance(dates=(DAY,)))
+    written = json.loads((container.base / "processing/input/parameters/parameters.json").read_text())
+    assert written["dates"] == ["2026-11-20"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (None, "No such file"),
+        ("{", "Expecting property name"),
+        ("[]", "Input should be an object"),
+        ('{"of_range": true}', "dates\n  Field required"),
+        ('{"dates": ["20.11.2026"]}', "valid date"),
+        ('{"dates": ["2026-11-20"], "colour": 1}', "colour\n  Extra inputs are not permitted"),
+    ],
+)
+def test_wrong_parameters_name_their_file_and_are_not_retried(
+    container: Container, content: str | None, told: str
+) -> None:
+    path = container.processing_parameters
+    if content is not None:
+        path.parent.mkdir(parents=True)
+        path.write_text(content)
+    with pytest.raises(PermanentFailure) as failure:
+        container.read_parameters("balance")
+    assert f"Parameters of job balance at {path} cannot be read" in str(failure.value)
+    assert told in str(failure.value)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"parameters": 5}', "5"])
+def test_wrong_hyperparameters_are_told_the_same_way(container: Container, content: str) -> None:
+    container.hyperparameters.parent.mkdir(parents=True)
+    container.hyperparameters.write_text(content)
+    with pytest.raises(
+        PermanentFailure, match=r"Parameters of job train at .*hyperparameters\.json cannot be read"
+    ):
+        container.read_parameters("train")
+
+
+def test_an_unknown_job_lists_the_known_ones(container: Container) -> None:
+    with pytest.raises(PermanentFailure, match="no job 'balanse'; there are: balance, check_quality"):
+        container.read_parameters("balanse")
+
+
+def test_the_reason_of_a_failure_is_whole_for_training_and_cut_for_processing(container: Container) -> None:
+    assert container.read_failure() is None
+    reason = "Trip 1 has no stops. " * 100
+    container.write_failure(reason)
+    assert (container.base / "output/failure").read_text() == reason == container.read_failure()
+    assert (container.base / "output/message").read_text() == reason[:MESSAGE_LIMIT]
+
+
+def test_the_base_is_sagemakers_unless_a_variable_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(BASE_VARIABLE, raising=False)
+    assert Container.of_environment().base == Path("/opt/ml")
+    monkeypatch.setenv(BASE_VARIABLE, "/elsewhere")
+    assert Container.of_environment().base == Path("/elsewhere")

@@ -1,0 +1,133 @@
+"""`python -m ruter_dagster.jobs <name>` as a container or a hand starts it: exit codes, reasons, and how it is ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
+from ruter_dagster.contracts.jobs import EXIT_PERMANENT, Balance, Publish, Snapshot
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_VISITS, WEATHER_FORECASTS, Table
+from ruter_dagster.storage.catalog import local_catalog
+from ruter_dagster.storage.tables import TableStore
+from tests.jobs import job_process, owner
+from tests.publishing.samples import load_forecasts
+
+DAY = date(2026, 11, 20)
+WEATHER = Snapshot(table=WEATHER_FORECASTS.name, dates=(DAY,))
+LONG = Snapshot(
+    table=STOP_VISITS.name, dates=tuple(DAY + timedelta(ahead) for ahead in range(200)), of_range=True
+)
+UNDER_WAY = f"Reading {STOP_VISITS.name}: 20 of 200"
+"""Printed when a tenth is read: nothing is written yet, and much is left to do."""
+
+
+def store_of(folder: Path) -> TableStore:
+    return TableStore(local_catalog(folder / "state" / "demo" / "warehouse"))
+
+
+def dates_of(table: Table, folder: Path) -> list[date]:
+    return store_of(folder).snapshot(table).dates()
+
+
+def reason(folder: Path) -> str | None:
+    return Container(folder / "ml").read_failure()
+
+
+def wait_until_under_way(process: subprocess.Popen[str]) -> None:
+    assert process.stdout
+    for line in process.stdout:
+        if UNDER_WAY in line:
+            return
+    raise AssertionError("the job ended before it was under way")
+
+
+def test_a_job_runs_by_hand_without_dagster(tmp_path: Path) -> None:
+    exit_code, printed = job_process.run(WEATHER, tmp_path)
+    assert exit_code == 0, printed
+    assert "raw/weather_forecasts materialised: {'dates': 1" in printed
+    assert dates_of(WEATHER_FORECASTS, tmp_path) == [DAY]
+    assert reason(tmp_path) is None
+
+
+def test_a_fault_that_no_retry_cures_has_its_own_exit_code_and_says_why(tmp_path: Path) -> None:
+    exit_code, printed = job_process.run(Balance(dates=(DAY,)), tmp_path)
+    assert exit_code == EXIT_PERMANENT
+    told = reason(tmp_path) or ""
+    assert "raw.stop_visits" in told and "2026-11-20" in told
+    assert told in printed
+    assert "Traceback" not in printed
+
+
+def test_a_wrong_setting_is_permanent_and_named(tmp_path: Path) -> None:
+    exit_code, _ = job_process.run(WEATHER, tmp_path, RUTER_DEMO_SEED="many")
+    assert exit_code == EXIT_PERMANENT
+    assert "RUTER_DEMO_SEED='many'" in (reason(tmp_path) or "")
+
+
+def test_missing_parameters_are_permanent_and_named(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        job_process.command("balance"),
+        env=job_process.environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+    )
+    assert ended.returncode == EXIT_PERMANENT
+    assert "processing/input/parameters/parameters.json cannot be read" in (reason(tmp_path) or "")
+
+
+def test_a_fault_that_may_pass_has_another_exit_code(tmp_path: Path) -> None:
+    """Nothing listens on the port: a broker may be back a minute later."""
+    store_of(tmp_path).write(LOAD_FORECASTS, load_forecasts(40), [DAY], code_version="1")
+    exit_code, printed = job_process.run(
+        Publish(dates=(DAY,), issued_at="04:30"), tmp_path, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1"
+    )
+    assert exit_code == 1
+    assert (reason(tmp_path) or "").startswith("BrokerUnavailable: ")
+    assert "127.0.0.1:1" in (reason(tmp_path) or "")
+    assert "Traceback" in printed, "what nobody foresaw is printed whole"
+
+
+def test_a_job_that_is_stopped_ends_at_once_and_writes_nothing(tmp_path: Path) -> None:
+    with job_process.start(LONG, tmp_path) as process:
+        wait_until_under_way(process)
+        process.terminate()
+        printed, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + 15
+    assert "Stopped by signal 15" in printed
+    assert dates_of(STOP_VISITS, tmp_path) == []
+
+
+def test_a_job_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+    Container(tmp_path / "ml").write_parameters(LONG)
+    with subprocess.Popen(
+        [sys.executable, owner.__file__, *job_process.command(LONG.job)],
+        env=job_process.environment(tmp_path, **{OWNER_VARIABLE: "1"}),
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as launcher:
+        wait_until_under_way(launcher)
+        launcher.kill()
+        # The job holds the other end of this pipe: it closes when the job is gone.
+        printed, _ = launcher.communicate(timeout=30)
+    assert f"{STOP_VISITS.name}: 200 of 200" not in printed
+    assert dates_of(STOP_VISITS, tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["balanse", ""])
+def test_an_unknown_job_lists_the_known_ones(tmp_path: Path, name: str) -> None:
+    ended = subprocess.run(
+        job_process.command(name),
+        env=job_process.environment(tmp_path),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 2
+    assert "choose from" in ended.stderr and "check_quality" in ended.stderr
