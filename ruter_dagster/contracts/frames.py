@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import Column, DataType, Table
 
 _TYPES: dict[DataType, pl.DataType] = {
@@ -197,7 +198,10 @@ def _listing(dates: list[date]) -> str:
 
 def _bad_input(table: Table, summary: str, faults: list[str]) -> BadInput:
     lines = "\n".join(f"- {fault}" for fault in faults)
-    return BadInput(f"{table.name} {summary}; nothing of it was kept:\n{lines}")
+    return BadInput(
+        f"{table.name} {summary}; nothing of it was kept:\n{lines}\n"
+        f"Correct it where it comes from, then materialise {asset_of(table.name)} again."
+    )
 
 
 def _casts_losslessly(found: pl.DataType, wanted: pl.DataType) -> bool:

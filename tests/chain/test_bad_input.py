@@ -1,0 +1,184 @@
+"""Bad input: the step that meets it says what, where and what to do; nothing after it runs, now or next time; what was there stands."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+
+from ruter_dagster.contracts.features import LEVELS
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS, STOP_VISITS
+from tests.chain.house import Chain
+from tests.chain.tides_days import (
+    DAY,
+    NEW,
+    Spoil,
+    append,
+    cut_off,
+    cut_off_parquet,
+    replace,
+    rewrite,
+    visits_file,
+    without_rows,
+    without_trips,
+)
+
+pytestmark = pytest.mark.slow
+
+RAW, QUALITY, LOADS = "raw/stop_visits", "quality/stop_visits", "loads/stop_loads"
+FORECASTS, PUBLISHED = "forecasts/load_forecasts", "forecasts/published_forecasts"
+SPOILT = f"stop_visits/{NEW}.csv"
+AGAIN = f"Correct it where it comes from, then materialise {RAW} again"
+
+FAULTS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
+    "missing column": (
+        replace("trip_stop_sequence", "sequence"),
+        (f"{SPOILT} lacks the column trip_stop_sequence", "it has service_date"),
+    ),
+    "wrong type": (
+        replace("DATE,p0,1,v1,jernbanetorget", "DATE,p0,one,v1,jernbanetorget"),
+        (f"{SPOILT} cannot be used; correct it at its source", "trip_stop_sequence is not a whole number", "row 2: 'one'"),
+    ),
+    "empty day": (without_rows, (f"no counted visit on {NEW}", "it has 7 dates from 2025-03-10 to 2025-03-16")),
+    "date that is absent": (
+        lambda folder, day: visits_file(folder, day).unlink(),
+        (f"no counted visit on {NEW}", "it has 6 dates from 2025-03-10 to 2025-03-16"),
+    ),
+    "duplicate stop visits": (
+        append("DATE,p3,2,v1,stortinget,DATET10:10:00+01:00,2,1,9\n"),
+        ("raw.stop_visits breaks its contract", "key (service_date, trip_id, stop_sequence) is unique", "trip_id=s3 stop_sequence=2", AGAIN),
+    ),
+    "negative counts": (
+        replace("solli,DATET07:20:00+01:00,0,", "solli,DATET07:20:00+01:00,-3,"),
+        (SPOILT, "column boarding_1 is below 0", "row 5: '-3'"),
+    ),
+    "load over twice the capacity": (
+        append("DATE,p3,5,v1,solli,DATET10:20:00+01:00,0,0,201\n"),
+        ("load_within_twice_the_capacity", "trip_id=s3 stop_sequence=5", "departure_load=201", "total_capacity=100", AGAIN),
+    ),
+    "row of another date": (
+        append("NEXT,p3,5,v1,solli,NEXTT10:20:00+01:00,0,0,1\n"),
+        (SPOILT, f"service_date is outside the file's own date, {NEW}", "row 42: '2025-03-13'"),
+    ),
+    "time outside the date": (
+        append("DATE,p3,5,v1,solli,2025-03-20T10:20:00+01:00,0,0,1\n"),
+        ("scheduled outside their service date", "trip_id_performed=p3", "correct service_date or the time"),
+    ),
+    "half-written CSV": (cut_off, (f"{SPOILT} is half-written", "its last row has 5 of 9 columns; copy it again")),
+    "half-written Parquet": (
+        cut_off_parquet,
+        (f"stop_visits/{NEW}.parquet is no whole Parquet file, half-written perhaps", "copy it again"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_new_date_that_breaks_the_contract_is_not_kept(chain: Chain, fault: str) -> None:
+    spoil, words = FAULTS[fault]
+    before = chain.content()
+    spoil(chain.tides, NEW)
+
+    outcome = chain.run("counts", NEW)
+
+    assert outcome.asset == RAW
+    for word in words:
+        assert word in outcome.message
+    assert outcome.started == {RAW: 1}, "what is permanent is not retried, and nothing after it starts"
+    assert not outcome.retried and not outcome.materialised
+    told = chain.refuse(LOADS, "counts", NEW)
+    assert told == f"raw.stop_visits has no service_date {NEW}. Materialise {RAW} for it first."
+    assert chain.content() == before
+
+
+def test_forecasts_that_need_a_refused_date_are_neither_made_nor_published(chain: Chain) -> None:
+    issue_date, before = NEW + timedelta(1), chain.content()
+    cut_off(chain.tides, NEW)
+    assert not chain.run("counts", NEW).succeeded
+
+    both = chain.run("forecasting", issue_date, assets=(FORECASTS, PUBLISHED))
+
+    assert both.started == {FORECASTS: 1}
+    assert f"features.levels has no cutoff_date {NEW}. Materialise features/levels" in both.message
+    told = chain.refuse(PUBLISHED, "forecasting", issue_date)
+    assert f"forecasts.load_forecasts has no issue_date {issue_date}. Materialise {FORECASTS}" in told
+    told = chain.refuse(QUALITY, "counts", NEW)
+    assert f"raw.stop_visits has no service_date {NEW}. Materialise {RAW}" in told
+    assert chain.content() == before
+
+
+@pytest.mark.parametrize("fault", ["missing column", "duplicate stop visits", "half-written CSV"])
+def test_a_date_delivered_again_with_a_fault_leaves_its_former_rows(chain: Chain, fault: str) -> None:
+    spoil, _ = FAULTS[fault]
+    before = chain.content()
+    spoil(chain.tides, DAY)
+
+    outcome = chain.run("counts", DAY)
+
+    assert outcome.asset == RAW
+    assert outcome.started == {RAW: 1}
+    assert chain.content() == before
+    assert chain.run("counts", DAY, assets=(LOADS,)).succeeded, "the former rows passed and stand"
+    assert chain.content() == before, "from the same rows the same loads: nothing is written"
+
+
+@pytest.mark.parametrize("day", [NEW, DAY], ids=["new date", "date delivered again"])
+def test_an_unknown_stop_is_kept_as_raw_but_refused_to_every_reader(chain: Chain, day: date) -> None:
+    """The source's own plan would hold the stop too: the plan of the date was read before."""
+    assert chain.run("plan", day, assets=("raw/planned_departures",)).succeeded
+    before, former = chain.content(), chain.store.snapshot(STOP_VISITS)
+    rows = former.read(former.dates())
+    correct = visits_file(chain.tides, day).read_text()
+    replace("solli", "nowhere", 1)(chain.tides, day)
+
+    outcome = chain.run("counts", day)
+
+    assert (outcome.asset, outcome.blocked) == (QUALITY, ["stop_points_known"])
+    assert "stop_points_known" in outcome.message
+    assert outcome.started == {RAW: 1, QUALITY: 1}
+    told = chain.refuse(LOADS, "counts", day)
+    assert f"raw.stop_visits: service_date {day} did not pass stop_points_known; report: file://" in told
+    assert f"Correct it at its source, then materialise {RAW} and {QUALITY} again." in told
+    _assert_only_raw_differs(chain, before, day)
+    assert chain.store.read(STOP_VISITS, former.dates(), snapshot_id=former.snapshot_id).equals(rows)
+
+    if day == DAY:
+        visits_file(chain.tides, day).write_text(correct)
+        assert chain.run("counts", day, assets=(RAW, QUALITY, LOADS)).succeeded
+        assert chain.content(STOP_VISITS)[STOP_VISITS.name][1] == before[STOP_VISITS.name][1]
+        assert chain.content(STOP_LOADS) == {STOP_LOADS.name: before[STOP_LOADS.name]}
+
+
+def test_a_warning_is_shown_and_holds_nothing_up(chain: Chain) -> None:
+    assert chain.run("plan", NEW, assets=("raw/planned_departures",)).succeeded
+    without_trips(1, 2, 3)(chain.tides, NEW)
+
+    outcome = chain.run("counts", NEW, assets=(RAW, QUALITY, LOADS))
+
+    assert outcome.succeeded
+    assert (outcome.warned, outcome.blocked) == (["journeys_as_planned"], [])
+    assert chain.run("counts", NEW, assets=(LOADS,)).succeeded, "nor in the next run"
+    assert NEW in chain.content(STOP_LOADS)[STOP_LOADS.name][1]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [rewrite(bom=True), rewrite(";"), rewrite(";", bom=True, crlf=True)],
+    ids=["byte-order mark", "semicolons", "both, and lines as Windows ends them"],
+)
+def test_a_csv_of_another_program_is_the_same_content(chain: Chain, form: Spoil) -> None:
+    before = chain.content()
+    form(chain.tides, DAY)
+
+    outcome = chain.run("counts", DAY, assets=(RAW,))
+
+    assert outcome.succeeded and outcome.materialised == [RAW]
+    assert chain.content() == before
+
+
+def _assert_only_raw_differs(chain: Chain, before: dict, day: date) -> None:
+    after = chain.content()
+    for table in (STOP_LOADS, LEVELS, LOAD_FORECASTS):
+        assert after[table.name] == before[table.name]
+    _, versions = after[STOP_VISITS.name]
+    others = {other: version for other, version in versions.items() if other != day}
+    assert others == {d: version for d, version in before[STOP_VISITS.name][1].items() if d != day}

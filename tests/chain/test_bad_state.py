@@ -1,0 +1,85 @@
+"""Where the state itself cannot be used: the message says so, nothing after it runs, and once it is mended all is as it was."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.contracts.tables import STOP_VISITS
+from tests.chain.house import Chain
+from tests.chain.tides_days import DAY, NEW
+
+pytestmark = pytest.mark.slow
+
+RAW, LOADS = "raw/stop_visits", "loads/stop_loads"
+
+
+def test_a_catalog_that_cannot_be_read_stops_every_run_until_it_is_restored(chain: Chain) -> None:
+    before, catalog = chain.content(), chain.warehouse / "catalog.db"
+    good = catalog.read_bytes()
+    catalog.write_bytes(b"no database" * 1000)
+
+    outcome = chain.run("counts", NEW)
+
+    assert outcome.asset == RAW
+    assert outcome.started == {RAW: 1} and not outcome.retried and not outcome.materialised
+    for told in (outcome.message, chain.refuse(LOADS, "counts", DAY)):
+        assert f"The table catalog sqlite:///{catalog}" in told
+        assert "cannot be used: file is not a database" in told
+        assert "restore it from a backup, or remove catalog and warehouse together" in told
+    catalog.write_bytes(good)
+    assert chain.content() == before
+
+
+def test_a_full_disk_stops_the_write_and_leaves_what_was_there(chain: Chain) -> None:
+    before = chain.content()
+    with _disk_of_its_own(chain.warehouse) as disk:
+        disk.fill()
+
+        outcome = chain.run("counts", NEW)
+
+        assert outcome.asset == RAW
+        assert outcome.started == {RAW: 1} and not outcome.retried and not outcome.materialised
+        assert "the former snapshot stands" in outcome.message
+        assert f"Free space for file://{chain.warehouse}/tables, then run the step again" in outcome.message
+        assert f"Materialise {RAW} for it first" in chain.refuse(LOADS, "counts", NEW)
+        assert chain.content() == before
+
+        disk.free()
+        assert chain.run("counts", NEW, assets=(RAW,)).succeeded
+        assert NEW in chain.content(STOP_VISITS)[STOP_VISITS.name][1]
+
+
+class _Disk:
+    """A small file system that one file can fill to its last byte."""
+
+    def __init__(self, folder: Path) -> None:
+        self._ballast = folder / "ballast"
+
+    def fill(self) -> None:
+        with self._ballast.open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+            while True:
+                file.write(bytes(512))
+
+    def free(self) -> None:
+        self._ballast.unlink()
+
+
+@contextmanager
+def _disk_of_its_own(folder: Path) -> Iterator[_Disk]:
+    """Puts what a folder holds on a file system of 4 MB, as long as the test lasts."""
+    content = folder.rename(folder.with_name("content"))
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounting a small file system needs root's rights")
+    try:
+        shutil.copytree(content, folder, dirs_exist_ok=True)
+        yield _Disk(folder)
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
