@@ -248,7 +248,7 @@ def _read_back(report: Report, instance: DagsterInstance, issue_date: date, sett
     connection = connection_of(
         settings.model_copy(update={"kafka_bootstrap_servers": report.bootstrap_servers})
     )
-    found = read_back(connection, metadata["publication_ids"].data[issue_date.isoformat()], issue_date)
+    found = read_back(connection, metadata["content_hash"].value, issue_date)
     report.read_back = found.messages
     report.exactly_once = found.messages == report.published and found.duplicates == 0
     report.topics = list(topics_of(connection).of_messages)
@@ -264,9 +264,8 @@ def show(report: Report, console: Console) -> None:
         )
     console.print(assets)
     if report.accuracy:
-        names = list(report.accuracy[0])
         accuracy = Table(
-            *names, title=f"Accuracy of model {report.model_version} on dates that it has not seen"
+            *ACCURACY, title=f"Accuracy of model {report.model_version} on dates that it has not seen"
         )
         for row in report.accuracy:
             values = (row[name] for name in ACCURACY)

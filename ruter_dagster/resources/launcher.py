@@ -13,13 +13,17 @@ from dagster import (
     AssetExecutionContext,
     AssetKey,
     DataVersion,
+    JsonMetadataValue,
+    MarkdownMetadataValue,
     MaterializeResult,
     MetadataValue,
+    TableMetadataValue,
 )
 
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters
 
 JobEvent = MaterializeResult | AssetCheckResult
+_LARGE = (JsonMetadataValue, MarkdownMetadataValue, TableMetadataValue)
 
 
 class JobLauncher(ABC):
@@ -38,25 +42,34 @@ class JobLauncher(ABC):
 
     def run(self, context: AssetExecutionContext, parameters: JobParameters) -> Iterator[JobEvent]:
         """Runs the job, in chunks where it is over dates, and yields each asset's materialisation and checks."""
-        events = [
-            event
-            for number, chunk in enumerate(self._chunks(parameters))
-            for event in self.launch(context, chunk, number)
-        ]
-        for result in _merge_materialisations(
-            [event for event in events if isinstance(event, MaterializeResult)]
-        ):
-            _describe_partitions(context, result)
-            yield result
-        yield from _merge_checks([event for event in events if isinstance(event, AssetCheckResult)])
+        materialised: list[MaterializeResult] = []
+        checked: list[AssetCheckResult] = []
+        for number, chunk in enumerate(_chunks(parameters, self.days_per_job)):
+            for event in self.launch(context, _pinned(chunk, materialised), number):
+                (materialised if isinstance(event, MaterializeResult) else checked).append(event)  # type: ignore[arg-type]
+        for key in dict.fromkeys(_key(result) for result in materialised):
+            result = _merged([result for result in materialised if _key(result) == key])
+            yield _by_partition(context, result)
+        for key in dict.fromkeys((result.asset_key, result.check_name) for result in checked):
+            same = [result for result in checked if (result.asset_key, result.check_name) == key]
+            yield next((result for result in same if not result.passed), same[-1])
 
-    def _chunks(self, parameters: JobParameters) -> list[JobParameters]:
-        if not isinstance(parameters, DatesParameters):
-            return [parameters]
-        dates, size = parameters.dates, self.days_per_job
-        return [
-            parameters.model_copy(update={"dates": dates[i : i + size]}) for i in range(0, len(dates), size)
-        ]
+
+def _chunks(parameters: JobParameters, size: int) -> list[JobParameters]:
+    if not isinstance(parameters, DatesParameters):
+        return [parameters]
+    dates = parameters.dates
+    return [parameters.model_copy(update={"dates": dates[i : i + size]}) for i in range(0, len(dates), size)]
+
+
+def _pinned(chunk: JobParameters, earlier: Sequence[MaterializeResult]) -> JobParameters:
+    """The chunk pinned to the snapshots that the first one read: one run never sees two states of a table."""
+    used = {
+        table: noted["snapshot_id"]
+        for result in reversed(earlier)
+        for table, noted in _json(result, "inputs").items()
+    }
+    return chunk.model_copy(update={"pins": {**used, **chunk.pins}})
 
 
 def version_of_dates(versions: dict[str, str]) -> str:
@@ -66,46 +79,49 @@ def version_of_dates(versions: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()[:32]
 
 
-def _merge_materialisations(results: Sequence[MaterializeResult]) -> Iterator[MaterializeResult]:
-    """One result an asset: rows added up, dates joined, other metadata from the last job."""
-    for key in dict.fromkeys(AssetKey.from_coercible(result.asset_key or "") for result in results):
-        chunks = [result for result in results if result.asset_key == key]
-        metadata: dict[str, Any] = {}
-        dates: dict[str, Any] = {}
-        for chunk in chunks:
-            metadata.update(chunk.metadata or {})
-            dates.update(_dates(chunk))
-        version = chunks[-1].data_version
-        if dates:
-            metadata |= {
-                "rows": sum(part["rows"] for part in dates.values()),
-                "dates": MetadataValue.json(dates),
-            }
-            version = DataVersion(version_of_dates({day: part["version"] for day, part in dates.items()}))
-        yield MaterializeResult(asset_key=key, metadata=metadata, data_version=version)
+def _key(result: MaterializeResult) -> AssetKey:
+    return AssetKey.from_coercible(result.asset_key or "")
 
 
-def _merge_checks(results: Sequence[AssetCheckResult]) -> Iterator[AssetCheckResult]:
-    """One result a check: the first failed job's, else the last's."""
-    for key in dict.fromkeys((result.asset_key, result.check_name) for result in results):
-        chunks = [result for result in results if (result.asset_key, result.check_name) == key]
-        yield next((result for result in chunks if not result.passed), chunks[-1])
-
-
-def _dates(result: MaterializeResult) -> dict[str, Any]:
-    value = (result.metadata or {}).get("dates")
+def _json(result: MaterializeResult, name: str) -> dict[str, Any]:
+    value = (result.metadata or {}).get(name)
     return dict(getattr(value, "data", None) or {})
 
 
-def _describe_partitions(context: AssetExecutionContext, result: MaterializeResult) -> None:
-    """Gives each partition of a range its own rows and content hash."""
-    if not context.has_partition_key_range and not context.has_partition_key:
-        return
-    keys = set(context.partition_keys)
-    for day, part in _dates(result).items():
+def _merged(chunks: Sequence[MaterializeResult]) -> MaterializeResult:
+    """One result of an asset's chunks: rows added up, dates and inputs joined, other metadata from the last."""
+    metadata: dict[str, Any] = {}
+    dates: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
+    for chunk in chunks:
+        metadata.update(chunk.metadata or {})
+        dates.update(_json(chunk, "dates"))
+        for table, noted in _json(chunk, "inputs").items():
+            inputs[table] = {**noted, "dates": {**inputs.get(table, {}).get("dates", {}), **noted["dates"]}}
+    version = chunks[-1].data_version
+    if inputs:
+        metadata["inputs"] = MetadataValue.json(inputs)
+    if dates:
+        metadata |= {"rows": sum(part["rows"] for part in dates.values()), "dates": MetadataValue.json(dates)}
+        version = DataVersion(version_of_dates({day: part["version"] for day, part in dates.items()}))
+    return MaterializeResult(asset_key=_key(chunks[-1]), metadata=metadata, data_version=version)
+
+
+def _by_partition(context: AssetExecutionContext, result: MaterializeResult) -> MaterializeResult:
+    """Gives each partition its own rows and content hash; what describes a whole range stands at its last partition.
+
+    Dagster copies a result's metadata to every partition's event: pictures and lists would be stored once a date.
+    """
+    if not context.has_partition_key and not context.has_partition_key_range:
+        return result
+    keys = context.partition_keys
+    for day, part in _json(result, "dates").items():
         if day in keys:
-            context.add_asset_metadata(
-                {"partition_rows": part["rows"], "content_hash": part["version"]},
-                asset_key=result.asset_key,
-                partition_key=day,
-            )
+            own = {"partition_rows": part["rows"], "content_hash": part["version"]}
+            context.add_asset_metadata(own, asset_key=result.asset_key, partition_key=day)
+    metadata = {name: value for name, value in (result.metadata or {}).items() if name != "dates"}
+    whole = {name: value for name, value in metadata.items() if isinstance(value, _LARGE)}
+    if whole:
+        context.add_asset_metadata(whole, asset_key=result.asset_key, partition_key=keys[-1])
+    small = {name: value for name, value in metadata.items() if name not in whole}
+    return MaterializeResult(asset_key=result.asset_key, metadata=small, data_version=result.data_version)
