@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckSeverity,
     AssetKey,
     AssetMaterialization,
     AssetRecordsFilter,
@@ -16,6 +17,7 @@ from dagster import (
     DagsterRun,
 )
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -52,12 +54,12 @@ def fault_of(instance: DagsterInstance, run_id: str) -> Fault:
         event = record.event_log_entry.dagster_event
         if event is None:
             continue
-        data = event.step_failure_data
+        asset, data = asset_of_step(event.step_key or ""), event.step_failure_data
         stated = data.user_failure_data.description if data.user_failure_data else None
         error = data.error.cause if data.error and data.error.cause else data.error
-        return Fault(
-            asset_of_step(event.step_key or ""), stated or (error.message.strip() if error else "failed")
-        )
+        if error and error.cls_name == DagsterAssetCheckFailedError.__name__:
+            stated = _blocked(instance, run_id, asset)
+        return Fault(asset, stated or (error.message.strip() if error else "failed"))
     ends = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
     event = ends[-1].event_log_entry.dagster_event if ends else None
     return Fault(None, (event and event.message) or "the run ended before a step could fail; see its log")
@@ -69,6 +71,24 @@ def failed_checks(instance: DagsterInstance, run_id: str) -> list[AssetCheckEval
     events = [record.event_log_entry.dagster_event for record in records]
     evaluations = [event.asset_check_evaluation_data for event in events if event]
     return [evaluation for evaluation in evaluations if not evaluation.passed]
+
+
+def describe_check(check: AssetCheckEvaluation) -> str:
+    """The check's name, then the plain values of its metadata, what was observed first."""
+    plain = {
+        name: f"{entry.value:.3g}" if isinstance(entry.value, float) else str(entry.value)
+        for name, entry in check.metadata.items()
+        if name != "report" and isinstance(entry.value, (str, int, float))
+    }
+    first = [name for name in ("observed", "expected") if name in plain]
+    told = ", ".join(f"{name} {plain[name]}" for name in [*first, *sorted(plain.keys() - set(first))])
+    return f"{check.check_name}: {told}" if told else check.check_name
+
+
+def reports_of(checks: Sequence[AssetCheckEvaluation]) -> list[str]:
+    """Where the reports on these checks lie."""
+    found = (str(check.metadata["report"].value) for check in checks if "report" in check.metadata)
+    return list(dict.fromkeys(found))
 
 
 def dates_of_run(run: DagsterRun) -> str:
@@ -109,6 +129,17 @@ def made_by(instance: DagsterInstance, run_id: str) -> list[Made]:
 
 def asset_of_step(step: str) -> str:
     return step.replace("__", "/")
+
+
+def _blocked(instance: DagsterInstance, run_id: str, asset: str) -> str:
+    """Which checks blocked an asset, and what they found: Dagster's own error has only their names."""
+    blocking = [
+        check
+        for check in failed_checks(instance, run_id)
+        if check.severity == AssetCheckSeverity.ERROR and check.asset_key.to_user_string() == asset
+    ]
+    found = [f"blocked by {describe_check(check)}" for check in blocking]
+    return "\n".join([*found, *(f"report: {report}" for report in reports_of(blocking))])
 
 
 def _add_inputs(entry: Made, inputs: Any) -> None:

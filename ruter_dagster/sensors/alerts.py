@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dagster import (
-    AssetCheckEvaluation,
     AssetCheckSeverity,
     DagsterEventType,
     DagsterInstance,
@@ -30,7 +29,7 @@ from dagster import (
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
 from ruter_dagster.notifications.slack import Alert, send
-from ruter_dagster.records import dates_of_run, failed_checks, fault_of
+from ruter_dagster.records import dates_of_run, describe_check, failed_checks, fault_of, reports_of
 from ruter_dagster.sensors.chain import INTERVAL_SECONDS, sensor_status
 from ruter_dagster.sensors.drift import DRIFT_ASSET, Drift, newest_drift
 from ruter_dagster.sensors.drift import INTERVAL_SECONDS as DRIFT_INTERVAL_SECONDS
@@ -167,8 +166,8 @@ def failure_alert(instance: DagsterInstance, run: DagsterRun, settings: Settings
         return Alert(
             title=f"Blocked by a check: {place} ({settings.environment})",
             facts=(f"asset {fault.asset}", "nothing downstream ran, and every reader refuses these dates"),
-            words="\n".join(map(_describe_check, blocking)),
-            links=(*_reports(blocking), in_ui),
+            words="\n".join(map(describe_check, blocking)),
+            links=(*(("Report", report) for report in reports_of(blocking)), in_ui),
             remedy=f"Once corrected at the source, read it again: `ruter-dagster retry {run.run_id} --whole`",
         )
     return Alert(
@@ -199,25 +198,6 @@ def drift_alert(drift: Drift, settings: Settings) -> Alert:
 
 def _most_urgent(row: Mapping[str, Any]) -> tuple[bool, str]:
     return row["verdict"] != "act", f"{row['metric']} {row['scope']} {row['operating_date']}"
-
-
-def _describe_check(check: AssetCheckEvaluation) -> str:
-    """The check's name, then the plain values of its metadata, what was observed first."""
-    plain = {
-        name: f"{entry.value:.3g}" if isinstance(entry.value, float) else str(entry.value)
-        for name, entry in check.metadata.items()
-        if name != "report" and isinstance(entry.value, (str, int, float))
-    }
-    first = [name for name in ("observed", "expected") if name in plain]
-    told = ", ".join(f"{name} {plain[name]}" for name in [*first, *sorted(plain.keys() - set(first))])
-    return f"{check.check_name}: {told}" if told else check.check_name
-
-
-def _reports(checks: list[AssetCheckEvaluation]) -> tuple[tuple[str, str], ...]:
-    addresses = dict.fromkeys(
-        str(check.metadata["report"].value) for check in checks if "report" in check.metadata
-    )
-    return tuple(("Report", address) for address in addresses)
 
 
 def _ui(settings: Settings) -> str:

@@ -133,7 +133,12 @@ def test_an_unknown_stop_is_kept_as_raw_but_refused_to_every_reader(chain: Chain
     outcome = chain.run("counts", day)
 
     assert (outcome.asset, outcome.blocked) == (QUALITY, ["stop_points_known"])
-    assert "stop_points_known" in outcome.message
+    assert (
+        "blocked by stop_points_known: observed 1 rows at a stop point that no planned departure serves"
+        in outcome.message
+    )
+    assert f"fails on {day}" in outcome.message
+    assert f"report: file://{chain.settings.source_dir}/artifacts/quality/reports" in outcome.message
     assert outcome.started == {RAW: 1, QUALITY: 1}
     told = chain.refuse(LOADS, "counts", day)
     assert f"raw.stop_visits: service_date {day} did not pass stop_points_known; report: file://" in told

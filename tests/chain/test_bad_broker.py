@@ -1,0 +1,124 @@
+"""A broker that is down, or dies half-way: retried, told with both ways to have one, and in the end published exactly once."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.publishing.broker import local_broker
+from ruter_dagster.publishing.connection import KafkaConnection
+from ruter_dagster.publishing.open import connection_of
+from ruter_dagster.publishing.reading import read_back, read_markers, read_to_end
+from ruter_dagster.publishing.topics import topics_of
+from ruter_dagster.settings import load_settings
+from tests.chain.house import Chain, Outcome
+from tests.chain.tides_days import NEW
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+
+PUBLISHED = "forecasts/published_forecasts"
+BOTH_WAYS = ("`ruter-dagster broker`", "KAFKA_BOOTSTRAP_SERVERS")
+HOOK = Path(__file__).parent / "dying_broker"
+
+
+def test_without_a_broker_the_run_tells_both_ways_and_goes_on_once_there_is_one(chain: Chain) -> None:
+    outcome = _publish(chain)
+    _assert_retried_and_told(outcome)
+    assert f"none runs on {chain.settings.source_dir}/broker" in outcome.message
+
+    # `ruter-dagster retry` brings its own broker where none is named, as `demo` does.
+    code = "import sys; from ruter_dagster.cli import main; main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, "retry", outcome.run_id]
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert outcome.run_id in again.stdout
+    with local_broker(chain.settings.source_dir / "broker"):
+        _assert_published_once(chain)
+
+
+def test_a_broker_that_does_not_answer_is_named_and_published_to_once_it_does(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, before = _free_port(), chain.content()
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{port}")
+
+    outcome = _publish(chain)
+
+    _assert_retried_and_told(outcome)
+    assert f"No Kafka broker answers at 127.0.0.1:{port}" in outcome.message
+    with local_broker(tmp_path / "broker", port):
+        assert _publish(chain).succeeded
+        assert _publish(chain).succeeded, "a repeat is a success that sends nothing"
+        _assert_published_once(chain)
+    assert chain.content() == before
+
+
+def test_of_a_publication_whose_broker_dies_half_way_nothing_is_seen_until_it_is_repeated(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, before = _free_port(), chain.content()
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", f"127.0.0.1:{port}")
+    with local_broker(tmp_path / "broker", port) as broker, monkeypatch.context() as dying:
+        dying.setenv("PYTHONPATH", str(HOOK))
+        dying.setenv("RUTER_TEST_BROKER_PID", str(broker.pid))
+        outcome = _publish(chain)
+    _assert_retried_and_told(outcome)
+
+    with local_broker(tmp_path / "broker", port):
+        connection = connection_of(load_settings(_env_file=None))
+        topics = topics_of(connection)
+        assert _stored(connection, topics.load_forecasts) == _forecasts(chain).height, "all had been sent"
+        assert read_markers(connection) == {}
+        assert [batch for topic in topics.of_messages for batch in read_to_end(connection, topic)] == []
+
+        assert _publish(chain).succeeded
+        _assert_published_once(chain)
+    assert chain.content() == before
+
+
+def _publish(chain: Chain) -> Outcome:
+    return chain.run("forecasting", NEW, assets=(PUBLISHED,))
+
+
+def _assert_retried_and_told(outcome: Outcome) -> None:
+    assert not outcome.succeeded and not outcome.materialised
+    assert outcome.retried == {PUBLISHED: 1}, "another attempt may find a broker"
+    for way in BOTH_WAYS:
+        assert way in outcome.message
+
+
+def _assert_published_once(chain: Chain) -> None:
+    """Asks the broker as another team would: one publication, each departure of the forecasts once."""
+    connection = connection_of(load_settings(_env_file=None))
+    (publication,) = read_markers(connection)
+    forecasts = _forecasts(chain)
+    assert forecasts.height > 0
+    assert read_back(connection, publication, NEW).faults(forecasts) == []
+
+
+def _forecasts(chain: Chain):
+    return chain.store.read(LOAD_FORECASTS, [NEW])
+
+
+def _stored(connection: KafkaConnection, topic: str) -> int:
+    """Messages that the broker has stored, committed or not."""
+    consumer = Consumer(
+        connection.client_config() | {"group.id": "stored", "isolation.level": "read_uncommitted"}
+    )
+    partitions = consumer.list_topics(topic, timeout=5).topics[topic].partitions
+    ends = [consumer.get_watermark_offsets(TopicPartition(topic, number))[1] for number in partitions]
+    consumer.close()
+    return sum(ends)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
