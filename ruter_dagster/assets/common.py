@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from dagster import (
+    AssetCheckSpec,
     AssetDep,
     AssetExecutionContext,
     AssetKey,
+    AssetsDefinition,
     BackfillPolicy,
     Backoff,
     BetaWarning,
@@ -20,10 +22,13 @@ from dagster import (
     PartitionMapping,
     PreviewWarning,
     RetryPolicy,
+    asset,
 )
 from pydantic import Field
 
+from ruter_dagster.contracts.checks import Check
 from ruter_dagster.contracts.jobs import asset_of, quality_asset_of
+from ruter_dagster.contracts.model_checks import ModelCheck
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.partitions import Partitions, dates_of
 from ruter_dagster.settings import Settings
@@ -56,7 +61,7 @@ class House:
     settings: Settings
     partitions: Partitions
 
-    def options(
+    def asset(
         self,
         key: str,
         *,
@@ -66,21 +71,21 @@ class House:
         partitions: DailyPartitionsDefinition | None = None,
         deps: Sequence[AssetDep] = (),
         **more: Any,
-    ) -> dict[str, Any]:
-        """Keyword arguments of `@asset` for the asset `key`."""
-        return {
-            "key": AssetKey(key.split("/")),
-            "group_name": key.split("/")[0],
-            "description": description,
-            "owners": [OWNER],
-            "kinds": set(kinds),
-            "code_version": code_version,
-            "deps": list(deps),
-            "partitions_def": partitions,
-            "backfill_policy": BackfillPolicy.single_run() if partitions else None,
-            "retry_policy": self.retry_policy(key),
+    ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
+        """Dagster's `@asset` for the asset `key`, with what every asset of the house has."""
+        return asset(
+            key=AssetKey(key.split("/")),
+            group_name=key.split("/")[0],
+            description=description,
+            owners=[OWNER],
+            kinds=set(kinds),
+            code_version=code_version,
+            deps=list(deps),
+            partitions_def=partitions,
+            backfill_policy=BackfillPolicy.single_run() if partitions else None,
+            retry_policy=self.retry_policy(key),
             **more,
-        }
+        )
 
     def retry_policy(self, key: str) -> RetryPolicy:
         """Exponential backoff with jitter; count and first delay by asset where the settings name it."""
@@ -100,6 +105,19 @@ def table_dep(table: Table, mapping: PartitionMapping | None = None) -> list[Ass
 
 def asset_dep(key: str, mapping: PartitionMapping | None = None) -> AssetDep:
     return AssetDep(AssetKey(key.split("/")), partition_mapping=mapping)
+
+
+def check_specs(key: str, checks: Iterable[Check | ModelCheck]) -> list[AssetCheckSpec]:
+    """Asset checks of `key`: an ERROR blocks what comes after it in the run, a WARN shows."""
+    return [
+        AssetCheckSpec(
+            check.name,
+            asset=AssetKey(key.split("/")),
+            description=check.description,
+            blocking=check.severity == "ERROR",
+        )
+        for check in checks
+    ]
 
 
 def over_dates(context: AssetExecutionContext, config: PinsConfig) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Features: what is known of each planned departure a week ahead, and how full the network has lately been."""
 
-from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam, asset
+from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
 from ruter_dagster.assets.common import House, PinsConfig, over_dates, table_dep
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
@@ -11,28 +11,24 @@ from ruter_dagster.resources.launcher import JobLauncher
 
 
 def feature_assets(house: House) -> list[AssetsDefinition]:
-    @asset(
-        **house.options(
-            asset_of(DEPARTURE_FEATURES.name),
-            description=DEPARTURE_FEATURES.description,
-            code_version="1",
-            partitions=house.partitions.planned,
-            deps=[*table_dep(PLANNED_DEPARTURES), *table_dep(STOP_LOADS, window(-LAG_DAYS[1], -LAG_DAYS[0]))],
-        )
+    @house.asset(
+        asset_of(DEPARTURE_FEATURES.name),
+        description=DEPARTURE_FEATURES.description,
+        code_version="1",
+        partitions=house.partitions.planned,
+        deps=[*table_dep(PLANNED_DEPARTURES), *table_dep(STOP_LOADS, window(-LAG_DAYS[1], -LAG_DAYS[0]))],
     )
     def departure_features(
         context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
     ):
         yield from launcher.run(context, Features(**over_dates(context, config)))
 
-    @asset(
-        **house.options(
-            asset_of(LEVELS.name),
-            description=LEVELS.description,
-            code_version="1",
-            partitions=house.partitions.operating,
-            deps=table_dep(STOP_LOADS, window(-LAG_DAYS[1], 0)),
-        )
+    @house.asset(
+        asset_of(LEVELS.name),
+        description=LEVELS.description,
+        code_version="1",
+        partitions=house.partitions.operating,
+        deps=table_dep(STOP_LOADS, window(-LAG_DAYS[1], 0)),
     )
     def levels(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
         yield from launcher.run(context, Levels(**over_dates(context, config)))

@@ -1,6 +1,6 @@
 """Load forecasts of an issue date, and their publication on Kafka."""
 
-from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam, asset
+from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
 from ruter_dagster.assets.common import House, ModelConfig, PinsConfig, asset_dep, over_dates, table_dep
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
@@ -13,20 +13,18 @@ from ruter_dagster.resources.launcher import JobLauncher
 def forecast_assets(house: House) -> list[AssetsDefinition]:
     issue = house.partitions.issue
 
-    @asset(
-        **house.options(
-            asset_of(LOAD_FORECASTS.name),
-            description=LOAD_FORECASTS.description,
-            code_version="1",
-            kinds=("lightgbm", "iceberg"),
-            partitions=issue,
-            deps=[
-                *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
-                *table_dep(LEVELS, window(-1, -1)),
-                *table_dep(WEATHER_FORECASTS),
-                asset_dep(CHAMPION),
-            ],
-        )
+    @house.asset(
+        asset_of(LOAD_FORECASTS.name),
+        description=LOAD_FORECASTS.description,
+        code_version="1",
+        kinds=("lightgbm", "iceberg"),
+        partitions=issue,
+        deps=[
+            *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
+            *table_dep(LEVELS, window(-1, -1)),
+            *table_dep(WEATHER_FORECASTS),
+            asset_dep(CHAMPION),
+        ],
     )
     def load_forecasts(
         context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]
@@ -35,16 +33,14 @@ def forecast_assets(house: House) -> list[AssetsDefinition]:
             context, Forecast(model_version=config.model_version, **over_dates(context, config))
         )
 
-    @asset(
-        **house.options(
-            PUBLISHED_FORECASTS,
-            description="One Kafka transaction with every forecast of the issue date. A repeat publishes nothing; "
-            "a changed forecast is a new publication.",
-            code_version="1",
-            kinds=("kafka",),
-            partitions=issue,
-            deps=[asset_dep(asset_of(LOAD_FORECASTS.name))],
-        )
+    @house.asset(
+        PUBLISHED_FORECASTS,
+        description="One Kafka transaction with every forecast of the issue date. A repeat publishes nothing; "
+        "a changed forecast is a new publication.",
+        code_version="1",
+        kinds=("kafka",),
+        partitions=issue,
+        deps=[asset_dep(asset_of(LOAD_FORECASTS.name))],
     )
     def published_forecasts(
         context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]

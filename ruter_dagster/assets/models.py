@@ -3,17 +3,24 @@
 from datetime import UTC, datetime
 
 from dagster import (
-    AssetCheckSpec,
+    AssetDep,
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
     Failure,
     ResourceParam,
-    asset,
 )
 from pydantic import Field
 
-from ruter_dagster.assets.common import House, ModelConfig, PinsConfig, asset_dep, code_version_of, table_dep
+from ruter_dagster.assets.common import (
+    House,
+    ModelConfig,
+    PinsConfig,
+    asset_dep,
+    check_specs,
+    code_version_of,
+    table_dep,
+)
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CHAMPION, EVALUATION, LOAD_MODEL, Evaluate, Promote, Train
 from ruter_dagster.contracts.model_checks import GATE_CHECKS
@@ -32,22 +39,25 @@ class TrainingConfig(PinsConfig):
 
 
 def model_assets(house: House) -> list[AssetsDefinition]:
-    settings = house.settings
-    inputs = [
-        dep
-        for table in (DEPARTURE_FEATURES, LEVELS, STOP_LOADS, WEATHER_FORECASTS)
-        for dep in table_dep(table)
-    ]
+    return [_load_model(house), _evaluation(house), _champion(house)]
 
-    @asset(
-        **house.options(
-            LOAD_MODEL,
-            description="LightGBM: a Poisson mean and quantiles of the load. A version is the hash of its training "
-            "snapshots, parameters and code version.",
-            code_version="1",
-            kinds=("lightgbm", "mlflow"),
-            deps=inputs,
-        )
+
+def _inputs() -> list[AssetDep]:
+    """What training and evaluation read."""
+    tables = (DEPARTURE_FEATURES, LEVELS, STOP_LOADS, WEATHER_FORECASTS)
+    return [dep for table in tables for dep in table_dep(table)]
+
+
+def _load_model(house: House) -> AssetsDefinition:
+    settings = house.settings
+
+    @house.asset(
+        LOAD_MODEL,
+        description="LightGBM: a Poisson mean and quantiles of the load. A version is the hash of its training "
+        "snapshots, parameters and code version.",
+        code_version="1",
+        kinds=("lightgbm", "mlflow"),
+        deps=_inputs(),
     )
     def load_model(
         context: AssetExecutionContext, config: TrainingConfig, launcher: ResourceParam[JobLauncher]
@@ -64,45 +74,41 @@ def model_assets(house: House) -> list[AssetsDefinition]:
         )
         yield from launcher.run(context, parameters)
 
-    @asset(
-        **house.options(
-            EVALUATION,
-            description="The newest model version on operating dates that it has not seen, beside LW, HA4 and HA8; "
-            "the release gate compares each mode and horizon.",
-            code_version="1",
-            kinds=("lightgbm", "mlflow"),
-            deps=[asset_dep(LOAD_MODEL), *inputs],
-            check_specs=[
-                AssetCheckSpec(
-                    check.name,
-                    asset=AssetKey(EVALUATION.split("/")),
-                    description=check.description,
-                    blocking=check.severity == "ERROR",
-                )
-                for check in GATE_CHECKS
-            ],
-        )
+    return load_model
+
+
+def _evaluation(house: House) -> AssetsDefinition:
+    @house.asset(
+        EVALUATION,
+        description="The newest model version on operating dates that it has not seen, beside LW, HA4 and HA8; "
+        "the release gate compares each mode and horizon.",
+        code_version="1",
+        kinds=("lightgbm", "mlflow"),
+        deps=[asset_dep(LOAD_MODEL), *_inputs()],
+        check_specs=check_specs(EVALUATION, GATE_CHECKS),
     )
     def evaluation(context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]):
         yield from launcher.run(
             context,
             Evaluate(
                 model_version=config.model_version or _version_of(context, LOAD_MODEL),
-                days=settings.evaluation_days,
+                days=house.settings.evaluation_days,
                 pins=config.pins,
                 code_version=code_version_of(context),
             ),
         )
 
-    @asset(
-        **house.options(
-            CHAMPION,
-            description="The model version that passed the gate last. Forecasts of D take the newest champion "
-            "whose training ended before D.",
-            code_version="1",
-            kinds=("mlflow",),
-            deps=[asset_dep(EVALUATION)],
-        )
+    return evaluation
+
+
+def _champion(house: House) -> AssetsDefinition:
+    @house.asset(
+        CHAMPION,
+        description="The model version that passed the gate last. Forecasts of D take the newest champion "
+        "whose training ended before D.",
+        code_version="1",
+        kinds=("mlflow",),
+        deps=[asset_dep(EVALUATION)],
     )
     def champion(context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]):
         version = config.model_version or _version_of(context, EVALUATION)
@@ -111,7 +117,7 @@ def model_assets(house: House) -> list[AssetsDefinition]:
         )
         yield from launcher.run(context, parameters)
 
-    return [load_model, evaluation, champion]
+    return champion
 
 
 def _version_of(context: AssetExecutionContext, key: str) -> str:

@@ -1,8 +1,8 @@
 """Quality reports: each table's expectation suite on a date, an asset check an expectation. Verdicts are the job's to record."""
 
-from dagster import AssetCheckSpec, AssetExecutionContext, AssetKey, AssetsDefinition, ResourceParam, asset
+from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
-from ruter_dagster.assets.common import House, PinsConfig, asset_dep, code_version_of
+from ruter_dagster.assets.common import House, PinsConfig, asset_dep, check_specs, code_version_of
 from ruter_dagster.contracts.checks import CHECKS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CheckQuality, asset_of, quality_asset_of
@@ -32,26 +32,15 @@ def quality_assets(house: House) -> list[AssetsDefinition]:
 
 def _quality_report(house: House, table: Table, partitions) -> AssetsDefinition:
     key = quality_asset_of(table.name)
-    specs = [
-        AssetCheckSpec(
-            name=check.name,
-            asset=AssetKey(key.split("/")),
-            description=check.description,
-            blocking=check.severity == "ERROR",
-        )
-        for check in CHECKS[table.name]
-    ]
 
-    @asset(
-        **house.options(
-            key,
-            description=f"Great Expectations report of {table.name}. A date without a passing verdict is refused by every reader.",
-            code_version="1",
-            kinds=("greatexpectations", "html"),
-            partitions=partitions,
-            deps=[asset_dep(asset_of(table.name))],
-            check_specs=specs,
-        )
+    @house.asset(
+        key,
+        description=f"Great Expectations report of {table.name}. A date without a passing verdict is refused by every reader.",
+        code_version="1",
+        kinds=("greatexpectations", "html"),
+        partitions=partitions,
+        deps=[asset_dep(asset_of(table.name))],
+        check_specs=check_specs(key, CHECKS[table.name]),
     )
     def quality_report(
         context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]

@@ -1,6 +1,6 @@
 """Raw snapshots: what the source said, whole dates, unchanged but for names and types. No cleaning belongs here."""
 
-from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam, asset
+from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
 from ruter_dagster.assets.common import House, PinsConfig, over_dates
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
@@ -18,14 +18,12 @@ def raw_assets(house: House) -> list[AssetsDefinition]:
 
 
 def _snapshot(house: House, table: Table, partitions) -> AssetsDefinition:
-    @asset(
-        **house.options(
-            asset_of(table.name),
-            description=table.description,
-            code_version="1",
-            kinds=(house.settings.source, "iceberg"),
-            partitions=partitions,
-        )
+    @house.asset(
+        asset_of(table.name),
+        description=table.description,
+        code_version="1",
+        kinds=(house.settings.source, "iceberg"),
+        partitions=partitions,
     )
     def snapshot(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
         yield from launcher.run(context, Snapshot(table=table.name, **over_dates(context, config)))

@@ -53,7 +53,7 @@ class SourceComputeLogs(LocalComputeLogManager):
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> SourceComputeLogs:
         return cls(str(instance_dir() / "compute_logs"), inst_data=inst_data)
 

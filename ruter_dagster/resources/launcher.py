@@ -65,7 +65,7 @@ def _chunks(parameters: JobParameters, size: int) -> list[JobParameters]:
 def _pinned(chunk: JobParameters, earlier: Sequence[MaterializeResult]) -> JobParameters:
     """The chunk pinned to the snapshots that the first one read: one run never sees two states of a table."""
     used = {
-        table: noted["snapshot_id"]
+        table: int(noted["snapshot_id"])
         for result in reversed(earlier)
         for table, noted in _json(result, "inputs").items()
     }

@@ -7,13 +7,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 from typing import Any
 
-import polars as pl
-
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import asset_of, quality_asset_of
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.artifacts import ArtifactStore
-from ruter_dagster.storage.tables import TableStore
 
 
 class NotPassed(PermanentFailure):
@@ -64,26 +61,6 @@ class Verdicts:
     def _find(self, table: Table, versions: Mapping[date, str]) -> dict[date, dict[str, Any]]:
         keys = {_key(table, day, version): day for day, version in sorted(versions.items())}
         return {keys[key]: json.loads(content) for key, content in self._artifacts.find_all(keys).items()}
-
-
-def read_checked(
-    store: TableStore,
-    verdicts: Verdicts,
-    table: Table,
-    dates: Collection[date],
-    *,
-    columns: Sequence[str] | None = None,
-    snapshot_id: int | None = None,
-) -> pl.DataFrame:
-    """Rows of dates that are there and passed their checks: what was judged is what is read, of one snapshot.
-
-    Raises:
-        DateMissing: a date was never written.
-        NotPassed: a date's rows, as they are in that snapshot, have no passing verdict.
-    """
-    snapshot = store.snapshot(table, snapshot_id)
-    verdicts.require(table, snapshot.versions(dates))
-    return snapshot.read(dates, columns)
 
 
 def _key(table: Table, day: date, version: str) -> str:

@@ -1,15 +1,16 @@
 """Nothing bad is read: a date's rows need a passing verdict, and a verdict holds for the rows that were judged alone."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.snapshots import DateMissing
 from ruter_dagster.storage.tables import TableStore
-from ruter_dagster.storage.verdicts import NotPassed, Verdicts, read_checked
+from ruter_dagster.storage.verdicts import NotPassed, Verdicts
 from tests.storage.frames import DAY, NEXT_DAY, VISITS, visits
 
 PASSED = {"passed": True, "failed": [], "profile": {"rows": 20}}
@@ -27,6 +28,15 @@ def store(tmp_path: Path) -> TableStore:
 @pytest.fixture
 def verdicts(tmp_path: Path) -> Verdicts:
     return Verdicts(ArtifactStore.at(tmp_path / "artifacts"))
+
+
+def read_checked(
+    store: TableStore, verdicts: Verdicts, table: Table, dates: list[date], columns=None, snapshot_id=None
+):
+    """As `jobs.context.JobContext.read` does: what was judged is what is read, of one snapshot."""
+    snapshot = store.snapshot(table, snapshot_id)
+    verdicts.require(table, snapshot.versions(dates), dates)
+    return snapshot.read(dates, columns)
 
 
 def write(store: TableStore, load: float = 12.0) -> str:
