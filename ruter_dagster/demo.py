@@ -225,7 +225,7 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
     evaluation = instance.get_latest_materialization_event(AssetKey(EVALUATION.split("/")))
     if evaluation and evaluation.asset_materialization:
         metadata = evaluation.asset_materialization.metadata
-        report.accuracy = list(getattr(metadata.get("accuracy"), "data", None) or [])
+        report.accuracy = [dict(row.data) for row in getattr(metadata.get("accuracy"), "records", ())]
         report.model_version = str(metadata["model_version"].value)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.execution.api import create_execution_plan, execute_run
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.instance.ref import InstanceRef
@@ -26,6 +27,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
     GRPC_INFO_TAG,
     PARENT_RUN_ID_TAG,
+    REPOSITORY_LABEL_TAG,
     RESUME_RETRY_TAG,
     ROOT_RUN_ID_TAG,
     TAGS_TO_MAYBE_OMIT_ON_RETRY,
@@ -36,6 +38,8 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.records import asset_of_step, fault_of
 
 DEFINITIONS = "ruter_dagster.definitions"
+LOCATION = "ruter_dagster"
+"""The code location's name in workspace.yaml."""
 POLL_SECONDS = 0.25
 FAILED = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 OF_ONE_RUN = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
@@ -52,9 +56,11 @@ class RunRequest:
     config: dict[str, Any] = field(default_factory=dict)
 
     def tags(self) -> dict[str, str]:
+        """The range of dates, and the label by which the UI counts the run among its job's, in the timeline too."""
+        label = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{LOCATION}"}
         if len(self.dates) < 2:
-            return {}
-        return {
+            return label
+        return label | {
             ASSET_PARTITION_RANGE_START_TAG: self.dates[0].isoformat(),
             ASSET_PARTITION_RANGE_END_TAG: self.dates[-1].isoformat(),
         }

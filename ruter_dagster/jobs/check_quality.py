@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -86,10 +87,26 @@ def _tell(
             )
             for day, version in versions.items()
         },
-        report=link(page),
         passed=report.passed,
+        report=link(page),
+        checks=_overview(report),
         dates_refused_now=json_value(
             [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
         ),
         **context.provenance(),
+    )
+
+
+def _overview(report: QualityReport) -> dict[str, Any] | None:
+    return table(
+        [
+            {
+                "check": result.name,
+                "severity": result.severity,
+                "passed": result.passed,
+                "observed": result.observed,
+                "expected": result.expected,
+            }
+            for result in report.results
+        ]
     )

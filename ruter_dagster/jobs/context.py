@@ -174,11 +174,19 @@ class JobContext:
         )
 
     def provenance(self) -> dict[str, Any]:
-        """What a run used, as metadata: inputs, parameters, code."""
+        """What a run used, as metadata: inputs, parameters, code.
+
+        Snapshot ids are strings, because a browser rounds whole numbers beyond 2^53.
+        """
+        inputs = {
+            name: noted | {"snapshot_id": str(noted["snapshot_id"])} for name, noted in self.inputs.items()
+        }
+        parameters = self.parameters.model_dump(mode="json")
+        parameters["pins"] = {name: str(snapshot) for name, snapshot in self.parameters.pins.items()}
         return {
-            "inputs": json_value(self.inputs) if self.inputs else None,
+            "inputs": json_value(inputs) if inputs else None,
             "dates_refused": json_value(self.refused) if self.refused else None,
-            "parameters": json_value(self.parameters.model_dump(mode="json")),
+            "parameters": json_value(parameters),
             "commit": commit(self.settings),
             "lock_hash": lock_hash(),
         }

@@ -16,7 +16,7 @@ from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.models import EVALUATION_FILE, HORIZONS, ModelInputs, load_model, read_inputs
 from ruter_dagster.jobs.pictures import forecast_against_truth
-from ruter_dagster.jobs.pipes import json_value, table
+from ruter_dagster.jobs.pipes import table
 
 
 def run(parameters: Evaluate, context: JobContext) -> None:
@@ -115,7 +115,7 @@ def _tell(
         wape=overall["wape"],
         bias=overall["bias"],
         coverage=overall["coverage"],
-        accuracy=json_value(accuracy),
+        accuracy=table(accuracy),
         by_mode=table(scores(comparable(judged), ("mode",)).to_dicts()),
         by_horizon=table(scores(comparable(judged), ("horizon_days",)).to_dicts()),
         forecast_against_truth=forecast_against_truth(judged),

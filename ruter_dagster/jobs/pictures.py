@@ -12,6 +12,7 @@ import polars as pl
 from ruter_dagster.jobs.pipes import markdown
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 INK, ACCENT, SOFT = "#2b2b33", "#c9302c", "#b9c0cc"
@@ -24,7 +25,7 @@ def load_by_hour(loads: pl.DataFrame) -> dict[str, Any] | None:
     axes = figure.subplots()
     for (mode,), part in means.partition_by("mode", as_dict=True).items():
         axes.plot(part["slot_hour"], part["load"], label=mode)
-    axes.set(xlabel="hour of the service day", ylabel="mean load", title="Load by hour")
+    _label_hours(axes, "Load by hour")
     axes.legend(frameon=False)
     return _markdown(figure, "Load by hour")
 
@@ -37,7 +38,7 @@ def forecast_against_truth(rows: pl.DataFrame) -> dict[str, Any]:
     axes.fill_between(hours["slot_hour"], hours["p10"], hours["p90"], color=SOFT, label="P10 to P90")
     axes.plot(hours["slot_hour"], hours["mean"], color=ACCENT, label="forecast")
     axes.plot(hours["slot_hour"], hours["load"], color=INK, linestyle="--", label="truth")
-    axes.set(xlabel="hour of the service day", ylabel="mean load", title="Forecast against truth")
+    _label_hours(axes, "Forecast against truth")
     axes.legend(frameon=False)
     return _markdown(figure, "Forecast against truth")
 
@@ -51,6 +52,13 @@ def importance(gains: Mapping[str, float], most: int = 20) -> dict[str, Any]:
     axes.barh([name for name, _ in largest], [100 * gain / total for _, gain in largest], color=ACCENT)
     axes.set(xlabel="share of the gain, %", title="Importance of features")
     return _markdown(figure, "Importance of features")
+
+
+def _label_hours(axes: Axes, title: str) -> None:
+    from matplotlib.ticker import MultipleLocator
+
+    axes.set(xlabel="hour of the service day", ylabel="mean load, passengers", title=title)
+    axes.xaxis.set_major_locator(MultipleLocator(2))
 
 
 def _figure(height: float = 3.2) -> Figure:

@@ -52,7 +52,7 @@ class Reporter:
         entries = {"rows": rows, **metadata} if dates is not None else metadata
         log.info("%s materialised: %s", asset, {"dates": len(by_date), "rows": rows} if by_date else version)
         if self.pipes:
-            entries = {name: value for name, value in entries.items() if value is not None}
+            entries = {name: _rounded(value) for name, value in entries.items() if value is not None}
             self.pipes.report_asset_materialization(
                 asset_key=asset,
                 data_version=version or "by date",
@@ -71,7 +71,7 @@ class Reporter:
         if not passed:
             log.warning("%s: check %s %s", asset, name, "failed" if severity == "ERROR" else "warns")
         if self.pipes:
-            entries = {key: value for key, value in metadata.items() if value is not None}
+            entries = {key: _rounded(value) for key, value in metadata.items() if value is not None}
             self.pipes.report_asset_check(
                 check_name=name, passed=bool(passed), severity=severity, metadata=entries, asset_key=asset
             )
@@ -82,11 +82,8 @@ def markdown(text: str) -> dict[str, Any]:
 
 
 def link(url: str) -> dict[str, Any]:
-    return {"raw_value": url, "type": "url"}
-
-
-def path(place: str) -> dict[str, Any]:
-    return {"raw_value": place, "type": "path"}
+    """A link in the UI; the place of a local file, which no browser opens from a web page, is shown to be copied."""
+    return {"raw_value": url, "type": "path" if url.startswith("file:") else "url"}
 
 
 def json_value(value: Any) -> dict[str, Any]:
@@ -98,9 +95,15 @@ def table(records: list[dict[str, Any]]) -> dict[str, Any] | None:
     if not records:
         return None
     kinds = {bool: "bool", int: "int", float: "float"}
+    records = [{name: _rounded(value) for name, value in row.items()} for row in records]
     first = {name: next((row[name] for row in records if row[name] is not None), "") for name in records[0]}
     schema = [{"name": name, "type": kinds.get(type(value), "string")} for name, value in first.items()]
     return {"raw_value": {"records": records, "schema": schema}, "type": "table"}
+
+
+def _rounded(value: Any) -> Any:
+    """A number as a person reads it; the tables hold all of its digits."""
+    return round(value, 4) if isinstance(value, float) else value
 
 
 @contextmanager
