@@ -1,0 +1,207 @@
+"""The whole chain on the demo network, as a user drives it: the demo, each asset by itself, ranges, replays, retries.
+
+The tests share one demo, which takes a minute to make; each takes note of what stands before it changes anything.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from dagster import AssetCheckSeverity, AssetKey, DagsterEventType
+
+from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.definitions import RUNS
+from ruter_dagster.publishing.broker import local_broker
+from ruter_dagster.records import failed_checks
+from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.storage.catalog import local_catalog
+from ruter_dagster.storage.tables import TableStore
+from tests.chain.house import foreign_variables
+from tests.chain.small_demo import (
+    DATED,
+    UNDATED,
+    D,
+    SmallDemo,
+    demo,
+    environment,
+    materialize,
+    run,
+    start,
+    until,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(1200)]
+REPOSITORY = Path(__file__).parents[2]
+FORECASTS, PUBLISHED = "forecasts/load_forecasts", "forecasts/published_forecasts"
+FEATURES = "features/departure_features"
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDemo]:
+    """A demo of its own. DAGSTER_HOME is not set: the commands share the history that dagster.yaml names."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in foreign_variables():
+            patch.delenv(name)
+        for name, value in environment(tmp_path_factory.mktemp("demo")).items():
+            patch.setenv(name, value)
+        patch.chdir(REPOSITORY)
+        first = demo()
+        with open_instance() as instance:
+            yield SmallDemo(instance, first)
+
+
+class TestDemo:
+    def test_every_asset_has_rows_or_a_version(self, house: SmallDemo) -> None:
+        rows = {row["asset"]: row["rows"] for row in house.first["assets"]}
+        assert set(rows) == {*DATED, *UNDATED}
+        assert all(rows[asset] > 0 for asset in DATED)
+        assert house.first["model_version"]
+
+    def test_no_check_blocks(self, house: SmallDemo) -> None:
+        failed = [check for made in house.first["runs"] for check in failed_checks(house.instance, made)]
+        assert {check.severity for check in failed} <= {AssetCheckSeverity.WARN}
+        checks = {row["asset"]: (row["checks_passed"], row["checks"]) for row in house.first["assets"]}
+        assert all(checks[asset][1] > 0 for asset in checks if asset.startswith("quality/"))
+
+    def test_each_forecast_is_read_back_exactly_once(self, house: SmallDemo) -> None:
+        rows = {row["asset"]: row["rows"] for row in house.first["assets"]}
+        assert house.first["exactly_once"]
+        assert house.first["published"] == house.first["read_back"] == rows[FORECASTS] > 10_000
+
+    def test_its_forecasts_are_better_than_every_baseline(self, house: SmallDemo) -> None:
+        improvements = {row["baseline"]: row["improvement"] for row in house.first["accuracy"]}
+        assert set(improvements) == {"last_week", "ha4", "ha8"}
+        assert min(improvements.values()) > 0
+
+    def test_run_again_it_does_nothing(self, house: SmallDemo) -> None:
+        again = house.demo()
+        assert again["runs"] == []
+        assert again["published"] == again["read_back"] == house.first["published"]
+        assert again["exactly_once"]
+
+    @pytest.mark.parametrize("asset", [*DATED, *UNDATED])
+    def test_a_materialisation_says_what_it_was_made_of(self, house: SmallDemo, asset: str) -> None:
+        """A range says once, with its last date, what all its dates have in common."""
+        _, made = house.newest(asset)
+        assert {"parameters", "commit", "lock_hash"} <= set(made.metadata)
+        if not asset.startswith("raw/") and asset != "models/champion":
+            inputs = made.metadata["inputs"].value
+            assert isinstance(inputs, dict) and inputs
+            assert all(int(used["snapshot_id"]) and used["dates"] for used in inputs.values())
+        if asset in (FORECASTS, *UNDATED):
+            assert made.metadata["model_version"].value == house.first["model_version"]
+
+    @pytest.mark.parametrize("asset", DATED)
+    def test_each_date_says_its_rows_content_and_code(self, house: SmallDemo, asset: str) -> None:
+        _, made = house.newest(asset, DATED[asset])
+        assert {"partition_rows", "content_hash", "commit", "lock_hash"} <= set(made.metadata)
+        if not asset.startswith("quality/") and asset != PUBLISHED:
+            assert int(str(made.metadata["snapshot_id"].value))
+
+
+def test_every_asset_materialises_by_itself_and_the_demo_has_nothing_to_do(house: SmallDemo) -> None:
+    """The same content again makes nothing out of date: not even the publication, which is a no-op."""
+    former = {asset: house.newest(asset, DATED.get(asset)) for asset in (*DATED, *UNDATED)}
+    with local_broker(house.settings.source_dir / "broker"), ThreadPoolExecutor(2) as two:
+        list(two.map(lambda asset: run(*materialize(asset, day=DATED[asset])), DATED))
+        for asset in UNDATED:
+            run(*materialize(asset))
+    for asset, (run_id, made) in former.items():
+        new_run_id, new = house.newest(asset, DATED.get(asset))
+        assert new_run_id != run_id, f"{asset}: not in the history that the demo and the UI show"
+        assert house.steps(new_run_id) == [asset]
+        same = "content_hash" if asset in DATED else "model_version"
+        assert new.metadata[same] == made.metadata[same], asset
+    assert house.newest(PUBLISHED, D)[1].metadata["already_published"].value == [D.isoformat()]
+    assert house.demo()["runs"] == []
+
+
+def test_a_range_is_one_run_of_several_jobs_and_survives_a_killed_one(house: SmallDemo) -> None:
+    week = [D - timedelta(ago) for ago in range(6, -1, -1)]
+    former = house.content(FEATURES, *week)
+    with start(*materialize(FEATURES, day=week[0], last=week[-1]), RUTER_JOB_DAYS="3") as command:
+        os.kill(until(house.jobs_alive, "the first job")[0], signal.SIGKILL)
+        printed, _ = command.communicate()
+    assert command.returncode == 0, printed[-4000:]
+    run_id = house.last_run()
+    assert house.job_ends(run_id) == [-signal.SIGKILL, 0, 0, 0]
+    assert house.steps(run_id, DagsterEventType.STEP_UP_FOR_RETRY) == [FEATURES]
+    assert {house.newest(FEATURES, day)[0] for day in week} == {run_id}
+    assert house.content(FEATURES, *week) == former
+    rows = [house.newest(FEATURES, day)[1].metadata["partition_rows"].value for day in week]
+    assert house.newest(FEATURES, week[0])[1].metadata["rows"].value == sum(map(int, map(str, rows)))
+
+
+def test_a_changed_forecast_of_the_weather_is_followed_downstream_alone_and_a_replay_has_the_former(
+    house: SmallDemo,
+) -> None:
+    former_run, published = house.newest(PUBLISHED, D)
+    forecast_run = next(made for made in house.first["runs"] if PUBLISHED in house.steps(made))
+    former = house.content(FORECASTS, D)
+    run(*materialize("raw/weather_forecasts", "quality/weather_forecasts", day=D), RUTER_DEMO_SEED="21")
+
+    after = house.demo()
+    steps = {asset for made in after["runs"] for asset in house.steps(made)}
+    assert steps == {*RUNS["training"], FORECASTS, PUBLISHED}, "training reads the weather too"
+    assert after["exactly_once"]
+    assert house.content(FORECASTS, D) != former
+    assert house.newest(PUBLISHED, D)[0] != former_run
+    assert house.content(PUBLISHED, D) != [published.metadata["content_hash"].value]
+
+    assert "forecasts/load_forecasts: content identical" in run("ruter-dagster", "replay", forecast_run)
+    assert house.content(FORECASTS, D) == former
+    assert house.content(PUBLISHED, D) == [published.metadata["content_hash"].value]
+
+
+def test_a_run_of_features_is_replayed_with_the_counts_of_then(house: SmallDemo) -> None:
+    """Counts of a week before are corrected at the source: a tenth of the trips were none."""
+    former_run, _ = house.newest(FEATURES, D)
+    former = house.content(FEATURES, D)
+    week_before = D - timedelta(7)
+    store = TableStore(local_catalog(house.settings.source_dir / "warehouse"))
+    visits = store.snapshot(STOP_VISITS).read([week_before])
+    kept = visits.filter(pl.col("trip_id").hash(seed=1) % 10 > 0)
+    store.write(STOP_VISITS, kept, [week_before], code_version="1")
+    run(*materialize("quality/stop_visits", "loads/stop_loads", "quality/stop_loads", day=week_before))
+
+    run(*materialize(FEATURES, day=D))
+    assert house.content(FEATURES, D) != former
+    printed = run("ruter-dagster", "replay", former_run)
+    assert f"{FEATURES}: " in printed and "identical" in printed
+    assert house.content(FEATURES, D) == former
+
+
+def test_a_failed_publication_is_retried_without_forecasting_again(house: SmallDemo) -> None:
+    forecasts = materialize(FORECASTS, PUBLISHED, day=D)
+    with start(*forecasts, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", RUTER_STEP_RETRIES="0") as command:
+        printed, _ = command.communicate()
+    assert command.returncode == 1
+    assert "127.0.0.1:1" in printed
+    failed = house.last_run()
+    assert house.steps(failed) == [FORECASTS]
+    assert house.steps(failed, DagsterEventType.STEP_FAILURE) == [PUBLISHED]
+
+    run("ruter-dagster", "retry", failed[:8])
+    retried = house.last_run()
+    assert house.steps(retried) == [PUBLISHED]
+    child = house.instance.get_run_by_id(retried)
+    assert child and child.parent_run_id == failed
+    record = house.instance.get_latest_materialization_event(AssetKey(PUBLISHED.split("/")))
+    assert record and record.run_id == retried
+
+
+@pytest.mark.parametrize("day", ["2025-11-20", "2099-11-20"])
+def test_a_date_before_the_history_or_not_yet_closed_is_refused(house: SmallDemo, day: str) -> None:
+    former = house.newest("raw/stop_visits")
+    with start(*materialize("raw/stop_visits", day=date.fromisoformat(day))) as command:
+        printed, _ = command.communicate()
+    assert command.returncode != 0
+    assert day in printed
+    assert house.newest("raw/stop_visits") == former

@@ -1,0 +1,110 @@
+"""`ruter-dagster dev`: the UI answers with every asset, a run that is terminated there leaves nothing, and all ends together."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import pytest
+from dagster import DagsterRunStatus
+from dagster_graphql import DagsterGraphQLClient
+
+from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.publishing.broker import _free_port, running_broker
+from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.storage.catalog import local_catalog
+from ruter_dagster.storage.tables import TableStore
+from tests.chain.house import foreign_variables
+from tests.chain.small_demo import DATED, UNDATED, environment, processes_with, start, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+REPOSITORY = Path(__file__).parents[2]
+PLACE = {"repository_location_name": "ruter_dagster", "repository_name": "__repository__"}
+FIVE_MONTHS = {
+    "dagster/asset_partition_range_start": "2026-06-01",
+    "dagster/asset_partition_range_end": "2026-10-31",
+}
+"""A range whose job takes long enough to be terminated."""
+ASSETS = "{ assetsOrError { ... on AssetConnection { nodes { key { path } definition { id } } } } }"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    """Of a state of its own, which every process that the tests start inherits."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in foreign_variables():
+            patch.delenv(name)
+        for name, value in environment(tmp_path_factory.mktemp("dev")).items():
+            patch.setenv(name, value)
+        patch.chdir(REPOSITORY)
+        yield load_settings(_env_file=None)
+
+
+@pytest.fixture(scope="module")
+def server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A UI that answers, and its port."""
+    port = _free_port()
+    with start("ruter-dagster", "dev", "--port", str(port)) as process:
+        try:
+            until(lambda: process.poll() is not None or _assets(port), "the UI")
+            assert process.poll() is None, process.communicate()[0]
+            yield process, port
+        finally:
+            process.terminate()
+
+
+@pytest.fixture
+def port(server: tuple[subprocess.Popen[str], int]) -> int:
+    return server[1]
+
+
+def _assets(port: int) -> set[str]:
+    """Keys of the assets that the UI shows; none while it does not answer yet."""
+    body = json.dumps({"query": ASSETS}).encode()
+    request = Request(f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"})
+    with suppress(URLError, ConnectionError, TimeoutError), urlopen(request, timeout=30) as answer:
+        nodes: list[dict[str, Any]] = json.load(answer)["data"]["assetsOrError"]["nodes"]
+        return {"/".join(node["key"]["path"]) for node in nodes if node["definition"]}
+    return set()
+
+
+def test_it_shows_every_asset(port: int) -> None:
+    assert _assets(port) == {*DATED, *UNDATED}
+
+
+def test_a_broker_runs_beside_it(port: int, settings: Settings) -> None:
+    assert running_broker(settings.source_dir / "broker")
+
+
+def test_a_terminated_run_ends_its_job_and_writes_nothing(port: int, settings: Settings) -> None:
+    client = DagsterGraphQLClient("127.0.0.1", port_number=port)
+    run_id = client.submit_job_execution(
+        "counts", **PLACE, tags=FIVE_MONTHS, asset_selection=[["raw", "stop_visits"]]
+    )
+    folder = settings.source_dir / "jobs" / run_id
+    until(lambda: processes_with(f"RUTER_CONTAINER_BASE={folder}"), "the job")
+    client.terminate_run(run_id)
+    until(lambda: not processes_with(f"RUTER_CONTAINER_BASE={folder}"), "the end of the job", 30)
+    until(lambda: client.get_run_status(run_id) == DagsterRunStatus.CANCELED, "the end of the run", 60)
+    store = TableStore(local_catalog(settings.source_dir / "warehouse"))
+    assert store.snapshot(STOP_VISITS).dates() == []
+
+
+def test_it_ends_with_its_broker_and_everything_else(
+    server: tuple[subprocess.Popen[str], int], settings: Settings
+) -> None:
+    process, port = server
+    state = f"RUTER_STATE_DIR={settings.state_dir}"
+    assert set(processes_with(state)) > {process.pid}
+    process.terminate()
+    printed, _ = process.communicate(timeout=60)
+    until(lambda: not processes_with(state), "the end of what it started", 30)
+    assert running_broker(settings.source_dir / "broker") is None
+    assert not _assets(port)
+    assert "Traceback" not in printed
