@@ -13,6 +13,7 @@ import click
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.settings import load_settings
 
+
 DATE = click.DateTime(["%Y-%m-%d"])
 
 
@@ -28,14 +29,16 @@ class Commands(click.Group):
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="ruter-dagster", message="%(package)s %(version)s")
 def main() -> None:
     """Forecasts how full every departure will be, from passenger counts to Kafka.
 
-    Settings come from RUTER_* variables and .env. Start with `ruter-dagster demo`, then look with `make dev`.
+    Settings come from RUTER_* variables and .env (docs/settings.md). Start with `ruter-dagster demo`, then look with
+    `ruter-dagster dev`.
     """
 
 
-@main.command()
+@main.command(short_help="The whole chain on a small history, read back from Kafka.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of tables.")
 def demo(as_json: bool) -> None:
     """Run the whole chain on a small history and read its forecasts back from Kafka.
@@ -60,11 +63,16 @@ def demo(as_json: bool) -> None:
         sys.exit(1)
 
 
-@main.command()
+@main.command(short_help="Apache Kafka on this machine, without Docker.")
 @click.option("--port", type=int, default=9092, show_default=True, help="Port on the loopback interface.")
 @click.option("--fetch", is_flag=True, help="Only fetch Kafka's jars (44 MB, once) and check them.")
 def broker(port: int, fetch: bool) -> None:
-    """Run a real Apache Kafka node here until Ctrl-C, without Docker; its data stays below state/<source>/broker."""
+    """Run a real Apache Kafka node here until Ctrl-C, without Docker.
+
+    Its data stays below state/<source>/broker. Assets that are materialised meanwhile, from the command line or the UI,
+    find it by themselves; other consumers connect to 127.0.0.1:9092. To publish on another cluster, set
+    KAFKA_BOOTSTRAP_SERVERS instead.
+    """
     from ruter_dagster.publishing.broker import serve
     from ruter_dagster.publishing.broker_jars import broker_jars
 
@@ -74,15 +82,24 @@ def broker(port: int, fetch: bool) -> None:
     serve(load_settings().source_dir / "broker", port)
 
 
-@main.command()
-@click.option("--from", "first", type=DATE, required=True, help="First service date that is forecast.")
-@click.option("--to", "last", type=DATE, required=True, help="Last service date that is forecast.")
+@main.command(short_help="Forecast past service dates as if it were then, and compare.")
+@click.option(
+    "--from",
+    "first",
+    type=DATE,
+    metavar="YYYY-MM-DD",
+    required=True,
+    help="First service date that is forecast.",
+)
+@click.option(
+    "--to", "last", type=DATE, metavar="YYYY-MM-DD", required=True, help="Last service date that is forecast."
+)
 @click.option(
     "--horizon",
     type=click.IntRange(1, 4),
     default=2,
     show_default=True,
-    help="Days ahead: visits up to T - N.",
+    help="Days ahead, N: a forecast for T uses visits up to T - N.",
 )
 @click.option(
     "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Parquet file to write."
@@ -98,12 +115,16 @@ def backtest(
 ) -> None:
     """Forecast past service dates as if it were then, and compare with what came.
 
-    A model is refitted for each week on visits up to N days before it; every forecast for T uses visits up to T - N.
+    A model is refitted for each week on visits up to N days before it. The file has a row a departure: service_date,
+    trip_id_performed, trip_stop_sequence, mean, p10, p50, p90, prob_above_seats, occupancy. Printed are WAPE, bias and
+    coverage beside the baselines: last week (LW), mean of the last 4 (HA4) and 8 (HA8) weeks.
 
     \b
       RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster backtest \\
         --from 2023-09-01 --to 2023-11-30 --horizon 2 --out forecasts.parquet
     """
+    if last < first:
+        raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")
     from ruter_dagster.backtest import run_backtest, show
 
     result = run_backtest(load_settings(), first.date(), last.date(), horizon, out, history_days)
@@ -113,21 +134,22 @@ def backtest(
         show(result)
 
 
-@main.command()
+@main.command(short_help="Dagster's UI, with a Kafka broker beside it.")
 @click.option(
     "--port", type=int, default=3000, show_default=True, help="Port of the UI on the loopback interface."
 )
 def dev(port: int) -> None:
-    """Open Dagster's UI at http://127.0.0.1:3000 on the instance of the demo, with a Kafka broker beside it.
+    """Open Dagster's UI at http://127.0.0.1:3000 on the history of the demo, with a Kafka broker beside it.
 
-    With KAFKA_BOOTSTRAP_SERVERS set, no broker is started. Ctrl-C ends both.
+    RUTER_SOURCE and RUTER_STATE_DIR choose the history. With KAFKA_BOOTSTRAP_SERVERS set, no broker is started.
+    Schedules and sensors are off on a laptop: turn them on under Automation. Ctrl-C ends both.
     """
     from ruter_dagster.dev import serve_dagster
 
     sys.exit(serve_dagster(load_settings(), port))
 
 
-@main.command()
+@main.command(short_help="Go on with a failed run from its failed step.")
 @click.argument("run_id")
 @click.option("--whole", is_flag=True, help="Run every step again, not only those from the failed one on.")
 def retry(run_id: str, whole: bool) -> None:
@@ -141,12 +163,12 @@ def retry(run_id: str, whole: bool) -> None:
     sys.exit(retry_run(load_settings(), run_id, whole, click.echo))
 
 
-@main.command()
+@main.command(short_help="Repeat a run with the inputs that it used, and compare.")
 @click.argument("run_id")
 def replay(run_id: str) -> None:
     """Repeat a run with the very inputs that it used, and tell whether each date has the same content as before.
 
-    The snapshots and the model version that the run recorded are pinned. Ends with 1 where any content differs.
+    RUN_ID is a run's id or the beginning of it. The snapshots and the model version that the run recorded are pinned. Ends with 1 where any content differs.
     """
     from ruter_dagster.reruns import replay_run
 
