@@ -149,9 +149,11 @@ class Operator(_Strict):
 
 
 def operator_of(settings: Settings) -> Operator:
-    """The operator that `RUTER_OPERATOR` names; else the one that lies beside the TIDES tables; else Ruter."""
+    """The operator that `RUTER_OPERATOR` names; else the demo network's, or the one beside the TIDES tables; else Ruter."""
     if settings.operator:
         return load_operator(settings.operator)
+    if settings.source == "demo":
+        return load_operator("demo")
     beside = f"{settings.tides_path}/{FILE_NAME}" if settings.source == "tides" else ""
     return load_operator(beside if beside and _read(beside) is not None else "ruter")
 

@@ -106,7 +106,7 @@ def test_a_region_may_have_holidays_of_its_own(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_operators():
-    with pytest.raises(OperatorError, match=r"'rutter' is unknown; allowed: ruter"):
+    with pytest.raises(OperatorError, match=r"'rutter' is unknown; allowed: demo, ruter"):
         load_operator("rutter")
 
 
@@ -128,3 +128,14 @@ def test_tides_tables_without_an_operator_are_ruters(tmp_path):
 
 def test_an_operator_file_may_have_an_address(tmp_path):
     assert load_operator(write(tmp_path, MINIMAL).as_uri()).name == "X"
+
+
+def test_the_demo_network_is_ruters_with_the_events_that_were_invented_for_it():
+    demo, ruter = operator_of(Settings(source="demo")), load_operator("ruter")
+    assert demo.name == "Demo network"
+    assert {"Football at the stadium, arrivals", "Concert at the arena, arrivals"} <= {
+        event.name for event in demo.events
+    }
+    assert ruter.events == ()
+    assert demo.school_holidays == ruter.school_holidays
+    assert operator_of(Settings(source="demo", operator="ruter")).name == "Ruter"

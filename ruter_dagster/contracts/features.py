@@ -32,7 +32,15 @@ LEVEL_WINDOW_DAYS = 56
 """Levels of a cut-off C look back on the service dates C-55 to C."""
 
 DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")
-LEVEL_SCOPES = ("network", "line", "stop", "line_hour", "line_hour_of_day_class", "slot_of_day_class")
+LEVEL_SCOPES = (
+    "network",
+    "line",
+    "stop",
+    "line_hour",
+    "line_hour_of_day_class",
+    "slot_of_day_class",
+    "departure_of_day_class",
+)
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 LEVEL_MEAN_DAYS = (28, 56)
 
@@ -58,9 +66,11 @@ _CALENDAR = (
     Column("days_to_public_holiday", "int32", "Days to the next public holiday, at most 14", minimum=0, maximum=14),
     Column("public_holidays_nearby", "int32", "Public holidays from 3 days before to 3 days after", minimum=0, maximum=7),
     Column("events", "int32", "Events in the operator's list that touch the departure's line, stop and hour", minimum=0),
+    Column("events_last_week", "int32", "Events that touched the same line, stop and hour a week before", minimum=0),
 )  # fmt: skip
 
 _PLAN = (
+    Column("departure_minute", "int32", "Local clock minute of the planned departure on its service day", minimum=0),
     Column("journey_position", "float64", "Place of the stop in the journey, 0 first to 1 last", minimum=0, maximum=1),
     Column(
         "headway_minutes", "float64", "Minutes since the line's previous planned departure from the stop; null for the first",

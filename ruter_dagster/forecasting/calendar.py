@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cache
 
@@ -71,10 +71,11 @@ class OperatingCalendar:
         }
         return pl.DataFrame(rows, schema=schema, orient="row")
 
-    def event_count(self, days: Sequence[date]) -> pl.Expr:
-        """Events that touch a departure (service_date, slot_hour, line_id, stop_id), of those on `days`."""
-        wanted = set(days)
-        touching = [_touches(event).cast(pl.Int32) for event in self.events if event.service_date in wanted]
+    def event_count(self, days: Sequence[date], days_before: int = 0) -> pl.Expr:
+        """Events that touch a departure (service_date, slot_hour, line_id, stop_id) of `days`, or its like some days before."""
+        wanted, later = set(days), timedelta(days_before)
+        moved = (replace(event, service_date=event.service_date + later) for event in self.events)
+        touching = [_touches(event).cast(pl.Int32) for event in moved if event.service_date in wanted]
         return pl.sum_horizontal(pl.lit(0, pl.Int32), *touching).cast(pl.Int32).alias("events")
 
     def _day(self, day: date) -> dict[str, date | str | int | bool]:

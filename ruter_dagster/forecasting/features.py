@@ -21,7 +21,7 @@ from ruter_dagster.forecasting.history import (
     slot_loads,
     usual_loads,
 )
-from ruter_dagster.forecasting.slots import slot_hour
+from ruter_dagster.forecasting.slots import departure_minute, slot_hour
 
 _DATED_SLOT = ("service_date", *SLOT)
 
@@ -39,12 +39,17 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
     """
     dates: list[date] = plan["service_date"].unique().sort().to_list()
     wanted = sorted({lag for day in dates for lag in lag_dates(day, calendar)})
-    slots = slot_loads(loads.filter(pl.col("service_date").is_in(wanted)))
+    read = loads.filter(pl.col("service_date").is_in(wanted)).with_columns(calendar.event_count(wanted))
+    slots = slot_loads(read)
     history = _history(slots, dates, calendar)
     rows = (
-        plan.with_columns(slot_hour("scheduled_departure_time", "service_date", calendar.time_zone).alias("slot_hour"))
+        plan.with_columns(
+            clock("scheduled_departure_time", "service_date", calendar.time_zone).alias(name)
+            for name, clock in (("slot_hour", slot_hour), ("departure_minute", departure_minute))
+        )
         .join(calendar.days(dates), on="service_date", how="left")
-        .with_columns(calendar.event_count(dates), *_plan_features())
+        .with_columns(
+            calendar.event_count(dates), calendar.event_count(dates, 7).alias("events_last_week"), *_plan_features())
         .join(history, on=_DATED_SLOT, how="left")
         .join(_neighbours(history), on=_DATED_SLOT, how="left")
         .join(_line_hours(history), on=("service_date", *LINE_HOUR), how="left")

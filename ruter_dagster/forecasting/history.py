@@ -9,6 +9,8 @@ import polars as pl
 
 SLOT = ("line_id", "direction_id", "stop_id", "slot_hour")
 """The columns of a slot: departures of one date that share them are averaged."""
+DEPARTURE = ("line_id", "direction_id", "stop_id", "departure_minute")
+"""The columns that tell a departure from others of its slot, and find it again on other dates of the same timetable."""
 LINE_HOUR = ("line_id", "direction_id", "slot_hour")
 DECAY_A_WEEK = 0.9
 DECIMALS = 6
@@ -27,19 +29,23 @@ def exact_mean(value: pl.Expr) -> pl.Expr:
     return pl.when(value.count() > 0).then(exact_sum(value) / value.count()).round(DECIMALS)
 
 
-def slot_loads(loads: pl.DataFrame) -> pl.DataFrame:
-    """One row a slot and service date: `load`, the plain mean of its departures, and `trusted`, the mean by weight.
+def slot_loads(loads: pl.DataFrame, key: Sequence[str] = SLOT) -> pl.DataFrame:
+    """One row a slot and service date: `load`, the plain mean of its departures, and `trusted`, the mean by weight of
+    those that no event touched (null where events touched all).
 
-    `loads` has the columns of contract `loads.stop_loads` used here: service_date, the slot's, load, weight.
+    `loads` has the columns of contract `loads.stop_loads` used here (service_date, the slot's, load, weight) and
+    `events`, the count of `OperatingCalendar.event_count`. `key` may be finer than a slot.
     """
-    weight = exact_sum(pl.col("weight"))
-    weighted = (exact_sum(pl.col("load") * pl.col("weight")) / weight).round(DECIMALS)
+    ordinary = pl.col("events") == 0
+    load, weight = pl.col("load").filter(ordinary), pl.col("weight").filter(ordinary)
+    weights = exact_sum(weight)
+    weighted = (exact_sum(load * weight) / weights).round(DECIMALS)
     return (
         loads.lazy()
-        .group_by("service_date", *SLOT)
+        .group_by("service_date", *key)
         .agg(
             exact_mean(pl.col("load")).alias("load"),
-            pl.when(weight > 0).then(weighted).otherwise(exact_mean(pl.col("load"))).alias("trusted"),
+            pl.when(weights > 0).then(weighted).otherwise(exact_mean(load)).alias("trusted"),
         )
         .collect()
     )  # fmt: skip

@@ -16,6 +16,7 @@ from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import (
     DECAY_A_WEEK,
     DECIMALS,
+    DEPARTURE,
     MICRO,
     SLOT,
     exact_sum,
@@ -23,6 +24,7 @@ from ruter_dagster.forecasting.history import (
     slot_loads,
     usual_loads,
 )
+from ruter_dagster.forecasting.slots import departure_minute
 
 SCOPES: dict[str, tuple[str, ...]] = {
     "network": (),
@@ -31,6 +33,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "line_hour": ("line_id", "direction_id", "slot_hour"),
     "line_hour_of_day_class": ("line_id", "direction_id", "slot_hour", "day_class"),
     "slot_of_day_class": (*SLOT, "day_class"),
+    "departure_of_day_class": (*DEPARTURE, "day_class"),
 }
 """The columns that make a scope's id, in their order."""
 _FIRST_USUAL_DAYS, _LAST_USUAL_DAYS = 7, 28
@@ -56,31 +59,42 @@ def levels(loads: pl.DataFrame, cutoffs: Iterable[date], calendar: OperatingCale
     """
     wanted = sorted(set(cutoffs))
     read = sorted({day for cutoff in wanted for day in level_dates(cutoff)})
-    slots = slot_loads(loads.filter(pl.col("service_date").is_in(read)))
+    known = loads.filter(pl.col("service_date").is_in(read)).with_columns(
+        calendar.event_count(read),
+        departure_minute("scheduled_departure_time", "service_date", calendar.time_zone).alias(
+            "departure_minute"
+        ),
+    )
+    slots = slot_loads(known).filter(pl.col("trusted").is_not_null())
     if slots.is_empty():
         return empty_frame(LEVELS)
-    sums = _daily_sums(_against_usual(slots, calendar))
+    classes = calendar.days(read).select("service_date", "day_class")
+    departures = slot_loads(known, DEPARTURE).filter(pl.col("trusted").is_not_null())
+    sums = _daily_sums(
+        _against_usual(slots, calendar).join(classes, on="service_date"),
+        departures.join(classes, on="service_date"),
+    )
     by_scope = sums.partition_by("scope", as_dict=True)
     frames = [_of_scope(scope, by_scope[(scope,)], wanted) for scope in SCOPES if (scope,) in by_scope]
     return conform(pl.concat(frames), LEVELS).sort("cutoff_date", "scope", "scope_id")
 
 
 def _against_usual(slots: pl.DataFrame, calendar: OperatingCalendar) -> pl.DataFrame:
-    """Each slot and date with its class of day and its usual load over the comparable days of the 4 weeks before."""
+    """Each slot and date with its usual load over the comparable days of the 4 weeks before."""
     dates: list[date] = slots["service_date"].unique().to_list()
     comparable = pairs(
         {day: calendar.comparable_dates(day, _FIRST_USUAL_DAYS, _LAST_USUAL_DAYS) for day in dates}
     )
-    classes = calendar.days(dates).select("service_date", "day_class")
     usual = usual_loads(slots, comparable).select("service_date", *SLOT, "usual")
-    return slots.join(usual, on=("service_date", *SLOT), how="left").join(classes, on="service_date")
+    return slots.join(usual, on=("service_date", *SLOT), how="left")
 
 
-def _daily_sums(slots: pl.DataFrame) -> pl.DataFrame:
+def _daily_sums(slots: pl.DataFrame, departures: pl.DataFrame) -> pl.DataFrame:
     """For each scope and service date: sums of loads, of loads whose usual is known and of that usual; the count of slots."""
     known = pl.col("usual").is_not_null()
     frames = [
-        slots.lazy()
+        (departures.with_columns(usual=pl.lit(None, pl.Float64)) if scope.startswith("departure") else slots)
+        .lazy()
         .with_columns(pl.lit(scope).alias("scope"), scope_id(scope).alias("scope_id"))
         .group_by("service_date", "scope", "scope_id")
         .agg(

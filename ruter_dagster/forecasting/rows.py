@@ -21,7 +21,8 @@ _RATIO_SCOPES = ("network", "line", "stop", "line_hour")
 _LOADS = (
     "usual_recent", "usual_median", "ha4", "lag_1", "lag_2", "usual_line_hour", "usual_previous_hour", "usual_next_hour",
     "usual_previous_stop", "last_week_previous_hour", "last_week_next_hour", "slot_of_day_class_mean_28",
-    "slot_of_day_class_mean_56", "slot_of_day_class_of_weekday",
+    "slot_of_day_class_mean_56", "slot_of_day_class_of_weekday", "departure_of_day_class_mean_28", "departure_of_day_class_mean_56",
+    "usual",
 )  # fmt: skip
 _RATIOS = (
     "last_week_line_hour_ratio",
@@ -32,7 +33,7 @@ _RATIOS = (
 _AS_THEY_ARE = (
     "slot_hour", "weekday", "comparable_weekday", "public_holiday", "minor_holiday", "bridge_day", "school_holiday",
     "school_holiday_last_week", "school_holiday_weeks", "days_since_public_holiday", "days_to_public_holiday",
-    "public_holidays_nearby", "events", "stop_sequence", "journey_position", "headway_minutes", "departures_in_slot",
+    "public_holidays_nearby", "events", "events_last_week", "stop_sequence", "journey_position", "headway_minutes", "departures_in_slot",
     "history_count", "horizon_days", "expected", "usual_deviation", "temperature", "precipitation", "wind_speed",
 )  # fmt: skip
 NUMBERS = (
@@ -43,6 +44,7 @@ NUMBERS = (
 """The numeric features of a model, in order; nulls are allowed."""
 CATEGORIES = ("mode",)
 _GUESSES = (
+    "departure_of_day_class_mean_56",
     "usual", "ha8", "usual_line_hour", "slot_of_day_class_mean_56", "line_hour_of_day_class_mean_56", "stop_mean_56",
     "line_mean_56", "network_mean_56",
 )  # fmt: skip

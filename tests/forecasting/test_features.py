@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import date, timedelta
 
 import polars as pl
@@ -6,6 +7,7 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
 from ruter_dagster.contracts.frames import validate
+from ruter_dagster.forecasting.calendar import Event
 from ruter_dagster.forecasting.features import departure_features, lag_dates
 from tests.forecasting.network import DAYS, FIRST, LAST, OSLO, loads, plan, scrambled
 
@@ -81,3 +83,17 @@ def test_the_first_day_has_rows_without_history():
     features = departure_features(plan([FIRST]), loads([FIRST + timedelta(DAYS)]), OSLO)
     assert features["history_count"].unique().to_list() == [0]
     assert features["ha8"].null_count() == features.height
+
+
+def test_loads_that_an_event_touched_are_no_usual_loads_but_remain_lags(history):
+    last_week, hour = DAY - timedelta(7), SLOT["slot_hour"]
+    eventful = replace(OSLO, events=(Event(last_week, hour, hour, ("31",)),))
+    row = of_slot(departure_features(plan([DAY]), history, eventful)).row(0, named=True)
+    plain = of_slot(departure_features(plan([DAY]), history, OSLO)).row(0, named=True)
+    other_dates = [
+        of_slot(history, service_date=day)["load"].mean() for day in OSLO.comparable_dates(DAY, 8, 56)
+    ]
+    assert row["usual"] == pytest.approx(sum(other_dates) / len(other_dates))
+    assert row["usual"] != plain["usual"]
+    assert (row["events"], row["events_last_week"], plain["events_last_week"]) == (0, 1, 0)
+    assert (row["lag_1"], row["ha4"]) == (plain["lag_1"], plain["ha4"])

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -6,6 +7,7 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import LEVELS
 from ruter_dagster.contracts.frames import validate
+from ruter_dagster.forecasting.calendar import Event
 from ruter_dagster.forecasting.levels import level_dates, levels
 from tests.forecasting.network import FIRST, LAST, OSLO, loads, scrambled
 
@@ -50,3 +52,30 @@ def test_a_cutoff_has_the_same_levels_alone_and_among_others(history):
 
 def test_a_cutoff_before_any_load_has_no_levels(history):
     assert levels(history, [FIRST - timedelta(1)], OSLO).is_empty()
+
+
+def of_departure(frame: pl.DataFrame, minute: int, day_class: str) -> dict:
+    return frame.filter(scope="departure_of_day_class", scope_id=f"31|0|skøyen|{minute}|{day_class}").row(
+        0, named=True
+    )
+
+
+def test_departures_of_one_hour_have_levels_of_their_own(history):
+    at_half_past = pl.col("scheduled_departure_time").dt.minute() == 30
+    uneven = history.with_columns(
+        pl.when(at_half_past).then(3.0 * pl.col("load")).otherwise("load").alias("load")
+    )
+    before, after = levels(history, [CUTOFF], OSLO), levels(uneven, [CUTOFF], OSLO)
+    saturday = "saturday"
+    assert of_departure(after, 780, saturday)["mean_56"] == of_departure(before, 780, saturday)["mean_56"]
+    assert of_departure(after, 810, saturday)["mean_56"] == pytest.approx(
+        3 * of_departure(before, 810, saturday)["mean_56"]
+    )
+
+
+def test_loads_that_an_event_touched_are_in_no_level(history):
+    full = pl.col("service_date") == CUTOFF
+    crowded = history.with_columns(pl.when(full).then(pl.lit(90.0)).otherwise("load").alias("load"))
+    told = replace(OSLO, events=(Event(CUTOFF),))
+    without = levels(history.filter(~full), [CUTOFF], OSLO)
+    assert_frame_equal(levels(crowded, [CUTOFF], told), without, check_exact=True)

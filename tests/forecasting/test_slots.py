@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from ruter_dagster.forecasting.slots import slot_hour
+from ruter_dagster.forecasting.slots import departure_minute, slot_hour
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,10 @@ from ruter_dagster.forecasting.slots import slot_hour
 def test_slot_hour(service_date, departure, hour):
     frame = pl.DataFrame({"departure": [departure], "service_date": [service_date]})
     assert frame.select(slot_hour("departure", "service_date", "Europe/Oslo")).item() == hour
+
+
+def test_the_minute_of_a_departure_is_the_clocks_also_on_the_day_that_it_changes():
+    times = [datetime(2026, 10, 24, 6, 15, tzinfo=UTC), datetime(2026, 10, 25, 7, 15, tzinfo=UTC)]
+    frame = pl.DataFrame({"departure": times, "day": [time.date() for time in times]})
+    minutes = frame.select(departure_minute("departure", "day", "Europe/Oslo")).to_series().to_list()
+    assert minutes == [8 * 60 + 15, 8 * 60 + 15]
