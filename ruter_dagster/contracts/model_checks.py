@@ -24,7 +24,11 @@ GATE_CHECKS = (
         "In every mode and horizon the model's WAPE is not worse than the best baseline's by more than its 95 % "
         "weekly block-bootstrap interval: the release gate",
     ),
-    ModelCheck("bias_within_two_percent", "WARN", "Forecast passengers differ from counted ones by at most 2 % in total"),
+    ModelCheck(
+        "bias_within_two_percent",
+        "WARN",
+        "Forecast passengers differ from counted ones by at most 2 % in total",
+    ),
     ModelCheck("coverage_near_80_percent", "WARN", "P10 to P90 holds 77 to 83 % of the loads"),
 )
 
