@@ -106,6 +106,19 @@ def test_forecasts_that_need_a_refused_date_are_neither_made_nor_published(chain
     assert chain.content() == before
 
 
+@pytest.mark.parametrize("asset", [QUALITY, LOADS])
+def test_a_range_of_which_nothing_is_there_is_refused_too(chain: Chain, asset: str) -> None:
+    before = chain.content()
+
+    outcome = chain.run("counts", NEW, NEW + timedelta(1), assets=(asset,))
+
+    assert outcome.started == {asset: 1} and not outcome.retried and not outcome.materialised
+    assert (
+        f"has no service_date {NEW}, {NEW + timedelta(1)}. Materialise {RAW} for it first" in outcome.message
+    )
+    assert chain.content() == before
+
+
 @pytest.mark.parametrize("fault", ["missing column", "duplicate stop visits", "half-written CSV"])
 def test_a_date_delivered_again_with_a_fault_leaves_its_former_rows(chain: Chain, fault: str) -> None:
     spoil, _ = FAULTS[fault]
