@@ -46,7 +46,7 @@ class ModelParameters:
     leaves: int = 31
     learning_rate: float = 0.05
     fewest_rows_in_leaf: int = 60
-    share_of_features: float = 0.3
+    share_of_features: float = 0.6
     share_of_rows: float = 0.7
     l2: float = 5.0
     bins: int = 63
