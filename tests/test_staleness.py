@@ -1,0 +1,106 @@
+"""What is out of date: dates never made, made by other code, or made before an input's content changed. Nothing else."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pytest
+from dagster import AssetKey, DagsterInstance, Definitions
+
+from ruter_dagster.staleness import is_out_of_date, out_of_date
+from tests.scripted_house import defs, write_script
+
+FIRST, LAST = date(2026, 3, 24), date(2026, 3, 29)
+DAYS = [FIRST + timedelta(ahead) for ahead in range((LAST - FIRST).days + 1)]
+LOADS = ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads", "quality/stop_loads")
+LEVELS = ("features/levels", "quality/levels")
+
+
+def make(instance: DagsterInstance, job: str, *assets: str, days: list[date] | None = None) -> None:
+    days = days or []
+    span = {"start": days[0], "end": days[-1]} if len(days) > 1 else {}
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        partition_key=str(days[0]) if len(days) == 1 else None,
+        asset_selection=[AssetKey(asset.split("/")) for asset in assets],
+        tags={f"dagster/asset_partition_range_{end}": str(day) for end, day in span.items()},
+    )
+    assert result.success
+
+
+def with_code_version(asset: str, version: str) -> Definitions:
+    """The definitions as if the code of one asset had changed."""
+    key = AssetKey(asset.split("/"))
+    changed = [
+        defs.resolve_assets_def(known).map_asset_specs(
+            lambda spec: spec.replace_attributes(code_version=version) if spec.key == key else spec
+        )
+        for known in defs.resolve_asset_graph().materializable_asset_keys
+    ]
+    return Definitions(assets=changed)
+
+
+@pytest.fixture
+def made(instance: DagsterInstance) -> DagsterInstance:
+    """Six days of loads and levels."""
+    make(instance, "counts", *LOADS, *LEVELS, days=DAYS)
+    return instance
+
+
+def test_what_was_never_made_is_out_of_date(instance: DagsterInstance) -> None:
+    assert out_of_date(defs, instance, "loads/stop_loads", DAYS) == DAYS
+    assert is_out_of_date(defs, instance, "models/load_model")
+
+
+def test_only_the_dates_that_are_missing_are(instance: DagsterInstance) -> None:
+    make(instance, "counts", *LOADS, days=DAYS[:4])
+    assert out_of_date(defs, instance, "loads/stop_loads", DAYS) == DAYS[4:]
+
+
+def test_what_was_made_in_order_is_up_to_date_and_the_same_content_again_changes_nothing(
+    made: DagsterInstance,
+) -> None:
+    for asset in (*LOADS, *LEVELS):
+        assert out_of_date(defs, made, asset, DAYS) == []
+    make(made, "counts", "raw/stop_visits", days=DAYS[1:3])
+    make(made, "counts", "loads/stop_loads", days=[DAYS[4]])
+    for asset in (*LOADS, *LEVELS):
+        assert out_of_date(defs, made, asset, DAYS) == []
+
+
+def test_changed_content_of_a_date_reaches_the_dates_that_depend_on_it(made: DagsterInstance) -> None:
+    write_script(made, loads__stop_loads={"content": "corrected"})
+    make(made, "counts", "loads/stop_loads", days=[DAYS[3]])
+    found = {asset: out_of_date(defs, made, asset, DAYS) for asset in (*LOADS, *LEVELS)}
+    assert found == {
+        "raw/stop_visits": [],
+        "quality/stop_visits": [],
+        "loads/stop_loads": [],
+        "quality/stop_loads": [DAYS[3]],
+        "features/levels": DAYS[3:],
+        "quality/levels": [],
+    }, "levels read eight weeks of loads; what follows from them is known once they are made again"
+
+
+def test_other_code_makes_its_own_asset_out_of_date_and_no_other(made: DagsterInstance) -> None:
+    changed = with_code_version("loads/stop_loads", "2")
+    assert out_of_date(changed, made, "loads/stop_loads", DAYS) == DAYS
+    for asset in ("raw/stop_visits", "quality/stop_visits", "quality/stop_loads", *LEVELS):
+        assert out_of_date(changed, made, asset, DAYS) == []
+
+
+def test_a_model_is_out_of_date_once_any_input_was_made_again(made: DagsterInstance) -> None:
+    make(made, "training", "models/load_model")
+    assert not is_out_of_date(defs, made, "models/load_model")
+    make(made, "counts", "features/levels", days=[DAYS[0]])
+    assert is_out_of_date(defs, made, "models/load_model")
+
+
+def test_a_new_champion_leaves_forecasts_as_they_are(instance: DagsterInstance) -> None:
+    make(instance, "forecasting", "forecasts/load_forecasts", days=[LAST])
+    write_script(
+        instance,
+        **{f"models__{name}": {"model_version": "3f2a"} for name in ("load_model", "evaluation", "champion")},
+    )
+    make(instance, "training", "models/load_model", "models/evaluation", "models/champion")
+    assert out_of_date(defs, instance, "forecasts/load_forecasts", [LAST]) == []
