@@ -93,6 +93,7 @@ def usual_loads(slots: pl.DataFrame, comparable: pl.DataFrame) -> pl.DataFrame:
 
 
 def _deviation(value: pl.Expr) -> pl.Expr:
-    """Standard deviation around the mean (ddof 0), passengers."""
+    """Standard deviation around the mean (ddof 0), passengers; null where there is no value."""
     square = exact_sum(value * value) / value.count()
-    return (square - (exact_sum(value) / value.count()) ** 2).clip(0).sqrt().round(DECIMALS)
+    deviation = (square - (exact_sum(value) / value.count()) ** 2).clip(0).sqrt().round(DECIMALS)
+    return pl.when(value.count() > 0).then(deviation)
