@@ -86,14 +86,15 @@ def test_the_first_day_has_rows_without_history():
 
 
 def test_loads_that_an_event_touched_are_no_usual_loads_but_remain_lags(history):
-    last_week, hour = DAY - timedelta(7), SLOT["slot_hour"]
+    thursday = DAY - timedelta(7)
+    last_week, hour = thursday - timedelta(7), SLOT["slot_hour"]
     eventful = replace(OSLO, events=(Event(last_week, hour, hour, ("31",)),))
     match_day = pl.col("service_date") == last_week
     crowded = history.with_columns(pl.when(match_day).then(90.0).otherwise("load").alias("load"))
-    row = of_slot(departure_features(plan([DAY]), crowded, eventful)).row(0, named=True)
-    plain = of_slot(departure_features(plan([DAY]), crowded, OSLO)).row(0, named=True)
+    row = of_slot(departure_features(plan([thursday]), crowded, eventful)).row(0, named=True)
+    plain = of_slot(departure_features(plan([thursday]), crowded, OSLO)).row(0, named=True)
     other_dates = [
-        of_slot(history, service_date=day)["load"].mean() for day in OSLO.comparable_dates(DAY, 8, 56)
+        of_slot(history, service_date=day)["load"].mean() for day in OSLO.comparable_dates(thursday, 8, 56)
     ]
     assert row["usual"] == pytest.approx(sum(other_dates) / len(other_dates))
     assert row["usual"] < plain["usual"]
