@@ -13,7 +13,6 @@ import click
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.settings import load_settings
 
-
 DATE = click.DateTime(["%Y-%m-%d"])
 
 

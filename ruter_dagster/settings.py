@@ -38,7 +38,7 @@ class Settings(BaseSettings):
     operator: str | None = Field(
         None,
         description="Name of an operator file of the package (ruter) or the path of one; "
-        "by default the TIDES folder's own operator.toml, else ruter",
+        "by default the demo network's own, or the TIDES folder's operator.toml, else ruter",
     )
     source: Literal["demo", "tides"] = Field("demo", description="Where raw data comes from: demo or tides")
     tides_path: str | None = Field(
@@ -95,11 +95,17 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "RUTER_KAFKA_BOOTSTRAP_SERVERS"),
         description="host:port,… of a Kafka cluster; by default the broker of `ruter-dagster broker`",
     )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    kafka_sasl_username: str | None = None
-    kafka_sasl_password: SecretStr | None = None
-    kafka_ssl_ca_location: Path | None = None
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="How the cluster is reached: TLS with SSL and SASL_SSL"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="SASL mechanism; SASL needs it, a user and a password"
+    )
+    kafka_sasl_username: str | None = Field(None, description="SASL user")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password; printed nowhere")
+    kafka_ssl_ca_location: Path | None = Field(
+        None, description="File of the certificate authority, where the system does not know it"
+    )
     kafka_topic_prefix: str | None = Field(
         None,
         pattern=r"^[a-zA-Z0-9._-]{0,100}$",

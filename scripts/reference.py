@@ -1,0 +1,189 @@
+"""The pages of docs/ that follow from the code: settings, tables, quality checks. `python scripts/reference.py` writes them.
+
+`tests/test_docs.py` fails where a page differs from what the code says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS
+from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.model_checks import GATE_CHECKS
+from ruter_dagster.contracts.tables import (
+    DRIFT,
+    FORECAST_PERFORMANCE,
+    LOAD_FORECASTS,
+    PLANNED_DEPARTURES,
+    STOP_LOADS,
+    STOP_VISITS,
+    WEATHER_FORECASTS,
+    Column,
+    Table,
+)
+from ruter_dagster.settings import Settings
+
+DOCS = Path(__file__).parents[1] / "docs"
+TABLES = (
+    STOP_VISITS,
+    PLANNED_DEPARTURES,
+    WEATHER_FORECASTS,
+    STOP_LOADS,
+    DEPARTURE_FEATURES,
+    LEVELS,
+    LOAD_FORECASTS,
+    FORECAST_PERFORMANCE,
+    DRIFT,
+)
+WRITTEN = "<!-- Written by scripts/reference.py: change the code that it names, then run it. -->"
+
+
+def settings_page() -> str:
+    """Every variable that is read, with its default, what is allowed and what it means."""
+    rows = [
+        (f"`{variable(name)}`", _default(field), _allowed(field), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]
+    return _page(
+        "Settings",
+        "Read once from the environment and from `.env` in the working folder, and validated before anything runs; the "
+        "environment wins. What an operator is (country, time zone, holidays, events, occupancy thresholds) stands in an "
+        "operator file instead: `ruter_dagster/operators/ruter.toml` shows every key. Defined in `ruter_dagster/settings.py`.",
+        _table(("Variable", "Default", "Allowed", "Meaning"), rows),
+    )
+
+
+def tables_page() -> str:
+    """Every table: partition, key, columns and rules."""
+    return _page(
+        "Tables",
+        "Iceberg tables below `state/<source>/warehouse`. A write replaces whole dates of the partition, in one commit, "
+        "after every row was checked against what stands here. `date` is a service date in the operator's time zone, "
+        "`timestamp` microseconds in UTC. Defined in `ruter_dagster/contracts/`.",
+        *(_of_table(table) for table in TABLES),
+    )
+
+
+def checks_page() -> str:
+    """Every quality check, the release gate and the drift metrics."""
+    gate = [(f"`{check.name}`", check.severity, check.description) for check in GATE_CHECKS]
+    drift = [
+        (f"`{metric.name}`", metric.description, f"{metric.warn:g}", _act(metric)) for metric in DRIFT_METRICS
+    ]
+    return _page(
+        "Checks",
+        "ERROR refuses a date to every reader, or keeps a model from becoming champion; WARN only shows. How they work "
+        "together: [quality.md](quality.md). Defined in `ruter_dagster/contracts/checks.py`, `model_checks.py` and `drift.py`.",
+        *(_of_checks(table) for table in CHECKED_TABLES),
+        "## models/evaluation\n\n" + _table(("Check", "Severity", "Meaning"), gate),
+        "## monitoring/drift\n\nA metric warns, and calls for action, beyond its thresholds; it never blocks.\n\n"
+        + _table(("Metric", "Meaning", "Warns", "Acts"), drift),
+    )
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "settings.md": settings_page,
+    "tables.md": tables_page,
+    "checks.md": checks_page,
+}
+
+
+def variable(name: str) -> str:
+    """The environment variable of a field of Settings."""
+    alias = Settings.model_fields[name].validation_alias
+    choices = getattr(alias, "choices", None)
+    return str(choices[0]) if choices else f"RUTER_{name.upper()}"
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True, validated_data={})
+    return "" if value in (None, PydanticUndefined) or value == {} else f"`{value}`"
+
+
+def _allowed(field: FieldInfo) -> str:
+    choices = [*_choices(field.annotation)]
+    if choices:
+        return ", ".join(choices)
+    low, high, pattern = (_limit(field, name) for name in ("ge", "le", "pattern"))
+    if pattern:
+        return f"`{pattern}`"
+    if low is not None and high is not None:
+        return f"{low} to {high}"
+    return "" if low is None else f"at least {low}"
+
+
+def _limit(field: FieldInfo, name: str) -> Any:
+    return next((getattr(rule, name) for rule in field.metadata if hasattr(rule, name)), None)
+
+
+def _choices(annotation: Any) -> Iterable[str]:
+    if get_origin(annotation) is Literal:
+        yield from map(str, get_args(annotation))
+        return
+    for part in get_args(annotation):
+        yield from _choices(part)
+
+
+def _of_table(table: Table) -> str:
+    rows = [
+        (
+            f"`{column.name}`",
+            column.type,
+            "" if column.required else "may be null",
+            _range(column),
+            column.description,
+        )
+        for column in table.columns
+    ]
+    rules = "".join(f"\n- `{rule.name}`: {rule.description}. `{rule.expression}`" for rule in table.rules)
+    empty = " May be empty." if table.may_be_empty else ""
+    return (
+        f"## {table.name}\n\n{table.description}{empty}\n\nPartition `{table.partition}`, key "
+        f"`{', '.join(table.key)}`.\n\n"
+        + _table(("Column", "Type", "Null", "Allowed", "Meaning"), rows)
+        + (f"\n\nRules of a row:\n{rules}" if rules else "")
+    )
+
+
+def _range(column: Column) -> str:
+    if column.allowed:
+        return ", ".join(column.allowed)
+    if column.minimum is None:
+        return ""
+    return (
+        f"at least {column.minimum:g}"
+        if column.maximum is None
+        else f"{column.minimum:g} to {column.maximum:g}"
+    )
+
+
+def _of_checks(table: Table) -> str:
+    rows = [
+        (f"`{check.name}`", check.severity, check.description, check.expected) for check in CHECKS[table.name]
+    ]
+    return f"## {table.name}\n\n" + _table(("Check", "Severity", "Meaning", "Expected"), rows)
+
+
+def _act(metric: DriftMetric) -> str:
+    running = f" on {metric.days_to_act} dates running" if metric.days_to_act > 1 else ""
+    return f"{metric.act:g}{running}"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [header, tuple("---" for _ in header), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def _page(title: str, about: str, *sections: str) -> str:
+    return "\n\n".join((f"# {title}", WRITTEN, about, *sections)) + "\n"
+
+
+if __name__ == "__main__":
+    for file, page in PAGES.items():
+        (DOCS / file).write_text(page())

@@ -1,0 +1,44 @@
+"""The documentation says what the code says: pages that follow from it, variables and links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE
+from ruter_dagster.settings import Settings
+from scripts.reference import DOCS, PAGES, variable
+
+ROOT = DOCS.parent
+WRITTEN_BY_HAND = [ROOT / "README.md", *(page for page in DOCS.rglob("*.md") if page.name not in PAGES)]
+VARIABLES = {variable(name) for name in Settings.model_fields}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_that_follows_from_the_code_is_up_to_date(page: str):
+    assert (DOCS / page).read_text() == PAGES[page](), f"docs/{page} is old: run python scripts/reference.py"
+
+
+def test_every_setting_says_what_it_means():
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+@pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=lambda page: page.name)
+def test_every_variable_that_a_page_names_is_read(page: Path):
+    named = set(re.findall(r"\b(?:RUTER|KAFKA)_[A-Z_]*[A-Z]\b", page.read_text()))
+    assert named <= VARIABLES | {BASE_VARIABLE, OWNER_VARIABLE}
+
+
+@pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=lambda page: page.name)
+def test_every_file_that_a_page_links_to_is_there(page: Path):
+    linked = re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text())
+    assert [link for link in linked if not (page.parent / link).exists()] == []
+
+
+def test_every_command_that_the_readme_names_exists():
+    from ruter_dagster.cli import main
+
+    named = set(re.findall(r"ruter-dagster ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert named and named <= set(main.commands)
