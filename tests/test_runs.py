@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, ExecuteInProcessResul
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.records import fault_of, made_by
 from ruter_dagster.replay import Replay, compare, pinned_config, replay
-from ruter_dagster.runs import RunOutcome, find_run, retry
+from ruter_dagster.runs import RunOutcome, RunRequest, find_run, retry
 from tests.scripted_house import defs, write_script
 
 HOUSE = "tests.scripted_house"
@@ -246,3 +247,10 @@ class TestReplay:
     ) -> None:
         made = made_by(instance, former.run_id)
         assert [bool(compared.different) for compared in compare(made, made[:1])] == [False, True]
+
+
+def test_the_ui_counts_runs_of_the_command_line_among_those_of_their_job():
+    location = re.search(r"location_name: (\S+)", (Path(__file__).parents[1] / "workspace.yaml").read_text())
+    assert location
+    label = RunRequest("counts", ()).tags()[".dagster/repository"]
+    assert label == f"__repository__@{location[1]}"
