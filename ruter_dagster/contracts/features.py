@@ -146,7 +146,7 @@ LEVELS = Table(
         *(
             Column(
                 f"ratio_{days}", "float64",
-                f"Load over usual load on the last {days} service dates up to the cut-off; null for a class of day",
+                f"Loads of departures on the last {days} service dates up to the cut-off over their mean_56; null for a class of day",
                 required=False, minimum=0,
             )
             for days in LEVEL_RATIO_DAYS

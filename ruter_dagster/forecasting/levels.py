@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -20,9 +20,7 @@ from ruter_dagster.forecasting.history import (
     MICRO,
     SLOT,
     exact_sum,
-    pairs,
     slot_loads,
-    usual_loads,
 )
 from ruter_dagster.forecasting.slots import departure_minute
 
@@ -36,7 +34,11 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "departure_of_day_class": (*DEPARTURE, "day_class"),
 }
 """The columns that make a scope's id, in their order."""
-_FIRST_USUAL_DAYS, _LAST_USUAL_DAYS = 7, 28
+_OF_DEPARTURES = "departure_of_day_class"
+_COMPARED = ("network", "line", "stop", "line_hour")
+"""The scopes with ratios: a class of day would cut them short."""
+_CUTOFFS_AT_ONCE = 28
+"""A bound on the dates that are held as matrices together, whatever the number of cut-offs."""
 _STEADYING_LOAD = 10.0
 """Passengers added to both sides of a ratio, so that a nearly empty line does not swing it."""
 
@@ -65,120 +67,137 @@ def levels(loads: pl.DataFrame, cutoffs: Iterable[date], calendar: OperatingCale
             "departure_minute"
         ),
     )
-    slots = slot_loads(known).filter(pl.col("trusted").is_not_null())
+    slots, departures = (
+        slot_loads(known, key).filter(pl.col("trusted").is_not_null()) for key in (SLOT, DEPARTURE)
+    )
     if slots.is_empty():
         return empty_frame(LEVELS)
     classes = calendar.days(read).select("service_date", "day_class")
-    departures = slot_loads(known, DEPARTURE).filter(pl.col("trusted").is_not_null())
-    sums = _daily_sums(
-        _against_usual(slots, calendar).join(classes, on="service_date"),
-        departures.join(classes, on="service_date"),
-    )
-    by_scope = sums.partition_by("scope", as_dict=True)
-    frames = [_of_scope(scope, by_scope[(scope,)], wanted) for scope in SCOPES if (scope,) in by_scope]
+    departures = departures.join(classes, on="service_date")
+    sums = _daily_sums(slots.join(classes, on="service_date"), departures)
+    blocks = [wanted[first : first + _CUTOFFS_AT_ONCE] for first in range(0, len(wanted), _CUTOFFS_AT_ONCE)]
+    frames = [frame for block in blocks for frame in _of_cutoffs(block, sums, _scopes_of(departures))]
     return conform(pl.concat(frames), LEVELS).sort("cutoff_date", "scope", "scope_id")
 
 
-def _against_usual(slots: pl.DataFrame, calendar: OperatingCalendar) -> pl.DataFrame:
-    """Each slot and date with its usual load over the comparable days of the 4 weeks before."""
-    dates: list[date] = slots["service_date"].unique().to_list()
-    comparable = pairs(
-        {day: calendar.comparable_dates(day, _FIRST_USUAL_DAYS, _LAST_USUAL_DAYS) for day in dates}
-    )
-    usual = usual_loads(slots, comparable).select("service_date", *SLOT, "usual")
-    return slots.join(usual, on=("service_date", *SLOT), how="left")
-
-
-def _daily_sums(slots: pl.DataFrame, departures: pl.DataFrame) -> pl.DataFrame:
-    """For each scope and service date: sums of loads, of loads whose usual is known and of that usual; the count of slots."""
-    known = pl.col("usual").is_not_null()
+def _daily_sums(slots: pl.DataFrame, departures: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """For each scope its ids and service dates, with their mean load and their count of slots (or departures)."""
     frames = [
-        (departures.with_columns(usual=pl.lit(None, pl.Float64)) if scope.startswith("departure") else slots)
+        (departures if scope == _OF_DEPARTURES else slots)
         .lazy()
-        .with_columns(pl.lit(scope).alias("scope"), scope_id(scope).alias("scope_id"))
-        .group_by("service_date", "scope", "scope_id")
-        .agg(
-            exact_sum(pl.col("trusted")).alias("load"),
-            exact_sum(pl.col("trusted").filter(known)).alias("compared"),
-            exact_sum(pl.col("usual")).alias("usual"),
-            known.sum().alias("compared_count"),
-            pl.len().alias("slot_count"),
-        )
+        .group_by("service_date", scope_id(scope).alias("scope_id"))
+        .agg(exact_sum(pl.col("trusted")).alias("load"), pl.len().alias("slot_count"))
+        .with_columns(mean=pl.col("load") / pl.col("slot_count"))
         for scope in SCOPES
     ]
-    return pl.concat(pl.collect_all(frames)).sort("service_date", "scope", "scope_id")
+    return dict(zip(SCOPES, pl.collect_all(frames), strict=True))
+
+
+def _scopes_of(departures: pl.DataFrame) -> pl.DataFrame:
+    """Each departure of a class of day (`scope_id`, in order) and its id in every scope that has ratios."""
+    known = departures.select(*DEPARTURE, "day_class").unique()
+    return (
+        known.with_columns((pl.col("departure_minute") // 60).alias("slot_hour"))
+        .select(
+            scope_id(_OF_DEPARTURES).alias("scope_id"), *(scope_id(scope).alias(scope) for scope in _COMPARED)
+        )
+        .sort("scope_id")
+    )
 
 
 @dataclass(frozen=True)
 class _Windows:
-    """Sums of a scope as matrices, a row an id and a column a date, 0 where nothing is known: a cut-off is a slice."""
+    """Daily values of a scope as matrices, a row an id and a column a date, 0 where nothing is known: a cut-off is a slice."""
 
     ids: pl.Series
     first: date
-    matrices: dict[str, NDArray[np.float64]]
+    means: NDArray[np.float64]
+    counts: NDArray[np.float64]
 
     @classmethod
-    def of(cls, sums: pl.DataFrame, names: Sequence[str], cutoffs: Sequence[date]) -> _Windows:
+    def of(cls, sums: pl.DataFrame, cutoffs: Sequence[date]) -> _Windows:
         first = cutoffs[0] - timedelta(LEVEL_WINDOW_DAYS - 1)
         ids = sums["scope_id"].unique().sort()
-        width = (cutoffs[-1] - first).days + 1
-        days = sums.select((pl.col("service_date") - first).dt.total_days()).to_series()
-        used = sums.filter(days.is_between(0, width - 1))
+        used = sums.filter(pl.col("service_date").is_between(first, cutoffs[-1]))
         row = ids.search_sorted(used["scope_id"]).to_numpy()
         column = used.select((pl.col("service_date") - first).dt.total_days()).to_series().to_numpy()
-        matrices = {}
-        for name in names:
-            matrices[name] = np.zeros((len(ids), width))
-            matrices[name][row, column] = used[name].to_numpy()
-        return cls(ids, first, matrices)
+        matrices = []
+        for name in ("mean", "slot_count"):
+            matrices.append(np.zeros((len(ids), (cutoffs[-1] - first).days + 1)))
+            matrices[-1][row, column] = used[name].to_numpy()
+        return cls(ids, first, *matrices)
 
-    def last(self, name: str, cutoff: date, days: int) -> NDArray[np.float64]:
+    def last(self, matrix: NDArray[np.float64], cutoff: date, days: int) -> NDArray[np.float64]:
         """The `days` columns that end with the cut-off."""
         end = (cutoff - self.first).days + 1
-        return self.matrices[name][:, end - days : end]
+        return matrix[:, end - days : end]
+
+    def decayed_mean(self, cutoff: date, days: int) -> NDArray[np.float64]:
+        """Mean load in the last `days`, a week counting `DECAY_A_WEEK` of the week after it; NaN where there is none."""
+        weight = DECAY_A_WEEK ** (np.arange(days - 1, -1, -1) / 7.0)
+        total = _row_sums((self.last(self.counts, cutoff, days) > 0) * weight)
+        value = _row_sums(self.last(self.means, cutoff, days) * weight)
+        return np.divide(value, total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def _of_scope(scope: str, sums: pl.DataFrame, cutoffs: Sequence[date]) -> pl.DataFrame:
-    """Levels of one scope for every cut-off; ratios are null in a scope that a class of day cuts short."""
-    compares = not scope.endswith("day_class")
-    names = ["mean", "slot_count", *(("compared", "usual", "compared_count") if compares else ())]
-    windows = _Windows.of(sums.with_columns(mean=pl.col("load") / pl.col("slot_count")), names, cutoffs)
-    frames = []
+_Compared = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def _of_cutoffs(
+    cutoffs: Sequence[date], sums: dict[str, pl.DataFrame], scopes_of: pl.DataFrame
+) -> Iterator[pl.DataFrame]:
+    """Levels of every scope as of each cut-off."""
+    windows = {scope: _Windows.of(sums[scope], cutoffs) for scope in SCOPES}
+    rows = {scope: windows[scope].ids.search_sorted(scopes_of[scope]).to_numpy() for scope in _COMPARED}
     for cutoff in cutoffs:
-        columns = {
-            f"ratio_{days}": _ratio(windows, cutoff, days) if compares else None for days in LEVEL_RATIO_DAYS
-        }
-        columns |= {f"mean_{days}": _decayed_mean(windows, cutoff, days) for days in LEVEL_MEAN_DAYS}
-        count = windows.last("slot_count", cutoff, LEVEL_WINDOW_DAYS).sum(axis=1).astype(np.int32)
-        frame = pl.DataFrame({"cutoff_date": [cutoff], "scope": [scope]}).join(
-            pl.DataFrame({"scope_id": windows.ids, **columns, "slot_count": count}), how="cross"
-        )
-        frames.append(frame.filter(pl.col("slot_count") > 0))
+        recent = {days: _recent(windows[_OF_DEPARTURES], cutoff, days) for days in LEVEL_RATIO_DAYS}
+        for scope, window in windows.items():
+            columns: dict[str, NDArray | None] = {
+                f"ratio_{days}": _ratio(recent[days], rows[scope], len(window.ids))
+                if scope in _COMPARED
+                else None
+                for days in LEVEL_RATIO_DAYS
+            }
+            columns |= {f"mean_{days}": window.decayed_mean(cutoff, days) for days in LEVEL_MEAN_DAYS}
+            columns["slot_count"] = (
+                window.last(window.counts, cutoff, LEVEL_WINDOW_DAYS).sum(axis=1).astype(np.int32)
+            )
+            yield _frame(cutoff, scope, window.ids, columns)
+
+
+def _frame(cutoff: date, scope: str, ids: pl.Series, columns: dict[str, NDArray | None]) -> pl.DataFrame:
+    rounded = [
+        pl.col(name).cast(pl.Float64).fill_nan(None).round(DECIMALS)
+        for name in columns
+        if name != "slot_count"
+    ]
     return (
-        pl.concat(frames)
-        .with_columns(
-            pl.col(f"ratio_{days}").cast(pl.Float64).fill_nan(None).round(DECIMALS)
-            for days in LEVEL_RATIO_DAYS
-        )
-        .with_columns(pl.col(f"mean_{days}").fill_nan(None).round(DECIMALS) for days in LEVEL_MEAN_DAYS)
+        pl.DataFrame({"cutoff_date": [cutoff], "scope": [scope]})
+        .join(pl.DataFrame({"scope_id": ids, **columns}), how="cross")
+        .filter(pl.col("slot_count") > 0)
+        .with_columns(rounded)
     )
 
 
-def _ratio(windows: _Windows, cutoff: date, days: int) -> NDArray[np.float64]:
-    """Load over usual in the last `days`; NaN without a comparison."""
-    load, usual, count = (
-        _row_sums(windows.last(name, cutoff, days)) for name in ("compared", "usual", "compared_count")
+def _recent(windows: _Windows, cutoff: date, days: int) -> _Compared:
+    """Of each departure of a class of day in the last `days`: its loads, as many times its mean load, the count of them.
+
+    Its own mean over the window, that of these days included, is what a forecast starts from; so their ratio is what
+    that start is to be corrected by, also where the timetable has just changed and nothing older compares.
+    """
+    count = (windows.last(windows.counts, cutoff, days) > 0).sum(axis=1).astype(float)
+    usual = np.nan_to_num(windows.decayed_mean(cutoff, LEVEL_WINDOW_DAYS)) * count
+    return _row_sums(windows.last(windows.means, cutoff, days)), usual, count
+
+
+def _ratio(compared: _Compared, rows: NDArray, size: int) -> NDArray[np.float64]:
+    """Load over usual of the departures in each row of a scope; NaN without any."""
+    load, usual, count = compared
+    loads, usuals = (
+        np.bincount(rows, np.rint(value * MICRO), minlength=size) / MICRO for value in (load, usual)
     )
-    return np.where(count > 0, (load + _STEADYING_LOAD) / (usual + _STEADYING_LOAD), np.nan)
-
-
-def _decayed_mean(windows: _Windows, cutoff: date, days: int) -> NDArray[np.float64]:
-    """Mean load in the last `days`, a week counting `DECAY_A_WEEK` of the week after it; NaN where there is none."""
-    weight = DECAY_A_WEEK ** (np.arange(days - 1, -1, -1) / 7.0)
-    present = windows.last("slot_count", cutoff, days) > 0
-    total = _row_sums(present * weight)
-    value = _row_sums(windows.last("mean", cutoff, days) * weight)
-    return np.divide(value, total, out=np.full(len(total), np.nan), where=total > 0)
+    known = np.bincount(rows, count, minlength=size) > 0
+    return np.where(known, (loads + _STEADYING_LOAD) / (usuals + _STEADYING_LOAD), np.nan)
 
 
 def _row_sums(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
