@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,8 @@ class Commands(click.Group):
     """Shows a failure that a person can act on as one message, not as a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        # A service manager ends a command as Ctrl-C does: what it started ends with it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except PermanentFailure as failure:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
@@ -196,6 +198,7 @@ def _tell_new_steps(
 
 
 def _execute_in_child(request: RunRequest, run_id: str, ref: InstanceRef, log: str) -> None:
+    _end_with_command()
     _print_to(log)
     defs = import_module(DEFINITIONS).defs
     with DagsterInstance.from_ref(ref) as instance:
@@ -220,6 +223,7 @@ def _reexecute_in_child(
     ref: InstanceRef,
     log: str,
 ) -> None:
+    _end_with_command()
     _print_to(log)
     defs = import_module(definitions).defs
     with DagsterInstance.from_ref(ref) as instance:
@@ -248,6 +252,18 @@ def _tags_of_child(run: DagsterRun, from_failure: bool) -> dict[str, str]:
     tags = {name: value for name, value in run.tags.items() if name not in OF_ONE_RUN}
     tags |= {PARENT_RUN_ID_TAG: run.run_id, ROOT_RUN_ID_TAG: run.root_run_id or run.run_id}
     return tags | ({RESUME_RETRY_TAG: "true"} if from_failure else {})
+
+
+def _end_with_command() -> None:
+    """Where the command is gone, its run is interrupted: an orphan would race with the one that goes on with it."""
+    command = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if command is not None:
+            command.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _print_to(log: str) -> None:

@@ -13,12 +13,14 @@ from dagster import (
     AssetExecutionContext,
     AssetKey,
     DataVersion,
+    Failure,
     JsonMetadataValue,
     MarkdownMetadataValue,
     MaterializeResult,
     MetadataValue,
     TableMetadataValue,
 )
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters
 
@@ -45,7 +47,7 @@ class JobLauncher(ABC):
         materialised: list[MaterializeResult] = []
         checked: list[AssetCheckResult] = []
         for number, chunk in enumerate(_chunks(parameters, self.days_per_job)):
-            for event in self.launch(context, _pinned(chunk, materialised), number):
+            for event in self._launch(context, _pinned(chunk, materialised), number):
                 (materialised if isinstance(event, MaterializeResult) else checked).append(event)  # type: ignore[arg-type]
         for key in dict.fromkeys(_key(result) for result in materialised):
             result = _merged([result for result in materialised if _key(result) == key])
@@ -53,6 +55,17 @@ class JobLauncher(ABC):
         for key in dict.fromkeys((result.asset_key, result.check_name) for result in checked):
             same = [result for result in checked if (result.asset_key, result.check_name) == key]
             yield next((result for result in same if not result.passed), same[-1])
+
+    def _launch(
+        self, context: AssetExecutionContext, parameters: JobParameters, number: int
+    ) -> Sequence[JobEvent]:
+        try:
+            return self.launch(context, parameters, number)
+        except DagsterExecutionInterruptedError:
+            # Dagster's retry policy would start a step again that a person has just ended.
+            raise Failure(
+                f"Job {parameters.job} was ended with its run, which was terminated", allow_retries=False
+            ) from None
 
 
 def _chunks(parameters: JobParameters, size: int) -> list[JobParameters]:
