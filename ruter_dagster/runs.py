@@ -58,7 +58,7 @@ class RunRequest:
     config: dict[str, Any] = field(default_factory=dict)
 
     def tags(self) -> dict[str, str]:
-        """The range of dates, and the label by which the UI counts the run among its job's, in the timeline too."""
+        """The range of dates, and the label by which the UI counts the run among its job's."""
         label = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{LOCATION}"}
         if len(self.dates) < 2:
             return label

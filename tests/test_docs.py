@@ -33,7 +33,7 @@ def test_every_variable_that_a_page_names_is_read(page: Path):
 
 @pytest.mark.parametrize("page", WRITTEN_BY_HAND, ids=lambda page: page.name)
 def test_every_file_that_a_page_links_to_is_there(page: Path):
-    linked = re.findall(r"\]\(([^)#:]+)[^)]*\)", page.read_text())
+    linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in linked if not (page.parent / link).exists()] == []
 
 
