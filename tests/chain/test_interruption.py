@@ -1,0 +1,59 @@
+"""Whatever ends a command ends its run, its jobs and its broker, within seconds; nothing half-written stays, nothing is retried."""
+
+from __future__ import annotations
+
+import signal
+from datetime import date
+from pathlib import Path
+
+import pytest
+from dagster import DagsterEventType, DagsterRunStatus
+
+from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.storage.catalog import local_catalog
+from ruter_dagster.storage.tables import TableStore
+from tests.chain.house import foreign_variables
+from tests.chain.small_demo import environment, materialize, processes_with, start, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+REPOSITORY = Path(__file__).parents[2]
+DEMO = ("ruter-dagster", "demo")
+CLI = materialize("raw/stop_visits", day=date(2026, 6, 1), last=date(2026, 10, 31))
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name in foreign_variables():
+        monkeypatch.delenv(name)
+    for name, value in environment(tmp_path).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(REPOSITORY)
+    return load_settings(_env_file=None)
+
+
+@pytest.mark.parametrize(
+    ("command", "end"),
+    [(DEMO, signal.SIGINT), (DEMO, signal.SIGTERM), (DEMO, signal.SIGKILL), (CLI, signal.SIGTERM)],
+    ids=["ctrl-c of the demo", "the demo is ended", "the demo is killed", "materialize is ended"],
+)
+def test_what_a_command_started_ends_with_it(
+    settings: Settings, command: tuple[str, ...], end: signal.Signals
+) -> None:
+    job = f"RUTER_CONTAINER_BASE={settings.source_dir}/jobs/"
+    with start(*command) as process:
+        until(lambda: processes_with(job), "the first job")
+        process.send_signal(end)
+        process.communicate(timeout=60)
+    assert process.returncode != 0
+    state = f"RUTER_STATE_DIR={settings.state_dir}"
+    until(lambda: not processes_with(state), "the end of what it started", 30)
+
+    with open_instance() as instance:
+        (run,) = instance.get_runs()
+        retried = instance.get_records_for_run(run.run_id, of_type=DagsterEventType.STEP_UP_FOR_RETRY)
+    assert run.status in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+    assert not retried.records
+    store = TableStore(local_catalog(settings.source_dir / "warehouse"))
+    assert store.snapshot(STOP_VISITS).dates() == []
