@@ -57,7 +57,8 @@ def stages(issue_date: date, settings: Settings) -> list[Stage]:
     featured = -settings.training_days
     earlier = days(-PERFORMANCE_DAYS, -1)
     return [
-        Stage("Counts, loads and levels", "counts", days(-settings.history_days, -1)),
+        Stage("Counts and loads", "counts", days(-settings.history_days, -1), RUNS["counts"][:4]),
+        Stage("Levels", "counts", days(featured - HORIZON_DAYS - 1, -1), RUNS["counts"][4:]),
         Stage("Weather forecasts", "weather", days(featured - HORIZON_DAYS, 0)),
         Stage("Timetable and departure features", "plan", days(featured, HORIZON_DAYS)),
         Stage("Model, evaluation and release gate", "training"),

@@ -107,12 +107,16 @@ def _scopes_of(departures: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class _Windows:
-    """Daily values of a scope as matrices, a row an id and a column a date, 0 where nothing is known: a cut-off is a slice."""
+    """Daily values of a scope as matrices, a row an id and a column a date, 0 where nothing is known: a cut-off is a slice.
+
+    Means are whole millionths of a passenger: numpy adds floats in an order that depends on their layout, integers exactly.
+    """
 
     ids: pl.Series
     first: date
-    means: NDArray[np.float64]
-    counts: NDArray[np.float64]
+    means: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    known: NDArray[np.int64]
 
     @classmethod
     def of(cls, sums: pl.DataFrame, cutoffs: Sequence[date]) -> _Windows:
@@ -121,23 +125,23 @@ class _Windows:
         used = sums.filter(pl.col("service_date").is_between(first, cutoffs[-1]))
         row = ids.search_sorted(used["scope_id"]).to_numpy()
         column = used.select((pl.col("service_date") - first).dt.total_days()).to_series().to_numpy()
-        matrices = []
-        for name in ("mean", "slot_count"):
-            matrices.append(np.zeros((len(ids), (cutoffs[-1] - first).days + 1)))
-            matrices[-1][row, column] = used[name].to_numpy()
-        return cls(ids, first, *matrices)
+        means, counts = (np.zeros((len(ids), (cutoffs[-1] - first).days + 1), np.int64) for _ in range(2))
+        means[row, column] = np.rint(used["mean"].to_numpy() * MICRO)
+        counts[row, column] = used["slot_count"].to_numpy()
+        return cls(ids, first, means, counts, (counts > 0).astype(np.int64))
 
-    def last(self, matrix: NDArray[np.float64], cutoff: date, days: int) -> NDArray[np.float64]:
+    def last(self, matrix: NDArray[np.int64], cutoff: date, days: int) -> NDArray[np.int64]:
         """The `days` columns that end with the cut-off."""
         end = (cutoff - self.first).days + 1
         return matrix[:, end - days : end]
 
     def decayed_mean(self, cutoff: date, days: int) -> NDArray[np.float64]:
         """Mean load in the last `days`, a week counting `DECAY_A_WEEK` of the week after it; NaN where there is none."""
-        weight = DECAY_A_WEEK ** (np.arange(days - 1, -1, -1) / 7.0)
-        total = _row_sums((self.last(self.counts, cutoff, days) > 0) * weight)
-        value = _row_sums(self.last(self.means, cutoff, days) * weight)
-        return np.divide(value, total, out=np.full(len(total), np.nan), where=total > 0)
+        decay = DECAY_A_WEEK ** (np.arange(days - 1, -1, -1) / 7.0)
+        weight = np.rint(decay * MICRO).astype(np.int64)
+        total = self.last(self.known, cutoff, days) @ weight
+        value = self.last(self.means, cutoff, days) @ weight
+        return np.divide(value, total, out=np.full(len(total), np.nan), where=total > 0) / MICRO
 
 
 _Compared = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -150,7 +154,8 @@ def _of_cutoffs(
     windows = {scope: _Windows.of(sums[scope], cutoffs) for scope in SCOPES}
     rows = {scope: windows[scope].ids.search_sorted(scopes_of[scope]).to_numpy() for scope in _COMPARED}
     for cutoff in cutoffs:
-        recent = {days: _recent(windows[_OF_DEPARTURES], cutoff, days) for days in LEVEL_RATIO_DAYS}
+        usual = np.nan_to_num(windows[_OF_DEPARTURES].decayed_mean(cutoff, LEVEL_WINDOW_DAYS))
+        recent = {days: _recent(windows[_OF_DEPARTURES], usual, cutoff, days) for days in LEVEL_RATIO_DAYS}
         for scope, window in windows.items():
             columns: dict[str, NDArray | None] = {
                 f"ratio_{days}": _ratio(recent[days], rows[scope], len(window.ids))
@@ -179,15 +184,14 @@ def _frame(cutoff: date, scope: str, ids: pl.Series, columns: dict[str, NDArray 
     )
 
 
-def _recent(windows: _Windows, cutoff: date, days: int) -> _Compared:
+def _recent(windows: _Windows, usual: NDArray[np.float64], cutoff: date, days: int) -> _Compared:
     """Of each departure of a class of day in the last `days`: its loads, as many times its mean load, the count of them.
 
-    Its own mean over the window, that of these days included, is what a forecast starts from; so their ratio is what
-    that start is to be corrected by, also where the timetable has just changed and nothing older compares.
+    `usual`, its own mean over the window, that of these days included, is what a forecast starts from; so their ratio is
+    what that start is to be corrected by, also where the timetable has just changed and nothing older compares.
     """
-    count = (windows.last(windows.counts, cutoff, days) > 0).sum(axis=1).astype(float)
-    usual = np.nan_to_num(windows.decayed_mean(cutoff, LEVEL_WINDOW_DAYS)) * count
-    return _row_sums(windows.last(windows.means, cutoff, days)), usual, count
+    count = windows.last(windows.known, cutoff, days).sum(axis=1).astype(float)
+    return windows.last(windows.means, cutoff, days).sum(axis=1) / MICRO, usual * count, count
 
 
 def _ratio(compared: _Compared, rows: NDArray, size: int) -> NDArray[np.float64]:
@@ -198,8 +202,3 @@ def _ratio(compared: _Compared, rows: NDArray, size: int) -> NDArray[np.float64]
     )
     known = np.bincount(rows, count, minlength=size) > 0
     return np.where(known, (loads + _STEADYING_LOAD) / (usuals + _STEADYING_LOAD), np.nan)
-
-
-def _row_sums(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Exact sums of rows, as `history.exact_sum`: numpy too adds floats in an order that depends on their layout."""
-    return np.rint(matrix * MICRO).astype(np.int64).sum(axis=1) / MICRO
