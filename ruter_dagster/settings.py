@@ -5,8 +5,10 @@ What an *operator* is (country, time zone, holidays, thresholds) belongs in an o
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import date
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -198,10 +200,23 @@ class Settings(BaseSettings):
 
 def load_settings(**overrides: Any) -> Settings:
     """Reads the settings; raises `SettingsError` that names each wrong variable, its value and what is allowed."""
+    faults = [f"  {name} is no setting: did you mean {meant}?" for name, meant in _misspelt().items()]
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError("\n".join(["Settings are wrong:", *map(_describe, error.errors())])) from None
+        faults += map(_describe, error.errors())
+        raise SettingsError("\n".join(["Settings are wrong:", *faults])) from None
+    if faults:
+        raise SettingsError("\n".join(["Settings are wrong:", *faults]))
+    return settings
+
+
+def _misspelt() -> dict[str, str]:
+    """Variables of the environment that nearly have a setting's name, each with the setting that was meant."""
+    known = {f"RUTER_{name.upper()}" for name in Settings.model_fields}
+    unknown = [name for name in os.environ if name.startswith("RUTER_") and name not in known]
+    close = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in sorted(unknown)}
+    return {name: found[0] for name, found in close.items() if found}
 
 
 def _describe(fault: Any) -> str:

@@ -184,3 +184,9 @@ def test_a_job_in_another_folder_finds_the_same_state(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     assert load_settings().source_dir == here
+
+
+def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("RUTER_SORUCE", "tides")
+    with pytest.raises(SettingsError, match="RUTER_SORUCE is no setting: did you mean RUTER_SOURCE"):
+        load_settings()
