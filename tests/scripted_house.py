@@ -1,7 +1,7 @@
 """The real definitions with a launcher that runs no job: it reports what a script beside the instance says.
 
 The script is `script.json` in the instance's folder: by asset `fails` (the step's own words), `failed_checks` (name: metadata),
-`content` (a word that the content hashes follow from), `inputs`, `model_version`.
+`content` (a word that the content hashes follow from), `absent` (dates that a range leaves out), `inputs`, `model_version`.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -
         dates = next(iter(parameters.tables.values()))
     word = f"{asset} {step.get('content', '')}"
     versions = {day.isoformat(): hashlib.sha256(f"{word} {day}".encode()).hexdigest()[:16] for day in dates}
+    versions = {day: version for day, version in versions.items() if day not in step.get("absent", ())}
     metadata: dict[str, Any] = {
         "dates": MetadataValue.json(
             {day: {"rows": 1, "version": version} for day, version in versions.items()}

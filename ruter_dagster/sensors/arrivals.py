@@ -12,7 +12,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dagster import (
-    AssetKey,
     DagsterRunStatus,
     RunRequest,
     SensorDefinition,
@@ -25,6 +24,7 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.operator import Operator
+from ruter_dagster.records import content_hashes
 from ruter_dagster.sensors.chain import (
     counts_request,
     issue_date_of,
@@ -89,8 +89,8 @@ def arrival_sensors(
 
 
 def _materialised(context: SensorEvaluationContext) -> frozenset[date]:
-    key = AssetKey(asset_of(STOP_VISITS.name).split("/"))
-    return frozenset(map(date.fromisoformat, context.instance.get_materialized_partitions(key)))
+    """Dates whose visits were read; those that a range of dates found absent at the source may still come."""
+    return frozenset(map(date.fromisoformat, content_hashes(context.instance, asset_of(STOP_VISITS.name))))
 
 
 def _unfinished(context: SensorEvaluationContext, asked: Iterable[date], settings: Settings) -> date | None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from dagster import DagsterRunStatus, SensorDefinition
+from dagster import AssetKey, DagsterInstance, DagsterRunStatus, SensorDefinition
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.operator import load_operator
 from ruter_dagster.sensors.arrivals import arrival_sensors
 from ruter_dagster.settings import Settings, load_settings
-from tests.scripted_house import JOBS
+from tests.scripted_house import JOBS, defs, write_script
 from tests.sensors.conftest import Tick
 
 RUTER = load_operator("ruter")
@@ -57,6 +57,21 @@ def test_each_day_is_asked_for_once_and_in_order(tick: Tick, history: None) -> N
 def test_a_late_day_within_the_history_is_new_too(tick: Tick, holds: Callable[..., None]) -> None:
     holds("raw/stop_visits", "first", "2026-03-20", "2026-03-22")
     assert asked(tick(arrivals(20, 21, 22))) == ["2026-03-21"]
+
+
+def test_a_day_that_a_range_found_absent_is_new_when_it_comes(tick: Tick, instance: DagsterInstance) -> None:
+    """Dagster records the step of a range for all of its dates, those that the source lacked too."""
+    write_script(instance, raw__stop_visits={"absent": ["2026-03-21"]})
+    span = {"start": "2026-03-20", "end": "2026-03-22"}
+    result = defs.resolve_job_def("counts").execute_in_process(
+        instance=instance,
+        asset_selection=[AssetKey(["raw", "stop_visits"])],
+        tags={f"dagster/asset_partition_range_{end}": day for end, day in span.items()},
+    )
+    assert result.success
+    assert len(instance.get_materialized_partitions(AssetKey(["raw", "stop_visits"]))) == 3
+    assert not asked(tick(arrivals(20, 22)))
+    assert [asked(tick(arrivals(20, 21, 22))) for _ in range(2)] == [["2026-03-21"], []]
 
 
 def test_days_before_the_first_materialised_one_are_history(tick: Tick, history: None) -> None:
