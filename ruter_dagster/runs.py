@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, Definitions
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.execution.api import create_execution_plan, execute_run
@@ -81,9 +81,39 @@ class RunOutcome:
 def execute(
     request: RunRequest, instance: DagsterInstance, log: Path, on_step: Callable[[str], None]
 ) -> RunOutcome:
-    """Executes a run to its end; `on_step` is told each asset as its step ends."""
+    """Executes a run to its end; `on_step` is told each asset whose step succeeds.
+
+    Raises PermanentFailure, before a run is made, where a date is no partition of the assets.
+    """
+    _require_partitions(request)
     run_id = make_new_run_id()
     return _follow(_execute_in_child, (request, run_id), run_id, instance, log, on_step)
+
+
+def span_of(definitions: Definitions, assets: Sequence[str]) -> tuple[date, date] | None:
+    """The first and the last date that are partitions of all these assets; None where they have no partitions."""
+    graph = definitions.resolve_asset_graph()
+    partitions = [graph.get(AssetKey(asset.split("/"))).partitions_def for asset in assets]
+    keys = [
+        (dated.get_first_partition_key(), dated.get_last_partition_key()) for dated in partitions if dated
+    ]
+    spans = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in keys if first and last]
+    return (max(first for first, _ in spans), min(last for _, last in spans)) if spans else None
+
+
+def _require_partitions(request: RunRequest) -> None:
+    """Dagster itself would run a date that is none, and record it for no partition."""
+    span = span_of(import_module(DEFINITIONS).defs, request.assets)
+    outside = [day for day in request.dates if span is None or not span[0] <= day <= span[1]]
+    if outside:
+        allowed = f"{span[0]} to {span[1]}" if span else "none"
+        raise PermanentFailure(
+            f"{outside[0]} is no partition of {', '.join(request.assets)}; allowed: {allowed}. Nothing was run"
+        )
+    if span and not request.dates:
+        raise PermanentFailure(
+            f"{', '.join(request.assets)} need a date from {span[0]} to {span[1]}. Nothing was run"
+        )
 
 
 def retry(
@@ -189,9 +219,8 @@ def _outcome(instance: DagsterInstance, run_id: str, log: Path) -> RunOutcome:
 def _tell_new_steps(
     instance: DagsterInstance, run_id: str, cursor: str | None, on_step: Callable[[str], None]
 ) -> str | None:
-    """Tells the steps that ended since `cursor`; returns the next one."""
-    ended = {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE}
-    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=ended)
+    """Tells the steps that succeeded since `cursor`; returns the next one."""
+    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=DagsterEventType.STEP_SUCCESS)
     for record in found.records:
         on_step(asset_of_step(record.event_log_entry.step_key or ""))
     return found.cursor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, ExecuteInProcessResul
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.records import fault_of, made_by
 from ruter_dagster.replay import Replay, compare, pinned_config, replay
-from ruter_dagster.runs import RunOutcome, RunRequest, find_run, retry
+from ruter_dagster.runs import RunOutcome, RunRequest, execute, find_run, retry
 from tests.scripted_house import defs, write_script
 
 HOUSE = "tests.scripted_house"
@@ -87,8 +88,9 @@ class TestRetry:
         self, failed: DagsterRun, instance: DagsterInstance, tmp_path: Path
     ) -> None:
         write_script(instance, quality__stop_loads={"fails": "No permission"})
-        second, _ = self.again(failed, instance, tmp_path)
+        second, steps = self.again(failed, instance, tmp_path)
         assert second.failure == "quality/stop_loads: No permission"
+        assert steps == ["loads/stop_loads"], "what failed is not told as done"
         write_script(instance)
         third, steps = self.again(record_of(instance, second.run_id), instance, tmp_path)
         assert third.succeeded
@@ -137,6 +139,24 @@ def test_the_fault_of_a_run_is_the_first_failed_steps(instance: DagsterInstance)
     write_script(instance, raw__stop_visits={"fails": "The folder is gone"})
     result = run(instance, "counts", "2026-03-29")
     assert str(fault_of(instance, result.run_id)) == "raw/stop_visits: The folder is gone"
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        (RunRequest("counts", ("raw/stop_visits",), (date(2099, 1, 1),)), "2099-01-01 is no partition of raw/stop_visits"),
+        (RunRequest("counts", ("raw/stop_visits",), (date(2000, 1, 1), date(2026, 6, 2))), "2000-01-01 is no partition"),
+        (RunRequest("counts", ("raw/stop_visits",)), "raw/stop_visits need a date from"),
+        (RunRequest("training", ("models/champion",), (date(2026, 6, 2),)), "allowed: none"),
+    ],
+    ids=["future", "range before the first", "no date", "date for a model"],
+)  # fmt: skip
+def test_a_run_of_a_date_that_is_no_partition_is_refused_and_not_recorded(
+    request_: RunRequest, told: str, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    with pytest.raises(PermanentFailure, match=told):
+        execute(request_, instance, tmp_path / "log", print)
+    assert instance.get_runs_count() == 0
 
 
 class TestPins:
