@@ -1,71 +1,32 @@
 """`ruter-dagster demo`: the whole chain on a small history, through Dagster, doing only what is out of date.
 
-What a run is belongs in definitions.py, how it is executed in runs.py; here is their order and what a person sees.
+Which runs there are belongs in stages.py, how one is executed in runs.py; here is what a person sees.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, Definitions
+from dagster import AssetCheckEvaluation, AssetKey, AssetRecordsFilter, DagsterInstance, Definitions
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, PUBLISHED_FORECASTS
-from ruter_dagster.definitions import RUNS
 from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.runs import RunOutcome, RunRequest, execute
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings
-from ruter_dagster.staleness import is_out_of_date, out_of_date
-
-PERFORMANCE_DAYS = 7
-"""Issue dates before the last that are forecast too, so that there is truth to compare with."""
-
+from ruter_dagster.stages import Stage, needed, require_partitions, stages
 
 ACCURACY = ("baseline", "wape_baseline", "wape_model", "improvement", "low_95", "high_95")
 """Columns of the accuracy table: improvement is the share by which the model's WAPE is smaller, with its 95 % interval."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One run of the demo: a title for its bar, the job and the dates it covers."""
-
-    title: str
-    job: str
-    dates: tuple[date, ...] = ()
-    assets: tuple[str, ...] = ()
-
-    @property
-    def all_assets(self) -> tuple[str, ...]:
-        return self.assets or RUNS[self.job]
-
-
-def stages(issue_date: date, settings: Settings) -> list[Stage]:
-    """The runs that bring everything up to `issue_date`, in order."""
-
-    def days(first: int, last: int) -> tuple[date, ...]:
-        return tuple(issue_date + timedelta(offset) for offset in range(first, last + 1))
-
-    featured = -settings.training_days
-    earlier = days(-PERFORMANCE_DAYS, -1)
-    return [
-        Stage("Counts and loads", "counts", days(-settings.history_days, -1), RUNS["counts"][:4]),
-        Stage("Levels", "counts", days(featured - HORIZON_DAYS - 1, -1), RUNS["counts"][4:]),
-        Stage("Weather forecasts", "weather", days(featured - HORIZON_DAYS, 0)),
-        Stage("Timetable and departure features", "plan", days(featured, HORIZON_DAYS)),
-        Stage("Model, evaluation and release gate", "training"),
-        Stage("Forecasts of the week before", "forecasting", earlier, ("forecasts/load_forecasts",)),
-        Stage("Forecasts, published on Kafka", "forecasting", (issue_date,), RUNS["forecasting"][2:]),
-        Stage("Performance and drift", "monitoring", earlier),
-    ]
 
 
 @dataclass
@@ -92,24 +53,32 @@ class Report:
 def run_demo(settings: Settings, console: Console) -> Report:
     """Brings the chain up to the issue date and reads the publication back.
 
-    Raises PermanentFailure with the failed step's own words, the run's id and how to go on.
+    Raises SettingsError, before anything runs, where a date is no partition; PermanentFailure with the failed step's own
+    words, the run's id and how to go on, or what stands where it was ended by Ctrl-C.
     """
     operator_of(settings).require_public_holidays()
-    with ExitStack() as stack:
-        bootstrap_servers = stack.enter_context(_broker(settings, console))
-        from ruter_dagster.definitions import defs
+    from ruter_dagster.definitions import defs
 
-        issue_date = settings.issue_date or newest_issue_date(settings)
-        instance = stack.enter_context(open_instance())
-        report = Report(issue_date.isoformat(), settings.source_name, bootstrap_servers=bootstrap_servers)
-        console.print(
-            f"Issue date {issue_date}, source {settings.source_name}, state in {settings.source_dir}"
-        )
-        with _progress(console) as progress:
-            for stage in stages(issue_date, settings):
-                _bring_up_to_date(stage, defs, instance, settings, progress, report)
-        _describe_assets(report, defs, instance)
-        _read_back(report, instance, issue_date, settings)
+    issue_date = settings.issue_date or newest_issue_date(settings)
+    planned = stages(issue_date, settings)
+    require_partitions(planned, defs, issue_date, settings)
+    report = Report(issue_date.isoformat(), settings.source_name)
+    done: list[str] = []
+    try:
+        with ExitStack() as stack:
+            report.bootstrap_servers = stack.enter_context(_broker(settings, console))
+            instance = stack.enter_context(open_instance())
+            console.print(
+                f"Issue date {issue_date}, source {settings.source_name}, state in {settings.source_dir}"
+            )
+            with _progress(console) as progress:
+                for stage in planned:
+                    _bring_up_to_date(stage, defs, instance, settings, progress, report)
+                    done.append(stage.title)
+            _describe_assets(report, defs, instance)
+            _read_back(report, instance, issue_date, settings)
+    except KeyboardInterrupt:
+        raise PermanentFailure(_what_stands(done, len(planned))) from None
     return report
 
 
@@ -131,7 +100,7 @@ def _bring_up_to_date(
     progress: Progress,
     report: Report,
 ) -> None:
-    assets, dates = _needed(stage, defs, instance)
+    assets, dates = needed(stage, defs, instance)
     bar = progress.add_task(stage.title, total=len(assets) or 1, asset="")
     if not assets:
         report.up_to_date.append(stage.title)
@@ -150,21 +119,6 @@ def _bring_up_to_date(
     progress.update(bar, completed=len(assets), asset=_span(dates))
 
 
-def _needed(
-    stage: Stage, defs: Definitions, instance: DagsterInstance
-) -> tuple[tuple[str, ...], tuple[date, ...]]:
-    """The stage's assets from the first that is out of date on, and the span of dates in which any is."""
-    if not stage.dates:
-        stale = [is_out_of_date(defs, instance, asset) for asset in stage.all_assets]
-        return (stage.all_assets[stale.index(True) :] if any(stale) else ()), ()
-    by_asset = [out_of_date(defs, instance, asset, stage.dates) for asset in stage.all_assets]
-    days = sorted({day for stale in by_asset for day in stale})
-    if not days:
-        return (), ()
-    first = next(number for number, stale in enumerate(by_asset) if stale)
-    return stage.all_assets[first:], tuple(day for day in stage.dates if days[0] <= day <= days[-1])
-
-
 def _span(dates: Sequence[date]) -> str:
     if len(dates) < 2:
         return str(dates[0]) if dates else ""
@@ -177,6 +131,11 @@ def _how_to_go_on(stage: Stage, outcome: RunOutcome) -> str:
         f"Nothing downstream ran. Its log: {outcome.log}. Once mended, `ruter-dagster retry {outcome.run_id}` goes on "
         "from the failed step, and `ruter-dagster demo` does what is left."
     )
+
+
+def _what_stands(done: Sequence[str], stages: int) -> str:
+    finished = f"{len(done)} of {stages} runs stand ({', '.join(done)})" if done else "No run was finished"
+    return f"Ended by request. {finished}, and nothing half-written does. The same command again goes on from there"
 
 
 @contextmanager
@@ -214,13 +173,15 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
             [check for check in graph.asset_check_keys if check.asset_key == key]
         )
         events = [record.event.dagster_event for record in checks.values() if record.event]
-        passed = [event.asset_check_evaluation_data.passed for event in events if event]
+        results = [event.asset_check_evaluation_data for event in events if event]
+        judged = [result for result in results if _is_judged(result)]
         report.assets.append(
             {
                 "asset": key.to_user_string(),
                 "rows": metadata["rows"].value if "rows" in metadata else None,
-                "checks_passed": sum(passed),
-                "checks": len(passed),
+                "checks_passed": sum(result.passed for result in judged),
+                "checks_not_judged": len(results) - len(judged),
+                "checks": len(results),
             }
         )
     evaluation = instance.get_latest_materialization_event(AssetKey(EVALUATION.split("/")))
@@ -228,6 +189,12 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
         metadata = evaluation.asset_materialization.metadata
         report.accuracy = [dict(row.data) for row in getattr(metadata.get("accuracy"), "records", ())]
         report.model_version = str(metadata["model_version"].value)
+
+
+def _is_judged(result: AssetCheckEvaluation) -> bool:
+    """Whether enough was known to judge: a check that could not be made passes, and is told apart."""
+    judged = result.metadata.get("judged")
+    return judged is None or bool(judged.value)
 
 
 def _order(key: str) -> tuple[int, str]:
@@ -260,9 +227,7 @@ def show(report: Report, console: Console) -> None:
     assets = Table("asset", "rows", "checks passed", title=f"Issue date {report.issue_date}")
     for row in report.assets:
         rows = "" if row["rows"] is None else f"{row['rows']:,}"
-        assets.add_row(
-            row["asset"], rows, f"{row['checks_passed']} of {row['checks']}" if row["checks"] else ""
-        )
+        assets.add_row(row["asset"], rows, _checks(row))
     console.print(assets)
     if report.accuracy:
         accuracy = Table(
@@ -281,3 +246,10 @@ def show(report: Report, console: Console) -> None:
     console.print(
         "Next: `make dev` opens the lineage at http://127.0.0.1:3000; README.md shows how to use your own data"
     )
+
+
+def _checks(row: Mapping[str, Any]) -> str:
+    if not row["checks"]:
+        return ""
+    not_judged = f", {row['checks_not_judged']} not judged" if row["checks_not_judged"] else ""
+    return f"{row['checks_passed']} of {row['checks']}{not_judged}"

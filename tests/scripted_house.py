@@ -1,6 +1,6 @@
 """The real definitions with a launcher that runs no job: it reports what a script beside the instance says.
 
-The script is `script.json` in the instance's folder: by asset `fails` (the step's own words), `failed_checks` (name: metadata),
+The script is `script.json` in the instance's folder: by asset `fails` (the step's own words), `failed_checks` (name: metadata), `not_judged` (names),
 `content` (a word that the content hashes follow from), `absent` (dates that a range leaves out), `inputs`, `model_version`.
 """
 
@@ -54,7 +54,8 @@ class ScriptedLauncher(JobLauncher):
                 check_name=spec.name,
                 passed=spec.name not in step.get("failed_checks", {}),
                 severity=AssetCheckSeverity.ERROR if spec.blocking else AssetCheckSeverity.WARN,
-                metadata=_metadata_of_check(step.get("failed_checks", {}).get(spec.name, {})),
+                metadata={"judged": spec.name not in step.get("not_judged", ())}
+                | _metadata_of_check(step.get("failed_checks", {}).get(spec.name, {})),
             )
             for spec in context.assets_def.check_specs
         ]

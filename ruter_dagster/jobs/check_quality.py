@@ -73,6 +73,7 @@ def _tell(
             result.name,
             result.passed,
             result.severity,
+            judged=any(measured is not None for measured in result.measures.values()),
             observed=result.observed,
             expected=result.expected,
             examples=table([{name: str(value) for name, value in row.items()} for row in result.examples]),

@@ -27,12 +27,14 @@ def run(parameters: Drift, context: JobContext) -> None:
     visits = context.read_history(STOP_VISITS, dates)
     measured = drift(dates, performance, loads, visits)
     for metric in DRIFT_METRICS:
-        beyond = measured.filter(pl.col("verdict").is_in(["warn", "act"]), metric=metric.name)
+        of_metric = measured.filter(metric=metric.name)
+        beyond = of_metric.filter(pl.col("verdict").is_in(["warn", "act"]))
         context.report.checked(
             asset_of(DRIFT.name),
             metric.name,
             beyond.is_empty(),
             "WARN",
+            judged=bool((of_metric["verdict"] != "unknown").any()),
             act="act" in beyond["verdict"],
             beyond=table(beyond.cast({"operating_date": pl.String}).to_dicts()),
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
 
-from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.settings import Settings, load_settings
 from ruter_dagster.storage.catalog import local_catalog
@@ -45,8 +45,11 @@ def test_what_a_command_started_ends_with_it(
     with start(*command) as process:
         until(lambda: processes_with(job), "the first job")
         process.send_signal(end)
-        process.communicate(timeout=60)
+        printed, _ = process.communicate(timeout=60)
     assert process.returncode != 0
+    if command == DEMO and end != signal.SIGKILL:
+        assert "No run was finished, and nothing half-written does" in " ".join(printed.split())
+        assert "The same command again goes on from there" in " ".join(printed.split())
     state = f"RUTER_STATE_DIR={settings.state_dir}"
     until(lambda: not processes_with(state), "the end of what it started", 30)
 
@@ -56,4 +59,4 @@ def test_what_a_command_started_ends_with_it(
     assert run.status in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
     assert not retried.records
     store = TableStore(local_catalog(settings.source_dir / "warehouse"))
-    assert store.snapshot(STOP_VISITS).dates() == []
+    assert all(store.snapshot(table).dates() == [] for table in (PLANNED_DEPARTURES, STOP_VISITS))

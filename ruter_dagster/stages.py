@@ -1,0 +1,97 @@
+"""The runs that bring the chain up to an issue date: their order and their dates. How a run is executed belongs in runs.py."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from dagster import DagsterInstance, Definitions
+
+from ruter_dagster.definitions import RUNS
+from ruter_dagster.partitions import HORIZON_DAYS
+from ruter_dagster.runs import span_of
+from ruter_dagster.settings import Settings, SettingsError
+from ruter_dagster.staleness import is_out_of_date, out_of_date
+
+PERFORMANCE_DAYS = 7
+"""Issue dates before the last that are forecast too, so that there is truth to compare with."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run: a title for its bar, the job and the dates it covers (none for models), and which of its assets."""
+
+    title: str
+    job: str
+    dates: tuple[date, ...] = ()
+    assets: tuple[str, ...] = ()
+
+    @property
+    def all_assets(self) -> tuple[str, ...]:
+        return self.assets or RUNS[self.job]
+
+
+def stages(issue_date: date, settings: Settings) -> list[Stage]:
+    """The runs that bring everything up to `issue_date`, in order.
+
+    The timetable comes first: the quality reports of visits and loads compare them with what was planned.
+    """
+
+    def days(first: int, last: int) -> tuple[date, ...]:
+        return tuple(issue_date + timedelta(offset) for offset in range(first, last + 1))
+
+    featured, history = -settings.training_days, -settings.history_days
+    earlier = days(-PERFORMANCE_DAYS, -1)
+    plan, counts = RUNS["plan"], RUNS["counts"]
+    return [
+        Stage("Timetable", "plan", days(min(history, featured), HORIZON_DAYS), plan[:2]),
+        Stage("Counts and loads", "counts", days(history, -1), counts[:4]),
+        Stage("Levels", "counts", days(featured - HORIZON_DAYS - 1, -1), counts[4:]),
+        Stage("Weather forecasts", "weather", days(featured - HORIZON_DAYS, 0)),
+        Stage("Departure features", "plan", days(featured, HORIZON_DAYS), plan[2:]),
+        Stage("Model, evaluation and release gate", "training"),
+        Stage("Forecasts of the week before", "forecasting", earlier, ("forecasts/load_forecasts",)),
+        Stage("Forecasts, published on Kafka", "forecasting", (issue_date,), RUNS["forecasting"][2:]),
+        Stage("Performance and drift", "monitoring", earlier),
+    ]
+
+
+def require_partitions(
+    planned: Sequence[Stage], definitions: Definitions, issue_date: date, settings: Settings
+) -> None:
+    """Raises SettingsError where a run would need a date that is no partition of its assets: before the first one runs."""
+    spans = [(stage.dates, span_of(definitions, stage.all_assets)) for stage in planned if stage.dates]
+    room = [(dates[0] - span[0], span[1] - dates[-1]) for dates, span in spans if span]
+    before, after = min(before for before, _ in room), min(after for _, after in room)
+    if min(before, after) >= timedelta(0):
+        return
+    first, last = issue_date - before, issue_date + after
+    needed, known = (
+        min(dates[0] for dates, _ in spans),
+        max(span[0] for _, span in spans if span),
+    )
+    reach = (
+        f"the demo reads from {needed} on (RUTER_HISTORY_DAYS={settings.history_days}, "
+        f"RUTER_TRAINING_DAYS={settings.training_days}), partitions begin on {known} (RUTER_HISTORY_START, or the operator's)"
+    )
+    if first > last:
+        raise SettingsError(f"Settings are wrong:\n  RUTER_HISTORY_DAYS={settings.history_days}: {reach}")
+    raise SettingsError(
+        f"Settings are wrong:\n  RUTER_ISSUE_DATE={issue_date}: allowed {first} to {last}, today at the latest: {reach}"
+    )
+
+
+def needed(
+    stage: Stage, definitions: Definitions, instance: DagsterInstance
+) -> tuple[tuple[str, ...], tuple[date, ...]]:
+    """The stage's assets from the first that is out of date on, and the span of dates in which any is."""
+    if not stage.dates:
+        stale = [is_out_of_date(definitions, instance, asset) for asset in stage.all_assets]
+        return (stage.all_assets[stale.index(True) :] if any(stale) else ()), ()
+    by_asset = [out_of_date(definitions, instance, asset, stage.dates) for asset in stage.all_assets]
+    days = sorted({day for stale in by_asset for day in stale})
+    if not days:
+        return (), ()
+    first = next(number for number, stale in enumerate(by_asset) if stale)
+    return stage.all_assets[first:], tuple(day for day in stage.dates if days[0] <= day <= days[-1])
