@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from ruter_dagster.contracts.tables import STOP_VISITS
 from tests.chain.house import Chain
-from tests.chain.tides_days import DAY, NEW
+from tests.chain.tides_days import DAY, NEW, with_many_trips
 
 pytestmark = pytest.mark.slow
 
@@ -34,6 +35,41 @@ def test_a_catalog_that_cannot_be_read_stops_every_run_until_it_is_restored(chai
         assert "restore it from a backup, or remove catalog and warehouse together" in told
     catalog.write_bytes(good)
     assert chain.content() == before
+
+
+def test_no_room_for_a_file_stops_the_write_and_leaves_what_was_there(
+    chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system lets no job write a file of more than 24 KB; the rows of a date take more."""
+    before = chain.content()
+    for day in (DAY, NEW):
+        with_many_trips(chain.tides, day)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(_python_with_small_files(tmp_path)))
+
+        outcome = chain.run("counts", DAY, NEW)
+
+    assert outcome.asset == RAW
+    assert outcome.started == {RAW: 1} and not outcome.retried and not outcome.materialised
+    assert "No room to write tables: " in outcome.message
+    assert "the former snapshot stands" in outcome.message
+    assert f"Free space for file://{chain.warehouse}/tables, then run the step again" in outcome.message
+    assert chain.content() == before
+    assert f"Materialise {RAW} for it first" in chain.refuse(LOADS, "counts", NEW), "nor in the next run"
+    assert chain.run("counts", DAY, assets=(LOADS,)).succeeded, "the former rows passed and stand"
+    assert chain.content() == before
+
+    assert chain.run("counts", DAY, NEW, assets=(RAW,)).succeeded
+    versions = chain.content(STOP_VISITS)[STOP_VISITS.name][1]
+    assert NEW in versions and versions[DAY] != before[STOP_VISITS.name][1][DAY]
+
+
+def _python_with_small_files(folder: Path) -> Path:
+    """A Python whose processes may write no file beyond 48 blocks of 512 bytes: what a full disk does, without filling one."""
+    script = folder / "python"
+    script.write_text(f'#!/bin/sh\nulimit -f 48\nexec "{sys.executable}" "$@"\n')
+    script.chmod(0o700)
+    return script
 
 
 def test_a_full_disk_stops_the_write_and_leaves_what_was_there(chain: Chain) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from datetime import date, timedelta
 from pathlib import Path
@@ -60,6 +61,14 @@ def append(rows: str) -> Spoil:
             file.write(text)
 
     return spoil
+
+
+def with_many_trips(folder: Path, day: date) -> None:
+    """More trips, under names that do not compress: the date's rows take a file of more than 30 KB."""
+    names = [hashlib.sha256(f"{day} {number}".encode()).hexdigest() for number in range(1000)]
+    append("".join(f"DATE,{name},1,v1,solli,DATET12:00:00+01:00,2,2,9\n" for name in names))(folder, day)
+    with (folder / "trips_performed" / f"{day}.csv").open("a") as file:
+        file.writelines(f"{day},{name},v1,{name},31,Bus,0,In service\n" for name in names)
 
 
 def without_trips(*trips: int) -> Spoil:
