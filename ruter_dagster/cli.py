@@ -49,7 +49,8 @@ def demo(as_json: bool) -> None:
     The demo network by default; on real passenger counts:
       RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster demo
 
-    Run again, it does only what is out of date. State lies below state/<source>.
+    Run again, it does only what is out of date. State lies below state/<source>,
+    outside of the environment local below state/<environment>/<source>.
     """
     settings = load_settings()
     from rich.console import Console
@@ -71,7 +72,7 @@ def demo(as_json: bool) -> None:
 def broker(port: int, fetch: bool) -> None:
     """Run a real Apache Kafka node here until Ctrl-C, without Docker.
 
-    Its data stays below state/<source>/broker. Assets that are materialised meanwhile, from the command line or the UI,
+    Its data stays in the folder broker of the source's state. Assets that are materialised meanwhile, from the command line or the UI,
     find it by themselves; other consumers connect to 127.0.0.1:9092. To publish on another cluster, set
     KAFKA_BOOTSTRAP_SERVERS instead.
     """

@@ -13,12 +13,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    SettingsConfigDict,
+)
 
 from ruter_dagster.contracts.errors import PermanentFailure
 
 ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
 SANDBOX = re.compile(r"s-[a-z0-9]{1,8}-[0-9a-f]{6}")
+ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such as s-mybranch-1a2b3c"
 
 DEMO_ISSUE_DATE = date(2026, 11, 20)
 
@@ -35,7 +42,9 @@ class Settings(BaseSettings):
     )
 
     environment: str = Field(
-        "local", description="local, dev, test, stage, prod, or a branch's sandbox s-<slug>-<6 hex digits>"
+        "local",
+        description="Where this runs; each has topics and state of its own",
+        json_schema_extra={"allowed": ALLOWED_ENVIRONMENTS},
     )
     operator: str | None = Field(
         None,
@@ -62,7 +71,9 @@ class Settings(BaseSettings):
     )
 
     state_dir: Path = Field(
-        Path("state"), description="Folder of all state, below the working folder if relative"
+        Path("state"),
+        description="Folder of all state, below the working folder if relative; in it `<source>`, "
+        "or `<environment>/<source>` where the environment is not local",
     )
     commit: str | None = Field(None, description="Commit of the code, where no git checkout can tell")
     job_days: int = Field(400, ge=1, description="Operating dates in one job of a range")
@@ -110,23 +121,50 @@ class Settings(BaseSettings):
     )
     kafka_topic_prefix: str | None = Field(
         None,
-        pattern=r"^[a-zA-Z0-9._-]{0,100}$",
-        description="Prefix of topics; by default the environment and a dot",
+        pattern=r"^[a-zA-Z0-9._-]{1,100}$",
+        description="Prefix of topics; where it is not set, the environment and a dot",
     )
     kafka_replication: int = Field(1, ge=1, le=5, description="Replicas of topics that are made")
 
-    slack_token: SecretStr | None = Field(None, description="Slack bot token; no alert is sent without one")
-    slack_channel: str = Field("#ruter-dagster", description="Slack channel of the alerts")
-    slack_api_url: str = Field("https://slack.com/api/", description="Slack's API, or a stub's address")
+    slack_token: SecretStr | None = Field(
+        None, description="Token of a Slack bot that may chat:write; without one no alert is sent"
+    )
+    slack_channel: str = Field(
+        "#ruter-dagster", description="Channel of the alerts, by name or id; the bot must be its member"
+    )
+    slack_api_url: str = Field(
+        "https://slack.com/api/", description="Address of Slack's API; another one for a proxy or a stub"
+    )
     dagster_url: str = Field(
         "http://127.0.0.1:3000", description="Address of the Dagster UI, for links in alerts"
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: Any,
+        env_settings: Any,
+        dotenv_settings: Any,
+        file_secret_settings: Any,
+    ) -> tuple[Any, ...]:
+        """The usual sources, and then an empty topic prefix: it could mean no prefix, so it is refused, not passed over."""
+        as_written = (
+            EnvSettingsSource(settings_cls, env_ignore_empty=False),
+            DotEnvSettingsSource(settings_cls, dotenv_settings.env_file, env_ignore_empty=False),
+        )
+
+        def empty_prefix() -> dict[str, Any]:
+            written = [source().get("kafka_topic_prefix") for source in as_written]
+            return {"kafka_topic_prefix": ""} if "" in written else {}
+
+        return init_settings, env_settings, dotenv_settings, empty_prefix
 
     @field_validator("environment")
     @classmethod
     def _known_environment(cls, value: str) -> str:
         if value not in ENVIRONMENTS and not SANDBOX.fullmatch(value):
-            raise ValueError(f"allowed: {', '.join(ENVIRONMENTS)}, or a sandbox such as s-mybranch-1a2b3c")
+            raise ValueError(f"allowed: {ALLOWED_ENVIRONMENTS}")
         return value
 
     @field_validator("asset_retries", "asset_retry_delays", mode="before")
@@ -169,8 +207,9 @@ class Settings(BaseSettings):
 
     @property
     def source_dir(self) -> Path:
-        """Folder of this source's state: no source meets another's tables, history or broker."""
-        return self.state_dir.absolute() / self.source_name
+        """Folder of this source's state: no source, and no environment, meets another's tables, history or broker."""
+        base = self.state_dir.absolute()
+        return (base if self.environment == "local" else base / self.environment) / self.source_name
 
     @property
     def source_name(self) -> str:

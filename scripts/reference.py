@@ -63,7 +63,7 @@ def tables_page() -> str:
     """Every table: partition, key, columns and rules."""
     return _page(
         "Tables",
-        "Iceberg tables below `state/<source>/warehouse`. A write replaces whole dates of the partition, in one commit, "
+        "Iceberg tables in `warehouse` of the source's state folder. A write replaces whole dates of the partition, in one commit, "
         "after every row was checked against what stands here. `date` is a service date in the operator's time zone, "
         "`timestamp` microseconds in UTC. Defined in `ruter_dagster/contracts/`.",
         *(_of_table(table) for table in TABLES),
@@ -107,6 +107,9 @@ def _default(field: FieldInfo) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
+    said = field.json_schema_extra
+    if isinstance(said, dict) and "allowed" in said:
+        return str(said["allowed"])
     choices = [*_choices(field.annotation)]
     if choices:
         return ", ".join(choices)

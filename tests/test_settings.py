@@ -41,8 +41,8 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("RUTER_ENVIRONMENT", "staging", "allowed: local, dev, test, stage, prod, or a sandbox such as s-mybranch-1a2b3c"),
-        ("RUTER_ENVIRONMENT", "s-much-too-long-1a2b3c", "or a sandbox such as"),
+        ("RUTER_ENVIRONMENT", "staging", "allowed: local, dev, test, stage, prod, or a branch's sandbox such as s-mybranch-1a2b3c (Where this runs"),
+        ("RUTER_ENVIRONMENT", "s-much-too-long-1a2b3c", "or a branch's sandbox such as"),
         ("RUTER_SOURCE", "gtfs", "'demo' or 'tides'"),
         ("RUTER_DEMO_SEED", "-1", "greater than or equal to 0"),
         ("RUTER_DEMO_SEED", "many", "valid integer"),
@@ -64,6 +64,7 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
         ("RUTER_KAFKA_SECURITY_PROTOCOL", "TLS", "'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
         ("RUTER_KAFKA_SASL_MECHANISM", "GSSAPI", "'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
         ("RUTER_KAFKA_TOPIC_PREFIX", "a/b", "Prefix of topics"),
+        ("RUTER_KAFKA_TOPIC_PREFIX", "", "where it is not set, the environment and a dot"),
         ("RUTER_KAFKA_REPLICATION", "0", "greater than or equal to 1"),
     ],
 )  # fmt: skip
@@ -133,8 +134,10 @@ def test_the_environment_wins_over_the_file_and_an_empty_variable_is_none(
     (tmp_path / ".env").write_text("RUTER_DEMO_SEED=7\nRUTER_JOB_DAYS=3\nKAFKA_BOOTSTRAP_SERVERS=k:9092\n")
     monkeypatch.setenv("RUTER_JOB_DAYS", "5")
     monkeypatch.setenv("RUTER_ISSUE_DATE", "")
+    monkeypatch.setenv("RUTER_SLACK_CHANNEL", "")
     settings = load_settings()
     assert (settings.demo_seed, settings.job_days, settings.issue_date) == (7, 5, None)
+    assert settings.slack_channel == "#ruter-dagster"
     assert settings.kafka_bootstrap_servers == "k:9092"
 
 
@@ -148,6 +151,12 @@ def test_the_environment_wins_over_the_file_and_an_empty_variable_is_none(
 def test_state_lies_apart_by_source(path: str, name: str) -> None:
     assert load_settings(source="tides", tides_path=path).source_dir.name == name
     assert load_settings(demo_scale="ruter").source_dir.name == "demo-ruter"
+
+
+@pytest.mark.parametrize("environment", ["dev", "test", "stage", "prod", "s-mybranch-1a2b3c"])
+def test_state_lies_apart_by_environment(tmp_path: Path, environment: str) -> None:
+    settings = load_settings(environment=environment, state_dir=tmp_path)
+    assert settings.source_dir == tmp_path / environment / "demo"
 
 
 def test_a_job_gets_the_very_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -172,6 +181,13 @@ def test_a_job_gets_the_very_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_
     for name, value in settings.to_environment().items():
         monkeypatch.setenv(name, value)
     assert load_settings() == settings
+
+
+def test_an_empty_prefix_is_refused_in_the_file_too(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("RUTER_KAFKA_TOPIC_PREFIX=\n")
+    with pytest.raises(SettingsError, match="RUTER_KAFKA_TOPIC_PREFIX=''"):
+        load_settings()
+    assert load_settings(_env_file=None).topic_prefix == "local."
 
 
 def test_a_job_in_another_folder_finds_the_same_state(
