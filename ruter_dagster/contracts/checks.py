@@ -158,7 +158,8 @@ def load_column(table: Table) -> str | None:
 _STOP_POINTS_KNOWN = _faults(
     STOP_VISITS,
     "stop_points_known",
-    "Every stop point occurs in the timetable; said only where planned departures are known",
+    "Every stop point occurs in the date's timetable; where it has none yet, in the plans, or else the visits, of the eight "
+    "weeks before",
     "rows at a stop point that no planned departure serves",
 )
 _BALANCED = (

@@ -10,7 +10,7 @@ import polars as pl
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES
 from ruter_dagster.contracts.jobs import CheckQuality, quality_asset_of
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, Table
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.pipes import DateReport, json_value, link, table
 from ruter_dagster.quality.check import check_table
@@ -30,8 +30,15 @@ def _check(checked: Table, asked: Sequence[date], context: JobContext) -> None:
     dates = context.dates_asked(checked, asked, of_range=len(asked) > 1)
     present = context.require(checked, dates)
     frame = context.read_unjudged(checked, dates)
-    usual, plan = _usual(checked, dates, context), _plan(checked, dates, context)
-    report = check_table(checked, frame, dates, reference=usual, plan=plan)
+    plan = _plan(checked, dates, context)
+    report = check_table(
+        checked,
+        frame,
+        dates,
+        reference=_usual(checked, dates, context),
+        plan=plan,
+        former_stops=_former_stops(checked, dates, plan, context),
+    )
     page = _publish(checked, dates, report, context)
     for day, version in present.items():
         context.verdicts.record(checked, day, version, report.summary(day), page)
@@ -49,6 +56,21 @@ def _plan(checked: Table, dates: Sequence[date], context: JobContext) -> pl.Data
         return None
     plan = context.read_unjudged(PLANNED_DEPARTURES, dates, ["service_date", "trip_id", "stop_id"])
     return None if plan.is_empty() else plan
+
+
+def _former_stops(
+    checked: Table, dates: Sequence[date], plan: pl.DataFrame | None, context: JobContext
+) -> pl.Series | None:
+    """Stop points of the weeks before, by their plans, else their visits: where counts arrive before the plan of their date."""
+    if checked is not STOP_VISITS or (plan is not None and set(dates) <= set(plan["service_date"])):
+        return None
+    former = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
+    for read, asked in ((context.read_unjudged, PLANNED_DEPARTURES), (context.read_history, STOP_VISITS)):
+        weeks = (former[start : start + 7] for start in range(0, len(former), 7))
+        stops = pl.concat([read(asked, week, ["stop_id"])["stop_id"].unique() for week in weeks]).unique()
+        if not stops.is_empty():
+            return stops
+    return None
 
 
 def _publish(checked: Table, dates: Sequence[date], report: QualityReport, context: JobContext) -> str:
@@ -73,7 +95,7 @@ def _tell(
             result.name,
             result.passed,
             result.severity,
-            judged=any(measured is not None for measured in result.measures.values()),
+            judged=result.judged,
             observed=result.observed,
             expected=result.expected,
             examples=table([{name: str(value) for name, value in row.items()} for row in result.examples]),
@@ -104,7 +126,7 @@ def _overview(report: QualityReport) -> dict[str, Any] | None:
             {
                 "check": result.name,
                 "severity": result.severity,
-                "passed": result.passed,
+                "result": result.outcome,
                 "observed": result.observed,
                 "expected": result.expected,
             }

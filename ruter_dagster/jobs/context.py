@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters, asset_of
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.forecasting.calendar import Event, OperatingCalendar
@@ -118,10 +119,17 @@ class JobContext:
         return self.read(table, dates), dates
 
     def dates_asked(self, table: Table, dates: Collection[date], of_range: bool) -> list[date]:
-        """The dates that the table has of those asked for; where it is no range, or has none of it, DateMissing names them."""
-        if not of_range:
-            return list(self.require(table, dates))
-        return list(self.snapshot(table).versions(dates)) or list(self.require(table, dates))
+        """The dates that the table has of those asked for; DateMissing names those that it lacks where it is no range.
+
+        Of a range that it has nothing of, NoDateThere names them.
+        """
+        from ruter_dagster.storage.snapshots import DateMissing
+
+        found = self.snapshot(table).versions(dates) if of_range else self.require(table, dates)
+        if dates and not found:
+            missing = DateMissing(table, set(dates), self.parameters.pins.get(table.name))
+            raise NoDateThere(str(missing))
+        return list(found)
 
     def require(self, table: Table, dates: Collection[date]) -> dict[date, str]:
         """The content version of dates that must be there; DateMissing names those that are not, and what to materialise."""
@@ -139,7 +147,8 @@ class JobContext:
         versions = self.snapshot(table).versions(dates)
         refused = self.verdicts.refused(table, versions)
         if refused:
-            self.refused[table.name] = sorted(day.isoformat() for day in refused)
+            known = self.refused.get(table.name, [])
+            self.refused[table.name] = sorted({*known, *(day.isoformat() for day in refused)})
         return self._read(table, [day for day in versions if day not in refused], columns)
 
     def read_unjudged(

@@ -26,12 +26,14 @@ def check_table(
     *,
     reference: pl.DataFrame | None = None,
     plan: pl.DataFrame | None = None,
+    former_stops: pl.Series | None = None,
 ) -> QualityReport:
     """Run every check of a table on `frame`, the rows of `dates`.
 
     `reference` is `profile(table, …)` of other dates, stacked: a date is compared with its weekday in the eight weeks
     before it, earlier ones of `dates` included. `plan` is the planned departures of the same dates (service_date,
-    trip_id, stop_id). Where they are missing, or too little is known, the checks that need them pass as not applicable.
+    trip_id, stop_id); `former_stops` are the stop points of the weeks before, for dates that have no plan. Where they are
+    missing, or too little is known, the checks that need them pass as not judged.
 
     A faulty column, or a row outside `dates`, condemns every date; any other fault its own date alone.
 
@@ -40,7 +42,7 @@ def check_table(
         RuntimeError: Great Expectations could not evaluate an expectation, which is no verdict on the data.
     """
     days = tuple(sorted(dates))
-    measured = measure(table, frame, days, reference, plan)
+    measured = measure(table, frame, days, reference, plan, former_stops)
     validation = validate(table, measured.by_date)
     failed = failed_dates(validation)
     results = tuple(

@@ -22,7 +22,12 @@ _EARLIEST, _LATEST = pl.duration(hours=-14), pl.duration(hours=60)
 """A departure's UTC time after midnight of its service day: local hours 0 to 47 in zones from UTC-12 to UTC+14."""
 
 
-def conditions_of(table: Table, dates: Collection[date], plan: pl.DataFrame | None) -> list[Condition]:
+def conditions_of(
+    table: Table,
+    dates: Collection[date],
+    plan: pl.DataFrame | None = None,
+    former_stops: pl.Series | None = None,
+) -> list[Condition]:
     """Every condition on rows that an ERROR check of the table makes, each with the name of its check."""
     key = Condition(
         f"key ({', '.join(table.key)}) is unique", pl.struct(table.key).is_duplicated(), check="key_is_unique"
@@ -35,7 +40,7 @@ def conditions_of(table: Table, dates: Collection[date], plan: pl.DataFrame | No
         dated,
         key,
         *_on_service_day(table),
-        *_stop_points_known(table, plan),
+        *(_stop_points_known(plan, former_stops) if table.name == STOP_VISITS.name else ()),
         *(_balanced() if table.name == STOP_LOADS.name else ()),
     ]
 
@@ -105,15 +110,15 @@ def _on_service_day(table: Table) -> Iterator[Condition]:
         )
 
 
-def _stop_points_known(table: Table, plan: pl.DataFrame | None) -> Iterator[Condition]:
-    if table.name == STOP_VISITS.name and plan is not None and not plan.is_empty():
-        known = plan["stop_id"].unique()
-        yield Condition(
-            "stop_id occurs in the timetable",
-            pl.col("stop_id").is_in(known.implode()).not_(),
-            ("stop_id",),
-            "stop_points_known",
-        )
+def _stop_points_known(plan: pl.DataFrame | None, former_stops: pl.Series | None) -> Iterator[Condition]:
+    """Dates with a plan are judged against the plan, others against former stops too; null where neither is known."""
+    planned = pl.Series("stop_id", [], pl.String) if plan is None else plan["stop_id"].unique()
+    dates = pl.Series("service_date", [], pl.Date) if plan is None else plan["service_date"].unique()
+    stop, of_plan = pl.col("stop_id"), pl.col("service_date").is_in(dates.implode())
+    unknown = pl.when(of_plan).then(stop.is_in(planned.implode()).not_())
+    if former_stops is not None and not former_stops.is_empty():
+        unknown = unknown.otherwise(stop.is_in(pl.concat([planned, former_stops]).unique().implode()).not_())
+    yield Condition("stop_id is known", unknown, ("stop_id",), "stop_points_known")
 
 
 def _balanced() -> Iterator[Condition]:

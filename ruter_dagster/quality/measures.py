@@ -50,13 +50,14 @@ def measure(
     dates: Collection[date],
     reference: pl.DataFrame | None = None,
     plan: pl.DataFrame | None = None,
+    former_stops: pl.Series | None = None,
 ) -> Measured:
     """Measure every check; the arguments are `check_table`'s."""
     days = pl.DataFrame({DATE: sorted(dates)}, schema={DATE: pl.Date})
     if faults := column_faults(frame, table):
         return _not_as_contracted(table, frame, days, faults)
     frame = conform(frame, table)
-    conditions = conditions_of(table, dates, plan)
+    conditions = conditions_of(table, dates, plan, former_stops)
     counts = _counts(table, days, count_faults(table, frame, conditions))
     own = profile(table, frame)
     warnings, shown = _distributions(table, frame, own, reference, plan)

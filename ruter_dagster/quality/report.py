@@ -11,6 +11,7 @@ import polars as pl
 
 from ruter_dagster.contracts.checks import Check, Severity
 
+NOT_JUDGED = "not judged"
 _DATES_LISTED = 5
 
 
@@ -36,6 +37,18 @@ class CheckResult:
         return not self.failed_dates
 
     @property
+    def judged(self) -> bool:
+        """Whether it could be said of any date; one that could not passes, and is shown apart."""
+        return any(value is not None for value in self.measures.values())
+
+    @property
+    def outcome(self) -> str:
+        """`passed`, `ERROR`, `WARN` or `not judged`."""
+        if not self.passed:
+            return self.severity
+        return "passed" if self.judged else NOT_JUDGED
+
+    @property
     def expected(self) -> str:
         return self.check.expected
 
@@ -44,7 +57,7 @@ class CheckResult:
         """What was measured, in words, and the dates that failed."""
         values = [value for value in self.measures.values() if value is not None]
         if not values:
-            return "not applicable: not enough is known"
+            return f"{NOT_JUDGED}: not enough is known"
         low, high = (
             f"{value:,.4g}" if value % 1 else f"{value:,.0f}" for value in (min(values), max(values))
         )
@@ -52,6 +65,8 @@ class CheckResult:
             measured = f"{sum(values):,.0f} {self.check.unit}"
         else:
             measured = f"{low if low == high else f'{low} to {high}'} {self.check.unit}"
+        if unknown := len(self.measures) - len(values):
+            measured += f" ({NOT_JUDGED} on {unknown} of {len(self.measures)} dates)"
         if self.passed:
             return measured
         days = sorted(self.failed_dates)
@@ -67,6 +82,8 @@ class Verdict:
     date: date
     failed: tuple[str, ...]
     warned: tuple[str, ...]
+    not_judged: tuple[str, ...] = ()
+    """Checks that could not be said of the date."""
 
     @property
     def passed(self) -> bool:
@@ -81,7 +98,10 @@ def verdicts_of(results: Sequence[CheckResult], dates: Iterable[date]) -> dict[d
             result.name for result in results if result.severity == severity and day in result.failed_dates
         )
 
-    return {day: Verdict(day, failing(day, "ERROR"), failing(day, "WARN")) for day in dates}
+    def unknown(day: date) -> tuple[str, ...]:
+        return tuple(result.name for result in results if result.measures[day] is None)
+
+    return {day: Verdict(day, failing(day, "ERROR"), failing(day, "WARN"), unknown(day)) for day in dates}
 
 
 @dataclass(frozen=True)

@@ -159,13 +159,43 @@ def test_counts_are_not_judged_where_only_loads_come() -> None:
 
     assert report.passed
     for check in ("trips_end_empty", "loads_follow_counts", "boardings_near_usual"):
-        assert observed[check] == "not applicable: not enough is known"
+        assert observed[check] == "not judged: not enough is known"
 
 
-def test_stop_points_are_not_judged_without_a_timetable() -> None:
+def test_stop_points_are_not_judged_where_no_timetable_is_known() -> None:
     report = check_table(STOP_VISITS, change(visits(DAY), "stop_id", "Atlantis"), [DAY])
+    outcomes = {result.name: result.outcome for result in report.results}
 
     assert report.passed
+    assert (outcomes["stop_points_known"], outcomes["key_is_unique"]) == ("not judged", "passed")
+    assert "stop_points_known" in report.verdicts[DAY].not_judged
+    assert '<h3>stop_points_known <span class="not-judged">not judged</span></h3>' in report.html
+
+
+def test_a_date_without_a_timetable_is_judged_by_the_stop_points_of_the_weeks_before() -> None:
+    former = planned(DAY)["stop_id"].unique()
+    strange = change(visits(DAY), "stop_id", "Atlantis")
+
+    assert check_table(STOP_VISITS, visits(DAY), [DAY], former_stops=former).verdicts[DAY].failed == ()
+    report = check_table(STOP_VISITS, strange, [DAY], former_stops=former)
+    assert report.verdicts[DAY].failed == ("stop_points_known",)
+    assert "stop_id=Atlantis" in report.message
+
+
+def test_a_date_with_a_timetable_is_judged_by_that_alone() -> None:
+    strange = change(visits(DAY), "stop_id", "Atlantis")
+    report = check_table(STOP_VISITS, strange, [DAY], plan=planned(DAY), former_stops=pl.Series(["Atlantis"]))
+
+    assert report.verdicts[DAY].failed == ("stop_points_known",)
+
+
+def test_of_a_range_only_the_dates_without_a_timetable_are_not_judged() -> None:
+    days = [DAY, DAY + timedelta(days=1)]
+    report = check_table(STOP_VISITS, visits(*days), days, plan=planned(DAY))
+    result = next(result for result in report.results if result.name == "stop_points_known")
+
+    assert (result.outcome, dict(result.measures)) == ("passed", {days[0]: 0, days[1]: None})
+    assert "(not judged on 1 of 2 dates)" in result.observed
 
 
 def test_one_bad_date_does_not_condemn_the_others() -> None:

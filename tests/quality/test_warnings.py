@@ -83,7 +83,7 @@ def test_only_the_weekday_in_the_weeks_before_says_what_is_usual(known: list[dat
     report = check_table(STOP_VISITS, visits(DAY, journeys=12), [DAY], reference=history(known))
     observed = {result.name: result.observed for result in report.results}
 
-    assert observed["rows_near_usual"] == "not applicable: not enough is known"
+    assert observed["rows_near_usual"] == "not judged: not enough is known"
 
 
 def test_earlier_dates_of_a_range_are_history_too() -> None:

@@ -1,0 +1,74 @@
+"""The job check_quality: what a date is judged against where counts arrive before the plan of their date."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.jobs import CheckQuality
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
+from ruter_dagster.jobs import check_quality
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.pipes import Reporter
+from ruter_dagster.settings import Settings
+from tests.quality.frames import DAY, change, planned, visits
+
+pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
+
+WEEK_BEFORE = DAY - timedelta(weeks=1)
+STRANGE = change(visits(DAY), "stop_id", "Atlantis")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(state_dir=tmp_path, _env_file=None)  # pyright: ignore[reportCallIssue]
+
+
+def judge(settings: Settings, frame: pl.DataFrame) -> dict:
+    """The recorded verdict on a date of visits, judged by the job."""
+    (day,) = frame["service_date"].unique()
+    parameters = CheckQuality(tables={STOP_VISITS.name: (day,)}, code_version="1")
+    context = JobContext(settings, parameters, Container(settings.state_dir), Reporter(None))
+    context.store.write(STOP_VISITS, frame, [day], code_version="1")
+    check_quality.run(parameters, context)
+    (verdict,) = context.verdicts.summaries(STOP_VISITS, context.require(STOP_VISITS, [day]))
+    return verdict
+
+
+def plan(settings: Settings, frame: pl.DataFrame) -> None:
+    context = JobContext(
+        settings, CheckQuality(tables={}, code_version="1"), Container(settings.state_dir), Reporter(None)
+    )
+    context.store.write(PLANNED_DEPARTURES, frame, frame["service_date"].unique().to_list(), code_version="1")
+
+
+def test_nothing_to_judge_against_is_not_judged(settings: Settings) -> None:
+    verdict = judge(settings, STRANGE)
+    assert (verdict["passed"], verdict["measures"]["stop_points_known"]) == (True, None)
+
+
+def test_the_plans_of_the_weeks_before_know_the_stop_points(settings: Settings) -> None:
+    plan(settings, planned(WEEK_BEFORE))
+    assert judge(settings, STRANGE)["failed"] == ["stop_points_known"]
+    assert judge(settings, visits(DAY))["measures"]["stop_points_known"] == 0
+
+
+def test_without_any_plan_earlier_visits_do(settings: Settings) -> None:
+    judge(settings, visits(WEEK_BEFORE))
+    assert judge(settings, STRANGE)["failed"] == ["stop_points_known"]
+
+
+def test_a_refused_date_teaches_no_stop_point(settings: Settings) -> None:
+    judge(settings, visits(WEEK_BEFORE - timedelta(weeks=1)))
+    assert judge(settings, change(visits(WEEK_BEFORE), "stop_id", "Atlantis"))["failed"]
+    assert judge(settings, STRANGE)["failed"] == ["stop_points_known"]
+
+
+def test_the_plan_of_the_date_itself_counts_before_all_others(settings: Settings) -> None:
+    plan(settings, planned(WEEK_BEFORE))
+    plan(settings, STRANGE.select(PLANNED_DEPARTURES.column_names))
+    assert judge(settings, STRANGE)["passed"]
