@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol, runtime_checkable
 
@@ -10,7 +11,7 @@ import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.frames import empty_frame
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table
 
 
 class DateAbsent(BadInput):
@@ -43,6 +44,45 @@ class Source(Protocol):
     def weather_forecasts(self, issue_date: date) -> pl.DataFrame:
         """Contract `raw.weather_forecasts`: a frame of no rows where the source has no weather."""
         ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Rows of one raw table on some dates. `counts` says how many rows of the source were left out or completed, and why."""
+
+    rows: pl.DataFrame
+    absent: tuple[date, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@runtime_checkable
+class RangeSource(Protocol):
+    """A source that reads many dates in one pass."""
+
+    def read_table(self, table: Table, dates: Sequence[date]) -> Reading:
+        """Rows of the dates that are there. Raises `DateAbsent` where none is, or `BadInput`."""
+        ...
+
+
+def read_dates(source: Source, table: Table, dates: Sequence[date]) -> Reading:
+    """A raw table on `dates`: in one pass where the source can, else date by date. Raises `DateAbsent` where none is there."""
+    if isinstance(source, RangeSource):
+        return source.read_table(table, dates)
+    read = {
+        STOP_VISITS.name: source.stop_visits,
+        PLANNED_DEPARTURES.name: source.planned_departures,
+        WEATHER_FORECASTS.name: source.weather_forecasts,
+    }[table.name]
+    frames: list[pl.DataFrame] = []
+    absent: dict[date, DateAbsent] = {}
+    for day in dates:
+        try:
+            frames.append(read(day))
+        except DateAbsent as reason:
+            absent[day] = reason
+    if absent and not frames:
+        raise absent[dates[0]]
+    return Reading(pl.concat(frames), tuple(absent))
 
 
 def read_range(source: Source, dates: Iterable[date]) -> tuple[pl.DataFrame, pl.DataFrame]:

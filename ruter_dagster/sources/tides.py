@@ -5,7 +5,7 @@ How files are found and cells are read belongs in tides_files.py and tides_table
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -18,7 +18,7 @@ from ruter_dagster.contracts.frames import conform, empty_frame
 from ruter_dagster.forecasting.slots import slot_hour
 from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
-from ruter_dagster.sources.base import DateAbsent
+from ruter_dagster.sources.base import DateAbsent, Reading
 from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import (
     IN_SERVICE,
@@ -77,14 +77,28 @@ class TidesSource:
         return self._reader.dates(STOP_VISITS)
 
     def stop_visits(self, service_date: date) -> pl.DataFrame:
-        return self._of_date(service_date, self.read([service_date]).stop_visits, "counted visit")
+        return self.read_table(contract.STOP_VISITS, [service_date]).rows
 
     def planned_departures(self, service_date: date) -> pl.DataFrame:
-        return self._of_date(service_date, self.read([service_date]).planned_departures, "planned departure")
+        return self.read_table(contract.PLANNED_DEPARTURES, [service_date]).rows
 
     def weather_forecasts(self, issue_date: date) -> pl.DataFrame:
         """TIDES has no weather."""
         return empty_frame(contract.WEATHER_FORECASTS)
+
+    def read_table(self, table: contract.Table, dates: Sequence[date]) -> Reading:
+        """One raw table of `dates` in one pass; the counts are those of visits. Raises `DateAbsent` where none has rows."""
+        if table.name == contract.WEATHER_FORECASTS.name:
+            return Reading(empty_frame(table))
+        reading = self.read(dates)
+        if table.name == contract.STOP_VISITS.name:
+            rows, counts = reading.stop_visits, reading.counts
+        else:
+            rows, counts = reading.planned_departures, {}
+        if rows.is_empty():
+            raise self._none_there(table, dates)
+        there = set(rows["service_date"].unique())
+        return Reading(rows, tuple(day for day in dates if day not in there), counts)
 
     def read(self, dates: Collection[date]) -> TidesReading:
         """Both raw tables of all `dates` in one pass; dates that the source lacks have no rows.
@@ -163,18 +177,16 @@ class TidesSource:
             )
         return rows
 
-    def _of_date(self, service_date: date, rows: pl.DataFrame, what: str) -> pl.DataFrame:
-        if rows.height:
-            return rows
-        dates = self.available_dates()
-        known = (
-            f"it has {len(dates)} dates from {min(dates)} to {max(dates)}"
-            if dates
+    def _none_there(self, table: contract.Table, dates: Sequence[date]) -> DateAbsent:
+        known = self.available_dates()
+        there = (
+            f"it has {len(known)} dates from {min(known)} to {max(known)}"
+            if known
             else "it has no date at all"
         )
-        raise DateAbsent(
-            f"TIDES folder {self._reader.folder.location} has no {what} on {service_date}; {known}"
-        )
+        what = "counted visit" if table.name == contract.STOP_VISITS.name else "planned departure"
+        asked = f"on {dates[0]}" if len(dates) == 1 else f"from {min(dates)} to {max(dates)}"
+        return DateAbsent(f"TIDES folder {self._reader.folder.location} has no {what} {asked}; {there}")
 
 
 _served = pl.col("schedule_relationship").is_in(["Skipped", "Missing"]).not_().fill_null(True)

@@ -5,10 +5,15 @@ from __future__ import annotations
 from datetime import date
 
 import polars as pl
+import pytest
+from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.sources.base import DateAbsent, Source, split_by_availability
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table
+from ruter_dagster.sources.base import DateAbsent, Source, read_dates, split_by_availability
 from ruter_dagster.sources.demo.source import DemoSource
+from ruter_dagster.sources.tides import TidesSource
+from tests.sources.tides_folder import EXAMPLE
 
 
 class _TwoDates:
@@ -16,7 +21,9 @@ class _TwoDates:
         return frozenset({date(2026, 11, 1), date(2026, 11, 3)})
 
     def stop_visits(self, service_date: date) -> pl.DataFrame:
-        raise DateAbsent(str(service_date))
+        if service_date not in self.available_dates():
+            raise DateAbsent(str(service_date))
+        return pl.DataFrame({"service_date": [service_date]})
 
     planned_departures = weather_forecasts = stop_visits
 
@@ -35,6 +42,24 @@ def test_a_range_is_split_into_dates_that_are_there_and_dates_that_are_not() -> 
         [date(2026, 11, 1), date(2026, 11, 3)],
         [date(2026, 11, 2)],
     )
+
+
+def test_dates_that_are_absent_are_left_out_of_a_reading_and_listed() -> None:
+    reading = read_dates(_TwoDates(), STOP_VISITS, [date(2026, 11, day) for day in (1, 2, 3)])
+    assert reading.rows["service_date"].to_list() == [date(2026, 11, 1), date(2026, 11, 3)]
+    assert reading.absent == (date(2026, 11, 2),)
+
+
+def test_a_reading_of_absent_dates_alone_is_bad_input() -> None:
+    with pytest.raises(DateAbsent, match="2026-11-02"):
+        read_dates(_TwoDates(), STOP_VISITS, [date(2026, 11, 2), date(2026, 11, 4)])
+
+
+@pytest.mark.parametrize("table", [STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS], ids=lambda t: t.name)
+def test_one_pass_reads_what_date_by_date_reading_does(table: Table) -> None:
+    aarhus, days = TidesSource(EXAMPLE, "Europe/Copenhagen"), [date(2023, 9, 1), date(2023, 9, 2)]
+    by_date = pl.concat(read_dates(aarhus, table, [day]).rows for day in days)
+    assert_frame_equal(read_dates(aarhus, table, days).rows, by_date, check_row_order=False)
 
 
 def test_an_unbounded_source_has_every_date() -> None:
