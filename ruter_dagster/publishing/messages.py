@@ -70,7 +70,7 @@ def build_messages(forecasts: pl.DataFrame, publication: Publication) -> Message
     frame = forecasts.select(
         build_key().alias(_KEY),
         **_identity(publication),
-        **_load(),
+        **load_fields(),
     )
     return Messages(
         keys=frame[_KEY],
@@ -119,7 +119,8 @@ def _identity(publication: Publication) -> dict[str, pl.Expr]:
     }
 
 
-def _load() -> dict[str, pl.Expr]:
+def load_fields() -> dict[str, pl.Expr]:
+    """What a message says of a departure's load, from the columns of the contract LOAD_FORECASTS."""
     return {
         "expectedOnboardCount": pl.col("mean").round(2),
         "onboardP10": pl.col("p10").round(2),
