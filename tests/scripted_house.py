@@ -1,6 +1,7 @@
 """The real definitions with a launcher that runs no job: it reports what a script beside the instance says.
 
-The script is `script.json` in the instance's folder: by asset `fails` (the step's own words), `failed_checks` (name: metadata), `not_judged` (names),
+The script is `script.json` in the instance's folder: by asset `fails` (the step's own words; with `fails_on` only a job of
+that date), `failed_checks` (name: metadata), `not_judged` (names),
 `content` (a word that the content hashes follow from), `absent` (dates that a range leaves out), `inputs`, `model_version`.
 """
 
@@ -26,7 +27,7 @@ from dagster import (
 
 from ruter_dagster.contracts.jobs import CheckQuality, JobParameters
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.resources.launcher import JobEvent, JobLauncher
+from ruter_dagster.resources.launcher import JobEvent, JobLauncher, NothingThere
 from ruter_dagster.settings import load_settings
 
 SETTINGS = load_settings(_env_file=None, history_start="2026-01-01", step_retries=0)
@@ -39,15 +40,19 @@ def write_script(instance: DagsterInstance, **assets: dict[str, Any]) -> None:
 
 
 class ScriptedLauncher(JobLauncher):
-    days_per_job = 400
+    def __init__(self, days_per_job: int = 400) -> None:
+        self.days_per_job = days_per_job
 
     def launch(
         self, context: AssetExecutionContext, parameters: JobParameters, number: int
     ) -> Sequence[JobEvent]:
         asset = context.asset_key.to_user_string()
         step = self._script(context.instance).get(asset, {})
-        if "fails" in step:
+        dates = [day.isoformat() for day in getattr(parameters, "dates", ())]
+        if "fails" in step and ("fails_on" not in step or step["fails_on"] in dates):
             raise Failure(step["fails"], allow_retries=False)
+        if dates and set(dates) <= set(step.get("absent", ())):
+            raise NothingThere(f"None of {dates[0]} to {dates[-1]}", allow_retries=False)
         checks = [
             AssetCheckResult(
                 asset_key=spec.asset_key,

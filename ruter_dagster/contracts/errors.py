@@ -12,3 +12,7 @@ class PermanentFailure(Exception):
 
 class BadInput(PermanentFailure):
     """Input that breaks a table's contract or cannot be read; nothing of it was kept."""
+
+
+class NoDateThere(BadInput):
+    """None of the dates of a job is there. Where the job is a part of a longer range, the range goes on without them."""

@@ -20,6 +20,8 @@ PUBLISHED_FORECASTS = "forecasts/published_forecasts"
 
 EXIT_PERMANENT = 65
 """Exit code of a job whose failure no retry can cure (EX_DATAERR)."""
+EXIT_ABSENT = 66
+"""Exit code of a job that found none of its dates: it is a failure unless other parts of the range have theirs."""
 
 
 def asset_of(table: str) -> str:

@@ -14,8 +14,8 @@ import traceback
 from importlib import import_module
 
 from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
-from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.jobs import EXIT_PERMANENT, JOBS, JobParameters
+from ruter_dagster.contracts.errors import NoDateThere, PermanentFailure
+from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_PERMANENT, JOBS, JobParameters
 from ruter_dagster.jobs.pipes import log_to_stdout, reporting
 from ruter_dagster.settings import load_settings
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     except PermanentFailure as failure:
         log.error("%s", failure)
         _leave_reason(container, str(failure))
-        return EXIT_PERMANENT
+        return EXIT_ABSENT if isinstance(failure, NoDateThere) else EXIT_PERMANENT
     except Exception as error:
         traceback.print_exc(file=sys.stdout)
         _leave_reason(container, f"{type(error).__name__}: {error}")

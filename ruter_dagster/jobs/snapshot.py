@@ -2,45 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
 from datetime import date
 
 import polars as pl
 
+from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.jobs import Snapshot
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import json_value
-from ruter_dagster.sources.base import DateAbsent, Source
+from ruter_dagster.sources.base import DateAbsent, read_dates
 
 TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
+BATCH_DATES = 28
+"""Dates read in one pass: a source's files are opened once for them, and no more than four weeks are joined at a time."""
 
 
 def run(parameters: Snapshot, context: JobContext) -> None:
     table = TABLES[parameters.table]
-    read = _reader(context.source, table.name)
-    frames, absent = [], []
-    for day in context.track(parameters.dates, f"Reading {table.name}"):
+    frames: list[pl.DataFrame] = []
+    absent: list[date] = []
+    counts: Counter[str] = Counter()
+    batches = [
+        parameters.dates[start : start + BATCH_DATES]
+        for start in range(0, len(parameters.dates), BATCH_DATES)
+    ]
+    for days in context.track(batches, f"Reading {table.name}, {BATCH_DATES} dates at a time"):
         try:
-            frames.append(read(day))
+            reading = read_dates(context.source, table, days)
         except DateAbsent:
             if not parameters.of_range:
                 raise
-            absent.append(day)
+            absent += days
+            continue
+        frames.append(reading.rows)
+        absent += reading.absent
+        counts.update(reading.counts)
     kept = [day for day in parameters.dates if day not in absent]
     if not kept:
-        raise DateAbsent(
+        raise NoDateThere(
             f"{table.name}: the source has none of {parameters.dates[0]} to {parameters.dates[-1]}; nothing was written"
         )
-    frame = pl.concat(frames)
     context.write(
-        table, frame, kept, dates_absent=json_value([day.isoformat() for day in absent]) if absent else None
+        table,
+        pl.concat(frames),
+        kept,
+        dates_absent=json_value([day.isoformat() for day in absent]) if absent else None,
+        rows_of_source=json_value(dict(counts)) if counts else None,
     )
-
-
-def _reader(source: Source, name: str) -> Callable[[date], pl.DataFrame]:
-    return {
-        STOP_VISITS.name: source.stop_visits,
-        PLANNED_DEPARTURES.name: source.planned_departures,
-        WEATHER_FORECASTS.name: source.weather_forecasts,
-    }[name]

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
 
-from dagster import (
-    AssetCheckResult,
-    AssetExecutionContext,
-    AssetKey,
-    DataVersion,
-    Failure,
-    JsonMetadataValue,
-    MarkdownMetadataValue,
-    MaterializeResult,
-    MetadataValue,
-    TableMetadataValue,
-)
+from dagster import AssetCheckResult, AssetExecutionContext, AssetMaterialization, Failure, MaterializeResult
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters
+from ruter_dagster.resources.merging import (
+    by_partition,
+    events_by_partition,
+    json_of,
+    merged_checks,
+    merged_materialisations,
+)
 
 JobEvent = MaterializeResult | AssetCheckResult
-_LARGE = (JsonMetadataValue, MarkdownMetadataValue, TableMetadataValue)
+
+
+class NothingThere(Failure):
+    """A job found none of its dates: a failure where it was the whole range, or a single date, that was asked for."""
 
 
 class JobLauncher(ABC):
@@ -42,19 +38,33 @@ class JobLauncher(ABC):
     ) -> Sequence[JobEvent]:
         """Runs one job to its end. Raises `Failure`, with `allow_retries=False` where no retry can help."""
 
-    def run(self, context: AssetExecutionContext, parameters: JobParameters) -> Iterator[JobEvent]:
-        """Runs the job, in chunks where it is over dates, and yields each asset's materialisation and checks."""
+    def run(
+        self, context: AssetExecutionContext, parameters: JobParameters
+    ) -> Iterator[JobEvent | AssetMaterialization]:
+        """Runs the job, in chunks where it is over dates, and yields each asset's materialisation and checks.
+
+        A chunk of which nothing is there is left out like a single absent date. Where a chunk fails, what those before it
+        wrote is recorded by date.
+        """
         materialised: list[MaterializeResult] = []
-        checked: list[AssetCheckResult] = []
-        for number, chunk in enumerate(_chunks(parameters, self.days_per_job)):
-            for event in self._launch(context, _pinned(chunk, materialised), number):
-                (materialised if isinstance(event, MaterializeResult) else checked).append(event)  # type: ignore[arg-type]
-        for key in dict.fromkeys(_key(result) for result in materialised):
-            result = _merged([result for result in materialised if _key(result) == key])
-            yield _by_partition(context, result)
-        for key in dict.fromkeys((result.asset_key, result.check_name) for result in checked):
-            same = [result for result in checked if (result.asset_key, result.check_name) == key]
-            yield next((result for result in same if not result.passed), same[-1])
+        checked: list[tuple[str, AssetCheckResult]] = []
+        absent: list[str] = []
+        chunks = _chunks(parameters, self.days_per_job)
+        for number, chunk in enumerate(chunks):
+            try:
+                events = self._launch(context, _pinned(chunk, materialised), number)
+            except Failure as failure:
+                if isinstance(failure, NothingThere) and (number + 1 < len(chunks) or materialised):
+                    absent += _dates(chunk)
+                    continue
+                for result in merged_materialisations(materialised, absent):
+                    yield from events_by_partition(result, _code_version(context))
+                raise _of_range(failure, chunk, chunks) from None
+            materialised += [event for event in events if isinstance(event, MaterializeResult)]
+            checked += [(_span(chunk), event) for event in events if isinstance(event, AssetCheckResult)]
+        for result in merged_materialisations(materialised, absent):
+            yield by_partition(context, result)
+        yield from merged_checks(checked)
 
     def _launch(
         self, context: AssetExecutionContext, parameters: JobParameters, number: int
@@ -75,66 +85,39 @@ def _chunks(parameters: JobParameters, size: int) -> list[JobParameters]:
     return [parameters.model_copy(update={"dates": dates[i : i + size]}) for i in range(0, len(dates), size)]
 
 
+def _dates(parameters: JobParameters) -> list[str]:
+    return [day.isoformat() for day in parameters.dates] if isinstance(parameters, DatesParameters) else []
+
+
+def _span(parameters: JobParameters) -> str:
+    dates = _dates(parameters)
+    return f"{dates[0]} to {dates[-1]}" if len(dates) > 1 else "".join(dates)
+
+
+def _of_range(failure: Failure, chunk: JobParameters, chunks: Sequence[JobParameters]) -> Failure:
+    """The failure of one of several jobs, with the dates that it is about."""
+    if len(chunks) == 1:
+        return failure
+    if isinstance(failure, NothingThere):
+        place = f"Nothing is there of any date from {_dates(chunks[0])[0]} to {_dates(chunks[-1])[-1]}; of the last ones"
+    else:
+        place = f"Dates {_span(chunk)}, job {chunks.index(chunk) + 1} of {len(chunks)}"
+    return Failure(
+        description=f"{place}: {failure.description}",
+        metadata=failure.metadata,
+        allow_retries=failure.allow_retries,
+    )
+
+
+def _code_version(context: AssetExecutionContext) -> str | None:
+    return next(iter(context.assets_def.code_versions_by_key.values()), None)
+
+
 def _pinned(chunk: JobParameters, earlier: Sequence[MaterializeResult]) -> JobParameters:
     """The chunk pinned to the snapshots that the first one read: one run never sees two states of a table."""
     used = {
         table: int(noted["snapshot_id"])
         for result in reversed(earlier)
-        for table, noted in _json(result, "inputs").items()
+        for table, noted in (json_of(result, "inputs") or {}).items()
     }
     return chunk.model_copy(update={"pins": {**used, **chunk.pins}})
-
-
-def version_of_dates(versions: dict[str, str]) -> str:
-    """Data version of a materialisation: the content hash of its date, or of all of a range's dates together."""
-    if len(versions) == 1:
-        return next(iter(versions.values()))
-    return hashlib.sha256(json.dumps(sorted(versions.items())).encode()).hexdigest()[:32]
-
-
-def _key(result: MaterializeResult) -> AssetKey:
-    return AssetKey.from_coercible(result.asset_key or "")
-
-
-def _json(result: MaterializeResult, name: str) -> dict[str, Any]:
-    value = (result.metadata or {}).get(name)
-    return dict(getattr(value, "data", None) or {})
-
-
-def _merged(chunks: Sequence[MaterializeResult]) -> MaterializeResult:
-    """One result of an asset's chunks: rows added up, dates and inputs joined, other metadata from the last."""
-    metadata: dict[str, Any] = {}
-    dates: dict[str, Any] = {}
-    inputs: dict[str, Any] = {}
-    for chunk in chunks:
-        metadata.update(chunk.metadata or {})
-        dates.update(_json(chunk, "dates"))
-        for table, noted in _json(chunk, "inputs").items():
-            inputs[table] = {**noted, "dates": {**inputs.get(table, {}).get("dates", {}), **noted["dates"]}}
-    version = chunks[-1].data_version
-    if inputs:
-        metadata["inputs"] = MetadataValue.json(inputs)
-    if dates:
-        metadata |= {"rows": sum(part["rows"] for part in dates.values()), "dates": MetadataValue.json(dates)}
-        version = DataVersion(version_of_dates({day: part["version"] for day, part in dates.items()}))
-    return MaterializeResult(asset_key=_key(chunks[-1]), metadata=metadata, data_version=version)
-
-
-def _by_partition(context: AssetExecutionContext, result: MaterializeResult) -> MaterializeResult:
-    """Gives each partition its own rows and content hash; what describes a whole range stands at its last partition.
-
-    Dagster copies a result's metadata to every partition's event: pictures and lists would be stored once a date.
-    """
-    if not context.has_partition_key and not context.has_partition_key_range:
-        return result
-    keys = context.partition_keys
-    for day, part in _json(result, "dates").items():
-        if day in keys:
-            own = {"partition_rows": part["rows"], "content_hash": part["version"]}
-            context.add_asset_metadata(own, asset_key=result.asset_key, partition_key=day)
-    metadata = {name: value for name, value in (result.metadata or {}).items() if name != "dates"}
-    whole = {name: value for name, value in metadata.items() if isinstance(value, _LARGE)}
-    if whole:
-        context.add_asset_metadata(whole, asset_key=result.asset_key, partition_key=keys[-1])
-    small = {name: value for name, value in metadata.items() if name not in whole}
-    return MaterializeResult(asset_key=result.asset_key, metadata=small, data_version=result.data_version)

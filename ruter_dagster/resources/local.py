@@ -19,8 +19,8 @@ from dagster import (
 )
 
 from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, Container
-from ruter_dagster.contracts.jobs import EXIT_PERMANENT, JobParameters
-from ruter_dagster.resources.launcher import JobEvent, JobLauncher
+from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_PERMANENT, JobParameters
+from ruter_dagster.resources.launcher import JobEvent, JobLauncher, NothingThere
 from ruter_dagster.settings import Settings
 
 STOP_SECONDS = 10.0
@@ -98,8 +98,9 @@ def _failure(job: str, exit_code: int, container: Container) -> Failure:
     if not reason:
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         reason = f"Job {job} ended by {how} and left no reason: see what it printed in the run's log; exit code 137 or signal 9 often means out of memory"
-    return Failure(
+    failure = NothingThere if exit_code == EXIT_ABSENT else Failure
+    return failure(
         description=reason,
         metadata={"job": job, "exit_code": exit_code, "job_folder": str(container.base)},
-        allow_retries=exit_code != EXIT_PERMANENT,
+        allow_retries=exit_code not in (EXIT_PERMANENT, EXIT_ABSENT),
     )

@@ -1,0 +1,30 @@
+"""A range with a date that the source lacks: real jobs, one for each date, so that the absent one is all its job is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from ruter_dagster.definitions import build_definitions
+from ruter_dagster.records import content_hashes
+from ruter_dagster.resources.local import LocalLauncher
+from tests.chain.house import Chain
+from tests.chain.tides_days import NEW, visits_file
+
+pytestmark = pytest.mark.slow
+
+STEPS = ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads")
+
+
+def test_every_step_leaves_an_absent_date_out_however_the_range_is_cut(chain: Chain) -> None:
+    days = [NEW + timedelta(ahead) for ahead in range(3)]
+    visits_file(chain.tides, days[1]).unlink()
+    settings = chain.settings.model_copy(update={"job_days": 1})
+    cut = replace(chain, definitions=build_definitions(settings, LocalLauncher(settings)))
+    outcome = cut.run("counts", days[0], days[-1], assets=STEPS)
+    assert outcome.succeeded, outcome.message
+    for asset in STEPS:
+        known = set(content_hashes(chain.instance, asset))
+        assert known & {str(day) for day in days} == {str(days[0]), str(days[2])}

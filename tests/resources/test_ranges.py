@@ -1,0 +1,90 @@
+"""A range of dates is cut into jobs: absent parts are left out, failures are told by date, and what stands is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, ExecuteInProcessResult, TableMetadataValue
+
+from ruter_dagster.definitions import build_definitions
+from ruter_dagster.records import content_hash, content_hashes, failed_checks, fault_of
+from ruter_dagster.staleness import out_of_date
+from tests.scripted_house import SETTINGS, ScriptedLauncher, write_script
+from tests.test_staleness import DAYS, FIRST, LAST
+
+VISITS, DRIFT = "raw/stop_visits", "monitoring/drift"
+DEFS = build_definitions(SETTINGS, ScriptedLauncher(days_per_job=2))
+KEYS = [day.isoformat() for day in DAYS]
+"""Six days: three jobs."""
+
+
+def run(instance: DagsterInstance, job: str, asset: str) -> ExecuteInProcessResult:
+    return DEFS.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        asset_selection=[AssetKey(asset.split("/"))],
+        tags={"dagster/asset_partition_range_start": KEYS[0], "dagster/asset_partition_range_end": KEYS[-1]},
+        raise_on_error=False,
+    )
+
+
+def metadata_of(instance: DagsterInstance, asset: str, day: str) -> dict[str, Any]:
+    wanted = AssetRecordsFilter(AssetKey(asset.split("/")), asset_partitions=[day])
+    made = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
+    assert made
+    return {name: value.value for name, value in made.metadata.items()}
+
+
+@pytest.mark.parametrize("job", [0, 1, 2])
+def test_a_part_of_which_nothing_is_there_is_left_out_and_listed(instance: DagsterInstance, job: int) -> None:
+    absent = KEYS[2 * job : 2 * job + 2]
+    write_script(instance, raw__stop_visits={"absent": absent})
+    assert run(instance, "counts", VISITS).success
+    assert set(content_hashes(instance, VISITS)) == set(KEYS) - set(absent)
+    assert metadata_of(instance, VISITS, KEYS[-1])["dates_absent"] == absent
+
+
+def test_a_range_of_which_nothing_is_there_fails_with_its_dates(instance: DagsterInstance) -> None:
+    write_script(instance, raw__stop_visits={"absent": KEYS})
+    result = run(instance, "counts", VISITS)
+    assert not result.success
+    assert f"Nothing is there of any date from {KEYS[0]} to {KEYS[-1]}" in str(
+        fault_of(instance, result.run_id)
+    )
+
+
+def test_a_failure_names_the_dates_of_its_job_and_what_was_written_before_it_is_known(
+    instance: DagsterInstance,
+) -> None:
+    write_script(instance, raw__stop_visits={"fails": "A file is broken", "fails_on": KEYS[3]})
+    result = run(instance, "counts", VISITS)
+    assert not result.success
+    assert str(fault_of(instance, result.run_id)) == (
+        f"{VISITS}: Dates {KEYS[2]} to {KEYS[3]}, job 2 of 3: A file is broken"
+    )
+    assert set(content_hashes(instance, VISITS)) == set(KEYS[:2])
+    assert out_of_date(DEFS, instance, VISITS, DAYS) == DAYS[2:]
+
+
+def test_what_a_failed_range_wrote_has_the_content_that_its_retry_finds(instance: DagsterInstance) -> None:
+    write_script(instance, raw__stop_visits={"fails": "A file is broken", "fails_on": KEYS[3]})
+    run(instance, "counts", VISITS)
+    before = content_hash(instance, VISITS, KEYS[0])
+    write_script(instance)
+    assert run(instance, "counts", VISITS).success
+    assert content_hash(instance, VISITS, KEYS[0]) == before is not None
+
+
+def test_a_check_that_fails_in_several_jobs_names_the_dates_of_each_and_shows_all_rows(
+    instance: DagsterInstance,
+) -> None:
+    row = {"operating_date": KEYS[0], "metric": "bias", "scope": "network", "value": 0.1, "verdict": "warn"}
+    write_script(instance, monitoring__drift={"failed_checks": {"bias": {"beyond": [row], "value": 0.1}}})
+    result = run(instance, "monitoring", DRIFT)
+    (bias,) = failed_checks(instance, result.run_id)
+    assert bias.metadata["failed_dates"].value == (
+        f"{FIRST} to {KEYS[1]}, {KEYS[2]} to {KEYS[3]}, {KEYS[4]} to {LAST}"
+    )
+    beyond = bias.metadata["beyond"]
+    assert isinstance(beyond, TableMetadataValue)
+    assert len(beyond.records) == 3
