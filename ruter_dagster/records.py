@@ -100,14 +100,20 @@ def dates_of_run(run: DagsterRun) -> str:
 
 
 def content_hash(
-    instance: DagsterInstance, asset: str, partition: str, before: int | None = None
+    instance: DagsterInstance, asset: str, partition: str | None, before: int | None = None
 ) -> str | None:
-    """Content hash of a partition's newest materialisation, or of the newest before record id `before`."""
+    """Content hash of a partition's newest materialisation, or of the newest before record id `before`.
+
+    Of an asset without partitions its data version.
+    """
+    partitions = [partition] if partition else None
     wanted = AssetRecordsFilter(
-        AssetKey(asset.split("/")), asset_partitions=[partition], before_storage_id=before
+        AssetKey(asset.split("/")), asset_partitions=partitions, before_storage_id=before
     )
     records = instance.fetch_materializations(wanted, limit=1).records
     materialisation = records[0].asset_materialization if records else None
+    if materialisation and not partition:
+        return _content(materialisation)
     hashed = materialisation.metadata.get("content_hash") if materialisation else None
     return str(hashed.value) if hashed else None
 

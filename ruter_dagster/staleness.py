@@ -43,24 +43,38 @@ def out_of_date(
 
 
 def is_out_of_date(definitions: Definitions, instance: DagsterInstance, asset: str) -> bool:
-    """The same of an asset without partitions: any input materialised since, whatever its content."""
+    """The same of an asset without partitions: made by other code, or before the content of any date of an input changed."""
     key = AssetKey(asset.split("/"))
     event = instance.get_latest_materialization_event(key)
     if event is None:
         return True
     node = definitions.resolve_asset_graph().get(key)
-    made = instance.get_asset_records([key])[0].asset_entry.last_materialization_storage_id or 0
-    records = instance.get_asset_records(list(node.parent_keys))
-    newest = max((record.asset_entry.last_materialization_storage_id or 0 for record in records), default=0)
     materialization = event.asset_materialization
     tags = (materialization.tags if materialization else None) or {}
-    return newest > made or tags.get(CODE_VERSION_TAG) != node.code_version
-
-
-def _latest(instance: DagsterInstance, key: AssetKey, partitions: Sequence[str]) -> Mapping[str, int]:
-    return instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, MATERIALIZATION, set(partitions)
+    made = instance.get_asset_records([key])[0].asset_entry.last_materialization_storage_id or 0
+    return tags.get(CODE_VERSION_TAG) != node.code_version or any(
+        _input_changed(definitions, instance, parent, made) for parent in sorted(node.parent_keys)
     )
+
+
+def _input_changed(definitions: Definitions, instance: DagsterInstance, parent: AssetKey, since: int) -> bool:
+    """Whether any of an input's content is another than it was at record id `since`; dates that came later are others."""
+    if definitions.resolve_asset_graph().get(parent).is_partitioned:
+        newest: dict[str | None, int] = {**_latest(instance, parent)}
+    else:
+        records = instance.get_asset_records([parent])
+        newest = {
+            None: max((one.asset_entry.last_materialization_storage_id or 0 for one in records), default=0)
+        }
+    later = sorted((day for day, made in newest.items() if made > since), key=str, reverse=True)
+    return any(_content_changed(instance, parent, day, since) for day in later)
+
+
+def _latest(
+    instance: DagsterInstance, key: AssetKey, partitions: Sequence[str] | None = None
+) -> Mapping[str, int]:
+    wanted = None if partitions is None else set(partitions)
+    return instance.event_log_storage.get_latest_storage_id_by_partition(key, MATERIALIZATION, wanted)
 
 
 def _code_versions(instance: DagsterInstance, key: AssetKey, made: Mapping[str, int]) -> dict[str, str]:
@@ -99,6 +113,7 @@ def _parents(
             )
 
 
-def _content_changed(instance: DagsterInstance, key: AssetKey, partition: str, since: int) -> bool:
-    now = content_hash(instance, key.to_user_string(), partition)
-    return now is None or now != content_hash(instance, key.to_user_string(), partition, before=since)
+def _content_changed(instance: DagsterInstance, key: AssetKey, partition: str | None, since: int) -> bool:
+    """Whether the content is another than before; a date that a range found absent has none, again and again."""
+    asset = key.to_user_string()
+    return content_hash(instance, asset, partition) != content_hash(instance, asset, partition, before=since)

@@ -89,11 +89,40 @@ def test_other_code_makes_its_own_asset_out_of_date_and_no_other(made: DagsterIn
         assert out_of_date(changed, made, asset, DAYS) == []
 
 
-def test_a_model_is_out_of_date_once_any_input_was_made_again(made: DagsterInstance) -> None:
+def test_a_model_is_out_of_date_once_the_content_of_an_input_changed(made: DagsterInstance) -> None:
     make(made, "training", "models/load_model")
-    assert not is_out_of_date(defs, made, "models/load_model")
+    make(made, "counts", "features/levels", days=DAYS[:2])
+    assert not is_out_of_date(defs, made, "models/load_model"), "the same content again"
+    write_script(made, features__levels={"content": "corrected"})
     make(made, "counts", "features/levels", days=[DAYS[0]])
     assert is_out_of_date(defs, made, "models/load_model")
+
+
+def test_a_date_that_came_after_the_training_makes_the_model_out_of_date(made: DagsterInstance) -> None:
+    make(made, "training", "models/load_model")
+    make(made, "counts", "features/levels", days=[LAST + timedelta(1)])
+    assert is_out_of_date(defs, made, "models/load_model")
+
+
+def test_a_date_that_is_absent_again_changes_nothing(instance: DagsterInstance) -> None:
+    write_script(instance, features__levels={"absent": [str(DAYS[1])]})
+    make(instance, "counts", "features/levels", days=DAYS)
+    make(instance, "training", "models/load_model")
+    make(instance, "counts", "features/levels", days=DAYS)
+    assert not is_out_of_date(defs, instance, "models/load_model")
+
+
+def test_an_evaluation_is_out_of_date_with_another_model_and_not_with_the_same(
+    instance: DagsterInstance,
+) -> None:
+    versions = {f"models__{name}": {"model_version": "3f2a"} for name in ("load_model", "evaluation")}
+    write_script(instance, **versions)
+    make(instance, "training", "models/load_model", "models/evaluation")
+    make(instance, "training", "models/load_model")
+    assert not is_out_of_date(defs, instance, "models/evaluation")
+    write_script(instance, models__load_model={"model_version": "77c1", "content": "another"})
+    make(instance, "training", "models/load_model")
+    assert is_out_of_date(defs, instance, "models/evaluation")
 
 
 def test_a_new_champion_leaves_forecasts_as_they_are(instance: DagsterInstance) -> None:
