@@ -7,17 +7,28 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetKey, AssetsDefinition, Backoff, Definitions, Jitter
+from dagster import (
+    AssetKey,
+    AssetsDefinition,
+    Backoff,
+    DagsterInvalidConfigError,
+    Definitions,
+    Jitter,
+    validate_run_config,
+)
 from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.instance.config import PoolGranularity
 
 from ruter_dagster.contracts.checks import CHECKS
-from ruter_dagster.contracts.jobs import EVALUATION, asset_of, quality_asset_of
+from ruter_dagster.contracts.jobs import CHAMPION, EVALUATION, PUBLISHED_FORECASTS, asset_of, quality_asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS, GATE_CHECKS
 from ruter_dagster.contracts.tables import DRIFT
 from ruter_dagster.definitions import RUNS, build_definitions
+from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.settings import load_settings
 
 D = date(2026, 11, 20)
@@ -188,6 +199,33 @@ class TestChecks:
     def test_every_check_is_described(self) -> None:
         for key in GRAPH.asset_check_keys:
             assert GRAPH.get_check_spec(key).description, key
+
+
+class TestConfiguration:
+    def takes(self, name: str) -> set[str]:
+        schema: Any = ASSETS[name].op.config_schema
+        return set(schema.config_type.fields)
+
+    @every_asset
+    def test_every_step_that_reads_tables_can_be_pinned(self, name: str) -> None:
+        assert ("pins" in self.takes(name)) == (name != CHAMPION)
+
+    def test_a_champion_refuses_pins_since_it_reads_no_table(self) -> None:
+        config = {"ops": {"models__champion": {"config": {"pins": {"loads.stop_loads": 1}}}}}
+        with pytest.raises(DagsterInvalidConfigError, match=r'unexpected config entry "pins".*model_version'):
+            validate_run_config(DEFS.resolve_job_def("training"), config)
+
+
+def test_of_the_runs_that_publish_the_queue_starts_one_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pools = {name: ASSETS[name].op.pool for name in ASSETS if ASSETS[name].op.pool}
+    assert pools == {PUBLISHED_FORECASTS: "publication"}
+    monkeypatch.setenv("RUTER_STATE_DIR", str(tmp_path))
+    monkeypatch.chdir(Path(__file__).parents[1])
+    with open_instance() as instance:
+        limits = instance.get_concurrency_config().pool_config
+    assert (limits.default_pool_limit, limits.pool_granularity) == (1, PoolGranularity.RUN)
 
 
 class TestRetries:

@@ -48,6 +48,12 @@ class PinsConfig(Config):
     )
 
 
+class VersionConfig(Config):
+    """A pinned model version, for what reads no table: Dagster refuses pins of tables."""
+
+    model_version: str | None = Field(None, description="A model version; by default the newest fit one")
+
+
 class ModelConfig(PinsConfig):
     """Pinned inputs and model version."""
 

@@ -40,6 +40,7 @@ def forecast_assets(house: House) -> list[AssetsDefinition]:
         code_version="1",
         kinds=("kafka",),
         partitions=issue,
+        pool="publication",
         deps=[asset_dep(asset_of(LOAD_FORECASTS.name))],
     )
     def published_forecasts(

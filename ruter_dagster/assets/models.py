@@ -16,6 +16,7 @@ from ruter_dagster.assets.common import (
     House,
     ModelConfig,
     PinsConfig,
+    VersionConfig,
     asset_dep,
     check_specs,
     code_version_of,
@@ -110,7 +111,7 @@ def _champion(house: House) -> AssetsDefinition:
         kinds=("mlflow",),
         deps=[asset_dep(EVALUATION)],
     )
-    def champion(context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]):
+    def champion(context: AssetExecutionContext, config: VersionConfig, launcher: ResourceParam[JobLauncher]):
         version = config.model_version or _version_of(context, EVALUATION)
         parameters = Promote(
             model_version=version, promoted_at=datetime.now(UTC), code_version=code_version_of(context)
