@@ -82,7 +82,7 @@ def checks_page() -> str:
         "together: [quality.md](quality.md). Defined in `ruter_dagster/contracts/checks.py`, `model_checks.py` and `drift.py`.",
         *(_of_checks(table) for table in CHECKED_TABLES),
         "## models/evaluation\n\n" + _table(("Check", "Severity", "Meaning"), gate),
-        "## monitoring/drift\n\nA metric warns, and calls for action, beyond its thresholds; it never blocks.\n\n"
+        "## monitoring/drift\n\nA metric warns, and asks for a training, beyond its thresholds; it never blocks.\n\n"
         + _table(("Metric", "Meaning", "Warns", "Acts"), drift),
     )
 
@@ -174,6 +174,8 @@ def _of_checks(table: Table) -> str:
 
 
 def _act(metric: DriftMetric) -> str:
+    if metric.act is None:
+        return "never"
     running = f" on {metric.days_to_act} dates running" if metric.days_to_act > 1 else ""
     return f"{metric.act:g}{running}"
 

@@ -13,15 +13,24 @@ USUAL_COVERAGE = 0.80
 
 @dataclass(frozen=True)
 class DriftMetric:
-    """One metric. It warns beyond `warn` on `side` ("either": by its size), and acts where it is beyond `act` on
-    `days_to_act` dates running, the measured one being the last; beyond `act` for fewer dates it warns."""
+    """One metric. It warns where it is beyond `warn`, and acts where it is beyond `act`, on `side` ("either": by its size).
+
+    It must be so on `days_to_warn` or `days_to_act` dates running, the measured one being the last. To act is to ask for a
+    training: a metric that tells of bad data has no `act`, since a model must not learn from them.
+    """
 
     name: str
     description: str
     warn: float
-    act: float
+    act: float | None
     side: Literal["above", "below", "either"] = "above"
-    days_to_act: int = 1
+    days_to_warn: int = 1
+    days_to_act: int = 3
+
+    @property
+    def days(self) -> int:
+        """Dates that a verdict looks at."""
+        return max(self.days_to_warn, self.days_to_act if self.act is not None else 1)
 
     def is_beyond(self, value: float, threshold: float) -> bool:
         if self.side == "below":
@@ -32,56 +41,58 @@ class DriftMetric:
         """Verdict on a date's value, followed by those of the dates before it; None where one is not known."""
         if not values or values[0] is None:
             return "unknown"
-        running = values[: self.days_to_act]
-        if len(running) == self.days_to_act and all(
-            v is not None and self.is_beyond(v, self.act) for v in running
-        ):
+        if self.act is not None and self._lasts(values, self.act, self.days_to_act):
             return "act"
-        return "warn" if self.is_beyond(values[0], self.warn) or self.is_beyond(values[0], self.act) else "ok"
+        return "warn" if self._lasts(values, self.warn, self.days_to_warn) else "ok"
 
+    def _lasts(self, values: tuple[float | None, ...], threshold: float, days: int) -> bool:
+        running = values[:days]
+        return len(running) == days and all(v is not None and self.is_beyond(v, threshold) for v in running)
+
+
+_ON_THREE_DATES = "; warns on the third date running"
 
 DRIFT_METRICS = (
-    DriftMetric(
-        "skill_against_ha4", "1 - WAPE / WAPE of HA4, over 7 days", 0.05, 0.0, "below", days_to_act=3
-    ),
+    DriftMetric("skill_against_ha4", "1 - WAPE / WAPE of HA4, over 7 days", 0.05, 0.0, "below"),
     DriftMetric(
         "wape_deviation", "WAPE above the mean of the weekday's WAPE before, in standard deviations", 3, 6
     ),
-    DriftMetric("bias", "Sum of means / sum of loads - 1, over 7 days", 0.05, 0.10, "either"),
+    DriftMetric("bias", "Sum of means / sum of loads - 1, over 7 days", 0.15, 0.25, "either"),
     DriftMetric(
         "coverage_deviation",
         f"Share of loads within P10 to P90 - {USUAL_COVERAGE}, over 7 days",
-        0.05,
         0.10,
+        0.15,
         "either",
     ),
-    DriftMetric("matched_share", "Share of the day's loads that had a forecast", 0.90, 0.50, "below"),
+    DriftMetric("matched_share", "Share of the day's loads that had a forecast", 0.90, None, "below"),
     DriftMetric(
         "population_stability_index",
-        "PSI of the day's loads against the same weekdays before",
+        "PSI of the day's loads against the same weekdays before" + _ON_THREE_DATES,
         0.10,
         0.25,
-        days_to_act=3,
+        days_to_warn=3,
     ),
     DriftMetric(
         "jensen_shannon",
-        "Jensen-Shannon distance of the day's loads from those of the same weekdays before",
-        0.10,
-        0.25,
-        days_to_act=3,
+        "Jensen-Shannon distance of the day's loads from those of the same weekdays before" + _ON_THREE_DATES,
+        0.15,
+        None,
+        days_to_warn=3,
     ),
     DriftMetric(
         "normed_wasserstein",
-        "Wasserstein distance of the day's loads from those of the same weekdays before, in standard deviations",
-        0.10,
+        "Wasserstein distance of the day's loads from those of the same weekdays before, in standard deviations"
+        + _ON_THREE_DATES,
         0.25,
-        days_to_act=3,
+        None,
+        days_to_warn=3,
     ),
     DriftMetric(
         "vehicle_imbalance",
         "Largest |boardings - alightings| / (boardings + alightings) of a vehicle's day, as counted",
-        0.05,
         0.20,
+        None,
     ),
 )
 

@@ -330,7 +330,12 @@ DRIFT = Table(
         Column("scope", "string", "What it was measured on: network, or a mode"),
         Column("value", "float64", "Value; null where too little is known to measure it", required=False),
         Column("warn", "float64", "Threshold at which it warns"),
-        Column("act", "float64", "Threshold at which someone must act"),
+        Column(
+            "act",
+            "float64",
+            "Threshold at which it asks for a training; null where it only warns",
+            required=False,
+        ),
         Column("verdict", "string", "Verdict", allowed=("ok", "warn", "act", "unknown")),
     ),
 )

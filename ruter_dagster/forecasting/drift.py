@@ -89,7 +89,7 @@ def _row(day: date, metric: DriftMetric, scope: str, values: Values) -> tuple:
 
 def _measure(day: date, sums: _Sums, windows: DriftWindows) -> dict[str, Values]:
     """Every metric of one date and scope; those that must last are measured on the dates before, too."""
-    running = [day - timedelta(days) for days in range(max(metric.days_to_act for metric in DRIFT_METRICS))]
+    running = [day - timedelta(days) for days in range(max(metric.days for metric in DRIFT_METRICS))]
     errors = sums.errors.group_by("operating_date").agg(pl.exclude("mode").sum())
     distances = [_distances(sums.loads, each, windows) for each in running]
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, MODEL_NAME, Evaluate
+from ruter_dagster.contracts.model_checks import COVERAGE, MOST_BIAS
 from ruter_dagster.forecasting.baselines import BASELINES, baseline_columns
 from ruter_dagster.forecasting.evaluation import Gate, comparable, improvement, release_gate, scores
 from ruter_dagster.forecasting.forecast import forecast_rows
@@ -78,10 +79,9 @@ def _check(overall: dict[str, float], gates: Sequence[Gate], context: JobContext
         ),
     )
     bias, coverage = overall["bias"], overall["coverage"]
-    context.report.checked(EVALUATION, "bias_within_two_percent", abs(bias) <= 0.02, "WARN", bias=bias)
-    context.report.checked(
-        EVALUATION, "coverage_near_80_percent", 0.77 <= coverage <= 0.83, "WARN", coverage=coverage
-    )
+    context.report.checked(EVALUATION, "bias_within_five_percent", abs(bias) <= MOST_BIAS, "WARN", bias=bias)
+    near = COVERAGE[0] <= coverage <= COVERAGE[1]
+    context.report.checked(EVALUATION, "coverage_near_80_percent", near, "WARN", coverage=coverage)
 
 
 def _finite(value: float) -> float | None:

@@ -181,19 +181,24 @@ def failure_alert(instance: DagsterInstance, run: DagsterRun, settings: Settings
 
 def drift_alert(drift: Drift, settings: Settings) -> Alert:
     """Drift up to an operating date: each metric, its value, verdict and thresholds."""
-    line = "{operating_date} {metric} of {scope}: {value:.3g}, {verdict} (warns at {warn:g}, acts at {act:g})"
     remedy = (
         "A training is asked for (sensor drift_check); forecasts go on with the champion until one passes the gate"
         if drift.acts
-        else "No action yet: watch it"
+        else "No training is asked for: watch it, and where counts or vehicles are named, look for a fault at the source"
     )
     return Alert(
         title=f"Drift {'calls for action' if drift.acts else 'warns'}: {drift.operating_date} ({settings.environment})",
         facts=(),
-        words="\n".join(line.format(**row) for row in sorted(drift.rows, key=_most_urgent)),
+        words="\n".join(map(_describe_drift, sorted(drift.rows, key=_most_urgent))),
         links=(("Drift checks", f"{_ui(settings)}/assets/{DRIFT_ASSET}?view=checks"),),
         remedy=remedy,
     )
+
+
+def _describe_drift(row: Mapping[str, Any]) -> str:
+    line = "{operating_date} {metric} of {scope}: {value:.3g}, {verdict} (warns at {warn:g}".format(**row)
+    acts = row.get("act")
+    return f"{line}, acts at {acts:g})" if isinstance(acts, (int, float)) else f"{line}, never acts)"
 
 
 def _most_urgent(row: Mapping[str, Any]) -> tuple[bool, str]:

@@ -181,7 +181,7 @@ def test_drift_is_told_once_with_its_metrics(
 ) -> None:
     found = {
         "bias": {"beyond": [drift_row("bias", "tram", 0.14, "act")]},
-        "matched_share": {"beyond": [drift_row("matched_share", "network", 0.04, "warn")]},
+        "matched_share": {"beyond": [drift_row("matched_share", "network", 0.84, "warn", act=None)]},
     }
     write_script(instance, monitoring__drift={"failed_checks": found})
     for _ in range(2):
@@ -191,14 +191,16 @@ def test_drift_is_told_once_with_its_metrics(
     assert text.splitlines()[:4] == [
         f"*Drift calls for action: {DAY} (test)*",
         f"> {DAY} bias of tram: 0.14, act (warns at 0.05, acts at 0.1)",
-        f"> {DAY} matched_share of network: 0.04, warn (warns at 0.05, acts at 0.1)",
+        f"> {DAY} matched_share of network: 0.84, warn (warns at 0.05, never acts)",
         "<http://dagster.test/assets/monitoring/drift?view=checks|Drift checks>",
     ]
 
 
-def drift_row(metric: str, scope: str, value: float, verdict: str) -> dict[str, object]:
+def drift_row(
+    metric: str, scope: str, value: float, verdict: str, act: float | None = 0.1
+) -> dict[str, object]:
     row = {"operating_date": DAY, "metric": metric, "scope": scope, "value": value, "verdict": verdict}
-    return row | {"warn": 0.05, "act": 0.1}
+    return row | {"warn": 0.05, "act": act}
 
 
 def test_no_drift_is_no_alert(
