@@ -5,6 +5,7 @@ Rolling origin and scores are `forecasting`'s; here the source is read and the t
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -79,6 +80,8 @@ def run_backtest(
 
     Raises PermanentFailure where the source has none of the dates, or `out` cannot be written.
     """
+    # As the launcher of jobs does: where cores are shared, OpenMP's waiting threads would spin.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     operator = operator_of(settings)
     operator.require_public_holidays()
     source = open_source(settings, operator)

@@ -37,11 +37,14 @@ PRELOADED = [
 """Imported once by the fork server, so that a step starts in a fraction of a second."""
 
 RUNS = {
-    "counts": ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads", "quality/stop_loads", "features/levels", "quality/levels"),
+    "counts": ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads", "quality/stop_loads"),
     "plan": ("raw/planned_departures", "quality/planned_departures", "features/departure_features", "quality/departure_features"),
     "weather": ("raw/weather_forecasts", "quality/weather_forecasts"),
     "training": ("models/load_model", "models/evaluation", "models/champion"),
-    "forecasting": ("raw/weather_forecasts", "quality/weather_forecasts", "forecasts/load_forecasts", "forecasts/published_forecasts"),
+    "forecasting": (
+        "raw/weather_forecasts", "quality/weather_forecasts", "features/levels", "quality/levels",
+        "forecasts/load_forecasts", "forecasts/published_forecasts",
+    ),
     "monitoring": ("monitoring/forecast_performance", "monitoring/drift"),
 }  # fmt: skip
 """The runs of the chain: Dagster refuses one run over assets of different partitions."""

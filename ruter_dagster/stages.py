@@ -43,16 +43,16 @@ def stages(issue_date: date, settings: Settings) -> list[Stage]:
 
     featured, history = -settings.training_days, -settings.history_days
     earlier = days(-PERFORMANCE_DAYS, -1)
-    plan, counts = RUNS["plan"], RUNS["counts"]
+    plan, forecasting = RUNS["plan"], RUNS["forecasting"]
     return [
         Stage("Timetable", "plan", days(min(history, featured), HORIZON_DAYS), plan[:2]),
-        Stage("Counts and loads", "counts", days(history, -1), counts[:4]),
-        Stage("Levels", "counts", days(featured - HORIZON_DAYS - 1, -1), counts[4:]),
+        Stage("Counts and loads", "counts", days(history, -1)),
         Stage("Weather forecasts", "weather", days(featured - HORIZON_DAYS, 0)),
         Stage("Departure features", "plan", days(featured, HORIZON_DAYS), plan[2:]),
+        Stage("Levels", "forecasting", days(featured + 1, 0), forecasting[2:4]),
         Stage("Model, evaluation and release gate", "training"),
         Stage("Forecasts of the week before", "forecasting", earlier, ("forecasts/load_forecasts",)),
-        Stage("Forecasts, published on Kafka", "forecasting", (issue_date,), RUNS["forecasting"][2:]),
+        Stage("Forecasts, published on Kafka", "forecasting", (issue_date,), forecasting[4:]),
         Stage("Performance and drift", "monitoring", earlier),
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from ruter_dagster.publishing.broker import Broker
+
+# As the launcher of jobs does, before anything loads OpenMP: on shared cores waiting threads would spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture(scope="session")

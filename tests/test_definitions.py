@@ -105,12 +105,12 @@ def at_five(day: date) -> Iterator[None]:
     [
         ("raw/stop_visits", D - timedelta(1)),
         ("loads/stop_loads", D - timedelta(1)),
-        ("features/levels", D - timedelta(1)),
         ("monitoring/forecast_performance", D - timedelta(1)),
         ("monitoring/drift", D - timedelta(1)),
         ("raw/planned_departures", D + timedelta(3)),
         ("features/departure_features", D + timedelta(3)),
         ("raw/weather_forecasts", D),
+        ("features/levels", D),
         ("forecasts/load_forecasts", D),
         ("forecasts/published_forecasts", D),
     ],
@@ -147,9 +147,10 @@ class TestDependencies:
             ("loads/stop_loads", "raw/stop_visits", 0, 0),
             ("features/departure_features", "raw/planned_departures", 0, 0),
             ("features/departure_features", "loads/stop_loads", -56, -7),
-            ("features/levels", "loads/stop_loads", -56, 0),
+            ("features/levels", "loads/stop_loads", -14, -1),
+            ("features/levels", "features/departure_features", -14, -1),
             ("forecasts/load_forecasts", "features/departure_features", 0, 3),
-            ("forecasts/load_forecasts", "features/levels", -1, -1),
+            ("forecasts/load_forecasts", "features/levels", 0, 0),
             ("forecasts/load_forecasts", "raw/weather_forecasts", 0, 0),
             ("forecasts/published_forecasts", "forecasts/load_forecasts", 0, 0),
             ("monitoring/forecast_performance", "forecasts/load_forecasts", -3, 0),
@@ -165,7 +166,7 @@ class TestDependencies:
     def test_the_first_dates_depend_on_what_there_is_of_history(self) -> None:
         loads = self.parents("features/departure_features", date(2026, 6, 10))["loads/stop_loads"]
         assert loads == ("2026-06-01", "2026-06-03", 3)
-        assert self.parents("forecasts/load_forecasts", date(2026, 6, 1))["features/levels"] is None
+        assert self.parents("features/levels", date(2026, 6, 1))["loads/stop_loads"] is None
 
     @pytest.mark.parametrize("table", CHECKS)
     def test_whoever_reads_a_table_depends_on_its_quality_for_the_same_dates(self, table: str) -> None:

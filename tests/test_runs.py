@@ -160,7 +160,7 @@ def test_a_run_of_a_date_that_is_no_partition_is_refused_and_not_recorded(
 
 
 class TestPins:
-    """Levels of the 29th read loads of the 28th, which another run made, and of the 29th, which this run made."""
+    """Drift of the 29th reads performance of the 28th, which another run made, and of the 29th, which this run made."""
 
     def used(self, table: str, snapshot: int, *dates: str) -> dict[str, Any]:
         return {table: {"snapshot_id": snapshot, "dates": dict.fromkeys(dates, "hash")}}
@@ -175,11 +175,18 @@ class TestPins:
         write_script(
             instance,
             loads__stop_loads={"inputs": self.used("raw.stop_visits", 11, "2026-03-29")},
-            features__levels={"inputs": self.used("loads.stop_loads", 22, "2026-03-28", "2026-03-29")},
+            monitoring__drift={
+                "inputs": self.used("monitoring.forecast_performance", 22, "2026-03-28", "2026-03-29")
+            },
         )
-        assets = ("raw/stop_visits", "loads/stop_loads", "features/levels")
-        config = self.config_of(instance, run(instance, "counts", "2026-03-29", *assets))
-        assert config == {"ops": {"features__levels": {"config": {"pins": {"loads.stop_loads": 22}}}}}
+        own = self.config_of(
+            instance, run(instance, "counts", "2026-03-29", "raw/stop_visits", "loads/stop_loads")
+        )
+        assert own == {}
+        assets = ("monitoring/forecast_performance", "monitoring/drift")
+        config = self.config_of(instance, run(instance, "monitoring", "2026-03-29", *assets))
+        pins = {"monitoring.forecast_performance": 22}
+        assert config == {"ops": {"monitoring__drift": {"config": {"pins": pins}}}}
 
     def test_the_model_version_of_a_forecast_is_pinned(self, instance: DagsterInstance) -> None:
         inputs = self.used("features.levels", 33, "2026-03-29")
@@ -214,7 +221,7 @@ class TestReplay:
     def former(self, instance: DagsterInstance) -> ExecuteInProcessResult:
         inputs = {"loads.stop_loads": {"snapshot_id": 22, "dates": {"2026-03-01": "hash"}}}
         write_script(instance, features__levels={"inputs": inputs})
-        return run(instance, "counts", None, "loads/stop_loads", "features/levels", tags=RANGE)
+        return run(instance, "forecasting", None, "raw/weather_forecasts", "features/levels", tags=RANGE)
 
     def test_the_same_inputs_give_the_same_content(
         self, former: ExecuteInProcessResult, instance: DagsterInstance, tmp_path: Path
@@ -222,8 +229,8 @@ class TestReplay:
         result = self.again(instance, former.run_id, tmp_path)
         assert result.identical
         assert [(compared.asset, compared.partitions) for compared in result.assets] == [
-            ("loads/stop_loads", 2),
             ("features/levels", 2),
+            ("raw/weather_forecasts", 2),
         ]
         repeated = record_of(instance, result.outcome.run_id)
         assert repeated.parent_run_id == former.run_id
@@ -241,7 +248,7 @@ class TestReplay:
         result = self.again(instance, former.run_id, tmp_path)
         assert not result.identical
         assert {compared.asset: compared.different for compared in result.assets} == {
-            "loads/stop_loads": (),
+            "raw/weather_forecasts": (),
             "features/levels": ("2026-03-28", "2026-03-29"),
         }
 

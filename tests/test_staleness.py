@@ -14,6 +14,10 @@ FIRST, LAST = date(2026, 3, 24), date(2026, 3, 29)
 DAYS = [FIRST + timedelta(ahead) for ahead in range((LAST - FIRST).days + 1)]
 LOADS = ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads", "quality/stop_loads")
 LEVELS = ("features/levels", "quality/levels")
+ISSUED = [day + timedelta(1) for day in DAYS]
+"""Issue dates on which the levels know those days."""
+
+ASSETS = dict.fromkeys(LOADS, DAYS) | dict.fromkeys(LEVELS, ISSUED)
 
 
 def make(instance: DagsterInstance, job: str, *assets: str, days: list[date] | None = None) -> None:
@@ -43,7 +47,8 @@ def with_code_version(asset: str, version: str) -> Definitions:
 @pytest.fixture
 def made(instance: DagsterInstance) -> DagsterInstance:
     """Six days of loads and levels."""
-    make(instance, "counts", *LOADS, *LEVELS, days=DAYS)
+    make(instance, "counts", *LOADS, days=DAYS)
+    make(instance, "forecasting", *LEVELS, days=ISSUED)
     return instance
 
 
@@ -60,55 +65,55 @@ def test_only_the_dates_that_are_missing_are(instance: DagsterInstance) -> None:
 def test_what_was_made_in_order_is_up_to_date_and_the_same_content_again_changes_nothing(
     made: DagsterInstance,
 ) -> None:
-    for asset in (*LOADS, *LEVELS):
-        assert out_of_date(defs, made, asset, DAYS) == []
+    for asset, days in ASSETS.items():
+        assert out_of_date(defs, made, asset, days) == []
     make(made, "counts", "raw/stop_visits", days=DAYS[1:3])
     make(made, "counts", "loads/stop_loads", days=[DAYS[4]])
-    for asset in (*LOADS, *LEVELS):
-        assert out_of_date(defs, made, asset, DAYS) == []
+    for asset, days in ASSETS.items():
+        assert out_of_date(defs, made, asset, days) == []
 
 
 def test_changed_content_of_a_date_reaches_the_dates_that_depend_on_it(made: DagsterInstance) -> None:
     write_script(made, loads__stop_loads={"content": "corrected"})
     make(made, "counts", "loads/stop_loads", days=[DAYS[3]])
-    found = {asset: out_of_date(defs, made, asset, DAYS) for asset in (*LOADS, *LEVELS)}
+    found = {asset: out_of_date(defs, made, asset, days) for asset, days in ASSETS.items()}
     assert found == {
         "raw/stop_visits": [],
         "quality/stop_visits": [],
         "loads/stop_loads": [],
         "quality/stop_loads": [DAYS[3]],
-        "features/levels": DAYS[3:],
+        "features/levels": ISSUED[3:],
         "quality/levels": [],
-    }, "levels read eight weeks of loads; what follows from them is known once they are made again"
+    }, "levels read two weeks of loads; what follows from them is known once they are made again"
 
 
 def test_other_code_makes_its_own_asset_out_of_date_and_no_other(made: DagsterInstance) -> None:
     changed = with_code_version("loads/stop_loads", "2")
     assert out_of_date(changed, made, "loads/stop_loads", DAYS) == DAYS
-    for asset in ("raw/stop_visits", "quality/stop_visits", "quality/stop_loads", *LEVELS):
-        assert out_of_date(changed, made, asset, DAYS) == []
+    for asset, days in ASSETS.items():
+        assert asset == "loads/stop_loads" or out_of_date(changed, made, asset, days) == []
 
 
 def test_a_model_is_out_of_date_once_the_content_of_an_input_changed(made: DagsterInstance) -> None:
     make(made, "training", "models/load_model")
-    make(made, "counts", "features/levels", days=DAYS[:2])
+    make(made, "forecasting", "features/levels", days=ISSUED[:2])
     assert not is_out_of_date(defs, made, "models/load_model"), "the same content again"
     write_script(made, features__levels={"content": "corrected"})
-    make(made, "counts", "features/levels", days=[DAYS[0]])
+    make(made, "forecasting", "features/levels", days=[ISSUED[0]])
     assert is_out_of_date(defs, made, "models/load_model")
 
 
 def test_a_date_that_came_after_the_training_makes_the_model_out_of_date(made: DagsterInstance) -> None:
     make(made, "training", "models/load_model")
-    make(made, "counts", "features/levels", days=[LAST + timedelta(1)])
+    make(made, "forecasting", "features/levels", days=[LAST + timedelta(2)])
     assert is_out_of_date(defs, made, "models/load_model")
 
 
 def test_a_date_that_is_absent_again_changes_nothing(instance: DagsterInstance) -> None:
     write_script(instance, features__levels={"absent": [str(DAYS[1])]})
-    make(instance, "counts", "features/levels", days=DAYS)
+    make(instance, "forecasting", "features/levels", days=DAYS)
     make(instance, "training", "models/load_model")
-    make(instance, "counts", "features/levels", days=DAYS)
+    make(instance, "forecasting", "features/levels", days=DAYS)
     assert not is_out_of_date(defs, instance, "models/load_model")
 
 

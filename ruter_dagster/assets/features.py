@@ -1,4 +1,4 @@
-"""Features: what is known of each planned departure a week ahead, and how full the network has lately been."""
+"""Features: what is known of each planned departure a week ahead, and how full recent ones were against that."""
 
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
@@ -6,7 +6,7 @@ from ruter_dagster.assets.common import House, PinsConfig, over_dates, table_dep
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import Features, Levels, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS
-from ruter_dagster.partitions import LAG_DAYS, window
+from ruter_dagster.partitions import LAG_DAYS, LEVEL_DAYS, window
 from ruter_dagster.resources.launcher import JobLauncher
 
 
@@ -23,12 +23,14 @@ def feature_assets(house: House) -> list[AssetsDefinition]:
     ):
         yield from launcher.run(context, Features(**over_dates(context, config)))
 
+    recent = window(-LEVEL_DAYS, -1)
+
     @house.asset(
         asset_of(LEVELS.name),
         description=LEVELS.description,
         code_version="1",
-        partitions=house.partitions.operating,
-        deps=table_dep(STOP_LOADS, window(-LAG_DAYS[1], 0)),
+        partitions=house.partitions.issue,
+        deps=[*table_dep(STOP_LOADS, recent), *table_dep(DEPARTURE_FEATURES, recent)],
     )
     def levels(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
         yield from launcher.run(context, Levels(**over_dates(context, config)))

@@ -21,7 +21,7 @@ def forecast_assets(house: House) -> list[AssetsDefinition]:
         partitions=issue,
         deps=[
             *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
-            *table_dep(LEVELS, window(-1, -1)),
+            *table_dep(LEVELS),
             *table_dep(WEATHER_FORECASTS),
             asset_dep(CHAMPION),
         ],

@@ -25,7 +25,7 @@ def quality_assets(house: House) -> list[AssetsDefinition]:
         WEATHER_FORECASTS: partitions.issue,
         STOP_LOADS: partitions.operating,
         DEPARTURE_FEATURES: partitions.planned,
-        LEVELS: partitions.operating,
+        LEVELS: partitions.issue,
     }
     return [_quality_report(house, table, dates) for table, dates in tables.items()]
 

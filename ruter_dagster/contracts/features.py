@@ -1,6 +1,6 @@
 """Contracts of the two feature tables: what is known a week ahead, and what is recent. See `tables.py` for the others.
 
-A model row joins a departure's features, the levels of a cut-off date and the weather as forecast the day after it
+A model row joins a departure's features, the levels and the weather forecast of an issue date
 (`forecasting.rows.model_rows`). Plain Python only.
 """
 
@@ -28,21 +28,15 @@ LAG_WEEKS = 8
 FIRST_LAG_DAYS = 7
 LAST_LAG_DAYS = 7 * LAG_WEEKS
 
-LEVEL_WINDOW_DAYS = 56
-"""Levels of a cut-off C look back on the service dates C-55 to C."""
+RECENT_LAG_DAYS = 34
+"""Of them, the four weeks from T-34 to T-7 are the recent ones."""
+
+LEVEL_WINDOW_DAYS = 14
+"""Levels of an issue date D look back on the service dates D-14 to D-1."""
+LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
+LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 
 DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")
-LEVEL_SCOPES = (
-    "network",
-    "line",
-    "stop",
-    "line_hour",
-    "line_hour_of_day_class",
-    "slot_of_day_class",
-    "departure_of_day_class",
-)
-LEVEL_RATIO_DAYS = (1, 3, 7, 14)
-LEVEL_MEAN_DAYS = (28, 56)
 
 
 def _load(name: str, description: str) -> Column:
@@ -96,6 +90,16 @@ _HISTORY = (
     _load("last_week_next_hour", "Mean load a week before of the slot an hour later"),
     _load("last_week_line_hour_ratio", "Load a week before over `usual`, of the line, direction and hour"),
     _load("last_week_network_ratio", "Load a week before over `usual`, of the network"),
+    _load("departure_of_day_class", "Mean load of the line's departure from the stop at this minute, on dates of the same class of day from T-56 to T-7, a week counting 0.9 of the week after it"),
+    _load("departure_of_day_class_recent", "As `departure_of_day_class`, of T-34 to T-7"),
+    _load("slot_of_day_class", "As `departure_of_day_class`, of the slot"),
+    _load("slot_of_day_class_recent", "As `slot_of_day_class`, of T-34 to T-7"),
+    _load("line_hour_of_day_class", "As `departure_of_day_class`, of the line, direction and hour"),
+    Column(
+        "expected", "float64",
+        "Best plain guess a week ahead: `departure_of_day_class`, else `usual`, HA8, or a mean of its surroundings; 0 where nothing was ever counted",
+        minimum=0,
+    ),
 )  # fmt: skip
 
 DEPARTURE_FEATURES = Table(
@@ -134,32 +138,20 @@ DEPARTURE_FEATURES = Table(
 LEVELS = Table(
     name="features.levels",
     description=(
-        "What is recent as of a cut-off date: loads of the network, lines, stops and hours against their usual, and mean "
-        "loads by class of day; from the loads of the 56 service dates up to the cut-off."
+        "What is recent on an issue date: loads of the network, lines, stops and hours on the 14 service dates before it, "
+        "against what was expected of the same departures a week ahead."
     ),
-    partition="cutoff_date",
-    key=("cutoff_date", "scope", "scope_id"),
+    partition="issue_date",
+    key=("issue_date", "scope", "scope_id"),
     columns=(
-        Column("cutoff_date", "date", "Last service date whose loads were known"),
+        Column("issue_date", "date", "Date of issue: the loads up to the day before are known"),
         Column("scope", "string", "What the level is of", allowed=LEVEL_SCOPES),
-        Column("scope_id", "string", "Which one: its parts (line, direction, stop, hour, class of day) joined by |; `all` of the network"),
+        Column("scope_id", "string", "Which one: its parts (line, direction, stop, hour) joined by |; `all` of the network"),
         *(
-            Column(
-                f"ratio_{days}", "float64",
-                f"Loads of departures on the last {days} service dates up to the cut-off over their mean_56; null for a class of day",
-                required=False, minimum=0,
-            )
+            _load(f"ratio_{days}", f"Loads of departures on the last {days} service dates before it over their `expected`")
             for days in LEVEL_RATIO_DAYS
         ),
-        *(
-            Column(
-                f"mean_{days}", "float64",
-                f"Mean load of a slot on the last {days} service dates up to the cut-off, a week counting 0.9 of the week after it",
-                required=False, minimum=0,
-            )
-            for days in LEVEL_MEAN_DAYS
-        ),
-        Column("slot_count", "int32", "Slots (a slot and its date) with loads in the last 56 service dates", minimum=1),
+        Column("departure_count", "int32", "Departures with loads in the last 14 service dates", minimum=1),
     ),
 )  # fmt: skip
 

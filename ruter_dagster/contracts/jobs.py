@@ -81,7 +81,7 @@ class Features(DatesParameters):
 
 
 class Levels(DatesParameters):
-    """Recent levels as of cut-off dates."""
+    """Recent levels on issue dates."""
 
     job = "levels"
 

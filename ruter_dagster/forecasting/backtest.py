@@ -78,7 +78,7 @@ def backtest(
     dates = _dates(trial.history_start, trial.last)
     known = loads(dates)
     features = departure_features(plan(dates), known, calendar)
-    as_of = levels(known, _dates(dates[0] - timedelta(max(HORIZONS)), dates[-1]), calendar)
+    as_of = levels(known, features, _dates(dates[1], dates[-1]))
     issued = weather(dates) if weather else empty_frame(WEATHER_FORECASTS)
     rows = training_rows(features, known, as_of, issued)
     for fold in trial.folds():
@@ -86,7 +86,8 @@ def backtest(
         model_input = rows.filter(pl.col("service_date").is_between(_oldest(trial, until), until))
         model = train(model_input, trial.parameters)
         forecasts = [
-            _forecast_day(features, as_of, issued, model, day - timedelta(trial.horizon), day) for day in fold
+            _forecast_day(features, as_of, issued, model, day - timedelta(trial.horizon - 1), day)
+            for day in fold
         ]
         yield Fold(
             fold[0], fold[-1], until, model_input.height, _with_truth(pl.concat(forecasts), known, trial)
@@ -101,8 +102,8 @@ def _dates(first: date, last: date) -> list[date]:
     return [first + timedelta(days) for days in range((last - first).days + 1)]
 
 
-def _forecast_day(features, as_of, issued, model, cutoff: date, day: date) -> pl.DataFrame:
-    rows = model_rows(features.filter(pl.col("service_date") == day), as_of, issued, cutoff)
+def _forecast_day(features, as_of, issued, model, issue_date: date, day: date) -> pl.DataFrame:
+    rows = model_rows(features.filter(pl.col("service_date") == day), as_of, issued, issue_date)
     return pl.concat([rows, forecast_rows(rows, model)], how="horizontal")
 
 

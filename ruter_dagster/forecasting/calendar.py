@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cache
@@ -57,9 +57,11 @@ class OperatingCalendar:
 
     def comparable_dates(self, day: date, first_days: int, last_days: int) -> list[date]:
         """Dates from `last_days` to `first_days` before `day` with the same comparable weekday, newest first."""
-        wanted = self.comparable_weekday(day)
-        candidates = (day - timedelta(ago) for ago in range(first_days, last_days + 1))
-        return [candidate for candidate in candidates if self.comparable_weekday(candidate) == wanted]
+        return _alike(day, first_days, last_days, self.comparable_weekday)
+
+    def dates_of_class(self, day: date, first_days: int, last_days: int) -> list[date]:
+        """Dates from `last_days` to `first_days` before `day` of the same class of day, newest first."""
+        return _alike(day, first_days, last_days, self.day_class)
 
     def days(self, dates: Iterable[date]) -> pl.DataFrame:
         """One row a service date: the calendar columns of contract `features.departure_features` but `events`."""
@@ -106,6 +108,11 @@ class OperatingCalendar:
         before, after = day - timedelta(1), day + timedelta(1)
         beside_holiday = self.is_public_holiday(before) or self.is_public_holiday(after)
         return not off(day) and off(before) and off(after) and beside_holiday
+
+
+def _alike(day: date, first_days: int, last_days: int, kind: Callable[[date], int | str]) -> list[date]:
+    candidates = (day - timedelta(ago) for ago in range(first_days, last_days + 1))
+    return [candidate for candidate in candidates if kind(candidate) == kind(day)]
 
 
 def _touches(event: Event) -> pl.Expr:

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 
 import polars as pl
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, FIRST_LAG_DAYS, LAG_WEEKS, LAST_LAG_DAYS
-from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.frames import conform, empty_frame
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import (
     DECIMALS,
+    DEPARTURE,
     LINE_HOUR,
     SLOT,
-    at_lags,
+    departure_sums,
     exact_mean,
     exact_sum,
-    pairs,
+    loads_before,
+    mean_of_sums,
+    slot_history,
     slot_loads,
-    usual_loads,
 )
 from ruter_dagster.forecasting.slots import departure_minute, slot_hour
 
-_DATED_SLOT = ("service_date", *SLOT)
+_GUESSES = (
+    "departure_of_day_class", "usual", "ha8", "usual_line_hour", "slot_of_day_class", "line_hour_of_day_class", "of_stop",
+    "of_line", "of_network",
+)  # fmt: skip
 
 
 def lag_dates(service_date: date, calendar: OperatingCalendar) -> list[date]:
-    """The service dates whose loads the features of `service_date` read: its weekly lags and comparable days."""
-    return sorted({*_weekly(service_date), *_comparable(service_date, calendar)})
+    """The service dates whose loads the features of `service_date` read: weekly lags, comparable days and its class of day."""
+    days = {*_weekly(service_date), *_comparable(service_date, calendar), *_of_class(service_date, calendar)}
+    return sorted(days)
 
 
 def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: OperatingCalendar) -> pl.DataFrame:
@@ -38,29 +44,52 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
     `lag_dates` do no harm: they are not read; missing ones are missing lags).
     """
     dates: list[date] = plan["service_date"].unique().sort().to_list()
-    wanted = sorted({lag for day in dates for lag in lag_dates(day, calendar)})
-    read = loads.filter(pl.col("service_date").is_in(wanted)).with_columns(calendar.event_count(wanted))
-    slots = slot_loads(read)
-    history = _history(slots, dates, calendar)
-    rows = (
-        plan.with_columns(
-            clock("scheduled_departure_time", "service_date", calendar.time_zone).alias(name)
-            for name, clock in (("slot_hour", slot_hour), ("departure_minute", departure_minute))
+    lags = sorted({lag for day in dates for lag in lag_dates(day, calendar)})
+    known = loads.filter(pl.col("service_date").is_in(lags)).with_columns(
+        calendar.event_count(lags), _clock(departure_minute, calendar)
+    )
+    planned = plan.with_columns(_clock(slot_hour, calendar), _clock(departure_minute, calendar))
+    frames = [
+        _of_date(planned.filter(pl.col("service_date") == day), known, day, calendar).select(
+            DEPARTURE_FEATURES.column_names
         )
-        .join(calendar.days(dates), on="service_date", how="left")
+        for day in dates
+    ]
+    return conform(pl.concat(frames), DEPARTURE_FEATURES) if frames else empty_frame(DEPARTURE_FEATURES)
+
+
+def _of_date(plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: OperatingCalendar) -> pl.DataFrame:
+    comparable, of_class = _comparable(day, calendar), _of_class(day, calendar)
+    slots = slot_loads(loads_before(loads, day, [*_weekly(day), *comparable]))
+    history, sums = pl.collect_all(
+        [
+            slot_history(slots, [(day - other).days for other in comparable]),
+            departure_sums(loads_before(loads, day, of_class)),
+        ]
+    )
+    return (
+        plan.lazy()
+        .join(calendar.days([day]).lazy(), on="service_date")
         .with_columns(
-            calendar.event_count(dates), calendar.event_count(dates, 7).alias("events_last_week"), *_plan_features())
-        .join(history, on=_DATED_SLOT, how="left")
-        .join(_neighbours(history), on=_DATED_SLOT, how="left")
-        .join(_line_hours(history), on=("service_date", *LINE_HOUR), how="left")
-        .join(_network(history), on="service_date", how="left")
-        .sort("service_date", "trip_id", "stop_sequence")
+            calendar.event_count([day]), calendar.event_count([day], 7).alias("events_last_week"), *_plan_features()
+        )
+        .join(history.lazy(), on=SLOT, how="left")
+        .join(_neighbours(history.lazy()), on=SLOT, how="left")
+        .join(_line_hours(history.lazy()), on=LINE_HOUR, how="left")
+        .with_columns(_last_week_ratio(history).alias("last_week_network_ratio"))
+        .pipe(_with_class_of_day, sums.lazy())
+        .sort("trip_id", "stop_sequence")
         .with_columns(
-            pl.col("usual").shift(1).over("service_date", "trip_id").alias("usual_previous_stop"),
+            pl.col("usual").shift(1).over("trip_id").alias("usual_previous_stop"),
             pl.col("history_count").fill_null(0),
+            pl.coalesce(*_GUESSES, pl.lit(0.0)).alias("expected"),
         )
+        .collect()
     )  # fmt: skip
-    return conform(rows.select(DEPARTURE_FEATURES.column_names), DEPARTURE_FEATURES)
+
+
+def _clock(of: Callable[[str, str, str], pl.Expr], calendar: OperatingCalendar) -> pl.Expr:
+    return of("scheduled_departure_time", "service_date", calendar.time_zone).alias(of.__name__)
 
 
 def _weekly(day: date) -> list[date]:
@@ -71,62 +100,62 @@ def _comparable(day: date, calendar: OperatingCalendar) -> list[date]:
     return calendar.comparable_dates(day, FIRST_LAG_DAYS, LAST_LAG_DAYS)
 
 
+def _of_class(day: date, calendar: OperatingCalendar) -> list[date]:
+    return calendar.dates_of_class(day, FIRST_LAG_DAYS, LAST_LAG_DAYS)
+
+
 def _plan_features() -> list[pl.Expr]:
     departure = pl.col("scheduled_departure_time")
-    before = departure.shift(1).over("service_date", "line_id", "direction_id", "stop_id", order_by=departure)
-    first, last = (
-        getattr(pl.col("stop_sequence"), end)().over("service_date", "trip_id") for end in ("min", "max")
-    )
+    before = departure.shift(1).over("line_id", "direction_id", "stop_id", order_by=departure)
+    first, last = (getattr(pl.col("stop_sequence"), end)().over("trip_id") for end in ("min", "max"))
     return [
         ((pl.col("stop_sequence") - first) / (last - first).clip(1)).cast(pl.Float64).alias("journey_position"),
         ((departure - before).dt.total_seconds() / 60).cast(pl.Float64).alias("headway_minutes"),
-        pl.len().over(_DATED_SLOT).cast(pl.Int32).alias("departures_in_slot"),
+        pl.len().over(SLOT).cast(pl.Int32).alias("departures_in_slot"),
     ]  # fmt: skip
 
 
-def _history(slots: pl.DataFrame, dates: Sequence[date], calendar: OperatingCalendar) -> pl.DataFrame:
-    """Weekly lags, their means and the usual loads of every slot that has any, for each of `dates`."""
-    week, load = pl.col("age") // 7, pl.col("load")
-    weekly = (
-        at_lags(slots, pairs({day: _weekly(day) for day in dates}))
-        .group_by(_DATED_SLOT)
-        .agg(
-            *(load.filter(week == number).first().alias(f"lag_{number}") for number in range(1, LAG_WEEKS + 1)),
-            exact_mean(load.filter(week <= 4)).alias("ha4"),
-            exact_mean(load).alias("ha8"),
-            pl.len().cast(pl.Int32).alias("history_count"),
-        )
-        .collect()
-    )  # fmt: skip
-    usual = usual_loads(slots, pairs({day: _comparable(day, calendar) for day in dates}))
-    return weekly.join(usual, on=_DATED_SLOT, how="full", coalesce=True)
-
-
-def _neighbours(history: pl.DataFrame) -> pl.DataFrame:
+def _neighbours(history: pl.LazyFrame) -> pl.LazyFrame:
     """The slot's hours before and after: their usual load and that of last week."""
 
-    def moved(hours: int, name: str) -> pl.DataFrame:
+    def moved(hours: int, name: str) -> pl.LazyFrame:
         return history.select(
-            "service_date", "line_id", "direction_id", "stop_id", pl.col("slot_hour") + hours,
+            "line_id", "direction_id", "stop_id", pl.col("slot_hour") + hours,
             pl.col("usual").alias(f"usual_{name}_hour"), pl.col("lag_1").alias(f"last_week_{name}_hour"),
         )  # fmt: skip
 
-    return moved(1, "previous").join(moved(-1, "next"), on=_DATED_SLOT, how="full", coalesce=True)
+    return moved(1, "previous").join(moved(-1, "next"), on=SLOT, how="full", coalesce=True)
 
 
-def _line_hours(history: pl.DataFrame) -> pl.DataFrame:
-    return history.group_by("service_date", *LINE_HOUR).agg(
+def _line_hours(history: pl.LazyFrame) -> pl.LazyFrame:
+    return history.group_by(LINE_HOUR).agg(
         exact_mean(pl.col("usual")).alias("usual_line_hour"),
-        _last_week_ratio().alias("last_week_line_hour_ratio"),
+        _last_week_over_usual().alias("last_week_line_hour_ratio"),
     )
 
 
-def _network(history: pl.DataFrame) -> pl.DataFrame:
-    return history.group_by("service_date").agg(_last_week_ratio().alias("last_week_network_ratio"))
+def _last_week_ratio(history: pl.DataFrame) -> pl.Expr:
+    return pl.lit(history.select(_last_week_over_usual()).item(), pl.Float64)
 
 
-def _last_week_ratio() -> pl.Expr:
+def _last_week_over_usual() -> pl.Expr:
     """Load a week before over the usual, where both are known; null where nobody usually travels."""
     both = pl.col("lag_1").is_not_null() & pl.col("usual").is_not_null()
     usual = exact_sum(pl.col("usual").filter(both))
     return pl.when(usual > 0).then(exact_sum(pl.col("lag_1").filter(both)) / usual).round(DECIMALS)
+
+
+def _with_class_of_day(rows: pl.LazyFrame, sums: pl.LazyFrame) -> pl.LazyFrame:
+    """Means over the class of day: of the departure itself, its slot, its line and hour, and what remains for a new line."""
+
+    def means(key: Sequence[str], name: str, *suffixes: str) -> pl.LazyFrame:
+        return sums.group_by(key).agg(mean_of_sums(name, suffix) for suffix in ("", *suffixes))
+
+    return (
+        rows.join(means(DEPARTURE, "departure_of_day_class", "_recent"), on=DEPARTURE, how="left")
+        .join(means(SLOT, "slot_of_day_class", "_recent"), on=SLOT, how="left")
+        .join(means(LINE_HOUR, "line_hour_of_day_class"), on=LINE_HOUR, how="left")
+        .join(means(("stop_id",), "of_stop"), on="stop_id", how="left")
+        .join(means(("line_id",), "of_line"), on="line_id", how="left")
+        .join(sums.select(mean_of_sums("of_network")), how="cross")
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 
 import polars as pl
 
@@ -25,14 +25,13 @@ def forecast(
 ) -> pl.DataFrame:
     """Forecasts of `features` (contract `features.departure_features`, service dates D to D+3) issued on D.
 
-    The cut-off is D-1: of `levels` only those of D-1 are read, of `weather` only that issued on D. Without a model
+    Of `levels` and `weather` only those of D are read. Without a model
     HA4 is the forecast (`source` baseline), and where even that is unknown a mean of its surroundings (fallback).
     """
-    rows = model_rows(features, levels, weather, issue_date - timedelta(1))
+    rows = model_rows(features, levels, weather, issue_date)
     return conform(
         pl.concat([rows, forecast_rows(rows, model)], how="horizontal")
         .with_columns(
-            pl.lit(issue_date).alias("issue_date"),
             pl.col("service_date").alias("operating_date"),
             pl.lit(model_version if model else None, pl.String).alias("model_version"),
             *baseline_columns(),

@@ -1,4 +1,4 @@
-"""Model rows: departure features, the levels of a cut-off and the weather as forecast the day after it, in one frame.
+"""Model rows: departure features, the levels and the weather forecast of an issue date, in one frame.
 
 The one place where they meet, for training, backtest and live forecasts alike. What a column means stands in
 contracts/features.py; columns that are made here say how they relate to `expected`, the row's best plain guess.
@@ -11,24 +11,23 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ruter_dagster.contracts.features import LEVEL_MEAN_DAYS, LEVEL_RATIO_DAYS
+from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS
 from ruter_dagster.forecasting.levels import SCOPES, scope_id
 
 STEADYING_LOAD = 0.3
 """Passengers added to a load before its logarithm, so that an empty departure has one."""
 KEY = ("service_date", "trip_id", "stop_sequence")
-_RATIO_SCOPES = ("network", "line", "stop", "line_hour")
 _LOADS = (
     "usual_recent", "usual_median", "ha4", "lag_1", "lag_2", "usual_line_hour", "usual_previous_hour", "usual_next_hour",
-    "usual_previous_stop", "last_week_previous_hour", "last_week_next_hour", "slot_of_day_class_mean_28",
-    "slot_of_day_class_mean_56", "slot_of_day_class_of_weekday", "departure_of_day_class_mean_28", "departure_of_day_class_mean_56",
+    "usual_previous_stop", "last_week_previous_hour", "last_week_next_hour", "slot_of_day_class_recent",
+    "slot_of_day_class", "slot_of_day_class_of_weekday", "departure_of_day_class_recent", "departure_of_day_class",
     "usual",
 )  # fmt: skip
 _RATIOS = (
     "last_week_line_hour_ratio",
     "last_week_network_ratio",
     "weekday_of_line_hour",
-    *(f"{scope}_ratio_{days}" for scope in _RATIO_SCOPES for days in LEVEL_RATIO_DAYS),
+    *(f"{scope}_ratio_{days}" for scope in SCOPES for days in LEVEL_RATIO_DAYS),
 )
 _AS_THEY_ARE = (
     "slot_hour", "weekday", "comparable_weekday", "public_holiday", "minor_holiday", "bridge_day", "school_holiday",
@@ -43,39 +42,32 @@ NUMBERS = (
 )
 """The numeric features of a model, in order; nulls are allowed."""
 CATEGORIES = ("mode",)
-_GUESSES = (
-    "departure_of_day_class_mean_56",
-    "usual", "ha8", "usual_line_hour", "slot_of_day_class_mean_56", "line_hour_of_day_class_mean_56", "stop_mean_56",
-    "line_mean_56", "network_mean_56",
-)  # fmt: skip
 _WEATHER = ("temperature", "precipitation", "wind_speed")
 
 
 def model_rows(
-    features: pl.DataFrame, levels: pl.DataFrame, weather: pl.DataFrame, cutoff: date
+    features: pl.DataFrame, levels: pl.DataFrame, weather: pl.DataFrame, issue_date: date
 ) -> pl.DataFrame:
-    """Rows of a model, in the order of `features`: its columns, `cutoff_date`, `horizon_days`, `NUMBERS`, `CATEGORIES`.
+    """Rows of a model, in the order of `features`: its columns, `issue_date`, `horizon_days`, `NUMBERS`, `CATEGORIES`.
 
-    Of `levels` (contract `features.levels`) only those of `cutoff` are read, of `weather` (contract
-    `raw.weather_forecasts`, may be empty) only that issued the day after. What is not known is null; `expected` never is.
+    Of `levels` (contract `features.levels`) and of `weather` (contract
+    `raw.weather_forecasts`, may be empty) only those of `issue_date` are read. What is not known is null.
     """
+    issued = pl.col("issue_date") == issue_date
     rows = features.with_columns(
-        pl.lit(cutoff).alias("cutoff_date"),
-        ((pl.col("service_date") - cutoff).dt.total_days() - 1).cast(pl.Int32).alias("horizon_days"),
+        pl.lit(issue_date).alias("issue_date"),
+        (pl.col("service_date") - issue_date).dt.total_days().cast(pl.Int32).alias("horizon_days"),
     )
-    rows = _with_weather(_with_levels(rows, levels.filter(pl.col("cutoff_date") == cutoff)), weather, cutoff)
-    weekday = pl.col("usual_line_hour") / pl.col("line_hour_of_day_class_mean_56")
+    rows = _with_weather(_with_levels(rows, levels.filter(issued)), weather.filter(issued))
+    weekday = pl.col("usual_line_hour") / pl.col("line_hour_of_day_class")
     return (
         rows.with_columns(pl.when(weekday.is_finite()).then(weekday).alias("weekday_of_line_hour"))
-        .with_columns(
-            (pl.col("slot_of_day_class_mean_56") * pl.col("weekday_of_line_hour")).alias("slot_of_day_class_of_weekday"),
-            pl.coalesce(*_GUESSES, pl.lit(0.0)).alias("expected"),
-        )
+        .with_columns((pl.col("slot_of_day_class") * pl.col("weekday_of_line_hour")).alias("slot_of_day_class_of_weekday"))
         .with_columns(
             *((_log(name) - _log("expected")).alias(f"{name}_to_expected") for name in _LOADS),
             *(pl.col(name).clip(0.05, 20.0).log().alias(f"{name}_log") for name in _RATIOS),
         )
-        .select(*features.columns, "cutoff_date", *(name for name in NUMBERS if name not in features.columns))
+        .select(*features.columns, "issue_date", *(name for name in NUMBERS if name not in features.columns))
     )  # fmt: skip
 
 
@@ -88,7 +80,7 @@ def training_rows(
 ) -> pl.DataFrame:
     """Model rows with their truth: `load` and `weight` of `loads` (contract `loads.stop_loads`); others drop out.
 
-    A departure of service date T appears once, as of one of `horizons` (horizon_days): cut-off T - horizon_days - 1.
+    A departure of service date T appears once, as of one of `horizons` (horizon_days): issued on T - horizon_days.
     Which one follows from its key, so that a repeated training has the same rows.
     """
     truth = loads.select(*KEY, "load", "weight")
@@ -97,18 +89,18 @@ def training_rows(
     )
     dates: list[date] = known["service_date"].unique().sort().to_list()
     by_date = known.partition_by("service_date", as_dict=True)
-    levels_of, weather_of = _by_date(levels, "cutoff_date"), _by_date(weather, "issue_date")
+    levels_of, weather_of = _by_date(levels), _by_date(weather)
     frames = []
     for day in dates:
         for drawn, horizon in enumerate(horizons):
-            cutoff = day - timedelta(horizon + 1)
+            issued = day - timedelta(horizon)
             rows = by_date[(day,)].filter(pl.col("drawn") == drawn).drop("drawn")
-            frames.append(model_rows(rows, levels_of(cutoff), weather_of(cutoff + timedelta(1)), cutoff))
+            frames.append(model_rows(rows, levels_of(issued), weather_of(issued), issued))
     return pl.concat(frames) if frames else model_rows(known.drop("drawn"), levels, weather, date.min)
 
 
-def _by_date(frame: pl.DataFrame, column: str) -> Callable[[date], pl.DataFrame]:
-    parts = frame.partition_by(column, as_dict=True)
+def _by_date(frame: pl.DataFrame) -> Callable[[date], pl.DataFrame]:
+    parts = frame.partition_by("issue_date", as_dict=True)
     return lambda day: parts.get((day,), frame.clear())
 
 
@@ -120,8 +112,7 @@ def _drawn(count: int) -> pl.Expr:
 
 def _with_levels(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
     for scope in SCOPES:
-        names = [f"mean_{days}" for days in LEVEL_MEAN_DAYS]
-        names += [f"ratio_{days}" for days in LEVEL_RATIO_DAYS] if scope in _RATIO_SCOPES else []
+        names = [f"ratio_{days}" for days in LEVEL_RATIO_DAYS]
         of_scope = levels.filter(pl.col("scope") == scope).select(
             pl.col("scope_id").alias("_id"), *(pl.col(name).alias(f"{scope}_{name}") for name in names)
         )
@@ -131,9 +122,8 @@ def _with_levels(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
     return rows.drop("_id")
 
 
-def _with_weather(rows: pl.DataFrame, weather: pl.DataFrame, cutoff: date) -> pl.DataFrame:
-    issued = weather.filter(pl.col("issue_date") == cutoff + timedelta(1))
-    hourly = issued.select("service_date", "slot_hour", *_WEATHER)
+def _with_weather(rows: pl.DataFrame, weather: pl.DataFrame) -> pl.DataFrame:
+    hourly = weather.select("service_date", "slot_hour", *_WEATHER)
     return rows.join(hourly, on=("service_date", "slot_hour"), how="left", maintain_order="left")
 
 

@@ -131,6 +131,12 @@ class JobContext:
             raise NoDateThere(str(missing))
         return list(found)
 
+    def dates_passed(self, table: Table, dates: Collection[date], of_range: bool) -> list[date]:
+        """As `dates_asked`; raises a PermanentFailure where one of them has no passing verdict."""
+        known = self.dates_asked(table, dates, of_range)
+        self.verdicts.require(table, self.snapshot(table).versions(known), known)
+        return known
+
     def require(self, table: Table, dates: Collection[date]) -> dict[date, str]:
         """The content version of dates that must be there; DateMissing names those that are not, and what to materialise."""
         from ruter_dagster.storage.snapshots import DateMissing

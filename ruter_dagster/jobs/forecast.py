@@ -43,7 +43,7 @@ def _version(parameters: Forecast, issue_date: date, context: JobContext) -> str
 
 def _forecast(issue_date: date, version: str | None, context: JobContext) -> pl.DataFrame:
     features = context.read(DEPARTURE_FEATURES, day_range(issue_date, issue_date + timedelta(max(HORIZONS))))
-    levels = context.read(LEVELS, [issue_date - timedelta(1)])
+    levels = context.read(LEVELS, [issue_date])
     weather = context.read(WEATHER_FORECASTS, [issue_date])
     model = load_model(context, version) if version else None
     thresholds = OccupancyThresholds(**context.operator.occupancy.model_dump())

@@ -1,18 +1,23 @@
-"""Recent levels as of cut-off dates: how full the network, its lines and stops have been against their usual."""
+"""Levels of issue dates: how full recent departures were against what was expected of them a week ahead."""
 
 from __future__ import annotations
 
-from ruter_dagster.contracts.features import LEVELS
+from datetime import timedelta
+
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import Levels
 from ruter_dagster.contracts.tables import STOP_LOADS
-from ruter_dagster.forecasting.levels import level_dates, levels
+from ruter_dagster.forecasting.levels import EXPECTED_COLUMNS, LOAD_COLUMNS, level_dates, levels
 from ruter_dagster.jobs.context import JobContext
 
 
 def run(parameters: Levels, context: JobContext) -> None:
-    cutoffs = context.dates_asked(STOP_LOADS, parameters.dates, parameters.of_range)
-    context.read(STOP_LOADS, cutoffs, ["service_date"])
-    loads = context.read_history(
-        STOP_LOADS, sorted({day for cutoff in cutoffs for day in level_dates(cutoff)})
-    )
-    context.write(LEVELS, levels(loads, cutoffs, context.calendar), cutoffs)
+    day = timedelta(1)
+    newest = [issue_date - day for issue_date in parameters.dates]
+    for table in (STOP_LOADS, DEPARTURE_FEATURES):
+        newest = context.dates_passed(table, newest, parameters.of_range)
+    issue_dates = [date + day for date in newest]
+    dates = sorted({date for issue_date in issue_dates for date in level_dates(issue_date)})
+    loads = context.read_history(STOP_LOADS, dates, LOAD_COLUMNS)
+    features = context.read_history(DEPARTURE_FEATURES, dates, EXPECTED_COLUMNS)
+    context.write(LEVELS, levels(loads, features, issue_dates), issue_dates)

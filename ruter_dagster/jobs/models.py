@@ -36,12 +36,12 @@ class ModelInputs:
 
 def read_inputs(context: JobContext, dates: Sequence[date]) -> ModelInputs:
     """Features and loads of the dates, levels and weather as of each horizon; dates that are absent or refused are left out."""
-    first, last = dates[0], dates[-1]
+    issued = day_range(dates[0] - timedelta(max(HORIZONS)), dates[-1])
     return ModelInputs(
         features=context.read_history(DEPARTURE_FEATURES, dates),
         loads=context.read_history(STOP_LOADS, dates),
-        levels=context.read_history(LEVELS, day_range(first - timedelta(len(HORIZONS)), last - timedelta(1))),
-        weather=context.read_history(WEATHER_FORECASTS, day_range(first - timedelta(max(HORIZONS)), last)),
+        levels=context.read_history(LEVELS, issued),
+        weather=context.read_history(WEATHER_FORECASTS, issued),
     )
 
 

@@ -57,7 +57,7 @@ def arrival_sensors(
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=sensor_status(settings),
         description="Asks for counts and plan of an operating date that is new at the source: each date once, in order, "
-        "one at a time, because the levels of a date look back at the dates before. Days that were there before the "
+        "one at a time, because features of a date look back at the dates before. Days that were there before the "
         "first materialised one are history: materialise those by a range.",
     )
     def new_operating_dates(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:

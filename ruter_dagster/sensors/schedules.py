@@ -32,7 +32,7 @@ def build_schedules(
 
     @schedule(
         job=jobs["counts"],
-        description="Counts, loads and levels of the operating date that has closed.",
+        description="Counts and loads of the operating date that has closed.",
         **daily,
     )
     def daily_counts(context: ScheduleEvaluationContext):

@@ -98,7 +98,7 @@ def test_forecasts_that_need_a_refused_date_are_neither_made_nor_published(chain
     both = chain.run("forecasting", issue_date, assets=(FORECASTS, PUBLISHED))
 
     assert both.started == {FORECASTS: 1}
-    assert f"features.levels has no cutoff_date {NEW}. Materialise features/levels" in both.message
+    assert f"features.levels has no issue_date {issue_date}. Materialise features/levels" in both.message
     told = chain.refuse(PUBLISHED, "forecasting", issue_date)
     assert f"forecasts.load_forecasts has no issue_date {issue_date}. Materialise {FORECASTS}" in told
     told = chain.refuse(QUALITY, "counts", NEW)

@@ -67,9 +67,10 @@ def test_a_backtest_and_a_live_forecast_are_equal_bit_for_bit(history, folds):
     """Live on the day before: all loads up to two days before are known, the model is trained on the same targets."""
     day, issue_date = TRIAL.first, TRIAL.first - timedelta(1)
     known = history.filter(pl.col("service_date") < issue_date)
-    as_of = levels(known, dates(FIRST - timedelta(4), issue_date - timedelta(1)), OSLO)
     trained_on = dates(FIRST, issue_date - timedelta(1))
-    rows = training_rows(departure_features(plan(trained_on), known, OSLO), known, as_of, NO_WEATHER)
+    learned = departure_features(plan(trained_on), known, OSLO)
+    as_of = levels(known, learned, dates(FIRST + timedelta(1), issue_date))
+    rows = training_rows(learned, known, as_of, NO_WEATHER)
     features = departure_features(plan([day]), known, OSLO)
     live = forecast(
         features, as_of, NO_WEATHER, train(rows, SMALL), issue_date, OccupancyThresholds(), "v1"

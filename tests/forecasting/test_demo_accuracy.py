@@ -37,7 +37,7 @@ def judged() -> pl.DataFrame:
     loads = pl.concat([balance(source.stop_visits(day), operator.time_zone) for day in history])
     loads = loads.select(STOP_LOADS.column_names)
     features = departure_features(pl.concat(map(source.planned_departures, days)), loads, calendar)
-    as_of = levels(loads, day_range(first - timedelta(len(HORIZONS)), last - timedelta(1)), calendar)
+    as_of = levels(loads, features, day_range(first + timedelta(1), last))
     weather = pl.concat(map(source.weather_forecasts, day_range(first - timedelta(3), last)))
     seen = pl.col("service_date") <= cutoff
     model = train(training_rows(features.filter(seen), loads, as_of, weather))

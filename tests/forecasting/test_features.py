@@ -100,3 +100,48 @@ def test_loads_that_an_event_touched_are_no_usual_loads_but_remain_lags(history)
     assert row["usual"] < plain["usual"]
     assert (row["events"], row["events_last_week"], plain["events_last_week"]) == (0, 1, 0)
     assert (row["lag_1"], row["ha4"]) == (plain["lag_1"], plain["ha4"])
+
+
+def test_a_departure_expects_its_own_mean_on_days_of_its_class(history):
+    minute = pl.col("scheduled_departure_time").dt.minute() == 30
+    uneven = history.with_columns(pl.when(minute).then(3.0 * pl.col("load")).otherwise("load").alias("load"))
+    rows = of_slot(departure_features(plan([DAY]), uneven, OSLO)).sort("departure_minute")
+    loads_of = of_slot(uneven.filter(minute), stop_sequence=1).filter(
+        pl.col("service_date").is_in(OSLO.dates_of_class(DAY, 7, 56))
+    )
+    weight = 0.9 ** ((DAY - loads_of["service_date"]).dt.total_days() / 7)
+    mean = (loads_of["load"] * weight).sum() / weight.sum()
+    assert rows["departure_of_day_class"][1] == pytest.approx(mean, rel=1e-4)
+    assert rows["departure_of_day_class"][1] > 2 * rows["departure_of_day_class"][0]
+    assert rows["expected"].to_list() == rows["departure_of_day_class"].to_list()
+    assert rows["slot_of_day_class"][0] == pytest.approx(rows["departure_of_day_class"].mean(), rel=0.05)
+
+
+def test_the_recent_mean_knows_the_last_four_weeks_alone(history):
+    old = pl.col("service_date") < DAY - timedelta(34)
+    other = history.with_columns(pl.when(old).then(90.0).otherwise("load").alias("load"))
+    before, after = (departure_features(plan([DAY]), known, OSLO) for known in (history, other))
+    for name in ("departure_of_day_class_recent", "slot_of_day_class_recent"):
+        assert before[name].to_list() == after[name].to_list()
+    assert (before["departure_of_day_class"] < after["departure_of_day_class"]).all()
+
+
+def test_a_departure_of_a_new_timetable_expects_what_its_slot_carries(history):
+    moved = plan([DAY]).with_columns(pl.col("scheduled_departure_time") + timedelta(minutes=7))
+    rows = departure_features(moved, history, OSLO)
+    assert rows["departure_of_day_class"].null_count() == rows.height
+    assert rows["expected"].to_list() == rows["usual"].to_list()
+
+
+def test_a_line_without_history_expects_what_its_stops_carry(history):
+    new_line = plan([DAY]).with_columns(pl.lit("74").alias("line_id"))
+    rows = departure_features(new_line, history, OSLO)
+    at_stops = departure_features(plan([DAY]), history, OSLO).group_by("stop_id").agg(pl.col("departure_of_day_class").mean())  # fmt: skip
+    assert rows["history_count"].max() == 0
+    found = dict(rows.select("stop_id", "expected").unique().iter_rows())
+    assert found == pytest.approx(dict(at_stops.iter_rows()), rel=1e-4)
+
+
+def test_a_network_without_any_history_expects_nothing(history):
+    rows = departure_features(plan([DAY]), history.clear(), OSLO)
+    assert rows["expected"].unique().to_list() == [0.0]

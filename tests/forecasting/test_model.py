@@ -26,8 +26,15 @@ SMALL = ModelParameters(trees=60, spread_trees=30, learning_rate=0.1)
 def rows() -> pl.DataFrame:
     """Training rows of the 5 weeks before the issue date."""
     history, days = loads(), dates(ISSUED - timedelta(35), ISSUED - timedelta(1))
-    as_of = levels(history, dates(days[0] - timedelta(4), days[-1]), OSLO)
-    return training_rows(departure_features(plan(days), history, OSLO), history, as_of, NO_WEATHER)
+    features = departure_features(plan(days), history, OSLO)
+    as_of = levels(history, features, dates(days[0] + timedelta(1), days[-1]))
+    return training_rows(features, history, as_of, NO_WEATHER)
+
+
+def levels_of(known: pl.DataFrame) -> pl.DataFrame:
+    """Levels on the issue date, of what is known."""
+    earlier = departure_features(plan(dates(ISSUED - timedelta(14), ISSUED - timedelta(1))), known, OSLO)
+    return levels(known, earlier, [ISSUED])
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,7 @@ def issued(model) -> pl.DataFrame:
     features = departure_features(plan(dates(ISSUED)), known, OSLO)
     return forecast(
         features,
-        levels(known, [ISSUED - timedelta(1)], OSLO),
+        levels_of(known),
         NO_WEATHER,
         model,
         ISSUED,
@@ -109,7 +116,7 @@ def test_every_departure_of_four_days_has_a_forecast_that_keeps_the_contract(iss
 def test_without_a_model_ha4_is_published_and_says_so():
     known = loads().filter(pl.col("service_date") < ISSUED)
     features = departure_features(plan(dates(ISSUED)), known, OSLO)
-    of_day_before = levels(known, [ISSUED - timedelta(1)], OSLO)
+    of_day_before = levels_of(known)
     frame = forecast(features, of_day_before, NO_WEATHER, None, ISSUED, OccupancyThresholds(), "v1")
     validate(frame, LOAD_FORECASTS, [ISSUED])
     assert frame["mean"].equals(frame["ha4"].alias("mean"))
@@ -121,6 +128,8 @@ def test_the_first_day_of_all_is_forecast_from_nothing():
     nothing = loads([FIRST]).clear()
     features = departure_features(plan([FIRST]), nothing, OSLO)
     validate(features, DEPARTURE_FEATURES, [FIRST])
-    frame = forecast(features, levels(nothing, [FIRST], OSLO), NO_WEATHER, None, FIRST, OccupancyThresholds())
+    frame = forecast(
+        features, levels(nothing, features, [FIRST]), NO_WEATHER, None, FIRST, OccupancyThresholds()
+    )
     validate(frame, LOAD_FORECASTS, [FIRST])
     assert set(frame["source"]) == {"fallback"}

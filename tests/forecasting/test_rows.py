@@ -13,7 +13,8 @@ from tests.forecasting.network import LAST, NO_WEATHER, OSLO, dates, loads, plan
 
 DAY = LAST - timedelta(10)
 DAYS = dates(DAY - timedelta(6), DAY)
-CUTOFFS = dates(DAY - timedelta(10), DAY)
+ISSUE_DATES = dates(DAY - timedelta(9), DAY)
+FEATURED = dates(DAY - timedelta(24), DAY)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,12 @@ def features(history) -> pl.DataFrame:
 
 @pytest.fixture(scope="module")
 def as_of(history) -> pl.DataFrame:
-    return levels(history, CUTOFFS, OSLO)
+    return known_levels(history, ISSUE_DATES)
+
+
+def known_levels(known: pl.DataFrame, issue_dates: list) -> pl.DataFrame:
+    """Levels as a chain makes them that knows just these loads."""
+    return levels(known, departure_features(plan(FEATURED), known, OSLO), issue_dates)
 
 
 def weather(issue_days: list) -> pl.DataFrame:
@@ -42,35 +48,36 @@ def weather(issue_days: list) -> pl.DataFrame:
 
 @pytest.mark.parametrize("horizon", [0, 1, 2, 3])
 def test_training_backtest_and_live_make_the_same_row_bit_for_bit(history, features, as_of, horizon):
-    issued = weather(CUTOFFS)
-    cutoff = DAY - timedelta(horizon + 1)
-    trained = training_rows(features, history, as_of, issued, horizons=(horizon,)).filter(service_date=DAY)
+    issue_date = DAY - timedelta(horizon)
+    known = history.filter(pl.col("service_date") < issue_date)
+    trained = training_rows(features, history, as_of, weather(ISSUE_DATES), horizons=(horizon,)).filter(
+        service_date=DAY
+    )
     live = model_rows(
-        departure_features(plan([DAY]), history.filter(pl.col("service_date") <= cutoff), OSLO),
-        levels(history.filter(pl.col("service_date") <= cutoff), [cutoff], OSLO),
-        weather([cutoff + timedelta(1)]),
-        cutoff,
+        departure_features(plan([DAY]), known, OSLO),
+        known_levels(known, [issue_date]),
+        weather([issue_date]),
+        issue_date,
     )
     assert live.height == plan([DAY]).height
     assert_frame_equal(trained.select(live.columns), live, check_exact=True)
 
 
 @pytest.mark.parametrize("horizon", [0, 3])
-def test_nothing_in_a_row_changes_when_everything_after_the_cutoff_does(history, horizon):
-    cutoff = DAY - timedelta(horizon + 1)
+def test_nothing_in_a_row_changes_when_everything_from_the_issue_date_on_does(history, horizon):
+    issue_date = DAY - timedelta(horizon)
 
     def row_of(known: pl.DataFrame, issued: pl.DataFrame) -> pl.DataFrame:
         features = departure_features(plan([DAY]), known, OSLO)
-        return model_rows(features, levels(known, CUTOFFS, OSLO), issued, cutoff)
+        return model_rows(features, known_levels(known, ISSUE_DATES), issued, issue_date)
 
-    later = weather(CUTOFFS).with_columns(
-        pl.when(pl.col("issue_date") > cutoff + timedelta(1))
-        .then(99.0)
-        .otherwise("temperature")
-        .alias("temperature")
+    later = weather(ISSUE_DATES).with_columns(
+        pl.when(pl.col("issue_date") > issue_date).then(99.0).otherwise("temperature").alias("temperature")
     )
     assert_frame_equal(
-        row_of(history, weather(CUTOFFS)), row_of(scrambled(history, cutoff), later), check_exact=True
+        row_of(history, weather(ISSUE_DATES)),
+        row_of(scrambled(history, issue_date - timedelta(1)), later),
+        check_exact=True,
     )
 
 
@@ -81,7 +88,7 @@ def test_a_training_row_is_as_of_one_horizon_and_all_horizons_are_about_as_frequ
     counts = rows["horizon_days"].value_counts().sort("horizon_days")
     assert counts["horizon_days"].to_list() == [0, 1, 2, 3]
     assert counts["count"].min() > 0.2 * rows.height
-    assert ((rows["service_date"] - rows["cutoff_date"]).dt.total_days() == rows["horizon_days"] + 1).all()
+    assert ((rows["service_date"] - rows["issue_date"]).dt.total_days() == rows["horizon_days"]).all()
 
 
 def test_a_departure_without_truth_is_no_training_row(history, features, as_of):
@@ -89,27 +96,7 @@ def test_a_departure_without_truth_is_no_training_row(history, features, as_of):
     assert set(training_rows(features, some, as_of, NO_WEATHER)["line_id"]) == {"31"}
 
 
-def test_a_line_without_history_expects_what_its_surroundings_carry(history, as_of):
-    new_line = plan([DAY]).with_columns(pl.lit("74").alias("line_id"))
-    rows = model_rows(departure_features(new_line, history, OSLO), as_of, NO_WEATHER, DAY - timedelta(1))
-    assert rows["history_count"].max() == 0
-    at_stop = as_of.filter(pl.col("cutoff_date") == DAY - timedelta(1), scope="stop").select(
-        pl.col("scope_id").alias("stop_id"), "mean_56"
-    )
-    assert_frame_equal(
-        rows.select(pl.col("expected").alias("mean_56")), rows.join(at_stop, on="stop_id", how="left", maintain_order="left").select("mean_56")
-    )  # fmt: skip
-
-
-def test_a_network_without_any_history_expects_nothing(history):
-    nothing = history.clear()
-    rows = model_rows(
-        departure_features(plan([DAY]), nothing, OSLO), levels(nothing, [DAY], OSLO), NO_WEATHER, DAY
-    )
-    assert rows["expected"].to_list() == [0.0] * rows.height
-
-
 def test_rows_hold_every_feature_of_the_model(features, as_of):
-    rows = model_rows(features, as_of, NO_WEATHER, DAY - timedelta(1))
+    rows = model_rows(features, as_of, NO_WEATHER, DAY)
     assert set(NUMBERS) | set(CATEGORIES) <= set(rows.columns)
     assert rows.select(NUMBERS).select(pl.col(pl.Float64).is_infinite().any()).row(0).count(True) == 0

@@ -22,8 +22,8 @@ WEATHER = Snapshot(table=WEATHER_FORECASTS.name, dates=(DAY,))
 LONG = Snapshot(
     table=STOP_VISITS.name, dates=tuple(DAY + timedelta(ahead) for ahead in range(200)), of_range=True
 )
-UNDER_WAY = f"Reading {STOP_VISITS.name}: 20 of 200"
-"""Printed when a tenth is read: nothing is written yet, and much is left to do."""
+UNDER_WAY = f"Reading {STOP_VISITS.name}, 28 dates at a time: 1 of 8"
+"""Printed when an eighth is read: nothing is written yet, and much is left to do."""
 
 
 def store_of(folder: Path) -> TableStore:

@@ -24,7 +24,6 @@ FAILED = DagsterRunStatus.FAILURE
 @pytest.fixture
 def inputs(holds: Callable[..., None]) -> None:
     """The day's chain has made what forecasting and monitoring read."""
-    holds("features/levels", "first", CLOSED)
     holds("features/departure_features", "first", *PLANNED)
     holds("loads/stop_loads", "first", CLOSED)
 
@@ -101,7 +100,7 @@ def test_a_forecast_that_was_asked_for_is_not_asked_for_again_until_something_ra
     assert len(asked_for(tick, "forecasting")) == 1
 
 
-def test_nothing_is_asked_for_without_levels_of_the_day_before(
+def test_nothing_is_asked_for_without_loads_of_the_day_before(
     tick: Tick, ended: Callable[..., None], holds: Callable[..., None]
 ) -> None:
     holds("features/departure_features", "first", *PLANNED)
