@@ -20,6 +20,7 @@ from tests.chain.house import Chain, environment, foreign_variables
 from tests.chain.tides_days import DAY, FORMER, LAST, NEW, write_tides
 
 REPOSITORY = Path(__file__).parents[2]
+FORECAST = ("features/levels", "quality/levels", "forecasts/load_forecasts")
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +36,9 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
         with prepared.open() as chain:
             for outcome in (
                 chain.run("counts", FORMER, DAY),
-                chain.run("plan", DAY, LAST),
+                chain.run("plan", FORMER, LAST),
                 chain.run("weather", NEW, NEW + timedelta(1)),
-                chain.run("forecasting", NEW, assets=("forecasts/load_forecasts",)),
+                chain.run("forecasting", NEW, assets=FORECAST),
             ):
                 assert outcome.succeeded, outcome.message
     (root / "live").rename(root / "kept")
