@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 import polars as pl
@@ -25,6 +25,11 @@ from ruter_dagster.forecasting.history import (
 )
 from ruter_dagster.forecasting.slots import departure_minute, slot_hour
 
+LOAD_COLUMNS = (
+    "service_date", "line_id", "direction_id", "stop_id", "slot_hour", "scheduled_departure_time", "load", "weight",
+)  # fmt: skip
+"""The columns that features read of loads."""
+_NAMES = ("line_id", "stop_id")
 _GUESSES = (
     "departure_of_day_class", "usual", "ha8", "usual_line_hour", "slot_of_day_class", "line_hour_of_day_class", "of_stop",
     "of_line", "of_network",
@@ -40,15 +45,24 @@ def lag_dates(service_date: date, calendar: OperatingCalendar) -> list[date]:
 def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: OperatingCalendar) -> pl.DataFrame:
     """Features of every planned departure: contract `features.departure_features`, a row a row of `plan`.
 
-    `plan` is contract `raw.planned_departures` of any dates. `loads` is contract `loads.stop_loads` (more dates than
-    `lag_dates` do no harm: they are not read; missing ones are missing lags).
+    `plan` is contract `raw.planned_departures` of any dates. `loads` is contract `loads.stop_loads`, or just `LOAD_COLUMNS`
+    of it, in any order (more dates than `lag_dates` do no harm: they are not read; missing ones are missing lags).
     """
     dates: list[date] = plan["service_date"].unique().sort().to_list()
     lags = sorted({lag for day in dates for lag in lag_dates(day, calendar)})
-    known = loads.filter(pl.col("service_date").is_in(lags)).with_columns(
-        calendar.event_count(lags), _clock(departure_minute, calendar)
+    departure = "scheduled_departure_time"
+    minute = departure_minute(departure, "slot_hour", calendar.time_zone).alias("departure_minute")
+    known = _by_code(
+        loads.lazy()
+        .filter(pl.col("service_date").is_in(lags))
+        .select(*LOAD_COLUMNS, calendar.event_count(lags), minute)
+        .drop(departure)
     )
-    planned = plan.with_columns(_clock(slot_hour, calendar), _clock(departure_minute, calendar))
+    planned = _by_code(
+        plan.lazy()
+        .with_columns(slot_hour(departure, "service_date", calendar.time_zone).alias("slot_hour"))
+        .with_columns(minute)
+    )
     frames = [
         _of_date(planned.filter(pl.col("service_date") == day), known, day, calendar).select(
             DEPARTURE_FEATURES.column_names
@@ -88,8 +102,9 @@ def _of_date(plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: Opera
     )  # fmt: skip
 
 
-def _clock(of: Callable[[str, str, str], pl.Expr], calendar: OperatingCalendar) -> pl.Expr:
-    return of("scheduled_departure_time", "service_date", calendar.time_zone).alias(of.__name__)
+def _by_code(rows: pl.LazyFrame) -> pl.DataFrame:
+    """Lines and stops as categories: millions of rows are grouped and joined by number, not by name."""
+    return rows.with_columns(pl.col(_NAMES).cast(pl.Categorical)).collect()
 
 
 def _weekly(day: date) -> list[date]:

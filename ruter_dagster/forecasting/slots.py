@@ -22,14 +22,7 @@ def slot_hour(
     return (local.dt.hour().cast(pl.Int32) + 24 * (local.dt.date() - day).dt.total_days()).cast(pl.Int32)
 
 
-def departure_minute(
-    scheduled_departure_time: str | pl.Expr, service_date: str | pl.Expr, time_zone: str
-) -> pl.Expr:
-    """Local clock minute of a departure (UTC) on its service day: 60 times its `slot_hour`, and the minutes past it."""
-    hour = slot_hour(scheduled_departure_time, service_date, time_zone)
-    departure = (
-        pl.col(scheduled_departure_time)
-        if isinstance(scheduled_departure_time, str)
-        else scheduled_departure_time
-    )
-    return (60 * hour + departure.dt.convert_time_zone(time_zone).dt.minute()).cast(pl.Int32)
+def departure_minute(scheduled_departure_time: str, slot_hour: str, time_zone: str) -> pl.Expr:
+    """Local clock minute of a departure (UTC) on its service day: 60 times its slot hour, and the minutes past it."""
+    local = pl.col(scheduled_departure_time).dt.convert_time_zone(time_zone)
+    return 60 * pl.col(slot_hour) + local.dt.minute().cast(pl.Int32)

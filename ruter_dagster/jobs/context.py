@@ -147,15 +147,23 @@ class JobContext:
         return versions
 
     def read_history(
-        self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None
+        self,
+        table: Table,
+        dates: Collection[date],
+        columns: Sequence[str] | None = None,
+        *,
+        ordered: bool = True,
     ) -> pl.DataFrame:
-        """Rows of former dates, as far as they are there with a passing verdict: one bad day does not stop the next eight weeks."""
+        """Rows of former dates, as far as they are there with a passing verdict: one bad day does not stop the next eight weeks.
+
+        Sorted by key, or in any order for those who only add them up.
+        """
         versions = self.snapshot(table).versions(dates)
         refused = self.verdicts.refused(table, versions)
         if refused:
             known = self.refused.get(table.name, [])
             self.refused[table.name] = sorted({*known, *(day.isoformat() for day in refused)})
-        return self._read(table, [day for day in versions if day not in refused], columns)
+        return self._read(table, [day for day in versions if day not in refused], columns, ordered)
 
     def read_unjudged(
         self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None
@@ -163,13 +171,15 @@ class JobContext:
         """Rows of a table that has no expectation suite, or that is about to be judged; absent dates are left out."""
         return self._read(table, list(self.snapshot(table).versions(dates)), columns)
 
-    def _read(self, table: Table, dates: Collection[date], columns: Sequence[str] | None) -> pl.DataFrame:
+    def _read(
+        self, table: Table, dates: Collection[date], columns: Sequence[str] | None, ordered: bool = True
+    ) -> pl.DataFrame:
         snapshot = self.snapshot(table)
         versions = snapshot.versions(dates)
         if snapshot.snapshot_id is not None:
             noted = self.inputs.setdefault(table.name, {"snapshot_id": snapshot.snapshot_id, "dates": {}})
             noted["dates"] |= {day.isoformat(): version for day, version in versions.items()}
-        return snapshot.read(dates, columns)
+        return snapshot.read(dates, columns, ordered=ordered)
 
     def write(self, table: Table, frame: pl.DataFrame, dates: Sequence[date], **metadata: Any) -> None:
         """Replaces exactly these dates of the table, and reports them with `metadata` and everything that the job used.

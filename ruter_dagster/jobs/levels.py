@@ -18,6 +18,6 @@ def run(parameters: Levels, context: JobContext) -> None:
         newest = context.dates_passed(table, newest, parameters.of_range)
     issue_dates = [date + day for date in newest]
     dates = sorted({date for issue_date in issue_dates for date in level_dates(issue_date)})
-    loads = context.read_history(STOP_LOADS, dates, LOAD_COLUMNS)
-    features = context.read_history(DEPARTURE_FEATURES, dates, EXPECTED_COLUMNS)
+    loads = context.read_history(STOP_LOADS, dates, LOAD_COLUMNS, ordered=False)
+    features = context.read_history(DEPARTURE_FEATURES, dates, EXPECTED_COLUMNS, ordered=False)
     context.write(LEVELS, levels(loads, features, issue_dates), issue_dates)

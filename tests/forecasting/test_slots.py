@@ -34,5 +34,6 @@ def test_slot_hour(service_date, departure, hour):
 def test_the_minute_of_a_departure_is_the_clocks_also_on_the_day_that_it_changes():
     times = [datetime(2026, 10, 24, 6, 15, tzinfo=UTC), datetime(2026, 10, 25, 7, 15, tzinfo=UTC)]
     frame = pl.DataFrame({"departure": times, "day": [time.date() for time in times]})
-    minutes = frame.select(departure_minute("departure", "day", "Europe/Oslo")).to_series().to_list()
+    hours = frame.with_columns(slot_hour("departure", "day", "Europe/Oslo").alias("slot_hour"))
+    minutes = hours.select(departure_minute("departure", "slot_hour", "Europe/Oslo")).to_series().to_list()
     assert minutes == [8 * 60 + 15, 8 * 60 + 15]
