@@ -12,7 +12,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS
-from ruter_dagster.forecasting.levels import SCOPES, scope_id
+from ruter_dagster.forecasting.levels import SCOPES
 
 STEADYING_LOAD = 0.3
 """Passengers added to a load before its logarithm, so that an empty departure has one."""
@@ -111,15 +111,30 @@ def _drawn(count: int) -> pl.Expr:
 
 
 def _with_levels(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
-    for scope in SCOPES:
-        names = [f"ratio_{days}" for days in LEVEL_RATIO_DAYS]
+    for scope, parts in SCOPES.items():
         of_scope = levels.filter(pl.col("scope") == scope).select(
-            pl.col("scope_id").alias("_id"), *(pl.col(name).alias(f"{scope}_{name}") for name in names)
+            *_parts_of_id(scope, rows.schema),
+            *(pl.col(f"ratio_{days}").alias(f"{scope}_ratio_{days}") for days in LEVEL_RATIO_DAYS),
         )
-        rows = rows.with_columns(scope_id(scope).alias("_id")).join(
-            of_scope, on="_id", how="left", maintain_order="left"
-        )
-    return rows.drop("_id")
+        if parts:
+            rows = rows.join(of_scope, on=parts, how="left", maintain_order="left")
+        else:
+            known = of_scope.row(0) if of_scope.height else [None] * of_scope.width
+            rows = rows.with_columns(
+                pl.lit(value, pl.Float64).alias(name)
+                for name, value in zip(of_scope.columns, known, strict=True)
+            )
+    return rows
+
+
+def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
+    """The columns that a scope's id was made of: millions of rows are joined by them, without a text made for each."""
+    parts = SCOPES[scope]
+    pattern = "^(.*)" + r"\|([^|]*)" * (len(parts) - 1) + "$"
+    return [
+        pl.col("scope_id").str.extract(pattern, place).cast(schema[part]).alias(part)
+        for place, part in enumerate(parts, 1)
+    ]
 
 
 def _with_weather(rows: pl.DataFrame, weather: pl.DataFrame) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import polars as pl
@@ -10,6 +11,7 @@ from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
 from ruter_dagster.forecasting.forecast import forecast
+from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.models import HORIZONS, load_model
@@ -18,12 +20,14 @@ from ruter_dagster.jobs.pipes import json_value, table
 
 def run(parameters: Forecast, context: JobContext) -> None:
     versions = {day: _version(parameters, day, context) for day in parameters.dates}
+    used = sorted({version for version in versions.values() if version})
+    models = {version: load_model(context, version) for version in used}
     frames = [
-        _forecast(day, version, context)
+        frame
         for day, version in context.track(list(versions.items()), "Forecasting")
+        for frame in _forecasts(day, version, models.get(version or ""), context)
     ]
     forecasts = pl.concat(frames)
-    used = sorted({version for version in versions.values() if version})
     context.write(
         LOAD_FORECASTS,
         forecasts,
@@ -41,10 +45,15 @@ def _version(parameters: Forecast, issue_date: date, context: JobContext) -> str
     return context.models.newest_champion(MODEL_NAME, issue_date - timedelta(1))
 
 
-def _forecast(issue_date: date, version: str | None, context: JobContext) -> pl.DataFrame:
-    features = context.read(DEPARTURE_FEATURES, day_range(issue_date, issue_date + timedelta(max(HORIZONS))))
+def _forecasts(
+    issue_date: date, version: str | None, model: LoadModel | None, context: JobContext
+) -> Iterator[pl.DataFrame]:
+    """The forecasts of each service date from D to D+3, one at a time: a model's rows are wide."""
+    days = day_range(issue_date, issue_date + timedelta(max(HORIZONS)))
+    context.dates_passed(DEPARTURE_FEATURES, days, of_range=False)
     levels = context.read(LEVELS, [issue_date])
     weather = context.read(WEATHER_FORECASTS, [issue_date])
-    model = load_model(context, version) if version else None
     thresholds = OccupancyThresholds(**context.operator.occupancy.model_dump())
-    return forecast(features, levels, weather, model, issue_date, thresholds, version)
+    for day in days:
+        features = context.read(DEPARTURE_FEATURES, [day])
+        yield forecast(features, levels, weather, model, issue_date, thresholds, version)
