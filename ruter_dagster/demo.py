@@ -224,7 +224,7 @@ def _read_back(report: Report, instance: DagsterInstance, issue_date: date, sett
 
 def show(report: Report, console: Console) -> None:
     """The table at the end: rows, checks, accuracy, messages, and where to look next."""
-    assets = Table("asset", "rows", "checks passed", title=f"Issue date {report.issue_date}")
+    assets = Table("asset", "rows of its last run", "checks passed", title=f"Issue date {report.issue_date}")
     for row in report.assets:
         rows = "" if row["rows"] is None else f"{row['rows']:,}"
         assets.add_row(row["asset"], rows, _checks(row))

@@ -11,10 +11,6 @@ from datetime import date
 from dagster import AssetExecutionContext, DailyPartitionsDefinition, TimeWindowPartitionMapping
 
 HORIZON_DAYS = 3
-LAG_DAYS = (7, 56)
-"""Visits that departure features look back to: one to eight weeks."""
-LEVEL_DAYS = 14
-"""Closed operating dates that the levels of an issue date look back to."""
 DRIFT_DAYS = 56
 """Operating dates that drift is measured against."""
 

@@ -98,9 +98,11 @@ class Settings(BaseSettings):
         pattern=r"^(monday|tuesday|wednesday|thursday|friday|saturday|sunday) ([01]\d|2[0-3]):[0-5]\d$",
         description="Local time of the weekly training, as `sunday 05:30`",
     )
-    training_days: int = Field(56, ge=7, description="Operating dates with features that a training uses")
+    training_days: int = Field(
+        56, ge=7, description="Newest operating dates that a training and its evaluation use"
+    )
     evaluation_days: int = Field(
-        14, ge=7, description="Newest operating dates, kept out of training, that the gate judges on"
+        14, ge=7, description="Newest of them, kept out of training, that the gate judges on"
     )
 
     kafka_bootstrap_servers: str | None = Field(

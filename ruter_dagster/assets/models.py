@@ -33,7 +33,10 @@ class TrainingConfig(PinsConfig):
     """What a training may be told."""
 
     cutoff: str | None = Field(None, description="Newest operating date to train on, YYYY-MM-DD")
-    days: int | None = Field(None, description="Operating dates to train on; by default RUTER_TRAINING_DAYS")
+    days: int | None = Field(
+        None,
+        description="Operating dates to train on; by default RUTER_TRAINING_DAYS less RUTER_EVALUATION_DAYS",
+    )
     parameters: dict[str, float] = Field(
         default_factory=dict, description="Model parameters other than the defaults"
     )
@@ -66,7 +69,7 @@ def _load_model(house: House) -> AssetsDefinition:
         parameters = Train.model_validate(
             {
                 "cutoff": config.cutoff,
-                "days": config.days or settings.training_days,
+                "days": config.days or settings.training_days - settings.evaluation_days,
                 "held_out": settings.evaluation_days,
                 "parameters": config.parameters,
                 "pins": config.pins,

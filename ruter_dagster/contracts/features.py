@@ -139,10 +139,11 @@ LEVELS = Table(
     name="features.levels",
     description=(
         "What is recent on an issue date: loads of the network, lines, stops and hours on the 14 service dates before it, "
-        "against what was expected of the same departures a week ahead."
+        "against what was expected of the same departures a week ahead. Empty where nothing was expected yet."
     ),
     partition="issue_date",
     key=("issue_date", "scope", "scope_id"),
+    may_be_empty=True,
     columns=(
         Column("issue_date", "date", "Date of issue: the loads up to the day before are known"),
         Column("scope", "string", "What the level is of", allowed=LEVEL_SCOPES),

@@ -51,7 +51,7 @@ def _run(name: str, parameters: JobParameters, container: Container) -> None:
 
     settings = load_settings()
     module = import_module(f"ruter_dagster.jobs.{name}")
-    imported = time.process_time()
+    imported, began = time.process_time(), time.monotonic()
     with reporting() as report:
         module.run(
             parameters,
@@ -59,7 +59,9 @@ def _run(name: str, parameters: JobParameters, container: Container) -> None:
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
     total = time.process_time()
-    log.info("%s: %.1f CPU s, of them %.1f to start and import; %.0f MB at most", name, total, imported, peak)
+    own = time.monotonic() - began
+    words = "%s: %.1f CPU s, of them %.1f to start and import; %.0f MB at most, %.1f s"
+    log.info(words, name, total, imported, peak, own)
 
 
 def _leave_reason(container: Container, reason: str) -> None:

@@ -14,8 +14,7 @@ from ruter_dagster.jobs.context import JobContext
 def run(parameters: Levels, context: JobContext) -> None:
     day = timedelta(1)
     newest = [issue_date - day for issue_date in parameters.dates]
-    for table in (STOP_LOADS, DEPARTURE_FEATURES):
-        newest = context.dates_passed(table, newest, parameters.of_range)
+    newest = context.dates_passed(STOP_LOADS, newest, parameters.of_range)
     issue_dates = [date + day for date in newest]
     dates = sorted({date for issue_date in issue_dates for date in level_dates(issue_date)})
     loads = context.read_history(STOP_LOADS, dates, LOAD_COLUMNS, ordered=False)

@@ -26,7 +26,7 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVEL_WINDOW_DAYS
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.operator import Operator
@@ -111,7 +111,11 @@ def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
         "forecasting",
         after=("counts", "plan"),
         day=0,
-        inputs=((asset_of(STOP_LOADS.name), -1, -1), (asset_of(DEPARTURE_FEATURES.name), 0, HORIZON_DAYS)),
+        inputs=(
+            (asset_of(STOP_LOADS.name), -1, -1),
+            (asset_of(STOP_LOADS.name), -LEVEL_WINDOW_DAYS, -2),
+            (asset_of(DEPARTURE_FEATURES.name), -LEVEL_WINDOW_DAYS, HORIZON_DAYS),
+        ),
     )
     # A source without a timetable is forecast only when the truth is there, so that the issue date itself is the newest.
     late = settings.source == "tides"
