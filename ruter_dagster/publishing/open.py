@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker import running_broker
-from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
+from ruter_dagster.publishing.connection import KafkaConnection
 from ruter_dagster.settings import Settings
 
 
 def connection_of(settings: Settings) -> KafkaConnection:
-    """Raises BrokerUnavailable where no cluster is named and no local broker runs; it names both ways to have one."""
+    """Raises PermanentFailure where no cluster is named and no local broker runs; it names both ways to have one."""
     broker_dir = settings.source_dir / "broker"
     servers = settings.kafka_bootstrap_servers or running_broker(broker_dir)
     if servers is None:
-        raise BrokerUnavailable(
+        raise PermanentFailure(
             f"No Kafka broker: KAFKA_BOOTSTRAP_SERVERS is not set, and none runs on {broker_dir}. Start the local one with "
             "`ruter-dagster broker` (or work in `make dev`, which runs it), or name a cluster in KAFKA_BOOTSTRAP_SERVERS."
         )

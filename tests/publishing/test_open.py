@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker import Broker
-from ruter_dagster.publishing.connection import BrokerUnavailable
 from ruter_dagster.publishing.open import connection_of
 from ruter_dagster.settings import Settings
 
@@ -41,6 +41,8 @@ def test_the_local_broker_that_runs_is_found(settings: Settings, kafka_broker: B
     assert connection_of(settings).bootstrap_servers == kafka_broker.bootstrap_servers
 
 
-def test_where_no_broker_runs_the_error_names_both_ways_to_have_one(settings: Settings) -> None:
-    with pytest.raises(BrokerUnavailable, match=r"`ruter-dagster broker`.*KAFKA_BOOTSTRAP_SERVERS"):
+def test_where_no_broker_runs_no_retry_is_worth_it_and_the_error_names_both_ways_to_have_one(
+    settings: Settings,
+) -> None:
+    with pytest.raises(PermanentFailure, match=r"`ruter-dagster broker`.*KAFKA_BOOTSTRAP_SERVERS"):
         connection_of(settings)
