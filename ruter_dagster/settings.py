@@ -185,6 +185,11 @@ class Settings(BaseSettings):
             raise ValueError(
                 "RUTER_SOURCE=tides needs RUTER_TIDES_PATH, the folder or s3:// prefix of the TIDES tables"
             )
+        if self.tides_path and "source" not in self.model_fields_set:
+            raise ValueError(
+                f"RUTER_TIDES_PATH={self.tides_path} is read with RUTER_SOURCE=tides alone: set that too "
+                "(or RUTER_SOURCE=demo, where the demo network is meant)"
+            )
         return self
 
     @model_validator(mode="after")

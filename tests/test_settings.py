@@ -107,6 +107,19 @@ def test_tides_needs_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "RUTER_SOURCE=tides needs RUTER_TIDES_PATH" in refused(monkeypatch, RUTER_SOURCE="tides")
 
 
+def test_a_tides_folder_that_nobody_would_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refused(monkeypatch, RUTER_TIDES_PATH="/counts")
+    assert "RUTER_TIDES_PATH=/counts is read with RUTER_SOURCE=tides alone: set that too" in message
+
+
+def test_the_demo_can_be_asked_for_where_the_file_names_a_tides_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("RUTER_SOURCE=tides\nRUTER_TIDES_PATH=/counts\n")
+    monkeypatch.setenv("RUTER_SOURCE", "demo")
+    assert load_settings().source_name == "demo"
+
+
 def test_sasl_needs_mechanism_user_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refused(monkeypatch, RUTER_KAFKA_SECURITY_PROTOCOL="SASL_SSL", RUTER_KAFKA_SASL_PASSWORD=SECRET)
     assert "RUTER_KAFKA_SECURITY_PROTOCOL=SASL_SSL needs RUTER_KAFKA_SASL_MECHANISM" in message
