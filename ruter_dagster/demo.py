@@ -21,7 +21,7 @@ from ruter_dagster.contracts.jobs import EVALUATION, PUBLISHED_FORECASTS
 from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.resources.instance import open_instance
-from ruter_dagster.runs import RunOutcome, RunRequest, execute
+from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings
 from ruter_dagster.stages import Stage, needed, require_partitions, stages
 
@@ -110,7 +110,7 @@ def _bring_up_to_date(
     outcome = execute(
         RunRequest(stage.job, assets, dates),
         instance,
-        settings.source_dir / "logs" / f"{len(report.runs) + 1}-{stage.job}.log",
+        new_log(settings.source_dir / "logs", stage.job),
         lambda asset: progress.update(bar, advance=1, asset=asset),
     )
     report.runs.append(outcome.run_id)

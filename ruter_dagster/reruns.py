@@ -12,7 +12,7 @@ from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
 from ruter_dagster.records import dates_of_run
 from ruter_dagster.replay import Compared, replay
 from ruter_dagster.resources.instance import open_instance
-from ruter_dagster.runs import RunOutcome, find_run, retry
+from ruter_dagster.runs import RunOutcome, find_run, new_log, retry
 from ruter_dagster.settings import Settings
 
 Print = Callable[[str], None]
@@ -44,7 +44,7 @@ def _opened(settings: Settings, run_id: str) -> Iterator[tuple[DagsterInstance, 
     with open_instance() as instance:
         run = find_run(instance, run_id)
         with _broker(settings) if _publishes(instance, run) else nullcontext():
-            yield instance, run, settings.source_dir / "logs" / f"again-{run.run_id[:8]}.log"
+            yield instance, run, new_log(settings.source_dir / "logs", f"again-{run.run_id[:8]}")
 
 
 @contextmanager

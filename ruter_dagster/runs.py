@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
 from importlib import import_module
@@ -76,6 +77,20 @@ class RunOutcome:
     succeeded: bool
     failure: str | None
     log: Path
+
+
+def new_log(folder: Path, name: str) -> Path:
+    """An empty log in `folder` that no other run writes to, as `0017-<name>.log`: numbers go on from one command to the next."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = [log.name.partition("-")[0] for log in folder.glob("*.log")]
+    number = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    while True:
+        number += 1
+        log = folder / f"{number:04}-{name}.log"
+        # Another command may take the same number at the same moment.
+        with suppress(FileExistsError):
+            log.touch(exist_ok=False)
+            return log
 
 
 def execute(

@@ -13,7 +13,7 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, ExecuteInProcessResul
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.records import fault_of, made_by
 from ruter_dagster.replay import Replay, compare, pinned_config, replay
-from ruter_dagster.runs import RunOutcome, RunRequest, execute, find_run, retry
+from ruter_dagster.runs import RunOutcome, RunRequest, execute, find_run, new_log, retry
 from tests.scripted_house import defs, write_script
 
 HOUSE = "tests.scripted_house"
@@ -157,6 +157,13 @@ def test_a_run_of_a_date_that_is_no_partition_is_refused_and_not_recorded(
     with pytest.raises(PermanentFailure, match=told):
         execute(request_, instance, tmp_path / "log", print)
     assert instance.get_runs_count() == 0
+
+
+def test_each_run_has_a_log_of_its_own_and_numbers_go_on_with_the_next_command(tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    assert [new_log(folder, job).name for job in ("plan", "counts")] == ["0001-plan.log", "0002-counts.log"]
+    (folder / "again-1a2b3c4d.log").touch()
+    assert new_log(folder, "plan").name == "0003-plan.log"
 
 
 class TestPins:
