@@ -11,14 +11,16 @@ from ruter_dagster.resources.launcher import JobLauncher
 
 
 def forecast_assets(house: House) -> list[AssetsDefinition]:
-    issue = house.partitions.issue
+    return [_load_forecasts(house), _published_forecasts(house)]
 
+
+def _load_forecasts(house: House) -> AssetsDefinition:
     @house.asset(
         asset_of(LOAD_FORECASTS.name),
         description=LOAD_FORECASTS.description,
         code_version="1",
         kinds=("lightgbm", "iceberg"),
-        partitions=issue,
+        partitions=house.partitions.issue,
         deps=[
             *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
             *table_dep(LEVELS),
@@ -33,13 +35,17 @@ def forecast_assets(house: House) -> list[AssetsDefinition]:
             context, Forecast(model_version=config.model_version, **over_dates(context, config))
         )
 
+    return load_forecasts
+
+
+def _published_forecasts(house: House) -> AssetsDefinition:
     @house.asset(
         PUBLISHED_FORECASTS,
         description="One Kafka transaction with every forecast of the issue date. A repeat publishes nothing; "
         "a changed forecast is a new publication.",
         code_version="1",
         kinds=("kafka",),
-        partitions=issue,
+        partitions=house.partitions.issue,
         pool="publication",
         deps=[asset_dep(asset_of(LOAD_FORECASTS.name))],
     )
@@ -50,4 +56,4 @@ def forecast_assets(house: House) -> list[AssetsDefinition]:
             context, Publish(issued_at=house.settings.daily_at, **over_dates(context, config))
         )
 
-    return [load_forecasts, published_forecasts]
+    return published_forecasts

@@ -74,7 +74,7 @@ def _faults(table: Table, name: str, description: str, unit: str) -> Check:
 
 
 def _row_checks(table: Table) -> Iterator[Check]:
-    """What the contract says of its columns and rows."""
+    """What the contract says of its columns, rows and rules."""
     yield _faults(
         table,
         "columns_as_contracted",
@@ -96,6 +96,13 @@ def _row_checks(table: Table) -> Iterator[Check]:
     yield _faults(
         table, "key_is_unique", f"One row for each {', '.join(table.key)}", "rows that share their key"
     )
+    yield from _value_checks(table)
+    for rule in table.rules:
+        yield _faults(table, rule.name, rule.description, f"rows against the rule {rule.name}")
+
+
+def _value_checks(table: Table) -> Iterator[Check]:
+    """What the contract says of each column's values."""
     required = ", ".join(column.name for column in table.columns if column.required)
     yield _faults(
         table,
@@ -123,8 +130,6 @@ def _row_checks(table: Table) -> Iterator[Check]:
             f"Only the words that the contract allows: {allowed}",
             "rows with an unknown word",
         )
-    for rule in table.rules:
-        yield _faults(table, rule.name, rule.description, f"rows against the rule {rule.name}")
 
 
 def _on_service_day(table: Table) -> bool:

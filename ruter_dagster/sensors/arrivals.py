@@ -76,16 +76,26 @@ def arrival_sensors(
             yield SkipReason(f"The counts of {underway} have not ended yet")
             return
         at_source = list_dates(settings) or frozenset()
-        new = sorted(_closed(at_source - known - asked, operator, now()))
-        new = [day for day in new if day > min(known)]
+        new = [day for day in _closed(at_source - known - asked, operator, now()) if day > min(known)]
         if not new:
             yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
             return
-        yield counts_request(new[0], settings)
-        yield plan_request(new[0], settings, operator)
-        context.update_cursor(json.dumps(sorted(day.isoformat() for day in asked | {new[0]})))
+        yield from _requests(min(new), asked, context, settings, operator)
 
     return [new_operating_dates]
+
+
+def _requests(
+    day: date,
+    asked: frozenset[date],
+    context: SensorEvaluationContext,
+    settings: Settings,
+    operator: Operator,
+) -> Iterator[RunRequest]:
+    """Counts and plan of a new date, which the cursor then lists."""
+    yield counts_request(day, settings)
+    yield plan_request(day, settings, operator)
+    context.update_cursor(json.dumps(sorted(known.isoformat() for known in asked | {day})))
 
 
 def _materialised(context: SensorEvaluationContext) -> frozenset[date]:
