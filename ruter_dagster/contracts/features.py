@@ -155,5 +155,3 @@ LEVELS = Table(
         Column("departure_count", "int32", "Departures with loads in the last 14 service dates", minimum=1),
     ),
 )  # fmt: skip
-
-FEATURE_TABLES = (DEPARTURE_FEATURES, LEVELS)

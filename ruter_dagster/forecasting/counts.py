@@ -147,7 +147,7 @@ def _within_capacity(trips: pl.DataFrame) -> pl.DataFrame:
 
 @dataclass(frozen=True)
 class BalanceSummary:
-    """What balancing found; shares and imbalances are null where no trip carries counts."""
+    """What balancing found; imbalances are null where no trip carries counts."""
 
     trips: int
     counted_trips: int
@@ -155,10 +155,6 @@ class BalanceSummary:
     mean_imbalance: float | None
     worst_vehicle: str | None
     worst_vehicle_imbalance: float | None
-
-    @property
-    def flagged_share(self) -> float | None:
-        return self.flagged_trips / self.counted_trips if self.counted_trips else None
 
 
 def balance_summary(visits: pl.DataFrame, loads: pl.DataFrame) -> BalanceSummary:

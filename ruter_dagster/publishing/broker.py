@@ -77,10 +77,6 @@ class Broker:
     """The child that runs Java and ends with this process; None where another process owns the broker."""
 
     @property
-    def owned(self) -> bool:
-        return self.guard is not None
-
-    @property
     def log_file(self) -> Path:
         return _log_file(self.data_dir)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance, Definitions
 
-from ruter_dagster.contracts.features import FEATURE_TABLES
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.frames import content_hash
 from ruter_dagster.contracts.tables import (
     LOAD_FORECASTS,
@@ -27,7 +27,15 @@ from ruter_dagster.settings import Settings
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 
-TABLES = (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS, STOP_LOADS, LOAD_FORECASTS, *FEATURE_TABLES)
+TABLES = (
+    STOP_VISITS,
+    PLANNED_DEPARTURES,
+    WEATHER_FORECASTS,
+    STOP_LOADS,
+    LOAD_FORECASTS,
+    DEPARTURE_FEATURES,
+    LEVELS,
+)
 
 Content = dict[str, tuple[int | None, dict[date, str]]]
 """By table the newest snapshot and the hash of each date's rows, as they are read."""

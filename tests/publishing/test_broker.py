@@ -53,7 +53,7 @@ def _wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0)
 
 def test_a_second_start_on_the_same_data_joins_the_broker_that_runs(kafka_broker: Broker) -> None:
     with local_broker(kafka_broker.data_dir) as joined:
-        assert not joined.owned
+        assert joined.guard is None
         assert (joined.bootstrap_servers, joined.pid) == (kafka_broker.bootstrap_servers, kafka_broker.pid)
     assert running_broker(kafka_broker.data_dir) == kafka_broker.bootstrap_servers
 
@@ -61,7 +61,7 @@ def test_a_second_start_on_the_same_data_joins_the_broker_that_runs(kafka_broker
 def test_of_two_that_start_at_once_one_owns_the_broker_and_the_other_joins(data_dir: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         brokers = list(pool.map(local_broker, [data_dir, data_dir]))
-    assert sorted(broker.owned for broker in brokers) == [False, True]
+    assert sorted(broker.guard is not None for broker in brokers) == [False, True]
     assert len({broker.bootstrap_servers for broker in brokers}) == 1
     for broker in brokers:
         broker.stop()
