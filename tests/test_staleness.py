@@ -57,6 +57,15 @@ def test_what_was_never_made_is_out_of_date(instance: DagsterInstance) -> None:
     assert is_out_of_date(defs, instance, "models/load_model")
 
 
+def test_reports_on_counts_are_when_the_plan_that_they_compare_with_comes_later(
+    made: DagsterInstance,
+) -> None:
+    make(made, "plan", "raw/planned_departures", days=DAYS[1:3])
+    for asset in ("quality/stop_visits", "quality/stop_loads"):
+        assert out_of_date(defs, made, asset, DAYS) == DAYS[1:3]
+    assert out_of_date(defs, made, "loads/stop_loads", DAYS) == []
+
+
 def test_only_the_dates_that_are_missing_are(instance: DagsterInstance) -> None:
     make(instance, "counts", *LOADS, days=DAYS[:4])
     assert out_of_date(defs, instance, "loads/stop_loads", DAYS) == DAYS[4:]

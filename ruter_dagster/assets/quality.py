@@ -3,7 +3,7 @@
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
 from ruter_dagster.assets.common import House, PinsConfig, asset_dep, check_specs, code_version_of
-from ruter_dagster.contracts.checks import CHECKS
+from ruter_dagster.contracts.checks import CHECKS, compared_with_plan
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CheckQuality, asset_of, quality_asset_of
 from ruter_dagster.contracts.tables import (
@@ -32,6 +32,10 @@ def quality_assets(house: House) -> list[AssetsDefinition]:
 
 def _quality_report(house: House, table: Table, partitions) -> AssetsDefinition:
     key = quality_asset_of(table.name)
+    deps = [asset_dep(asset_of(table.name))]
+    if compared_with_plan(table):
+        # Also by a plan that has no verdict, or is not there yet: its report is that of another asset.
+        deps.append(asset_dep(asset_of(PLANNED_DEPARTURES.name)))
 
     @house.asset(
         key,
@@ -39,7 +43,7 @@ def _quality_report(house: House, table: Table, partitions) -> AssetsDefinition:
         code_version="1",
         kinds=("greatexpectations", "html"),
         partitions=partitions,
-        deps=[asset_dep(asset_of(table.name))],
+        deps=deps,
         check_specs=check_specs(key, CHECKS[table.name]),
     )
     def quality_report(

@@ -156,6 +156,11 @@ def _usual_checks(table: Table) -> Iterator[Check]:
         yield usual("zero_loads_near_usual", zeros, "from the usual share", change)
 
 
+def compared_with_plan(table: Table) -> bool:
+    """Whether a report on the table also reads the planned departures of its dates, where there are any."""
+    return "trip_id" in table.column_names and table is not PLANNED_DEPARTURES
+
+
 def load_column(table: Table) -> str | None:
     """The column that carries a stop visit's load, where the table has one."""
     return next((name for name in ("load", "departure_load") if name in table.column_names), None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from ruter_dagster.contracts.checks import CHECKED_TABLES
+from ruter_dagster.contracts.checks import CHECKED_TABLES, compared_with_plan
 from ruter_dagster.contracts.jobs import CheckQuality, quality_asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
 from ruter_dagster.jobs.context import JobContext, day_range
@@ -52,7 +52,7 @@ def _usual(checked: Table, dates: Sequence[date], context: JobContext) -> pl.Dat
 
 
 def _plan(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
-    if "trip_id" not in checked.column_names or checked is PLANNED_DEPARTURES:
+    if not compared_with_plan(checked):
         return None
     plan = context.read_unjudged(PLANNED_DEPARTURES, dates, ["service_date", "trip_id", "stop_id"])
     return None if plan.is_empty() else plan
