@@ -162,7 +162,8 @@ class JobContext:
         refused = self.verdicts.refused(table, versions)
         if refused:
             known = self.refused.get(table.name, [])
-            self.refused[table.name] = sorted({*known, *(day.isoformat() for day in refused)})
+            noted = {*self.refused.get(table.name, ()), *(day.isoformat() for day in refused)}
+            self.refused[table.name] = sorted(noted)
         return self._read(table, [day for day in versions if day not in refused], columns, ordered)
 
     def read_unjudged(

@@ -85,6 +85,15 @@ class TableSnapshot:
             found = {**found, day: version} if version else {key: found[key] for key in found if key != day}
         return found
 
+    def rows_by_date(self) -> dict[date, int]:
+        """The number of rows of every date that has any, as the table's metadata tell; no data file is opened."""
+        rows: dict[date, int] = {}
+        if self._loaded is not None and self.snapshot_id is not None:
+            for task in self._loaded.scan(snapshot_id=self.snapshot_id).plan_files():
+                day = _DAY_ZERO + timedelta(days=task.file.partition[0])
+                rows[day] = rows.get(day, 0) + task.file.record_count
+        return rows
+
     def read(
         self, dates: Collection[date], columns: Sequence[str] | None = None, *, ordered: bool = True
     ) -> pl.DataFrame:

@@ -7,45 +7,23 @@ from pathlib import Path
 
 import pytest
 
-from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
-from ruter_dagster.contracts.jobs import Balance, CheckQuality, Features, JobParameters, Levels, Snapshot
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS, Table
-from ruter_dagster.jobs import balance, check_quality, features, levels, snapshot
-from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.settings import Settings
+from ruter_dagster.contracts.jobs import Features, Levels, Snapshot
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
+from tests.jobs.demo_jobs import judged, make_loads, run
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
 
 ISSUED = date(2026, 11, 20)
 YESTERDAY = ISSUED - timedelta(1)
-MODULES = {module.__name__.rsplit(".", 1)[-1]: module for module in (balance, check_quality, features, levels, snapshot)}  # fmt: skip
-
-
-def run(parameters: JobParameters, folder: Path) -> JobContext:
-    settings = Settings(source="demo", state_dir=folder, _env_file=None)  # pyright: ignore[reportCallIssue]
-    context = JobContext(settings, parameters, Container(folder), Reporter(None))
-    MODULES[parameters.job].run(parameters, context)
-    return context
-
-
-def judged(table: Table, *dates: date) -> CheckQuality:
-    return CheckQuality(tables={table.name: dates})
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The loads of one date, judged, of an operator that has just begun."""
     folder = tmp_path_factory.mktemp("state")
-    for parameters in (
-        Snapshot(table=STOP_VISITS.name, dates=(YESTERDAY,)),
-        judged(STOP_VISITS, YESTERDAY),
-        Balance(dates=(YESTERDAY,)),
-        judged(STOP_LOADS, YESTERDAY),
-    ):
-        run(parameters, folder)
+    make_loads(folder, YESTERDAY)
     return folder
 
 

@@ -1,0 +1,38 @@
+"""Jobs of the demo network in this process, reporting to nobody."""
+
+from __future__ import annotations
+
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+
+from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.jobs import Balance, CheckQuality, JobParameters, Snapshot
+from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS, Table
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.pipes import Reporter
+from ruter_dagster.settings import Settings
+
+
+def run(parameters: JobParameters, folder: Path) -> JobContext:
+    """Runs a job with its state in `folder`, and returns what it worked with."""
+    settings = Settings(source="demo", state_dir=folder, _env_file=None)  # pyright: ignore[reportCallIssue]
+    context = JobContext(settings, parameters, Container(folder), Reporter(None))
+    import_module(f"ruter_dagster.jobs.{parameters.job}").run(parameters, context)
+    return context
+
+
+def judged(table: Table, *dates: date) -> CheckQuality:
+    return CheckQuality(tables={table.name: dates})
+
+
+def make_loads(folder: Path, *dates: date) -> None:
+    """Visits and loads of dates, both judged."""
+    several = len(dates) > 1
+    for parameters in (
+        Snapshot(table=STOP_VISITS.name, dates=dates, of_range=several),
+        judged(STOP_VISITS, *dates),
+        Balance(dates=dates, of_range=several),
+        judged(STOP_LOADS, *dates),
+    ):
+        run(parameters, folder)
