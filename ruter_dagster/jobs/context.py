@@ -161,7 +161,6 @@ class JobContext:
         versions = self.snapshot(table).versions(dates)
         refused = self.verdicts.refused(table, versions)
         if refused:
-            known = self.refused.get(table.name, [])
             noted = {*self.refused.get(table.name, ()), *(day.isoformat() for day in refused)}
             self.refused[table.name] = sorted(noted)
         return self._read(table, [day for day in versions if day not in refused], columns, ordered)
