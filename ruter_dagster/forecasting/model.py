@@ -75,9 +75,9 @@ class LoadModel:
 
         `rows` are model rows. Raises `BadInput` where they lack a feature.
         """
-        matrix = _matrix(rows, self.categories)
+        matrix = feature_matrix(rows, self.categories)
         mean = _mean(self.mean, matrix, rows)
-        spread = widened(_spread(self.spread, _spread_features(matrix, mean)), self.spread_factor)
+        spread = widened(_spread(self.spread, spread_features(matrix, mean)), self.spread_factor)
         return forecast_columns(mean, spread, rows["seats"])
 
     def importance(self) -> dict[str, float]:
@@ -137,7 +137,7 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
             "train on more operating dates"
         )
     categories = {name: used[name].unique().sort().to_list() for name in CATEGORIES}
-    matrix = _matrix(used, categories)
+    matrix = feature_matrix(used, categories)
     spread, factor = _train_spread(used, matrix, chosen)
     return LoadModel(chosen, _train_mean(used, matrix, chosen), spread, factor, categories)
 
@@ -158,7 +158,7 @@ def _sampled(rows: pl.DataFrame, most: int) -> pl.DataFrame:
     return ordered.gather_every(-(-ordered.height // most)) if ordered.height > most else ordered
 
 
-def _matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Numbers:
+def feature_matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Numbers:
     """Features as numbers, shape (rows, features); a category is its place in `categories`, NaN where unknown."""
     if missing := [name for name in (*NUMBERS, *CATEGORIES) if name not in rows.columns]:
         raise BadInput(f"Model rows lack {', '.join(missing)}; make them with forecasting.rows.model_rows")
@@ -199,7 +199,7 @@ def _train_spread(
     mean = _mean(honest, matrix[newer], held_out)
     # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
     teach = held_out["service_date"].is_in(held_out_dates[::2]).to_numpy()
-    load, features = held_out["load"].to_numpy(), _spread_features(matrix[newer], mean)
+    load, features = held_out["load"].to_numpy(), spread_features(matrix[newer], mean)
     boosters = _teach_spread(
         features[teach],
         (to_root(load) - to_root(mean))[teach],
@@ -260,7 +260,7 @@ def _spread(boosters: Sequence[lightgbm.Booster], features: Numbers) -> Numbers:
     return np.sort(np.column_stack([np.asarray(booster.predict(features)) for booster in boosters]), axis=1)
 
 
-def _spread_features(matrix: Numbers, mean: Numbers) -> Numbers:
+def spread_features(matrix: Numbers, mean: Numbers) -> Numbers:
     """The root of the mean, and those features that say how steady a departure is rather than what day it is; mode last."""
     chosen = [(*NUMBERS, *CATEGORIES).index(name) for name in (*SPREAD_NUMBERS, *CATEGORIES)]
     return np.column_stack([to_root(mean), matrix[:, chosen]])

@@ -34,6 +34,24 @@ class TransactionAborted(Exception):
     """The transaction cannot be committed, but the producer can begin another one."""
 
 
+def producer_config(connection: KafkaConnection, transactional_id: str) -> dict[str, Any]:
+    """librdkafka's settings of a publication."""
+    return connection.client_config() | {
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": connection.transaction_timeout_seconds * 1000,
+        "enable.idempotence": True,
+        "acks": "all",
+        "compression.type": "zstd",
+        "linger.ms": 5,
+        # The Java clients' partitioner: a stream processor of theirs joins these topics by key.
+        "partitioner": "murmur2_random",
+        "queue.buffering.max.kbytes": 256 * 1024,
+        # No callback for delivery reports: librdkafka counts those that failed and refuses the commit, and a
+        # callback in Python would halve the speed and swallow the error that a fenced producer raises.
+        "delivery.report.only.error": True,
+    }
+
+
 class Transaction:
     """A producer with a transactional id: whoever takes the id next fences the one who had it.
 
@@ -44,21 +62,7 @@ class Transaction:
     def __init__(self, connection: KafkaConnection, transactional_id: str) -> None:
         self._connection = connection
         self._id = transactional_id
-        config: dict[str, Any] = connection.client_config() | {
-            "transactional.id": transactional_id,
-            "transaction.timeout.ms": connection.transaction_timeout_seconds * 1000,
-            "enable.idempotence": True,
-            "acks": "all",
-            "compression.type": "zstd",
-            "linger.ms": 5,
-            # The Java clients' partitioner: a stream processor of theirs joins these topics by key.
-            "partitioner": "murmur2_random",
-            "queue.buffering.max.kbytes": 256 * 1024,
-            # No callback for delivery reports: librdkafka counts those that failed and refuses the commit, and a
-            # callback in Python would halve the speed and swallow the error that a fenced producer raises.
-            "delivery.report.only.error": True,
-        }
-        self._producer = Producer(config)
+        self._producer = Producer(producer_config(connection, transactional_id))
 
     def fence_former(self) -> None:
         """Take the transactional id: the former owner's open transaction is aborted and it can commit no more."""

@@ -1,0 +1,76 @@
+"""Forecasting beside LightGBM's own predict: `python -m benchmarks.forecasting --state FOLDER`, the folder of `benchmarks.day`.
+
+Of the newest issue date: rows, matrix, forecasts and their columns as the job makes them (reading and writing apart), and
+the four boosters' `predict` on the ready matrices alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
+from ruter_dagster.forecasting.forecast import forecast
+from ruter_dagster.forecasting.model import feature_matrix, spread_features
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.forecasting.rows import model_rows
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.models import load_model
+from ruter_dagster.jobs.pipes import Reporter
+from ruter_dagster.settings import load_settings
+
+SECONDS: dict[str, float] = {}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--state", type=Path, required=True, help="folder that benchmarks.day made")
+    given = parser.parse_args()
+    os.environ |= {"RUTER_STATE_DIR": str(given.state.absolute()), "RUTER_DEMO_SCALE": "ruter"}
+    settings = load_settings(_env_file=None)
+    context = JobContext(settings, Forecast(dates=()), Container(given.state), Reporter(None))
+    store = context.store
+    issue_date = store.dates(LOAD_FORECASTS)[-1]
+    version = context.models.newest_champion(MODEL_NAME, issue_date - timedelta(1))
+    if version is None:
+        raise SystemExit(f"No champion stands in {given.state}: run benchmarks.day first")
+    model, rows_made = load_model(context, version), 0
+    levels, weather = store.read(LEVELS, [issue_date]), store.read(WEATHER_FORECASTS, [issue_date])
+    for ahead in range(4):
+        with timed("read features"):
+            features = store.read(DEPARTURE_FEATURES, [issue_date + timedelta(ahead)])
+        with timed("forecast"):
+            made = forecast(features, levels, weather, model, issue_date, OccupancyThresholds(), version)
+        rows = model_rows(features, levels, weather, issue_date)
+        matrix = feature_matrix(rows, model.categories)
+        spread = spread_features(matrix, made["mean"].to_numpy())
+        with timed("LightGBM's predict alone"):
+            model.mean.predict(matrix, raw_score=True)
+            for booster in model.spread:
+                booster.predict(spread)
+        rows_made += made.height
+    alone = SECONDS["LightGBM's predict alone"]
+    print(f"{rows_made:,} forecasts of {issue_date}")
+    for name, seconds in SECONDS.items():
+        print(f"{seconds:8.1f} s  {seconds / alone:5.2f}  {name}")
+
+
+@contextmanager
+def timed(name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    SECONDS[name] = SECONDS.get(name, 0.0) + time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Publishing beside a bare producer: `python -m benchmarks.publishing --state FOLDER`, the folder of `benchmarks.day`.
+
+The newest issue date's forecasts go to a broker of this machine three ways: published, encoding included; then their ready
+messages by confluent-kafka alone, one `produce` a message and `produce_batch`, in one transaction with the same settings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import polars as pl
+from confluent_kafka import Producer
+
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.publishing.broker import local_broker
+from ruter_dagster.publishing.connection import KafkaConnection
+from ruter_dagster.publishing.kafka import ROWS_AT_A_TIME, publish
+from ruter_dagster.publishing.messages import Publication, build_messages
+from ruter_dagster.publishing.open import connection_of
+from ruter_dagster.publishing.topics import ensure_topics
+from ruter_dagster.publishing.transaction import producer_config
+from ruter_dagster.settings import load_settings
+from ruter_dagster.storage.catalog import local_catalog
+from ruter_dagster.storage.tables import TableStore
+
+Batch = tuple[str, list[str], list[str]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--state", type=Path, required=True, help="folder that benchmarks.day made")
+    given = parser.parse_args()
+    os.environ |= {"RUTER_STATE_DIR": str(given.state.absolute()), "RUTER_DEMO_SCALE": "ruter"}
+    settings = load_settings(_env_file=None)
+    store = TableStore(local_catalog(settings.source_dir / "warehouse"))
+    issue_date = store.dates(LOAD_FORECASTS)[-1]
+    forecasts = store.read(LOAD_FORECASTS, [issue_date])
+    issued_at = datetime(issue_date.year, issue_date.month, issue_date.day, 4, 30, tzinfo=UTC)
+    with TemporaryDirectory() as folder, local_broker(Path(folder)) as broker:
+        connection = connection_of(
+            settings.model_copy(update={"kafka_bootstrap_servers": broker.bootstrap_servers})
+        )
+        seconds = {}
+        ensure_topics(connection)
+        batches = ready_messages(
+            forecasts, connection, Publication("bare", issued_at, issue_date - timedelta(1))
+        )
+        seconds["bare, produce_batch"] = timed(lambda: bare(batches, connection, in_batches=True))
+        seconds["bare, a produce a message"] = timed(lambda: bare(batches, connection, in_batches=False))
+        batches.clear()
+        seconds["publish, encoding included"] = timed(
+            lambda: publish(
+                forecasts, connection, issue_date=issue_date, issued_at=issued_at,
+                data_cutoff=issue_date - timedelta(1), content_hash="benchmark",
+            )
+        )  # fmt: skip
+    print(f"{forecasts.height:,} departures, {2 * forecasts.height:,} messages")
+    for name, taken in seconds.items():
+        share = taken / seconds["bare, a produce a message"]
+        print(f"{taken:8.1f} s  {2 * forecasts.height / taken:10,.0f} messages/s  {share:5.2f}  {name}")
+
+
+def ready_messages(
+    forecasts: pl.DataFrame, connection: KafkaConnection, publication: Publication
+) -> list[Batch]:
+    topics = ensure_topics(connection)
+    batches: list[Batch] = []
+    for rows in forecasts.iter_slices(ROWS_AT_A_TIME):
+        messages = build_messages(rows, publication)
+        keys = messages.keys.to_list()
+        batches.append((topics.load_forecasts, keys, messages.load_forecasts.to_list()))
+        batches.append((topics.occupancy_forecasts, keys, messages.occupancy_forecasts.to_list()))
+    return batches
+
+
+def bare(batches: list[Batch], connection: KafkaConnection, *, in_batches: bool) -> None:
+    producer = Producer(producer_config(connection, f"bare-{in_batches}"))
+    producer.init_transactions()
+    producer.begin_transaction()
+    for topic, keys, values in batches:
+        if in_batches:
+            waiting = [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
+            while waiting:
+                producer.produce_batch(topic, waiting)
+                waiting = [message for message in waiting if message.pop("_error", None)]
+                producer.poll(0.05 if waiting else 0)
+        else:
+            for key, value in zip(keys, values, strict=True):
+                produce(producer, topic, key, value)
+            producer.poll(0)
+    producer.commit_transaction()
+
+
+def produce(producer: Producer, topic: str, key: str, value: str) -> None:
+    while True:
+        try:
+            producer.produce(topic, key=key, value=value)
+            return
+        except BufferError:
+            producer.poll(0.05)
+
+
+def timed(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
