@@ -14,10 +14,15 @@ from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.settings import Settings
 
 
+def context_of(parameters: JobParameters, folder: Path) -> JobContext:
+    """What a job with its state in `folder` works with."""
+    settings = Settings(source="demo", state_dir=folder, _env_file=None)  # pyright: ignore[reportCallIssue]
+    return JobContext(settings, parameters, Container(folder), Reporter(None))
+
+
 def run(parameters: JobParameters, folder: Path) -> JobContext:
     """Runs a job with its state in `folder`, and returns what it worked with."""
-    settings = Settings(source="demo", state_dir=folder, _env_file=None)  # pyright: ignore[reportCallIssue]
-    context = JobContext(settings, parameters, Container(folder), Reporter(None))
+    context = context_of(parameters, folder)
     import_module(f"ruter_dagster.jobs.{parameters.job}").run(parameters, context)
     return context
 
