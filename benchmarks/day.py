@@ -43,7 +43,8 @@ from ruter_dagster.contracts.jobs import (
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS, WEATHER_FORECASTS
 from ruter_dagster.settings import Settings, load_settings
 
-FIRST_ISSUE_DATE = date(2026, 11, 17)
+FIRST_ISSUE_DATE = date(2026, 10, 20)
+"""Far enough back that no issue date after it is one of the future, which has no partition."""
 HISTORY_DAYS = 56
 FEATURED_DAYS = 14
 TRAINED_DAYS = 4
