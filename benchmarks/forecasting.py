@@ -6,14 +6,12 @@ the four boosters' `predict` on the ready matrices alone.
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from pathlib import Path
 
+from benchmarks.state import parsed_settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
@@ -25,25 +23,18 @@ from ruter_dagster.forecasting.rows import model_rows
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.models import load_model
 from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.settings import load_settings
 
 SECONDS: dict[str, float] = {}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--state", type=Path, required=True, help="folder that benchmarks.day made")
-    given = parser.parse_args()
-    os.environ |= {"RUTER_STATE_DIR": str(given.state.absolute()), "RUTER_DEMO_SCALE": "ruter"}
-    settings = load_settings(_env_file=None)
-    context = JobContext(settings, Forecast(dates=()), Container(given.state), Reporter(None))
+    settings = parsed_settings(__doc__)
+    context = JobContext(settings, Forecast(dates=()), Container(settings.source_dir), Reporter(None))
     store = context.store
     issue_date = store.dates(LOAD_FORECASTS)[-1]
     version = context.models.newest_champion(MODEL_NAME, issue_date - timedelta(1))
     if version is None:
-        raise SystemExit(f"No champion stands in {given.state}: run benchmarks.day first")
+        raise SystemExit(f"No champion stands in {settings.source_dir}: run benchmarks.day first")
     model, rows_made = load_model(context, version), 0
     levels, weather = store.read(LEVELS, [issue_date]), store.read(WEATHER_FORECASTS, [issue_date])
     for ahead in range(4):

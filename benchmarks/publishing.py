@@ -6,8 +6,6 @@ messages by confluent-kafka alone, one `produce` a message and `produce_batch`, 
 
 from __future__ import annotations
 
-import argparse
-import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -17,6 +15,7 @@ from tempfile import TemporaryDirectory
 import polars as pl
 from confluent_kafka import Producer
 
+from benchmarks.state import parsed_settings
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.publishing.broker import local_broker
 from ruter_dagster.publishing.connection import KafkaConnection
@@ -25,7 +24,6 @@ from ruter_dagster.publishing.messages import Publication, build_messages
 from ruter_dagster.publishing.open import connection_of
 from ruter_dagster.publishing.topics import ensure_topics
 from ruter_dagster.publishing.transaction import producer_config
-from ruter_dagster.settings import load_settings
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 
@@ -33,13 +31,7 @@ Batch = tuple[str, list[str], list[str]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--state", type=Path, required=True, help="folder that benchmarks.day made")
-    given = parser.parse_args()
-    os.environ |= {"RUTER_STATE_DIR": str(given.state.absolute()), "RUTER_DEMO_SCALE": "ruter"}
-    settings = load_settings(_env_file=None)
+    settings = parsed_settings(__doc__)
     store = TableStore(local_catalog(settings.source_dir / "warehouse"))
     issue_date = store.dates(LOAD_FORECASTS)[-1]
     forecasts = store.read(LOAD_FORECASTS, [issue_date])

@@ -1,0 +1,29 @@
+"""The state that the benchmarks at Ruter's size share: one folder, made by `benchmarks.day`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from ruter_dagster.settings import Settings, load_settings
+
+
+def parsed_settings(description: str | None) -> Settings:
+    """The settings for the folder that the command line names with --state."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--state", type=Path, required=True, help="folder that benchmarks.day made")
+    return settings_of(parser.parse_args().state)
+
+
+def settings_of(folder: Path) -> Settings:
+    """Settings for this process and for those that it starts."""
+    os.environ |= {
+        "RUTER_STATE_DIR": str(folder.absolute()),
+        "RUTER_DEMO_SCALE": "ruter",
+        "RUTER_HISTORY_START": "2026-01-01",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+    return load_settings(_env_file=None)
