@@ -1,8 +1,8 @@
 """A day of the chain at the size of Ruter, beside the bare cost: `python -m benchmarks.day --state FOLDER [--days 3]`.
 
-The history and the model are made once, in this process, and stay in the folder. Then each issue date's runs go through
-Dagster, raw snapshots to committed Kafka transaction; the last one goes bare: the same jobs on the same tables, called one
-after the other in this process, imports done. Prints a table; `--json FILE` keeps the figures.
+The folder is that of `benchmarks.season`, whose history and model it needs. The runs of each issue date go through Dagster,
+raw snapshots to committed Kafka transaction; the last one goes bare: the same jobs on the same tables, called one after the
+other in this process, imports done. Prints a table of the median day; `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations
@@ -10,61 +10,45 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
-import re
 import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from dataclasses import asdict
+from datetime import date, timedelta
 from importlib import import_module
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table as Shown
 
+from benchmarks.costs import Cost, machine, steps_of, table_of
 from benchmarks.state import settings_of
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
+    PUBLISHED_FORECASTS,
     Balance,
     CheckQuality,
     Features,
     Forecast,
     JobParameters,
     Levels,
-    Promote,
     Publish,
     Snapshot,
-    Train,
+    asset_of,
+    quality_asset_of,
 )
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS, WEATHER_FORECASTS
+from ruter_dagster.contracts.tables import (
+    LOAD_FORECASTS,
+    PLANNED_DEPARTURES,
+    STOP_LOADS,
+    STOP_VISITS,
+    WEATHER_FORECASTS,
+)
 from ruter_dagster.settings import Settings, load_settings
 
-FIRST_ISSUE_DATE = date(2026, 10, 20)
-"""Far enough back that no issue date after it is one of the future, which has no partition."""
-HISTORY_DAYS = 56
-FEATURED_DAYS = 14
-TRAINED_DAYS = 4
 AHEAD = 3
-_ENDED = re.compile(
-    r"(\w+): ([\d.]+) CPU s, of them ([\d.]+) to start and import; (\d+) MB at most, ([\d.]+) s"
-)
-
-
-@dataclass
-class Cost:
-    """Of one step: wall seconds, CPU seconds, the job's peak memory in MB, the seconds of its own work, CPU seconds to import."""
-
-    step: str
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
-    own_seconds: float = 0.0
-    import_seconds: float = 0.0
 
 
 def main() -> None:
@@ -74,12 +58,8 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="folder of the state; kept")
     parser.add_argument("--days", type=int, default=3, help="issue dates through Dagster")
     parser.add_argument("--json", type=Path, help="file for the figures")
-    parser.add_argument("--prepare-only", action="store_true")
     given = parser.parse_args()
     settings = settings_of(given.state)
-    prepare(settings)
-    if given.prepare_only:
-        return
     from ruter_dagster.publishing.broker import local_broker
 
     with local_broker(given.state / "broker") as broker:
@@ -108,52 +88,12 @@ def call(parameters: JobParameters, settings: Settings) -> None:
     module.run(parameters, JobContext(settings, parameters, container, Reporter(None)))
 
 
-def prepare(settings: Settings) -> None:
-    """The history up to the day before the first issue date, each date as its own chain made it, and a champion."""
-    first, last = FIRST_ISSUE_DATE - timedelta(HISTORY_DAYS + FEATURED_DAYS), FIRST_ISSUE_DATE - timedelta(1)
-    dates = [first + timedelta(number) for number in range((last - first).days + 1)]
-    known = set(_store(settings).dates(STOP_LOADS))
-    for day in track([day for day in dates if day not in known], "Counts and loads", console=Console()):
-        for parameters in (*plan((day,))[:2], *counts(day)):
-            call(parameters, settings)
-    featured = [last + timedelta(AHEAD + 1 - number) for number in range(FEATURED_DAYS + AHEAD + 1, 0, -1)]
-    known = set(_store(settings).dates(DEPARTURE_FEATURES))
-    for day in track([day for day in featured if day not in known], "Features", console=Console()):
-        for parameters in plan((day,)):
-            call(parameters, settings)
-    known = set(_store(settings).dates(LEVELS))
-    issued = [last - timedelta(number) for number in range(TRAINED_DAYS + AHEAD, -1, -1)]
-    for day in track([day for day in issued if day not in known], "Levels", console=Console()):
-        for parameters in (*weather(day), *recent(day)):
-            call(parameters, settings)
-    if not list((settings.source_dir / "artifacts").glob("models/**/model.json*")):
-        train(settings, last)
-
-
-def train(settings: Settings, cutoff: date) -> None:
-    from ruter_dagster.contracts.jobs import MODEL_NAME
-    from ruter_dagster.jobs.context import JobContext
-    from ruter_dagster.jobs.pipes import Reporter
-
-    parameters = Train(cutoff=cutoff, days=TRAINED_DAYS, held_out=1)
-    call(parameters, settings)
-    container = Container(settings.source_dir / "jobs" / "bare")
-    models = JobContext(settings, parameters, container, Reporter(None)).models
-    version = next(
-        path.name for path in (settings.source_dir / "artifacts" / "models" / MODEL_NAME).iterdir()
-    )
-    record = models.load(MODEL_NAME, version)
-    # Costs are measured here, not accuracy: the model stands without having been judged.
-    models.attach(record, "evaluation.json", b'{"passed": true, "failed": [], "scores": {"wape": 0.0}}')
-    call(Promote(model_version=version, promoted_at=datetime.now(UTC)), settings)
-
-
 def counts(day: date) -> list[JobParameters]:
     return [
         Snapshot(table=STOP_VISITS.name, dates=(day,)),
-        CheckQuality(tables={STOP_VISITS.name: (day,)}),
+        CheckQuality(table=STOP_VISITS.name, dates=(day,)),
         Balance(dates=(day,)),
-        CheckQuality(tables={STOP_LOADS.name: (day,)}),
+        CheckQuality(table=STOP_LOADS.name, dates=(day,)),
     ]
 
 
@@ -161,21 +101,21 @@ def plan(days: tuple[date, ...]) -> list[JobParameters]:
     several = len(days) > 1
     return [
         Snapshot(table=PLANNED_DEPARTURES.name, dates=days, of_range=several),
-        CheckQuality(tables={PLANNED_DEPARTURES.name: days}),
+        CheckQuality(table=PLANNED_DEPARTURES.name, dates=days, of_range=len(days) > 1),
         Features(dates=days, of_range=several),
-        CheckQuality(tables={DEPARTURE_FEATURES.name: days}),
+        CheckQuality(table=DEPARTURE_FEATURES.name, dates=days, of_range=len(days) > 1),
     ]
 
 
 def weather(day: date) -> list[JobParameters]:
     return [
         Snapshot(table=WEATHER_FORECASTS.name, dates=(day,)),
-        CheckQuality(tables={WEATHER_FORECASTS.name: (day,)}),
+        CheckQuality(table=WEATHER_FORECASTS.name, dates=(day,)),
     ]
 
 
 def recent(day: date) -> list[JobParameters]:
-    return [Levels(dates=(day,)), CheckQuality(tables={LEVELS.name: (day,)})]
+    return [Levels(dates=(day,)), CheckQuality(table=LEVELS.name, dates=(day,))]
 
 
 def forecasts(day: date, settings: Settings) -> list[JobParameters]:
@@ -201,7 +141,7 @@ def without_dagster(issue_date: date, settings: Settings) -> Iterator[Cost]:
     for parameters in jobs:
         with _measured() as measured:
             call(parameters, settings)
-        yield Cost(_name(parameters), *measured(), _peak())
+        yield Cost(_asset(parameters), *measured(), _peak())
 
 
 def through_dagster(issue_date: date, settings: Settings) -> list[Cost]:
@@ -223,58 +163,28 @@ def through_dagster(issue_date: date, settings: Settings) -> list[Cost]:
                 outcome = execute(RunRequest(job, RUNS[job], dates), instance, log, lambda _: None)
             if not outcome.succeeded:
                 raise SystemExit(f"{job} of {issue_date}: {outcome.failure}; {log}")
-            steps = list(_steps(instance, outcome.run_id, log))
-            costs += [*steps, Cost(f"run {job}", measured()[0], 0, 0)]
+            costs += [*steps_of(instance, outcome.run_id, log), Cost(f"run {job}", measured()[0], 0, 0)]
     return costs
 
 
-def _steps(instance, run_id: str, log: Path) -> Iterator[Cost]:
-    from dagster import DagsterEventType
-
-    ended = [match.groups() for match in _ENDED.finditer(log.read_text())]
-    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_SUCCESS).records
-    for record, (_, cpu, imports, peak, own) in zip(records, ended, strict=True):
-        event = record.event_log_entry.dagster_event
-        seconds = event.step_success_data.duration_ms / 1000
-        yield Cost(event.step_key, seconds, float(cpu), float(peak), float(own), float(imports))
-
-
 def show(days: list[list[Cost]], bare: list[Cost]) -> None:
-    console = Console(width=120)
+    console = Console(width=150)
     console.print(machine())
-    shown = Shown(
-        "step", "s", "CPU s", "own s", "import CPU s", "peak MB", title="A day through Dagster, median"
+    alone = {cost.step: cost.seconds for cost in bare}
+    middle = [sorted(same, key=lambda cost: cost.seconds)[len(same) // 2] for same in zip(*days, strict=True)]
+    console.print(table_of(f"An issue date, median of {len(days)}", middle, alone))
+    total = statistics.median(_whole(day) for day in days)
+    quality = sum(cost.seconds for cost in middle if cost.step.startswith("quality/"))
+    around = max(cost.seconds - cost.own_seconds for cost in middle if not cost.step.startswith("run "))
+    whole = sum(alone.values())
+    console.print(
+        f"A day: {total:.1f} s through Dagster, {whole:.1f} s bare: {total / whole:.2f} times; quality {quality:.1f} s; "
+        f"at most {around:.1f} s of a step are not its job's own work; peak {max(cost.peak_mb for cost in middle):,.0f} MB"
     )
-    for same in zip(*days, strict=True):
-        middle = sorted(same, key=lambda cost: cost.seconds)[len(same) // 2]
-        shown.add_row(
-            middle.step,
-            *(
-                f"{value:.1f}"
-                for value in (
-                    middle.seconds,
-                    middle.cpu_seconds,
-                    middle.own_seconds,
-                    middle.import_seconds,
-                    middle.peak_mb,
-                )
-            ),
-        )
-    total = statistics.median(
-        sum(cost.seconds for cost in day if cost.step.startswith("run ")) for day in days
-    )
-    console.print(shown)
-    table = Shown("job", "s", "CPU s", "peak MB", title="The same bare, in one process")
-    for cost in bare:
-        table.add_row(cost.step, f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.peak_mb:.0f}")
-    console.print(table)
-    alone = sum(cost.seconds for cost in bare)
-    console.print(f"A day: {total:.1f} s through Dagster, {alone:.1f} s bare: {total / alone:.2f} times")
 
 
-def machine() -> str:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, Python {platform.python_version()}"
+def _whole(day: list[Cost]) -> float:
+    return sum(cost.seconds for cost in day if cost.step.startswith("run "))
 
 
 @contextmanager
@@ -289,9 +199,16 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _name(parameters: JobParameters) -> str:
-    subject = getattr(parameters, "table", None) or ", ".join(getattr(parameters, "tables", ()))
-    return f"{parameters.job} {subject}".strip()
+def _asset(parameters: JobParameters) -> str:
+    """The asset that a job of the day makes."""
+    if isinstance(parameters, CheckQuality):
+        return quality_asset_of(parameters.table)
+    if isinstance(parameters, Publish):
+        return PUBLISHED_FORECASTS
+    made = {
+        Balance: STOP_LOADS, Features: DEPARTURE_FEATURES, Levels: LEVELS, Forecast: LOAD_FORECASTS,
+    }  # fmt: skip
+    return asset_of(parameters.table if isinstance(parameters, Snapshot) else made[type(parameters)].name)
 
 
 def _store(settings: Settings):
@@ -302,7 +219,7 @@ def _store(settings: Settings):
 
 
 def _newest_issue_date(settings: Settings) -> date:
-    return max(_store(settings).dates(LEVELS)[-1], FIRST_ISSUE_DATE - timedelta(1))
+    return _store(settings).dates(LEVELS)[-1]
 
 
 def _import_what_jobs_import() -> None:

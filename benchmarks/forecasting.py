@@ -1,4 +1,4 @@
-"""Forecasting beside LightGBM's own predict: `python -m benchmarks.forecasting --state FOLDER`, the folder of `benchmarks.day`.
+"""Forecasting beside LightGBM's own predict: `python -m benchmarks.forecasting --state FOLDER`, the folder of `benchmarks.season`.
 
 Of the newest issue date: rows, matrix, forecasts and their columns as the job makes them (reading and writing apart), and
 the four boosters' `predict` on the ready matrices alone.
@@ -34,7 +34,7 @@ def main() -> None:
     issue_date = store.dates(LOAD_FORECASTS)[-1]
     version = context.models.newest_champion(MODEL_NAME, issue_date - timedelta(1))
     if version is None:
-        raise SystemExit(f"No champion stands in {settings.source_dir}: run benchmarks.day first")
+        raise SystemExit(f"No champion stands in {settings.source_dir}: run benchmarks.season first")
     model, rows_made = load_model(context, version), 0
     levels, weather = store.read(LEVELS, [issue_date]), store.read(WEATHER_FORECASTS, [issue_date])
     for ahead in range(4):

@@ -1,12 +1,16 @@
-"""The state that the benchmarks at Ruter's size share: one folder, made by `benchmarks.day`."""
+"""The state that the benchmarks at Ruter's size share: one folder, made by `benchmarks.season`."""
 
 from __future__ import annotations
 
 import argparse
 import os
+from datetime import date
 from pathlib import Path
 
 from ruter_dagster.settings import Settings, load_settings
+
+FIRST_ISSUE_DATE = date(2026, 10, 20)
+"""Far enough back that no issue date after it is one of the future, which has no partition."""
 
 
 def parsed_settings(description: str | None) -> Settings:
@@ -14,7 +18,7 @@ def parsed_settings(description: str | None) -> Settings:
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--state", type=Path, required=True, help="folder that benchmarks.day made")
+    parser.add_argument("--state", type=Path, required=True, help="folder that benchmarks.season made")
     return settings_of(parser.parse_args().state)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -42,7 +44,17 @@ def main() -> None:
 
 @main.command(short_help="The whole chain on a small history, read back from Kafka.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of tables.")
-def demo(as_json: bool) -> None:
+@click.option(
+    "--on",
+    type=click.Choice(["local", "sagemaker-double"]),
+    help="Where jobs run: as processes here, or as SageMaker jobs on a double of AWS; by default as the settings say.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(["demo", "ruter"]),
+    help="Size of the demo network: ruter has 300 lines and 530,000 departures a day, and takes half an hour on 2 cores.",
+)
+def demo(as_json: bool, on: str | None, scale: str | None) -> None:
     """Run the whole chain on a small history and read its forecasts back from Kafka.
 
     \b
@@ -51,17 +63,31 @@ def demo(as_json: bool) -> None:
 
     Run again, it does only what is out of date. State lies below state/<source>,
     outside of the environment local below state/<environment>/<source>.
+
+    On the double, a SageMaker, S3 and Glue on this machine, every job is a SageMaker job, tables are in Glue's catalog
+    and files on S3. It forgets all when it ends, and begins anew each time, in state/on-sagemaker-double. No setting that leads
+    to AWS, Kafka or Slack is taken over from the environment or .env.
     """
-    settings = load_settings()
+    if scale:  # in the environment, which every process of the runs reads
+        os.environ["RUTER_DEMO_SCALE"] = scale
+    if on == "local":
+        os.environ["RUTER_LAUNCHER"] = on
     from rich.console import Console
 
     from ruter_dagster.demo import run_demo, show
 
-    report = run_demo(settings, Console(stderr=as_json))
+    console = Console(stderr=as_json)
+    with ExitStack() as stack:
+        if on == "sagemaker-double":
+            from ruter_dagster.on_double import sagemaker_double
+
+            stack.enter_context(sagemaker_double(console))
+        settings = load_settings()
+        report = run_demo(settings, console)
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:
-        show(report, Console())
+        show(report, Console(), settings.state_dir if on == "sagemaker-double" else None)
     if not report.exactly_once:
         sys.exit(1)
 
@@ -176,3 +202,33 @@ def replay(run_id: str) -> None:
     from ruter_dagster.reruns import replay_run
 
     sys.exit(replay_run(load_settings(), run_id, click.echo))
+
+
+@main.command("pipeline-definition", short_help="The chain as a SageMaker Pipeline definition, in JSON.")
+@click.argument("name", type=click.Choice(["daily", "training"]), default="daily")
+@click.option("--role", help="Default of the parameter Role; else RUTER_SAGEMAKER_ROLE, else ${role_arn}.")
+@click.option("--image", help="Default of the parameter Image; else RUTER_SAGEMAKER_IMAGE, else ${image}.")
+def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
+    """Print the chain as a SageMaker Pipeline definition: the jobs of one issue date, or of a training.
+
+    \b
+    The same jobs as Dagster's, to be seen and run in Studio without it; the settings are those of this environment.
+      ruter-dagster pipeline-definition daily > daily.json
+      aws sagemaker create-pipeline --pipeline-name daily --role-arn ROLE --pipeline-definition file://daily.json
+      aws sagemaker start-pipeline-execution --pipeline-name daily --pipeline-parameters Name=IssueDate,Value=2026-11-20
+
+    ${role_arn} and ${image} are for Terraform's templatefile to fill in.
+    IssueDate is `today` by default: the operator's date when the execution is started. Retries back off exponentially.
+    """
+    settings = load_settings()
+    # The code location is loaded as if jobs ran here: to render them, image and role need not be known.
+    os.environ["RUTER_LAUNCHER"] = "local"
+    from ruter_dagster.pipeline import pipeline_definition as definition_of
+
+    definition = definition_of(
+        name,
+        settings,
+        role=role or settings.sagemaker_role or "${role_arn}",
+        image=image or settings.sagemaker_image or "${image}",
+    )
+    click.echo(json.dumps(definition, indent=2, ensure_ascii=False))

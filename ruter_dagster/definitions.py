@@ -18,8 +18,10 @@ from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.local import LocalLauncher
 from ruter_dagster.sensors.alerts import alert_sensors
 from ruter_dagster.sensors.arrivals import arrival_sensors
+from ruter_dagster.sensors.cancelled import cancelled_run_sensors
 from ruter_dagster.sensors.chain import chain_sensors
 from ruter_dagster.sensors.drift import drift_sensors
+from ruter_dagster.sensors.job_events import job_event_sensors
 from ruter_dagster.sensors.schedules import build_schedules
 from ruter_dagster.settings import Settings, SettingsError, load_settings
 
@@ -51,11 +53,11 @@ RUNS = {
 
 
 def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -> Definitions:
-    """Everything Dagster knows, for these settings; `launcher` runs the jobs (by default as local processes)."""
+    """Everything Dagster knows, for these settings; `launcher` runs the jobs (by default the one that they name)."""
     operator = operator_of(settings)
-    house = House(
-        settings, Partitions.of(settings.history_start or operator.history_start, operator.time_zone)
-    )
+    launcher = launcher or launcher_of(settings)
+    partitions = Partitions.of(settings.history_start or operator.history_start, operator.time_zone)
+    house = House(settings, partitions, launcher.pool_of)
     assets = [
         asset
         for build in (
@@ -77,14 +79,25 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
         sensors=[
             *chain_sensors(settings, jobs),
             *arrival_sensors(settings, operator, jobs),
+            *job_event_sensors(settings),
+            *cancelled_run_sensors(settings),
             *drift_sensors(settings, jobs),
             *alert_sensors(settings),
         ],
-        resources={"launcher": launcher or LocalLauncher(settings)},
+        resources={"launcher": launcher},
         executor=multiprocess_executor.configured(
             {"start_method": {"forkserver": {"preload_modules": PRELOADED}}}
         ),
     )
+
+
+def launcher_of(settings: Settings) -> JobLauncher:
+    """Runs jobs in SageMaker, or as processes of this machine; raises SettingsError where SageMaker lacks what it needs."""
+    if not settings.runs_in_sagemaker:
+        return LocalLauncher(settings)
+    from ruter_dagster.resources.sagemaker.launcher import SageMakerLauncher
+
+    return SageMakerLauncher.of(settings)
 
 
 def _require_assets(settings: Settings, known: set[str]) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 from dagster import AssetCheckEvaluation, AssetKey, AssetRecordsFilter, DagsterInstance, Definitions
@@ -22,7 +23,7 @@ from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
-from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings
+from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings, SettingsError
 from ruter_dagster.stages import Stage, needed, require_partitions, stages
 
 ACCURACY = ("baseline", "wape_baseline", "wape_model", "improvement", "low_95", "high_95")
@@ -86,6 +87,10 @@ def newest_issue_date(settings: Settings) -> date:
     """The demo network's fixed issue date; with TIDES data the last service date less the three days that are forecast."""
     if settings.source == "demo":
         return DEMO_ISSUE_DATE
+    if settings.source == "warehouse":
+        raise PermanentFailure(
+            "RUTER_SOURCE=warehouse needs RUTER_ISSUE_DATE: a warehouse is not asked for its dates"
+        )
     from ruter_dagster.sources.tides import TidesSource
 
     available = TidesSource.of(settings).available_dates()
@@ -144,6 +149,8 @@ def _broker(settings: Settings, console: Console) -> Iterator[str]:
     if settings.kafka_bootstrap_servers:
         yield settings.kafka_bootstrap_servers
         return
+    if settings.runs_in_sagemaker:
+        raise SettingsError("\n".join(["Settings are wrong:", *settings.broker_faults()]))
     from ruter_dagster.publishing.broker import local_broker
 
     with console.status("Starting Apache Kafka"), ExitStack() as stack:
@@ -222,8 +229,11 @@ def _read_back(report: Report, instance: DagsterInstance, issue_date: date, sett
     report.topics = list(topics_of(connection).of_messages)
 
 
-def show(report: Report, console: Console) -> None:
-    """The table at the end: rows, checks, accuracy, messages, and where to look next."""
+def show(report: Report, console: Console, on_double: Path | None = None) -> None:
+    """The table at the end: rows, checks, accuracy, messages, and where to look next.
+
+    `on_double` is the state folder that is left of a demo on the double of AWS.
+    """
     assets = Table("asset", "rows of its last run", "checks passed", title=f"Issue date {report.issue_date}")
     for row in report.assets:
         rows = "" if row["rows"] is None else f"{row['rows']:,}"
@@ -243,8 +253,12 @@ def show(report: Report, console: Console) -> None:
         f"Kafka: {report.published:,} forecasts published to {', '.join(report.topics)}, {report.read_back:,} read back, "
         + ("each exactly once" if report.exactly_once else "[red]not each exactly once[/red]")
     )
+    where = f"RUTER_LAUNCHER=local RUTER_STATE_DIR={on_double} " if on_double else ""
+    shown = "each materialisation with its job" if on_double else "the lineage"
+    gone = " Tables and files went with the double." if on_double else ""
     console.print(
-        "Next: `make dev` opens the lineage at http://127.0.0.1:3000; README.md shows how to use your own data"
+        f"Next: `{where}make dev` opens {shown} at http://127.0.0.1:3000.{gone} README.md shows how to use your own data.",
+        soft_wrap=True,
     )
 
 

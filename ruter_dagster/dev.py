@@ -15,7 +15,8 @@ def serve_dagster(settings: Settings, port: int) -> int:
     """Runs `dagster dev` on `port` of the loopback interface to its end and returns its exit code; the broker ends with it."""
     with ExitStack() as stack:
         environment = {**os.environ}
-        if settings.kafka_bootstrap_servers is None:
+        # Jobs in SageMaker would not reach a broker of this machine.
+        if settings.kafka_bootstrap_servers is None and not settings.runs_in_sagemaker:
             from ruter_dagster.publishing.broker import local_broker
 
             broker = stack.enter_context(local_broker(settings.source_dir / "broker"))

@@ -214,9 +214,11 @@ def _read(path: str) -> bytes | None:
             ) from None
     import obstore
 
+    from ruter_dagster.aws.object_store import open_store
+
     folder, _, name = path.rpartition("/")
     try:
-        return bytes(obstore.get(obstore.store.from_url(folder), name).bytes())
+        return bytes(obstore.get(open_store(folder), name).bytes())
     except FileNotFoundError:
         return None
     except obstore.exceptions.BaseError as error:

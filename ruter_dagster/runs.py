@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import signal
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -39,6 +37,7 @@ from dagster._core.utils import make_new_run_id
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.records import asset_of_step, fault_of
+from ruter_dagster.resources.orphans import end_with_parent
 
 DEFINITIONS = "ruter_dagster.definitions"
 LOCATION = "ruter_dagster"
@@ -216,11 +215,21 @@ def _follow(
             process.join(POLL_SECONDS)
             cursor = _tell_new_steps(instance, run_id, cursor, on_step)
         _tell_new_steps(instance, run_id, cursor, on_step)
+    except KeyboardInterrupt:
+        _note_cancelled(instance, run_id)
+        raise
     finally:
         if process.is_alive():
             process.terminate()
             process.join()
     return _outcome(instance, run_id, log)
+
+
+def _note_cancelled(instance: DagsterInstance, run_id: str) -> None:
+    """A person has ended it: jobs elsewhere are to be stopped, and not left for whoever goes on with the run."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_canceling(run)
 
 
 def _outcome(instance: DagsterInstance, run_id: str, log: Path) -> RunOutcome:
@@ -242,8 +251,7 @@ def _tell_new_steps(
 
 
 def _execute_in_child(request: RunRequest, run_id: str, ref: InstanceRef, log: str) -> None:
-    _end_with_command()
-    _print_to(log)
+    _begin(log)
     defs = import_module(DEFINITIONS).defs
     with DagsterInstance.from_ref(ref) as instance:
         defs.resolve_job_def(request.job).execute_in_process(
@@ -267,8 +275,7 @@ def _reexecute_in_child(
     ref: InstanceRef,
     log: str,
 ) -> None:
-    _end_with_command()
-    _print_to(log)
+    _begin(log)
     defs = import_module(definitions).defs
     with DagsterInstance.from_ref(ref) as instance:
         run = find_run(instance, run_id)
@@ -298,19 +305,10 @@ def _tags_of_child(run: DagsterRun, from_failure: bool) -> dict[str, str]:
     return tags | ({RESUME_RETRY_TAG: "true"} if from_failure else {})
 
 
-def _end_with_command() -> None:
-    """Where the command is gone, its run is interrupted: an orphan would race with the one that goes on with it."""
-    command = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if command is not None:
-            command.join()
-            os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _print_to(log: str) -> None:
+def _begin(log: str) -> None:
+    """A run's process hears of Ctrl-C from its command alone, which says first that the run is cancelled."""
+    os.setsid()
+    end_with_parent()
     with Path(log).open("ab", buffering=0) as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)

@@ -13,15 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    DotEnvSettingsSource,
-    EnvSettingsSource,
-    NoDecode,
-    SettingsConfigDict,
-)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.aws.sagemaker import SageMakerSettings
+from ruter_dagster.aws.settings import SecretSource
+from ruter_dagster.contracts.errors import SettingsError as SettingsError
+from ruter_dagster.kafka_settings import EmptyPrefix, KafkaSettings
 
 ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
 SANDBOX = re.compile(r"s-[a-z0-9]{1,8}-[0-9a-f]{6}")
@@ -29,12 +26,11 @@ ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such a
 
 DEMO_ISSUE_DATE = date(2026, 11, 20)
 
+ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
+"""Names another file than `.env` in the working folder; empty, none is read."""
 
-class SettingsError(PermanentFailure):
-    """A setting is wrong: the message lists each variable, its value and what is allowed."""
 
-
-class Settings(BaseSettings):
+class Settings(KafkaSettings, SageMakerSettings):
     """Settings of one process; `to_environment` hands them on to the jobs that it starts."""
 
     model_config = SettingsConfigDict(
@@ -51,9 +47,14 @@ class Settings(BaseSettings):
         description="Name of an operator file of the package (ruter) or the path of one; "
         "by default the demo network's own, or the TIDES folder's operator.toml, else ruter",
     )
-    source: Literal["demo", "tides"] = Field("demo", description="Where raw data comes from: demo or tides")
+    source: Literal["demo", "tides", "warehouse"] = Field(
+        "demo", description="Where raw data comes from: demo, tides or warehouse (Athena)"
+    )
     tides_path: str | None = Field(
         None, description="Folder or s3:// prefix of TIDES tables, for the source tides"
+    )
+    warehouse_file: str | None = Field(
+        None, description="Path or s3:// address of the file of queries, for the source warehouse"
     )
     demo_seed: int = Field(20, ge=0, description="Seed of the demo network")
     demo_scale: Literal["demo", "ruter"] = Field(
@@ -76,7 +77,15 @@ class Settings(BaseSettings):
         "or `<environment>/<source>` where the environment is not local",
     )
     commit: str | None = Field(None, description="Commit of the code, where no git checkout can tell")
-    job_days: int = Field(400, ge=1, description="Operating dates in one job of a range")
+    branch: str | None = Field(
+        None, description="Branch of the code, a tag of SageMaker's jobs, where no git checkout can tell"
+    )
+    job_days: int | None = Field(
+        None,
+        ge=1,
+        description="Operating dates in one job of a range; by default 4 of a warehouse and of the demo network at Ruter's size, "
+        "else 400",
+    )
     step_retries: int = Field(2, ge=0, le=20, description="Retries of a failed step")
     step_retry_delay: float = Field(
         5.0, ge=0, description="Seconds before the first retry of a step, then doubling"
@@ -105,28 +114,14 @@ class Settings(BaseSettings):
         14, ge=7, description="Newest of them, kept out of training, that the gate judges on"
     )
 
-    kafka_bootstrap_servers: str | None = Field(
-        None,
-        validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "RUTER_KAFKA_BOOTSTRAP_SERVERS"),
-        description="host:port,… of a Kafka cluster; by default the broker of `ruter-dagster broker`",
+    training_rows: int = Field(
+        1_000_000,
+        ge=1000,
+        le=5_000_000,
+        description="Departures that a training reads at most, and an evaluation a quarter of that as of each of four "
+        "horizons: an even sample of more",
     )
-    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How the cluster is reached: TLS with SSL and SASL_SSL"
-    )
-    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="SASL mechanism; SASL needs it, a user and a password"
-    )
-    kafka_sasl_username: str | None = Field(None, description="SASL user")
-    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password; printed nowhere")
-    kafka_ssl_ca_location: Path | None = Field(
-        None, description="File of the certificate authority, where the system does not know it"
-    )
-    kafka_topic_prefix: str | None = Field(
-        None,
-        pattern=r"^[a-zA-Z0-9._-]{1,100}$",
-        description="Prefix of topics; where it is not set, the environment and a dot",
-    )
-    kafka_replication: int = Field(1, ge=1, le=5, description="Replicas of topics that are made")
+    training_seed: int = Field(1, ge=0, description="Seed of that sample and of the trees")
 
     slack_token: SecretStr | None = Field(
         None, description="Token of a Slack bot that may chat:write; without one no alert is sent"
@@ -150,17 +145,14 @@ class Settings(BaseSettings):
         dotenv_settings: Any,
         file_secret_settings: Any,
     ) -> tuple[Any, ...]:
-        """The usual sources, and then an empty topic prefix: it could mean no prefix, so it is refused, not passed over."""
-        as_written = (
-            EnvSettingsSource(settings_cls, env_ignore_empty=False),
-            DotEnvSettingsSource(settings_cls, dotenv_settings.env_file, env_ignore_empty=False),
+        """The usual sources, then the secret, then an empty topic prefix: it could mean no prefix, so it is refused, not passed over."""
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            SecretSource(settings_cls),
+            EmptyPrefix(settings_cls, dotenv_settings),
         )
-
-        def empty_prefix() -> dict[str, Any]:
-            written = [source().get("kafka_topic_prefix") for source in as_written]
-            return {"kafka_topic_prefix": ""} if "" in written else {}
-
-        return init_settings, env_settings, dotenv_settings, empty_prefix
 
     @field_validator("environment")
     @classmethod
@@ -185,11 +177,20 @@ class Settings(BaseSettings):
             raise ValueError(
                 "RUTER_SOURCE=tides needs RUTER_TIDES_PATH, the folder or s3:// prefix of the TIDES tables"
             )
-        if self.tides_path and "source" not in self.model_fields_set:
+        if self.source == "warehouse" and not self.warehouse_file:
             raise ValueError(
-                f"RUTER_TIDES_PATH={self.tides_path} is read with RUTER_SOURCE=tides alone: set that too "
-                "(or RUTER_SOURCE=demo, where the demo network is meant)"
+                "RUTER_SOURCE=warehouse needs RUTER_WAREHOUSE_FILE, the file of its queries (examples/warehouse has one)"
             )
+        for source in ("tides", "warehouse"):
+            variable, place = {
+                "tides": ("RUTER_TIDES_PATH", self.tides_path),
+                "warehouse": ("RUTER_WAREHOUSE_FILE", self.warehouse_file),
+            }[source]
+            if place and "source" not in self.model_fields_set:
+                raise ValueError(
+                    f"{variable}={place} is read with RUTER_SOURCE={source} alone: set that too "
+                    "(or RUTER_SOURCE=demo, where the demo network is meant)"
+                )
         return self
 
     @model_validator(mode="after")
@@ -201,17 +202,6 @@ class Settings(BaseSettings):
             )
         return self
 
-    @model_validator(mode="after")
-    def _sasl_is_whole(self) -> Settings:
-        if self.kafka_security_protocol.startswith("SASL") and not (
-            self.kafka_sasl_mechanism and self.kafka_sasl_username and self.kafka_sasl_password
-        ):
-            raise ValueError(
-                f"RUTER_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs RUTER_KAFKA_SASL_MECHANISM, "
-                "RUTER_KAFKA_SASL_USERNAME and RUTER_KAFKA_SASL_PASSWORD"
-            )
-        return self
-
     @property
     def source_dir(self) -> Path:
         """Folder of this source's state: no source, and no environment, meets another's tables, history or broker."""
@@ -220,32 +210,65 @@ class Settings(BaseSettings):
 
     @property
     def source_name(self) -> str:
-        """Name of the source's state folder: `demo`, or `tides-<folder>`, so that two TIDES folders stay apart."""
+        """Name of the source's state: `demo`, `tides-<folder>` or `warehouse-<file>`, so that two of a kind stay apart."""
         if self.source == "demo":
             return "demo" if self.demo_scale == "demo" else f"demo-{self.demo_scale}"
-        return "tides-" + re.sub(
-            r"[^a-zA-Z0-9]+", "-", (self.tides_path or "").rstrip("/").rsplit("/", 1)[-1]
-        )
+        place = (self.tides_path if self.source == "tides" else self.warehouse_file) or ""
+        last = place.rstrip("/").rsplit("/", 1)[-1].removesuffix(".toml")
+        return f"{self.source}-" + re.sub(r"[^a-zA-Z0-9]+", "-", last)
+
+    @property
+    def lake_dir(self) -> str | None:
+        """This environment's and source's own part of the lake; None where state lies in `source_dir`."""
+        return f"{self.lake}/{self.environment}/{self.source_name}" if self.lake else None
+
+    @property
+    def artifacts_place(self) -> str:
+        """Address or folder of files beside the tables: models, verdicts, reports."""
+        return f"{self.lake_dir}/artifacts" if self.lake else str(self.source_dir / "artifacts")
+
+    @property
+    def database(self) -> str:
+        """Glue database of the tables: no environment, and no source, meets another's."""
+        own = re.sub(r"[^a-z0-9]+", "_", f"rd_{self.environment}_{self.source_name}".lower())
+        return self.glue_database or own
+
+    @property
+    def runs_in_sagemaker(self) -> bool:
+        """Whether jobs run in SageMaker, rather than as processes of this machine."""
+        return (self.launcher or ("local" if self.environment == "local" else "sagemaker")) == "sagemaker"
+
+    @property
+    def days_per_job(self) -> int:
+        """Four dates of Ruter's size fill a job's memory and minutes; a warehouse is taken for as large."""
+        large = self.source == "warehouse" or (self.source == "demo" and self.demo_scale == "ruter")
+        return self.job_days or (4 if large else 400)
 
     @property
     def topic_prefix(self) -> str:
         return f"{self.environment}." if self.kafka_topic_prefix is None else self.kafka_topic_prefix
 
     def to_environment(self) -> dict[str, str]:
-        """The variables that give another process these same settings."""
-        names = {"kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS"}
-        values = {
-            names.get(name, f"RUTER_{name.upper()}"): _to_text(getattr(self, name))
+        """The variables that give another process of this machine these same settings, secrets included."""
+        given = {
+            _variable(name): _to_text(getattr(self, name))
             for name in type(self).model_fields
             if name in self.model_fields_set
         }
-        return {name: value for name, value in values.items() if value} | {
+        return {name: value for name, value in given.items() if value} | {
             "RUTER_STATE_DIR": str(self.state_dir.absolute())
         }
 
 
+def env_file() -> Path | None:
+    """The file of settings beside the environment."""
+    name = os.environ.get(ENV_FILE_VARIABLE, ".env")
+    return Path(name) if name else None
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Reads the settings; raises `SettingsError` that names each wrong variable, its value and what is allowed."""
+    overrides = {"_env_file": env_file(), **overrides}
     faults = [f"  {name} is no setting: did you mean {meant}?" for name, meant in _misspelt().items()]
     try:
         settings = Settings(**overrides)
@@ -278,6 +301,12 @@ def _describe(fault: Any) -> str:
     return f"  {variable}={value}: {fault['msg'].removeprefix('Value error, ')}{meaning}"
 
 
+def _variable(name: str) -> str:
+    """The variable of a setting: the first of its aliases, where it has some."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"RUTER_{name.upper()}"
+
+
 def _to_text(value: Any) -> str:
     if value is None:
         return ""
@@ -285,4 +314,6 @@ def _to_text(value: Any) -> str:
         return value.get_secret_value()
     if isinstance(value, dict):
         return ",".join(f"{key}={number}" for key, number in value.items())
+    if isinstance(value, tuple):
+        return ",".join(value)
     return str(value)

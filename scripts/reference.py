@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from ruter_dagster.aws.sagemaker import SageMakerSettings
 from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
@@ -46,24 +47,33 @@ WRITTEN = "<!-- Written by scripts/reference.py: change the code that it names, 
 
 def settings_page() -> str:
     """Every variable that is read, with its default, what is allowed and what it means."""
+    own = [name for name in Settings.model_fields if name not in SageMakerSettings.model_fields]
+    return _page(
+        "Settings",
+        "Read once from the environment and from `.env` in the working folder (`RUTER_ENV_FILE` names another file, or, empty, none), "
+        "and validated before anything runs; the "
+        "environment wins. What an operator is (country, time zone, holidays, events, occupancy thresholds) stands in an "
+        "operator file instead: `ruter_dagster/operators/ruter.toml` shows every key. Defined in `ruter_dagster/settings.py` and `ruter_dagster/aws/`.",
+        _settings(own),
+        "## In AWS\n\nCredentials and endpoints come from the usual `AWS_*` variables.\n\n"
+        + _settings(SageMakerSettings.model_fields),
+    )
+
+
+def _settings(names: Iterable[str]) -> str:
     rows = [
         (f"`{variable(name)}`", _default(field), _allowed(field), field.description or "")
         for name, field in Settings.model_fields.items()
+        if name in names
     ]
-    return _page(
-        "Settings",
-        "Read once from the environment and from `.env` in the working folder, and validated before anything runs; the "
-        "environment wins. What an operator is (country, time zone, holidays, events, occupancy thresholds) stands in an "
-        "operator file instead: `ruter_dagster/operators/ruter.toml` shows every key. Defined in `ruter_dagster/settings.py`.",
-        _table(("Variable", "Default", "Allowed", "Meaning"), rows),
-    )
+    return _table(("Variable", "Default", "Allowed", "Meaning"), rows)
 
 
 def tables_page() -> str:
     """Every table: partition, key, columns and rules."""
     return _page(
         "Tables",
-        "Iceberg tables in `warehouse` of the source's state folder. A write replaces whole dates of the partition, in one commit, "
+        "Iceberg tables in `warehouse` of the source's state folder, or of its part of the lake. A write replaces whole dates of the partition, in one commit, "
         "after every row was checked against what stands here. `date` is a service date in the operator's time zone, "
         "`timestamp` microseconds in UTC. Defined in `ruter_dagster/contracts/`.",
         *(_of_table(table) for table in TABLES),

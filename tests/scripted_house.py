@@ -25,9 +25,9 @@ from dagster import (
     TableRecord,
 )
 
-from ruter_dagster.contracts.jobs import CheckQuality, JobParameters
+from ruter_dagster.contracts.jobs import JobParameters
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.resources.launcher import JobEvent, JobLauncher, NothingThere
+from ruter_dagster.resources.launcher import JobEvent, NothingThere, OneByOneLauncher
 from ruter_dagster.settings import load_settings
 
 SETTINGS = load_settings(_env_file=None, history_start="2026-01-01", step_retries=0)
@@ -39,7 +39,7 @@ def write_script(instance: DagsterInstance, **assets: dict[str, Any]) -> None:
     path.write_text(json.dumps({name.replace("__", "/"): step for name, step in assets.items()}))
 
 
-class ScriptedLauncher(JobLauncher):
+class ScriptedLauncher(OneByOneLauncher):
     def __init__(self, days_per_job: int = 400) -> None:
         self.days_per_job = days_per_job
 
@@ -81,8 +81,6 @@ def _metadata_of_check(values: dict[str, Any]) -> dict[str, Any]:
 
 def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -> MaterializeResult:
     dates = getattr(parameters, "dates", ())
-    if isinstance(parameters, CheckQuality):
-        dates = next(iter(parameters.tables.values()))
     word = f"{asset} {step.get('content', '')}"
     versions = {day.isoformat(): hashlib.sha256(f"{word} {day}".encode()).hexdigest()[:16] for day in dates}
     versions = {day: version for day, version in versions.items() if day not in step.get("absent", ())}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,3 +38,15 @@ def test_checks_that_were_not_judged_are_told_apart_from_those_that_passed(repor
     shown = console.export_text()
     assert "15 of 17, 1 not judged" in shown
     assert "16 of 16 " in shown, "loads, whose checks were all judged"
+
+
+def test_the_last_line_says_where_to_look_next() -> None:
+    told = {}
+    for on_double in (None, Path("/state/on-sagemaker-double")):
+        console = Console(record=True, width=80)
+        show(Report("2026-03-30", "demo"), console, on_double)
+        told[on_double is not None] = console.export_text()
+    assert "Next: `make dev` opens the lineage" in told[False]
+    assert "Next: `RUTER_LAUNCHER=local RUTER_STATE_DIR=/state/on-sagemaker-double make dev`" in told[True]
+    assert "with its job at http://127.0.0.1:3000. Tables and files went with the double." in told[True]
+    assert "went" not in told[False]

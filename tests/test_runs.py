@@ -195,6 +195,17 @@ class TestPins:
         pins = {"monitoring.forecast_performance": 22}
         assert config == {"ops": {"monitoring__drift": {"config": {"pins": pins}}}}
 
+    @pytest.mark.parametrize("pins", [{}, {"loads.stop_loads": 22}])
+    def test_features_of_a_run_that_was_given_pins_are_made_again(
+        self, instance: DagsterInstance, pins: dict[str, int]
+    ) -> None:
+        config = {"ops": {"features__departure_features": {"config": {"pins": pins}}}}
+        run(instance, "plan", "2026-03-29", "features/departure_features", run_config=config)
+        made = instance.get_latest_materialization_event(AssetKey(["features", "departure_features"]))
+        assert made and made.asset_materialization
+        given: Any = made.asset_materialization.metadata["parameters"].value
+        assert given["make_again"] == bool(pins)
+
     def test_the_model_version_of_a_forecast_is_pinned(self, instance: DagsterInstance) -> None:
         inputs = self.used("features.levels", 33, "2026-03-29")
         write_script(instance, forecasts__load_forecasts={"inputs": inputs, "model_version": "3f2a"})

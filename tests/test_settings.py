@@ -43,7 +43,7 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
     [
         ("RUTER_ENVIRONMENT", "staging", "allowed: local, dev, test, stage, prod, or a branch's sandbox such as s-mybranch-1a2b3c (Where this runs"),
         ("RUTER_ENVIRONMENT", "s-much-too-long-1a2b3c", "or a branch's sandbox such as"),
-        ("RUTER_SOURCE", "gtfs", "'demo' or 'tides'"),
+        ("RUTER_SOURCE", "gtfs", "'demo', 'tides' or 'warehouse'"),
         ("RUTER_DEMO_SEED", "-1", "greater than or equal to 0"),
         ("RUTER_DEMO_SEED", "many", "valid integer"),
         ("RUTER_DEMO_SCALE", "huge", "'demo' or 'ruter'"),
@@ -164,6 +164,20 @@ def test_the_environment_wins_over_the_file_and_an_empty_variable_is_none(
 def test_state_lies_apart_by_source(path: str, name: str) -> None:
     assert load_settings(source="tides", tides_path=path).source_dir.name == name
     assert load_settings(demo_scale="ruter").source_dir.name == "demo-ruter"
+
+
+@pytest.mark.parametrize(
+    ("given", "days"),
+    [
+        ({}, 400),
+        ({"demo_scale": "ruter"}, 4),
+        ({"source": "tides", "tides_path": "examples/aarhus_1a"}, 400),
+        ({"source": "warehouse", "warehouse_file": "examples/warehouse/ruter.toml"}, 4),
+        ({"source": "warehouse", "warehouse_file": "examples/warehouse/ruter.toml", "job_days": 30}, 30),
+    ],
+)
+def test_a_large_source_s_ranges_are_cut_into_jobs_of_four_dates(given: dict[str, Any], days: int) -> None:
+    assert load_settings(**given).days_per_job == days
 
 
 @pytest.mark.parametrize("environment", ["dev", "test", "stage", "prod", "s-mybranch-1a2b3c"])

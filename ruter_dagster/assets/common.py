@@ -66,6 +66,8 @@ class House:
 
     settings: Settings
     partitions: Partitions
+    pool_of: Callable[[str], str | None] = lambda asset: None
+    """The pool of an asset's step, where the launcher has pools and the asset none of its own."""
 
     def asset(
         self,
@@ -76,6 +78,7 @@ class House:
         kinds: Iterable[str] = ("polars", "iceberg"),
         partitions: DailyPartitionsDefinition | None = None,
         deps: Sequence[AssetDep] = (),
+        pool: str | None = None,
         **more: Any,
     ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
         """Dagster's `@asset` for the asset `key`, with what every asset of the house has."""
@@ -90,6 +93,7 @@ class House:
             partitions_def=partitions,
             backfill_policy=BackfillPolicy.single_run() if partitions else None,
             retry_policy=self.retry_policy(key),
+            pool=pool or self.pool_of(key),
             **more,
         )
 

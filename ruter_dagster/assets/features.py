@@ -30,7 +30,9 @@ def feature_assets(house: House) -> list[AssetsDefinition]:
     def departure_features(
         context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
     ):
-        yield from launcher.run(context, Features(**over_dates(context, config)))
+        yield from launcher.run(
+            context, Features(**over_dates(context, config), make_again=bool(config.pins))
+        )
 
     recent = window(-LEVEL_WINDOW_DAYS, -1)
 

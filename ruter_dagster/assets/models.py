@@ -71,7 +71,11 @@ def _load_model(house: House) -> AssetsDefinition:
                 "cutoff": config.cutoff,
                 "days": config.days or settings.training_days - settings.evaluation_days,
                 "held_out": settings.evaluation_days,
-                "parameters": config.parameters,
+                "parameters": {
+                    "most_rows": settings.training_rows,
+                    "seed": settings.training_seed,
+                    **config.parameters,
+                },
                 "pins": config.pins,
                 "code_version": code_version_of(context),
             }

@@ -2,7 +2,7 @@
 
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
-from ruter_dagster.assets.common import House, PinsConfig, asset_dep, check_specs, code_version_of
+from ruter_dagster.assets.common import House, PinsConfig, asset_dep, check_specs, over_dates
 from ruter_dagster.contracts.checks import CHECKS, compared_with_plan
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CheckQuality, asset_of, quality_asset_of
@@ -13,7 +13,6 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
-from ruter_dagster.partitions import dates_of
 from ruter_dagster.resources.launcher import JobLauncher
 
 
@@ -49,9 +48,6 @@ def _quality_report(house: House, table: Table, partitions) -> AssetsDefinition:
     def quality_report(
         context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
     ):
-        parameters = CheckQuality(
-            tables={table.name: dates_of(context)}, pins=config.pins, code_version=code_version_of(context)
-        )
-        yield from launcher.run(context, parameters)
+        yield from launcher.run(context, CheckQuality(table=table.name, **over_dates(context, config)))
 
     return quality_report

@@ -16,3 +16,7 @@ class BadInput(PermanentFailure):
 
 class NoDateThere(BadInput):
     """None of the dates of a job is there. Where the job is a part of a longer range, the range goes on without them."""
+
+
+class SettingsError(PermanentFailure):
+    """A setting is wrong: the message lists each variable, its value and what is allowed."""

@@ -109,10 +109,14 @@ def content_hash(frame: pl.DataFrame, table: Table) -> str:
     the same NaN. A column without any value does not count, so that an optional column added to the contract later
     leaves the versions of earlier dates as they are.
     """
-    digest = hashlib.sha256(f"{table.name}\0{frame.height}\0".encode())
-    if frame.height == 0:
+    return content_hash_of_ordered(frame.sort(table.key), table)
+
+
+def content_hash_of_ordered(ordered: pl.DataFrame, table: Table) -> str:
+    """`content_hash` of rows that are sorted by key already."""
+    digest = hashlib.sha256(f"{table.name}\0{ordered.height}\0".encode())
+    if ordered.height == 0:
         return digest.hexdigest()[:32]
-    ordered = frame.sort(table.key)
     for column in table.columns:
         values = ordered[column.name]
         if values.null_count() < values.len():

@@ -13,13 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field
 MODEL_NAME = "load_model"
 """Name of the one model, in the registry and in MLflow."""
 
+NEWEST = "newest"
+"""Stands for the model version that was trained last, where the version itself is not known yet."""
+
 LOAD_MODEL = "models/load_model"
 EVALUATION = "models/evaluation"
 CHAMPION = "models/champion"
 PUBLISHED_FORECASTS = "forecasts/published_forecasts"
 
+QUALITY_GROUP = "quality"
+"""Group, and first part of the key, of the quality reports."""
+
 EXIT_PERMANENT = 65
 """Exit code of a job whose failure no retry can cure (EX_DATAERR)."""
+EXIT_MEMORY = 137
+"""Exit code of a job that ran out of memory, whether it noticed or the kernel killed it (128 + SIGKILL)."""
 EXIT_ABSENT = 66
 """Exit code of a job that found none of its dates: it is a failure unless other parts of the range have theirs."""
 
@@ -31,7 +39,7 @@ def asset_of(table: str) -> str:
 
 def quality_asset_of(table: str) -> str:
     """Asset key of a table's quality report: `raw.stop_visits` has `quality/stop_visits`."""
-    return f"quality/{table.split('.')[1]}"
+    return f"{QUALITY_GROUP}/{table.split('.')[1]}"
 
 
 class JobParameters(BaseModel):
@@ -50,6 +58,11 @@ class JobParameters(BaseModel):
 class DatesParameters(JobParameters):
     """A job over operating dates (or issue dates). `of_range`: absent dates are left out and listed, else they are an error."""
 
+    in_order: ClassVar[bool] = False
+    """Whether each job of a range reads what the one before it left: then they never run side by side."""
+    service_dates: ClassVar[int] = 1
+    """How many service dates' departures each date stands for: a job of a range has the fewer dates."""
+
     dates: tuple[date, ...]
     of_range: bool = False
 
@@ -61,11 +74,12 @@ class Snapshot(DatesParameters):
     table: str
 
 
-class CheckQuality(JobParameters):
-    """Runs the expectation suites of tables on dates, and records a verdict for each (table, date, content)."""
+class CheckQuality(DatesParameters):
+    """Runs the expectation suite of a table on dates, and records a verdict for each (date, content)."""
 
     job = "check_quality"
-    tables: dict[str, tuple[date, ...]]
+    in_order = True
+    table: str
 
 
 class Balance(DatesParameters):
@@ -75,9 +89,15 @@ class Balance(DatesParameters):
 
 
 class Features(DatesParameters):
-    """Departure features of operating dates, future ones included."""
+    """Departure features of operating dates, future ones included.
+
+    `make_again`: those that would come out as they stand too. A run that was given pins repeats a former one to see that
+    the same comes out; pins that the first job of a range gives the others mean no such thing.
+    """
 
     job = "features"
+
+    make_again: bool = False
 
 
 class Levels(DatesParameters):
@@ -117,6 +137,7 @@ class Forecast(DatesParameters):
     """Forecasts every planned departure of issue dates D to D+3, with the newest fit champion or a pinned one."""
 
     job = "forecast"
+    service_dates = 4
     model_version: str | None = None
 
 
@@ -131,6 +152,7 @@ class Performance(DatesParameters):
     """Joins forecasts to the loads that arrived."""
 
     job = "performance"
+    service_dates = 4
 
 
 class Drift(DatesParameters):
@@ -145,3 +167,22 @@ JOBS: dict[str, type[JobParameters]] = {
         Snapshot, CheckQuality, Balance, Features, Levels, Train, Evaluate, Promote, Forecast, Publish, Performance, Drift,
     )
 }  # fmt: skip
+
+_JOB_OF_GROUP = {"raw": Snapshot.job, QUALITY_GROUP: CheckQuality.job}
+_JOB_OF_ASSET = {
+    "loads/stop_loads": Balance.job,
+    "features/departure_features": Features.job,
+    "features/levels": Levels.job,
+    LOAD_MODEL: Train.job,
+    EVALUATION: Evaluate.job,
+    CHAMPION: Promote.job,
+    "forecasts/load_forecasts": Forecast.job,
+    PUBLISHED_FORECASTS: Publish.job,
+    "monitoring/forecast_performance": Performance.job,
+    "monitoring/drift": Drift.job,
+}
+
+
+def job_of_asset(asset: str) -> str:
+    """The job that an asset asks for: what its step runs on is known before it runs."""
+    return _JOB_OF_GROUP.get(asset.split("/")[0]) or _JOB_OF_ASSET[asset]

@@ -7,7 +7,6 @@ Thresholds and verdicts belong in contracts/drift.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from datetime import date, timedelta
 
 import numpy as np
@@ -16,7 +15,6 @@ import polars as pl
 from ruter_dagster.contracts.drift import DRIFT_METRICS, NETWORK, USUAL_COVERAGE, DriftMetric, DriftWindows
 from ruter_dagster.contracts.frames import conform, polars_schema
 from ruter_dagster.contracts.tables import DRIFT
-from ruter_dagster.forecasting.counts import vehicle_imbalance
 from ruter_dagster.forecasting.distances import (
     MOST_PASSENGERS,
     bin_shares,
@@ -24,32 +22,12 @@ from ruter_dagster.forecasting.distances import (
     normed_wasserstein,
     population_stability_index,
 )
+from ruter_dagster.forecasting.drift_sums import DriftSums
 
-_KEY = ("operating_date", "trip_id", "stop_sequence")
 _DISTANCES = ("population_stability_index", "jensen_shannon", "normed_wasserstein")
 
 Values = tuple[float | None, ...]
 """A metric's value on the measured date, then on the dates before it."""
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """What the metrics need, by operating date and mode: small frames, however many departures there were."""
-
-    errors: pl.DataFrame
-    """rows and sums of load, mean, error, error_beside_ha4, error_ha4, covered, of a model's forecasts."""
-    loads: pl.DataFrame
-    """rows by passengers."""
-    matched: pl.DataFrame
-    """rows of loads, and of those with a forecast."""
-    vehicles: pl.DataFrame
-    """imbalance of each vehicle."""
-
-    def of(self, scope: str) -> _Sums:
-        if scope == NETWORK:
-            return self
-        frames = (self.errors, self.loads, self.matched, self.vehicles)
-        return _Sums(*(frame.filter(pl.col("mode") == scope) for frame in frames))
 
 
 def drift(
@@ -71,12 +49,21 @@ def drift(
     A metric whose history is too short has a null value and the verdict `unknown`. Only forecasts of a model are
     judged by skill, WAPE, bias and coverage: a baseline needs no watch. What lies after a date never counts for it.
     """
-    sums = _sums(dates, performance, loads, visits, windows)
+    return drift_of(dates, DriftSums.of(dates, performance, loads, visits, windows), metrics, windows)
+
+
+def drift_of(
+    dates: Collection[date],
+    sums: DriftSums,
+    metrics: tuple[DriftMetric, ...] = DRIFT_METRICS,
+    windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
+) -> pl.DataFrame:
+    """The same of ready sums, of the dates and the 56 before them: they are made a date at a time where there is much."""
     rows = []
     for day in sorted(dates):
         modes = sums.loads.filter(pl.col("operating_date") == day)["mode"].unique().sort()
         for scope in (NETWORK, *modes):
-            measured = _measure(day, sums.of(scope), windows)
+            measured = _measure(day, sums.of_scope(scope), windows)
             rows += [_row(day, metric, scope, measured[metric.name]) for metric in metrics]
     return conform(pl.DataFrame(rows, schema=polars_schema(DRIFT), orient="row"), DRIFT)
 
@@ -87,7 +74,7 @@ def _row(day: date, metric: DriftMetric, scope: str, values: Values) -> tuple:
     return (day, metric.name, scope, value, metric.warn, metric.act, metric.verdict(values))
 
 
-def _measure(day: date, sums: _Sums, windows: DriftWindows) -> dict[str, Values]:
+def _measure(day: date, sums: DriftSums, windows: DriftWindows) -> dict[str, Values]:
     """Every metric of one date and scope; those that must last are measured on the dates before, too."""
     running = [day - timedelta(days) for days in range(max(metric.days for metric in DRIFT_METRICS))]
     errors = sums.errors.group_by("operating_date").agg(pl.exclude("mode").sum())
@@ -105,60 +92,6 @@ def _measure(day: date, sums: _Sums, windows: DriftWindows) -> dict[str, Values]
         "vehicle_imbalance": (_worst_vehicle(sums.vehicles, day),),
         **{name: tuple(of_date[name] for of_date in distances) for name in _DISTANCES},
     }
-
-
-# What is summed once
-
-
-def _sums(
-    dates: Collection[date],
-    performance: pl.DataFrame,
-    loads: pl.DataFrame,
-    visits: pl.DataFrame | None,
-    windows: DriftWindows,
-) -> _Sums:
-    loads = loads.rename({"service_date": "operating_date"})
-    passengers = pl.col("load").round().clip(0, MOST_PASSENGERS).cast(pl.Int32).alias("passengers")
-    vehicles = {"operating_date": pl.Date, "mode": pl.String, "imbalance": pl.Float64}
-    return _Sums(
-        errors=_errors(performance),
-        loads=loads.group_by("operating_date", "mode", passengers).agg(rows=pl.len()),
-        matched=_matched(dates, performance, loads),
-        vehicles=pl.DataFrame(schema=vehicles)
-        if visits is None
-        else vehicle_imbalance(visits, windows.min_passengers)
-        .rename({"service_date": "operating_date"})
-        .select(*vehicles),
-    )
-
-
-def _errors(performance: pl.DataFrame) -> pl.DataFrame:
-    load, mean, ha4 = pl.col("load"), pl.col("mean"), pl.col("ha4")
-    error = (mean - load).abs()
-    return (
-        performance.filter(pl.col("source") == "model")
-        .group_by("operating_date", "mode")
-        .agg(
-            rows=pl.len(),
-            load=load.sum(),
-            mean=mean.sum(),
-            error=error.sum(),
-            error_beside_ha4=error.filter(ha4.is_not_null()).sum(),
-            error_ha4=(ha4 - load).abs().sum(),
-            covered=load.is_between("p10", "p90").sum(),
-        )
-    )
-
-
-def _matched(dates: Collection[date], performance: pl.DataFrame, loads: pl.DataFrame) -> pl.DataFrame:
-    of_dates = pl.col("operating_date").is_in(list(dates))
-    forecast = performance.filter(of_dates).select(_KEY).unique().with_columns(forecast=pl.lit(True))
-    return (
-        loads.filter(of_dates)
-        .join(forecast, on=_KEY, how="left")
-        .group_by("operating_date", "mode")
-        .agg(rows=pl.len(), forecast=pl.col("forecast").sum())
-    )
 
 
 # How the forecasts did

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from datetime import date, timedelta
+from typing import Any
 
 import polars as pl
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, FIRST_LAG_DAYS, LAG_WEEKS, LAST_LAG_DAYS
 from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.forecasting import keys
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import (
     DECIMALS,
-    DEPARTURE,
-    LINE_HOUR,
-    SLOT,
     departure_sums,
     exact_mean,
     exact_sum,
@@ -23,13 +23,13 @@ from ruter_dagster.forecasting.history import (
     slot_history,
     slot_loads,
 )
+from ruter_dagster.forecasting.joins import looked_up
 from ruter_dagster.forecasting.slots import departure_minute, slot_hour
 
 LOAD_COLUMNS = (
     "service_date", "line_id", "direction_id", "stop_id", "slot_hour", "scheduled_departure_time", "load", "weight",
 )  # fmt: skip
 """The columns that features read of loads."""
-_NAMES = ("line_id", "stop_id")
 _GUESSES = (
     "departure_of_day_class", "usual", "ha8", "usual_line_hour", "slot_of_day_class", "line_hour_of_day_class", "of_stop",
     "of_line", "of_network",
@@ -42,8 +42,23 @@ def lag_dates(service_date: date, calendar: OperatingCalendar) -> list[date]:
     return sorted(days)
 
 
+def calendar_facts(service_date: date, calendar: OperatingCalendar) -> dict[str, Any]:
+    """All that the features of `service_date` take from the calendar: two calendars that agree on it give the same features."""
+    touched = {service_date, service_date - timedelta(7), *lag_dates(service_date, calendar)}
+    return {
+        "time_zone": calendar.time_zone,
+        "day": calendar.days([service_date]).row(0),
+        "lags": [
+            _weekly(service_date),
+            _comparable(service_date, calendar),
+            _of_class(service_date, calendar),
+        ],
+        "events": [astuple(event) for event in calendar.events if event.service_date in touched],
+    }
+
+
 def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: OperatingCalendar) -> pl.DataFrame:
-    """Features of every planned departure: contract `features.departure_features`, a row a row of `plan`.
+    """Features of every planned departure: contract `features.departure_features`, a row a row of `plan`, by date and in its order.
 
     `plan` is contract `raw.planned_departures` of any dates. `loads` is contract `loads.stop_loads`, or just `LOAD_COLUMNS`
     of it, in any order (more dates than `lag_dates` do no harm: they are not read; missing ones are missing lags).
@@ -51,17 +66,21 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
     dates: list[date] = plan["service_date"].unique().sort().to_list()
     lags = sorted({lag for day in dates for lag in lag_dates(day, calendar)})
     departure = "scheduled_departure_time"
-    minute = departure_minute(departure, "slot_hour", calendar.time_zone).alias("departure_minute")
-    known = _by_code(
-        loads.lazy()
-        .filter(pl.col("service_date").is_in(lags))
-        .select(*LOAD_COLUMNS, calendar.event_count(lags), minute)
-        .drop(departure)
+    clock = calendar.time_zone
+    hour = slot_hour(departure, "service_date", clock).alias("slot_hour")
+    minute = departure_minute(departure, "slot_hour", clock, dates).alias("departure_minute")
+    planned, *counted = keys.by_code(
+        plan.lazy().with_columns(hour).with_columns(minute), *_with_events(loads.lazy(), lags, calendar)
     )
-    planned = _by_code(
-        plan.lazy()
-        .with_columns(slot_hour(departure, "service_date", calendar.time_zone).alias("slot_hour"))
-        .with_columns(minute)
+    planned = planned.with_columns(keys.departure(pl.col("departure_minute"))).with_columns(keys.slot())
+    minute_then = departure_minute(departure, "slot_hour", clock, lags)
+    known = pl.concat(
+        pl.collect_all(
+            [
+                frame.lazy().select("service_date", keys.departure(minute_then), "load", "weight", "events")
+                for frame in counted
+            ]
+        )
     )
     frames = [
         _of_date(planned.filter(pl.col("service_date") == day), known, day, calendar).select(
@@ -72,39 +91,74 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
     return conform(pl.concat(frames), DEPARTURE_FEATURES) if frames else empty_frame(DEPARTURE_FEATURES)
 
 
+def _with_events(
+    loads: pl.LazyFrame, lags: Sequence[date], calendar: OperatingCalendar
+) -> list[pl.LazyFrame]:
+    """The loads of `lags` with their count of events, looked for on those dates alone that have one."""
+    touched = {event.service_date for event in calendar.events} & set(lags)
+    of_dates = [pl.col("service_date").is_in(days) for days in (set(lags) - touched, touched)]
+    ordinary, others = (loads.filter(dates) for dates in of_dates)
+    none = pl.lit(0, pl.Int32).alias("events")
+    return [ordinary.with_columns(none), others.with_columns(calendar.event_count(lags))]
+
+
 def _of_date(plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: OperatingCalendar) -> pl.DataFrame:
     comparable, of_class = _comparable(day, calendar), _of_class(day, calendar)
-    slots = slot_loads(loads_before(loads, day, [*_weekly(day), *comparable]))
+    slots = slot_loads(loads_before(loads, day, [*_weekly(day), *comparable]).with_columns(keys.slot()))
     history, sums = pl.collect_all(
         [
             slot_history(slots, [(day - other).days for other in comparable]),
-            departure_sums(loads_before(loads, day, of_class)),
+            departure_sums(loads_before(loads, day, of_class)).with_columns(keys.slot()),
         ]
     )
-    return (
-        plan.lazy()
-        .join(calendar.days([day]).lazy(), on="service_date")
-        .with_columns(
-            calendar.event_count([day]), calendar.event_count([day], 7).alias("events_last_week"), *_plan_features()
-        )
-        .join(history.lazy(), on=SLOT, how="left")
-        .join(_neighbours(history.lazy()), on=SLOT, how="left")
-        .join(_line_hours(history.lazy()), on=LINE_HOUR, how="left")
-        .with_columns(_last_week_ratio(history).alias("last_week_network_ratio"))
-        .pipe(_with_class_of_day, sums.lazy())
-        .sort("trip_id", "stop_sequence")
-        .with_columns(
-            pl.col("usual").shift(1).over("trip_id").alias("usual_previous_stop"),
-            pl.col("history_count").fill_null(0),
-            pl.coalesce(*_GUESSES, pl.lit(0.0)).alias("expected"),
-        )
-        .collect()
+    departures = sums.lazy().select("departure", *_means("departure_of_day_class", "", "_recent"))
+    planned = plan.lazy().join(calendar.days([day]).lazy(), on="service_date", maintain_order="left")
+    parts = pl.collect_all(
+        [
+            planned.with_columns(
+                calendar.event_count([day]),
+                calendar.event_count([day], 7).alias("events_last_week"),
+                *_plan_features(),
+            ),
+            looked_up(plan.lazy(), _known_of_slots(plan, history, sums), ["slot"]),
+            looked_up(plan.lazy(), departures, ["departure"]),
+        ]
+    )
+    return pl.concat(parts, how="horizontal").with_columns(
+        pl.col("usual").shift(1).over("trip_id", order_by="stop_sequence").alias("usual_previous_stop"),
+        pl.col("history_count").fill_null(0),
+        pl.coalesce(*_GUESSES, pl.lit(0.0)).alias("expected"),
     )  # fmt: skip
 
 
-def _by_code(rows: pl.LazyFrame) -> pl.DataFrame:
-    """Lines and stops as categories: millions of rows are grouped and joined by number, not by name."""
-    return rows.with_columns(pl.col(_NAMES).cast(pl.Categorical)).collect()
+def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFrame) -> pl.LazyFrame:
+    """One row a slot of the plan: its history, its neighbours', and means of ever wider surroundings for a new slot.
+
+    Half a million wide rows are then joined once, not once for each of these.
+    """
+    slots = plan.lazy().select("slot").unique().with_columns(*keys.surroundings())
+    past = history.lazy()
+    # Sums of sums: a departure's make its slot's, and a slot's all others.
+    by_slot = (
+        sums.lazy().drop("departure").group_by("slot").agg(pl.all().sum()).with_columns(*keys.surroundings())
+    )
+    tables = {
+        "slot": [
+            past,
+            _neighbours(past),
+            by_slot.select("slot", *_means("slot_of_day_class", "", "_recent")),
+        ],
+        "line_hour": [_line_hours(past), _grouped(by_slot, "line_hour", "line_hour_of_day_class")],
+        "stop": [_grouped(by_slot, "stop", "of_stop")],
+        "line": [_grouped(by_slot, "line", "of_line")],
+    }
+    for key, known in tables.items():
+        for table in known:
+            slots = slots.join(table, on=key, how="left")
+    network = _last_week_ratio(history).alias("last_week_network_ratio")
+    return slots.join(
+        by_slot.select(pl.exclude("slot").sum()).select(*_means("of_network")), how="cross"
+    ).with_columns(network)
 
 
 def _weekly(day: date) -> list[date]:
@@ -121,12 +175,12 @@ def _of_class(day: date, calendar: OperatingCalendar) -> list[date]:
 
 def _plan_features() -> list[pl.Expr]:
     departure = pl.col("scheduled_departure_time")
-    before = departure.shift(1).over("line_id", "direction_id", "stop_id", order_by=departure)
+    before = departure.shift(1).over(keys.line_and_stop(), order_by=departure)
     first, last = (getattr(pl.col("stop_sequence"), end)().over("trip_id") for end in ("min", "max"))
     return [
         ((pl.col("stop_sequence") - first) / (last - first).clip(1)).cast(pl.Float64).alias("journey_position"),
         ((departure - before).dt.total_seconds() / 60).cast(pl.Float64).alias("headway_minutes"),
-        pl.len().over(SLOT).cast(pl.Int32).alias("departures_in_slot"),
+        pl.len().over("slot").cast(pl.Int32).alias("departures_in_slot"),
     ]  # fmt: skip
 
 
@@ -135,15 +189,15 @@ def _neighbours(history: pl.LazyFrame) -> pl.LazyFrame:
 
     def moved(hours: int, name: str) -> pl.LazyFrame:
         return history.select(
-            "line_id", "direction_id", "stop_id", pl.col("slot_hour") + hours,
+            pl.col("slot") + hours,
             pl.col("usual").alias(f"usual_{name}_hour"), pl.col("lag_1").alias(f"last_week_{name}_hour"),
         )  # fmt: skip
 
-    return moved(1, "previous").join(moved(-1, "next"), on=SLOT, how="full", coalesce=True)
+    return moved(1, "previous").join(moved(-1, "next"), on="slot", how="full", coalesce=True)
 
 
 def _line_hours(history: pl.LazyFrame) -> pl.LazyFrame:
-    return history.group_by(LINE_HOUR).agg(
+    return history.group_by(keys.line_hour()).agg(
         exact_mean(pl.col("usual")).alias("usual_line_hour"),
         _last_week_over_usual().alias("last_week_line_hour_ratio"),
     )
@@ -160,17 +214,9 @@ def _last_week_over_usual() -> pl.Expr:
     return pl.when(usual > 0).then(exact_sum(pl.col("lag_1").filter(both)) / usual).round(DECIMALS)
 
 
-def _with_class_of_day(rows: pl.LazyFrame, sums: pl.LazyFrame) -> pl.LazyFrame:
-    """Means over the class of day: of the departure itself, its slot, its line and hour, and what remains for a new line."""
+def _grouped(sums: pl.LazyFrame, key: str, name: str) -> pl.LazyFrame:
+    return sums.group_by(key).agg(pl.col("value", "total").sum()).select(key, *_means(name))
 
-    def means(key: Sequence[str], name: str, *suffixes: str) -> pl.LazyFrame:
-        return sums.group_by(key).agg(mean_of_sums(name, suffix) for suffix in ("", *suffixes))
 
-    return (
-        rows.join(means(DEPARTURE, "departure_of_day_class", "_recent"), on=DEPARTURE, how="left")
-        .join(means(SLOT, "slot_of_day_class", "_recent"), on=SLOT, how="left")
-        .join(means(LINE_HOUR, "line_hour_of_day_class"), on=LINE_HOUR, how="left")
-        .join(means(("stop_id",), "of_stop"), on="stop_id", how="left")
-        .join(means(("line_id",), "of_line"), on="line_id", how="left")
-        .join(sums.select(mean_of_sums("of_network")), how="cross")
-    )
+def _means(name: str, *suffixes: str) -> list[pl.Expr]:
+    return [mean_of_sums(name, suffix) for suffix in suffixes or ("",)]

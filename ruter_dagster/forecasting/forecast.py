@@ -31,13 +31,15 @@ def forecast(
     rows = model_rows(features, levels, weather, issue_date)
     return conform(
         pl.concat([rows, forecast_rows(rows, model)], how="horizontal")
+        .lazy()
         .with_columns(
             pl.col("service_date").alias("operating_date"),
             pl.lit(model_version if model else None, pl.String).alias("model_version"),
             *baseline_columns(),
             *occupancy("mean", thresholds),
         )
-        .select(LOAD_FORECASTS.column_names),
+        .select(LOAD_FORECASTS.column_names)
+        .collect(),
         LOAD_FORECASTS,
     )
 

@@ -9,11 +9,6 @@ import polars as pl
 
 from ruter_dagster.contracts.features import LAG_WEEKS, RECENT_LAG_DAYS
 
-SLOT = ("line_id", "direction_id", "stop_id", "slot_hour")
-"""The columns of a slot: departures of one date that share them are averaged."""
-DEPARTURE = ("line_id", "direction_id", "stop_id", "departure_minute")
-"""The columns that tell a departure from others of its slot, and find it again on other dates of the same timetable."""
-LINE_HOUR = ("line_id", "direction_id", "slot_hour")
 DECAY_A_WEEK = 0.9
 DECIMALS = 6
 MICRO = 10**DECIMALS
@@ -21,9 +16,28 @@ MICRO = 10**DECIMALS
 them. Numbers are added as whole millionths: exactly, in any order."""
 
 
+_AGES = 64
+"""More than any age in days."""
+
+
+def _millionths(value: pl.Expr) -> pl.Expr:
+    return (value * MICRO).round().cast(pl.Int64)
+
+
+def _mean(total: str, count: str) -> pl.Expr:
+    """The mean of a sum of millionths; null of nothing."""
+    return pl.when(pl.col(count) > 0).then(pl.col(total) / MICRO / pl.col(count)).round(DECIMALS)
+
+
+def _mean_by_weight(total: str, weight: str) -> pl.Expr:
+    """The mean of a sum of millionths of weighted values; null without weight."""
+    weights = pl.col(weight) / MICRO
+    return pl.when(weights > 0).then((pl.col(total) / MICRO / weights).round(DECIMALS))
+
+
 def exact_sum(value: pl.Expr) -> pl.Expr:
     """The sum of values, each rounded to a millionth; 0 where there is none."""
-    return (value * MICRO).round().cast(pl.Int64).sum() / MICRO
+    return _millionths(value).sum() / MICRO
 
 
 def exact_mean(value: pl.Expr) -> pl.Expr:
@@ -41,74 +55,105 @@ def slot_loads(loads: pl.LazyFrame) -> pl.LazyFrame:
     """One row a slot and `age`: `load`, the plain mean of its departures, and `trusted`, the mean by weight of those
     that no event touched (null where events touched all).
 
-    `loads` has the columns of contract `loads.stop_loads` used here (the slot's, load, weight), `age` and `events`, the
-    count of `OperatingCalendar.event_count`.
+    `loads` has `slot` (see keys.py), load and weight of contract `loads.stop_loads`, `age`, and `events`, the count of
+    `OperatingCalendar.event_count`.
     """
-    ordinary = pl.col("events") == 0
-    load, weight = pl.col("load").filter(ordinary), pl.col("weight").filter(ordinary)
-    weights = exact_sum(weight)
-    weighted = (exact_sum(load * weight) / weights).round(DECIMALS)
-    return loads.group_by("age", *SLOT).agg(
-        exact_mean(pl.col("load")).alias("load"),
-        pl.when(weights > 0).then(weighted).otherwise(exact_mean(load)).alias("trusted"),
+    ordinary, load, weight = pl.col("events") == 0, pl.col("load"), pl.col("weight")
+    added = loads.select(
+        (pl.col("slot") * _AGES + pl.col("age")).alias("slot"),
+        _millionths(load).alias("load"),
+        pl.when(ordinary).then(_millionths(load)).alias("ordinary"),
+        pl.when(ordinary).then(_millionths(load * weight)).alias("weighted"),
+        pl.when(ordinary).then(_millionths(weight)).alias("weight"),
+    )
+    sums = added.group_by("slot").agg(
+        pl.all().sum(),
+        pl.col("load").count().alias("count"),
+        pl.col("ordinary").count().alias("ordinary_count"),
+    )
+    ordinary_mean = _mean("ordinary", "ordinary_count")
+    return sums.select(
+        pl.col("slot") // _AGES,
+        (pl.col("slot") % _AGES).cast(pl.Int32).alias("age"),
+        _mean("load", "count").alias("load"),
+        pl.coalesce(_mean_by_weight("weighted", "weight"), ordinary_mean).alias("trusted"),
     )
 
 
 def slot_history(slots: pl.LazyFrame, comparable_ages: Sequence[int]) -> pl.LazyFrame:
     """One row a slot of `slot_loads`: its weekly lags, HA4, HA8, `history_count`, and `usual`, `usual_recent`,
     `usual_median`, `usual_deviation` over the ages that compare."""
-    age, load, trusted = pl.col("age"), pl.col("load"), pl.col("trusted")
-    weekly, compares = age % 7 == 0, age.is_in(comparable_ages)
-    usual = trusted.filter(compares)
-    return slots.group_by(SLOT).agg(
-        *(load.filter(age == 7 * week).first().alias(f"lag_{week}") for week in range(1, LAG_WEEKS + 1)),
-        exact_mean(load.filter(weekly & (age <= 28))).alias("ha4"),
-        exact_mean(load.filter(weekly)).alias("ha8"),
-        load.filter(weekly).count().cast(pl.Int32).alias("history_count"),
-        exact_mean(usual).alias("usual"),
-        _decayed_mean(trusted, age, compares & trusted.is_not_null()).alias("usual_recent"),
-        usual.median().round(DECIMALS).alias("usual_median"),
-        _deviation(usual).alias("usual_deviation"),
+    age, load = pl.col("age"), pl.col("load")
+    weekly = age % 7 == 0
+    usual = pl.when(age.is_in(comparable_ages)).then(pl.col("trusted"))
+    weight = pl.when(usual.is_not_null()).then(_decay(age))
+    # Columns made before they are grouped: a filter of each group by itself takes twice as long.
+    columns = slots.select(
+        "slot",
+        *(pl.when(age == 7 * week).then(load).alias(f"lag_{week}") for week in range(1, LAG_WEEKS + 1)),
+        pl.when(weekly & (age <= 28)).then(_millionths(load)).alias("ha4"),
+        pl.when(weekly).then(_millionths(load)).alias("ha8"),
+        usual.alias("usual_median"),
+        _millionths(usual).alias("usual"),
+        _millionths(usual * usual).alias("square"),
+        _millionths(weight).alias("weight"),
+        _millionths(weight * usual).alias("weighted"),
+    )
+    sums = columns.group_by("slot").agg(
+        pl.col("^lag_.*$").max(),
+        pl.col("usual_median").median().round(DECIMALS),
+        pl.col("ha4", "ha8", "usual", "square", "weight", "weighted").sum(),
+        pl.col("ha4", "ha8", "usual").count().name.suffix("_count"),
+    )
+    return sums.select(
+        "slot",
+        "^lag_.*$",
+        _mean("ha4", "ha4_count").alias("ha4"),
+        _mean("ha8", "ha8_count").alias("ha8"),
+        pl.col("ha8_count").cast(pl.Int32).alias("history_count"),
+        _mean("usual", "usual_count").alias("usual"),
+        _mean_by_weight("weighted", "weight").alias("usual_recent"),
+        "usual_median",
+        _deviation("usual", "square", "usual_count").alias("usual_deviation"),
     )
 
 
 def departure_sums(loads: pl.LazyFrame) -> pl.LazyFrame:
-    """One row a departure (its slot too): the sums from which `mean_of_sums` makes means that decay with `age`.
+    """One row a `departure` (see keys.py): the sums from which `mean_of_sums` makes means that decay with `age`.
 
-    Loads without a weight and those that an event touched are left out.
+    Loads without a weight and those that an event touched add nothing.
     """
-    weight = (_decay(pl.col("age")) * pl.col("weight") * MICRO).round().cast(pl.Int64)
+    counts = (pl.col("events") == 0) & (pl.col("weight") > 0)
+    weight = pl.when(counts).then(_millionths(_decay(pl.col("age")) * pl.col("weight"))).otherwise(0)
     recent = pl.col("age") <= RECENT_LAG_DAYS
     return (
-        loads.filter((pl.col("events") == 0) & (pl.col("weight") > 0))
-        .with_columns(weight.alias("total"), (weight * pl.col("load")).round().cast(pl.Int64).alias("value"))
-        .group_by(*DEPARTURE, "slot_hour")
-        .agg(
-            pl.col("value", "total").sum(),
-            pl.col("value", "total").filter(recent).sum().name.suffix("_recent"),
+        loads.select(
+            "departure",
+            recent.alias("recent"),
+            weight.alias("total"),
+            (weight * pl.col("load")).round().cast(pl.Int64).alias("value"),
         )
+        .with_columns(pl.when("recent").then(pl.col("value", "total")).otherwise(0).name.suffix("_recent"))
+        .drop("recent")
+        .group_by("departure")
+        .agg(pl.all().sum())
     )
 
 
 def mean_of_sums(name: str, suffix: str = "") -> pl.Expr:
     """`name` and `suffix`: the mean that the sums of `departure_sums` with that suffix make; null without any."""
-    value, total = (pl.col(column + suffix).sum() for column in ("value", "total"))
+    value, total = (pl.col(column + suffix) for column in ("value", "total"))
     return pl.when(total > 0).then(value / total).round(DECIMALS).alias(name + suffix)
 
 
 def _decay(age: pl.Expr) -> pl.Expr:
-    return pl.lit(DECAY_A_WEEK).pow(age / 7.0)
+    """Looked up: a power for each of millions of rows takes as long as adding them up."""
+    decays = pl.select(pl.lit(DECAY_A_WEEK).pow(pl.int_range(_AGES) / 7.0)).to_series()
+    return pl.lit(decays).gather(age)
 
 
-def _decayed_mean(value: pl.Expr, age: pl.Expr, used: pl.Expr) -> pl.Expr:
-    """Mean in which a week counts `DECAY_A_WEEK` of the week after it; null where there is no value."""
-    weight = _decay(age).filter(used)
-    total = exact_sum(weight)
-    return pl.when(total > 0).then(exact_sum(weight * value.filter(used)) / total).round(DECIMALS)
-
-
-def _deviation(value: pl.Expr) -> pl.Expr:
-    """Standard deviation around the mean (ddof 0), passengers; null where there is no value."""
-    square = exact_sum(value * value) / value.count()
-    deviation = (square - (exact_sum(value) / value.count()) ** 2).clip(0).sqrt().round(DECIMALS)
-    return pl.when(value.count() > 0).then(deviation)
+def _deviation(total: str, squares: str, count: str) -> pl.Expr:
+    """Standard deviation around the mean (ddof 0), passengers, of sums of millionths; null of nothing."""
+    square, mean = (pl.col(name) / MICRO / pl.col(count) for name in (squares, total))
+    deviation = (square - mean**2).clip(0).sqrt().round(DECIMALS)
+    return pl.when(pl.col(count) > 0).then(deviation)

@@ -34,6 +34,12 @@ SPREAD_NUMBERS = (
     "journey_position", "departures_in_slot", "history_count", "horizon_days",
 )  # fmt: skip
 """The features of the spread, beside the mean itself and the mode."""
+TRAINING_COLUMNS = tuple(
+    dict.fromkeys(
+        ("service_date", "trip_id", "stop_sequence", "issue_date", "load", "weight", *NUMBERS, *CATEGORIES)
+    )
+)
+"""The columns that `train` reads of its rows."""
 _FEWEST_ROWS = 200
 _ROWS_A_THREAD = 50_000
 
@@ -55,7 +61,7 @@ class ModelParameters:
     held_out_share: float = 0.2
     """Newest share of the service dates on which the spread is learned and calibrated."""
     coverage: float = 0.8
-    most_rows: int = 300_000
+    most_rows: int = 1_000_000
     seed: int = 1
     threads: int = 2
 
@@ -130,16 +136,18 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     Raises `BadInput` where fewer than 200 rows are given.
     """
     chosen = parameters or ModelParameters()
-    used = _sampled(rows.filter(pl.col("weight") > 0), chosen.most_rows)
-    if used.height < _FEWEST_ROWS:
+    # Bound again, so that what the caller let go of is free: millions of rows are held once.
+    rows = _sampled(rows.select(TRAINING_COLUMNS).filter(pl.col("weight") > 0), chosen.most_rows)
+    if rows.height < _FEWEST_ROWS:
         raise BadInput(
-            f"{used.height} training rows with a weight are too few for a load model (at least {_FEWEST_ROWS}); "
+            f"{rows.height} training rows with a weight are too few for a load model (at least {_FEWEST_ROWS}); "
             "train on more operating dates"
         )
-    categories = {name: used[name].unique().sort().to_list() for name in CATEGORIES}
-    matrix = feature_matrix(used, categories)
-    spread, factor = _train_spread(used, matrix, chosen)
-    return LoadModel(chosen, _train_mean(used, matrix, chosen), spread, factor, categories)
+    categories = {name: rows[name].unique().sort().to_list() for name in CATEGORIES}
+    matrix = feature_matrix(rows, categories)
+    rows = rows.select("service_date", "load", "weight", "expected")
+    spread, factor = _train_spread(rows, matrix, chosen)
+    return LoadModel(chosen, _train_mean(rows, matrix, chosen), spread, factor, categories)
 
 
 def forecast_columns(mean: Numbers, spread: Numbers, seats: pl.Series) -> pl.DataFrame:

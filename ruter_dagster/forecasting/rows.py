@@ -12,11 +12,14 @@ from datetime import date, timedelta
 import polars as pl
 
 from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS
+from ruter_dagster.forecasting.joins import looked_up
 from ruter_dagster.forecasting.levels import SCOPES
 
 STEADYING_LOAD = 0.3
 """Passengers added to a load before its logarithm, so that an empty departure has one."""
 KEY = ("service_date", "trip_id", "stop_sequence")
+TRUTH = (*KEY, "load", "weight")
+"""The columns that training reads of loads."""
 _LOADS = (
     "usual_recent", "usual_median", "ha4", "lag_1", "lag_2", "usual_line_hour", "usual_previous_hour", "usual_next_hour",
     "usual_previous_stop", "last_week_previous_hour", "last_week_next_hour", "slot_of_day_class_recent",
@@ -61,13 +64,15 @@ def model_rows(
     rows = _with_weather(_with_levels(rows, levels.filter(issued)), weather.filter(issued))
     weekday = pl.col("usual_line_hour") / pl.col("line_hour_of_day_class")
     return (
-        rows.with_columns(pl.when(weekday.is_finite()).then(weekday).alias("weekday_of_line_hour"))
+        rows.lazy()
+        .with_columns(pl.when(weekday.is_finite()).then(weekday).alias("weekday_of_line_hour"))
         .with_columns((pl.col("slot_of_day_class") * pl.col("weekday_of_line_hour")).alias("slot_of_day_class_of_weekday"))
         .with_columns(
             *((_log(name) - _log("expected")).alias(f"{name}_to_expected") for name in _LOADS),
             *(pl.col(name).clip(0.05, 20.0).log().alias(f"{name}_log") for name in _RATIOS),
         )
         .select(*features.columns, "issue_date", *(name for name in NUMBERS if name not in features.columns))
+        .collect()
     )  # fmt: skip
 
 
@@ -83,7 +88,7 @@ def training_rows(
     A departure of service date T appears once, as of one of `horizons` (horizon_days): issued on T - horizon_days.
     Which one follows from its key, so that a repeated training has the same rows.
     """
-    truth = loads.select(*KEY, "load", "weight")
+    truth = loads.select(TRUTH)
     known = features.join(truth, on=KEY, how="inner", maintain_order="left").with_columns(
         _drawn(len(horizons)).alias("drawn")
     )
@@ -97,6 +102,14 @@ def training_rows(
             rows = by_date[(day,)].filter(pl.col("drawn") == drawn).drop("drawn")
             frames.append(model_rows(rows, levels_of(issued), weather_of(issued), issued))
     return pl.concat(frames) if frames else model_rows(known.drop("drawn"), levels, weather, date.min)
+
+
+def sampled(departures: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
+    """About that share of the departures (all where it is 1 or more), whichever way they come: their key and `seed` decide."""
+    if share >= 1:
+        return departures
+    drawn = pl.struct(KEY).hash(seed) // 2**11 / 2**53
+    return departures.filter(drawn < share)
 
 
 def _by_date(frame: pl.DataFrame) -> Callable[[date], pl.DataFrame]:
@@ -117,7 +130,7 @@ def _with_levels(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
             *(pl.col(f"ratio_{days}").alias(f"{scope}_ratio_{days}") for days in LEVEL_RATIO_DAYS),
         )
         if parts:
-            rows = rows.join(of_scope, on=parts, how="left", maintain_order="left")
+            rows = _with_known(rows, of_scope, parts)
         else:
             known = of_scope.row(0) if of_scope.height else [None] * of_scope.width
             rows = rows.with_columns(
@@ -125,6 +138,10 @@ def _with_levels(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
                 for name, value in zip(of_scope.columns, known, strict=True)
             )
     return rows
+
+
+def _with_known(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    return rows.hstack(looked_up(rows.lazy(), known.lazy(), key).collect())
 
 
 def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
@@ -138,8 +155,8 @@ def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
 
 
 def _with_weather(rows: pl.DataFrame, weather: pl.DataFrame) -> pl.DataFrame:
-    hourly = weather.select("service_date", "slot_hour", *_WEATHER)
-    return rows.join(hourly, on=("service_date", "slot_hour"), how="left", maintain_order="left")
+    key = ("service_date", "slot_hour")
+    return _with_known(rows, weather.select(*key, *_WEATHER), key)
 
 
 def _log(name: str) -> pl.Expr:

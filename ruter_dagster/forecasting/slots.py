@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
 import polars as pl
 
 
@@ -22,7 +26,25 @@ def slot_hour(
     return (local.dt.hour().cast(pl.Int32) + 24 * (local.dt.date() - day).dt.total_days()).cast(pl.Int32)
 
 
-def departure_minute(scheduled_departure_time: str, slot_hour: str, time_zone: str) -> pl.Expr:
-    """Local clock minute of a departure (UTC) on its service day: 60 times its slot hour, and the minutes past it."""
-    local = pl.col(scheduled_departure_time).dt.convert_time_zone(time_zone)
-    return 60 * pl.col(slot_hour) + local.dt.minute().cast(pl.Int32)
+def departure_minute(
+    scheduled_departure_time: str, slot_hour: str, time_zone: str, dates: Collection[date]
+) -> pl.Expr:
+    """Local clock minute of a departure (UTC) on its service day, one of `dates`: 60 times its slot hour, and the minutes past it."""
+    departure = pl.col(scheduled_departure_time)
+    ahead = _minutes_ahead(time_zone, dates)
+    if len(ahead) == 1:
+        past = (departure.dt.epoch("us") // 60_000_000 + ahead.pop()) % 60
+    else:
+        past = departure.dt.convert_time_zone(time_zone).dt.minute()
+    return 60 * pl.col(slot_hour) + past.cast(pl.Int32)
+
+
+def _minutes_ahead(time_zone: str, dates: Collection[date]) -> set[int]:
+    """How many minutes past the hour the zone's clock shows at a full hour of UTC on these service days: 0 in most zones.
+
+    Where that is one number, millions of departures need no conversion.
+    """
+    zone = ZoneInfo(time_zone)
+    midnights = {datetime(day.year, day.month, day.day, tzinfo=UTC) for day in dates}
+    moments = {midnight + timedelta(days) for midnight in midnights for days in range(-1, 4)}
+    return {moment.astimezone(zone).minute for moment in moments}

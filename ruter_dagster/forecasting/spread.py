@@ -22,8 +22,8 @@ def to_root(load: Numbers) -> Numbers:
 
 
 def quantiles_of(mean: Numbers, spread: Numbers) -> Numbers:
-    """Loads at `QUANTILES`, sorted and never negative, shape (rows, 3); `spread` is their distance from the mean's root."""
-    roots = np.maximum(to_root(mean)[:, None] + np.sort(spread, axis=1), 0.0)
+    """Loads at `QUANTILES`, never negative, shape (rows, 3); `spread` is their distance from the mean's root, ascending."""
+    roots = np.maximum(to_root(mean)[:, None] + spread, 0.0)
     return np.maximum(roots**2 - _SHIFT, 0.0)
 
 
@@ -35,19 +35,17 @@ def widened(spread: Numbers, factor: float) -> Numbers:
 
 def chance_above(seats: Numbers, mean: Numbers, spread: Numbers) -> Numbers:
     """P(load > seats), NaN where the seats are unknown: a normal variable on the scale of roots."""
-    ordered = np.sort(spread, axis=1)
-    deviation = np.maximum((ordered[:, 2] - ordered[:, 0]) / _NORMAL_WIDTH, _SMALLEST_DEVIATION)
+    deviation = np.maximum((spread[:, 2] - spread[:, 0]) / _NORMAL_WIDTH, _SMALLEST_DEVIATION)
     # A load is a whole number of passengers: more than the seats begins half a passenger above them.
-    distance = (to_root(seats + 0.5) - to_root(mean) - ordered[:, 1]) / deviation
+    distance = (to_root(seats + 0.5) - to_root(mean) - spread[:, 1]) / deviation
     return _upper_tail(distance)
 
 
 def fitting_factor(load: Numbers, mean: Numbers, spread: Numbers, coverage: float) -> float:
     """The factor of `widened` with which P10 to P90 covers the share `coverage` of loads (split conformal)."""
-    ordered = np.sort(spread, axis=1)
-    away = to_root(load) - to_root(mean) - ordered[:, 1]
+    away = to_root(load) - to_root(mean) - spread[:, 1]
     # Zero passengers lie within as soon as P10 is clipped at zero, which the true root of zero expresses.
-    side = np.where(away < 0, ordered[:, 1] - ordered[:, 0], ordered[:, 2] - ordered[:, 1])
+    side = np.where(away < 0, spread[:, 1] - spread[:, 0], spread[:, 2] - spread[:, 1])
     needed = np.abs(away) / np.maximum(side, _SMALLEST_DEVIATION)
     return float(np.clip(np.quantile(needed, coverage), 0.5, 3.0))
 

@@ -22,12 +22,8 @@ USUAL_DAYS = 56
 
 
 def run(parameters: CheckQuality, context: JobContext) -> None:
-    for name, dates in parameters.tables.items():
-        _check(TABLES[name], dates, context)
-
-
-def _check(checked: Table, asked: Sequence[date], context: JobContext) -> None:
-    dates = context.dates_asked(checked, asked, of_range=len(asked) > 1)
+    checked = TABLES[parameters.table]
+    dates = context.dates_asked(checked, parameters.dates, parameters.of_range)
     present = context.require(checked, dates)
     frame = context.read_unjudged(checked, dates)
     plan = _plan(checked, dates, context)

@@ -6,7 +6,7 @@ Each is opened on first use, so that a job pays only for what it touches. No job
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
@@ -66,16 +66,20 @@ class JobContext:
 
     @cached_property
     def store(self) -> TableStore:
-        from ruter_dagster.storage.catalog import local_catalog
+        from ruter_dagster.storage.catalog import glue_catalog, local_catalog
         from ruter_dagster.storage.tables import TableStore
 
-        return TableStore(local_catalog(self.settings.source_dir / "warehouse"))
+        settings = self.settings
+        if settings.lake_dir is None:
+            return TableStore(local_catalog(settings.source_dir / "warehouse"))
+        properties = glue_catalog(f"{settings.lake_dir}/warehouse", settings.aws_region or "")
+        return TableStore(properties, database=settings.database)
 
     @cached_property
     def artifacts(self) -> ArtifactStore:
         from ruter_dagster.storage.artifacts import ArtifactStore
 
-        return ArtifactStore.at(self.settings.source_dir / "artifacts")
+        return ArtifactStore.at(self.settings.artifacts_place, self.settings.aws_region)
 
     @cached_property
     def verdicts(self) -> Verdicts:
@@ -93,8 +97,15 @@ class JobContext:
     def experiments(self) -> Experiments:
         from ruter_dagster.storage.experiments import Experiments
 
-        folder = self.settings.source_dir / "mlflow"
-        return Experiments(f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri())
+        folder, lake, address = (
+            self.settings.source_dir / "mlflow",
+            self.settings.lake_dir,
+            self.settings.mlflow_tracking_uri,
+        )
+        if address and not address.startswith("sqlite:"):
+            return Experiments(address)
+        files = f"{lake}/mlflow" if lake else (folder / "artifacts").as_uri()
+        return Experiments(address or f"sqlite:///{folder / 'mlflow.db'}", files)
 
     @cached_property
     def _snapshots(self) -> dict[str, TableSnapshot]:
@@ -158,42 +169,79 @@ class JobContext:
 
         Sorted by key, or in any order for those who only add them up.
         """
+        return self._read(table, list(self.history(table, dates)), columns, ordered)
+
+    def history(self, table: Table, dates: Collection[date]) -> dict[date, str]:
+        """The content versions of those former dates that are there with a passing verdict, which `read_history` reads."""
         versions = self.snapshot(table).versions(dates)
         refused = self.verdicts.refused(table, versions)
         if refused:
             noted = {*self.refused.get(table.name, ()), *(day.isoformat() for day in refused)}
             self.refused[table.name] = sorted(noted)
-        return self._read(table, [day for day in versions if day not in refused], columns, ordered)
+        return {day: version for day, version in versions.items() if day not in refused}
 
     def read_unjudged(
-        self, table: Table, dates: Collection[date], columns: Sequence[str] | None = None
+        self,
+        table: Table,
+        dates: Collection[date],
+        columns: Sequence[str] | None = None,
+        *,
+        where: pl.Expr | None = None,
     ) -> pl.DataFrame:
-        """Rows of a table that has no expectation suite, or that is about to be judged; absent dates are left out."""
-        return self._read(table, list(self.snapshot(table).versions(dates)), columns)
+        """Rows of a table that has no expectation suite, or that is about to be judged; absent dates are left out.
+
+        Of `where`, only rows for which it is true.
+        """
+        return self._read(table, list(self.snapshot(table).versions(dates)), columns, where=where)
 
     def _read(
-        self, table: Table, dates: Collection[date], columns: Sequence[str] | None, ordered: bool = True
+        self,
+        table: Table,
+        dates: Collection[date],
+        columns: Sequence[str] | None,
+        ordered: bool = True,
+        where: pl.Expr | None = None,
     ) -> pl.DataFrame:
         snapshot = self.snapshot(table)
-        versions = snapshot.versions(dates)
-        if snapshot.snapshot_id is not None:
-            noted = self.inputs.setdefault(table.name, {"snapshot_id": snapshot.snapshot_id, "dates": {}})
-            noted["dates"] |= {day.isoformat(): version for day, version in versions.items()}
-        return snapshot.read(dates, columns, ordered=ordered)
+        self.note(table, snapshot.versions(dates))
+        return snapshot.read(dates, columns, ordered=ordered, where=where)
 
-    def write(self, table: Table, frame: pl.DataFrame, dates: Sequence[date], **metadata: Any) -> None:
+    def note(self, table: Table, versions: Mapping[date, str]) -> None:
+        """Notes down that the job's result follows from these dates of a table."""
+        snapshot_id = self.snapshot(table).snapshot_id
+        if snapshot_id is not None:
+            noted = self.inputs.setdefault(table.name, {"snapshot_id": snapshot_id, "dates": {}})
+            noted["dates"] |= {day.isoformat(): version for day, version in versions.items()}
+
+    def write(
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        dates: Sequence[date],
+        *,
+        made_from: Mapping[date, str] | None = None,
+        standing: Mapping[date, str] | None = None,
+        **metadata: Any,
+    ) -> None:
         """Replaces exactly these dates of the table, and reports them with `metadata` and everything that the job used.
 
+        `standing` are dates that the job was asked for and whose rows are right as they are: they are reported alike.
         Raises BadInput where the rows break the table's contract: then nothing is written.
         """
         used = {name: str(noted["snapshot_id"]) for name, noted in self.inputs.items()}
-        result = self.store.write(table, frame, dates, inputs=used, code_version=self.parameters.code_version)
+        code_version = self.parameters.code_version
+        result = self.store.write(
+            table, frame, dates, inputs=used, made_from=made_from, code_version=code_version
+        )
         rows = dict(frame.group_by(table.partition).len().iter_rows())
+        if standing:
+            rows |= self.store.snapshot(table).rows_by_date(standing)
+        versions = dict(sorted({**result.hashes, **(standing or {})}.items()))
         self.report.materialised(
             asset_of(table.name),
-            dates={day: DateReport(rows.get(day, 0), version) for day, version in result.hashes.items()},
+            dates={day: DateReport(rows.get(day, 0), version) for day, version in versions.items()},
             snapshot_id=str(result.snapshot_id),
-            dates_unchanged=len(result.unchanged),
+            dates_unchanged=len(result.unchanged) + len(standing or {}),
             **metadata,
             **self.provenance(),
         )

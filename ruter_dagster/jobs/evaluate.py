@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -15,17 +15,20 @@ from ruter_dagster.forecasting.baselines import BASELINES, baseline_columns
 from ruter_dagster.forecasting.evaluation import Gate, comparable, improvement, release_gate, scores
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.jobs.context import JobContext, day_range
-from ruter_dagster.jobs.models import EVALUATION_FILE, HORIZONS, ModelInputs, load_model, read_inputs
+from ruter_dagster.jobs.models import EVALUATION_FILE, HORIZONS, load_model, read_inputs
 from ruter_dagster.jobs.pictures import forecast_against_truth
 from ruter_dagster.jobs.pipes import table
+from ruter_dagster.storage.registry import ModelRecord
+
+JUDGED = ("service_date", "mode", "horizon_days", "slot_hour", "load")
+"""What is kept of a row beside its forecasts."""
 
 
 def run(parameters: Evaluate, context: JobContext) -> None:
     record = context.models.load(MODEL_NAME, parameters.model_version)
     first = record.training_cutoff + timedelta(1)
-    inputs = read_inputs(context, day_range(first, first + timedelta(parameters.days - 1)))
-    judged = _forecasts(inputs, parameters.model_version, context)
-    if comparable(judged).is_empty():
+    judged = _forecasts(day_range(first, first + timedelta(parameters.days - 1)), record, context)
+    if judged is None or comparable(judged).is_empty():
         raise PermanentFailure(
             f"Model {record.version} cannot be judged: no departure from {first} on has loads, features and a load the "
             "week before. Materialise loads and departure features of those dates."
@@ -35,19 +38,26 @@ def run(parameters: Evaluate, context: JobContext) -> None:
     metrics = {name: float(value) for name, value in overall.items() if value is not None}
     context.experiments.record_evaluation(record, metrics, all(gate.passed for gate in gates))
     _check(overall, gates, context)
-    _tell(parameters, judged, overall, gates, context)
+    _tell(record.version, judged, overall, gates, context)
 
 
-def _forecasts(inputs: ModelInputs, version: str, context: JobContext) -> pl.DataFrame:
-    """Every departure with a truth, as of each horizon, with the model's forecast and the baselines'."""
-    model = load_model(context, version)
+def _forecasts(dates: Sequence[date], record: ModelRecord, context: JobContext) -> pl.DataFrame | None:
+    """Every departure with a truth, as of each horizon, with the model's forecast and the baselines'; None without a date.
+
+    As many rows as the model was trained on at most: an even sample of the departures where there are more.
+    """
+    model = load_model(context, record.version)
+    most = model.parameters.most_rows // len(HORIZONS)
     frames = []
-    for horizon in HORIZONS:
-        rows = inputs.rows((horizon,))
-        frames.append(
-            pl.concat([rows.with_columns(baseline_columns()), forecast_rows(rows, model)], how="horizontal")
-        )
-    return pl.concat(frames)
+    for inputs in read_inputs(context, dates, most, model.parameters.seed):
+        for horizon in HORIZONS:
+            rows = inputs.rows((horizon,))
+            frames.append(
+                pl.concat(
+                    [rows.with_columns(baseline_columns()), forecast_rows(rows, model)], how="horizontal"
+                )
+            )
+    return pl.concat(frames) if frames else None
 
 
 def _verdict(overall: dict[str, float], gates: Sequence[Gate]) -> bytes:
@@ -89,7 +99,7 @@ def _finite(value: float) -> float | None:
 
 
 def _tell(
-    parameters: Evaluate,
+    version: str,
     judged: pl.DataFrame,
     overall: dict[str, float],
     gates: Sequence[Gate],
@@ -109,8 +119,8 @@ def _tell(
     ]
     context.report.materialised(
         EVALUATION,
-        version=f"{parameters.model_version}-{'passed' if all(gate.passed for gate in gates) else 'failed'}",
-        model_version=parameters.model_version,
+        version=f"{version}-{'passed' if all(gate.passed for gate in gates) else 'failed'}",
+        model_version=version,
         rows=judged.height,
         wape=overall["wape"],
         bias=overall["bias"],

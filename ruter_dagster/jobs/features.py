@@ -2,36 +2,77 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 from collections.abc import Iterator, Sequence
 from datetime import date
 
 import polars as pl
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
+from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Features
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS
-from ruter_dagster.forecasting.features import LOAD_COLUMNS, departure_features, lag_dates
+from ruter_dagster.forecasting.features import LOAD_COLUMNS, calendar_facts, departure_features, lag_dates
 from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.provenance import code_hash
+
+log = logging.getLogger("ruter_dagster.jobs")
 
 MOST_ROWS = 12_000_000
 """Loads held at once, 0.1 GB a million: a small network's dates share one reading, a large one's are made one by one."""
 
 
 def run(parameters: Features, context: JobContext) -> None:
-    plan, dates = context.read_asked(PLANNED_DEPARTURES, parameters)
-    frames = []
-    for block in context.track(list(_blocks(dates, context)), "Departure features"):
-        loads = context.read_history(STOP_LOADS, _lags(block, context), LOAD_COLUMNS, ordered=False)
-        planned = plan.filter(pl.col("service_date").is_in(block))
-        frames.append(departure_features(planned, loads, context.calendar))
-    features = pl.concat(frames)
-    without_history = (features["history_count"] == 0).mean()
-    context.write(DEPARTURE_FEATURES, features, dates, share_without_history=without_history)
+    dates = context.dates_passed(PLANNED_DEPARTURES, parameters.dates, parameters.of_range)
+    made_from = {day: _made_from(day, context) for day in dates}
+    standing = {} if parameters.make_again else context.store.snapshot(DEPARTURE_FEATURES).standing(made_from)
+    log.info(
+        "%d of %d dates follow from the same plan and loads as before, and stand", len(standing), len(dates)
+    )
+    changed = [day for day in dates if day not in standing]
+    frames = [
+        _features(block, context)
+        for block in context.track(list(_blocks(changed, context)), "Departure features")
+    ]
+    features = pl.concat(frames) if frames else empty_frame(DEPARTURE_FEATURES)
+    context.write(
+        DEPARTURE_FEATURES,
+        features,
+        changed,
+        made_from={day: made_from[day] for day in changed},
+        standing=standing,
+        share_without_history=(features["history_count"] == 0).mean(),
+    )
+
+
+def _features(dates: list[date], context: JobContext) -> pl.DataFrame:
+    plan = context.read(PLANNED_DEPARTURES, dates)
+    loads = context.read_history(STOP_LOADS, _lags(dates, context), LOAD_COLUMNS, ordered=False)
+    return departure_features(plan, loads, context.calendar)
+
+
+def _made_from(day: date, context: JobContext) -> str:
+    """Hash of all that the features of a date follow from; what they follow from is noted as used."""
+    plan, loads = (
+        context.snapshot(PLANNED_DEPARTURES).versions([day]),
+        context.history(STOP_LOADS, _lags([day], context)),
+    )
+    context.note(PLANNED_DEPARTURES, plan)
+    context.note(STOP_LOADS, loads)
+    calendar = calendar_facts(day, context.calendar)
+    facts = [
+        code_hash(),
+        calendar,
+        *({f"{lag}": version for lag, version in used.items()} for used in (plan, loads)),
+    ]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _blocks(dates: Sequence[date], context: JobContext) -> Iterator[list[date]]:
     """The dates, as many together as their lag dates have room for, at least one."""
-    rows = context.snapshot(STOP_LOADS).rows_by_date()
+    rows = context.snapshot(STOP_LOADS).rows_by_date(_lags(dates, context))
     block: list[date] = []
     for day in dates:
         if block and sum(rows.get(lag, 0) for lag in _lags([*block, day], context)) > MOST_ROWS:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -12,7 +12,7 @@ from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME
 from ruter_dagster.contracts.tables import STOP_LOADS, WEATHER_FORECASTS
 from ruter_dagster.forecasting.model import LoadModel
-from ruter_dagster.forecasting.rows import training_rows
+from ruter_dagster.forecasting.rows import TRUTH, sampled, training_rows
 from ruter_dagster.jobs.context import JobContext, day_range
 
 HORIZONS = (0, 1, 2, 3)
@@ -22,7 +22,7 @@ EVALUATION_FILE = "evaluation.json"
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """Everything known of some operating dates, each table of contract."""
+    """Everything known of an operating date, each table of contract (loads: `rows.TRUTH`)."""
 
     features: pl.DataFrame
     loads: pl.DataFrame
@@ -34,15 +34,21 @@ class ModelInputs:
         return training_rows(self.features, self.loads, self.levels, self.weather, horizons)
 
 
-def read_inputs(context: JobContext, dates: Sequence[date]) -> ModelInputs:
-    """Features and loads of the dates, levels and weather as of each horizon; dates that are absent or refused are left out."""
-    issued = day_range(dates[0] - timedelta(max(HORIZONS)), dates[-1])
-    return ModelInputs(
-        features=context.read_history(DEPARTURE_FEATURES, dates),
-        loads=context.read_history(STOP_LOADS, dates),
-        levels=context.read_history(LEVELS, issued),
-        weather=context.read_history(WEATHER_FORECASTS, issued),
-    )
+def read_inputs(context: JobContext, dates: Sequence[date], most: int, seed: int) -> Iterator[ModelInputs]:
+    """Of each date its features and loads, levels and weather as of each horizon; dates that are absent or refused are left out.
+
+    Of more than `most` departures an even sample is kept, which `seed` draws: memory holds a date at a time, at any size.
+    """
+    known = list(context.history(DEPARTURE_FEATURES, dates))
+    share = most / max(1, sum(context.snapshot(DEPARTURE_FEATURES).rows_by_date(known).values()))
+    for day in context.track(known, "Departures read"):
+        issued = day_range(day - timedelta(max(HORIZONS)), day)
+        yield ModelInputs(
+            features=sampled(context.read_history(DEPARTURE_FEATURES, [day]), share, seed),
+            loads=context.read_history(STOP_LOADS, [day], TRUTH),
+            levels=context.read_history(LEVELS, issued),
+            weather=context.read_history(WEATHER_FORECASTS, issued),
+        )
 
 
 def load_model(context: JobContext, version: str) -> LoadModel:

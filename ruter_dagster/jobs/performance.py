@@ -18,7 +18,7 @@ HORIZON_DAYS = 3
 def run(parameters: Performance, context: JobContext) -> None:
     loads, dates = context.read_asked(STOP_LOADS, parameters)
     issued = day_range(dates[0] - timedelta(HORIZON_DAYS), dates[-1])
-    forecasts = context.read_unjudged(LOAD_FORECASTS, issued).filter(pl.col("operating_date").is_in(dates))
+    forecasts = context.read_unjudged(LOAD_FORECASTS, issued, where=pl.col("operating_date").is_in(dates))
     rows, summary = forecast_performance(forecasts, loads)
     wape = (
         rows.select((pl.col("mean") - pl.col("load")).abs().sum() / pl.col("load").sum()).item()

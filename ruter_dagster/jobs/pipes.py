@@ -5,17 +5,36 @@ Without Pipes variables in the environment nothing is sent, so the same job runs
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, Literal
+from io import StringIO
+from threading import Event, Thread
+from typing import IO, Any, Literal
+from urllib.parse import quote
+from uuid import uuid4
 
-from dagster_pipes import PipesContext, PipesEnvVarParamsLoader, open_dagster_pipes
+from dagster_pipes import (
+    PipesContext,
+    PipesEnvVarParamsLoader,
+    PipesS3ContextLoader,
+    PipesS3MessageWriter,
+    PipesS3MessageWriterChannel,
+    open_dagster_pipes,
+)
+
+from ruter_dagster.aws.clients import client, endpoint_of
 
 log = logging.getLogger("ruter_dagster.jobs")
+
+CONTAINER = uuid4().hex
+"""By this name in its objects' metadata a reader tells one that was written twice from one of a container that was started again."""
+MESSAGE_SECONDS = 2.0
+"""How long a message waits at most before it goes to S3, those that came meanwhile with it."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +101,24 @@ def markdown(text: str) -> dict[str, Any]:
 
 
 def link(url: str) -> dict[str, Any]:
-    """A link in the UI; the place of a local file, which no browser opens from a web page, is shown to be copied."""
-    return {"raw_value": url, "type": "path" if url.startswith("file:") else "url"}
+    """A link in the UI: of an object in S3, to its page in AWS's console; other places that no browser opens are shown to be copied."""
+    url = _in_console(url)
+    return {"raw_value": url, "type": "url" if url.startswith("http") else "path"}
+
+
+def _in_console(url: str) -> str:
+    """No browser opens s3:// addresses, nor file: ones from a web page; the console has AWS's objects alone."""
+    if not url.startswith("s3://") or not _is_of_aws(endpoint_of("s3")):
+        return url
+    bucket, _, key = url.removeprefix("s3://").partition("/")
+    is_file = "." in key.rpartition("/")[2]
+    kind, key = ("object", key) if is_file else ("buckets", f"{key.rstrip('/')}/")
+    return f"https://console.aws.amazon.com/s3/{kind}/{bucket}?prefix={quote(key)}"
+
+
+def _is_of_aws(endpoint: str | None) -> bool:
+    """Whether S3 is AWS's own, maybe by an endpoint of a VPC: not another store that speaks S3, nor a double."""
+    return endpoint is None or "amazonaws.com" in endpoint
 
 
 def json_value(value: Any) -> dict[str, Any]:
@@ -107,13 +142,79 @@ def _rounded(value: Any) -> Any:
 
 
 @contextmanager
-def reporting() -> Iterator[Reporter]:
-    """Opens the connection to Dagster for the time of one job, if there is one."""
-    if not PipesEnvVarParamsLoader().is_dagster_pipes_process():
+def reporting(speaks: bool = True) -> Iterator[Reporter]:
+    """Opens the connection to Dagster for the time of one job, if there is one and this host speaks for the job.
+
+    Raises what S3 says where the reports could not be delivered: a job that nobody hears of has not succeeded.
+    """
+    variables = PipesEnvVarParamsLoader()
+    if not speaks or not variables.is_dagster_pipes_process():
         yield Reporter(None)
         return
-    with open_dagster_pipes() as pipes:
-        yield Reporter(pipes)
+    try:
+        with open_dagster_pipes(**_through_s3(variables)) as pipes:
+            yield Reporter(pipes)
+    finally:
+        # The next job of this process is given a connection of its own, not this one.
+        PipesContext.set(None)  # pyright: ignore[reportArgumentType]
+
+
+def _through_s3(variables: PipesEnvVarParamsLoader) -> dict[str, Any]:
+    """Context and messages through S3 where Pipes' variables name a bucket, else as dagster_pipes does by itself."""
+    context, messages = variables.load_context_params(), variables.load_messages_params()
+    if "bucket" not in context and "bucket" not in messages:
+        return {}
+    s3 = client("s3")
+    loader = {"context_loader": PipesS3ContextLoader(s3)} if "bucket" in context else {}
+    return loader | ({"message_writer": S3Messages(s3)} if "bucket" in messages else {})
+
+
+class S3Messages(PipesS3MessageWriter):
+    """Messages as numbered objects below a prefix, soon after they are written, and all of them before it is closed."""
+
+    def __init__(self, s3: Any, interval: float = MESSAGE_SECONDS) -> None:
+        super().__init__(s3, interval=interval)
+
+    def make_channel(self, params: Mapping[str, Any]) -> _S3Channel:
+        return _S3Channel(self._client, params["bucket"], params.get("key_prefix"), interval=self.interval)
+
+
+class _S3Channel(PipesS3MessageWriterChannel):
+    """An object that could not be written is written again as it was: a reader never sees one number with two contents."""
+
+    _unsent = ""
+
+    @contextmanager
+    def buffered_upload_loop(self) -> Iterator[None]:
+        closed = Event()
+        thread = Thread(target=self._send_until, args=(closed,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            closed.set()
+            thread.join()
+            while self._unsent or not self._buffer.empty():
+                self._send()
+
+    def upload_messages_chunk(self, payload: IO[str], index: int) -> None:
+        key = "/".join(part for part in (self._key_prefix, f"{index}.json") if part)
+        metadata = {"container": CONTAINER}
+        self._client.put_object(Body=payload.read(), Bucket=self._bucket, Key=key, Metadata=metadata)
+
+    def _send_until(self, closed: Event) -> None:
+        while not closed.wait(self._interval):
+            try:
+                self._send()
+            except Exception as error:
+                log.warning("Messages to Dagster wait, and are sent again: %s", error)
+
+    def _send(self) -> None:
+        self._unsent = self._unsent or "\n".join(json.dumps(message) for message in self.flush_messages())
+        if self._unsent:
+            self.upload_messages_chunk(StringIO(self._unsent), self._counter)
+            self._counter += 1
+            self._unsent = ""
 
 
 def log_to_stdout() -> None:

@@ -1,10 +1,13 @@
-"""Which code ran: the commit and the lock file's hash."""
+"""Which code ran: the commit, the lock file's hash, and the hash of what computes."""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
+from functools import cache
 from pathlib import Path
+
+import polars as pl
 
 from ruter_dagster.settings import Settings
 
@@ -30,3 +33,17 @@ def lock_hash() -> str | None:
     """The first 16 hex digits of requirements.lock's SHA-256; None for an installed package without it."""
     path = ROOT / "requirements.lock"
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16] if path.is_file() else None
+
+
+@cache
+def code_hash() -> str:
+    """Hash of all that turns the same rows into the same features: the source files below, the lock file, polars.
+
+    A commit would not do: an installed package has none, and a developer's change comes before it.
+    """
+    digest = hashlib.sha256(f"{lock_hash()} {pl.__version__}".encode())
+    package = ROOT / "ruter_dagster"
+    for room in ("contracts", "forecasting"):
+        for path in sorted((package / room).rglob("*.py")):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:32]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import polars as pl
 
@@ -11,8 +13,8 @@ from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.jobs import Snapshot
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS
 from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.pipes import json_value
-from ruter_dagster.sources.base import DateAbsent, read_dates
+from ruter_dagster.jobs.pipes import json_value, link
+from ruter_dagster.sources.base import DateAbsent, SourceQuery, read_dates
 
 TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
 BATCH_DATES = 28
@@ -24,6 +26,7 @@ def run(parameters: Snapshot, context: JobContext) -> None:
     frames: list[pl.DataFrame] = []
     absent: list[date] = []
     counts: Counter[str] = Counter()
+    queries: list[SourceQuery] = []
     batches = [
         parameters.dates[start : start + BATCH_DATES]
         for start in range(0, len(parameters.dates), BATCH_DATES)
@@ -39,6 +42,7 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         frames.append(reading.rows)
         absent += reading.absent
         counts.update(reading.counts)
+        queries += reading.queries
     kept = [day for day in parameters.dates if day not in absent]
     if not kept:
         raise NoDateThere(
@@ -50,4 +54,22 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         kept,
         dates_absent=json_value([day.isoformat() for day in absent]) if absent else None,
         rows_of_source=json_value(dict(counts)) if counts else None,
+        **_cost(queries),
     )
+
+
+def _cost(queries: Sequence[SourceQuery]) -> dict[str, Any]:
+    """What a warehouse's queries scanned and cost, and where people see them."""
+    if not queries:
+        return {}
+    return {
+        "query": link(queries[-1].link),
+        "queries": json_value(
+            {
+                query.date.isoformat(): {"id": query.query_id, "link": query.link, "seconds": query.seconds}
+                for query in queries
+            }
+        ),
+        "scanned_bytes": sum(query.scanned_bytes for query in queries),
+        "query_cost_usd": round(sum(query.cost for query in queries), 6),
+    }

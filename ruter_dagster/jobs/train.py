@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import date, timedelta
 
+import polars as pl
+
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES
 from ruter_dagster.contracts.jobs import LOAD_MODEL, MODEL_NAME, Train, asset_of
 from ruter_dagster.contracts.tables import STOP_LOADS
-from ruter_dagster.forecasting.model import ModelParameters, train
+from ruter_dagster.forecasting.model import TRAINING_COLUMNS, ModelParameters, train
 from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.models import MODEL_FILE, load_model, read_inputs
@@ -19,12 +22,20 @@ from ruter_dagster.storage.registry import ModelRecord, model_version
 
 def run(parameters: Train, context: JobContext) -> None:
     cutoff = parameters.cutoff or _newest(context) - timedelta(parameters.held_out)
-    inputs = read_inputs(context, day_range(cutoff - timedelta(parameters.days - 1), cutoff))
     chosen = _parameters(parameters)
+    dates = day_range(cutoff - timedelta(parameters.days - 1), cutoff)
+    frames = [
+        inputs.rows().select(TRAINING_COLUMNS)
+        for inputs in read_inputs(context, dates, chosen.most_rows, chosen.seed)
+    ]
+    if not frames:
+        raise PermanentFailure(
+            f"There is nothing to train on from {dates[0]} to {dates[-1]}: materialise {asset_of(DEPARTURE_FEATURES.name)} "
+            "and its quality report first"
+        )
     used = {table: noted["dates"] for table, noted in context.inputs.items()}
     version = model_version(used, asdict(chosen), parameters.code_version)
     if not context.models.exists(MODEL_NAME, version):
-        rows = inputs.rows()
         record = ModelRecord(
             name=MODEL_NAME,
             version=version,
@@ -33,10 +44,17 @@ def run(parameters: Train, context: JobContext) -> None:
             code_version=parameters.code_version,
             inputs=context.inputs,
             features=(*NUMBERS, *CATEGORIES),
-            metrics={"rows": rows.height},
+            metrics={"rows": sum(frame.height for frame in frames)},
         )
-        context.models.save(record, {MODEL_FILE: train(rows, chosen).to_bytes()})
+        context.models.save(record, {MODEL_FILE: train(_taken(frames), chosen).to_bytes()})
     _tell(version, context)
+
+
+def _taken(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    """The frames as one, held by nobody else."""
+    rows = pl.concat(frames)
+    frames.clear()
+    return rows
 
 
 def _newest(context: JobContext) -> date:
@@ -59,6 +77,7 @@ def _parameters(parameters: Train) -> ModelParameters:
 
 def _tell(version: str, context: JobContext) -> None:
     record = context.models.load(MODEL_NAME, version)
+    context.models.note_trained(record)
     run_id = context.experiments.record_training(record, context.models.uri(MODEL_NAME, version))
     context.report.materialised(
         LOAD_MODEL,

@@ -25,6 +25,8 @@ from dagster._serdes import ConfigurableClassData, deserialize_value
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.settings import load_settings
 
+ANSWER_SECONDS = 10
+
 
 def instance_dir() -> Path:
     return load_settings().source_dir / "instance"
@@ -73,14 +75,29 @@ class WatchedRunLauncher(DefaultRunLauncher):
             )
         try:
             answer = deserialize_value(
-                client.can_cancel_execution(CanCancelExecutionRequest(run_id=run.run_id), timeout=10),
+                client.can_cancel_execution(
+                    CanCancelExecutionRequest(run_id=run.run_id), timeout=ANSWER_SECONDS
+                ),
                 CanCancelExecutionResult,
             )
-        except DagsterUserCodeUnreachableError:
+        except DagsterUserCodeUnreachableError as error:
+            if _is_slow(error):
+                # Any status but RUNNING and SUCCESS, UNKNOWN too, has the daemon fail the run and start a second worker beside it.
+                return CheckRunHealthResult(
+                    WorkerStatus.RUNNING, f"The code server did not answer within {ANSWER_SECONDS} s"
+                )
             return CheckRunHealthResult(WorkerStatus.FAILED, "The code server that ran it is gone")
         if answer.can_cancel:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, "The code server no longer knows the run's process")
+
+
+def _is_slow(error: DagsterUserCodeUnreachableError) -> bool:
+    """Whether the code server is merely slow: Dagster raises the same error for one that is gone."""
+    import grpc
+
+    cause = error.__cause__
+    return isinstance(cause, grpc.RpcError) and cause.code() == grpc.StatusCode.DEADLINE_EXCEEDED  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextmanager

@@ -18,21 +18,28 @@ from dagster import (
     open_pipes_session,
 )
 
-from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, Container
-from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_PERMANENT, JobParameters
-from ruter_dagster.resources.launcher import JobEvent, JobLauncher, NothingThere
+from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, STOP_SECONDS, Container
+from ruter_dagster.contracts.jobs import (
+    EXIT_ABSENT,
+    EXIT_PERMANENT,
+    QUALITY_GROUP,
+    CheckQuality,
+    JobParameters,
+)
+from ruter_dagster.resources.launcher import JobEvent, NothingThere, OneByOneLauncher
+from ruter_dagster.resources.shared_process import SharedProcess
 from ruter_dagster.settings import Settings
 
-STOP_SECONDS = 10.0
-"""How long a cancelled job may take to end by itself."""
 
+class LocalLauncher(OneByOneLauncher):
+    """`python -m ruter_dagster.jobs <name>` in a process of its own, ended with the step that started it.
 
-class LocalLauncher(JobLauncher):
-    """`python -m ruter_dagster.jobs <name>` in a process of its own, ended with the step that started it."""
+    Quality reports share a process, because to import Great Expectations takes longer than to make one.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.days_per_job = settings.job_days
+        self.days_per_job = settings.days_per_job
 
     def launch(
         self, context: AssetExecutionContext, parameters: JobParameters, number: int
@@ -40,12 +47,18 @@ class LocalLauncher(JobLauncher):
         container = self._container(context, number)
         container.write_parameters(parameters)
         started = time.monotonic()
+        shared = SharedProcess(CheckQuality.job, container.base.parent.parent)
+        if _has_quality_reports(context):
+            shared.start(self._environment())
         with open_pipes_session(
             context=context,
             context_injector=PipesFileContextInjector(str(container.base / "pipes-context.json")),
             message_reader=PipesFileMessageReader(str(container.base / "pipes-messages.jsonl")),
         ) as session:
-            exit_code = self._run(parameters.job, container, session.get_bootstrap_env_vars())
+            pipes = session.get_bootstrap_env_vars()
+            environment = {**self._environment(), **pipes, BASE_VARIABLE: str(container.base)}
+            job = parameters.job
+            exit_code = shared.run(job, environment) if job == CheckQuality.job else _run(job, environment)
         context.log.info(
             f"Job {parameters.job} ended with {exit_code} after {time.monotonic() - started:.1f} s"
         )
@@ -62,21 +75,29 @@ class LocalLauncher(JobLauncher):
         base.mkdir(parents=True)
         return Container(base)
 
-    def _run(self, job: str, container: Container, pipes: Mapping[str, str]) -> int:
-        environment = {**os.environ, **self.settings.to_environment(), **pipes}
-        environment |= {BASE_VARIABLE: str(container.base), OWNER_VARIABLE: "1", "PYTHONUNBUFFERED": "1"}
+    def _environment(self) -> dict[str, str]:
+        environment = {**os.environ, **self.settings.to_environment(), "PYTHONUNBUFFERED": "1"}
         # Two OpenMP threads that wait by spinning stand in each other's way where cores are shared.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "ruter_dagster.jobs", job],
-            env=environment,
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-        try:
-            return process.wait()
-        finally:
-            _end(process)
+        return environment
+
+
+def _has_quality_reports(context: AssetExecutionContext) -> bool:
+    keys = context.job_def.asset_layer.executable_asset_keys
+    return any(key.path[0] == QUALITY_GROUP for key in keys)
+
+
+def _run(job: str, environment: Mapping[str, str]) -> int:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ruter_dagster.jobs", job],
+        env={**environment, OWNER_VARIABLE: "1"},
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        return process.wait()
+    finally:
+        _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

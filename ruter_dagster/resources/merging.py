@@ -25,6 +25,8 @@ from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSIO
 _LARGE = (JsonMetadataValue, MarkdownMetadataValue, TableMetadataValue)
 _LISTS_OF_DATES = ("dates_absent", "dates_refused")
 """Metadata that each job reports for its own dates alone."""
+_BY_DATE = ("queries",)
+_SUMS = ("scanned_bytes", "query_cost_usd")
 
 
 def version_of_dates(versions: dict[str, str]) -> str:
@@ -116,6 +118,13 @@ def _merged(jobs: Sequence[MaterializeResult], absent: Sequence[str]) -> Materia
         found = [json_of(job, name) for job in jobs] + ([list(absent)] if name == "dates_absent" else [])
         if any(found):
             metadata[name] = MetadataValue.json(_joined([one for one in found if one]))
+    for name in _BY_DATE:
+        if name in metadata:
+            own = [json_of(job, name) or {} for job in jobs]
+            metadata[name] = MetadataValue.json({day: told for one in own for day, told in one.items()})
+    for name in _SUMS:
+        if name in metadata:
+            metadata[name] = sum(_number(job, name) for job in jobs)
     version = jobs[-1].data_version
     if inputs:
         metadata["inputs"] = MetadataValue.json(inputs)
@@ -123,6 +132,11 @@ def _merged(jobs: Sequence[MaterializeResult], absent: Sequence[str]) -> Materia
         metadata |= {"rows": sum(part["rows"] for part in dates.values()), "dates": MetadataValue.json(dates)}
         version = DataVersion(version_of_dates({day: part["version"] for day, part in dates.items()}))
     return MaterializeResult(asset_key=_key(jobs[-1]), metadata=metadata, data_version=version)
+
+
+def _number(job: MaterializeResult, name: str) -> Any:
+    value = (job.metadata or {}).get(name, 0)
+    return getattr(value, "value", value) or 0
 
 
 def _joined(found: Sequence[Any]) -> Any:

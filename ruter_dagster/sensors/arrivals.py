@@ -1,4 +1,7 @@
-"""Starts the day's chain when a new raw day appears at the source. What is listed and how belongs in sources."""
+"""Starts the day's chain when a new raw day appears at the source. What is listed and how belongs in sources.
+
+Where S3's events come through a queue (RUTER_ARRIVALS_QUEUE), they only say when to list: the listing is the truth.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -36,10 +41,39 @@ from ruter_dagster.sensors.chain import (
 from ruter_dagster.settings import Settings
 
 INTERVAL_SECONDS = 300
+"""Between two listings of the source where no event has come."""
+EVENTS_SECONDS = 30
+"""Between two looks for events."""
+EVENTS_AT_ONCE = 100
 LISTING_SECONDS = 45
 """How long a listing may take: less than the minute that Dagster gives a sensor."""
 
 DatesAtSource = Callable[[Settings], "frozenset[date] | None"]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The sensor's cursor: dates asked for that are not materialised yet, when the source was last listed, and whether
+    there was more to do than one date."""
+
+    asked: frozenset[date] = frozenset()
+    listed: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    more: bool = False
+
+    @classmethod
+    def of(cls, cursor: str | None) -> Memory:
+        if not cursor:
+            return cls()
+        kept = json.loads(cursor)
+        asked = frozenset(map(date.fromisoformat, kept["asked"]))
+        return cls(asked, datetime.fromisoformat(kept["listed"]), kept["more"])
+
+    def to_cursor(self) -> str:
+        asked = sorted(day.isoformat() for day in self.asked)
+        return json.dumps({"asked": asked, "listed": self.listed.isoformat(), "more": self.more})
+
+    def is_due(self, now: datetime) -> bool:
+        return self.more or now - self.listed >= timedelta(seconds=INTERVAL_SECONDS)
 
 
 def arrival_sensors(
@@ -49,12 +83,13 @@ def arrival_sensors(
     dates_at_source: DatesAtSource | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[SensorDefinition]:
-    """The sensor `new_operating_dates`; its cursor lists the dates asked for that are not materialised yet."""
+    """The sensor `new_operating_dates`."""
     list_dates = dates_at_source or _list_dates
+    queued = settings.arrivals_queue is not None
 
     @sensor(
         jobs=[jobs["counts"], jobs["plan"]],
-        minimum_interval_seconds=INTERVAL_SECONDS,
+        minimum_interval_seconds=EVENTS_SECONDS if queued else INTERVAL_SECONDS,
         default_status=sensor_status(settings),
         description="Asks for counts and plan of an operating date that is new at the source: each date once, in order, "
         "one at a time, because features of a date look back at the dates before. Days that were there before the "
@@ -64,38 +99,67 @@ def arrival_sensors(
         if not starts_on_arrival(settings):
             yield SkipReason(f"The source {settings.source} answers any date: the schedules start its days")
             return
-        known = _materialised(context)
-        if not known:
-            yield SkipReason(
-                "No operating date is materialised yet: run `ruter-dagster demo`, or materialise a range"
-            )
-            return
-        asked = frozenset(map(date.fromisoformat, json.loads(context.cursor or "[]"))) - known
-        underway = _unfinished(context, asked, settings)
-        if underway:
-            yield SkipReason(f"The counts of {underway} have not ended yet")
-            return
-        at_source = list_dates(settings) or frozenset()
-        new = [day for day in _closed(at_source - known - asked, operator, now()) if day > min(known)]
-        if not new:
-            yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
-            return
-        yield from _requests(min(new), asked, context, settings, operator)
+        memory = Memory.of(context.cursor)
+        with _events(settings) as news:
+            if queued and not news and not memory.is_due(now()):
+                yield SkipReason(f"No event of new data at {settings.tides_path}")
+                return
+            yield from _look(context, memory, settings, operator, list_dates, now())
 
     return [new_operating_dates]
 
 
-def _requests(
-    day: date,
-    asked: frozenset[date],
+def _look(
     context: SensorEvaluationContext,
+    memory: Memory,
     settings: Settings,
     operator: Operator,
-) -> Iterator[RunRequest]:
-    """Counts and plan of a new date, which the cursor then lists."""
+    list_dates: DatesAtSource,
+    now: datetime,
+) -> Iterator[RunRequest | SkipReason]:
+    """Lists the source and asks for the first new date; the cursor then knows what was asked for."""
+    known = _materialised(context)
+    if not known:
+        yield SkipReason(
+            "No operating date is materialised yet: run `ruter-dagster demo`, or materialise a range"
+        )
+        return
+    asked = memory.asked - known
+    underway = _unfinished(context, asked, settings)
+    if underway:
+        context.update_cursor(Memory(asked, memory.listed, more=True).to_cursor())
+        yield SkipReason(f"The counts of {underway} have not ended yet")
+        return
+    at_source = list_dates(settings) or frozenset()
+    new = [day for day in _closed(at_source - known - asked, operator, now) if day > min(known)]
+    if not new:
+        context.update_cursor(Memory(asked, now).to_cursor())
+        yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
+        return
+    day = min(new)
     yield counts_request(day, settings)
     yield plan_request(day, settings, operator)
-    context.update_cursor(json.dumps(sorted(known.isoformat() for known in asked | {day})))
+    context.update_cursor(Memory(asked | {day}, now, more=True).to_cursor())
+
+
+@contextmanager
+def _events(settings: Settings) -> Iterator[bool]:
+    """Whether events have come of objects where the source lies; taken from the queue once they were acted on."""
+    if settings.arrivals_queue is None:
+        yield False
+        return
+    from ruter_dagster.aws.clients import client
+    from ruter_dagster.aws.queues import EventQueue
+
+    queue = EventQueue(settings.arrivals_queue, client("sqs", settings.aws_region))
+    events = queue.receive(EVENTS_AT_ONCE)
+    yield any(_is_of_source(event.detail, settings.tides_path or "") for event in events)
+    queue.delete(events)
+
+
+def _is_of_source(detail: Mapping[str, Any], place: str) -> bool:
+    address = f"s3://{detail.get('bucket', {}).get('name')}/{detail.get('object', {}).get('key')}"
+    return address.startswith(f"{place.rstrip('/')}/")
 
 
 def _materialised(context: SensorEvaluationContext) -> frozenset[date]:

@@ -47,12 +47,25 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
+class SourceQuery:
+    """A query that a warehouse ran for one date: where people see it, and what it took. `cost` is an estimate, US dollars."""
+
+    date: date
+    query_id: str
+    link: str
+    scanned_bytes: int
+    seconds: float
+    cost: float
+
+
+@dataclass(frozen=True)
 class Reading:
     """Rows of one raw table on some dates. `counts` says how many rows of the source were left out or completed, and why."""
 
     rows: pl.DataFrame
     absent: tuple[date, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    queries: tuple[SourceQuery, ...] = ()
 
 
 @runtime_checkable

@@ -8,11 +8,15 @@ from ruter_dagster.sources.base import Source
 
 
 def open_source(settings: Settings, operator: Operator) -> Source:
-    """Demo network or TIDES tables; each is imported only where it is used."""
+    """Demo network, TIDES tables or warehouse; each is imported only where it is used."""
     if settings.source == "demo":
         from ruter_dagster.sources.demo.source import DemoSource
 
         return DemoSource(settings.demo_seed, settings.demo_scale)
+    if settings.source == "warehouse":
+        from ruter_dagster.sources.warehouse import WarehouseSource
+
+        return WarehouseSource.of(settings)
     from ruter_dagster.sources.tides import TidesSource
 
     return TidesSource.of(settings, operator)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import obstore
-from obstore.store import LocalStore, from_url
+from obstore.store import LocalStore
 
+from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources.tides_vocabulary import TidesTable
 
@@ -129,7 +130,7 @@ class Folder:
             ) from None
 
     def _store(self) -> Any:
-        return from_url(self.location) if self._remote else LocalStore(self.location)
+        return open_store(self.location) if self._remote else LocalStore(self.location)
 
     def _bytes(self, file: TableFile, start: int, length: int) -> bytes:
         return (

@@ -13,11 +13,13 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import ObjectStore, from_url
 
+from ruter_dagster.aws.faults import first_line, remedy_of
+from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import PermanentFailure
 
 _READERS = 16
 _NO_ROOM = ("No space left", "File too large", "quota exceeded")
-_NO_ACCESS = ("Permission denied", "Read-only file system", "Access Denied", "403 Forbidden")
+_NO_ACCESS = ("Permission denied", "Read-only file system")
 
 
 class ArtifactMissing(PermanentFailure):
@@ -31,10 +33,10 @@ class ArtifactStore:
         self._store, self._root = store, root.rstrip("/")
 
     @classmethod
-    def at(cls, place: Path | str, **options: str) -> ArtifactStore:
-        """Files below a folder, which is made, or below a URL such as s3://bucket/prefix (`options` are obstore's)."""
+    def at(cls, place: Path | str, region: str | None = None) -> ArtifactStore:
+        """Files below a folder, which is made, or below an address such as s3://bucket/prefix, in an AWS region."""
         if isinstance(place, str) and "://" in place and not place.startswith("file://"):
-            return cls(from_url(place, **options), place)  # type: ignore[arg-type]
+            return cls(open_store(place, region), place)
         folder = Path(str(place).removeprefix("file://")).absolute()
         try:
             return cls(from_url(folder.as_uri(), mkdir=True), folder.as_uri())
@@ -80,11 +82,16 @@ class ArtifactStore:
             obstore.head(self._store, key)
         except FileNotFoundError:
             return False
+        except (BaseError, OSError) as error:
+            raise _fault(self.uri(key), "read", error) from error
         return True
 
     def list(self, prefix: str) -> list[str]:
         """Keys below a prefix, which ends at a `/`, in order."""
-        return sorted(entry["path"] for batch in obstore.list(self._store, prefix) for entry in batch)
+        try:
+            return sorted(entry["path"] for batch in obstore.list(self._store, prefix) for entry in batch)
+        except (BaseError, OSError) as error:
+            raise _fault(self.uri(prefix), "listed", error) from error
 
     def uri(self, key: str) -> str:
         """Where the file lies, for people and other programs: file:///… or s3://…"""
@@ -97,6 +104,13 @@ def _fault(place: str, action: str, error: Exception) -> Exception:
     if any(word in text for word in _NO_ROOM):
         return PermanentFailure(
             f"{place} cannot be {action}: {text}. Free space there, then run the step again."
+        )
+    if "://" in place and not place.startswith("file:"):
+        remedy = remedy_of(error)
+        return (
+            PermanentFailure(f"{place} cannot be {action}: {first_line(error)}. {remedy}")
+            if remedy
+            else error
         )
     if isinstance(error, PermissionError) or any(word in text for word in _NO_ACCESS):
         return PermanentFailure(

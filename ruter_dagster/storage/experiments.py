@@ -9,10 +9,12 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.registry import ModelRecord
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _VERSION_TAG = "model_version"
 class Experiments:
     """The runs and registered models of one MLflow; every method may be called again for the same model version.
 
-    `tracking_uri` is sqlite:///… or a server's; `artifact_location` is where MLflow keeps files (None: the server's own).
+    `tracking_uri` is sqlite:///…, a server's, or the ARN of SageMaker's MLflow; `artifact_location` is where MLflow keeps files (None: the server's own).
     """
 
     def __init__(self, tracking_uri: str, artifact_location: str | None = None) -> None:
@@ -102,6 +104,11 @@ class Experiments:
     @contextmanager
     def _client(self) -> Iterator[MlflowClient]:
         """A client that says nothing and calls nobody else; of several processes one at a time works on a SQLite file."""
+        if self._tracking_uri.startswith("arn:") and find_spec("sagemaker_mlflow") is None:
+            raise PermanentFailure(
+                f"MLflow at {self._tracking_uri} is reached through the package sagemaker-mlflow, which is not installed: "
+                "pip install sagemaker-mlflow, or name another RUTER_MLFLOW_TRACKING_URI."
+            )
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")

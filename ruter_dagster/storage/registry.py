@@ -13,11 +13,12 @@ from datetime import date, datetime
 from typing import Any
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.jobs import LOAD_MODEL
+from ruter_dagster.contracts.jobs import LOAD_MODEL, NEWEST
 from ruter_dagster.storage.artifacts import ArtifactStore
 
 _RECORD = "model.json"
 _CHAMPION = "champion.json"
+_TRAINED_LAST = "trained_last.txt"
 
 
 @dataclass(frozen=True)
@@ -71,8 +72,15 @@ class ModelRegistry:
         """Whether the version was saved whole: training it again would make the same."""
         return self._artifacts.exists(self._key(name, version, _RECORD))
 
+    def note_trained(self, record: ModelRecord) -> None:
+        """Notes that this version was trained last, also where it stood already."""
+        self._artifacts.put(f"models/{record.name}/{_TRAINED_LAST}", record.version.encode())
+
     def load(self, name: str, version: str) -> ModelRecord:
-        """The record of a version; raises PermanentFailure where there is none."""
+        """The record of a version, or of the one trained last for `newest`; raises PermanentFailure where there is none."""
+        if version == NEWEST:
+            found = self._artifacts.find(f"models/{name}/{_TRAINED_LAST}")
+            version = found.decode() if found else NEWEST
         content = self._artifacts.find(self._key(name, version, _RECORD))
         if content is None:
             raise PermanentFailure(

@@ -20,6 +20,7 @@ from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.catalog import storage_faults
 
 _VERSION = "version."
+_ORIGIN = "made-from."
 _DAY_ZERO = date(1970, 1, 1)
 _LOOKERS = 16
 _OBJECT_STORE_OPTIONS = {
@@ -85,19 +86,42 @@ class TableSnapshot:
             found = {**found, day: version} if version else {key: found[key] for key in found if key != day}
         return found
 
-    def rows_by_date(self) -> dict[date, int]:
-        """The number of rows of every date that has any, as the table's metadata tell; no data file is opened."""
+    def standing(self, made_from: Mapping[date, str]) -> dict[date, str]:
+        """The versions of those dates whose rows follow from just these hashes, as `TableStore.write` was told, and are whole.
+
+        The newest rows are meant, whatever the pin.
+        """
+        properties = self._loaded.properties if self._loaded else {}
+        found = {day: version for day, version in self._current().items() if day in made_from}
+        same = {
+            day: version
+            for day, version in found.items()
+            if properties.get(origin_property(day)) == origin_of(made_from[day], version)
+        }
+        damaged = damaged_dates(self._loaded, self._table.partition, same) if self._loaded else set()
+        return {day: version for day, version in same.items() if day not in damaged}
+
+    def rows_by_date(self, dates: Collection[date]) -> dict[date, int]:
+        """The number of rows of those dates that have any, as the table's metadata tell; no data file is opened."""
         rows: dict[date, int] = {}
-        if self._loaded is not None and self.snapshot_id is not None:
-            for task in self._loaded.scan(snapshot_id=self.snapshot_id).plan_files():
+        if dates and self._loaded is not None and self.snapshot_id is not None:
+            only = dates_filter(self._table.partition, dates)
+            for task in self._loaded.scan(only, snapshot_id=self.snapshot_id).plan_files():
                 day = _DAY_ZERO + timedelta(days=task.file.partition[0])
                 rows[day] = rows.get(day, 0) + task.file.record_count
         return rows
 
     def read(
-        self, dates: Collection[date], columns: Sequence[str] | None = None, *, ordered: bool = True
+        self,
+        dates: Collection[date],
+        columns: Sequence[str] | None = None,
+        *,
+        ordered: bool = True,
+        where: pl.Expr | None = None,
     ) -> pl.DataFrame:
         """The rows of `dates`, sorted by key (in any order where not `ordered`, in a third of the time and memory).
+
+        Only those for which `where` is true: others are left out while files are read, and take no memory.
 
         Raises `DateMissing` where a date was never written.
         """
@@ -105,7 +129,7 @@ class TableSnapshot:
         if missing:
             raise DateMissing(self._table, missing, self.snapshot_id if self._pinned else None)
         with storage_faults(self._properties):
-            return self._rows(dates, columns, ordered)
+            return self._rows(dates, columns, ordered, where)
 
     def _current(self) -> dict[date, str]:
         properties = self._loaded.properties if self._loaded else {}
@@ -138,7 +162,11 @@ class TableSnapshot:
         return content_hash(rows, self._table) if rows.height else None
 
     def _rows(
-        self, dates: Collection[date], columns: Sequence[str] | None, ordered: bool = True
+        self,
+        dates: Collection[date],
+        columns: Sequence[str] | None,
+        ordered: bool = True,
+        where: pl.Expr | None = None,
     ) -> pl.DataFrame:
         names = list(columns or self._table.column_names)
         if not dates or self._loaded is None:
@@ -153,6 +181,7 @@ class TableSnapshot:
             frame = self._scan(paths)
         else:
             frame = empty_frame(self._table).lazy()
+        frame = frame if where is None else frame.filter(where)
         try:
             return (frame.sort(self._table.key) if ordered else frame).select(names).collect()
         except pl.exceptions.ComputeError as error:
@@ -192,6 +221,16 @@ class TableSnapshot:
 def version_property(day: date) -> str:
     """Name of the property that holds the version of a date, in the table and in the summary of its snapshot."""
     return f"{_VERSION}{day}"
+
+
+def origin_property(day: date) -> str:
+    """Name of the table's property that tells what a date was made from."""
+    return f"{_ORIGIN}{day}"
+
+
+def origin_of(digest: str, version: str) -> str:
+    """Its value: rows that another writer left have another version, and so no known origin."""
+    return f"{version}:{digest}"
 
 
 def dates_filter(partition: str, dates: Collection[date]) -> BooleanExpression:

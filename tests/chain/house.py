@@ -132,6 +132,7 @@ def environment(root: Path) -> dict[str, str]:
     """The variables of a chain whose state and source lie below `root`; a failed step is repeated once, at once."""
     return {
         "RUTER_ENVIRONMENT": "test",
+        "RUTER_LAUNCHER": "local",
         "RUTER_SOURCE": "tides",
         "RUTER_TIDES_PATH": str(root / "counts"),
         "RUTER_STATE_DIR": str(root / "state"),

@@ -48,6 +48,7 @@ UNDATED = ("models/load_model", "models/evaluation", "models/champion")
 def environment(state: Path) -> dict[str, str]:
     return {
         "RUTER_ENVIRONMENT": "test",
+        "RUTER_LAUNCHER": "local",
         "RUTER_STATE_DIR": str(state),
         "RUTER_HISTORY_DAYS": "49",
         "RUTER_TRAINING_DAYS": "21",
@@ -58,11 +59,21 @@ def environment(state: Path) -> dict[str, str]:
 
 
 def start(*command: str, **variables: str) -> subprocess.Popen[str]:
-    """A command of the project's environment, with the variables of this process and these."""
+    """A command of the project's environment, with the variables of this process and these; what it prints must be read."""
+    return _start(command, subprocess.PIPE, variables)
+
+
+def start_server(log: Path, *command: str) -> subprocess.Popen[str]:
+    """A command that nobody reads while it runs: what it prints goes to a file, as a full pipe would hold it up for ever."""
+    with log.open("a") as output:
+        return _start(command, output.fileno(), {})
+
+
+def _start(command: tuple[str, ...], output: int, variables: dict[str, str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [str(BIN / command[0]), *command[1:]],
         env={**os.environ, **variables},
-        stdout=subprocess.PIPE,
+        stdout=output,
         stderr=subprocess.STDOUT,
         text=True,
     )
@@ -151,10 +162,10 @@ def processes_with(variable: str) -> list[int]:
     return found
 
 
-def until(found: Callable[[], T], what: str, seconds: float = 120) -> T:
+def until(found: Callable[[], T], what: str, seconds: float = 300, every: float = 0.05) -> T:
     """Waits until there is something, and returns it."""
     deadline = time.monotonic() + seconds
     while not (value := found()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
-        time.sleep(0.05)
+        time.sleep(every)
     return value

@@ -121,7 +121,7 @@ def _stored(connection: KafkaConnection, topic: str) -> int:
     consumer = Consumer(
         connection.client_config() | {"group.id": "stored", "isolation.level": "read_uncommitted"}
     )
-    partitions = consumer.list_topics(topic, timeout=5).topics[topic].partitions
+    partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
     ends = [consumer.get_watermark_offsets(TopicPartition(topic, number))[1] for number in partitions]
     consumer.close()
     return sum(ends)

@@ -45,7 +45,7 @@ def test_what_a_command_started_ends_with_it(
     with start(*command) as process:
         until(lambda: processes_with(job), "the first job")
         process.send_signal(end)
-        printed, _ = process.communicate(timeout=60)
+        printed, _ = process.communicate(timeout=180)
     assert process.returncode != 0
     if command == DEMO and end != signal.SIGKILL:
         assert "No run was finished, and nothing half-written does" in " ".join(printed.split())

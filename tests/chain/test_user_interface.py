@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -21,7 +21,7 @@ from ruter_dagster.settings import Settings, load_settings
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 from tests.chain.house import foreign_variables
-from tests.chain.small_demo import DATED, UNDATED, environment, processes_with, start, until
+from tests.chain.small_demo import DATED, UNDATED, environment, processes_with, start_server, until
 
 pytestmark = [pytest.mark.slow, pytest.mark.kafka]
 REPOSITORY = Path(__file__).parents[2]
@@ -46,22 +46,29 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
         yield load_settings(_env_file=None)
 
 
+class Server(NamedTuple):
+    process: subprocess.Popen[str]
+    port: int
+    log: Path
+    """What it printed."""
+
+
 @pytest.fixture(scope="module")
-def server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], int]]:
+def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A UI that answers, and its port."""
-    port = _free_port()
-    with start("ruter-dagster", "dev", "--port", str(port)) as process:
+    port, log = _free_port(), tmp_path_factory.mktemp("log") / "dagster.log"
+    with start_server(log, "ruter-dagster", "dev", "--port", str(port)) as process:
         try:
             until(lambda: process.poll() is not None or _assets(port), "the UI")
-            assert process.poll() is None, process.communicate()[0]
-            yield process, port
+            assert process.poll() is None, log.read_text()[-8000:]
+            yield Server(process, port, log)
         finally:
             process.terminate()
 
 
 @pytest.fixture
-def port(server: tuple[subprocess.Popen[str], int]) -> int:
-    return server[1]
+def port(server: Server) -> int:
+    return server.port
 
 
 def _assets(port: int) -> set[str]:
@@ -96,15 +103,13 @@ def test_a_terminated_run_ends_its_job_and_writes_nothing(port: int, settings: S
     assert store.snapshot(STOP_VISITS).dates() == []
 
 
-def test_it_ends_with_its_broker_and_everything_else(
-    server: tuple[subprocess.Popen[str], int], settings: Settings
-) -> None:
-    process, port = server
+def test_it_ends_with_its_broker_and_everything_else(server: Server, settings: Settings) -> None:
+    process, port, log = server
     state = f"RUTER_STATE_DIR={settings.state_dir}"
     assert set(processes_with(state)) > {process.pid}
     process.terminate()
-    printed, _ = process.communicate(timeout=60)
+    process.wait(timeout=60)
     until(lambda: not processes_with(state), "the end of what it started", 30)
     assert running_broker(settings.source_dir / "broker") is None
     assert not _assets(port)
-    assert "Traceback" not in printed
+    assert "Traceback" not in log.read_text()

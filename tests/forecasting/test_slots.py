@@ -1,6 +1,7 @@
 """The slot's hour is the local clock's on the service day, whatever the clock does in the night."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -35,5 +36,17 @@ def test_the_minute_of_a_departure_is_the_clocks_also_on_the_day_that_it_changes
     times = [datetime(2026, 10, 24, 6, 15, tzinfo=UTC), datetime(2026, 10, 25, 7, 15, tzinfo=UTC)]
     frame = pl.DataFrame({"departure": times, "day": [time.date() for time in times]})
     hours = frame.with_columns(slot_hour("departure", "day", "Europe/Oslo").alias("slot_hour"))
-    minutes = hours.select(departure_minute("departure", "slot_hour", "Europe/Oslo")).to_series().to_list()
-    assert minutes == [8 * 60 + 15, 8 * 60 + 15]
+    minute = departure_minute("departure", "slot_hour", "Europe/Oslo", frame["day"].to_list())
+    assert hours.select(minute).to_series().to_list() == [8 * 60 + 15, 8 * 60 + 15]
+
+
+@pytest.mark.parametrize("zone", ["Europe/Oslo", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe"])
+def test_the_minute_is_the_clocks_in_every_zone_and_season(zone: str) -> None:
+    """Lord Howe's clock moves by half an hour."""
+    days = [date(2026, 9, 1) + timedelta(days) for days in range(60)]
+    times = [datetime(day.year, day.month, day.day, 2, 7, tzinfo=UTC) for day in days]
+    frame = pl.DataFrame({"departure": times, "slot_hour": 0}, schema_overrides={"slot_hour": pl.Int32})
+    expected = [time.astimezone(ZoneInfo(zone)).minute for time in times]
+    for known in (days[:20], days):
+        minutes = frame.head(len(known)).select(departure_minute("departure", "slot_hour", zone, known))
+        assert minutes.to_series().to_list() == expected[: len(known)]

@@ -28,7 +28,7 @@ def run(parameters: JobParameters, folder: Path) -> JobContext:
 
 
 def judged(table: Table, *dates: date) -> CheckQuality:
-    return CheckQuality(tables={table.name: dates})
+    return CheckQuality(table=table.name, dates=dates, of_range=len(dates) > 1)
 
 
 def make_loads(folder: Path, *dates: date) -> None:

@@ -31,7 +31,7 @@ def settings(tmp_path: Path) -> Settings:
 def judge(settings: Settings, frame: pl.DataFrame) -> dict:
     """The recorded verdict on a date of visits, judged by the job."""
     (day,) = frame["service_date"].unique()
-    parameters = CheckQuality(tables={STOP_VISITS.name: (day,)}, code_version="1")
+    parameters = CheckQuality(table=STOP_VISITS.name, dates=(day,), code_version="1")
     context = JobContext(settings, parameters, Container(settings.state_dir), Reporter(None))
     context.store.write(STOP_VISITS, frame, [day], code_version="1")
     check_quality.run(parameters, context)
@@ -41,7 +41,10 @@ def judge(settings: Settings, frame: pl.DataFrame) -> dict:
 
 def plan(settings: Settings, frame: pl.DataFrame) -> None:
     context = JobContext(
-        settings, CheckQuality(tables={}, code_version="1"), Container(settings.state_dir), Reporter(None)
+        settings,
+        CheckQuality(table=STOP_VISITS.name, dates=(), code_version="1"),
+        Container(settings.state_dir),
+        Reporter(None),
     )
     context.store.write(PLANNED_DEPARTURES, frame, frame["service_date"].unique().to_list(), code_version="1")
 

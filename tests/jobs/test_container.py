@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from ruter_dagster.contracts.container import BASE_VARIABLE, MESSAGE_LIMIT, Container
+from ruter_dagster.contracts.container import (
+    BASE_VARIABLE,
+    HYPERPARAMETER_LIMIT,
+    MESSAGE_LIMIT,
+    Container,
+    to_hyperparameters,
+)
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import (
     JOBS,
@@ -26,7 +32,7 @@ from ruter_dagster.contracts.jobs import (
 DAY = date(2026, 11, 20)
 GIVEN: tuple[JobParameters, ...] = (
     Snapshot(table="raw.stop_visits", dates=(DAY,), of_range=True),
-    CheckQuality(tables={"raw.stop_visits": (DAY,)}, pins={"raw.stop_visits": 2**62}),
+    CheckQuality(table="raw.stop_visits", dates=(DAY,), pins={"raw.stop_visits": 2**62}),
     Balance(dates=(DAY,), pins={"raw.stop_visits": 7}, code_version="3"),
     Train(cutoff=DAY, days=56, held_out=14, parameters={"trees": 200, "learning_rate": 0.05}),
     Evaluate(model_version="3f2a", days=14),
@@ -83,7 +89,7 @@ def test_wrong_parameters_name_their_file_and_are_not_retried(
     assert told in str(failure.value)
 
 
-@pytest.mark.parametrize("content", ["{}", '{"parameters": 5}', "5"])
+@pytest.mark.parametrize("content", ["{}", '{"parameters_1": 5}', "5"])
 def test_wrong_hyperparameters_are_told_the_same_way(container: Container, content: str) -> None:
     container.hyperparameters.parent.mkdir(parents=True)
     container.hyperparameters.write_text(content)
@@ -104,6 +110,42 @@ def test_the_reason_of_a_failure_is_whole_for_training_and_cut_for_processing(co
     container.write_failure(reason)
     assert (container.base / "output/failure").read_text() == reason == container.read_failure()
     assert (container.base / "output/message").read_text() == reason[:MESSAGE_LIMIT]
+
+
+@pytest.mark.parametrize("character", ["æ", "€", "🚌"])
+def test_a_message_ends_with_a_whole_character_within_sagemakers_kilobyte(
+    container: Container, character: str
+) -> None:
+    container.write_failure("x" + character * 1000)
+    message = (container.base / "output/message").read_bytes()
+    assert MESSAGE_LIMIT - 4 < len(message) <= MESSAGE_LIMIT
+    assert set(message.decode()) == {"x", character}
+
+
+def test_a_reason_that_is_no_text_is_left_all_the_same(container: Container) -> None:
+    container.write_failure("no such file: \udcff.csv")
+    assert container.read_failure() == "no such file: ?.csv"
+
+
+def test_either_kind_of_job_may_run_as_the_other(container: Container) -> None:
+    balance, train = Balance(dates=(DAY,)), Train(days=56, held_out=14)
+    container.hyperparameters.parent.mkdir(parents=True)
+    container.hyperparameters.write_text(json.dumps(to_hyperparameters(balance)))
+    assert container.read_parameters("balance") == balance
+
+    container.processing_parameters.parent.mkdir(parents=True)
+    container.processing_parameters.write_text(train.model_dump_json())
+    assert container.read_parameters("train") == train
+
+
+def test_the_parameters_of_many_dates_come_in_pieces(container: Container) -> None:
+    balance = Balance(dates=tuple(DAY + timedelta(number) for number in range(400)))
+    pieces = to_hyperparameters(balance)
+    assert len(pieces) > 1
+    assert max(map(len, pieces.values())) == HYPERPARAMETER_LIMIT
+    container.hyperparameters.parent.mkdir(parents=True)
+    container.hyperparameters.write_text(json.dumps(pieces))
+    assert container.read_parameters("balance") == balance
 
 
 def test_the_base_is_sagemakers_unless_a_variable_names_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""What a day costs does not grow with the history that is kept: counted in files opened and commits, not in seconds."""
+"""What a day costs does not grow with the history that is kept: counted in files opened, rows read and commits, not in seconds."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import Balance, Features, JobParameters, Levels, Snapshot
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS, Table
 from ruter_dagster.forecasting.features import lag_dates
+from ruter_dagster.jobs.models import read_inputs
 from ruter_dagster.storage.snapshots import TableSnapshot
 from tests.jobs.demo_jobs import context_of, judged, make_loads, run
 
@@ -78,6 +79,34 @@ def test_features_of_a_date_open_its_plan_and_the_lag_dates_that_there_are(
     context = run(Features(dates=(ISSUED,)), folder)
     lags = set(lag_dates(ISSUED, context.calendar)) & set(HISTORY)
     assert opened == {PLANNED_DEPARTURES.name: 1, STOP_LOADS.name: len(lags)}
+
+
+def test_features_that_stand_open_no_file_at_all(folder: Path, opened: Counter[str]) -> None:
+    dates = tuple(HISTORY[2:])
+    run(Features(dates=dates, of_range=True), folder)
+    assert not opened
+
+
+def test_a_quality_report_opens_its_dates_alone(folder: Path, opened: Counter[str]) -> None:
+    run(judged(DEPARTURE_FEATURES, HISTORY[-1]), folder)
+    run(judged(STOP_VISITS, HISTORY[-1]), folder)
+    assert opened == {DEPARTURE_FEATURES.name: 1, STOP_VISITS.name: 1, PLANNED_DEPARTURES.name: 2}, (
+        "both beside the plan"
+    )
+
+
+def test_training_reads_a_date_at_a_time_and_no_more_rows_than_it_may(
+    folder: Path, opened: Counter[str]
+) -> None:
+    context = context_of(Balance(dates=()), folder)
+    dates = HISTORY[-10:]
+    rows = [inputs.features.height for inputs in read_inputs(context, dates, 20_000, seed=1)]
+    assert len(rows) == len(dates)
+    assert 19_000 < sum(rows) < 21_000
+    assert opened[DEPARTURE_FEATURES.name] == len(dates)
+    again = [inputs.features.height for inputs in read_inputs(context, dates, 20_000, seed=1)]
+    other = [inputs.features.height for inputs in read_inputs(context, dates, 20_000, seed=2)]
+    assert again == rows != other
 
 
 def test_loads_of_a_date_open_that_date_alone(folder: Path, opened: Counter[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from datetime import date, timedelta
@@ -9,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
-from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_PERMANENT, Balance, Publish, Snapshot
+import ruter_dagster.jobs.__main__ as entry_point
+from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, Container
+from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_MEMORY, EXIT_PERMANENT, Balance, Publish, Snapshot
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_VISITS, WEATHER_FORECASTS, Table
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
@@ -102,7 +104,7 @@ def test_a_job_that_is_stopped_ends_at_once_and_writes_nothing(tmp_path: Path) -
     with job_process.start(LONG, tmp_path) as process:
         wait_until_under_way(process)
         process.terminate()
-        printed, _ = process.communicate(timeout=30)
+        printed, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + 15
     assert "Stopped by signal 15" in printed
     assert dates_of(STOP_VISITS, tmp_path) == []
@@ -121,9 +123,41 @@ def test_a_job_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         wait_until_under_way(launcher)
         launcher.kill()
         # The job holds the other end of this pipe: it closes when the job is gone.
-        printed, _ = launcher.communicate(timeout=30)
+        printed, _ = launcher.communicate(timeout=120)
     assert f"{STOP_VISITS.name}: 200 of 200" not in printed
     assert dates_of(STOP_VISITS, tmp_path) == []
+
+
+class PanicException(BaseException):
+    """What polars raises when it panics is no Exception."""
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "told"),
+    [
+        (
+            MemoryError("Unable to allocate 8 GiB"),
+            EXIT_MEMORY,
+            "Unable to allocate 8 GiB; the job ran out of memory",
+        ),
+        (PanicException("index out of bounds"), 1, "PanicException: index out of bounds"),
+    ],
+)
+def test_whatever_ends_a_job_leaves_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, exit_code: int, told: str
+) -> None:
+    def run(*_: object) -> None:
+        raise error
+
+    Container(tmp_path).write_parameters(WEATHER)
+    monkeypatch.setenv(BASE_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(entry_point, "_run", run)
+    former = signal.getsignal(signal.SIGTERM)
+    try:
+        assert entry_point.main(["snapshot"]) == exit_code
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    assert told in (Container(tmp_path).read_failure() or "")
 
 
 @pytest.mark.parametrize("name", ["balanse", ""])

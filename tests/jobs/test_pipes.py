@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.jobs import Balance
 from ruter_dagster.jobs.context import JobContext
@@ -17,6 +19,21 @@ SNAPSHOT = 1849979558053099381
 def test_a_local_report_is_shown_as_a_path_because_no_browser_opens_it_from_a_web_page():
     assert link("file:///state/report.html")["type"] == "path"
     assert link("https://bucket.example/report.html")["type"] == "url"
+
+
+def test_a_report_in_s3_is_shown_as_its_page_in_the_console():
+    page = "https://console.aws.amazon.com/s3/object/lake?prefix=dev/demo/quality/2026-11-20.html"
+    assert link("s3://lake/dev/demo/quality/2026-11-20.html") == {"raw_value": page, "type": "url"}
+    folder = "https://console.aws.amazon.com/s3/buckets/lake?prefix=dev/models/load_model/1a2b/"
+    assert link("s3://lake/dev/models/load_model/1a2b")["raw_value"] == folder
+
+
+def test_a_report_in_a_store_that_is_not_awss_is_shown_as_its_address(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
+    report = "s3://lake/dev/demo/quality/2026-11-20.html"
+    assert link(report) == {"raw_value": report, "type": "path"}
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "https://bucket.vpce-1a2b3c.s3.eu-north-1.vpce.amazonaws.com")
+    assert link(report)["type"] == "url"
 
 
 def test_numbers_of_a_table_are_rounded_for_people():

@@ -44,7 +44,7 @@ def _kill(broker: Broker) -> None:
     _wait_until(lambda: running_broker(broker.data_dir) is None, "the broker is gone")
 
 
-def _wait_until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
+def _wait_until(condition: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"Waited {seconds} s in vain until {what}"
@@ -142,7 +142,7 @@ def test_serve_says_where_the_broker_is_and_ends_it_in_order(how_it_is_ended: in
     assert server.stdout is not None
     assert server.stdout.readline().strip() == f"KAFKA_BOOTSTRAP_SERVERS={running_broker(data_dir)}"
     server.send_signal(how_it_is_ended)
-    rest, _ = server.communicate(timeout=60)
+    rest, _ = server.communicate(timeout=180)
     assert server.returncode == 0
     assert "The broker has stopped." in rest
     assert running_broker(data_dir) is None

@@ -1,13 +1,26 @@
 """MLflow shows each model version once, however often it was trained, evaluated or promoted, and by how many processes."""
 
 import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import date
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.experiments import Experiments
+from tests.sagemaker_double.control import Remote
+from tests.sagemaker_double.settings import Settings
 from tests.storage.test_registry import RECORD
 
 SOURCE = "s3://bucket/models/load_model/0123"
@@ -66,3 +79,65 @@ def test_two_processes_may_use_a_new_mlflow_at_once(tmp_path: Path):
     uri = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
     found = MlflowClient(uri, uri).search_model_versions("name = 'load_model'")
     assert sorted(version.tags["model_version"] for version in found) == ["version0", "version1"]
+
+
+@pytest.mark.slow
+def test_files_of_a_run_may_lie_in_a_bucket(tmp_path: Path, sagemaker_double: Remote, aws: Any):
+    s3 = aws("s3")
+    s3.create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": Settings.region})
+    experiments = Experiments(f"sqlite:///{tmp_path / 'mlflow.db'}", "s3://lake/dev/demo/mlflow")
+    run = experiments.record_training(RECORD, SOURCE, {"importance.csv": b"feature,gain"})
+    (file,) = s3.list_objects_v2(Bucket="lake")["Contents"]
+    assert file["Key"] == f"dev/demo/mlflow/load_model/{run}/artifacts/importance.csv"
+
+
+@pytest.mark.slow
+def test_a_server_is_reached_by_its_address(tmp_path: Path):
+    with mlflow_server(tmp_path) as address:
+        run = Experiments(address).record_training(RECORD, SOURCE, {"importance.csv": b"feature,gain"})
+
+        from mlflow import MlflowClient
+
+        client = MlflowClient(address, address)
+        assert [file.path for file in client.list_artifacts(run)] == ["importance.csv"]
+        assert client.get_model_version("load_model", "1").source == SOURCE
+
+
+def test_sagemakers_mlflow_needs_its_package(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("ruter_dagster.storage.experiments.find_spec", lambda name: None)
+    arn = "arn:aws:sagemaker:eu-north-1:123456789012:mlflow-tracking-server/ruter-dev"
+    with pytest.raises(PermanentFailure, match=f"MLflow at {arn} .* pip install sagemaker-mlflow"):
+        Experiments(arn).record_training(RECORD, SOURCE)
+
+
+@contextmanager
+def mlflow_server(folder: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
+    places = [
+        "--backend-store-uri",
+        f"sqlite:///{folder / 'mlflow.db'}",
+        "--artifacts-destination",
+        str(folder),
+    ]
+    address = f"http://127.0.0.1:{port}"
+    process = subprocess.Popen([*command, *places], cwd=folder, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 300
+        while not _answers(f"{address}/health"):
+            assert process.poll() is None and time.monotonic() < deadline, "MLflow's server does not start"
+            time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2):
+            return True
+    except OSError:
+        return False

@@ -5,7 +5,9 @@ import resource
 import signal
 import sqlite3
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -122,12 +124,15 @@ def test_a_data_file_that_is_gone_is_named_and_the_same_rows_again_mend_it(store
 
 
 def test_a_writer_waits_for_a_catalog_that_another_holds(store: TableStore, tmp_path: Path):
+    """Longer than the 5 s that SQLite waits by itself, from the moment at which the writer commits."""
     holder = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None, check_same_thread=False)
     holder.execute("BEGIN IMMEDIATE")
     context = get_context("spawn")
-    process = context.Process(target=write_next_day, args=(tmp_path,))
+    commits = context.Event()
+    process = context.Process(target=write_next_day, args=(tmp_path, commits))
     process.start()
-    process.join(timeout=6)
+    assert commits.wait(timeout=300)
+    process.join(timeout=7)
     assert process.is_alive()
     holder.execute("COMMIT")
     process.join()
@@ -135,5 +140,12 @@ def test_a_writer_waits_for_a_catalog_that_another_holds(store: TableStore, tmp_
     assert store.dates(VISITS) == [DAY, NEXT_DAY]
 
 
-def write_next_day(folder: Path) -> None:
+def write_next_day(folder: Path, commits: Event) -> None:
+    commit_table = SqlCatalog.commit_table
+
+    def telling(*given: Any) -> Any:
+        commits.set()
+        return commit_table(*given)
+
+    SqlCatalog.commit_table = telling  # type: ignore[method-assign]
     TableStore(local_catalog(folder)).write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.jobs import NEWEST
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.registry import ModelRecord, ModelRegistry, model_version
 
@@ -97,3 +98,19 @@ def test_of_equal_trainings_the_last_promoted_wins(registry: ModelRegistry):
     assert registry.newest_champion("load_model", date(2026, 11, 8)) == "a"
     registry.promote("load_model", "b", datetime(2026, 11, 4, tzinfo=UTC), {})
     assert registry.newest_champion("load_model", date(2026, 11, 8)) == "b"
+
+
+def test_the_newest_is_the_one_trained_last_also_where_it_stood_already(registry: ModelRegistry):
+    first, second = RECORD, replace(RECORD, version="4567", training_cutoff=date(2026, 10, 1))
+    for record in (first, second):
+        registry.save(record, {})
+        registry.note_trained(record)
+        assert registry.load("load_model", NEWEST) == record
+    registry.note_trained(first)
+    assert registry.load("load_model", NEWEST) == first
+    assert registry.newest_champion("load_model", date(2026, 12, 1)) is None
+
+
+def test_before_any_training_there_is_no_newest(registry: ModelRegistry):
+    with pytest.raises(PermanentFailure, match="no version newest of load_model"):
+        registry.load("load_model", NEWEST)

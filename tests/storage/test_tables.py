@@ -56,7 +56,10 @@ def test_the_version_of_a_date_is_the_hash_of_its_rows(store: TableStore):
     assert store.versions(VISITS, [DAY, NEXT_DAY]) == result.hashes
     assert result.hashes[DAY] == content_hash(store.read(VISITS, [DAY]), VISITS)
     assert store.dates(VISITS) == [DAY, NEXT_DAY]
-    assert store.snapshot(VISITS).rows_by_date() == {DAY: 20, NEXT_DAY: 20}
+    assert store.snapshot(VISITS).rows_by_date([DAY, NEXT_DAY, NEXT_DAY + timedelta(1)]) == {
+        DAY: 20,
+        NEXT_DAY: 20,
+    }
 
 
 def test_the_same_rows_again_make_no_new_snapshot(store: TableStore):

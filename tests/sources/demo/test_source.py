@@ -146,3 +146,13 @@ def test_no_vehicle_runs_two_journeys_at_once(source: DemoSource) -> None:
         )
         overlaps = pl.col("start") < pl.col("end").shift(1).over("vehicle_id")
         assert journeys.filter(overlaps).is_empty()
+
+
+def test_at_the_size_of_ruter_a_working_day_is_half_a_million_departures_and_a_million_boardings() -> None:
+    network = DemoSource(20, "ruter")
+    day = date(2026, 11, 18)
+    plan, truth = network.planned_departures(day), network.truth(day)
+    assert 480_000 < plan.height < 580_000
+    assert 24_000 < plan["trip_id"].n_unique() < 29_000
+    assert 290 <= plan["line_id"].n_unique() <= 310
+    assert 900_000 < truth["boardings"].sum() < 1_200_000

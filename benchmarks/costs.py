@@ -1,0 +1,106 @@
+"""What steps and jobs cost, as their runs' logs and Dagster's events tell, and how that is shown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dagster import DagsterEventType, DagsterInstance
+from rich.table import Table
+
+_MATERIALISED = re.compile(r"INFO (\S+) materialised: (?:\{'dates': (\d+), 'rows': (\d+)\})?")
+_ENDED = re.compile(
+    r"INFO (\w+): ([\d.]+) CPU s, of them ([\d.]+) to start and import; (\d+) MB at most, ([\d.]+) s"
+)
+
+
+@dataclass
+class Cost:
+    """Of one step, or of one of its jobs. Seconds are of the clock where they are not CPU seconds.
+
+    `cpu_seconds` and `peak_mb` are those of the job's process (quality reports of a run share one), `own_seconds` those of
+    the job's own work, `import_seconds` the CPU seconds to start it and to import.
+    """
+
+    step: str
+    seconds: float
+    cpu_seconds: float
+    peak_mb: float
+    own_seconds: float = 0.0
+    import_seconds: float = 0.0
+    rows: int = 0
+    dates: int = 0
+
+    @property
+    def rows_a_second(self) -> float:
+        return self.rows / self.seconds if self.seconds else 0.0
+
+
+def jobs_of(log: Path) -> Iterator[Cost]:
+    """The jobs of a run, in order; a range has several an asset. `seconds` are those of the job's own work."""
+    asset, dates, rows = "", 0, 0
+    for line in log.read_text().splitlines():
+        if found := _MATERIALISED.search(line):
+            asset, dates, rows = found[1], int(found[2] or 0), int(found[3] or 0)
+        elif found := _ENDED.search(line):
+            cpu, imports, peak, own = (float(number) for number in found.groups()[1:])
+            yield Cost(asset or found[1], own, cpu, peak, own, imports, rows, dates)
+            asset, dates, rows = "", 0, 0
+
+
+def steps_of(instance: DagsterInstance, run_id: str, log: Path) -> Iterator[Cost]:
+    """The steps of a run, each with what all of its jobs cost together."""
+    records = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_SUCCESS).records
+    jobs = list(jobs_of(log))
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        asset = event.step_key.replace("__", "/")
+        own = [job for job in jobs if job.step == asset]
+        yield summed(asset, own, event.step_success_data.duration_ms / 1000)
+
+
+def summed(step: str, jobs: Sequence[Cost], seconds: float | None = None) -> Cost:
+    """Several jobs as one cost: their sum, and the highest of their peaks."""
+    return Cost(
+        step,
+        sum(job.seconds for job in jobs) if seconds is None else seconds,
+        sum(job.cpu_seconds for job in jobs),
+        max((job.peak_mb for job in jobs), default=0),
+        sum(job.own_seconds for job in jobs),
+        sum(job.import_seconds for job in jobs),
+        sum(job.rows for job in jobs),
+        sum(job.dates for job in jobs),
+    )
+
+
+def table_of(title: str, costs: Sequence[Cost], bare: dict[str, float] | None = None) -> Table:
+    """A row a step; `bare` are seconds of the same step in one process."""
+    shown = Table(title=title)
+    for name in (
+        "step",
+        "s",
+        "CPU s",
+        "own s",
+        "import CPU s",
+        "rows",
+        "rows/s",
+        "peak MB",
+        *(["bare s"] if bare else []),
+    ):
+        shown.add_column(name, justify="left" if name == "step" else "right")
+    for cost in costs:
+        seconds = (cost.seconds, cost.cpu_seconds, cost.own_seconds, cost.import_seconds)
+        cells = [f"{value:.1f}" for value in seconds]
+        cells += [f"{cost.rows:,}", f"{cost.rows_a_second:,.0f}", f"{cost.peak_mb:,.0f}"]
+        cells += [f"{bare.get(cost.step, 0):.1f}"] if bare else []
+        shown.add_row(cost.step, *cells)
+    return shown
+
+
+def machine() -> str:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{os.cpu_count()} cores, {memory:.0f} GiB, {platform.system()} {platform.machine()}, Python {platform.python_version()}"

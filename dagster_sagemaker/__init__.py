@@ -1,0 +1,35 @@
+"""Dagster Pipes clients for SageMaker Processing and Training jobs. The names below are the public face; see README.md."""
+
+from dagster_sagemaker.client import (
+    JobEnd,
+    JobEnds,
+    PipesSageMakerProcessingClient,
+    PipesSageMakerTrainingClient,
+)
+from dagster_sagemaker.jobs import Channel, InlineInput, Job, ProcessingJob, S3Input, S3Output, TrainingJob
+from dagster_sagemaker.limits import LimitsExceeded, preflight
+from dagster_sagemaker.outcomes import Ending, SageMakerJobFailed
+from dagster_sagemaker.pacing import Clock, Pacing
+from dagster_sagemaker.requests import processing_request, training_request
+
+__all__ = [
+    "Channel",
+    "Clock",
+    "Ending",
+    "InlineInput",
+    "Job",
+    "JobEnd",
+    "JobEnds",
+    "LimitsExceeded",
+    "Pacing",
+    "PipesSageMakerProcessingClient",
+    "PipesSageMakerTrainingClient",
+    "ProcessingJob",
+    "S3Input",
+    "S3Output",
+    "SageMakerJobFailed",
+    "TrainingJob",
+    "preflight",
+    "processing_request",
+    "training_request",
+]

@@ -1,0 +1,83 @@
+"""Which instance type, which market, and how long to wait before the next attempt: decided by the class of the last one's end."""
+
+from __future__ import annotations
+
+from dagster_sagemaker.folder import Attempt
+from dagster_sagemaker.jobs import Job, TrainingJob
+from dagster_sagemaker.outcomes import Ending, quota_of
+from dagster_sagemaker.pacing import Clock, Pacing
+
+
+class Choices:
+    """Each `after…` answers with the seconds to wait, or None where another attempt makes no sense; `verdict` says it in words."""
+
+    def __init__(self, job: Job, pacing: Pacing, clock: Clock) -> None:
+        self.job, self.pacing, self.clock = job, pacing, clock
+        self.types = list(job.instance_types)
+        self.instance_type = self.types[0] if self.types else ""
+        self.spot = isinstance(job, TrainingJob) and job.spot
+        self.verdict = ""
+        self.waited = 0.0
+        """Seconds spent waiting for the account's quota."""
+        self._rounds = 0
+        self._quota_waits = 0
+
+    def resume(self, attempt: Attempt) -> None:
+        """Goes on from the last attempt of an earlier supervisor."""
+        if attempt.instance_type in self.types:
+            self.instance_type = attempt.instance_type
+        self.spot = self.spot and attempt.spot
+
+    def after(self, ending: Ending, internal_errors: int) -> float | None:
+        """After a job that was created and ended otherwise than completed."""
+        if ending is Ending.CAPACITY:
+            return self.after_capacity()
+        if ending is Ending.SPOT_WAIT:
+            self.spot, self.verdict = False, "The next attempt is on demand."
+            return 0.0
+        if ending is Ending.INTERNAL and internal_errors < self.pacing.internal_attempts:
+            self.verdict = f"Attempt {internal_errors + 1} of {self.pacing.internal_attempts} follows."
+            return self.clock.backoff(
+                self.pacing.retry_first, self.pacing.retry_longest, max(1, internal_errors)
+            )
+        return None
+
+    def after_capacity(self) -> float | None:
+        """The next type in order; after the last one, a pause and the first again."""
+        place = self.types.index(self.instance_type)
+        if place + 1 < len(self.types):
+            self.instance_type = self.types[place + 1]
+            self.verdict = f"The next attempt is on {self.instance_type}."
+            return 0.0
+        self._rounds += 1
+        if self._rounds >= self.pacing.capacity_rounds:
+            self.verdict = f"No instance type had capacity, {self._rounds} times over"
+            return None
+        self.instance_type = self.types[0]
+        self.verdict = f"No instance type has capacity: from {self.instance_type} again in a while."
+        return self.pacing.capacity * (0.75 + 0.5 * self.clock.jitter())
+
+    def after_quota(self, message: str) -> float | None:
+        """Waits for others to end their jobs; a type whose quota can never hold this job is left for the next."""
+        limit = quota_of(message)
+        if limit is not None and limit < self.job.instance_count:
+            return self._without_type(limit)
+        self._quota_waits += 1
+        if self.waited > self.pacing.quota_patience:
+            self.verdict = f"waited {self.waited:.0f} s for others to end their jobs"
+            return None
+        wait = self.clock.backoff(self.pacing.quota_first, self.pacing.quota_longest, self._quota_waits)
+        self.waited += wait
+        self.verdict = f"Waiting for others to end their jobs: again in {wait:.0f} s."
+        return wait
+
+    def _without_type(self, limit: int) -> float | None:
+        lacking, place = self.instance_type, self.types.index(self.instance_type)
+        self.types.remove(lacking)
+        need = f"the quota of {lacking} is {limit}, {self.job.instance_count} needed: ask for more in Service Quotas"
+        if not self.types:
+            self.verdict = need
+            return None
+        self.instance_type = self.types[min(place, len(self.types) - 1)]
+        self.verdict = f"{need}; going on with {self.instance_type}."
+        return 0.0

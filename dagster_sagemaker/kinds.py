@@ -1,0 +1,77 @@
+"""What differs between the two kinds of job in SageMaker's API: names of calls and fields, log groups, request builders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dagster_sagemaker.jobs import Job, ProcessingJob, TrainingJob
+from dagster_sagemaker.requests import processing_request, training_request
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`word` is Processing or Training."""
+
+    word: str
+    job_class: type[Job]
+    console: str
+    """Part of the console's address."""
+
+    @property
+    def log_group(self) -> str:
+        return f"/aws/sagemaker/{self.word}Jobs"
+
+    def create(self, sagemaker: Any) -> Callable[..., Any]:
+        return getattr(sagemaker, f"create_{self.word.lower()}_job")
+
+    def describe(self, sagemaker: Any) -> Callable[..., Any]:
+        return getattr(sagemaker, f"describe_{self.word.lower()}_job")
+
+    def stop(self, sagemaker: Any) -> Callable[..., Any]:
+        return getattr(sagemaker, f"stop_{self.word.lower()}_job")
+
+    def named(self, name: str) -> dict[str, str]:
+        """The parameter of Describe and Stop."""
+        return {f"{self.word}JobName": name}
+
+    def arn(self, described: Mapping[str, Any]) -> str:
+        return described.get(f"{self.word}JobArn", "")
+
+    def status(self, described: Mapping[str, Any]) -> str:
+        """`Starting`, `Training`, … where SageMaker tells that much; else `InProgress`, `Completed`, …."""
+        return described.get("SecondaryStatus") or described.get(f"{self.word}JobStatus", "")
+
+    def started(self, described: Mapping[str, Any]) -> bool:
+        """Whether its container may have printed something."""
+        if self.word == "Training":
+            return self.status(described) not in (
+                "Starting",
+                "Pending",
+                "LaunchingMLInstances",
+                "Downloading",
+            )
+        return bool(described.get("ProcessingStartTime"))
+
+    def request(
+        self,
+        job: Job,
+        name: str,
+        instance_type: str,
+        environment: Mapping[str, str],
+        folder: str,
+        tags: Mapping[str, str],
+        spot: bool,
+    ) -> dict[str, Any]:
+        """The Create request of one attempt."""
+        if isinstance(job, TrainingJob):
+            return training_request(
+                job, name, instance_type, environment, folder=folder, tags=tags, spot=spot
+            )
+        assert isinstance(job, ProcessingJob)
+        return processing_request(job, name, instance_type, environment, folder=folder, tags=tags)
+
+
+PROCESSING = Kind("Processing", ProcessingJob, "processing-jobs")
+TRAINING = Kind("Training", TrainingJob, "jobs")

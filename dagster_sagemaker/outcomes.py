@@ -1,0 +1,161 @@
+"""How a job ended, and what follows from it: pure judgements on Describe's answers and on refused calls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from enum import Enum
+from typing import Any
+
+from dagster import Failure
+
+from dagster_sagemaker.calls import Refused
+
+OUT_OF_MEMORY = 137
+"""Exit code of a container that was killed (128 + SIGKILL), nearly always for want of memory."""
+
+
+class Ending(Enum):
+    """The classes that a job's end falls into; what follows is decided by class alone."""
+
+    COMPLETED = "completed"
+    CAPACITY = "capacity"
+    QUOTA = "quota"
+    INTERNAL = "internal"
+    ALGORITHM = "algorithm"
+    REFUSED = "refused"
+    TIMEOUT = "timeout"
+    SPOT_WAIT = "spot wait"
+    STOPPED = "stopped"
+    SILENT = "silent"
+    UNKNOWN = "unknown"
+
+
+class SageMakerJobFailed(Failure):
+    """A job that failed for this step. `ending` is its class, `exit_code` the container's, where SageMaker tells it.
+
+    Both stand in the failure's metadata as well, beside the job's ARN and links.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        *,
+        ending: Ending,
+        exit_code: int | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        allow_retries: bool = False,
+    ) -> None:
+        self.ending = ending
+        self.exit_code = exit_code
+        told = {"ending": ending.value} | ({"exit_code": exit_code} if exit_code is not None else {})
+        super().__init__(description, metadata={**told, **(metadata or {})}, allow_retries=allow_retries)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One ended job: its class, SageMaker's words or the job's own, and the container's exit code."""
+
+    ending: Ending
+    reason: str = ""
+    exit_code: int | None = None
+
+
+def outcome(described: Mapping[str, Any], max_runtime_seconds: int) -> Outcome | None:
+    """What an answer of `Describe…Job` says of the job's end; None while it lives."""
+    status = described.get("TrainingJobStatus") or described.get("ProcessingJobStatus")
+    failure, exit_message = described.get("FailureReason", ""), described.get("ExitMessage", "")
+    words = "; ".join(text for text in (failure, exit_message) if text)
+    if status == "Completed":
+        return Outcome(Ending.COMPLETED, exit_message)
+    if status == "Failed":
+        return _failed(failure, exit_message, words)
+    if status == "Stopped":
+        return _stopped(described, words, max_runtime_seconds)
+    return None
+
+
+def _failed(failure: str, exit_message: str, words: str) -> Outcome:
+    if failure.startswith("CapacityError") or "InsufficientInstanceCapacity" in failure:
+        return Outcome(Ending.CAPACITY, words)
+    if failure.startswith(("InternalServerError", "InternalError")):
+        return Outcome(Ending.INTERNAL, words)
+    if "MaxRuntimeExceeded" in words:
+        return Outcome(Ending.TIMEOUT, words)
+    if failure.startswith("AlgorithmError"):
+        # Processing keeps the job's own words in ExitMessage, Training in the reason itself.
+        return Outcome(Ending.ALGORITHM, exit_message or failure, _exit_code(failure, exit_message))
+    if failure.startswith("ClientError"):
+        return Outcome(Ending.REFUSED, words)
+    return Outcome(Ending.UNKNOWN, words or "SageMaker gives no reason", _exit_code(failure, exit_message))
+
+
+def _stopped(described: Mapping[str, Any], words: str, max_runtime_seconds: int) -> Outcome:
+    secondary = described.get("SecondaryStatus", "")
+    if secondary == "MaxWaitTimeExceeded" or "MaxWaitTimeExceeded" in words:
+        return Outcome(Ending.SPOT_WAIT, words)
+    ran = run_seconds(described)
+    # A Processing job that ran out of time is only `Stopped`: its times tell it from one that somebody stopped.
+    late = ran is not None and ran >= max_runtime_seconds and "TrainingJobStatus" not in described
+    if secondary == "MaxRuntimeExceeded" or "MaxRuntimeExceeded" in words or late:
+        return Outcome(Ending.TIMEOUT, words)
+    return Outcome(Ending.STOPPED, words)
+
+
+def _exit_code(*texts: str) -> int | None:
+    """SageMaker writes the code behind the job's own words, which may tell of another process's."""
+    found = (re.findall(r"exit code:? (-?\d+)", text, re.IGNORECASE) for text in texts)
+    return next((int(codes[-1]) for codes in found if codes), None)
+
+
+def seconds_over(described: Mapping[str, Any]) -> float:
+    """How long the job had been over as SageMaker gave this answer, by SageMaker's own clock; 0 where that is not told."""
+    end: datetime | None = described.get("TrainingEndTime") or described.get("ProcessingEndTime")
+    date = described.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    if end is None or not date:
+        return 0.0
+    return max(0.0, (parsedate_to_datetime(date) - end).total_seconds())
+
+
+def run_seconds(described: Mapping[str, Any]) -> float | None:
+    """Seconds from the start of the instances' work to its end, where both are known."""
+    start: datetime | None = described.get("TrainingStartTime") or described.get("ProcessingStartTime")
+    end: datetime | None = described.get("TrainingEndTime") or described.get("ProcessingEndTime")
+    return (end - start).total_seconds() if start and end else None
+
+
+def is_over(refused_stop: Refused) -> bool:
+    """Whether SageMaker has refused to stop a job because it has ended meanwhile, or is being stopped."""
+    return bool(re.search(r"\bstatus\b.*\b(Completed|Failed|Stopped|Stopping)\b", refused_stop.message))
+
+
+def quota_of(message: str) -> int | None:
+    """The limit that a `ResourceLimitExceeded` names; None where its text is another."""
+    match = re.search(r"\bis (\d+)\b", message)
+    return int(match.group(1)) if match else None
+
+
+def explained(name: str, ended: Outcome, instance_type: str, max_runtime_seconds: int) -> str:
+    """What a person reads of a failed job: what happened, in SageMaker's or the job's words, and what to do."""
+    said = ended.reason or "no reason is given"
+    if ended.exit_code == OUT_OF_MEMORY:
+        return (
+            f"Job {name} ran out of memory on {instance_type} (exit code 137, the container was killed): "
+            f"choose a larger instance type or give it less at once. {said}"
+        )
+    return {
+        Ending.ALGORITHM: f"Job {name} failed{_code(ended)}: {said}",
+        Ending.REFUSED: f"SageMaker could not run job {name}: {said}",
+        Ending.TIMEOUT: f"Job {name} was ended after max_runtime_seconds={max_runtime_seconds}. {ended.reason}".strip(),
+        Ending.STOPPED: f"Job {name} was stopped, and not by this run: by a person or a program (CloudTrail names it, "
+        f"event Stop…Job). {ended.reason}".strip(),
+        Ending.INTERNAL: f"Job {name}, the last of several attempts, failed inside SageMaker: {said}",
+        Ending.CAPACITY: f"Job {name} found no capacity on any of its instance types, several times over: {said}",
+    }.get(ended.ending, f"Job {name} ended ({ended.ending.value}): {said}")
+
+
+def _code(ended: Outcome) -> str:
+    return "" if ended.exit_code is None else f" with exit code {ended.exit_code}"

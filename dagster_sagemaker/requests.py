@@ -1,0 +1,209 @@
+"""From a job to its `Create…Job` request: pure functions, dicts as boto3 takes them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from dagster_sagemaker.jobs import Channel, InlineInput, Job, ProcessingJob, S3Input, S3Output, TrainingJob
+
+TAG_KEY_LIMIT = 128
+TAG_VALUE_LIMIT = 256
+
+
+def processing_request(
+    job: ProcessingJob,
+    name: str,
+    instance_type: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    folder: str = "",
+    tags: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The request of `CreateProcessingJob`. `environment` (Pipes' variables) and `tags` come on top of the job's own.
+
+    `folder` is the S3 address below which the client has put the job's inline inputs, as `inputs/<name>/<filename>`.
+    """
+    request: dict[str, Any] = {
+        "ProcessingJobName": name,
+        "RoleArn": job.role,
+        "AppSpecification": {"ImageUri": job.image, **_command(job)},
+        "ProcessingResources": {"ClusterConfig": _cluster(job, instance_type)},
+        "StoppingCondition": {"MaxRuntimeInSeconds": job.max_runtime_seconds},
+        "NetworkConfig": _network(job),
+        **_environment_and_tags(job, environment, tags),
+    }
+    if job.inputs:
+        request["ProcessingInputs"] = [_input(item, folder) for item in job.inputs]
+    if job.outputs:
+        outputs = [_output(item) for item in job.outputs]
+        request["ProcessingOutputConfig"] = {"Outputs": outputs, **_output_key(job)}
+    return merged(request, job.request)
+
+
+def training_request(
+    job: TrainingJob,
+    name: str,
+    instance_type: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    folder: str = "",
+    tags: Mapping[str, str] | None = None,
+    spot: bool | None = None,
+) -> dict[str, Any]:
+    """The request of `CreateTrainingJob`. `spot=False` makes an on-demand attempt of a job that prefers spot."""
+    spot = job.spot if spot is None else spot
+    resources = _cluster(job, instance_type)
+    if job.keep_alive_seconds:
+        resources["KeepAlivePeriodInSeconds"] = job.keep_alive_seconds
+    algorithm = {"TrainingImage": job.image, "TrainingInputMode": "File", **_command(job)}
+    request: dict[str, Any] = {
+        "TrainingJobName": name,
+        "RoleArn": job.role,
+        "AlgorithmSpecification": algorithm,
+        "OutputDataConfig": {"S3OutputPath": job.output_s3 or f"{folder}/output", **_output_key(job)},
+        "ResourceConfig": resources,
+        "StoppingCondition": _stopping(job, spot),
+        "EnableManagedSpotTraining": spot,
+        **_network(job),
+        **_environment_and_tags(job, environment, tags),
+    }
+    if job.hyperparameters:
+        request["HyperParameters"] = dict(job.hyperparameters)
+    if job.channels:
+        request["InputDataConfig"] = [_channel(channel) for channel in job.channels]
+    if job.checkpoint_s3:
+        request["CheckpointConfig"] = {"S3Uri": job.checkpoint_s3, "LocalPath": job.checkpoint_path}
+    return merged(request, job.request)
+
+
+def made_of(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
+    """Digests, by part, of what decides a job's results. What may differ between two attempts at the same work is no part:
+    names, tags, instances, network, where outputs go."""
+    if isinstance(job, TrainingJob):
+        request = training_request(job, "", "")
+    else:
+        assert isinstance(job, ProcessingJob)
+        request = processing_request(job, "", "")
+    program = request.get("AppSpecification") or request["AlgorithmSpecification"]
+    inputs = request.get("ProcessingInputs") or request.get("InputDataConfig")
+    texts = [item.content for item in getattr(job, "inputs", ()) if isinstance(item, InlineInput)]
+    parts = {
+        "image": program.get("ImageUri") or program.get("TrainingImage"),
+        "command": {**program, "ImageUri": "", "TrainingImage": ""},
+        "environment": request["Environment"],
+        "parameters": job.identity or [request.get("HyperParameters"), inputs, texts, dict(extras)],
+    }
+    return {name: _digest(part) for name, part in parts.items()}
+
+
+def clean_tag(text: str, limit: int = TAG_VALUE_LIMIT) -> str:
+    """A text as AWS takes it in a tag: letters, digits, spaces and `_.:/=+-@` of any script, anything else as `_`."""
+    kept = (c if unicodedata.category(c)[0] in "LNZ" or c in "_.:/=+-@" else "_" for c in text)
+    return "".join(kept)[:limit]
+
+
+def merged(request: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`over` laid on `request`: dicts are merged, anything else is replaced."""
+    result = dict(request)
+    for name, value in over.items():
+        below = result.get(name)
+        if isinstance(value, Mapping) and isinstance(below, dict):
+            result[name] = merged(below, value)
+        else:
+            result[name] = value
+    return result
+
+
+def _digest(part: Any) -> str:
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _command(job: Job) -> dict[str, Any]:
+    command: dict[str, Any] = {}
+    if job.entrypoint:
+        command["ContainerEntrypoint"] = list(job.entrypoint)
+    if job.arguments:
+        command["ContainerArguments"] = list(job.arguments)
+    return command
+
+
+def _cluster(job: Job, instance_type: str) -> dict[str, Any]:
+    cluster: dict[str, Any] = {
+        "InstanceCount": job.instance_count,
+        "InstanceType": instance_type,
+        "VolumeSizeInGB": job.volume_gb,
+    }
+    return cluster | ({"VolumeKmsKeyId": job.volume_kms_key} if job.volume_kms_key else {})
+
+
+def _network(job: Job) -> dict[str, Any]:
+    network: dict[str, Any] = {
+        "EnableNetworkIsolation": job.network_isolation,
+        "EnableInterContainerTrafficEncryption": job.encrypt_between_instances,
+    }
+    if job.subnets or job.security_groups:
+        network["VpcConfig"] = {"Subnets": list(job.subnets), "SecurityGroupIds": list(job.security_groups)}
+    return network
+
+
+def _output_key(job: Job) -> dict[str, str]:
+    return {"KmsKeyId": job.output_kms_key} if job.output_kms_key else {}
+
+
+def _stopping(job: TrainingJob, spot: bool) -> dict[str, int]:
+    condition = {"MaxRuntimeInSeconds": job.max_runtime_seconds}
+    if spot:
+        condition["MaxWaitTimeInSeconds"] = job.max_wait_seconds or 2 * job.max_runtime_seconds
+    return condition
+
+
+def _environment_and_tags(
+    job: Job, environment: Mapping[str, str] | None, tags: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """The client's tags make room for the job's own where both name the same."""
+    cleaned = {
+        clean_tag(key, TAG_KEY_LIMIT): clean_tag(value) for key, value in {**(tags or {}), **job.tags}.items()
+    }
+    return {
+        "Environment": {**job.environment, **(environment or {})},
+        "Tags": [{"Key": key, "Value": value} for key, value in cleaned.items()],
+    }
+
+
+def _input(item: S3Input | InlineInput, folder: str) -> dict[str, Any]:
+    inline = isinstance(item, InlineInput)
+    return {
+        "InputName": item.name,
+        "S3Input": {
+            "S3Uri": f"{folder}/inputs/{item.name}/" if inline else item.s3_uri,
+            "LocalPath": item.local_path,
+            "S3DataType": "S3Prefix",
+            "S3InputMode": "File",
+            "S3DataDistributionType": "FullyReplicated" if inline else item.distribution,
+        },
+    }
+
+
+def _output(item: S3Output) -> dict[str, Any]:
+    return {
+        "OutputName": item.name,
+        "S3Output": {"S3Uri": item.s3_uri, "LocalPath": item.local_path, "S3UploadMode": item.upload},
+    }
+
+
+def _channel(channel: Channel) -> dict[str, Any]:
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": channel.s3_uri,
+        "S3DataDistributionType": channel.distribution,
+    }
+    described: dict[str, Any] = {
+        "ChannelName": channel.name,
+        "DataSource": {"S3DataSource": source},
+        "InputMode": channel.mode,
+    }
+    return described | ({"ContentType": channel.content_type} if channel.content_type else {})

@@ -1,0 +1,120 @@
+"""What a step's context tells of its run: where it comes from, whether it is being cancelled, what it has recorded."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from dagster import (
+    AssetExecutionContext,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRunStatus,
+    MetadataValue,
+    OpExecutionContext,
+)
+from dagster._core.events import EngineEventData
+from dagster._core.execution.context.invocation import BaseDirectExecutionContext
+from dagster._core.storage.dagster_run import DagsterRun
+
+Context = AssetExecutionContext | OpExecutionContext
+_RESUMED = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
+_ANCESTORS = 100
+"""More than that in a chain of re-executions is a fault of the chain."""
+
+
+def origin_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
+    """The run whose unfinished work this one goes on with; itself where it was asked to do everything anew."""
+    for _ in range(_ANCESTORS):
+        resumed = any(run.tags.get(tag) == "true" for tag in _RESUMED)
+        before = run.parent_run_id or run.tags.get("dagster/parent_run_id", "")
+        parent = instance.get_run_by_id(before) if resumed and before else None
+        if parent is None:
+            break
+        run = parent
+    return run
+
+
+class StepRun:
+    """The step of a run that supervises jobs."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.direct = isinstance(context, BaseDirectExecutionContext) or isinstance(
+            getattr(context, "op_execution_context", None), BaseDirectExecutionContext
+        )
+        # Outside of a run, in a unit test, nothing can be resumed: each call is work of its own.
+        self.run_id = str(uuid.uuid4()) if self.direct else context.run_id
+        self.step = "step" if self.direct else context.get_step_execution_context().step.key
+        self.origin_run = (
+            self.run_id if self.direct else origin_of(context.instance, context.dagster_run).run_id
+        )
+
+    @property
+    def asset(self) -> str:
+        """The step's asset as text; the step's own name where it has none or several."""
+        keys = list(self.context.selected_asset_keys) if self.context.has_assets_def else []
+        return keys[0].to_user_string() if len(keys) == 1 else self.step
+
+    @property
+    def partition(self) -> str:
+        """Its partition, or the range of them; empty where it has none."""
+        if not self.context.has_partition_key and not self.context.has_partition_key_range:
+            return ""
+        if self.context.has_partition_key_range:
+            span = self.context.partition_key_range
+            return span.start if span.start == span.end else f"{span.start}...{span.end}"
+        return self.context.partition_key
+
+    @property
+    def key(self) -> str:
+        """The step's work by name, where the job has no key of its own."""
+        return "/".join(part for part in (self.asset, self.partition) if part)
+
+    def tags(self, key: str) -> dict[str, str]:
+        """What a job's tags tell of where it belongs."""
+        tags = {
+            "dagster/run-id": self.run_id,
+            "dagster/origin-run-id": self.origin_run,
+            "dagster/asset": self.asset,
+            "dagster/partition": self.partition,
+            "dagster/key": key,
+        }
+        return {name: value for name, value in tags.items() if value}
+
+    def cancelled(self) -> bool:
+        """Whether a person has cancelled the run. Evicted, redeployed or unknown is not cancelled."""
+        if self.direct:
+            return False
+        try:
+            run = self.context.instance.get_run_by_id(self.run_id)
+        except Exception as error:
+            self.context.log.warning(f"[sagemaker] the run's status cannot be read: {error}")
+            return False
+        return run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
+
+    def recorded(self, run_id: str) -> bool:
+        """Whether Dagster holds results of this step from that run."""
+        if self.direct:
+            return False
+        kinds = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION}
+        events = self.context.instance.all_logs(run_id, of_type=kinds)
+        return any(event.step_key == self.step for event in events)
+
+    def tell(self, message: str, metadata: Mapping[str, Any]) -> None:
+        """An engine event: it stands in the run's log with its links."""
+        if self.direct:
+            self.context.log.info(message)
+            return
+        self.context.instance.report_engine_event(
+            message,
+            dagster_run=self.context.dagster_run,
+            engine_event_data=EngineEventData(
+                metadata={
+                    name: value if isinstance(value, MetadataValue) else MetadataValue.text(str(value))
+                    for name, value in metadata.items()
+                }
+            ),
+            step_key=self.step,
+        )

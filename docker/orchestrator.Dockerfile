@@ -1,0 +1,49 @@
+# The image of Dagster's own processes: webserver, daemon and code location, a container each; run workers are processes
+# of the code location's.
+#   docker build -f docker/orchestrator.Dockerfile --build-arg COMMIT=$(git rev-parse HEAD) --build-arg BRANCH=$(git branch --show-current) \
+#     -t ruter-dagster .
+# BASE_DIGEST=sha256:… pins the base image to a digest; BASE may name a mirror. docker/dagster.yaml names the instance's variables.
+ARG BASE=python:3.11.14-slim-bookworm
+ARG BASE_DIGEST=""
+
+FROM ${BASE}${BASE_DIGEST:+@${BASE_DIGEST}} AS build
+ENV VENV=/opt/venv \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_CACHE_DIR=1 \
+    PIP_ROOT_USER_ACTION=ignore \
+    UV_LINK_MODE=copy \
+    UV_NO_CACHE=1 \
+    UV_PYTHON_DOWNLOADS=never
+WORKDIR /build
+COPY requirements-build.lock ./
+RUN python -m pip install --quiet --require-hashes --only-binary=:all: -r requirements-build.lock
+COPY requirements-orchestrator.lock requirements.lock
+RUN uv venv --quiet --python python "$VENV" \
+    && uv pip install --quiet --python "$VENV" --require-hashes --only-binary=:all: --compile-bytecode -r requirements.lock
+COPY LICENSE README.md pyproject.toml ./
+COPY dagster_sagemaker ./dagster_sagemaker
+COPY ruter_dagster ./ruter_dagster
+RUN python -m hatchling build --target wheel --directory dist \
+    && uv pip install --quiet --python "$VENV" --no-deps --compile-bytecode dist/*.whl \
+    && cp requirements.lock "$VENV"/lib/python3.*/site-packages/
+
+FROM ${BASE}${BASE_DIGEST:+@${BASE_DIGEST}} AS orchestrator
+ARG COMMIT=""
+ARG BRANCH=""
+LABEL org.opencontainers.image.title="ruter-dagster orchestrator" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.revision="${COMMIT}"
+RUN useradd --uid 1000 --create-home ruter \
+    && install --directory --owner ruter --group ruter /opt/dagster
+COPY --from=build /opt/venv /opt/venv
+COPY docker/dagster.yaml /opt/dagster/dagster.yaml
+ENV PATH=/opt/venv/bin:$PATH \
+    DAGSTER_HOME=/opt/dagster \
+    PYTHONUNBUFFERED=1 \
+    RUTER_COMMIT=${COMMIT} \
+    RUTER_BRANCH=${BRANCH}
+WORKDIR /opt/dagster
+USER 1000:1000
+EXPOSE 4000
+# The code location; webserver, daemon and run workers name a command of their own.
+CMD ["dagster", "code-server", "start", "-h", "0.0.0.0", "-p", "4000", "-m", "ruter_dagster.definitions"]

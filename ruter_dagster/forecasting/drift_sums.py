@@ -1,0 +1,105 @@
+"""What drift is measured on: sums by operating date and mode, small however many departures there were."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from ruter_dagster.contracts.drift import NETWORK, DriftWindows
+from ruter_dagster.forecasting.counts import vehicle_imbalance
+from ruter_dagster.forecasting.distances import MOST_PASSENGERS
+
+PERFORMANCE_COLUMNS = (
+    "operating_date", "trip_id", "stop_sequence", "mode", "source", "load", "mean", "p10", "p90", "ha4",
+)  # fmt: skip
+"""The columns that are read of contract `FORECAST_PERFORMANCE`."""
+LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "mode", "load")
+"""Those of contract `STOP_LOADS`."""
+_KEY = ("operating_date", "trip_id", "stop_sequence")
+_VEHICLES = {"operating_date": pl.Date, "mode": pl.String, "imbalance": pl.Float64}
+
+
+@dataclass(frozen=True)
+class DriftSums:
+    """Frames by operating date and mode."""
+
+    errors: pl.DataFrame
+    """rows and sums of load, mean, error, error_beside_ha4, error_ha4, covered, of a model's forecasts."""
+    loads: pl.DataFrame
+    """rows by passengers."""
+    matched: pl.DataFrame
+    """rows of loads, and of those with a forecast."""
+    vehicles: pl.DataFrame
+    """imbalance of each vehicle."""
+
+    @classmethod
+    def of(
+        cls,
+        dates: Collection[date],
+        performance: pl.DataFrame,
+        loads: pl.DataFrame,
+        visits: pl.DataFrame | None,
+        windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
+    ) -> DriftSums:
+        """Of any dates; `matched` is of `dates` alone. The frames are those of `drift`."""
+        loads = loads.rename({"service_date": "operating_date"})
+        passengers = pl.col("load").round().clip(0, MOST_PASSENGERS).cast(pl.Int32).alias("passengers")
+        return cls(
+            errors=_errors(performance),
+            loads=loads.group_by("operating_date", "mode", passengers).agg(rows=pl.len()),
+            matched=_matched(dates, performance, loads),
+            vehicles=pl.DataFrame(schema=_VEHICLES)
+            if visits is None
+            else vehicle_imbalance(visits, windows.min_passengers)
+            .rename({"service_date": "operating_date"})
+            .select(*_VEHICLES),
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[DriftSums]) -> DriftSums:
+        """The sums of parts that have no operating date in common."""
+        return cls(
+            *(
+                pl.concat(frames)
+                for frames in zip(*((p.errors, p.loads, p.matched, p.vehicles) for p in parts), strict=True)
+            )
+        )
+
+    def of_scope(self, scope: str) -> DriftSums:
+        """Of one mode, or of the network: all."""
+        if scope == NETWORK:
+            return self
+        frames = (self.errors, self.loads, self.matched, self.vehicles)
+        return DriftSums(*(frame.filter(pl.col("mode") == scope) for frame in frames))
+
+
+def _errors(performance: pl.DataFrame) -> pl.DataFrame:
+    load, mean, ha4 = pl.col("load"), pl.col("mean"), pl.col("ha4")
+    error = (mean - load).abs()
+    return (
+        performance.filter(pl.col("source") == "model")
+        .group_by("operating_date", "mode")
+        .agg(
+            rows=pl.len(),
+            load=load.sum(),
+            mean=mean.sum(),
+            error=error.sum(),
+            error_beside_ha4=error.filter(ha4.is_not_null()).sum(),
+            error_ha4=(ha4 - load).abs().sum(),
+            covered=load.is_between("p10", "p90").sum(),
+        )
+    )
+
+
+def _matched(dates: Collection[date], performance: pl.DataFrame, loads: pl.DataFrame) -> pl.DataFrame:
+    of_dates = pl.col("operating_date").is_in(list(dates))
+    forecast = performance.filter(of_dates).select(_KEY).unique().with_columns(forecast=pl.lit(True))
+    return (
+        loads.filter(of_dates)
+        .join(forecast, on=_KEY, how="left")
+        .group_by("operating_date", "mode")
+        .agg(rows=pl.len(), forecast=pl.col("forecast").sum())
+    )

@@ -1,0 +1,47 @@
+"""One whole number that tells a departure from others of a network, and those of its slot, line and hour, stop and line.
+
+Grouping and joining millions of rows by one number takes a third of the time that it takes by four columns. The numbers
+hold within one process and are never kept.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+_STOPS = 1 << 24
+_HOURS = 48
+_MINUTES = 60 * _HOURS
+
+
+def by_code(*frames: pl.LazyFrame) -> list[pl.DataFrame]:
+    """The frames with lines and stops as categories, which have the same codes in all of them as long as they live together."""
+    coded = [frame.with_columns(pl.col("line_id", "stop_id").cast(pl.Categorical)) for frame in frames]
+    return pl.collect_all(coded)
+
+
+def departure(minute: pl.Expr) -> pl.Expr:
+    """Of the categories line_id and stop_id, direction_id (0 or 1) and the local clock `minute` on the service day (0 to 2879)."""
+    line, stop = (pl.col(name).to_physical().cast(pl.Int64) for name in ("line_id", "stop_id"))
+    return (((line * 2 + pl.col("direction_id")) * _STOPS + stop) * _MINUTES + minute).alias("departure")
+
+
+def slot() -> pl.Expr:
+    """Line, direction, stop and hour of `departure` as one number; an hour later is one more."""
+    return (pl.col("departure") // 60).alias("slot")
+
+
+def line_and_stop() -> pl.Expr:
+    """Line, direction and stop of `slot`."""
+    return pl.col("slot") // _HOURS
+
+
+def line_hour() -> pl.Expr:
+    """Line, direction and hour of `slot`."""
+    return (pl.col("slot") // (_HOURS * _STOPS) * _HOURS + pl.col("slot") % _HOURS).alias("line_hour")
+
+
+def surroundings() -> list[pl.Expr]:
+    """`line_hour`, `stop` and `line` of `slot`."""
+    stop = pl.col("slot") // _HOURS % _STOPS
+    line = pl.col("slot") // (_HOURS * _STOPS * 2)
+    return [line_hour(), stop.alias("stop"), line.alias("line")]

@@ -1,0 +1,65 @@
+"""The same chain with every job a SageMaker job, tables in Glue's catalog and files on S3: the demo on the double of AWS."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ruter_dagster.resources.instance import open_instance
+from tests.chain.house import foreign_variables
+from tests.chain.small_demo import DATED, UNDATED, SmallDemo, environment, run
+
+pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(900)]
+REPOSITORY = Path(__file__).parents[2]
+TOLD = {"console", "studio", "logs", "image_digest", "instance_type", "start_seconds", "run_seconds", "estimated_cost"}  # fmt: skip
+"""What each materialisation tells of the job that made it."""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDemo]:
+    state = tmp_path_factory.mktemp("demo")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in (*foreign_variables(), *(name for name in os.environ if name.startswith("AWS_"))):
+            patch.delenv(name)
+        for name, value in (environment(state) | {"RUTER_ENVIRONMENT": "local"}).items():
+            patch.setenv(name, value)
+        patch.chdir(REPOSITORY)
+        printed = run("ruter-dagster", "demo", "--on", "sagemaker-double", "--json")
+        patch.setenv("RUTER_STATE_DIR", str(state / "on-sagemaker-double"))
+        with open_instance() as instance:
+            yield SmallDemo(instance, json.loads(printed[printed.index("\n{") :]))
+
+
+def test_the_chain_passes_all_that_it_passes_on_a_laptop(house: SmallDemo) -> None:
+    rows = {row["asset"]: row["rows"] for row in house.first["assets"]}
+    assert set(rows) == {*DATED, *UNDATED}
+    assert all(rows[asset] > 0 for asset in DATED)
+    assert house.first["exactly_once"]
+    assert house.first["published"] == house.first["read_back"] == rows["forecasts/load_forecasts"] > 10_000
+    assert all(row["improvement"] > 0 for row in house.first["accuracy"])
+
+
+@pytest.mark.parametrize("asset", [*DATED, *UNDATED])
+def test_each_materialisation_shows_its_job(house: SmallDemo, asset: str) -> None:
+    _, made = house.newest(asset, DATED.get(asset))
+    told: dict[str, Any] = {
+        name.removeprefix("sagemaker/"): made.metadata[name].value for name in made.metadata
+    }
+    kind = "training" if asset == "models/load_model" else "processing"
+    assert (
+        told["job_arn"]
+        .split(":")[5]
+        .startswith(f"{kind}-job/rd-local-{asset.replace('/', '-').replace('_', '-')[:20]}")
+    )
+    assert set(told) >= TOLD
+    assert told["run_seconds"] > 0
+
+
+def test_everything_that_a_job_wrote_lies_in_the_lake(house: SmallDemo) -> None:
+    """What is left here is Dagster's history and the broker's data."""
+    assert {path.name for path in house.settings.source_dir.iterdir()} == {"instance", "logs"}

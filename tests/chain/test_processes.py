@@ -1,0 +1,48 @@
+"""How many processes a run starts: one a job, and one for all quality reports together; counted, not timed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests.chain.house import Chain
+from tests.chain.tides_days import DAY, FORMER, LAST, NEW
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was started of this project's modules: module and job."""
+    found: list[str] = []
+
+    class Noting(subprocess.Popen):
+        def __init__(self, command: Any, **options: Any) -> None:
+            if list(command[:2]) == [sys.executable, "-m"] and command[2].startswith("ruter_dagster"):
+                found.append(" ".join(command[2:4]))
+            super().__init__(command, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", Noting)
+    return found
+
+
+def test_all_quality_reports_of_two_runs_share_one_process(chain: Chain, started: list[str]) -> None:
+    assert chain.run("counts", DAY).succeeded
+    assert chain.run("plan", NEW).succeeded
+    servers = [each for each in started if each.startswith("ruter_dagster.jobs.server")]
+    jobs = [each for each in started if each not in servers]
+    assert len(servers) <= 1, (
+        "one process for this command's reports; an earlier test of the session may have started it"
+    )
+    assert jobs == [f"ruter_dagster.jobs {job}" for job in ("snapshot", "balance", "snapshot", "features")]
+
+
+def test_a_range_is_one_job_a_step_however_many_dates_it_has(chain: Chain, started: list[str]) -> None:
+    assert chain.run("plan", FORMER, LAST).succeeded
+    assert [each for each in started if "server" not in each] == [
+        "ruter_dagster.jobs snapshot",
+        "ruter_dagster.jobs features",
+    ]

@@ -1,0 +1,127 @@
+"""Errors of botocore, sorted by whether the same call may fare better later."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import boto3
+import pytest
+from botocore import exceptions
+from botocore.config import Config
+from dagster import RetryPolicy
+
+from dagster_sagemaker import PipesSageMakerProcessingClient
+from dagster_sagemaker.calls import Calls, Refused, Transient, sorted_error
+from tests.dagster_sagemaker.conftest import messages
+from tests.dagster_sagemaker.fake_aws import completes, refusal
+
+UNREACHABLE = exceptions.EndpointConnectionError(
+    endpoint_url="https://api.sagemaker.eu-north-1.amazonaws.com"
+)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UNREACHABLE,
+        exceptions.ConnectTimeoutError(endpoint_url="https://x"),
+        exceptions.ReadTimeoutError(endpoint_url="https://x"),
+        exceptions.ConnectionClosedError(endpoint_url="https://x"),
+        exceptions.ProxyConnectionError(proxy_url="http://x", error="refused"),
+        exceptions.SSLError(endpoint_url="https://x", error="certificate"),
+        exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2),
+        exceptions.ResponseStreamingError(error="cut"),
+        exceptions.CredentialRetrievalError(provider="sso", error_msg="x"),
+        exceptions.MetadataRetrievalError(error_msg="timed out"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_call_that_got_no_answer_may_be_repeated(error):
+    assert isinstance(sorted_error("Describe", error), Transient)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.NoRegionError(),
+        exceptions.NoCredentialsError(),
+        exceptions.ParamValidationError(report="x"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_call_that_cannot_be_made_is_not_repeated(error):
+    assert isinstance(sorted_error("Describe", error), Refused)
+
+
+def test_an_endpoint_that_refuses_the_connection_is_no_answer():
+    client = boto3.client(
+        "sagemaker",
+        region_name="eu-north-1",
+        endpoint_url="http://127.0.0.1:9",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+        config=Config(retries={"total_max_attempts": 1}),
+    )
+    with pytest.raises(Transient, match="EndpointConnectionError"):
+        Calls()(client.describe_training_job, TrainingJobName="x")
+
+
+@pytest.mark.parametrize(("call", "before"), [("create", 0), ("put", 0), ("get", 20), ("describe", 2)])
+def test_a_network_that_is_gone_for_a_minute_delays_and_no_more(house, call, before):
+    house.aws.faults = {call: [None] * before + [UNREACHABLE] * 6}
+    house.aws.scripts = [completes(run=300)]
+    assert house.run().success
+    assert len(house.aws.jobs) == 1
+
+
+@pytest.fixture
+def nowhere(monkeypatch):
+    """A process that no region was given."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nowhere")
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
+
+
+def test_without_a_region_the_step_fails_for_good_and_is_told_what_to_set(house, nowhere):
+    failed = house.failure(sagemaker=None, retry_policy=RetryPolicy(max_retries=2))
+    assert not failed.allow_retries
+    assert "AWS_REGION" in failed.description
+    assert "sagemaker=boto3.client('sagemaker', region_name=…)" in failed.description
+
+
+def test_the_session_that_its_user_set_up_is_used(nowhere, monkeypatch):
+    monkeypatch.setattr("boto3.DEFAULT_SESSION", boto3.Session(region_name="eu-west-1"))
+    client = PipesSageMakerProcessingClient("s3://bucket/artifacts")
+    assert client._of_aws("sagemaker").meta.region_name == "eu-west-1"
+
+
+@pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_the_region_is_the_environments(nowhere, monkeypatch, variable):
+    monkeypatch.setenv(variable, "eu-north-1")
+    tools = PipesSageMakerProcessingClient("s3://bucket/artifacts")._tools
+    assert {client.meta.region_name for client in (tools.sagemaker, tools.s3, tools.logs)} == {"eu-north-1"}
+
+
+IN_USE = refusal("ResourceInUse", "Job name must be unique")
+UNKNOWN = refusal("ValidationException", "Could not find requested job with name: x")
+
+
+def test_a_name_in_use_of_which_describe_knows_no_job_yet_is_asked_for_ever_less_often(house):
+    house.aws.faults = {"create": [IN_USE] * 8, "describe": [UNKNOWN] * 8}
+    house.aws.scripts = [completes()]
+    result = house.run()
+    assert result.success
+    creates = [time for time, call in house.aws.log if call == "create"]
+    pauses = [later - earlier for earlier, later in pairwise(creates)]
+    assert all(later > 1.5 * earlier for earlier, later in pairwise(pauses[:6]))
+    assert pauses[0] >= 0.5 and pauses[-1] >= 30
+    assert "Could not find requested job" in messages(result, house.instance)
+
+
+def test_a_name_in_use_of_which_describe_never_knows_a_job_fails_the_step_to_be_retried(house):
+    house.aws.faults = {"create": [IN_USE] * 10_000, "describe": [UNKNOWN] * 10_000}
+    failed = house.failure()
+    assert failed.allow_retries
+    assert "A job of this name may be running; a retry adopts it." in failed.description
+    assert house.aws.calls["create"] < 100

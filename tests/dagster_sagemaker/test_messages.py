@@ -1,0 +1,45 @@
+"""Whose messages these are: of a container that was started again, or of the same one that wrote them twice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.dagster_sagemaker.conftest import messages, metadata, training
+from tests.dagster_sagemaker.fake_aws import CLOSED, OPENED, materialised, told
+
+AGAIN = "the container was started again"
+
+
+def test_a_first_message_that_its_container_wrote_twice_is_told_once(house):
+    """boto3 repeats a call whose answer was lost."""
+
+    def script(aws, job):
+        aws.at(1, lambda: aws.start(job))
+        for seconds in (5, 65):
+            aws.at(seconds, lambda: aws.write(job, 1, OPENED, told("hello"), container="a"))
+        aws.at(70, lambda: aws.write(job, 2, materialised(rows=7), CLOSED, container="a"))
+        aws.at(71, lambda: aws.end(job, "Completed"))
+
+    house.aws.scripts = [script]
+    result = house.run(training())
+    assert metadata(result)["rows"] == 7
+    log = messages(result, house.instance)
+    assert (log.count("hello"), AGAIN in log) == (1, False)
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "b"), ("", "")], ids=["named", "not named"])
+def test_a_container_that_was_started_again_begins_anew(house, first, second):
+    """What the first one had reported is not told, also where the second one has not written over it yet."""
+
+    def script(aws, job):
+        aws.at(1, lambda: aws.start(job))
+        aws.at(5, lambda: aws.write(job, 1, OPENED, container=first))
+        aws.at(6, lambda: aws.write(job, 2, materialised(rows=1), container=first))
+        aws.at(60, lambda: aws.write(job, 1, OPENED, container=second))
+        aws.at(90, lambda: aws.write(job, 2, materialised(rows=7), CLOSED, container=second))
+        aws.at(91, lambda: aws.end(job, "Completed"))
+
+    house.aws.scripts = [script]
+    result = house.run(training())
+    assert metadata(result)["rows"] == 7
+    assert messages(result, house.instance).count(AGAIN) == 1

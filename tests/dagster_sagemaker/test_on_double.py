@@ -1,0 +1,63 @@
+"""The clients with real jobs: processes that the double of SageMaker runs, reporting through dagster_pipes over HTTP."""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance, asset, materialize
+
+from dagster_sagemaker import Pacing, PipesSageMakerProcessingClient, PipesSageMakerTrainingClient
+from tests.dagster_sagemaker.conftest import metadata, processing, training
+from tests.sagemaker_double.control import Remote
+from tests.sagemaker_double.fixtures import *  # noqa: F403
+
+JOB = """
+import sys, time, boto3
+from dagster_pipes import PipesS3ContextLoader, PipesS3MessageWriter, open_dagster_pipes
+s3 = boto3.client("s3")
+print("line 1", flush=True)
+with open_dagster_pipes(context_loader=PipesS3ContextLoader(s3), message_writer=PipesS3MessageWriter(s3, interval=1)) as pipes:
+    time.sleep(float(sys.argv[1]))
+    print("line 2", flush=True)
+    pipes.report_asset_materialization(metadata={"rows": 3, "extra": pipes.get_extra("extra")})
+print("line 3", flush=True)
+"""
+PACING = Pacing().scaled(0.05)
+
+
+@pytest.fixture
+def script(tmp_path: Path) -> Path:
+    path = tmp_path / "job.py"
+    path.write_text(JOB)
+    return path
+
+
+def materialised(client: Any, job: Any, instance: DagsterInstance) -> Any:
+    @asset
+    def loads(context):
+        yield from client.run(context=context, job=job, extras={"extra": "x"}).get_results()
+
+    return materialize([loads], instance=instance, raise_on_error=False)
+
+
+@pytest.mark.parametrize(
+    ("made", "described"),
+    [(PipesSageMakerProcessingClient, processing), (PipesSageMakerTrainingClient, training)],
+    ids=["Processing", "Training"],
+)
+def test_a_real_job_reports_through_s3_and_its_lines_come_once(
+    sagemaker_double: Remote, aws: Any, script: Path, capfd: Any, made: Any, described: Any
+):
+    aws("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    client = made("s3://bucket/artifacts", pacing=PACING)
+    job = described(entrypoint=("python", str(script)), arguments=("2",))
+    begun = time.monotonic()
+    with DagsterInstance.ephemeral() as instance:
+        told = metadata(materialised(client, job, instance))
+    assert (told["rows"], told["extra"]) == (3, "x")
+    assert re.findall(r"line \d", capfd.readouterr().out) == ["line 1", "line 2", "line 3"]
+    assert time.monotonic() - begun < 30

@@ -1,0 +1,88 @@
+"""Several jobs in one thread."""
+
+from __future__ import annotations
+
+import pytest
+
+from dagster_sagemaker import Ending
+from tests.dagster_sagemaker.conftest import metadata, processing
+from tests.dagster_sagemaker.fake_aws import completes, fails
+
+
+def chunks(count):
+    return [processing(key=f"chunk {number}") for number in range(count)]
+
+
+def test_no_more_jobs_run_than_allowed_and_none_waits_for_another(house):
+    house.aws.scripts = [completes(run=100)] * 9
+    assert house.run(*chunks(9), at_once=3).success
+    assert len(house.ends) == 9
+    assert house.returned_at < 3 * 100 + 30
+
+
+def test_a_slow_job_does_not_delay_how_another_is_seen_to_end(house):
+    house.aws.scripts = [completes(run=1000), completes(run=50)]
+    assert house.run(*chunks(2), at_once=2).success
+    assert [end.job.key for end in house.ends] == ["chunk 1", "chunk 0"]
+
+
+def test_after_a_failure_no_job_starts_and_running_ones_are_waited_for(house):
+    house.aws.scripts = [fails("AlgorithmError: x, exit code: 1", after=20), completes(run=200), completes()]
+    house.run(*chunks(3), at_once=2)
+    assert [(end.job.key, end.failure is None) for end in house.ends] == [
+        ("chunk 0", False),
+        ("chunk 1", True),
+    ]
+
+
+def test_failures_that_the_caller_bears_stop_nothing(house):
+    absent = fails("AlgorithmError: nothing there, exit code: 66", after=20)
+    house.aws.scripts = [absent, completes(), completes()]
+    house.run(*chunks(3), at_once=2, go_on=lambda failed: failed.exit_code == 66)
+    assert [end.failure.ending for end in house.ends if end.failure] == [Ending.ALGORITHM]
+    assert sum(end.invocation is not None for end in house.ends) == 2
+
+
+def test_a_job_may_be_made_of_what_earlier_ones_reported(house):
+    from dagster import MaterializeResult, asset, materialize
+
+    house.aws.scripts = [completes(run=10), completes(run=10), completes(run=10)]
+    client, seen = house.client(), []
+
+    @asset
+    def loads(context):
+        ends = []
+
+        def jobs():
+            yield processing(key="first")
+            while not ends:
+                yield None
+            seen.append([end.job.key for end in ends])
+            yield from chunks(2)
+
+        for end in client.run_all(context=context, jobs=jobs(), at_once=3):
+            ends.append(end)
+        yield MaterializeResult(metadata={"ended": len(ends)})
+
+    assert metadata(materialize([loads], instance=house.instance))["ended"] == 3
+    assert seen == [["first"]]
+
+
+def test_two_jobs_of_one_key_are_refused(house):
+    house.aws.scripts = [completes()]
+    result = house.run(processing(key="a"), processing(key="a"), at_once=2)
+    assert not result.success
+
+
+def test_a_client_refuses_jobs_of_the_other_kind(house):
+    from dagster import build_asset_context
+
+    from tests.dagster_sagemaker.conftest import training
+
+    with pytest.raises(TypeError, match="TrainingJobs"):
+        house.client("Processing").run(context=build_asset_context(), job=training())
+
+
+def test_failure_of_one_of_one_is_raised(house):
+    house.aws.scripts = [fails("ClientError: x")]
+    assert house.failure()

@@ -1,0 +1,42 @@
+"""A run that goes on with work that an older image had begun: nothing of that image's is taken for the new one's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.faults.conftest import GIVEN, KINDS, House, job_of
+
+NEW_IMAGE = str(GIVEN["image"]).replace("a" * 64, "b" * 64)
+
+
+def end_of(job: dict[str, Any]) -> Any:
+    return job["describe"][f"{job['kind']}EndTime"]
+
+
+@KINDS
+def test_completed_job_of_an_older_image(house: House, kind: str):
+    """Its worker was ended and another image deployed: the run's log says that the job is launched anew, and why."""
+    left = house.interrupted_when(house.running, job_of(kind, "reports"), cancelled=False)
+    house.double.wait(lambda: house.job()["status"] == "Completed")
+    told = house.resumed(left, job_of(kind, "reports", image=NEW_IMAGE))
+    assert told.metadata["sagemaker/image"] == NEW_IMAGE
+    old, new = house.jobs()
+    assert [job["status"] for job in (old, new)] == ["Completed", "Completed"]
+    said = f"{old['name']} of an earlier execution ended (completed): launched anew. It differs from what is to run now: image."
+    assert told.log.count(said) == 1
+    assert (told.lines, told.log.count("counting")) == (["line 1", "line 2"], 1)
+
+
+@KINDS
+def test_running_job_of_an_older_image(house: House, kind: str):
+    """It is stopped, and the next attempt follows once it is over: both would write the same table."""
+    house.double.fault("slow_stop", seconds=1.0)
+    left = house.interrupted_when(house.running, job_of(kind, "reports", 3, 120), cancelled=False)
+    told = house.resumed(left, job_of(kind, "reports", image=NEW_IMAGE))
+    assert told.metadata["sagemaker/image"] == NEW_IMAGE
+    old, new = house.jobs()
+    assert [job["status"] for job in (old, new)] == ["Stopped", "Completed"]
+    assert new["describe"]["CreationTime"] >= end_of(old)
+    said = f"{old['name']} differs from what is to run now (image, command): it is stopped, and launched anew once it is over"
+    assert said in told.log
+    assert (told.lines, told.log.count("counting")) == (["line 1", "line 2"], 1)

@@ -1,0 +1,75 @@
+"""The command line ended by a person, or killed: a job is stopped where a person meant so, and adopted where nobody did."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import AssetKey, AssetRecordsFilter
+
+from ruter_dagster.resources.instance import open_instance
+from tests.chain.house import foreign_variables
+from tests.chain.small_demo import start, until
+from tests.faults.dates_jobs import REPOSITORY, DatesJobs
+from tests.sagemaker_double.control import Remote
+
+pytestmark = pytest.mark.slow
+FIRST_ASSET = "raw-planned-departures"
+"""What the demo asks for first."""
+
+
+@pytest.fixture
+def work(sagemaker_double: Remote, aws: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DatesJobs:
+    for name in foreign_variables():
+        monkeypatch.delenv(name)
+    aws("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    work = DatesJobs(tmp_path)
+    for name, value in (
+        work.variables() | {"RUTER_JOB_DAYS": "400", "RUTER_ISSUE_DATE": "2026-11-20"}
+    ).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(REPOSITORY)
+    return work
+
+
+def running(double: Remote) -> bool:
+    return any(job["pids"] for job in double.jobs())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_command_that_a_person_ends_stops_its_job(
+    sagemaker_double: Remote, work: DatesJobs, number: signal.Signals
+) -> None:
+    work.do(seconds=60)
+    with start("ruter-dagster", "demo") as process:
+        until(lambda: running(sagemaker_double), "the first job")
+        process.send_signal(number)
+        printed, _ = process.communicate(timeout=180)
+    assert "Ended by request" in printed
+    (job,) = sagemaker_double.jobs()
+    assert FIRST_ASSET in job["name"]
+    assert sagemaker_double.wait_for(job["name"])["status"] == "Stopped"
+
+
+def test_a_command_that_is_killed_leaves_its_job_and_a_retry_adopts_it(
+    sagemaker_double: Remote, work: DatesJobs
+) -> None:
+    work.do(seconds=8)
+    with start("ruter-dagster", "demo") as process:
+        until(lambda: running(sagemaker_double), "the first job")
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate(timeout=180)
+    with open_instance() as instance:
+        (made,) = instance.get_runs()
+        until(lambda: instance.get_runs()[0].is_finished, "the end of its run")
+        # The quality report that follows is no job of these containers: the retry ends there.
+        with start("ruter-dagster", "retry", made.run_id) as process:
+            process.communicate(timeout=180)
+        key = AssetKey(["raw", "planned_departures"])
+        wanted = AssetRecordsFilter(key, asset_partitions=["2026-11-20"])
+        assert len(instance.fetch_materializations(wanted, limit=9).records) == 1
+    jobs = [job for job in sagemaker_double.jobs() if FIRST_ASSET in job["name"]]
+    assert [job["status"] for job in jobs] == ["Completed"]

@@ -1,0 +1,62 @@
+"""Spot instances: taken back, or never given."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.faults.conftest import House, training
+
+pytestmark = pytest.mark.usefixtures("pause")
+SPOT: dict[str, Any] = {"spot": True, "checkpoint_s3": "s3://bucket/checkpoints/model"}
+
+
+@pytest.fixture
+def pause(house: House) -> None:
+    """AWS takes minutes to give another instance; what tells its container from the first one, S3 dates to the second."""
+    house.double.set(interrupted=1.1)
+
+
+def test_spot_interruption_with_resume_from_checkpoint(house: House):
+    """The run's log tells the interruption and the new start; lines and reports come once, the latter of the second start."""
+    house.double.fault("spot_interruption", on_log="epoch 2")
+    told = house.run(training("trains", 4, **SPOT))
+    assert (told.metadata["from_epoch"], told.metadata["epochs"]) == (2, 4)
+    assert told.lines == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
+    assert (house.job()["status"], house.job()["starts"]) == ("Completed", 2)
+    assert "Interrupted" in told.log
+    assert (told.log.count("from epoch 0"), told.log.count("from epoch 2")) == (1, 1)
+    assert told.metadata["sagemaker/spot"] is True
+
+
+def test_spot_interruption_twice(house: House):
+    """As above, whoever is interrupted again."""
+    house.double.fault("spot_interruption", on_log="epoch 1")
+    house.double.fault("spot_interruption", on_log="epoch 3")
+    told = house.run(training("trains", 4, **SPOT))
+    assert told.metadata["from_epoch"] == 3
+    assert told.lines == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
+    assert house.job()["starts"] == 3
+
+
+def test_spot_wait_exceeded_runs_on_demand(house: House):
+    """The run's log tells that no spot instance came, and that the next attempt is on demand."""
+    house.double.fault("spot_wait", seconds=0.1)
+    told = house.run(training("trains", 1, **SPOT))
+    first, second = house.jobs()
+    assert (first["status"], first["secondary"], first["starts"]) == ("Stopped", "MaxWaitTimeExceeded", 0)
+    assert (second["status"], second["starts"]) == ("Completed", 1)
+    assert [job["describe"]["EnableManagedSpotTraining"] for job in (first, second)] == [True, False]
+    assert "The next attempt is on demand" in told.log
+    assert (told.lines, told.metadata.get("sagemaker/spot")) == (["epoch 1"], None)
+
+
+def test_spot_wait_exceeded_after_an_interruption_goes_on_from_the_checkpoint(house: House):
+    """The attempt on demand finds what the spot attempt had saved."""
+    house.double.fault("spot_interruption", on_log="epoch 2")
+    house.double.fault("spot_wait", seconds=0.1, skip=1)
+    told = house.run(training("trains", 3, **SPOT))
+    assert told.metadata["from_epoch"] == 2
+    assert told.lines == ["epoch 1", "epoch 2", "epoch 3"]
+    assert [job["status"] for job in house.jobs()] == ["Stopped", "Completed"]

@@ -1,0 +1,65 @@
+"""A job whose settings name a lake leaves nothing on its own disk: what the next job reads lies in S3 and Glue's catalog."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ruter_dagster.contracts.jobs import Balance, CheckQuality, JobParameters, Snapshot
+from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
+from ruter_dagster.settings import load_settings
+from tests.jobs.job_process import run
+from tests.sagemaker_double.control import Remote
+from tests.sagemaker_double.settings import Settings
+
+DAY = date(2026, 11, 19)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def variables(sagemaker_double: Remote, aws: Any) -> dict[str, str]:
+    """What the launcher hands to a job elsewhere."""
+    aws("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": Settings.region})
+    settings = load_settings(
+        _env_file=None, environment="dev", lake="s3://lake/ruter", mlflow_tracking_uri="http://mlflow"
+    )
+    return settings.to_remote_environment()
+
+
+def test_each_job_finds_what_the_one_before_left(variables: dict[str, str], aws: Any, tmp_path: Path) -> None:
+    jobs: list[JobParameters] = [
+        Snapshot(table=STOP_VISITS.name, dates=(DAY,)),
+        CheckQuality(table=STOP_VISITS.name, dates=(DAY,)),
+        Balance(dates=(DAY,)),
+    ]
+    for number, parameters in enumerate(jobs):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        code, printed = run(parameters, folder, **variables)
+        assert code == 0, printed
+        assert not (folder / "state").exists()
+    tables = aws("glue").get_tables(DatabaseName="rd_dev_demo")["TableList"]
+    assert {table["Name"] for table in tables} == {
+        name.replace(".", "_") for name in (STOP_VISITS.name, STOP_LOADS.name)
+    }
+    keys = {
+        each["Key"] for each in aws("s3").list_objects_v2(Bucket="lake", Prefix="ruter/dev/demo/")["Contents"]
+    }
+    (verdict,) = (key for key in keys if "/artifacts/quality/verdicts/" in key)
+    told = json.loads(aws("s3").get_object(Bucket="lake", Key=verdict)["Body"].read())
+    assert told["report"].removeprefix("s3://lake/") in keys
+
+
+def test_a_job_whose_bucket_is_gone_fails_for_good_and_says_so(
+    variables: dict[str, str], tmp_path: Path
+) -> None:
+    variables |= {"RUTER_LAKE": "s3://no-such-lake"}
+    code, printed = run(Snapshot(table=STOP_VISITS.name, dates=(DAY,)), tmp_path, **variables)
+    assert code == 65
+    assert "s3://no-such-lake/dev/demo/warehouse" in printed
+    assert "it must be there before anything is read or written" in printed

@@ -1,0 +1,170 @@
+"""An ended job is told to whoever waits for it, by whichever process hears of it; lost and doubled events do no harm."""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, ReadTimeoutError
+
+from ruter_dagster.aws.queues import EventQueue
+from ruter_dagster.resources.sagemaker.events import EndNotes, QueuedJobEnds
+from ruter_dagster.sensors.job_events import job_event_sensors
+from ruter_dagster.settings import Settings
+from tests.events_queue import queue_of_events, waiting
+from tests.sagemaker_double.control import Remote
+from tests.sagemaker_double.requests import processing, training
+from tests.sagemaker_double.settings import Settings as Double
+from tests.sensors.conftest import tick  # noqa: F401
+
+REGION = Double.region
+
+
+@pytest.fixture
+def queue(sagemaker_double: Remote, aws: Any) -> str:
+    aws("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": REGION})
+    return queue_of_events(aws, "job-events", "aws.sagemaker")
+
+
+def worker(queue: str, aws: Any) -> QueuedJobEnds:
+    """What one run worker hears with."""
+    return QueuedJobEnds(EventQueue(queue, aws("sqs")), EndNotes("s3://lake/artifacts", aws("s3")))
+
+
+def with_queue(queue: str) -> Settings:
+    return Settings(
+        launcher="sagemaker",
+        lake="s3://lake",
+        job_events_queue=queue,
+        mlflow_tracking_uri="https://mlflow.example.org",
+    )
+
+
+def end_jobs(double: Remote, aws: Any, *names: str) -> None:
+    for name in names:
+        aws("sagemaker").create_processing_job(**processing(name))
+        double.wait_for(name)
+
+
+def test_a_worker_hears_of_its_job_once(sagemaker_double: Remote, aws: Any, queue: str) -> None:
+    mine = worker(queue, aws)
+    assert mine.ended({"mine"}) == set()
+    end_jobs(sagemaker_double, aws, "mine")
+    assert sagemaker_double.wait(lambda: mine.ended({"mine"})) == {"mine"}
+    assert mine.ended({"mine"}) == set()
+    assert waiting(aws, queue) == 0
+
+
+def test_a_job_that_only_runs_is_not_told(sagemaker_double: Remote, aws: Any, queue: str) -> None:
+    mine = worker(queue, aws)
+    aws("sagemaker").create_training_job(**training("mine", "import time; time.sleep(30)"))
+    sagemaker_double.wait(lambda: waiting(aws, queue))
+    assert mine.ended({"mine"}) == set()
+    aws("sagemaker").stop_training_job(TrainingJobName="mine")
+    assert sagemaker_double.wait(lambda: mine.ended({"mine"})) == {"mine"}
+
+
+def test_what_one_worker_takes_from_the_queue_reaches_the_other(
+    sagemaker_double: Remote, aws: Any, queue: str
+) -> None:
+    greedy, patient = worker(queue, aws), worker(queue, aws)
+    end_jobs(sagemaker_double, aws, "mine", "yours")
+    assert sagemaker_double.wait(lambda: greedy.ended({"mine"})) == {"mine"}
+    sagemaker_double.wait(lambda: greedy.ended({"mine"}) or not waiting(aws, queue))
+    assert patient.ended({"yours"}) == {"yours"}
+
+
+def test_a_doubled_event_is_told_once_and_a_lost_one_never(
+    sagemaker_double: Remote, aws: Any, queue: str
+) -> None:
+    sagemaker_double.fault("event_duplicate", jobs="twice", states=["Completed"])
+    sagemaker_double.fault("event_lost", jobs="lost", states=["Completed"])
+    end_jobs(sagemaker_double, aws, "lost", "twice")
+    mine, names = worker(queue, aws), {"lost", "twice"}
+    assert sagemaker_double.wait(lambda: mine.ended(names)) == {"twice"}
+    sagemaker_double.wait(lambda: mine.ended(names) or not waiting(aws, queue))
+    assert mine.ended(names) == set()
+
+
+def test_an_event_stays_in_the_queue_where_its_note_cannot_be_written(
+    sagemaker_double: Remote, aws: Any, queue: str
+) -> None:
+    end_jobs(sagemaker_double, aws, "yours")
+    sagemaker_double.wait(lambda: waiting(aws, queue) == 2)
+    sagemaker_double.fault("error", operations="s3.PutObject", code="AccessDenied", status=403)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        worker(queue, aws).ended({"mine"})
+    other = worker(queue, aws)
+    assert sagemaker_double.wait(lambda: other.ended({"yours"})) == {"yours"}
+
+
+def test_an_event_that_was_taken_out_is_not_lost_where_notes_cannot_be_read(
+    sagemaker_double: Remote, aws: Any, queue: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ruter_dagster.resources.sagemaker.events.PAUSE_SECONDS", 0.0)
+    mine = worker(queue, aws)
+    end_jobs(sagemaker_double, aws, "mine")
+    sagemaker_double.wait(lambda: waiting(aws, queue) == 2)
+    sagemaker_double.fault("error", operations="s3.ListObjects", code="AccessDenied", status=403)
+    with pytest.raises(ClientError, match="AccessDenied"):
+        mine.ended({"mine"})
+    assert waiting(aws, queue) == 0
+    assert mine.ended({"mine"}) == {"mine"}
+
+
+def test_a_queue_that_cannot_be_read_is_left_alone_for_a_while(
+    sagemaker_double: Remote, aws: Any, queue: str
+) -> None:
+    mine = worker(f"{queue}-gone", aws)
+    with pytest.raises(ClientError):
+        mine.ended({"mine"})
+    assert mine.ended({"mine"}) == set()
+
+
+@pytest.mark.parametrize("service", ["SQS", "S3"])
+@pytest.mark.timeout(30)
+def test_a_service_that_does_not_answer_holds_no_run_up(
+    aws: Any, queue: str, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        mine = QueuedJobEnds.of(with_queue(queue), hurried=True)
+        assert mine
+        with pytest.raises(ReadTimeoutError):
+            mine.ended({"mine"})
+        assert mine.ended({"mine"}) == set(), "it was asked again at once"
+        silent.setblocking(False)
+        silent.accept()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
+def test_notes_of_a_while_ago_are_not_looked_at(aws: Any, queue: str) -> None:
+    moment = datetime(2026, 11, 20, 5, tzinfo=UTC)
+    EndNotes("s3://lake/artifacts", aws("s3"), lambda: moment).write(["old"])
+    later = EndNotes("s3://lake/artifacts", aws("s3"), lambda: moment + timedelta(minutes=3))
+    later.write(["new"])
+    assert later.recent() == {"new"}
+
+
+def test_the_sensor_passes_on_what_no_run_has_read(
+    sagemaker_double: Remote,
+    aws: Any,
+    queue: str,
+    tick: Any,  # noqa: F811
+) -> None:
+    end_jobs(sagemaker_double, aws, "yours")
+    sagemaker_double.wait(lambda: waiting(aws, queue) == 2)
+    settings = with_queue(queue)
+    (sensor,) = job_event_sensors(settings)
+    assert tick(sensor).skip_message == "1 ended jobs told to whoever waits for them"
+    assert waiting(aws, queue) == 0
+    notes = EndNotes(settings.artifacts_place, aws("s3"))
+    assert QueuedJobEnds(EventQueue(queue, aws("sqs")), notes).ended({"yours"}) == {"yours"}
+
+
+def test_without_a_queue_jobs_are_polled() -> None:
+    assert QueuedJobEnds.of(Settings(), hurried=True) is None
+    assert job_event_sensors(Settings()) == []

@@ -1,0 +1,61 @@
+"""The daemon fails the runs whose code server is gone, and those alone."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.test_utils import create_run_for_test, instance_for_test
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run
+
+WATCHED = {
+    "run_launcher": {"module": "ruter_dagster.resources.instance", "class": "WatchedRunLauncher"},
+    "run_monitoring": {"enabled": True},
+}
+
+
+@pytest.fixture
+def watched() -> Iterator[DagsterInstance]:
+    with instance_for_test(overrides=WATCHED) as instance:
+        yield instance
+
+
+@pytest.fixture
+def code_server() -> Iterator[socket.socket]:
+    """It takes connections, and answers none: too busy to."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+
+
+def looked_after(instance: DagsterInstance, code_server: socket.socket) -> DagsterRunStatus:
+    """Status of a run of this code server once the daemon has looked after it."""
+    place = {"host": "127.0.0.1", "port": code_server.getsockname()[1]}
+    tags = {GRPC_INFO_TAG: json.dumps(place)}
+    run = create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags=tags)
+    (record,) = instance.get_run_records(RunsFilter(run_ids=[run.run_id]))
+    no_workspace: Any = None
+    monitor_started_run(instance, no_workspace, record, logging.getLogger(__name__))
+    found = instance.get_run_by_id(run.run_id)
+    assert found
+    return found.status
+
+
+def test_a_run_of_a_slow_code_server_is_left_alone(
+    watched: DagsterInstance, code_server: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ruter_dagster.resources.instance.ANSWER_SECONDS", 1)
+    assert looked_after(watched, code_server) == DagsterRunStatus.STARTED
+
+
+def test_a_run_whose_code_server_is_gone_fails(watched: DagsterInstance, code_server: socket.socket) -> None:
+    place = code_server.getsockname()
+    code_server.close()
+    with socket.socket() as kept_free:
+        kept_free.bind(place)
+        assert looked_after(watched, kept_free) == DagsterRunStatus.FAILURE

@@ -1,0 +1,143 @@
+"""Jobs that share a process behave like jobs of their own: exit codes, reasons, output, and how they end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.contracts.container import BASE_VARIABLE, Container
+from ruter_dagster.contracts.jobs import EXIT_PERMANENT, Balance, JobParameters, Snapshot
+from ruter_dagster.contracts.tables import STOP_VISITS, WEATHER_FORECASTS
+from ruter_dagster.resources import shared_process
+from ruter_dagster.resources.shared_process import DIED, SharedProcess
+from ruter_dagster.storage.catalog import local_catalog
+from ruter_dagster.storage.tables import TableStore
+
+DAY = date(2026, 11, 20)
+WEATHER = Snapshot(table=WEATHER_FORECASTS.name, dates=(DAY,))
+LONG = Snapshot(
+    table=STOP_VISITS.name, dates=tuple(DAY + timedelta(ahead) for ahead in range(200)), of_range=True
+)
+CALLER = """
+import os, sys
+from pathlib import Path
+from ruter_dagster.resources.shared_process import SharedProcess
+shared = SharedProcess("snapshot", Path(sys.argv[1]))
+for _ in sys.stdin:
+    print("exit code", shared.run("snapshot", dict(os.environ)), flush=True)
+"""
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> SharedProcess:
+    return SharedProcess("snapshot", tmp_path)
+
+
+def environment(parameters: JobParameters, folder: Path) -> dict[str, str]:
+    base = folder / "ml"
+    Container(base).write_parameters(parameters)
+    return {**os.environ, "RUTER_STATE_DIR": str(folder / "state"), BASE_VARIABLE: str(base)}
+
+
+@contextmanager
+def caller_under_way(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process, whose job is amid its dates; it runs one more for each line that it is given."""
+    command = [sys.executable, "-c", CALLER, str(folder)]
+    with subprocess.Popen(
+        command, env=environment(LONG, folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as caller:
+        assert caller.stdin and caller.stdout
+        caller.stdin.write("run\n")
+        caller.stdin.flush()
+        assert any("28 dates at a time: 1 of 8" in line for line in caller.stdout)
+        yield caller
+
+
+def process_of(folder: Path) -> int:
+    return json.loads(next(folder.glob("snapshot-*.json")).read_text())["process"]
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 300
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(process: int) -> bool:
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1][0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def test_jobs_share_one_process_and_their_output_is_the_callers(
+    shared: SharedProcess, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert shared.run("snapshot", environment(WEATHER, tmp_path)) == 0
+    first = process_of(tmp_path)
+    assert SharedProcess("snapshot", tmp_path).run(
+        "balance", environment(Balance(dates=(DAY,)), tmp_path)
+    ) == (EXIT_PERMANENT)
+    assert process_of(tmp_path) == first
+    printed = capfd.readouterr().out
+    assert "raw/weather_forecasts materialised" in printed
+    told = Container(tmp_path / "ml").read_failure() or ""
+    assert "raw.stop_visits" in told and told in printed
+    store = TableStore(local_catalog(tmp_path / "state" / "demo" / "warehouse"))
+    assert store.dates(WEATHER_FORECASTS) == [DAY]
+
+
+def test_each_job_has_the_environment_of_its_caller_alone(shared: SharedProcess, tmp_path: Path) -> None:
+    wrong = environment(WEATHER, tmp_path) | {"RUTER_DEMO_SEED": "many"}
+    assert shared.run("snapshot", wrong) == EXIT_PERMANENT
+    assert shared.run("snapshot", environment(WEATHER, tmp_path)) == 0
+
+
+def test_a_process_that_dies_is_a_failure_and_the_next_job_has_a_new_one(tmp_path: Path) -> None:
+    with caller_under_way(tmp_path) as caller:
+        os.kill(former := process_of(tmp_path), signal.SIGKILL)
+        wait_until(lambda: not is_alive(former))
+        environment(WEATHER, tmp_path)
+        printed, _ = caller.communicate("run\n")
+    assert re.findall("exit code (.+)", printed) == [str(DIED), "0"]
+
+
+def test_a_job_ends_with_the_caller_that_asked_for_it(shared: SharedProcess, tmp_path: Path) -> None:
+    with caller_under_way(tmp_path) as caller:
+        server = process_of(tmp_path)
+        caller.kill()
+        wait_until(lambda: not is_alive(server))
+    assert "Stopped by signal" in (Container(tmp_path / "ml").read_failure() or "")
+    store = TableStore(local_catalog(tmp_path / "state" / "demo" / "warehouse"))
+    assert store.dates(STOP_VISITS) == []
+
+
+def test_the_process_ends_with_its_owner(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", CALLER, str(tmp_path)]
+    subprocess.run(command, env=environment(WEATHER, tmp_path), input="run\n", text=True, check=True)
+    server = process_of(tmp_path)
+    wait_until(lambda: not is_alive(server))
+
+
+def test_what_keeps_the_process_from_beginning_is_shown(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.__import__ = None")
+    broken = environment(WEATHER, tmp_path) | {"PYTHONPATH": str(tmp_path)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_process, "START_SECONDS", 2.0)
+        with pytest.raises(RuntimeError, match=r"did not begin in 2 s. It printed: [^$]*NoneType"):
+            SharedProcess("snapshot", tmp_path).run("snapshot", broken)

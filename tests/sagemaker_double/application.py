@@ -1,0 +1,182 @@
+"""The WSGI layer before moto: counts and disturbs calls, answers SageMaker's job calls itself, and hands on the rest."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, Protocol
+
+from .calls import Calls
+from .faults import Fault, Faults
+from .limits import Refused
+from .settings import Settings
+
+OWN_CREDENTIAL = "the-double-itself"
+"""Access key of the double's own calls, which are neither counted nor disturbed."""
+Answer = tuple[int, dict[str, str], bytes]
+JSON = {"Content-Type": "application/x-amz-json-1.1"}
+
+
+class Service(Protocol):
+    """Answers some calls of one AWS service; `onward` asks moto."""
+
+    def owns(self, operation: str, request: dict[str, Any]) -> bool: ...
+
+    def answer(self, operation: str, request: dict[str, Any], onward: Callable[[], Answer]) -> Answer: ...
+
+
+class Call:
+    """One request of AWS's, read whole."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self.environ = environ
+        length = int(environ.get("CONTENT_LENGTH") or 0)
+        scope = re.search(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+        self.caller = scope[1] if scope else ""
+        self.own = self.caller == OWN_CREDENTIAL
+        self.service = scope[2] if scope else "s3"
+        target = environ.get("HTTP_X_AMZ_TARGET", "")
+        self.request: dict[str, Any] = {}
+        if target:
+            body = environ["wsgi.input"].read(length)
+            environ["wsgi.input"] = io.BytesIO(body)
+            with suppress(ValueError):
+                self.request = json.loads(body or b"{}")
+        elif self.service == "s3":
+            target = _s3_operation(environ)
+        self.name = target.split(".")[-1] or environ["REQUEST_METHOD"]
+        self.operation = f"{self.service}.{self.name}"
+
+    @property
+    def job(self) -> str:
+        """The job it concerns; of a log call the stream's, of tags the ARN's."""
+        for key in ("ProcessingJobName", "TrainingJobName"):
+            if key in self.request:
+                return str(self.request[key])
+        for key in ("logStreamName", "logStreamNamePrefix"):
+            if key in self.request:
+                return str(self.request[key]).split("/")[0]
+        streams = self.request.get("logStreamNames") or [""]
+        return streams[0].split("/")[0] or self.request.get("ResourceArn", "").partition("-job/")[2]
+
+
+def _s3_operation(environ: dict[str, Any]) -> str:
+    method = environ["REQUEST_METHOD"]
+    key = environ.get("PATH_INFO", "").strip("/").partition("/")[2]
+    if method == "GET" and not key:
+        return "ListObjects"
+    return method.capitalize() + ("Object" if key else "Bucket")
+
+
+class Application:
+    """`services` by the name that signs their calls; `control` answers below `/_double`; `moto` the rest."""
+
+    def __init__(
+        self,
+        moto: Any,
+        settings: Settings,
+        faults: Faults,
+        calls: Calls,
+        services: dict[str, Service],
+        control: Callable[..., Answer],
+    ) -> None:
+        self._moto, self._settings, self._faults, self._calls = moto, settings, faults, calls
+        self._services, self._control = services, control
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        path = environ.get("PATH_INFO", "")
+        if path.startswith("/_double"):
+            return _send(self._control(environ), start_response)
+        if path.startswith("/moto-api"):
+            return self._moto(environ, start_response)
+        call = Call(environ)
+        if call.own:
+            return self._moto(environ, start_response)
+        return self._answer_disturbed(call, start_response)
+
+    def _answer_disturbed(self, call: Call, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        where = {"job": call.job, "operation": call.operation}
+        self._slow(where, after_effect=False)
+        if self._faults.take("cut", **where):
+            self._calls.add(call.operation, call.job, 599, call.caller)
+            return _cut(call.environ)
+        if (fault := self._faults.take("throttle", **where)) or (
+            fault := self._faults.take("error", **where)
+        ):
+            answer = self._refusal(fault, call)
+            self._calls.add(call.operation, call.job, answer[0], call.caller)
+            return _send(answer, start_response)
+        rate = self._settings.rates.get(call.operation)
+        if rate is not None and self._calls.within(call.operation, 1.0) >= rate:
+            answer = _error("ThrottlingException", "Rate exceeded", 400, call)
+        else:
+            answer = self._answer(call)
+        self._calls.add(call.operation, call.job, answer[0], call.caller)
+        self._slow(where, after_effect=True)
+        if answer[0] < 400 and (fault := self._faults.take("lost_answer", **where)):
+            if fault.how == "cut":
+                return _cut(call.environ)
+            return _send(_error("InternalFailure", "The answer was lost.", 500, call), start_response)
+        return _send(answer, start_response)
+
+    def _slow(self, where: dict[str, str], *, after_effect: bool) -> None:
+        if fault := self._faults.take("slow", **where, after_effect=after_effect):
+            time.sleep(fault.seconds)
+
+    def _refusal(self, fault: Fault, call: Call) -> Answer:
+        if fault.kind == "throttle":
+            return _error("ThrottlingException", "Rate exceeded", 400, call)
+        return _error(fault.code or "InternalFailure", fault.message, fault.status, call)
+
+    def _answer(self, call: Call) -> Answer:
+        service = self._services.get(call.service)
+        try:
+            if service is not None and service.owns(call.name, call.request):
+                return service.answer(call.name, call.request, lambda: self._of_moto(call))
+        except Refused as refused:
+            return _error(refused.code, refused.message, refused.status, call)
+        return self._of_moto(call)
+
+    def _of_moto(self, call: Call) -> Answer:
+        got: dict[str, Any] = {}
+
+        def start(status: str, headers: list[tuple[str, str]], _error: Any = None) -> None:
+            got["status"], got["headers"] = int(status.split()[0]), dict(headers)
+
+        parts = self._moto(call.environ, start)
+        try:
+            body = b"".join(parts)
+        finally:
+            if hasattr(parts, "close"):
+                parts.close()
+        return got["status"], got["headers"], body
+
+
+def answer(content: Any) -> Answer:
+    return 200, JSON, json.dumps(content, default=str).encode()
+
+
+def _error(code: str, message: str, status: int, call: Call) -> Answer:
+    if call.service == "s3":
+        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
+        return status, {"Content-Type": "application/xml"}, body.encode()
+    body = json.dumps({"__type": code, "message": message, "Message": message})
+    return status, JSON | {"x-amzn-ErrorType": code}, body.encode()
+
+
+def _send(answer: Answer, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    status, headers, body = answer
+    start_response(f"{status} {'OK' if status < 400 else 'Error'}", list(headers.items()))
+    return [body]
+
+
+def _cut(environ: dict[str, Any]) -> Iterable[bytes]:
+    """Ends the connection without an answer."""
+    with suppress(OSError):
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    raise ConnectionAbortedError("cut by the double")

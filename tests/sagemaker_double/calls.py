@@ -1,0 +1,53 @@
+"""Counts the calls that came from outside, by operation, job and caller, for tests of pace and for benchmarks."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import Counter
+from typing import Any
+
+
+class Calls:
+    """Safe for threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: list[tuple[float, str, str, int, str]] = []
+
+    def add(self, operation: str, job: str, status: int, caller: str) -> None:
+        with self._lock:
+            self._calls.append((time.time(), operation, job, status, caller))
+
+    def within(self, operation: str, seconds: float) -> int:
+        """How many calls of an operation came in the last seconds."""
+        since = time.time() - seconds
+        with self._lock:
+            recent = itertools.takewhile(lambda call: call[0] >= since, reversed(self._calls))
+            return sum(called == operation and status < 400 for _, called, _, status, _ in recent)
+
+    def clear(self) -> None:
+        with self._lock:
+            self._calls.clear()
+
+    def told(self, timeline: bool = False) -> dict[str, Any]:
+        """`total` and `errors` by operation, `jobs` by job and operation, `callers` by access key and operation.
+
+        `timeline`: every call, with its time.
+        """
+        with self._lock:
+            calls = list(self._calls)
+        jobs: dict[str, Counter[str]] = {}
+        callers: dict[str, Counter[str]] = {}
+        for _, operation, job, _, caller in calls:
+            if job:
+                jobs.setdefault(job, Counter())[operation] += 1
+            callers.setdefault(caller, Counter())[operation] += 1
+        told: dict[str, Any] = {
+            "total": Counter(operation for _, operation, _, _, _ in calls),
+            "jobs": jobs,
+            "callers": callers,
+            "errors": Counter(operation for _, operation, _, status, _ in calls if status >= 400),
+        }
+        return told | ({"timeline": calls} if timeline else {})

@@ -1,0 +1,132 @@
+"""The HTTP endpoint below `/_double` that tests and the demo steer the double with, and the client that calls it."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs
+
+from .faults import KINDS
+from .limits import Refused
+
+if TYPE_CHECKING:
+    from .server import Double
+
+
+class Control:
+    """Each route is a method and a path; bodies and answers are JSON."""
+
+    def __init__(self, double: Double) -> None:
+        self._double = double
+        self._routes: dict[str, Callable[[dict[str, Any]], Any]] = {
+            "GET /_double": lambda _: {"routes": sorted(self._routes), "faults": KINDS},
+            "GET /_double/faults": lambda _: double.faults.listed(),
+            "POST /_double/faults": lambda body: vars(double.faults.add(**body)),
+            "DELETE /_double/faults": lambda _: double.faults.clear(),
+            "GET /_double/calls": lambda query: double.calls.told(timeline=bool(query.get("timeline"))),
+            "DELETE /_double/calls": lambda _: double.calls.clear(),
+            "GET /_double/jobs": lambda _: [job.told() for job in list(double.jobs.jobs.values())],
+            "POST /_double/stop": self._stop,
+            "GET /_double/settings": lambda _: vars(double.settings),
+            "PATCH /_double/settings": lambda body: double.settings.update(body),
+            "POST /_double/athena/tables": lambda tables: double.athena.warehouse.tables.update(tables),
+            "POST /_double/reset": lambda _: double.reset(),
+        }
+
+    def __call__(self, environ: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        route = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'].rstrip('/')}"
+        body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+        query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", "")).items()}
+        status = 200
+        try:
+            if route not in self._routes:
+                raise ValueError(f"no route {route}; there are {sorted(self._routes)}")
+            content = self._routes[route](json.loads(body) if body else query)
+        except (ValueError, TypeError, Refused) as error:
+            status, content = 400, {"error": str(error)}
+        return status, {"Content-Type": "application/json"}, json.dumps(content, default=str).encode()
+
+    def _stop(self, body: dict[str, Any]) -> None:
+        job = self._double.jobs.find(body["job"])
+        if job is None:
+            raise ValueError(f"no job {body['job']}")
+        self._double.jobs.stop(job)
+
+
+class Remote:
+    """The double from another process: `url` is its address."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.url}/_double{path}", data=data, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:
+                return json.loads(response.read())
+        except urllib.error.HTTPError as error:
+            raise ValueError(json.loads(error.read())["error"]) from None
+
+    def fault(self, kind: str, **fields: Any) -> None:
+        """Injects a fault (`faults.py` lists kinds and fields): `fault("throttle", operations="Describe*", count=3)`."""
+        self.ask("POST", "/faults", {"kind": kind, **fields})
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The faults in force; `taken` says how often each struck."""
+        return self.ask("GET", "/faults")
+
+    def clear_faults(self) -> None:
+        self.ask("DELETE", "/faults")
+
+    def calls(self, *, timeline: bool = False) -> dict[str, Any]:
+        """Counts since the last `clear_calls`: `total`, `jobs`, `callers`, `errors` (calls.py)."""
+        return self.ask("GET", "/calls" + ("?timeline=1" if timeline else ""))
+
+    def clear_calls(self) -> None:
+        self.ask("DELETE", "/calls")
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Every job: name, kind, status, secondary, starts, exits, pids, tags, instance_type, describe."""
+        return self.ask("GET", "/jobs")
+
+    def job(self, name: str) -> dict[str, Any]:
+        return next(job for job in self.jobs() if job["name"] == name)
+
+    def stop(self, job: str) -> None:
+        """Stops a job as somebody in the console would."""
+        self.ask("POST", "/stop", {"job": job})
+
+    def set(self, **settings: Any) -> None:
+        """Changes settings (`settings.py`)."""
+        self.ask("PATCH", "/settings", settings)
+
+    def tables(self, **uris: str) -> None:
+        """Registers prefixes of Parquet files as tables of Athena: `tables(**{"warehouse.stop_visits": "s3://…/"})`."""
+        self.ask("POST", "/athena/tables", uris)
+
+    def reset(self) -> None:
+        self.ask("POST", "/reset")
+
+    def wait(self, condition: Callable[[], Any], *, seconds: float = 120.0, about: str = "it") -> Any:
+        """What `condition` tells as soon as that is true; a `TimeoutError` after `seconds`."""
+        due = time.monotonic() + seconds
+        while not (told := condition()):
+            if time.monotonic() > due:
+                raise TimeoutError(f"{about} did not come in {seconds} s; jobs: {self.jobs()}")
+            time.sleep(0.02)
+        return told
+
+    def wait_for(self, job: str, *states: str, seconds: float = 120.0) -> dict[str, Any]:
+        """The job once its status or secondary status is one of `states` (by default, once it is over)."""
+        wanted = states or ("Completed", "Failed", "Stopped")
+
+        def there() -> dict[str, Any] | None:
+            found = [each for each in self.jobs() if each["name"] == job]
+            return found[0] if found and {found[0]["status"], found[0]["secondary"]} & set(wanted) else None
+
+        return self.wait(there, seconds=seconds, about=f"{job} in {wanted}")

@@ -1,0 +1,144 @@
+"""Checks a request as SageMaker does: botocore's model (minimums, maximums, patterns, values), and what the model does not tell."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+
+MAX_TRAINING_SECONDS = 28 * 24 * 3600
+
+
+class Refused(Exception):
+    """An answer other than 200: the error's `code`, as botocore's ClientError shows it."""
+
+    def __init__(self, code: str, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status = code, message, status
+
+
+@cache
+def service_model() -> ServiceModel:
+    return ServiceModel(Loader().load_service_model("sagemaker", "service-2"), "sagemaker")
+
+
+def check(operation: str, request: dict[str, Any]) -> None:
+    """A `Refused` (ValidationException) that names every fault of the request."""
+    shape: Any = service_model().operation_model(operation).input_shape
+    faults = list(_faults(shape, request, "")) if shape else []
+    if not faults and operation in ("CreateTrainingJob", "CreateProcessingJob"):
+        faults = list(
+            _training_faults(request) if operation == "CreateTrainingJob" else _processing_faults(request)
+        )
+        faults += _tag_faults(request.get("Tags") or [])
+    if faults:
+        count = f"{len(faults)} validation error{'s' if len(faults) > 1 else ''} detected: "
+        raise Refused("ValidationException", count + "; ".join(faults))
+
+
+def _faults(shape: Any, value: Any, path: str) -> Iterator[str]:
+    kind = shape.type_name
+    if kind == "structure":
+        for name in shape.required_members:
+            if value.get(name) is None:
+                yield _told(None, f"{path}.{name}", "Member must not be null")
+        for name, item in value.items():
+            member = shape.members.get(name)
+            if member is not None and item is not None:
+                yield from _faults(member, item, f"{path}.{name}")
+        return
+    yield from _own_faults(shape, value, path)
+    if kind == "list":
+        for index, item in enumerate(value):
+            yield from _faults(shape.member, item, f"{path}.{index + 1}.member")
+    elif kind == "map":
+        for key, item in value.items():
+            yield from _faults(shape.key, key, f"{path} (key)")
+            yield from _faults(shape.value, item, f"{path}.{key}.member")
+
+
+def _own_faults(shape: Any, value: Any, path: str) -> Iterator[str]:
+    least, most = shape.metadata.get("min"), shape.metadata.get("max")
+    number = shape.type_name in ("integer", "long", "float", "double")
+    sized = number or shape.type_name in ("string", "list", "map")
+    size = value if number else len(value) if sized else 0
+    noun = "value" if number else "length"
+    if sized and most is not None and size > most:
+        yield _told(value, path, f"Member must have {noun} less than or equal to {most}")
+    if sized and least is not None and size < least:
+        yield _told(value, path, f"Member must have {noun} greater than or equal to {least}")
+    if shape.type_name == "string":
+        values = shape.metadata.get("enum")
+        if values and value not in values:
+            yield _told(value, path, f"Member must satisfy enum value set: [{', '.join(values)}]")
+        pattern = shape.metadata.get("pattern")
+        if pattern and not matches(pattern, value):
+            yield _told(value, path, f"Member must satisfy regular expression pattern: {pattern}")
+
+
+def _told(value: Any, path: str, constraint: str) -> str:
+    name = path.lstrip(".")
+    return f"Value '{value}' at '{name[:1].lower()}{name[1:]}' failed to satisfy constraint: {constraint}"
+
+
+def matches(pattern: str, value: str) -> bool:
+    """Whether the whole value matches a Java pattern: there `.` is no line break, and `\\p{L}` a letter of any script."""
+    classes = re.findall(r"\\p\{([LZN])\}", pattern)
+    rest = "".join(c for c in value if unicodedata.category(c)[0] not in classes) if classes else value
+    pattern = re.sub(r"\\p\{[LZN]\}", "", pattern).replace(r"\p{Alnum}", "a-zA-Z0-9")
+    try:
+        return re.fullmatch(pattern, rest) is not None
+    except re.error:  # a class that only Java has
+        return True
+
+
+def _tag_faults(tags: list[dict[str, str]]) -> list[str]:
+    keys = [tag["Key"] for tag in tags]
+    faults = [
+        f"Tag key {key!r} is given more than once" for key in sorted({k for k in keys if keys.count(k) > 1})
+    ]
+    return faults + [f"Tag key {key!r}: aws: is reserved" for key in keys if key.lower().startswith("aws:")]
+
+
+def _processing_faults(request: dict[str, Any]) -> Iterator[str]:
+    outputs = (request.get("ProcessingOutputConfig") or {}).get("Outputs") or []
+    parts = [each.get("S3Input") for each in request.get("ProcessingInputs") or []]
+    parts += [each.get("S3Output") for each in outputs]
+    for part in parts:
+        path = (part or {}).get("LocalPath")
+        if part is not None and not (path or "").startswith("/opt/ml/processing"):
+            yield f"LocalPath {path!r} must be an absolute path below /opt/ml/processing"
+    cluster = request["ProcessingResources"]["ClusterConfig"]
+    yield from _instance_faults(cluster, spot=False)
+
+
+def _training_faults(request: dict[str, Any]) -> Iterator[str]:
+    for name in ("AlgorithmSpecification", "ResourceConfig", "StoppingCondition"):
+        if not request.get(name):
+            yield f"{name} is required"
+            return
+    spot = bool(request.get("EnableManagedSpotTraining"))
+    resources, condition = request["ResourceConfig"], request["StoppingCondition"]
+    run, wait = condition.get("MaxRuntimeInSeconds", 86400), condition.get("MaxWaitTimeInSeconds")
+    if run > MAX_TRAINING_SECONDS:
+        yield f"MaxRuntimeInSeconds {run} is above the account's limit of {MAX_TRAINING_SECONDS}"
+    if spot and (wait is None or wait < run):
+        yield "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds"
+    if wait is not None and not spot:
+        yield "MaxWaitTimeInSeconds is only for jobs with EnableManagedSpotTraining"
+    if spot and resources.get("KeepAlivePeriodInSeconds"):
+        yield "KeepAlivePeriodInSeconds is not for jobs with EnableManagedSpotTraining"
+    yield from _instance_faults(resources, spot)
+
+
+def _instance_faults(cluster: dict[str, Any], spot: bool) -> Iterator[str]:
+    preferences = cluster.get("InstancePreferences")
+    if bool(preferences) == bool(cluster.get("InstanceType")):
+        yield "Give either InstanceType or InstancePreferences"
+    if preferences and spot:
+        yield "InstancePreferences is not for jobs with EnableManagedSpotTraining"

