@@ -109,12 +109,10 @@ class Image:
 
 
 def build(dockerfile: Dockerfile, folder: Path) -> Image:
-    """Does what the stage `build` says, with the Python of the tests for the base image's, and uv's cache for the network."""
+    """Does what the stage `build` says, in a plain virtual environment for the base image, and with the caches of whoever runs the tests."""
     stage, context = dockerfile.stages["build"], folder / "build"
     context.mkdir(parents=True)
-    subprocess.run(
-        ["uv", "venv", "--quiet", "--seed", "--python", sys.executable, folder / "base"], check=True
-    )
+    subprocess.run([sys.executable, "-m", "venv", folder / "base"], check=True)
     image = Image(dockerfile, folder)
     own = {"VENV": str(image.venv), "PATH": f"{folder / 'base' / 'bin'}:{os.environ['PATH']}"}
     slow = {"UV_NO_CACHE", "UV_LINK_MODE", "PIP_NO_CACHE_DIR"}
