@@ -8,16 +8,25 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, datetime
 
 import polars as pl
+from confluent_kafka import KafkaException
 
-from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.contracts.errors import BadInput, PermanentFailure
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
-from ruter_dagster.publishing.messages import SCHEMA_VERSION, Publication, build_messages, publication_id
-from ruter_dagster.publishing.reading import read_markers
+from ruter_dagster.publishing.messages import (
+    SCHEMA_VERSION,
+    Messages,
+    Publication,
+    build_messages,
+    publication_id,
+)
+from ruter_dagster.publishing.reading import read_markers, wait_until_readable
 from ruter_dagster.publishing.topics import Topics, ensure_topics
 from ruter_dagster.publishing.transaction import Transaction, TransactionAborted
 
@@ -71,6 +80,8 @@ def publish(
         if marker is None:
             value = _marker(publication, forecasts.height, issue_date, content_hash)
             _publish_in_one(transaction, forecasts, publication, topics, value, progress or _silent)
+            with suppress(KafkaException, BrokerUnavailable, PermanentFailure):  # it stands, seen or not
+                wait_until_readable(connection, (*topics.of_messages, topics.publications))
     except BaseException:
         transaction.give_up()
         raise
@@ -117,13 +128,24 @@ def _send(
     progress: Progress,
 ) -> None:
     sent = 0
-    for rows in forecasts.iter_slices(ROWS_AT_A_TIME):
-        messages = build_messages(rows, publication)
+    for messages in _encoded(forecasts, publication):
         keys = messages.keys.to_list()
         transaction.send(topics.load_forecasts, keys, messages.load_forecasts.to_list())
         transaction.send(topics.occupancy_forecasts, keys, messages.occupancy_forecasts.to_list())
-        sent += rows.height
+        sent += len(keys)
         progress(sent, forecasts.height)
+
+
+def _encoded(forecasts: pl.DataFrame, publication: Publication) -> Iterator[Messages]:
+    """The messages, some rows at a time; the next ones are encoded while the caller sends these."""
+    with ThreadPoolExecutor(1) as beside:
+        coming: Future[Messages] | None = None
+        for rows in forecasts.iter_slices(ROWS_AT_A_TIME):
+            ready, coming = coming, beside.submit(build_messages, rows, publication)
+            if ready:
+                yield ready.result()
+        if coming:
+            yield coming.result()
 
 
 def _marker(publication: Publication, messages: int, issue_date: date, content_hash: str) -> str:

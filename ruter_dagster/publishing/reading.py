@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import json
+import operator
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
 import polars as pl
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    OffsetSpec,  # pyright: ignore[reportPrivateImportUsage]
+)
 
 from ruter_dagster.publishing.connection import ANSWER_SECONDS, KafkaConnection, require_broker
 from ruter_dagster.publishing.messages import build_key, load_fields
 from ruter_dagster.publishing.topics import topics_of
 
 BATCH = 10_000
+MARKED_SECONDS = 0.01
+"""Between looks at whether a broker has marked a commit in every partition."""
 VALUES: dict[str, type[pl.DataType]] = {
     "expectedOnboardCount": pl.Float64,
     "onboardP10": pl.Float64,
@@ -164,6 +178,34 @@ def read_to_end(connection: KafkaConnection, topic: str) -> Iterator[Batch]:
         raise connection.unavailable(exception.args[0].str()) from exception
     finally:
         consumer.close()
+
+
+def wait_until_readable(
+    connection: KafkaConnection, topics: Sequence[str], seconds: float = ANSWER_SECONDS
+) -> bool:
+    """Wait until read-committed consumers get to what is the end of the topics now; False where `seconds` were too few.
+
+    A broker answers a commit once it has decided it, and only then marks it in every partition: who reads within those
+    milliseconds finds nothing of the transaction.
+    """
+    partitions: dict[TopicPartition, Any] = {
+        TopicPartition(topic, number): OffsetSpec.latest()
+        for topic, count in require_broker(connection).items()
+        if topic in topics
+        for number in range(count)
+    }
+    admin = AdminClient(connection.client_config())
+
+    def ends(level: IsolationLevel) -> list[int]:
+        asked = admin.list_offsets(partitions, isolation_level=level, request_timeout=ANSWER_SECONDS)
+        return [asked[partition].result().offset for partition in partitions]
+
+    wanted, deadline = ends(IsolationLevel.READ_UNCOMMITTED), time.monotonic() + seconds
+    while any(map(operator.lt, ends(IsolationLevel.READ_COMMITTED), wanted)):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(MARKED_SECONDS)
+    return True
 
 
 def _sort_out(received: list[Any], open_partitions: set[int]) -> Batch:

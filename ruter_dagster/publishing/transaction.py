@@ -18,6 +18,7 @@ from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnecti
 CALL_SECONDS = 5.0
 """A call to the transaction coordinator is given up after this long, and made again until patience ends."""
 AGAIN_SECONDS = 0.1
+WAIT_FOR_ROOM_SECONDS = 0.05
 
 FENCED = (KafkaError._FENCED, KafkaError.PRODUCER_FENCED, KafkaError.INVALID_PRODUCER_EPOCH)
 REFUSED = (
@@ -73,15 +74,17 @@ class Transaction:
 
     def send(self, topic: str, keys: Sequence[str], values: Sequence[str]) -> None:
         """Hand messages to the producer; waits for room where its queue is full."""
-        waiting = [{"key": key, "value": value} for key, value in zip(keys, values, strict=True)]
-        last_moved = time.monotonic()
-        while waiting:
-            taken = self._call(self._producer.produce_batch, topic, waiting)
-            waiting = self._left_over(waiting) if taken < len(waiting) else []
-            if taken:
-                last_moved = time.monotonic()
-            self._lose_patience(last_moved)
-            self._call(self._producer.poll, 0.05 if waiting else 0)
+        # Not `produce_batch`: it wants a dict for each of millions of messages, and takes a quarter longer.
+        produce = self._producer.produce
+        try:
+            for key, value in zip(keys, values, strict=True):
+                try:
+                    produce(topic, value, key)
+                except BufferError:
+                    self._send_when_there_is_room(topic, key, value)
+        except KafkaException as exception:
+            raise self._cause_of(exception.args[0]) from exception
+        self._call(self._producer.poll, 0)
 
     def commit(self) -> None:
         """Deliver what is queued and make all of the transaction visible at once."""
@@ -103,16 +106,15 @@ class Transaction:
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
             self._producer.abort_transaction(CALL_SECONDS)
 
-    def _left_over(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The messages that the producer did not take because its queue was full, ready to be sent again."""
-        left = []
-        for message in messages:
-            error = message.pop("_error", None)
-            if error is not None:
-                if error.code() != KafkaError._QUEUE_FULL:
-                    raise self._cause_of(error)
-                left.append(message)
-        return left
+    def _send_when_there_is_room(self, topic: str, key: str, value: str) -> None:
+        last_moved, queued = time.monotonic(), len(self._producer)
+        while True:
+            self._call(self._producer.poll, WAIT_FOR_ROOM_SECONDS)
+            with suppress(BufferError):
+                return self._producer.produce(topic, value, key)
+            if len(self._producer) < queued:
+                last_moved, queued = time.monotonic(), len(self._producer)
+            self._lose_patience(last_moved)
 
     def _cause_of(self, error: KafkaError) -> Exception:
         """Why a message was not taken: once the transaction has failed, that says no more than "erroneous state"."""

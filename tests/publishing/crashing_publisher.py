@@ -20,6 +20,7 @@ MOMENTS = (
     "while it commits",
     "when it has committed",
 )
+AT_ONCE = 500
 BEFORE_ID, BEFORE_MARKERS, HALF_WAY, SENT, COMMITTING, COMMITTED = MOMENTS
 
 
@@ -31,7 +32,7 @@ def dying_producer(moment: str) -> type[transaction.Producer]:
     """A producer of the real library whose process is killed at the moment."""
 
     class DyingProducer(transaction.Producer):
-        batches = 0
+        produced = 0
 
         def init_transactions(self, *arguments: Any) -> None:
             if moment == BEFORE_ID:
@@ -40,13 +41,12 @@ def dying_producer(moment: str) -> type[transaction.Producer]:
             if moment == BEFORE_MARKERS:
                 die()
 
-        def produce_batch(self, *arguments: Any) -> int:
-            taken = super().produce_batch(*arguments)
-            self.batches += 1
-            if moment == HALF_WAY and self.batches == 4:
+        def produce(self, *arguments: Any) -> None:
+            super().produce(*arguments)
+            self.produced += 1
+            if moment == HALF_WAY and self.produced == AT_ONCE * 4:
                 self.flush()
                 die()
-            return taken
 
         def commit_transaction(self, *arguments: Any) -> None:
             if moment == SENT:
@@ -64,7 +64,7 @@ def dying_producer(moment: str) -> type[transaction.Producer]:
 if __name__ == "__main__":
     servers, prefix, moment = sys.argv[1:]
     transaction.Producer = dying_producer(moment)
-    kafka.ROWS_AT_A_TIME = 500
+    kafka.ROWS_AT_A_TIME = AT_ONCE
     kafka.publish(
         load_forecasts(),
         KafkaConnection(

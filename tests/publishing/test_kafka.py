@@ -10,8 +10,8 @@ from typing import Any
 
 import polars as pl
 import pytest
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
@@ -19,7 +19,7 @@ from ruter_dagster.publishing import kafka, transaction
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection, require_broker
 from ruter_dagster.publishing.kafka import publish
 from ruter_dagster.publishing.messages import publication_id
-from ruter_dagster.publishing.reading import read_back, read_markers, read_to_end
+from ruter_dagster.publishing.reading import read_back, read_markers, read_to_end, wait_until_readable
 from ruter_dagster.publishing.topics import ensure_topics, topics_of
 from ruter_dagster.publishing.transaction import Transaction
 from tests.publishing.crashing_publisher import COMMITTED, MOMENTS
@@ -28,6 +28,7 @@ from tests.publishing.samples import ISSUE_DATE, PUBLISHING
 pytestmark = pytest.mark.kafka
 
 REPOSITORY = Path(__file__).parents[2]
+READ_COMMITTED, READ_UNCOMMITTED = IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED
 
 
 def _publish(forecasts: pl.DataFrame, connection: KafkaConnection, content_hash: str = "content", **more):
@@ -121,6 +122,28 @@ def test_a_publisher_killed_at_any_moment_is_repeated_without_loss_or_double(
     if moment != MOMENTS[4]:  # killed while it commits, the crash may fall on either side
         assert repeated.already_published == (moment == COMMITTED)
     _assert_exactly_once(forecasts, connection)
+
+
+def test_what_was_published_can_be_read_at_once(forecasts: pl.DataFrame, connection: KafkaConnection) -> None:
+    """The broker answers a commit before it has marked it: about every second publication would be read too early."""
+    reader = AdminClient(connection.client_config())
+    for number in range(12):
+        _publish(forecasts[number : number + 50], connection, f"content {number}")
+        assert _ends(reader, connection, READ_COMMITTED) == _ends(reader, connection, READ_UNCOMMITTED)
+
+
+def test_waiting_for_readers_ends_while_another_transaction_is_open(connection: KafkaConnection) -> None:
+    topic = ensure_topics(connection).load_forecasts
+    assert wait_until_readable(connection, [topic])
+    open_one = Transaction(connection, topic)
+    open_one.fence_former()
+    open_one.begin()
+    open_one.send(topic, ["key"], ["value"])
+    while not sum(_ends(AdminClient(connection.client_config()), connection, READ_UNCOMMITTED)):
+        pass
+    assert not wait_until_readable(connection, [topic], seconds=0.1)
+    open_one.abort()
+    assert wait_until_readable(connection, [topic])
 
 
 def test_a_publisher_that_another_one_overtook_cannot_commit(
@@ -299,6 +322,19 @@ def _make_topic_of_tiny_messages(connection: KafkaConnection) -> str:
     admin = AdminClient(connection.client_config())
     admin.create_topics([topic])[topic.topic].result()
     return topic.topic
+
+
+def _ends(admin: AdminClient, connection: KafkaConnection, level: IsolationLevel) -> list[int]:
+    """The end of each partition for readers of a level, in one request."""
+    topics = topics_of(connection)
+    numbers = {topics.load_forecasts: 3, topics.occupancy_forecasts: 3, topics.publications: 1}
+    asked = {
+        TopicPartition(topic, number): OffsetSpec.latest()
+        for topic, count in numbers.items()
+        for number in range(count)
+    }
+    answered = admin.list_offsets(asked, isolation_level=level)
+    return [answered[partition].result().offset for partition in asked]
 
 
 def _offsets(connection: KafkaConnection, topic: str) -> int:
