@@ -52,8 +52,10 @@ def _round(day: date, lags: list[date], context: JobContext) -> dict[str, float]
             loads = context.read_history(STOP_LOADS, lags, LOAD_COLUMNS, ordered=False)
         with timed(seconds, "make"):
             features = departure_features(plan, loads, context.calendar)
+        store = TableStore(local_catalog(Path(folder)))
+        # The table is there before, as it is every day but the first.
+        store.write(DEPARTURE_FEATURES, features.head(1), [day], code_version="1")
         with timed(seconds, "write"):
-            store = TableStore(local_catalog(Path(folder)))
             store.write(DEPARTURE_FEATURES, features, [day], code_version="1")
         with timed(seconds, "plain scan"):
             pl.read_parquet(_files(STOP_LOADS, lags, context), columns=list(LOAD_COLUMNS))

@@ -12,6 +12,7 @@ from datetime import date
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.jobs import asset_of
@@ -223,16 +224,20 @@ def _casts_losslessly(found: pl.DataType, wanted: pl.DataType) -> bool:
 def _update(digest: hashlib._Hash, values: pl.Series) -> None:
     """Feed a column's nulls and values in one canonical layout: little-endian numbers, lengths and UTF-8 of strings."""
     if values.null_count():
-        digest.update(values.is_null().to_numpy().tobytes())
+        digest.update(values.is_null().to_numpy().data)
     if values.dtype == pl.String:
         values = values.fill_null("")
-        digest.update(values.str.len_bytes().cast(pl.UInt32).to_numpy().astype("<u4").tobytes())
+        digest.update(_little_endian(values.str.len_bytes().cast(pl.UInt32).to_numpy()))
         digest.update(values.str.join("").item().encode())
-        return
-    if values.dtype == pl.Float64:
-        numbers = values.fill_null(0.0).to_numpy() + 0.0
-        digest.update(np.where(np.isnan(numbers), np.nan, numbers).astype("<f8").tobytes())
-        return
-    zero = False if values.dtype == pl.Boolean else 0
-    integers = values.to_physical().fill_null(zero).to_numpy()
-    digest.update(integers.astype(integers.dtype.newbyteorder("<"), copy=False).tobytes())
+    elif values.dtype == pl.Float64:
+        numbers = values.fill_null(0.0).to_numpy() + 0.0  # -0.0 + 0.0 is 0.0
+        numbers[np.isnan(numbers)] = np.nan
+        digest.update(_little_endian(numbers))
+    else:
+        zero = False if values.dtype == pl.Boolean else 0
+        digest.update(_little_endian(values.to_physical().fill_null(zero).to_numpy()))
+
+
+def _little_endian(numbers: NDArray[np.generic]) -> memoryview:
+    """Their bytes, not copied where the machine's layout is this one."""
+    return np.ascontiguousarray(numbers, dtype=numbers.dtype.newbyteorder("<")).data

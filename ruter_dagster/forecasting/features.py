@@ -69,19 +69,20 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
     clock = calendar.time_zone
     hour = slot_hour(departure, "service_date", clock).alias("slot_hour")
     minute = departure_minute(departure, "slot_hour", clock, dates).alias("departure_minute")
-    planned, *counted = keys.by_code(
-        plan.lazy().with_columns(hour).with_columns(minute), *_with_events(loads.lazy(), lags, calendar)
-    )
-    planned = planned.with_columns(keys.departure(pl.col("departure_minute"))).with_columns(keys.slot())
     minute_then = departure_minute(departure, "slot_hour", clock, lags)
-    known = pl.concat(
-        pl.collect_all(
-            [
-                frame.lazy().select("service_date", keys.departure(minute_then), "load", "weight", "events")
-                for frame in counted
-            ]
-        )
+    codes = keys.Codes()
+    planned = (
+        plan.lazy()
+        .with_columns(hour)
+        .with_columns(minute)
+        .with_columns(codes.departure(pl.col("departure_minute")))
+        .with_columns(keys.slot())
+        .collect()
     )
+    known = pl.concat(
+        frame.select("service_date", codes.departure(minute_then), "load", "weight", "events")
+        for frame in _with_events(loads.lazy(), lags, calendar)
+    ).collect()
     frames = [
         _of_date(planned.filter(pl.col("service_date") == day), known, day, calendar).select(
             DEPARTURE_FEATURES.column_names

@@ -13,16 +13,22 @@ _HOURS = 48
 _MINUTES = 60 * _HOURS
 
 
-def by_code(*frames: pl.LazyFrame) -> list[pl.DataFrame]:
-    """The frames with lines and stops as categories, which have the same codes in all of them as long as they live together."""
-    coded = [frame.with_columns(pl.col("line_id", "stop_id").cast(pl.Categorical)) for frame in frames]
-    return pl.collect_all(coded)
+class Codes:
+    """A code for each line and stop, the same in all frames whose keys one object makes."""
 
+    def __init__(self) -> None:
+        self._types = {
+            name: pl.Categorical(pl.Categories.random(namespace="keys")) for name in ("line_id", "stop_id")
+        }
+        # Codes that were given are forgotten as soon as no column of their type is left.
+        self._alive = [pl.Series([""], dtype=dtype) for dtype in self._types.values()]
 
-def departure(minute: pl.Expr) -> pl.Expr:
-    """Of the categories line_id and stop_id, direction_id (0 or 1) and the local clock `minute` on the service day (0 to 2879)."""
-    line, stop = (pl.col(name).to_physical().cast(pl.Int64) for name in ("line_id", "stop_id"))
-    return (((line * 2 + pl.col("direction_id")) * _STOPS + stop) * _MINUTES + minute).alias("departure")
+    def departure(self, minute: pl.Expr) -> pl.Expr:
+        """Of line_id, stop_id, direction_id (0 or 1) and the local clock `minute` on the service day (0 to 2879)."""
+        line, stop = (
+            pl.col(name).cast(dtype).to_physical().cast(pl.Int64) for name, dtype in self._types.items()
+        )
+        return (((line * 2 + pl.col("direction_id")) * _STOPS + stop) * _MINUTES + minute).alias("departure")
 
 
 def slot() -> pl.Expr:
