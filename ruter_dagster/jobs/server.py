@@ -55,6 +55,7 @@ class Server:
     def answer(self, asked: Connection) -> None:
         """Runs the job that is asked for, and sends its exit code; ends the process where the launcher has gone."""
         with suppress(EOFError):
+            asked.send("taken")  # a launcher that never reads this asks another process
             request = asked.recv()
             handles = [recv_handle(asked) for _ in (1, 2)]
             self.asked = asked

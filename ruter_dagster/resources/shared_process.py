@@ -9,8 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing.connection import Client, Connection
 from multiprocessing.reduction import send_handle
 from pathlib import Path
@@ -40,28 +40,43 @@ class SharedProcess:
         self._address = folder / f"{job}-{self._owner}.json"
         self._child: subprocess.Popen[bytes] | None = None
 
-    def start(self, environment: Mapping[str, str]) -> None:
-        """Starts the process, unless it is there; what it imports at once it imports beside the caller."""
+    def start(self, environment: Mapping[str, str], ended: str | None = None) -> None:
+        """Starts the process, unless it is there; what it imports at once it imports beside the caller.
+
+        `ended` is the address of one known to have ended, though its id may belong to another process by now, or to
+        threads that the system has yet to end.
+        """
         with FileLock(self._address.with_suffix(".lock")):
-            if self._socket is None:
+            if self._socket in (None, ended):
                 self._start(environment)
 
     def run(self, job: str, environment: Mapping[str, str]) -> int:
         """Runs a job to its end, its output going where this process's goes, and returns its exit code.
 
-        A caller that is interrupted hangs up, which ends the job, and the process with it.
+        A caller that is interrupted hangs up, which ends the job, and the process with it. A process that ends before it
+        takes the job is followed by another, once.
         """
-        self.start(environment)
-        with self._connected(environment) as connection:
-            connection.send({"job": job, "environment": dict(environment)})
-            sys.stdout.flush()
-            for stream in (1, 2):
-                send_handle(connection, stream, None)
-            try:
-                return connection.recv()
-            except (EOFError, ConnectionError):
-                sys.stdout.write(self._printed())
-                return DIED
+        socket = None
+        for _ in range(2):
+            self.start(environment, ended=socket)
+            socket = self._socket or ""
+            with suppress(EOFError, ConnectionError), self._connected(socket) as connection:
+                connection.recv()  # the process takes the job
+                connection.send({"job": job, "environment": dict(environment)})
+                sys.stdout.flush()
+                for stream in (1, 2):
+                    send_handle(connection, stream, None)
+                return self._exit_code(connection)
+        raise RuntimeError(
+            f"The process that {self._job} shares ended before it took the job. It printed: {self._printed()}"
+        )
+
+    def _exit_code(self, connection: Connection) -> int:
+        try:
+            return connection.recv()
+        except (EOFError, ConnectionError):
+            sys.stdout.write(self._printed())
+            return DIED
 
     @property
     def _socket(self) -> str | None:
@@ -101,23 +116,15 @@ class SharedProcess:
                 for suffix in (".json", ".lock", ".log"):
                     address.with_suffix(suffix).unlink(missing_ok=True)
 
-    @contextmanager
-    def _connected(self, environment: Mapping[str, str]) -> Iterator[Connection]:
-        """A connection, once the process listens; a new process where the former has ended."""
+    def _connected(self, socket: str) -> Connection:
+        """A connection, once the process listens; a `ConnectionError` where it has ended."""
         deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                connection = Client(self._socket or "", "AF_UNIX")
-                break
-            except ConnectionRefusedError:
-                # It has ended, and its id belongs to another process or to none that anybody waited for.
-                self._address.unlink(missing_ok=True)
-                self.start(environment)
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise RuntimeError(
-                        f"The process that {self._job} shares did not begin in {START_SECONDS:.0f} s. It printed: {self._printed()}"
-                    ) from None
-                time.sleep(LOOKED_EVERY)
-        with connection:
-            yield connection
+        while self._socket == socket:
+            with suppress(FileNotFoundError):
+                return Client(socket, "AF_UNIX")
+            if time.monotonic() > deadline:
+                raise RuntimeError(
+                    f"The process that {self._job} shares did not begin in {START_SECONDS:.0f} s. It printed: {self._printed()}"
+                )
+            time.sleep(LOOKED_EVERY)
+        raise ConnectionRefusedError(socket)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,10 +37,11 @@ def run(base: Path, user: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
-        folder.chmod(0o755)
-    return tmp_path / "ml"
+def base() -> Iterator[Path]:
+    """A folder that any user may pass through, which those of pytest's `tmp_path` are not."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder) / "ml"
 
 
 @as_root

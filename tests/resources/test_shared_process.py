@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -115,6 +116,20 @@ def test_a_process_that_dies_is_a_failure_and_the_next_job_has_a_new_one(tmp_pat
     assert re.findall("exit code (.+)", printed) == [str(DIED), "0"]
 
 
+def test_a_process_that_dies_before_it_takes_the_job_is_followed_by_another(
+    shared: SharedProcess, tmp_path: Path
+) -> None:
+    shared.start(environment(WEATHER, tmp_path))
+    former = process_of(tmp_path)
+    wait_until(
+        lambda: Path(json.loads(next(tmp_path.glob("snapshot-*.json")).read_text())["socket"]).exists()
+    )
+    os.kill(former, signal.SIGSTOP)
+    threading.Timer(1.0, os.kill, (former, signal.SIGKILL)).start()
+    assert shared.run("snapshot", environment(WEATHER, tmp_path)) == 0
+    assert process_of(tmp_path) != former
+
+
 def test_a_job_ends_with_the_caller_that_asked_for_it(shared: SharedProcess, tmp_path: Path) -> None:
     with caller_under_way(tmp_path) as caller:
         server = process_of(tmp_path)
@@ -132,12 +147,18 @@ def test_the_process_ends_with_its_owner(tmp_path: Path) -> None:
     wait_until(lambda: not is_alive(server))
 
 
-def test_what_keeps_the_process_from_beginning_is_shown(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_keeps_the_process_from_beginning_is_shown(shared: SharedProcess, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.__import__ = None")
     broken = environment(WEATHER, tmp_path) | {"PYTHONPATH": str(tmp_path)}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shared_process, "START_SECONDS", 2.0)
-        with pytest.raises(RuntimeError, match=r"did not begin in 2 s. It printed: [^$]*NoneType"):
-            SharedProcess("snapshot", tmp_path).run("snapshot", broken)
+    with pytest.raises(RuntimeError, match=r"ended before it took the job. It printed: [^$]*NoneType"):
+        shared.run("snapshot", broken)
+
+
+def test_a_process_that_does_not_begin_is_not_waited_for_any_longer(
+    shared: SharedProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('slow', flush=True); import time; time.sleep(20)")
+    slow = environment(WEATHER, tmp_path) | {"PYTHONPATH": str(tmp_path)}
+    monkeypatch.setattr(shared_process, "START_SECONDS", 2.0)
+    with pytest.raises(RuntimeError, match=r"did not begin in 2 s. It printed: slow"):
+        shared.run("snapshot", slow)
