@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,8 +34,10 @@ def environment(folder: Path) -> Path:
     """The Python of an environment with `PINNED`, made in `folder` unless it is there. Needs uv and a package index."""
     python = folder / "bin" / "python"
     if not (folder / "pinned.txt").exists():
-        subprocess.run(["uv", "venv", "--quiet", "--clear", "--python", PYTHON, str(folder)], check=True)
-        subprocess.run(["uv", "pip", "install", "--quiet", "--python", str(python), *PINNED], check=True)
+        installed = Path(__file__).parents[1] / ".uv/bin/uv"  # by scripts/install
+        uv = shutil.which("uv") or str(installed)
+        subprocess.run([uv, "venv", "--quiet", "--clear", "--python", PYTHON, str(folder)], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", str(python), *PINNED], check=True)
         (folder / "pinned.txt").write_text("\n".join(PINNED))
     return python
 
