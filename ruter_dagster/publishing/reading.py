@@ -185,6 +185,8 @@ def wait_until_readable(
 ) -> bool:
     """Wait until read-committed consumers get to what is the end of the topics now; False where `seconds` were too few.
 
+    What fails is asked again within `seconds`; then the `KafkaException` is raised.
+
     A broker answers a commit once it has decided it, and only then marks it in every partition: who reads within those
     milliseconds finds nothing of the transaction.
     """
@@ -200,12 +202,20 @@ def wait_until_readable(
         asked = admin.list_offsets(partitions, isolation_level=level, request_timeout=ANSWER_SECONDS)
         return [asked[partition].result().offset for partition in partitions]
 
-    wanted, deadline = ends(IsolationLevel.READ_UNCOMMITTED), time.monotonic() + seconds
-    while any(map(operator.lt, ends(IsolationLevel.READ_COMMITTED), wanted)):
-        if time.monotonic() > deadline:
+    wanted, deadline = list[int](), time.monotonic() + seconds
+    while True:
+        is_late = time.monotonic() > deadline
+        try:
+            wanted = wanted or ends(IsolationLevel.READ_UNCOMMITTED)
+            if not any(map(operator.lt, ends(IsolationLevel.READ_COMMITTED), wanted)):
+                return True
+        except KafkaException:
+            # As while a partition has no leader; the admin client calls no error retriable.
+            if is_late:
+                raise
+        if is_late:
             return False
         time.sleep(MARKED_SECONDS)
-    return True
 
 
 def _sort_out(received: list[Any], open_partitions: set[int]) -> Batch:

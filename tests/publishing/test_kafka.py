@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
-from ruter_dagster.publishing import kafka, transaction
+from ruter_dagster.publishing import kafka, reading, transaction
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection, require_broker
 from ruter_dagster.publishing.kafka import publish
 from ruter_dagster.publishing.messages import publication_id
@@ -144,6 +145,30 @@ def test_waiting_for_readers_ends_while_another_transaction_is_open(connection: 
     assert not wait_until_readable(connection, [topic], seconds=0.1)
     open_one.abort()
     assert wait_until_readable(connection, [topic])
+
+
+def test_waiting_for_readers_outlasts_a_partition_without_a_leader(
+    connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topic = ensure_topics(connection).load_forecasts
+    asked: list[object] = []
+
+    class Electing(AdminClient):
+        def list_offsets(self, partitions: Any, *arguments: Any, **options: Any) -> Any:
+            answers = super().list_offsets(partitions, *arguments, **options)
+            asked.append(answers)
+            if len(asked) == 2:
+                answers = {partition: Future() for partition in partitions}
+                for answer in answers.values():
+                    answer.set_exception(KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)))
+            return answers
+
+    monkeypatch.setattr(reading, "AdminClient", Electing)
+    assert wait_until_readable(connection, [topic])
+    assert len(asked) >= 3
+    asked.clear()
+    with pytest.raises(KafkaException):
+        wait_until_readable(connection, [topic], seconds=-1.0)
 
 
 def test_a_publisher_that_another_one_overtook_cannot_commit(
