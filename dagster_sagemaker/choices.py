@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dagster_sagemaker.folder import Attempt
 from dagster_sagemaker.jobs import Job, TrainingJob
-from dagster_sagemaker.outcomes import Ending, quota_of
+from dagster_sagemaker.outcomes import Ending, Quota, quota_of
 from dagster_sagemaker.pacing import Clock, Pacing
 
 
@@ -58,10 +58,10 @@ class Choices:
         return self.pacing.capacity * (0.75 + 0.5 * self.clock.jitter())
 
     def after_quota(self, message: str) -> float | None:
-        """Waits for others to end their jobs; a type whose quota can never hold this job is left for the next."""
-        limit = quota_of(message)
-        if limit is not None and limit < self.job.instance_count:
-            return self._without_type(limit)
+        """Waits for others to end their jobs; where the quota can never hold this job, the next instance type if that may help."""
+        quota = quota_of(message)
+        if quota and quota.limit < (quota.wanted or self.job.instance_count):
+            return self._without_type(quota) if self._is_of_type(quota) else self._beyond(quota)
         self._quota_waits += 1
         if self.waited > self.pacing.quota_patience:
             self.verdict = f"waited {self.waited:.0f} s for others to end their jobs"
@@ -71,13 +71,23 @@ class Choices:
         self.verdict = f"Waiting for others to end their jobs: again in {wait:.0f} s."
         return wait
 
-    def _without_type(self, limit: int) -> float | None:
+    def _is_of_type(self, quota: Quota) -> bool:
+        return not quota.name or self.instance_type in quota.name
+
+    def _beyond(self, quota: Quota) -> None:
+        self.verdict = f"{_need(quota, quota.name, quota.wanted)}, or let the job ask for less"
+
+    def _without_type(self, quota: Quota) -> float | None:
         lacking, place = self.instance_type, self.types.index(self.instance_type)
         self.types.remove(lacking)
-        need = f"the quota of {lacking} is {limit}, {self.job.instance_count} needed: ask for more in Service Quotas"
+        need = _need(quota, lacking, self.job.instance_count)
         if not self.types:
             self.verdict = need
             return None
         self.instance_type = self.types[min(place, len(self.types) - 1)]
         self.verdict = f"{need}; going on with {self.instance_type}."
         return 0.0
+
+
+def _need(quota: Quota, what: str, wanted: int | None) -> str:
+    return f"the quota of {what} is {quota.limit}, {wanted} needed: ask for more in Service Quotas"

@@ -16,6 +16,8 @@ from dagster_sagemaker.calls import Refused
 
 OUT_OF_MEMORY = 137
 """Exit code of a container that was killed (128 + SIGKILL), nearly always for want of memory."""
+_NO_MEMORY = re.compile(r"instance type with more memory|Out of Memory\. Please use a larger instance", re.I)
+"""What SageMaker itself says of such a container where it noticed, as a ClientError and without an exit code."""
 
 
 class Ending(Enum):
@@ -85,6 +87,8 @@ def _failed(failure: str, exit_message: str, words: str) -> Outcome:
         return Outcome(Ending.INTERNAL, words)
     if "MaxRuntimeExceeded" in words:
         return Outcome(Ending.TIMEOUT, words)
+    if _NO_MEMORY.search(failure):
+        return Outcome(Ending.ALGORITHM, words, OUT_OF_MEMORY)
     if failure.startswith("AlgorithmError"):
         # Processing keeps the job's own words in ExitMessage, Training in the reason itself.
         return Outcome(Ending.ALGORITHM, exit_message or failure, _exit_code(failure, exit_message))
@@ -132,10 +136,24 @@ def is_over(refused_stop: Refused) -> bool:
     return bool(re.search(r"\bstatus\b.*\b(Completed|Failed|Stopped|Stopping)\b", refused_stop.message))
 
 
-def quota_of(message: str) -> int | None:
-    """The limit that a `ResourceLimitExceeded` names; None where its text is another."""
-    match = re.search(r"\bis (\d+)\b", message)
-    return int(match.group(1)) if match else None
+@dataclass(frozen=True)
+class Quota:
+    """What a `ResourceLimitExceeded` tells of the quota that a job would exceed."""
+
+    name: str
+    """In AWS's words, "ml.m5.large for processing job usage" say; empty where they cannot be read."""
+    limit: int
+    wanted: int | None
+    """How much this job adds to what is used, in the quota's unit; None where that cannot be read."""
+
+
+def quota_of(message: str) -> Quota | None:
+    """The quota that SageMaker's words name, in either of its two wordings; None where its text is another."""
+    limit = re.search(r"(?:\bis|service-limit of) (\d+)\b", message)
+    if limit is None:
+        return None
+    name, wanted = re.search(r"'([^']+)'", message), re.search(r"request delta of (\d+)\b", message)
+    return Quota(name[1] if name else "", int(limit[1]), int(wanted[1]) if wanted else None)
 
 
 def explained(name: str, ended: Outcome, instance_type: str, max_runtime_seconds: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from dagster import asset, build_asset_context
 
@@ -219,6 +221,24 @@ def test_a_quota_of_zero_on_one_type_leaves_the_others(house):
     assert types_used(house) == ["ml.m6i.large"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The request delta of 1025 GBs for 'Size of EBS volume for a processing job instance' is greater than the "
+        "account-level service-limit of 1024 GBs. If you believe this value is incorrect, contact AWS support.",
+        "The account-level service limit 'Longest run time for a training job' is 432000 Seconds, with current "
+        "utilization of 0 Seconds and a request delta of 777600 Seconds.",
+    ],
+)
+def test_a_quota_of_something_else_that_the_job_exceeds_by_itself_is_fatal(house, words):
+    house.aws.faults = {"create": [refusal("ResourceLimitExceeded", words)]}
+    failed = house.failure(processing(instance_types=("ml.m5.large", "ml.m6i.large")))
+    assert not failed.allow_retries
+    assert house.aws.calls["create"] == 1
+    assert re.search("quota of (Size of EBS volume|Longest run time)", failed.description)
+    assert "or let the job ask for less" in failed.description
+
+
 def test_a_reached_quota_is_waited_for(house):
     house.aws.faults = {"create": [quota(2)] * 6}
     house.aws.scripts = [completes()]
@@ -265,9 +285,19 @@ def test_an_exit_code_that_the_job_calls_retryable_is_left_to_the_retry_policy(h
     assert house.failure(processing(retryable_exit_codes=range(1, 64))).allow_retries
 
 
-def test_out_of_memory_is_said(house):
-    house.aws.scripts = [fails("AlgorithmError: See job logs, exit code: 137")]
-    assert "out of memory on ml.m5.large" in house.failure().description
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "AlgorithmError: See job logs, exit code: 137",
+        "ClientError: Please use an instance type with more memory, or reduce the size of job data processed on an instance.",
+        "ClientError: Out of Memory. Please use a larger instance and/or reduce the values of other parameters.",
+    ],
+)
+def test_out_of_memory_is_said(house, reason):
+    house.aws.scripts = [fails(reason)]
+    failed = house.failure()
+    assert "out of memory on ml.m5.large" in failed.description
+    assert failed.metadata["exit_code"].value == 137
 
 
 @pytest.mark.parametrize("reason", ["ClientError: Cannot pull image", "ClientError: Data download failed"])
