@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from dagster_sagemaker.calls import Calls, InUse, NoCapacity, NotFound, QuotaReached, Refused, Transient
-from dagster_sagemaker.cancelled import stop_job
 from dagster_sagemaker.choices import Choices
 from dagster_sagemaker.folder import Attempt, Folder, Record, Seen
 from dagster_sagemaker.jobs import Job, TrainingJob
+from dagster_sagemaker.kinds import PROCESSING, TRAINING, Kind
 from dagster_sagemaker.limits import preflight
 from dagster_sagemaker.messages import Inbox
+from dagster_sagemaker.metadata import links
 from dagster_sagemaker.names import folder_name, job_name
 from dagster_sagemaker.outcomes import Ending, Outcome, is_over, outcome
 from dagster_sagemaker.pacing import Timer
@@ -196,9 +197,7 @@ class Launch:
             described = self.calls(kind.describe(self.tools.sagemaker), **kind.named(self.name))
         except NotFound as unknown:
             if outdated:
-                with suppress(Refused):  # The other kind may be none that this orchestrator may touch.
-                    stop_job(self.tools.sagemaker, self.name)
-                self.plan()
+                self._end_other_kind(outdated)
             else:
                 self._not_found(unknown)
             return
@@ -206,7 +205,7 @@ class Launch:
         ending = outcome(described, self.job.max_runtime_seconds)
         status = kind.status(described)
         if outdated and ending is None:
-            self._stop(status, outdated)
+            self._stop(kind, status, outdated)
             return
         self.inherited = not self._unsure and (ending is not None or status == "Stopping")
         completed = ending is not None and ending.ending is Ending.COMPLETED
@@ -218,9 +217,19 @@ class Launch:
             said = f"It differs from what is to run now: {outdated}."
             self.anew(replace(ending, reason=said) if outdated else ending)
 
-    def _stop(self, status: str, outdated: str) -> None:
+    def _end_other_kind(self, outdated: str) -> None:
+        """The next attempt, once a job of this name that runs as the other kind is over."""
+        other = TRAINING if self.tools.kind is PROCESSING else PROCESSING
+        described: Mapping[str, Any] = {}
+        with suppress(Refused):  # There is none, or it is a kind that this orchestrator may not touch.
+            described = self.calls(other.describe(self.tools.sagemaker), **other.named(self.name))
+        if described and outcome(described, self.job.max_runtime_seconds) is None:
+            self._stop(other, other.status(described), outdated)
+        else:
+            self.plan()
+
+    def _stop(self, kind: Kind, status: str, outdated: str) -> None:
         """Stops a job whose results nobody wants, and looks again until it is over: beside the next attempt it might still write."""
-        kind = self.tools.kind
         if status != "Stopping":
             self.run.context.log.info(
                 f"[sagemaker] {self.name} differs from what is to run now ({outdated}): it is stopped, and launched anew "
@@ -233,7 +242,7 @@ class Launch:
             except Refused as refusal:
                 if not is_over(refusal):
                     said = f"Job {self.name} differs from what is to run now ({outdated}), runs, and may not be stopped"
-                    console = self.tools.links(self.name)["sagemaker/console"].value
+                    console = links(kind, self.name, self.tools.region)["sagemaker/console"].value
                     told = f"{said} ({refusal.code}: {refusal.message}). Stop it in the console: {console}"
                     raise GivenUp(Ending.REFUSED, told) from refusal
         self._next(self._recognise, self.tools.pacing.describe_closing[-1])

@@ -168,30 +168,36 @@ class FakeAws:
     def create_training_job(self, **request: Any) -> dict[str, str]:
         return self._create("Training", request)
 
-    def _describe(self, name: str) -> dict[str, Any]:
-        self._call("describe")
-        if name not in self.jobs:
+    def _of(self, kind: str, name: str) -> FakeJob:
+        """The job of this name, if it is of that kind."""
+        if name not in self.jobs or self.jobs[name].kind != kind:
             raise refusal("ValidationException", f"Could not find requested job with name: {name}")
+        return self.jobs[name]
+
+    def _describe(self, kind: str, name: str) -> dict[str, Any]:
+        self._call("describe")
+        job = self._of(kind, name)
         headers = {"date": format_datetime(self.time().replace(microsecond=0), usegmt=True)}
-        return {**self.jobs[name].answer, "ResponseMetadata": {"HTTPHeaders": headers}}
+        return {**job.answer, "ResponseMetadata": {"HTTPHeaders": headers}}
 
     def describe_processing_job(self, ProcessingJobName: str) -> dict[str, Any]:  # noqa: N803
-        return self._describe(ProcessingJobName)
+        return self._describe("Processing", ProcessingJobName)
 
     def describe_training_job(self, TrainingJobName: str) -> dict[str, Any]:  # noqa: N803
-        return self._describe(TrainingJobName)
+        return self._describe("Training", TrainingJobName)
 
-    def _stop(self, name: str) -> None:
+    def _stop(self, kind: str, name: str) -> None:
         self._call("stop")
-        if name not in self.jobs:
-            raise refusal("ValidationException", f"Could not find requested job with name: {name}")
-        self.end(self.jobs[name], "Stopped")
+        self.stop_now(self._of(kind, name))
+
+    def stop_now(self, job: FakeJob) -> None:
+        self.end(job, "Stopped")
 
     def stop_processing_job(self, ProcessingJobName: str) -> None:  # noqa: N803
-        self._stop(ProcessingJobName)
+        self._stop("Processing", ProcessingJobName)
 
     def stop_training_job(self, TrainingJobName: str) -> None:  # noqa: N803
-        self._stop(TrainingJobName)
+        self._stop("Training", TrainingJobName)
 
     def put_object(self, Bucket: str, Key: str, Body: bytes) -> None:  # noqa: N803
         self._call("put")

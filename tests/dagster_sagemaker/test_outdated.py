@@ -63,13 +63,12 @@ def test_an_older_images_job_that_runs_is_stopped_and_the_next_one_is_created_on
 def stops_slowly(house, job, seconds):
     """Its container takes so long to end."""
 
-    def stop(name):
-        house.aws.calls["stop"] += 1
+    def stop(_):
         job.answer[f"{job.kind}JobStatus"] = "Stopping"
         house.aws.step(job, "Stopping")
         house.aws.at(seconds, lambda: house.aws.end(job, "Stopped"))
 
-    house.aws._stop = stop
+    house.aws.stop_now = stop
 
 
 def test_an_older_images_job_that_completes_before_its_stop_is_not_harvested(house):
@@ -109,13 +108,44 @@ def test_a_supervisor_killed_before_create_leaves_no_name_to_an_older_image(hous
     assert [name[-2:] for name in house.aws.jobs] == ["-1"]
 
 
-def test_a_job_that_ran_as_the_other_kind_is_stopped(house):
+OTHER_KIND = pytest.mark.parametrize(
+    ("made", "other"), [(processing, training), (training, processing)], ids=["Processing", "Training"]
+)
+
+
+@OTHER_KIND
+def test_a_job_that_runs_as_the_other_kind_is_stopped_and_the_next_one_is_created_once_it_is_over(
+    house, made, other
+):
     house.aws.scripts = [completes(run=5000), completes()]
-    parent = killed(house, 20, processing(image="old"))
+    parent = killed(house, 20, made(image="old"))
     (old,) = house.aws.jobs.values()
-    assert house.retry(parent, training(image="old")).success
+    stops_slowly(house, old, 40)
+    assert house.retry(parent, other(image="old")).success
     assert (old.status, house.aws.calls["stop"]) == ("Stopped", 1)
-    assert [job.kind for job in house.aws.jobs.values()] == ["Processing", "Training"]
+    (_, over), (created, _) = starts_and_ends(house)
+    assert 0 <= created - (over - START).total_seconds() <= 16
+
+
+@OTHER_KIND
+def test_a_job_of_the_other_kind_that_may_not_be_stopped_fails_the_step_and_is_told_of(house, made, other):
+    house.aws.scripts = [completes(run=5000)]
+    parent = killed(house, 20, made(image="old"))
+    house.aws.faults = {"stop": [refusal("AccessDeniedException", "not authorized to stop")]}
+    assert not house.retry(parent, other(image="old")).success
+    (job,) = house.aws.jobs.values()
+    assert "runs, and may not be stopped" in house.failed.description
+    console = {"Processing": "processing-jobs", "Training": "jobs"}[job.kind]
+    assert f"#/{console}/{job.name}" in house.failed.description
+
+
+def test_a_kind_that_may_not_be_looked_at_is_no_hindrance(house):
+    house.aws.faults = {"create": [lambda: (_ for _ in ()).throw(Killed)]}
+    house.run(processing(image="old"))
+    house.aws.scripts = [completes()]
+    unknown = refusal("ValidationException", "Could not find requested job")
+    house.aws.faults = {"describe": [unknown, refusal("AccessDeniedException", "not authorized")]}
+    assert house.retry(house.instance.get_runs(limit=1)[0], processing(image=NEW_IMAGE)).success
 
 
 def test_other_settings_of_the_same_work_adopt_its_job(house):
