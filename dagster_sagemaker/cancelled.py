@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
-from dagster import DagsterInstance, RunsFilter
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._core.storage.tags import ROOT_RUN_ID_TAG
 
@@ -35,12 +35,17 @@ class Found(Enum):
 
 
 def goes_on(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether another run has taken up the same unfinished work, or is about to: then the jobs are that one's."""
-    root, origin = run.root_run_id or run.run_id, origin_of(instance, run).run_id
+    """Whether another run has taken up the same unfinished work, or is about to: then the jobs are that one's.
+
+    One that is itself being cancelled has not: of two cancelled at once each stops what they share.
+    """
+    root = run.root_run_id or run.tags.get(ROOT_RUN_ID_TAG) or run.run_id
+    origin = origin_of(instance, run).run_id
     first = instance.get_run_by_id(root)
     group = [*([first] if first else []), *instance.get_runs(RunsFilter(tags={ROOT_RUN_ID_TAG: root}))]
     return any(
         other.run_id != run.run_id
+        and other.status is not DagsterRunStatus.CANCELING
         and (not other.is_finished or other.is_complete_and_waiting_to_retry)
         and origin_of(instance, other).run_id == origin
         for other in group

@@ -17,6 +17,7 @@ from dagster._core.definitions.resource_annotation import TreatAsResourceParam
 from dagster._core.pipes.client import PipesClientCompletedInvocation
 from dagster._utils.interrupts import capture_interrupts
 
+from dagster_sagemaker.cancelled import goes_on
 from dagster_sagemaker.jobs import Job
 from dagster_sagemaker.kinds import PROCESSING, TRAINING, Kind
 from dagster_sagemaker.metadata import Prices
@@ -96,7 +97,8 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
         """Runs one job to its end. Raises `SageMakerJobFailed`, with `allow_retries=False` where no retry can help.
 
         A job of the same key that this run, or the one it resumes, has launched is adopted where it runs or has completed.
-        Cancelling the run stops the job; any other end of this process leaves it running.
+        Cancelling the run stops the job, unless another run goes on with the same work; any other end of this process leaves
+        it running.
         """
         (end,) = self.run_all(context=context, jobs=[job], extras=extras)
         if end.failure:
@@ -190,6 +192,11 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
             if not run.cancelled():
                 run.context.log.warning(f"[sagemaker] left running, to be adopted by a retry: {names}")
                 return
+            if _another_goes_on(run):
+                run.context.log.warning(
+                    f"[sagemaker] left running: another run goes on with the same work: {names}"
+                )
+                return
             run.context.log.info(f"[sagemaker] the run is being cancelled: stopping {names}")
             self._stop(run, left)
 
@@ -245,6 +252,14 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
 
 
 _NO_MORE = object()
+
+
+def _another_goes_on(run: StepRun) -> bool:
+    try:
+        return goes_on(run.context.instance, run.context.dagster_run)
+    except Exception as error:
+        run.context.log.warning(f"[sagemaker] other runs cannot be read: {error}")
+        return False
 
 
 class PipesSageMakerProcessingClient(_SageMakerClient):

@@ -7,6 +7,7 @@ import logging
 import pytest
 from dagster import DagsterRunStatus, Failure
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.test_utils import create_run_for_test
 
 from tests.dagster_sagemaker.conftest import messages, metadata, processing
 from tests.dagster_sagemaker.fake_aws import (
@@ -174,6 +175,26 @@ def test_a_cancelled_run_stops_its_job(house, seconds):
     assert job.status == "Stopped"
     (run,) = house.instance.get_runs(limit=1)
     assert run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
+
+
+@pytest.mark.parametrize(
+    ("status", "left"),
+    [(DagsterRunStatus.STARTED, "InProgress"), (DagsterRunStatus.CANCELING, "Stopped")],
+    ids=["going on", "cancelled as well"],
+)
+def test_a_cancelled_run_leaves_a_job_that_another_run_goes_on_with(house, status, left):
+    house.aws.scripts = [forever]
+    parent = killed(house, 20)
+    tags = {
+        "dagster/is_resume_retry": "true",
+        "dagster/parent_run_id": parent.run_id,
+        "dagster/root_run_id": parent.run_id,
+    }
+    create_run_for_test(house.instance, status=status, tags=tags)
+    interrupt(house, 50, cancelled=True)
+    house.run(tags=tags)
+    (job,) = house.aws.jobs.values()
+    assert job.status == left
 
 
 def test_cancelled_within_create_the_job_is_stopped_once_sagemaker_knows_it(house):
