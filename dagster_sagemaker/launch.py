@@ -263,5 +263,5 @@ class Launch:
             raise Refused("Create", "ResourceInUse", f"a job {self.name} exists that is not of this step")
 
     def _handed_over(self) -> bool:
-        """Whether Dagster has these results already: then whoever asks again wants the work done again."""
-        return bool(self.record.delivered) and self.run.recorded(self.record.delivered)
+        """Whether Dagster has all of these results already: then whoever asks again wants the work done again."""
+        return bool(self.record.delivered) and self.run.succeeded(self.record.delivered)

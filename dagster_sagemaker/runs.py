@@ -1,4 +1,4 @@
-"""What a step's context tells of its run: where it comes from, whether it is being cancelled, what it has recorded."""
+"""What a step's context tells of its run: where it comes from, whether it is being cancelled, whether it ended well."""
 
 from __future__ import annotations
 
@@ -94,12 +94,11 @@ class StepRun:
             return False
         return run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
 
-    def recorded(self, run_id: str) -> bool:
-        """Whether Dagster holds results of this step from that run."""
+    def succeeded(self, run_id: str) -> bool:
+        """Whether this step ended well in that run. One that was killed while its events were stored has not."""
         if self.direct:
             return False
-        kinds = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION}
-        events = self.context.instance.all_logs(run_id, of_type=kinds)
+        events = self.context.instance.all_logs(run_id, of_type=DagsterEventType.STEP_SUCCESS)
         return any(event.step_key == self.step for event in events)
 
     def tell(self, message: str, metadata: Mapping[str, Any]) -> None:

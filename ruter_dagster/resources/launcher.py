@@ -41,8 +41,8 @@ class JobLauncher(ABC):
     ) -> Iterator[JobEvent | AssetMaterialization]:
         """Runs the job, in chunks where it is over dates, and yields each asset's materialisation and checks.
 
-        A chunk of which nothing is there is left out like a single absent date. Where a chunk fails, what others wrote is
-        recorded by date.
+        A chunk of which nothing is there is left out like a single absent date. Where a chunk fails for good, what others
+        wrote is recorded by date.
         """
         end_with_parent()
         chunks = Chunks.of(parameters, self.days_per_job)
@@ -58,7 +58,8 @@ class JobLauncher(ABC):
             for result in merged_materialisations(chunks.materialised, chunks.absent)
         ]
         if failure := chunks.failure:
-            for result in made:
+            # The next try gives what others wrote again, and would record it twice.
+            for result in [] if _is_tried_again(context, failure) else made:
                 yield from events_by_partition(result, _code_version(context))
             raise failure from None
         for result in made:
@@ -81,6 +82,15 @@ class OneByOneLauncher(JobLauncher):
                 chunks.ended(chunk.number, self.launch(context, chunk.parameters, chunk.number))
             except Failure as failure:
                 chunks.failed(chunk.number, failure)
+
+
+def _is_tried_again(context: AssetExecutionContext, failure: Failure) -> bool:
+    """Whether Dagster starts the step once more after this failure."""
+    step = context.get_step_execution_context()
+    policy = step.op_retry_policy
+    if policy is None or step.retry_mode.disabled or not failure.allow_retries:
+        return False
+    return step.previous_attempt_count < policy.max_retries
 
 
 def _code_version(context: AssetExecutionContext) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from dagster import DagsterRunStatus, Failure
+from dagster import AssetMaterialization, DagsterRunStatus, Failure, asset, materialize
 from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.test_utils import create_run_for_test
 
@@ -164,6 +164,28 @@ def test_an_evicted_supervisor_leaves_its_job_running(house):
     parent = house.instance.get_runs(limit=1)[0]
     assert "left running" in messages_of(house, parent)
     assert house.retry(parent).success
+
+
+def test_killed_amid_the_events_of_its_step_the_results_are_harvested(house):
+    """A range's result is stored partition by partition, which takes seconds."""
+    house.aws.scripts = [completes()]
+    client = house.client()
+
+    def run(cut_short, tags=None):
+        @asset
+        def loads(context):
+            invocation = client.run(context=context, job=processing())
+            yield AssetMaterialization("loads")
+            if cut_short:
+                raise Killed
+            yield from invocation.get_results()
+
+        return materialize([loads], instance=house.instance, tags=tags, raise_on_error=False)
+
+    first = run(cut_short=True)
+    again = {"dagster/is_resume_retry": "true", "dagster/parent_run_id": first.run_id}
+    assert run(cut_short=False, tags=again).success
+    assert len(house.aws.jobs) == 1
 
 
 @pytest.mark.parametrize("seconds", [0.5, 50], ids=["starting", "running"])

@@ -57,6 +57,12 @@ class House:
     def known(self) -> set[str]:
         return set(content_hashes(self.instance, ASSET))
 
+    def materialisations_of(self, ahead: int) -> int:
+        of_date = AssetRecordsFilter(
+            AssetKey(ASSET.split("/")), asset_partitions=[str(FIRST + timedelta(ahead))]
+        )
+        return len(self.instance.fetch_materializations(of_date, limit=10).records)
+
     def jobs_of(self, ahead: int) -> list[dict[str, Any]]:
         return of_date(self.double.jobs(), FIRST + timedelta(ahead))
 
@@ -171,6 +177,7 @@ def test_a_fault_that_may_pass_is_tried_again_and_the_other_dates_are_not(house:
     retries = house.instance.get_records_for_run(result.run_id, of_type=DagsterEventType.STEP_UP_FOR_RETRY)
     assert len(retries.records) == 1
     assert [len(house.jobs_of(ahead)) for ahead in range(3)] == [1, 2, 1]
+    assert [house.materialisations_of(ahead) for ahead in range(3)] == [1, 0, 1]
 
 
 def test_with_events_a_job_takes_fewer_calls_and_its_end_is_noticed(house: House, aws: Any) -> None:
