@@ -37,6 +37,31 @@ def test_an_example_is_json_without_unknown_fields(path: Path) -> None:
     assert all(set(statement) <= known for statement in content["Statement"])
 
 
+def statements(name: str) -> list[dict[str, Any]]:
+    return json.loads((EXAMPLES / f"{name}.json").read_text())["Statement"]
+
+
+@pytest.mark.parametrize("role", ["job-role", "orchestrator-role"])
+def test_keys_are_granted_to_services_of_aws_alone(role: str) -> None:
+    granting = [statement for statement in statements(role) if "kms:CreateGrant" in statement["Action"]]
+    assert granting
+    for statement in granting:
+        assert statement["Action"] == "kms:CreateGrant"
+        assert statement["Condition"] == {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+
+
+def test_sagemaker_takes_the_jobs_role_for_this_account_alone() -> None:
+    (statement,) = statements("job-trust")
+    assert statement["Condition"] == {"StringEquals": {"aws:SourceAccount": "123456789012"}}
+
+
+def test_a_job_deletes_no_record_of_jobs() -> None:
+    denied = [statement for statement in statements("job-role") if statement["Effect"] == "Deny"]
+    assert [(statement["Action"], statement["Resource"].partition("/dev/")[2]) for statement in denied] == [
+        ("s3:DeleteObject", "*/artifacts/pipes/*")
+    ]
+
+
 @pytest.mark.parametrize("kind", ["Processing", "Training"])
 @pytest.mark.parametrize(
     ("name", "status", "taken"),
