@@ -22,6 +22,8 @@ class DatesJobs:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.pace = 0.05
+        """All of the client's intervals are multiplied by it."""
         self._script: dict[str, Any] = {}
         self.do()
 
@@ -55,7 +57,7 @@ class DatesJobs:
             "RUTER_SAGEMAKER_IMAGE": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/jobs@sha256:" + "0" * 64,
             "RUTER_SAGEMAKER_ROLE": ROLE,
             "RUTER_SAGEMAKER_JOBS": str(self.folder / "jobs.toml"),
-            "RUTER_SAGEMAKER_PACE": "0.05",
+            "RUTER_SAGEMAKER_PACE": str(self.pace),
             "RUTER_JOB_DAYS": "1",
             "RUTER_STEP_RETRIES": "1",
             "RUTER_STEP_RETRY_DELAY": "0",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,20 @@ def test_with_events_a_job_takes_fewer_calls_and_its_end_is_noticed(house: House
     calls = house.double.calls()["total"]
     assert calls["sagemaker.DescribeProcessingJob"] <= 2
     assert waiting(aws, queue) <= 1, "of the events at most the first may be left"
+
+
+def test_with_events_the_end_of_a_killed_job_is_noticed_long_before_it_would_be_asked_for(
+    house: House, aws: Any
+) -> None:
+    """It says nothing on S3, and by itself the client asks again after a minute and a half."""
+    house.patch.setenv("RUTER_JOB_EVENTS_QUEUE", queue_of_events(aws, "job-events", "aws.sagemaker"))
+    house.work.pace = 1.0
+    house.work.do(seconds=60)
+    house.double.fault("out_of_memory", after=3)
+    assert not house.run().success
+    (job,) = house.double.jobs()
+    assert job["exits"] == [137]
+    assert time.time() - job["describe"]["ProcessingEndTime"] < 45
 
 
 def test_what_sagemaker_lacks_is_said_before_anything_runs(house: House) -> None:
