@@ -107,7 +107,7 @@ class JobsSettings:
     quotas: Mapping[str, int] = field(default_factory=dict)
 
     def at_once(self, job: str, runs: int) -> int:
-        """How many jobs one run may have side by side, where the pool lets so many runs share its quota."""
+        """How many jobs a step may have side by side, where the pool lets so many runs share its quota."""
         chosen = self.jobs[job]
         quota = self.quotas.get(chosen.quota)
         if quota is None:
