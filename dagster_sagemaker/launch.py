@@ -92,7 +92,7 @@ class Launch:
             Attempt(number, name, self.choices.instance_type, self.choices.spot, self.run.run_id)
         )
         self._unsure, self._in_use, self.inherited, self.may_exist = False, False, False, False
-        self.there, self.described, self._seen = "", None, None
+        self.there, self.described, self._seen, self.record.delivered = "", None, None, ""
         self._unseen.failures = 0
         self._next(self._prepare, wait)
 
@@ -264,4 +264,4 @@ class Launch:
 
     def _handed_over(self) -> bool:
         """Whether Dagster has all of these results already: then whoever asks again wants the work done again."""
-        return bool(self.record.delivered) and self.run.succeeded(self.record.delivered)
+        return bool(self.record.delivered) and self.run.recorded(self.record.delivered)

@@ -1,4 +1,4 @@
-"""What a step's context tells of its run: where it comes from, whether it is being cancelled, whether it ended well."""
+"""What a step's context tells of its run: where it comes from, whether it is being cancelled, what it has recorded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dagster import (
     MetadataValue,
     OpExecutionContext,
 )
-from dagster._core.events import EngineEventData
+from dagster._core.events import DagsterEvent, EngineEventData
 from dagster._core.execution.context.invocation import BaseDirectExecutionContext
 from dagster._core.storage.dagster_run import DagsterRun
 
@@ -22,6 +22,13 @@ Context = AssetExecutionContext | OpExecutionContext
 _RESUMED = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 _ANCESTORS = 100
 """More than that in a chain of re-executions is a fault of the chain."""
+
+
+_STARTS = (DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED)
+_RESULTS = (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION)
+_ENDS = (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY)
+_INTERRUPTED = {"ChildProcessCrashException", "DagsterExecutionInterruptedError"}
+"""What a step fails with whose process was killed, or told to end."""
 
 
 def origin_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
@@ -34,6 +41,16 @@ def origin_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
             break
         run = parent
     return run
+
+
+def _cut_short(end: DagsterEvent) -> bool:
+    if end.event_type is DagsterEventType.STEP_SUCCESS:
+        return False
+    retried = end.event_type is DagsterEventType.STEP_UP_FOR_RETRY
+    error = (end.step_retry_data if retried else end.step_failure_data).error
+    while error and error.cls_name not in _INTERRUPTED:
+        error = error.cause  # a retry policy's request lies around what it is for
+    return error is not None
 
 
 class StepRun:
@@ -94,12 +111,21 @@ class StepRun:
             return False
         return run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
 
-    def succeeded(self, run_id: str) -> bool:
-        """Whether this step ended well in that run. One that was killed while its events were stored has not."""
+    def recorded(self, run_id: str) -> bool:
+        """Whether Dagster holds all results that this step had in that run, the last time that it was tried before now.
+
+        Not where its process was killed or interrupted, amid the events of its results perhaps.
+        """
         if self.direct:
             return False
-        events = self.context.instance.all_logs(run_id, of_type=DagsterEventType.STEP_SUCCESS)
-        return any(event.step_key == self.step for event in events)
+        logs = self.context.instance.all_logs(run_id, of_type={*_STARTS, *_RESULTS, *_ENDS})
+        events = [log.dagster_event for log in logs if log.step_key == self.step and log.dagster_event]
+        starts = [place for place, event in enumerate(events) if event.event_type in _STARTS]
+        if run_id == self.run_id:
+            events, starts = events[: starts[-1]], starts[:-1]
+        last = events[starts[-1] :] if starts else []
+        some = any(event.event_type in _RESULTS for event in last)
+        return some and last[-1].event_type in _ENDS and not _cut_short(last[-1])
 
     def tell(self, message: str, metadata: Mapping[str, Any]) -> None:
         """An engine event: it stands in the run's log with its links."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 
 import pytest
-from dagster import AssetMaterialization, DagsterRunStatus, Failure, asset, materialize
+from dagster import AssetMaterialization, DagsterRunStatus, Failure, RetryPolicy, asset, materialize
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.executor.child_process_executor import ChildProcessCrashException
 from dagster._core.test_utils import create_run_for_test
 
 from tests.dagster_sagemaker.conftest import messages, metadata, processing
@@ -98,8 +99,6 @@ def test_another_run_of_the_same_partition_has_a_job_of_its_own(house):
 
 
 def test_results_that_dagster_has_are_not_harvested_twice(house):
-    """A blocking check fails a step whose job completed: its retry computes again."""
-
     house.aws.scripts = [completes(), completes()]
     first = house.run()
     assert house.retry(first).success
@@ -166,26 +165,37 @@ def test_an_evicted_supervisor_leaves_its_job_running(house):
     assert house.retry(parent).success
 
 
-def test_killed_amid_the_events_of_its_step_the_results_are_harvested(house):
-    """A range's result is stored partition by partition, which takes seconds."""
-    house.aws.scripts = [completes()]
-    client = house.client()
+@pytest.mark.parametrize(
+    ("error", "jobs"),
+    [
+        (DagsterExecutionInterruptedError, 1),
+        (ChildProcessCrashException(1, -9), 1),
+        (Failure("a blocking check"), 2),
+    ],
+    ids=["evicted", "killed", "failed"],
+)
+@pytest.mark.parametrize("retries", [0, 1], ids=["run from failure", "retry of the step"])
+def test_results_are_harvested_where_the_process_ended_amid_their_events(house, error, jobs, retries):
+    """A range's result is stored partition by partition, which takes seconds. A step that failed by itself computes again."""
+    house.aws.scripts = [completes()] * 2
+    client, errors = house.client(), [error]
 
-    def run(cut_short, tags=None):
-        @asset
-        def loads(context):
-            invocation = client.run(context=context, job=processing())
-            yield AssetMaterialization("loads")
-            if cut_short:
-                raise Killed
-            yield from invocation.get_results()
+    @asset(retry_policy=RetryPolicy(max_retries=retries))
+    def loads(context):
+        invocation = client.run(context=context, job=processing())
+        yield AssetMaterialization("loads")
+        if errors:
+            raise errors.pop()
+        yield from invocation.get_results()
 
+    def run(**tags):
         return materialize([loads], instance=house.instance, tags=tags, raise_on_error=False)
 
-    first = run(cut_short=True)
-    again = {"dagster/is_resume_retry": "true", "dagster/parent_run_id": first.run_id}
-    assert run(cut_short=False, tags=again).success
-    assert len(house.aws.jobs) == 1
+    result = run()
+    if not result.success:
+        again = {"dagster/is_resume_retry": "true", "dagster/parent_run_id": result.run_id}
+        assert run(**again).success
+    assert len(house.aws.jobs) == jobs
 
 
 @pytest.mark.parametrize("seconds", [0.5, 50], ids=["starting", "running"])
