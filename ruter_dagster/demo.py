@@ -211,6 +211,7 @@ def _order(key: str) -> tuple[int, str]:
 
 def _read_back(report: Report, instance: DagsterInstance, issue_date: date, settings: Settings) -> None:
     """Reads the issue date's publication with a consumer of its own, as another team would."""
+    from ruter_dagster.publishing.connection import BrokerUnavailable
     from ruter_dagster.publishing.open import connection_of
     from ruter_dagster.publishing.reading import read_back
     from ruter_dagster.publishing.topics import topics_of
@@ -223,7 +224,10 @@ def _read_back(report: Report, instance: DagsterInstance, issue_date: date, sett
     connection = connection_of(
         settings.model_copy(update={"kafka_bootstrap_servers": report.bootstrap_servers})
     )
-    found = read_back(connection, metadata["content_hash"].value, issue_date)
+    try:
+        found = read_back(connection, metadata["content_hash"].value, issue_date)
+    except BrokerUnavailable as fault:
+        raise PermanentFailure(str(fault)) from fault
     report.read_back = found.messages
     report.exactly_once = found.messages == report.published and found.duplicates == 0
     report.topics = list(topics_of(connection).of_messages)
