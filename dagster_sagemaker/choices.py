@@ -60,8 +60,11 @@ class Choices:
     def after_quota(self, message: str) -> float | None:
         """Waits for others to end their jobs; where the quota can never hold this job, the next instance type if that may help."""
         quota = quota_of(message)
-        if quota and quota.limit < (quota.wanted or self.job.instance_count):
-            return self._without_type(quota) if self._is_of_type(quota) else self._beyond(quota)
+        if quota and self._is_of_type(quota):
+            if quota.limit < self.job.instance_count:
+                return self._without_type(quota)
+        elif quota and quota.wanted and quota.limit < quota.wanted:
+            return self._beyond(quota)
         self._quota_waits += 1
         if self.waited > self.pacing.quota_patience:
             self.verdict = f"waited {self.waited:.0f} s for others to end their jobs"
@@ -75,12 +78,12 @@ class Choices:
         return not quota.name or self.instance_type in quota.name
 
     def _beyond(self, quota: Quota) -> None:
-        self.verdict = f"{_need(quota, quota.name, quota.wanted)}, or let the job ask for less"
+        self.verdict = f"{_need(quota.limit, quota.name, quota.wanted)}, or let the job ask for less"
 
     def _without_type(self, quota: Quota) -> float | None:
         lacking, place = self.instance_type, self.types.index(self.instance_type)
         self.types.remove(lacking)
-        need = _need(quota, lacking, self.job.instance_count)
+        need = _need(quota.limit, lacking, self.job.instance_count)
         if not self.types:
             self.verdict = need
             return None
@@ -89,5 +92,5 @@ class Choices:
         return 0.0
 
 
-def _need(quota: Quota, what: str, wanted: int | None) -> str:
-    return f"the quota of {what} is {quota.limit}, {wanted} needed: ask for more in Service Quotas"
+def _need(limit: int, what: str, wanted: int | None) -> str:
+    return f"the quota of {what} is {limit}, {wanted} needed: ask for more in Service Quotas"

@@ -239,6 +239,13 @@ def test_a_quota_of_something_else_that_the_job_exceeds_by_itself_is_fatal(house
     assert "or let the job ask for less" in failed.description
 
 
+def test_a_quota_of_something_else_whose_need_is_not_told_is_waited_for(house):
+    words = "The account-level service limit 'Processing jobs at once' is 0 Jobs"
+    house.aws.faults = {"create": [refusal("ResourceLimitExceeded", words)]}
+    house.aws.scripts = [completes()]
+    assert house.run().success
+
+
 def test_a_reached_quota_is_waited_for(house):
     house.aws.faults = {"create": [quota(2)] * 6}
     house.aws.scripts = [completes()]
