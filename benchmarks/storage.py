@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import argparse
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -94,11 +94,19 @@ def commits(store: TableStore, count: int) -> None:
         store.versions(STOP_LOADS, store.dates(STOP_LOADS))
 
 
-if __name__ == "__main__":
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description="The table store's times, in seconds; the folder is temporary."
+    )
+    parser.add_argument(
+        "commits", nargs="?", type=int, default=400, help="Dates that are committed one by one."
+    )
+    arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
         frames()
         history(TableStore(local_catalog(Path(folder) / "history")))
-        commits(
-            TableStore(local_catalog(Path(folder) / "commits")),
-            int(sys.argv[1]) if len(sys.argv) > 1 else 400,
-        )
+        commits(TableStore(local_catalog(Path(folder) / "commits")), arguments.commits)
+
+
+if __name__ == "__main__":
+    main()

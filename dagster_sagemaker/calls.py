@@ -41,6 +41,20 @@ _UNANSWERED = (
 """No name, no route, no connection, no whole answer. A certificate that is refused is among them: a proxy's may be renewed."""
 _NO_CAPACITY = {"InsufficientInstanceCapacity", "CapacityError"}
 _NOT_FOUND = {"ResourceNotFound", "ResourceNotFoundException", "NoSuchKey", "404"}
+_REMEDIES = (
+    (
+        "NoCredentials|PartialCredentials",
+        "Sign in (aws sso login), set AWS_PROFILE or the AWS_* credentials, or give this process a role.",
+    ),
+    (
+        "InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKeyId",
+        "These credentials are not, or no longer, valid: renew them.",
+    ),
+    (
+        "AccessDenied",
+        "Give the role of this process that right; iam:PassRole too, where the role of the job is named.",
+    ),
+)
 
 
 class CallError(Exception):
@@ -57,6 +71,11 @@ class Transient(CallError):
 
 class Refused(CallError):
     """The same call would be refused again."""
+
+    @property
+    def remedy(self) -> str:
+        """What a person must do, as a sentence; empty where AWS's own words must do."""
+        return next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, self.code)), "")
 
 
 class NotFound(Refused):

@@ -78,6 +78,7 @@ class SupervisedJob:
             self._fail(Ending.UNKNOWN, said, allow_retries=True)
         except Refused as fault:
             said = f"AWS refuses {fault.operation} of job {self.name}: {fault.code}: {fault.message}"
+            said += f" {fault.remedy}" if fault.remedy else ""
             self._fail(Ending.REFUSED, said + self._left("a run from failure"))
 
     def _left(self, who: str) -> str:

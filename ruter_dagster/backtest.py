@@ -80,6 +80,7 @@ def run_backtest(
 
     Raises PermanentFailure where the source has none of the dates, or `out` cannot be written.
     """
+    _require_folder(out)
     # As the launcher of jobs does: where cores are shared, OpenMP's waiting threads would spin.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     operator = operator_of(settings)
@@ -136,6 +137,14 @@ def _folds(
     )
     count = len(trial.folds())
     return list(track(folds, "Training and forecasting", total=count, console=Console(stderr=True)))
+
+
+def _require_folder(out: Path) -> None:
+    """Told before the work, which takes minutes."""
+    if not out.absolute().parent.is_dir():
+        raise PermanentFailure(f"--out {out}: there is no folder {out.parent}; make it, or name another file")
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise PermanentFailure(f"--out {out}: {out.parent} may not be written to; name another file")
 
 
 def _write(forecasts: pl.DataFrame, out: Path) -> None:

@@ -17,6 +17,7 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.settings import load_settings
 
 DATE = click.DateTime(["%Y-%m-%d"])
+PORT = click.IntRange(1, 65535)
 
 
 class Commands(click.Group):
@@ -74,7 +75,8 @@ def demo(as_json: bool, on: str | None, scale: str | None) -> None:
         os.environ["RUTER_LAUNCHER"] = on
     from rich.console import Console
 
-    from ruter_dagster.demo import run_demo, show
+    from ruter_dagster.demo import run_demo
+    from ruter_dagster.demo_report import show
 
     console = Console(stderr=as_json)
     with ExitStack() as stack:
@@ -93,7 +95,7 @@ def demo(as_json: bool, on: str | None, scale: str | None) -> None:
 
 
 @main.command(short_help="Apache Kafka on this machine, without Docker.")
-@click.option("--port", type=int, default=9092, show_default=True, help="Port on the loopback interface.")
+@click.option("--port", type=PORT, default=9092, show_default=True, help="Port on the loopback interface.")
 @click.option("--fetch", is_flag=True, help="Only fetch Kafka's jars (44 MB, once) and check them.")
 def broker(port: int, fetch: bool) -> None:
     """Run a real Apache Kafka node here until Ctrl-C, without Docker.
@@ -135,7 +137,7 @@ def broker(port: int, fetch: bool) -> None:
 )
 @click.option(
     "--history-days",
-    type=int,
+    type=click.IntRange(min=1),
     help="Days of history before the first date; by default all of TIDES, 126 of the demo.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON instead of tables.")
@@ -165,7 +167,7 @@ def backtest(
 
 @main.command(short_help="Dagster's UI, with a Kafka broker beside it.")
 @click.option(
-    "--port", type=int, default=3000, show_default=True, help="Port of the UI on the loopback interface."
+    "--port", type=PORT, default=3000, show_default=True, help="Port of the UI on the loopback interface."
 )
 def dev(port: int) -> None:
     """Open Dagster's UI at http://127.0.0.1:3000 on the history of the demo, with a Kafka broker beside it.
@@ -220,9 +222,9 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
     ${role_arn} and ${image} are for Terraform's templatefile to fill in.
     IssueDate is `today` by default: the operator's date when the execution is started. Retries back off exponentially.
     """
-    settings = load_settings()
     # The code location is loaded as if jobs ran here: to render them, image and role need not be known.
     os.environ["RUTER_LAUNCHER"] = "local"
+    settings = load_settings()
     from ruter_dagster.pipeline import pipeline_definition as definition_of
 
     definition = definition_of(

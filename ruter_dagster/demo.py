@@ -1,54 +1,29 @@
 """`ruter-dagster demo`: the whole chain on a small history, through Dagster, doing only what is out of date.
 
-Which runs there are belongs in stages.py, how one is executed in runs.py; here is what a person sees.
+Which runs there are belongs in stages.py, how one is executed in runs.py; here is what a person sees meanwhile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
-from pathlib import Path
-from typing import Any
 
-from dagster import AssetCheckEvaluation, AssetKey, AssetRecordsFilter, DagsterInstance, Definitions
+from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, Definitions
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Column, Table
+from rich.table import Column
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, PUBLISHED_FORECASTS
+from ruter_dagster.demo_report import Report, same_settings
 from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
+from ruter_dagster.published import is_elsewhere, read_back, recorded
 from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings, SettingsError
 from ruter_dagster.stages import Stage, needed, require_partitions, stages
-
-ACCURACY = ("baseline", "wape_baseline", "wape_model", "improvement", "low_95", "high_95")
-"""Columns of the accuracy table: improvement is the share by which the model's WAPE is smaller, with its 95 % interval."""
-
-
-@dataclass
-class Report:
-    """What the demo shows at the end, and prints with `--json`."""
-
-    issue_date: str
-    source: str
-    runs: list[str] = field(default_factory=list)
-    up_to_date: list[str] = field(default_factory=list)
-    assets: list[dict[str, Any]] = field(default_factory=list)
-    accuracy: list[dict[str, Any]] = field(default_factory=list)
-    model_version: str | None = None
-    published: int = 0
-    read_back: int = 0
-    exactly_once: bool = False
-    bootstrap_servers: str = ""
-    topics: list[str] = field(default_factory=list)
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def run_demo(settings: Settings, console: Console) -> Report:
@@ -60,7 +35,7 @@ def run_demo(settings: Settings, console: Console) -> Report:
     operator_of(settings).require_public_holidays()
     from ruter_dagster.definitions import defs
 
-    issue_date = settings.issue_date or newest_issue_date(settings)
+    issue_date = issue_date_of(settings)
     planned = stages(issue_date, settings)
     require_partitions(planned, defs, issue_date, settings)
     report = Report(issue_date.isoformat(), settings.source_name)
@@ -68,6 +43,7 @@ def run_demo(settings: Settings, console: Console) -> Report:
     try:
         with ExitStack() as stack:
             report.bootstrap_servers = stack.enter_context(_broker(settings, console))
+            settings = settings.model_copy(update={"kafka_bootstrap_servers": report.bootstrap_servers})
             instance = stack.enter_context(open_instance())
             console.print(
                 f"Issue date {issue_date}, source {settings.source_name}, state in {settings.source_dir}"
@@ -83,18 +59,33 @@ def run_demo(settings: Settings, console: Console) -> Report:
     return report
 
 
-def newest_issue_date(settings: Settings) -> date:
-    """The demo network's fixed issue date; with TIDES data the last service date less the three days that are forecast."""
+def issue_date_of(settings: Settings) -> date:
+    """The one of the settings; else the demo network's fixed one, or the newest that TIDES data has three more dates for.
+
+    Raises SettingsError where TIDES data does not reach so far, PermanentFailure where a warehouse is to be asked.
+    """
     if settings.source == "demo":
-        return DEMO_ISSUE_DATE
+        return settings.issue_date or DEMO_ISSUE_DATE
     if settings.source == "warehouse":
-        raise PermanentFailure(
-            "RUTER_SOURCE=warehouse needs RUTER_ISSUE_DATE: a warehouse is not asked for its dates"
-        )
+        if settings.issue_date is None:
+            raise PermanentFailure(
+                "RUTER_SOURCE=warehouse needs RUTER_ISSUE_DATE: a warehouse is not asked for its dates"
+            )
+        return settings.issue_date
     from ruter_dagster.sources.tides import TidesSource
 
     available = TidesSource.of(settings).available_dates()
-    return max(available) - timedelta(HORIZON_DAYS)
+    if not available:
+        raise PermanentFailure(f"The TIDES data in {settings.tides_path} have no stop visits of any date")
+    first, last = min(available) + timedelta(1), max(available) - timedelta(HORIZON_DAYS)
+    chosen = settings.issue_date or last
+    if not first <= chosen <= last:
+        raise SettingsError(
+            f"Settings are wrong:\n  RUTER_ISSUE_DATE={chosen}: allowed {first} to {last}: the TIDES data in "
+            f"{settings.tides_path} reach from {min(available)} to {max(available)}, and {HORIZON_DAYS} dates after the issue "
+            "date are forecast"
+        )
+    return chosen
 
 
 def _bring_up_to_date(
@@ -106,6 +97,12 @@ def _bring_up_to_date(
     report: Report,
 ) -> None:
     assets, dates = needed(stage, defs, instance)
+    if (
+        not assets
+        and PUBLISHED_FORECASTS in stage.all_assets
+        and is_elsewhere(instance, stage.dates[0], settings)
+    ):
+        assets, dates = (PUBLISHED_FORECASTS,), stage.dates
     bar = progress.add_task(stage.title, total=len(assets) or 1, asset="")
     if not assets:
         report.up_to_date.append(stage.title)
@@ -133,8 +130,9 @@ def _span(dates: Sequence[date]) -> str:
 def _how_to_go_on(stage: Stage, outcome: RunOutcome) -> str:
     return (
         f"{stage.title}: {outcome.failure}\n"
-        f"Nothing downstream ran. Its log: {outcome.log}. Once mended, `ruter-dagster retry {outcome.run_id}` goes on "
-        "from the failed step, and `ruter-dagster demo` does what is left."
+        f"Nothing downstream ran. Its log: {outcome.log}. Once mended, "
+        f"`{same_settings()}ruter-dagster retry {outcome.run_id}` goes on from the failed step, and the demo's command does "
+        "what is left."
     )
 
 
@@ -210,64 +208,9 @@ def _order(key: str) -> tuple[int, str]:
 
 
 def _read_back(report: Report, instance: DagsterInstance, issue_date: date, settings: Settings) -> None:
-    """Reads the issue date's publication with a consumer of its own, as another team would."""
-    from ruter_dagster.publishing.connection import BrokerUnavailable
-    from ruter_dagster.publishing.open import connection_of
-    from ruter_dagster.publishing.reading import read_back
-    from ruter_dagster.publishing.topics import topics_of
-
-    key = AssetKey(PUBLISHED_FORECASTS.split("/"))
-    wanted = AssetRecordsFilter(asset_key=key, asset_partitions=[issue_date.isoformat()])
-    materialization = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
-    metadata: dict[str, Any] = dict(materialization.metadata) if materialization else {}
-    report.published = int(metadata["rows"].value)
-    connection = connection_of(
-        settings.model_copy(update={"kafka_bootstrap_servers": report.bootstrap_servers})
-    )
-    try:
-        found = read_back(connection, metadata["content_hash"].value, issue_date)
-    except BrokerUnavailable as fault:
-        raise PermanentFailure(str(fault)) from fault
-    report.read_back = found.messages
-    report.exactly_once = found.messages == report.published and found.duplicates == 0
-    report.topics = list(topics_of(connection).of_messages)
-
-
-def show(report: Report, console: Console, on_double: Path | None = None) -> None:
-    """The table at the end: rows, checks, accuracy, messages, and where to look next.
-
-    `on_double` is the state folder that is left of a demo on the double of AWS.
-    """
-    assets = Table("asset", "rows of its last run", "checks passed", title=f"Issue date {report.issue_date}")
-    for row in report.assets:
-        rows = "" if row["rows"] is None else f"{row['rows']:,}"
-        assets.add_row(row["asset"], rows, _checks(row))
-    console.print(assets)
-    if report.accuracy:
-        accuracy = Table(
-            *ACCURACY, title=f"Accuracy of model {report.model_version} on dates that it has not seen"
-        )
-        for row in report.accuracy:
-            values = (row[name] for name in ACCURACY)
-            accuracy.add_row(
-                *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
-            )
-        console.print(accuracy)
-    console.print(
-        f"Kafka: {report.published:,} forecasts published to {', '.join(report.topics)}, {report.read_back:,} read back, "
-        + ("each exactly once" if report.exactly_once else "[red]not each exactly once[/red]")
-    )
-    where = f"RUTER_LAUNCHER=local RUTER_STATE_DIR={on_double} " if on_double else ""
-    shown = "each materialisation with its job" if on_double else "the lineage"
-    gone = " Tables and files went with the double." if on_double else ""
-    console.print(
-        f"Next: `{where}make dev` opens {shown} at http://127.0.0.1:3000.{gone} README.md shows how to use your own data.",
-        soft_wrap=True,
-    )
-
-
-def _checks(row: Mapping[str, Any]) -> str:
-    if not row["checks"]:
-        return ""
-    not_judged = f", {row['checks_not_judged']} not judged" if row["checks_not_judged"] else ""
-    return f"{row['checks_passed']} of {row['checks']}{not_judged}"
+    publication = recorded(instance, issue_date)
+    if publication is None:  # as where someone wiped it in the UI meanwhile
+        return
+    found = read_back(publication, issue_date, settings)
+    report.published, report.read_back = publication.messages, found.messages
+    report.exactly_once, report.topics = found.exactly_once, list(found.topics)

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from datetime import date
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from ruter_dagster.aws.sagemaker import SageMakerSettings
 from ruter_dagster.aws.settings import SecretSource
@@ -68,7 +69,7 @@ class Settings(KafkaSettings, SageMakerSettings):
     )
     issue_date: date | None = Field(
         None,
-        description="Issue date of `ruter-dagster demo`; by default 2026-11-20, or the newest that TIDES data allows",
+        description="Issue date of `ruter-dagster demo`, YYYY-MM-DD; by default 2026-11-20, or the newest that TIDES data allows",
     )
 
     state_dir: Path = Field(
@@ -261,15 +262,20 @@ class Settings(KafkaSettings, SageMakerSettings):
 
 
 def env_file() -> Path | None:
-    """The file of settings beside the environment."""
+    """The file of settings beside the environment. Raises SettingsError where one is named that is not there."""
     name = os.environ.get(ENV_FILE_VARIABLE, ".env")
+    if name != ".env" and name and not Path(name).is_file():
+        raise SettingsError(
+            f"Settings are wrong:\n  {ENV_FILE_VARIABLE}={name!r}: there is no such file; unset it, or set it to nothing, "
+            "where none is to be read"
+        )
     return Path(name) if name else None
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Reads the settings; raises `SettingsError` that names each wrong variable, its value and what is allowed."""
-    overrides = {"_env_file": env_file(), **overrides}
-    faults = [f"  {name} is no setting: did you mean {meant}?" for name, meant in _misspelt().items()]
+    overrides = {"_env_file": env_file(), **overrides} if "_env_file" not in overrides else overrides
+    faults = list(_misspelt(overrides["_env_file"]))
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
@@ -280,12 +286,15 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def _misspelt() -> dict[str, str]:
-    """Variables of the environment that nearly have a setting's name, each with the setting that was meant."""
+def _misspelt(file: Path | None) -> Iterator[str]:
+    """Variables of the environment and the file that nearly have a setting's name, each with the setting that was meant."""
     known = {f"RUTER_{name.upper()}" for name in Settings.model_fields}
-    unknown = [name for name in os.environ if name.startswith("RUTER_") and name not in known]
-    close = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in sorted(unknown)}
-    return {name: found[0] for name, found in close.items() if found}
+    in_file = DotEnvSettingsSource(Settings, env_file=file).env_vars if file else {}
+    places = {"": set(os.environ), f" (in {file})": {name.upper() for name in in_file}}
+    for place, names in places.items():
+        for name in sorted(name for name in names if name.startswith("RUTER_") and name not in known):
+            for meant in get_close_matches(name, known, n=1, cutoff=0.85):
+                yield f"  {name}{place} is no setting: did you mean {meant}?"
 
 
 def _describe(fault: Any) -> str:

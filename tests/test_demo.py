@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,10 @@ import pytest
 from dagster import DagsterInstance
 from rich.console import Console
 
-from ruter_dagster.demo import Report, _describe_assets, show
+from ruter_dagster.contracts.errors import SettingsError
+from ruter_dagster.demo import _describe_assets, issue_date_of
+from ruter_dagster.demo_report import Report, show
+from ruter_dagster.settings import load_settings
 from tests.scripted_house import defs, write_script
 
 
@@ -40,6 +45,14 @@ def test_checks_that_were_not_judged_are_told_apart_from_those_that_passed(repor
     assert "16 of 16 " in shown, "loads, whose checks were all judged"
 
 
+@pytest.fixture
+def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(("RUTER_", "KAFKA_")):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("_no_variables")
 def test_the_last_line_says_where_to_look_next() -> None:
     told = {}
     for on_double in (None, Path("/state/on-sagemaker-double")):
@@ -50,3 +63,29 @@ def test_the_last_line_says_where_to_look_next() -> None:
     assert "Next: `RUTER_LAUNCHER=local RUTER_STATE_DIR=/state/on-sagemaker-double make dev`" in told[True]
     assert "with its job at http://127.0.0.1:3000. Tables and files went with the double." in told[True]
     assert "went" not in told[False]
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_the_last_line_goes_on_with_the_same_source(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUTER_SOURCE", "tides")
+    monkeypatch.setenv("RUTER_TIDES_PATH", "my counts/aarhus")
+    console = Console(record=True, width=80)
+    show(Report("2026-03-30", "tides"), console)
+    assert "Next: `RUTER_SOURCE=tides RUTER_TIDES_PATH='my counts/aarhus' make dev`" in console.export_text()
+
+
+def tides(issue_date: str | None) -> date:
+    return issue_date_of(
+        load_settings(_env_file=None, source="tides", tides_path="examples/aarhus_1a", issue_date=issue_date)
+    )
+
+
+def test_tides_data_have_three_more_dates_than_the_newest_issue_date() -> None:
+    newest = tides(None)
+    assert tides(str(newest)) == newest
+    with pytest.raises(
+        SettingsError, match=rf"RUTER_ISSUE_DATE=2031-01-01: allowed \S+ to {newest}: the TIDES"
+    ):
+        tides("2031-01-01")
+    with pytest.raises(SettingsError, match="RUTER_ISSUE_DATE=2001-01-01"):
+        tides("2001-01-01")

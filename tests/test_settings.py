@@ -49,7 +49,7 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
         ("RUTER_DEMO_SCALE", "huge", "'demo' or 'ruter'"),
         ("RUTER_HISTORY_START", "01.06.2026", "YYYY-MM-DD"),
         ("RUTER_HISTORY_DAYS", "34", "greater than or equal to 35"),
-        ("RUTER_ISSUE_DATE", "tomorrow", "valid date"),
+        ("RUTER_ISSUE_DATE", "tomorrow", "YYYY-MM-DD"),
         ("RUTER_JOB_DAYS", "0", "greater than or equal to 1"),
         ("RUTER_STEP_RETRIES", "21", "less than or equal to 20"),
         ("RUTER_STEP_RETRY_DELAY", "-0.5", "greater than or equal to 0"),
@@ -233,3 +233,17 @@ def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(monkeypatch:
     monkeypatch.setenv("RUTER_SORUCE", "tides")
     with pytest.raises(SettingsError, match="RUTER_SORUCE is no setting: did you mean RUTER_SOURCE"):
         load_settings()
+
+
+def test_a_misspelt_line_of_the_file_is_refused_too(tmp_path: Path):
+    (tmp_path / ".env").write_text("RUTER_SORUCE=tides\nRUTER_HISTORY_DAYS=49\n")
+    with pytest.raises(
+        SettingsError, match=r"RUTER_SORUCE \(in .env\) is no setting: did you mean RUTER_SOURCE"
+    ):
+        load_settings()
+
+
+def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch):
+    assert "RUTER_ENV_FILE='other.env': there is no such file" in refused(
+        monkeypatch, RUTER_ENV_FILE="other.env"
+    )

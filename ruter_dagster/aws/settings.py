@@ -70,7 +70,10 @@ class AwsSettings(BaseSettings):
         if value is None:
             return None
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?", value):
-            raise ValueError("allowed: s3://bucket/prefix, in letters, digits and - _ . = ! * ' ( )")
+            raise ValueError(
+                "allowed: s3://bucket/prefix, the bucket of 3 to 63 lowercase letters, digits, - and ., the prefix in letters, "
+                "digits and - _ . = ! * ' ( )"
+            )
         return value.rstrip("/")
 
     @field_validator("mlflow_tracking_uri")

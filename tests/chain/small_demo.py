@@ -142,9 +142,9 @@ class SmallDemo:
         return processes_with(f"RUTER_CONTAINER_BASE={self.settings.source_dir}/jobs/")
 
 
-def demo() -> dict[str, Any]:
-    """`ruter-dagster demo --json`, which must succeed."""
-    with start("ruter-dagster", "demo", "--json") as process:
+def demo(**variables: str) -> dict[str, Any]:
+    """`ruter-dagster demo --json` with these variables too, which must succeed."""
+    with start("ruter-dagster", "demo", "--json", **variables) as process:
         printed, _ = process.communicate()
     assert process.returncode == 0, printed[-4000:]
     return json.loads(printed[printed.index("\n{") :])

@@ -205,3 +205,15 @@ def test_a_date_before_the_history_or_not_yet_closed_is_refused(house: SmallDemo
     assert command.returncode != 0
     assert day in printed
     assert house.newest("raw/stop_visits") == former
+
+
+def test_a_cluster_that_lacks_the_publication_gets_it_and_nothing_else_runs(
+    house: SmallDemo, tmp_path: Path
+) -> None:
+    house.demo()
+    with local_broker(tmp_path / "broker") as other:
+        published = demo(KAFKA_BOOTSTRAP_SERVERS=other.bootstrap_servers)
+        again = demo(KAFKA_BOOTSTRAP_SERVERS=other.bootstrap_servers)
+    assert [house.steps(made) for made in published["runs"]] == [[PUBLISHED]]
+    assert published["exactly_once"] and published["read_back"] > 0
+    assert again["runs"] == [] and again["exactly_once"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from botocore.exceptions import NoCredentialsError
 from dagster import asset, build_asset_context
 
 from dagster_sagemaker import Clock, PipesSageMakerProcessingClient
@@ -320,6 +321,21 @@ def test_an_access_that_is_denied_is_fatal(house):
     failed = house.failure()
     assert not failed.allow_retries
     assert "iam:PassRole" in failed.description
+
+
+@pytest.mark.parametrize(
+    ("fault", "remedy"),
+    [
+        (NoCredentialsError(), "Sign in (aws sso login)"),
+        (refusal("UnrecognizedClientException", "The security token is invalid"), "renew them"),
+        (DENIED, "Give the role of this process that right"),
+    ],
+)
+def test_a_refusal_of_the_orchestrator_itself_tells_the_remedy(house, fault, remedy):
+    house.aws.faults = {"create": [fault]}
+    failed = house.failure()
+    assert not failed.allow_retries
+    assert remedy in failed.description
 
 
 def test_timeouts_of_both_kinds_are_fatal(house):

@@ -141,16 +141,18 @@ def load_jobs_settings(settings: Settings, others: Iterable[str] = ()) -> JobsSe
         quotas |= file.quotas
     faults += others
     if faults:
+        remedy = _REMEDY + (_ELSE if settings.runs_in_sagemaker else "")
         raise SettingsError(
-            "\n".join([f"Jobs cannot run in SageMaker{f' with {own}' if own else ''}:", *faults, _REMEDY])
+            "\n".join([f"Jobs cannot run in SageMaker{f' with {own}' if own else ''}:", *faults, remedy])
         )
     return JobsSettings(jobs, prices, quotas)
 
 
 _REMEDY = (
-    "Set them in the environment or in the file that RUTER_SAGEMAKER_JOBS names (docs/sagemaker.md); "
-    "RUTER_LAUNCHER=local runs jobs on this machine instead."
+    "Set what has a variable's name in the environment or .env, settings of jobs in the file that RUTER_SAGEMAKER_JOBS "
+    "names (docs/sagemaker.md)."
 )
+_ELSE = " RUTER_LAUNCHER=local runs jobs on this machine instead."
 _VARIABLE = "RUTER_SAGEMAKER_"
 _WANTED = {
     "image": "allowed is an image by digest, as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:…",
