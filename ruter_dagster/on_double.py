@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 from pydantic_settings import DotEnvSettingsSource
 from rich.console import Console
@@ -25,6 +26,8 @@ CHECKOUT = Path(__file__).parents[1]
 BUCKET, REGION = "ruter-dagster-demo", "eu-west-1"
 PACE = 0.05
 """The client's intervals against AWS's: a job here starts in a fraction of a second."""
+CALLS = "aws-calls.json"
+"""What was asked of AWS: calls by operation, by job, and by caller (`demo` Dagster's processes, `container` the jobs)."""
 OF_DEPLOYMENTS = ("AWS_", "RUTER_AWS_", "KAFKA_", "RUTER_KAFKA_", "RUTER_SLACK_")
 """Beginnings of variables that lead to a deployment, beside all that SageMaker's settings read."""
 
@@ -52,6 +55,8 @@ def sagemaker_double(console: Console) -> Iterator[None]:
             stack.enter_context(_broker(state / "broker"))
         console.print(f"SageMaker, S3 and Glue are a double on this machine: {address}")
         yield
+        with urlopen(f"{address}/_double/calls", timeout=60) as told:
+            (state / CALLS).write_bytes(told.read())
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ruter_dagster.on_double import CALLS
 from ruter_dagster.resources.instance import open_instance
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import DATED, UNDATED, SmallDemo, environment, run
@@ -18,6 +19,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(900)]
 REPOSITORY = Path(__file__).parents[2]
 TOLD = {"console", "studio", "logs", "image_digest", "instance_type", "start_seconds", "run_seconds", "estimated_cost"}  # fmt: skip
 """What each materialisation tells of the job that made it."""
+
+PERMISSIONS = {
+    "s3.HeadObject": "s3:GetObject",
+    "s3.PostObject": "s3:PutObject",  # the parts of a large object
+    "s3.PostBucket": "s3:DeleteObject",  # many at once
+    "s3.ListObjects": "s3:ListBucket",
+    "s3.HeadBucket": "s3:ListBucket",
+}
+"""What a call needs that is not named as the call."""
+OF_THE_DEMO_ITSELF = {"s3:PutBucket"}
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +74,22 @@ def test_each_materialisation_shows_its_job(house: SmallDemo, asset: str) -> Non
 def test_everything_that_a_job_wrote_lies_in_the_lake(house: SmallDemo) -> None:
     """What is left here is Dagster's history and the broker's data."""
     assert {path.name for path in house.settings.source_dir.iterdir()} == {"instance", "logs"}
+
+
+@pytest.mark.parametrize(
+    ("caller", "role"), [("demo", "orchestrator-role"), ("container", "job-role")], ids=["Dagster", "jobs"]
+)
+def test_the_examples_of_roles_allow_every_call_that_the_chain_makes(
+    house: SmallDemo, caller: str, role: str
+) -> None:
+    made: dict[str, dict[str, int]] = json.loads((house.settings.state_dir / CALLS).read_text())["callers"]
+    needed = {PERMISSIONS.get(operation, operation.replace(".", ":")) for operation in made[caller]}
+    statements = json.loads((REPOSITORY / "examples" / "aws" / f"{role}.json").read_text())["Statement"]
+    allowed = {
+        action
+        for statement in statements
+        if statement["Effect"] == "Allow"
+        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+    }
+    assert needed, "no call was counted"
+    assert needed - allowed - OF_THE_DEMO_ITSELF == set()
