@@ -85,7 +85,7 @@ def demo(as_json: bool, on: str | None, scale: str | None) -> None:
 
             stack.enter_context(sagemaker_double(console))
         settings = load_settings()
-        report = run_demo(settings, console)
+        report = run_demo(settings, console, on == "sagemaker-double")
     if as_json:
         click.echo(json.dumps(report.to_json(), indent=2))
     else:

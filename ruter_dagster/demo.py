@@ -26,8 +26,8 @@ from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings, SettingsError
 from ruter_dagster.stages import Stage, needed, require_partitions, stages
 
 
-def run_demo(settings: Settings, console: Console) -> Report:
-    """Brings the chain up to the issue date and reads the publication back.
+def run_demo(settings: Settings, console: Console, on_double: bool = False) -> Report:
+    """Brings the chain up to the issue date and reads the publication back; `on_double`, nothing outlives it to go on from.
 
     Raises SettingsError, before anything runs, where a date is no partition; PermanentFailure with the failed step's own
     words, the run's id and how to go on, or what stands where it was ended by Ctrl-C.
@@ -50,12 +50,12 @@ def run_demo(settings: Settings, console: Console) -> Report:
             )
             with _progress(console) as progress:
                 for stage in planned:
-                    _bring_up_to_date(stage, defs, instance, settings, progress, report)
+                    _bring_up_to_date(stage, defs, instance, settings, progress, report, on_double)
                     done.append(stage.title)
             _describe_assets(report, defs, instance)
             _read_back(report, instance, issue_date, settings)
     except KeyboardInterrupt:
-        raise PermanentFailure(_what_stands(done, len(planned))) from None
+        raise PermanentFailure(_BEGINS_ANEW if on_double else _what_stands(done, len(planned))) from None
     return report
 
 
@@ -95,6 +95,7 @@ def _bring_up_to_date(
     settings: Settings,
     progress: Progress,
     report: Report,
+    on_double: bool,
 ) -> None:
     assets, dates = needed(stage, defs, instance)
     if (
@@ -117,7 +118,7 @@ def _bring_up_to_date(
     )
     report.runs.append(outcome.run_id)
     if not outcome.succeeded:
-        raise PermanentFailure(_how_to_go_on(stage, outcome))
+        raise PermanentFailure(_how_to_go_on(stage, outcome, on_double))
     progress.update(bar, completed=len(assets), asset=_span(dates))
 
 
@@ -127,12 +128,15 @@ def _span(dates: Sequence[date]) -> str:
     return f"{dates[0]} to {dates[-1]}"
 
 
-def _how_to_go_on(stage: Stage, outcome: RunOutcome) -> str:
+_BEGINS_ANEW = "Ended by request. The double of AWS has forgotten all: the same command begins anew"
+
+
+def _how_to_go_on(stage: Stage, outcome: RunOutcome, on_double: bool) -> str:
+    retry = f"`{same_settings()}ruter-dagster retry {outcome.run_id}`"
+    going_on = f"{retry} goes on from the failed step, and the demo's command does what is left."
     return (
-        f"{stage.title}: {outcome.failure}\n"
-        f"Nothing downstream ran. Its log: {outcome.log}. Once mended, "
-        f"`{same_settings()}ruter-dagster retry {outcome.run_id}` goes on from the failed step, and the demo's command does "
-        "what is left."
+        f"{stage.title}: {outcome.failure}\nNothing downstream ran. Its log: {outcome.log}. Once mended, "
+        + ("the same command begins anew: the double of AWS has forgotten all." if on_double else going_on)
     )
 
 

@@ -12,9 +12,11 @@ from dagster import DagsterInstance
 from rich.console import Console
 
 from ruter_dagster.contracts.errors import SettingsError
-from ruter_dagster.demo import _describe_assets, issue_date_of
+from ruter_dagster.demo import _describe_assets, _how_to_go_on, issue_date_of
 from ruter_dagster.demo_report import Report, show
+from ruter_dagster.runs import RunOutcome
 from ruter_dagster.settings import load_settings
+from ruter_dagster.stages import Stage
 from tests.scripted_house import defs, write_script
 
 
@@ -89,3 +91,13 @@ def test_tides_data_have_three_more_dates_than_the_newest_issue_date() -> None:
         tides("2031-01-01")
     with pytest.raises(SettingsError, match="RUTER_ISSUE_DATE=2001-01-01"):
         tides("2001-01-01")
+
+
+@pytest.mark.usefixtures("_no_variables")
+def test_a_failed_run_is_gone_on_with_where_anything_outlives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUTER_SOURCE", "tides")
+    outcome = RunOutcome("0123", False, "loads/stop_loads: full", Path("counts.log"))
+    told = {double: _how_to_go_on(Stage("Counts", "counts"), outcome, double) for double in (False, True)}
+    assert "`RUTER_SOURCE=tides ruter-dagster retry 0123` goes on from the failed step" in told[False]
+    assert "retry" not in told[True] and "begins anew" in told[True]
+    assert all("loads/stop_loads: full" in text and "counts.log" in text for text in told.values())
