@@ -13,7 +13,7 @@ class Choices:
 
     def __init__(self, job: Job, pacing: Pacing, clock: Clock) -> None:
         self.job, self.pacing, self.clock = job, pacing, clock
-        self.types = list(job.instance_types)
+        self.types = list(dict.fromkeys(job.instance_types))
         self.instance_type = self.types[0] if self.types else ""
         self.spot = isinstance(job, TrainingJob) and job.spot
         self.verdict = ""

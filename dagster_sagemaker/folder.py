@@ -113,14 +113,13 @@ class Folder:
         return Seen(run_id, attempt)
 
     def read_seen(self, run_id: str, attempt: int) -> Seen:
-        """What this run has shown of this attempt; nothing where another one looked last."""
-        content = self._read_json("seen.json")
+        """What this run has shown of this attempt; nothing where it looked at another one last."""
+        content = self._read_json(f"seen-{run_id}.json")
         seen = Seen(**content) if content else None
-        same = seen is not None and (seen.run_id, seen.attempt) == (run_id, attempt)
-        return seen if seen and same else self.unseen(run_id, attempt)
+        return seen if seen and seen.attempt == attempt else self.unseen(run_id, attempt)
 
     def write_seen(self, seen: Seen) -> None:
-        self._put("seen.json", json.dumps(asdict(seen)))
+        self._put(f"seen-{seen.run_id}.json", json.dumps(asdict(seen)))
 
     def read_message(self, attempt: int, number: int, since: datetime | None = None) -> Object:
         """Chunk `number` of an attempt's messages. Raises `NotFound`, or `NotModified` where it was not written `since`."""

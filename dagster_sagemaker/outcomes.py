@@ -76,35 +76,36 @@ def outcome(described: Mapping[str, Any], max_runtime_seconds: int) -> Outcome |
     if status == "Failed":
         return _failed(failure, exit_message, words)
     if status == "Stopped":
-        return _stopped(described, words, max_runtime_seconds)
+        return _stopped(described, failure, words, max_runtime_seconds)
     return None
 
 
 def _failed(failure: str, exit_message: str, words: str) -> Outcome:
+    # First, as the job's own words follow, which may tell of another job's shortage or timeout.
+    if failure.startswith("AlgorithmError"):
+        # Processing keeps the job's own words in ExitMessage, Training in the reason itself.
+        return Outcome(Ending.ALGORITHM, exit_message or failure, _exit_code(failure, exit_message))
     if failure.startswith("CapacityError") or "InsufficientInstanceCapacity" in failure:
         return Outcome(Ending.CAPACITY, words)
     if failure.startswith(("InternalServerError", "InternalError")):
         return Outcome(Ending.INTERNAL, words)
-    if "MaxRuntimeExceeded" in words:
+    if "MaxRuntimeExceeded" in failure:
         return Outcome(Ending.TIMEOUT, words)
     if _NO_MEMORY.search(failure):
         return Outcome(Ending.ALGORITHM, words, OUT_OF_MEMORY)
-    if failure.startswith("AlgorithmError"):
-        # Processing keeps the job's own words in ExitMessage, Training in the reason itself.
-        return Outcome(Ending.ALGORITHM, exit_message or failure, _exit_code(failure, exit_message))
     if failure.startswith("ClientError"):
         return Outcome(Ending.REFUSED, words)
     return Outcome(Ending.UNKNOWN, words or "SageMaker gives no reason", _exit_code(failure, exit_message))
 
 
-def _stopped(described: Mapping[str, Any], words: str, max_runtime_seconds: int) -> Outcome:
+def _stopped(described: Mapping[str, Any], failure: str, words: str, max_runtime_seconds: int) -> Outcome:
     secondary = described.get("SecondaryStatus", "")
-    if secondary == "MaxWaitTimeExceeded" or "MaxWaitTimeExceeded" in words:
+    if secondary == "MaxWaitTimeExceeded" or "MaxWaitTimeExceeded" in failure:
         return Outcome(Ending.SPOT_WAIT, words)
     ran = run_seconds(described)
     # A Processing job that ran out of time is only `Stopped`: its times tell it from one that somebody stopped.
     late = ran is not None and ran >= max_runtime_seconds and "TrainingJobStatus" not in described
-    if secondary == "MaxRuntimeExceeded" or "MaxRuntimeExceeded" in words or late:
+    if secondary == "MaxRuntimeExceeded" or "MaxRuntimeExceeded" in failure or late:
         return Outcome(Ending.TIMEOUT, words)
     return Outcome(Ending.STOPPED, words)
 

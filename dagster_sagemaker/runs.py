@@ -58,6 +58,7 @@ class StepRun:
 
     def __init__(self, context: Context) -> None:
         self.context = context
+        self._recorded: dict[str, bool] = {}
         self.direct = isinstance(context, BaseDirectExecutionContext) or isinstance(
             getattr(context, "op_execution_context", None), BaseDirectExecutionContext
         )
@@ -118,6 +119,12 @@ class StepRun:
         """
         if self.direct:
             return False
+        # Asked for each job of a range: an earlier run's events are over, and so are those before this try.
+        if run_id not in self._recorded:
+            self._recorded[run_id] = self._is_recorded(run_id)
+        return self._recorded[run_id]
+
+    def _is_recorded(self, run_id: str) -> bool:
         logs = self.context.instance.all_logs(run_id, of_type={*_STARTS, *_RESULTS, *_ENDS})
         events = [log.dagster_event for log in logs if log.step_key == self.step and log.dagster_event]
         starts = [place for place, event in enumerate(events) if event.event_type in _STARTS]

@@ -46,4 +46,4 @@ WORKDIR /opt/dagster
 USER 1000:1000
 EXPOSE 4000
 # The code location; webserver, daemon and run workers name a command of their own.
-CMD ["dagster", "code-server", "start", "-h", "0.0.0.0", "-p", "4000", "-m", "ruter_dagster.definitions"]
+CMD ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", "4000", "-m", "ruter_dagster.definitions"]

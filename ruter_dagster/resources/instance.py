@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRun
+from dagster import DagsterInstance, DagsterRun, Field
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
@@ -61,7 +62,25 @@ class SourceComputeLogs(LocalComputeLogManager):
 
 
 class WatchedRunLauncher(DefaultRunLauncher):
-    """The default launcher, with a health check: a run whose worker is gone fails and frees its slot."""
+    """The default launcher, with a health check: a run whose worker is gone fails and frees its slot.
+
+    A code server that takes no connection is gone once it has taken none for `gone_after` seconds.
+    """
+
+    def __init__(self, inst_data: ConfigurableClassData | None = None, gone_after: float = 0.0) -> None:
+        super().__init__(inst_data)
+        self._gone_after = gone_after
+        self._unreachable_since: dict[str, float] = {}
+
+    @classmethod
+    def config_type(cls) -> Any:
+        return {"gone_after": Field(float, default_value=0.0, is_required=False)}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> WatchedRunLauncher:
+        return cls(inst_data, config_value["gone_after"])
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -82,11 +101,16 @@ class WatchedRunLauncher(DefaultRunLauncher):
             )
         except DagsterUserCodeUnreachableError as error:
             if _is_slow(error):
+                self._unreachable_since.pop(run.run_id, None)
                 # Any status but RUNNING and SUCCESS, UNKNOWN too, has the daemon fail the run and start a second worker beside it.
                 return CheckRunHealthResult(
                     WorkerStatus.RUNNING, f"The code server did not answer within {ANSWER_SECONDS} s"
                 )
+            since = self._unreachable_since.setdefault(run.run_id, time.monotonic())
+            if time.monotonic() - since < self._gone_after:
+                return CheckRunHealthResult(WorkerStatus.RUNNING, "The code server takes no connection")
             return CheckRunHealthResult(WorkerStatus.FAILED, "The code server that ran it is gone")
+        self._unreachable_since.pop(run.run_id, None)
         if answer.can_cancel:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, "The code server no longer knows the run's process")

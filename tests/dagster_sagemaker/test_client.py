@@ -208,6 +208,14 @@ def test_capacity_nowhere_gives_up_for_now(house):
     assert len(house.aws.jobs) == 10
 
 
+def test_a_type_that_is_named_twice_is_asked_for_once_a_round(house):
+    house.aws.scripts = [fails(CAPACITY)] * 20
+    assert house.failure(
+        processing(instance_types=("ml.m5.large", "ml.m6i.large", "ml.m5.large"))
+    ).allow_retries
+    assert len(house.aws.jobs) == 10
+
+
 def test_a_quota_of_zero_is_fatal(house):
     house.aws.faults = {"create": [quota(0)]}
     failed = house.failure()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from dagster_sagemaker.calls import Calls
+from dagster_sagemaker.folder import Folder
 from tests.dagster_sagemaker.conftest import messages, metadata, training
 from tests.dagster_sagemaker.fake_aws import CLOSED, OPENED, materialised, told
 
@@ -43,3 +45,15 @@ def test_a_container_that_was_started_again_begins_anew(house, first, second):
     result = house.run(training())
     assert metadata(result)["rows"] == 7
     assert messages(result, house.instance).count(AGAIN) == 1
+
+
+def test_two_runs_that_share_a_job_keep_what_each_has_shown(aws):
+    aws("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    folder = Folder(aws("s3"), Calls(), "s3://bucket/artifacts", "origin", "job")
+    for run_id, shown in (("a", 3), ("b", 5)):
+        seen = folder.read_seen(run_id, 1)
+        assert seen.messages == 0
+        seen.messages = shown
+        folder.write_seen(seen)
+    assert [folder.read_seen(run_id, 1).messages for run_id in ("a", "b")] == [3, 5]
+    assert folder.read_seen("a", 2).messages == 0, "another attempt of the job"

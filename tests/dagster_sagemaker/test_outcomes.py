@@ -34,3 +34,29 @@ def test_the_exit_code_is_the_containers_and_not_one_that_its_words_tell_of(answ
     ended = outcome(answer, 60)
     assert ended
     assert (ended.ending, ended.exit_code) == (Ending.ALGORITHM, code)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "RuntimeError: InsufficientInstanceCapacity when calling RunInstances",
+        "CapacityError: the queue is full",
+        "the query ended by MaxRuntimeExceeded of its workgroup",
+        "the child said Out of Memory. Please use a larger instance",
+        "InternalServerError of the warehouse",
+    ],
+)
+def test_the_jobs_own_words_do_not_pass_for_sagemakers(words):
+    failed = {"FailureReason": f"AlgorithmError: {words}, exit code: 65", "TrainingJobStatus": "Failed"}
+    see_logs = "AlgorithmError: See job logs for more information, exit code: 65"
+    of_processing = {"FailureReason": see_logs, "ExitMessage": words, "ProcessingJobStatus": "Failed"}
+    for answer in (failed, of_processing):
+        ended = outcome(answer, 60)
+        assert ended
+        assert (ended.ending, ended.exit_code) == (Ending.ALGORITHM, 65)
+
+
+def test_a_job_that_somebody_stopped_is_not_late_for_its_own_words():
+    answer = {"ProcessingJobStatus": "Stopped", "ExitMessage": "MaxRuntimeExceeded of the workgroup"}
+    ended = outcome(answer, 60)
+    assert ended and ended.ending is Ending.STOPPED

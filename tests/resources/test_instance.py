@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,13 +36,20 @@ def code_server() -> Iterator[socket.socket]:
 
 def looked_after(instance: DagsterInstance, code_server: socket.socket) -> DagsterRunStatus:
     """Status of a run of this code server once the daemon has looked after it."""
+    return looked_at(instance, run_of(instance, code_server))
+
+
+def run_of(instance: DagsterInstance, code_server: socket.socket) -> str:
     place = {"host": "127.0.0.1", "port": code_server.getsockname()[1]}
     tags = {GRPC_INFO_TAG: json.dumps(place)}
-    run = create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags=tags)
-    (record,) = instance.get_run_records(RunsFilter(run_ids=[run.run_id]))
+    return create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags=tags).run_id
+
+
+def looked_at(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
+    (record,) = instance.get_run_records(RunsFilter(run_ids=[run_id]))
     no_workspace: Any = None
     monitor_started_run(instance, no_workspace, record, logging.getLogger(__name__))
-    found = instance.get_run_by_id(run.run_id)
+    found = instance.get_run_by_id(run_id)
     assert found
     return found.status
 
@@ -59,3 +67,20 @@ def test_a_run_whose_code_server_is_gone_fails(watched: DagsterInstance, code_se
     with socket.socket() as kept_free:
         kept_free.bind(place)
         assert looked_after(watched, kept_free) == DagsterRunStatus.FAILURE
+
+
+def test_a_run_whose_code_server_takes_no_connection_for_a_moment_is_left_alone(
+    code_server: socket.socket,
+) -> None:
+    place = code_server.getsockname()
+    code_server.close()
+    patient = {**WATCHED["run_launcher"], "config": {"gone_after": 0.5}}
+    with (
+        instance_for_test(overrides={**WATCHED, "run_launcher": patient}) as instance,
+        socket.socket() as kept_free,
+    ):
+        kept_free.bind(place)
+        run = run_of(instance, kept_free)
+        assert looked_at(instance, run) == DagsterRunStatus.STARTED
+        time.sleep(0.6)
+        assert looked_at(instance, run) == DagsterRunStatus.FAILURE
