@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
+from ruter_dagster.aws.places import out_of_reach
 from ruter_dagster.aws.secrets import secret_values
 from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
 
@@ -137,6 +138,7 @@ class AwsSettings(BaseSettings):
             for name, value in given.items()
             if len(value) > longest
         ]
+        faults += out_of_reach(given)
         if not self.lake:
             faults.append("  RUTER_LAKE is not set: what a job elsewhere writes to its own disk is lost")
             faults += [f"  RUTER_LAKE will need {fault}" for fault in self._lacking()]

@@ -217,3 +217,39 @@ def test_a_secret_that_is_not_there_or_not_for_us_is_told(
     sagemaker_double.fault("error", operations="secretsmanager.*", code="AccessDeniedException")
     with pytest.raises(PermanentFailure, match="Give the role"):
         load_settings()
+
+
+ELSEWHERE = LAKE | {"RUTER_ENVIRONMENT": "dev"}
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"RUTER_SOURCE": "tides", "RUTER_TIDES_PATH": "/data/tides", "RUTER_OPERATOR": "ruter"}, "RUTER_TIDES_PATH=/data/tides"),
+        ({"RUTER_SOURCE": "warehouse", "RUTER_WAREHOUSE_FILE": "ruter.toml"}, "RUTER_WAREHOUSE_FILE=ruter.toml"),
+        ({"RUTER_OPERATOR": "operators/mine"}, "RUTER_OPERATOR=operators/mine"),
+        ({"RUTER_MLFLOW_TRACKING_URI": "sqlite:////home/mlflow.db"}, "RUTER_MLFLOW_TRACKING_URI=sqlite:////home/mlflow.db"),
+    ],
+)  # fmt: skip
+def test_a_place_of_this_machine_is_refused_to_a_job_elsewhere_and_known_to_one_on_the_double(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], told: str
+):
+    settings = given(monkeypatch, **{**ELSEWHERE, **variables})
+    (fault,) = settings.remote_faults()
+    assert told in fault and "name" in fault
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:5000")
+    assert settings.remote_faults() == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"RUTER_SOURCE": "tides", "RUTER_TIDES_PATH": "s3://counts/tides", "RUTER_OPERATOR": "ruter"},
+        {"RUTER_SOURCE": "warehouse", "RUTER_WAREHOUSE_FILE": "s3://counts/ruter.toml"},
+        {"RUTER_OPERATOR": "/opt/ruter/operator.toml"},
+    ],
+)
+def test_a_place_that_a_job_elsewhere_finds_is_none_of_its_faults(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+):
+    assert given(monkeypatch, **{**ELSEWHERE, **variables}).remote_faults() == []
