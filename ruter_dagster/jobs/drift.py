@@ -19,8 +19,7 @@ REFERENCE_DAYS = 56
 
 
 def run(parameters: Drift, context: JobContext) -> None:
-    dates = context.dates_asked(STOP_LOADS, parameters.dates, parameters.of_range)
-    context.read(STOP_LOADS, dates, ["service_date"])
+    dates = context.dates_passed(STOP_LOADS, parameters.dates, parameters.of_range)
     measured = drift_of(dates, _sums(dates, context))
     for metric in DRIFT_METRICS:
         of_metric = measured.filter(metric=metric.name)

@@ -10,7 +10,7 @@ import polars as pl
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME
-from ruter_dagster.contracts.tables import STOP_LOADS, WEATHER_FORECASTS
+from ruter_dagster.contracts.tables import STOP_LOADS, WEATHER_FORECASTS, Table
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.rows import TRUTH, sampled, training_rows
 from ruter_dagster.jobs.context import JobContext, day_range
@@ -41,14 +41,30 @@ def read_inputs(context: JobContext, dates: Sequence[date], most: int, seed: int
     """
     known = list(context.history(DEPARTURE_FEATURES, dates))
     share = most / max(1, sum(context.snapshot(DEPARTURE_FEATURES).rows_by_date(known).values()))
+    levels, weather = _Window(LEVELS, context), _Window(WEATHER_FORECASTS, context)
     for day in context.track(known, "Departures read"):
         issued = day_range(day - timedelta(max(HORIZONS)), day)
         yield ModelInputs(
             features=sampled(context.read_history(DEPARTURE_FEATURES, [day]), share, seed),
             loads=context.read_history(STOP_LOADS, [day], TRUTH),
-            levels=context.read_history(LEVELS, issued),
-            weather=context.read_history(WEATHER_FORECASTS, issued),
+            levels=levels.read(issued),
+            weather=weather.read(issued),
         )
+
+
+class _Window:
+    """Some issue dates of a table at a time: those that were asked for last are not read again."""
+
+    def __init__(self, table: Table, context: JobContext) -> None:
+        self._table, self._context = table, context
+        self._held: dict[date, pl.DataFrame] = {}
+
+    def read(self, dates: Sequence[date]) -> pl.DataFrame:
+        self._held = {
+            day: self._held[day] if day in self._held else self._context.read_history(self._table, [day])
+            for day in dates
+        }
+        return pl.concat(self._held.values())
 
 
 def load_model(context: JobContext, version: str) -> LoadModel:
