@@ -78,6 +78,11 @@ def issue_date_of(settings: Settings) -> date:
     if not available:
         raise PermanentFailure(f"The TIDES data in {settings.tides_path} have no stop visits of any date")
     first, last = min(available) + timedelta(1), max(available) - timedelta(HORIZON_DAYS)
+    if first > last:
+        raise PermanentFailure(
+            f"The TIDES data in {settings.tides_path} reach from {min(available)} to {max(available)}: too few dates, as one "
+            f"before the issue date and {HORIZON_DAYS} after it are the least"
+        )
     chosen = settings.issue_date or last
     if not first <= chosen <= last:
         raise SettingsError(

@@ -12,6 +12,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ruter_dagster.aws.settings import secret_fields
+from ruter_dagster.settings import ENV_FILE_VARIABLE, Settings
+
 ACCURACY = ("baseline", "wape_baseline", "wape_model", "improvement", "low_95", "high_95")
 """Columns of the accuracy table: improvement is the share by which the model's WAPE is smaller, with its 95 % interval."""
 
@@ -78,16 +81,13 @@ _ANEW = (
 
 
 def same_settings() -> str:
-    """The variables of this demo that another command needs to find its history; those in .env it finds by itself."""
-    names = (
-        "RUTER_SOURCE",
-        "RUTER_TIDES_PATH",
-        "RUTER_WAREHOUSE_FILE",
-        "RUTER_DEMO_SCALE",
-        "RUTER_STATE_DIR",
-        "RUTER_ENVIRONMENT",
-    )
-    return "".join(f"{name}={shlex.quote(os.environ[name])} " for name in names if os.environ.get(name))
+    """The settings in this process's variables, which another command needs to find the same history; those in .env it finds."""
+    known = {f"RUTER_{name.upper()}" for name in Settings.model_fields} | {
+        ENV_FILE_VARIABLE,
+        "KAFKA_BOOTSTRAP_SERVERS",
+    }
+    told = sorted(name for name in known - secret_fields(Settings).keys() if os.environ.get(name))
+    return "".join(f"{name}={shlex.quote(os.environ[name])} " for name in told)
 
 
 def _checks(row: Mapping[str, Any]) -> str:

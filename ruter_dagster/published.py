@@ -31,7 +31,9 @@ class Found:
 
     topics: tuple[str, ...]
     messages: int
+    """Load forecasts."""
     exactly_once: bool
+    """On each of the topics."""
 
 
 def recorded(instance: DagsterInstance, issue_date: date) -> Recorded | None:
@@ -65,7 +67,9 @@ def read_back(publication: Recorded, issue_date: date, settings: Settings) -> Fo
     connection = connection_of(settings)
     with _told_at_once():
         found = reading.read_back(connection, publication.publication_id, issue_date)
-    once = found.messages == publication.messages and found.duplicates == 0
+    once = found.messages == found.public_messages == publication.messages and not (
+        found.duplicates or found.public_duplicates
+    )
     return Found(topics_of(connection).of_messages, found.messages, once)
 
 

@@ -264,7 +264,7 @@ class Settings(KafkaSettings, SageMakerSettings):
 def env_file() -> Path | None:
     """The file of settings beside the environment. Raises SettingsError where one is named that is not there."""
     name = os.environ.get(ENV_FILE_VARIABLE, ".env")
-    if name != ".env" and name and not Path(name).is_file():
+    if name != ".env" and name and not Path(name).expanduser().exists():
         raise SettingsError(
             f"Settings are wrong:\n  {ENV_FILE_VARIABLE}={name!r}: there is no such file; unset it, or set it to nothing, "
             "where none is to be read"
@@ -289,7 +289,9 @@ def load_settings(**overrides: Any) -> Settings:
 def _misspelt(file: Path | None) -> Iterator[str]:
     """Variables of the environment and the file that nearly have a setting's name, each with the setting that was meant."""
     known = {f"RUTER_{name.upper()}" for name in Settings.model_fields}
-    in_file = DotEnvSettingsSource(Settings, env_file=file).env_vars if file else {}
+    # A pipe, as of a program that decrypts the file, can be read only once.
+    is_file = file is not None and file.expanduser().is_file()
+    in_file = DotEnvSettingsSource(Settings, env_file=file).env_vars if is_file else {}
     places = {"": set(os.environ), f" (in {file})": {name.upper() for name in in_file}}
     for place, names in places.items():
         for name in sorted(name for name in names if name.startswith("RUTER_") and name not in known):

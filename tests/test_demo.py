@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import pytest
 from dagster import DagsterInstance
 from rich.console import Console
 
-from ruter_dagster.contracts.errors import SettingsError
+from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
 from ruter_dagster.demo import _describe_assets, _how_to_go_on, issue_date_of
 from ruter_dagster.demo_report import Report, show
 from ruter_dagster.runs import RunOutcome
 from ruter_dagster.settings import load_settings
 from ruter_dagster.stages import Stage
+from tests.chain.tides_days import FORMER, visits_file, write_tides
 from tests.scripted_house import defs, write_script
 
 
@@ -71,9 +72,14 @@ def test_the_last_line_says_where_to_look_next() -> None:
 def test_the_last_line_goes_on_with_the_same_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUTER_SOURCE", "tides")
     monkeypatch.setenv("RUTER_TIDES_PATH", "my counts/aarhus")
+    monkeypatch.setenv("RUTER_DEMO_SEED", "7")
+    monkeypatch.setenv("RUTER_SLACK_TOKEN", "a-secret")
     console = Console(record=True, width=80)
     show(Report("2026-03-30", "tides"), console)
-    assert "Next: `RUTER_SOURCE=tides RUTER_TIDES_PATH='my counts/aarhus' make dev`" in console.export_text()
+    assert (
+        "Next: `RUTER_DEMO_SEED=7 RUTER_SOURCE=tides RUTER_TIDES_PATH='my counts/aarhus' make dev`"
+        in console.export_text()
+    )
 
 
 def tides(issue_date: str | None) -> date:
@@ -101,3 +107,12 @@ def test_a_failed_run_is_gone_on_with_where_anything_outlives_it(monkeypatch: py
     assert "`RUTER_SOURCE=tides ruter-dagster retry 0123` goes on from the failed step" in told[False]
     assert "retry" not in told[True] and "begins anew" in told[True]
     assert all("loads/stop_loads: full" in text and "counts.log" in text for text in told.values())
+
+
+def test_tides_data_of_a_few_dates_are_too_few(tmp_path: Path) -> None:
+    write_tides(tmp_path)
+    for day in (FORMER, FORMER + timedelta(1), FORMER + timedelta(2)):
+        visits_file(tmp_path, day).unlink()
+    settings = load_settings(_env_file=None, source="tides", tides_path=str(tmp_path), operator="ruter")
+    with pytest.raises(PermanentFailure, match="reach from 2025-03-13 to 2025-03-16: too few dates"):
+        issue_date_of(settings)

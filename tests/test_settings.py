@@ -247,3 +247,12 @@ def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch):
     assert "RUTER_ENV_FILE='other.env': there is no such file" in refused(
         monkeypatch, RUTER_ENV_FILE="other.env"
     )
+
+
+def test_a_file_that_is_named_may_be_a_pipe_or_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("RUTER_ENV_FILE", "/dev/null")
+    assert load_settings().source == "demo"
+    (tmp_path / "ruter.env").write_text("RUTER_DEMO_SEED=7\n")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RUTER_ENV_FILE", "~/ruter.env")
+    assert load_settings().demo_seed == 7

@@ -1,0 +1,33 @@
+"""Each exactly once is said of both topics."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ruter_dagster.published import Recorded, read_back
+from ruter_dagster.publishing.reading import ReadBack
+from ruter_dagster.settings import load_settings
+
+
+@pytest.mark.parametrize(
+    ("changed", "once"),
+    [
+        ({}, True),
+        ({"messages": 9}, False),
+        ({"duplicates": 1}, False),
+        ({"public_messages": 9}, False),
+        ({"public_duplicates": 1}, False),
+    ],
+)
+def test_once_means_on_both_topics(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], once: bool
+) -> None:
+    whole = {"messages": 10, "duplicates": 0, "public_messages": 10, "public_duplicates": 0}
+    found = ReadBack(publication_id="an-id", by_horizon={}, loads=pl.DataFrame(), **whole | changed)
+    monkeypatch.setattr("ruter_dagster.publishing.reading.read_back", lambda *_: found)
+    settings = load_settings(_env_file=None, kafka_bootstrap_servers="127.0.0.1:1")
+    assert read_back(Recorded("an-id", 10), date(2026, 11, 20), settings).exactly_once == once
