@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dagster import DagsterEventType, DagsterInstance
@@ -16,14 +17,16 @@ _MATERIALISED = re.compile(r"INFO (\S+) materialised: (?:\{'dates': (\d+), 'rows
 _ENDED = re.compile(
     r"INFO (\w+): ([\d.]+) CPU s, of them ([\d.]+) to start and import; (\d+) MB at most, ([\d.]+) s"
 )
+_LAUNCHED = re.compile(r" - (\S+) - Job \w+ ended with 0 after ([\d.]+) s")
 
 
 @dataclass
 class Cost:
     """Of one step, or of one of its jobs. Seconds are of the clock where they are not CPU seconds.
 
-    `cpu_seconds` and `peak_mb` are those of the job's process (quality reports of a run share one), `own_seconds` those of
-    the job's own work, `import_seconds` the CPU seconds to start it and to import.
+    `cpu_seconds` and `peak_mb` (MiB) are those of the job's process (quality reports of a run share one), `own_seconds` those
+    of the job's own work, `start_seconds` those from its launch to that and from that to its end, `import_seconds` the CPU
+    seconds to start it and to import. What is left of a step's `seconds` is Dagster's.
     """
 
     step: str
@@ -32,8 +35,13 @@ class Cost:
     peak_mb: float
     own_seconds: float = 0.0
     import_seconds: float = 0.0
+    start_seconds: float = 0.0
     rows: int = 0
     dates: int = 0
+
+    @property
+    def dagster_seconds(self) -> float:
+        return self.seconds - self.own_seconds - self.start_seconds
 
     @property
     def rows_a_second(self) -> float:
@@ -48,19 +56,28 @@ def jobs_of(log: Path) -> Iterator[Cost]:
             asset, dates, rows = found[1], int(found[2] or 0), int(found[3] or 0)
         elif found := _ENDED.search(line):
             cpu, imports, peak, own = (float(number) for number in found.groups()[1:])
-            yield Cost(asset or found[1], own, cpu, peak, own, imports, rows, dates)
+            yield Cost(asset or found[1], own, cpu, peak, own, imports, 0.0, rows, dates)
             asset, dates, rows = "", 0, 0
 
 
 def steps_of(instance: DagsterInstance, run_id: str, log: Path) -> Iterator[Cost]:
     """The steps of a run, each with what all of its jobs cost together."""
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_SUCCESS).records
-    jobs = list(jobs_of(log))
+    jobs, launched = list(jobs_of(log)), launched_of(log)
     for record in records:
         event = record.event_log_entry.dagster_event
         asset = event.step_key.replace("__", "/")
         own = [job for job in jobs if job.step == asset]
-        yield summed(asset, own, event.step_success_data.duration_ms / 1000)
+        cost = summed(asset, own, event.step_success_data.duration_ms / 1000)
+        yield replace(cost, start_seconds=launched[asset] - cost.own_seconds)
+
+
+def launched_of(log: Path) -> Counter[str]:
+    """Seconds of each asset's jobs from launch to end, as their launcher saw them."""
+    seconds: Counter[str] = Counter()
+    for step, taken in _LAUNCHED.findall(log.read_text()):
+        seconds[step.replace("__", "/")] += float(taken)
+    return seconds
 
 
 def summed(step: str, jobs: Sequence[Cost], seconds: float | None = None) -> Cost:
@@ -72,6 +89,7 @@ def summed(step: str, jobs: Sequence[Cost], seconds: float | None = None) -> Cos
         max((job.peak_mb for job in jobs), default=0),
         sum(job.own_seconds for job in jobs),
         sum(job.import_seconds for job in jobs),
+        sum(job.start_seconds for job in jobs),
         sum(job.rows for job in jobs),
         sum(job.dates for job in jobs),
     )
@@ -85,6 +103,8 @@ def table_of(title: str, costs: Sequence[Cost], bare: dict[str, float] | None = 
         "s",
         "CPU s",
         "own s",
+        "start s",
+        "Dagster's s",
         "import CPU s",
         "rows",
         "rows/s",
@@ -93,8 +113,8 @@ def table_of(title: str, costs: Sequence[Cost], bare: dict[str, float] | None = 
     ):
         shown.add_column(name, justify="left" if name == "step" else "right")
     for cost in costs:
-        seconds = (cost.seconds, cost.cpu_seconds, cost.own_seconds, cost.import_seconds)
-        cells = [f"{value:.1f}" for value in seconds]
+        cells = [f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.own_seconds:.1f}"]
+        cells += [f"{cost.start_seconds:.2f}", f"{cost.dagster_seconds:.2f}", f"{cost.import_seconds:.1f}"]
         cells += [f"{cost.rows:,}", f"{cost.rows_a_second:,.0f}", f"{cost.peak_mb:,.0f}"]
         cells += [f"{bare.get(cost.step, 0):.1f}"] if bare else []
         shown.add_row(cost.step, *cells)

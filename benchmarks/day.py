@@ -1,20 +1,23 @@
 """A day of the chain at the size of Ruter, beside the bare cost: `python -m benchmarks.day --state FOLDER [--days 3]`.
 
 The folder is that of `benchmarks.season`, whose history and model it needs. The runs of each issue date go through Dagster,
-raw snapshots to committed Kafka transaction; the last one goes bare: the same jobs on the same tables, called one after the
-other in this process, imports done. Prints a table of the median day; `--json FILE` keeps the figures.
+raw snapshots to committed Kafka transaction. Then the tables are put back as they were, and the same date goes bare: the same
+jobs, called one after the other in this process, imports done. Prints a table of the median day; `--json FILE` keeps the figures.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import resource
+import signal
+import sqlite3
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import date, timedelta
 from importlib import import_module
@@ -24,7 +27,7 @@ from rich.console import Console
 
 from benchmarks.costs import Cost, machine, steps_of, table_of
 from benchmarks.state import settings_of
-from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.container import Container, is_alive
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
     PUBLISHED_FORECASTS,
@@ -66,14 +69,21 @@ def main() -> None:
         os.environ["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
         settings = load_settings(_env_file=None)
         newest = _newest_issue_date(settings)
-        days = [through_dagster(newest + timedelta(1 + number), settings) for number in range(given.days)]
-        bare = list(without_dagster(newest + timedelta(1 + given.days), settings))
+        days, bare = [], []
+        for number in range(given.days):
+            issue_date = newest + timedelta(1 + number)
+            with _tables_put_back(settings):
+                days.append(through_dagster(issue_date, settings))
+            # Topics of its own: what Dagster has published, the same topics take no second time.
+            bare.append(
+                list(without_dagster(issue_date, load_settings(_env_file=None, kafka_topic_prefix="bare.")))
+            )
     show(days, bare)
     if given.json:
         figures = {
             "machine": machine(),
             "days": [list(map(asdict, day)) for day in days],
-            "bare": list(map(asdict, bare)),
+            "bare": [list(map(asdict, day)) for day in bare],
         }
         given.json.write_text(json.dumps(figures, indent=2))
 
@@ -138,6 +148,8 @@ def without_dagster(issue_date: date, settings: Settings) -> Iterator[Cost]:
     for name in {parameters.job for parameters in jobs}:
         import_module(f"ruter_dagster.jobs.{name}")
     _import_what_jobs_import()
+    # It would delete metadata that went with what was put back.
+    logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     for parameters in jobs:
         with _measured() as measured:
             call(parameters, settings)
@@ -159,6 +171,7 @@ def through_dagster(issue_date: date, settings: Settings) -> list[Cost]:
         ):
             log = settings.source_dir / "logs" / f"{job}-{issue_date}.log"
             log.unlink(missing_ok=True)
+            end_shared_process(settings)  # as where the daemon launches the runs: each imports for itself
             with _measured() as measured:
                 outcome = execute(RunRequest(job, RUNS[job], dates), instance, log, lambda _: None)
             if not outcome.succeeded:
@@ -167,20 +180,71 @@ def through_dagster(issue_date: date, settings: Settings) -> list[Cost]:
     return costs
 
 
-def show(days: list[list[Cost]], bare: list[Cost]) -> None:
-    console = Console(width=150)
+def show(days: list[list[Cost]], bare: list[list[Cost]]) -> None:
+    console = Console(width=170)
     console.print(machine())
-    alone = {cost.step: cost.seconds for cost in bare}
-    middle = [sorted(same, key=lambda cost: cost.seconds)[len(same) // 2] for same in zip(*days, strict=True)]
+    alone = {cost.step: cost.seconds for cost in _middle(bare)}
+    middle = _middle(days)
     console.print(table_of(f"An issue date, median of {len(days)}", middle, alone))
-    total = statistics.median(_whole(day) for day in days)
-    quality = sum(cost.seconds for cost in middle if cost.step.startswith("quality/"))
-    around = max(cost.seconds - cost.own_seconds for cost in middle if not cost.step.startswith("run "))
-    whole = sum(alone.values())
+    wholes = [(_whole(day), sum(cost.seconds for cost in one)) for day, one in zip(days, bare, strict=True)]
+    steps = [cost for cost in middle if not cost.step.startswith("run ")]
+    quality = [cost for cost in steps if cost.step.startswith("quality/")]
     console.print(
-        f"A day: {total:.1f} s through Dagster, {whole:.1f} s bare: {total / whole:.2f} times; quality {quality:.1f} s; "
-        f"at most {around:.1f} s of a step are not its job's own work; peak {max(cost.peak_mb for cost in middle):,.0f} MB"
+        f"A day: {statistics.median(whole for whole, _ in wholes):.1f} s through Dagster, "
+        f"{statistics.median(one for _, one in wholes):.1f} s bare: "
+        f"{statistics.median(whole / one for whole, one in wholes):.2f} times\n"
+        f"Quality: {sum(cost.seconds for cost in quality):.1f} s of steps, waiting for the imports of their runs' processes included; "
+        f"{sum(cost.own_seconds for cost in quality):.1f} s own, {sum(cost.import_seconds for cost in quality):.1f} CPU s to import\n"
+        f"Of a step Dagster takes {_span([cost.dagster_seconds for cost in steps])} s, to start and import "
+        f"{_span([cost.start_seconds for cost in steps])} s\n"
+        f"Peak: {max(cost.peak_mb for day in days for cost in day):,.0f} MiB"
     )
+
+
+def _middle(days: list[list[Cost]]) -> list[Cost]:
+    """Of each step the day in which it took the median of seconds."""
+    by_step = [sorted(same, key=lambda cost: cost.seconds) for same in zip(*map(_by_step, days), strict=True)]
+    return [same[len(same) // 2] for same in by_step]
+
+
+def _by_step(day: list[Cost]) -> list[Cost]:
+    """In an order that all days have: steps without a dependency end in any."""
+    runs = [number for number, cost in enumerate(day) if cost.step.startswith("run ")]
+    parts = [
+        day[start:end] for start, end in zip([0, *(n + 1 for n in runs)], [*runs, len(day)], strict=True)
+    ]
+    ended = [*(day[number] for number in runs), None]
+    return [
+        cost
+        for part, run in zip(parts, ended, strict=True)
+        for cost in (*sorted(part, key=lambda cost: cost.step), *([run] if run else []))
+    ]
+
+
+def _span(seconds: list[float]) -> str:
+    return f"{min(seconds):.2f} to {max(seconds):.2f} (median {statistics.median(seconds):.2f})"
+
+
+@contextmanager
+def _tables_put_back(settings: Settings) -> Iterator[None]:
+    """Afterwards every table is what it was: data files are never rewritten, and which ones a table has the catalog says."""
+    catalog = settings.source_dir / "warehouse" / "catalog.db"
+    with closing(sqlite3.connect(":memory:")) as kept:
+        with closing(sqlite3.connect(catalog)) as now:
+            now.backup(kept)
+        yield
+        end_shared_process(settings)
+        with closing(sqlite3.connect(catalog)) as now:
+            kept.backup(now)
+
+
+def end_shared_process(settings: Settings) -> None:
+    """The process of quality reports ends, as it does with the run's worker."""
+    for address in (settings.source_dir / "jobs").glob(f"{CheckQuality.job}-*.json"):
+        process = json.loads(address.read_text())["process"]
+        while is_alive(process):
+            os.kill(process, signal.SIGKILL)
+            time.sleep(0.05)
 
 
 def _whole(day: list[Cost]) -> float:

@@ -90,19 +90,24 @@ def bare(batches: list[Batch], connection: KafkaConnection, *, in_batches: bool)
                 waiting = [message for message in waiting if message.pop("_error", None)]
                 producer.poll(0.05 if waiting else 0)
         else:
+            produce = producer.produce
             for key, value in zip(keys, values, strict=True):
-                produce(producer, topic, key, value)
+                try:
+                    produce(topic, value, key)
+                except BufferError:
+                    produce_when_there_is_room(producer, topic, key, value)
             producer.poll(0)
     producer.commit_transaction()
 
 
-def produce(producer: Producer, topic: str, key: bytes, value: bytes) -> None:
+def produce_when_there_is_room(producer: Producer, topic: str, key: bytes, value: bytes) -> None:
     while True:
+        producer.poll(0.05)
         try:
-            producer.produce(topic, key=key, value=value)
+            producer.produce(topic, value, key)
             return
         except BufferError:
-            producer.poll(0.05)
+            continue
 
 
 def timed(action: Callable[[], object]) -> float:

@@ -73,7 +73,7 @@ def _run(name: str, parameters: JobParameters, container: Container, before: flo
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
     total = time.process_time()
     own = time.monotonic() - began
-    words = "%s: %.1f CPU s, of them %.1f to start and import; %.0f MB at most, %.1f s"
+    words = "%s: %.1f CPU s, of them %.1f to start and import; %.0f MB at most, %.2f s"
     log.info(words, name, total - before, imported - before, peak, own)
 
 

@@ -60,7 +60,7 @@ class LocalLauncher(OneByOneLauncher):
             job = parameters.job
             exit_code = shared.run(job, environment) if job == CheckQuality.job else _run(job, environment)
         context.log.info(
-            f"Job {parameters.job} ended with {exit_code} after {time.monotonic() - started:.1f} s"
+            f"Job {parameters.job} ended with {exit_code} after {time.monotonic() - started:.2f} s"
         )
         if exit_code:
             raise _failure(parameters.job, exit_code, container)
