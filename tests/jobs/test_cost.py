@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -207,3 +209,22 @@ def test_training_reads_a_date_at_a_time_and_no_more_rows_than_it_may(
     again = [inputs.features.height for inputs in read_inputs(context, dates, 20_000, seed=1)]
     other = [inputs.features.height for inputs in read_inputs(context, dates, 20_000, seed=2)]
     assert again == rows != other
+
+
+def test_a_forecast_imports_nothing_that_only_other_jobs_need(forecast_folder: Path) -> None:
+    heavy = {
+        "mlflow",
+        "great_expectations",
+        "dagster",
+    }  # pandas is imported by pyarrow, where it is installed
+    code = f"""
+import sys
+from datetime import date
+from pathlib import Path
+from ruter_dagster.contracts.jobs import Forecast
+from tests.jobs.demo_jobs import run
+run(Forecast(dates=(date.fromisoformat("{TRIED}"),)), Path({str(forecast_folder)!r}))
+print("imported:", *sorted({heavy} & sys.modules.keys()))
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1].strip() == "imported:"
