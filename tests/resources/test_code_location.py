@@ -1,0 +1,107 @@
+"""The code location of the image knows its runs' processes, also after a Reload in the UI: else the daemon would start second ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dagster import DagsterInstance, DagsterRunStatus
+from dagster._core.launcher.base import WorkerStatus
+from dagster._core.test_utils import create_run_for_test, instance_for_test
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import GrpcServerTarget
+from dagster._grpc.client import DagsterGrpcClient
+
+from ruter_dagster.publishing.broker import _free_port
+from ruter_dagster.resources.instance import WatchedRunLauncher
+from tests.dockerfile import ROOT, Dockerfile
+from tests.resources.test_instance import WATCHED
+
+pytestmark = pytest.mark.slow
+LOCATION = "house"
+HOUSE = """
+import time
+from dagster import Definitions, job, op
+
+@op
+def waits():
+    time.sleep(120)
+
+@job
+def long():
+    waits()
+
+defs = Definitions(jobs=[long])
+"""
+
+
+@pytest.fixture
+def instance() -> Iterator[DagsterInstance]:
+    with instance_for_test(overrides=WATCHED) as instance:
+        yield instance
+
+
+@pytest.fixture
+def process(tmp_path: Path, instance: DagsterInstance) -> Iterator[WorkspaceProcessContext]:
+    """What webserver and daemon know of a code location that was started as the image starts it."""
+    (tmp_path / "waiting_house.py").write_text(HOUSE)
+    (command,) = Dockerfile(ROOT / "docker/orchestrator.Dockerfile").only("CMD")
+    port = _free_port()
+    changed = {"0.0.0.0": "127.0.0.1", "4000": str(port), "ruter_dagster.definitions": "waiting_house"}
+    words = [changed.get(word, word) for word in command.exec_form]
+    server = subprocess.Popen(
+        [sys.executable, "-m", *words], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}
+    )
+    try:
+        client = DagsterGrpcClient(host="127.0.0.1", port=port)
+        until(lambda: client.health_check_query() == "SERVING")
+        target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name=LOCATION)
+        with WorkspaceProcessContext(instance, target) as context:
+            yield context
+    finally:
+        server.terminate()
+        server.wait(60)
+
+
+def test_a_run_outlives_a_reload(process: WorkspaceProcessContext, instance: DagsterInstance) -> None:
+    run_id = launched(process, instance)
+    launcher = instance.run_launcher
+    assert isinstance(launcher, WatchedRunLauncher)
+    try:
+        process.reload_code_location(LOCATION)
+        run = instance.get_run_by_id(run_id)
+        assert run
+        assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
+    finally:
+        assert launcher.terminate(run_id)
+    until(lambda: status_of(instance, run_id) == DagsterRunStatus.CANCELED)
+
+
+def launched(process: WorkspaceProcessContext, instance: DagsterInstance) -> str:
+    """The id of a run that is under way."""
+    workspace = process.create_request_context()
+    job = workspace.get_code_location(LOCATION).get_repository("__repository__").get_full_job("long")
+    run = create_run_for_test(
+        instance, "long", remote_job_origin=job.get_remote_origin(), job_code_origin=job.get_python_origin()
+    )
+    instance.launch_run(run.run_id, workspace)
+    until(lambda: status_of(instance, run.run_id) == DagsterRunStatus.STARTED)
+    return run.run_id
+
+
+def status_of(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run
+    return run.status
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
