@@ -203,22 +203,11 @@ def show(days: list[list[Cost]], bare: list[list[Cost]]) -> None:
 
 def _middle(days: list[list[Cost]]) -> list[Cost]:
     """Of each step the day in which it took the median of seconds."""
-    by_step = [sorted(same, key=lambda cost: cost.seconds) for same in zip(*map(_by_step, days), strict=True)]
+    by_step = [
+        sorted((cost for day in days for cost in day if cost.step == one.step), key=lambda cost: cost.seconds)
+        for one in days[0]
+    ]
     return [same[len(same) // 2] for same in by_step]
-
-
-def _by_step(day: list[Cost]) -> list[Cost]:
-    """In an order that all days have: steps without a dependency end in any."""
-    runs = [number for number, cost in enumerate(day) if cost.step.startswith("run ")]
-    parts = [
-        day[start:end] for start, end in zip([0, *(n + 1 for n in runs)], [*runs, len(day)], strict=True)
-    ]
-    ended = [*(day[number] for number in runs), None]
-    return [
-        cost
-        for part, run in zip(parts, ended, strict=True)
-        for cost in (*sorted(part, key=lambda cost: cost.step), *([run] if run else []))
-    ]
 
 
 def _span(seconds: list[float]) -> str:

@@ -1,39 +1,27 @@
-"""A day of the demo network at the size of Ruter: `python -m benchmarks.network`; seconds to make it, in an own process each."""
+"""A day of the demo network at the size of Ruter: `python -m benchmarks.network`, seconds to make one."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import argparse
 import time
 from datetime import date, timedelta
 
 from ruter_dagster.sources.demo.source import DemoSource
 
-ROUNDS = 3
-DAY = date(2026, 11, 18)
+FIRST = date(2026, 11, 18)
 
 
 def main() -> None:
-    if sys.argv[1:] == ["--once"]:
-        _once()
-        return
-    for _ in range(ROUNDS):
-        subprocess.run([sys.executable, "-m", "benchmarks.network", "--once"], check=True)
-
-
-def _once() -> None:
-    """The first day has the network made as well; the next ones are days alone."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--days", type=int, default=4, help="with the first one the network is made as well")
     source = DemoSource(scale="ruter")
-    for number in range(2):
-        day = DAY + timedelta(number)
+    for number in range(parser.parse_args().days):
+        day = FIRST + timedelta(number)
         began = time.perf_counter()
-        visits = source.stop_visits(day)
-        of_visits = time.perf_counter() - began
-        plan = source.planned_departures(day)
-        both = time.perf_counter() - began
+        visits, plan = source.stop_visits(day), source.planned_departures(day)
         print(
-            f"{day}: {of_visits:.2f} s for {visits.height:,} stop visits, {visits['boardings'].sum():,.0f} boardings; "
-            f"{both:.2f} s with {plan.height:,} planned departures"
+            f"{day}: {time.perf_counter() - began:.2f} s for {visits.height:,} stop visits, "
+            f"{visits['boardings'].sum():,.0f} boardings, {plan.height:,} planned departures"
         )
 
 

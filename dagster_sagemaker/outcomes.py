@@ -76,7 +76,7 @@ def outcome(described: Mapping[str, Any], max_runtime_seconds: int) -> Outcome |
     if status == "Failed":
         return _failed(failure, exit_message, words)
     if status == "Stopped":
-        return _stopped(described, failure, words, max_runtime_seconds)
+        return _stopped(described, words, max_runtime_seconds)
     return None
 
 
@@ -98,8 +98,8 @@ def _failed(failure: str, exit_message: str, words: str) -> Outcome:
     return Outcome(Ending.UNKNOWN, words or "SageMaker gives no reason", _exit_code(failure, exit_message))
 
 
-def _stopped(described: Mapping[str, Any], failure: str, words: str, max_runtime_seconds: int) -> Outcome:
-    secondary = described.get("SecondaryStatus", "")
+def _stopped(described: Mapping[str, Any], words: str, max_runtime_seconds: int) -> Outcome:
+    secondary, failure = described.get("SecondaryStatus", ""), described.get("FailureReason", "")
     if secondary == "MaxWaitTimeExceeded" or "MaxWaitTimeExceeded" in failure:
         return Outcome(Ending.SPOT_WAIT, words)
     ran = run_seconds(described)

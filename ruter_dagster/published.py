@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
+from dagster import DagsterInstance
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
+from ruter_dagster.records import newest_materialisation
 from ruter_dagster.settings import Settings
 
 
@@ -38,12 +39,11 @@ class Found:
 
 def recorded(instance: DagsterInstance, issue_date: date) -> Recorded | None:
     """The newest publication of `issue_date`, wherever it was published."""
-    key = AssetKey(PUBLISHED_FORECASTS.split("/"))
-    wanted = AssetRecordsFilter(asset_key=key, asset_partitions=[issue_date.isoformat()])
-    for record in instance.fetch_materializations(wanted, limit=1).records:
-        if event := record.asset_materialization:
-            return Recorded(str(event.metadata["content_hash"].value), int(str(event.metadata["rows"].value)))
-    return None
+    made = newest_materialisation(instance, PUBLISHED_FORECASTS, issue_date.isoformat())
+    if made is None:
+        return None
+    # Of a range, `rows` are those of all its dates.
+    return Recorded(str(made.metadata["content_hash"].value), int(str(made.metadata["partition_rows"].value)))
 
 
 def is_elsewhere(instance: DagsterInstance, issue_date: date, settings: Settings) -> bool:

@@ -99,6 +99,19 @@ def dates_of_run(run: DagsterRun) -> str:
     return first or run.tags.get(PARTITION_NAME_TAG, "")
 
 
+def newest_materialisation(
+    instance: DagsterInstance, asset: str, partition: str | None, before: int | None = None
+) -> AssetMaterialization | None:
+    """The newest of a partition (None for an asset without), or the newest before record id `before`."""
+    wanted = AssetRecordsFilter(
+        AssetKey(asset.split("/")),
+        asset_partitions=[partition] if partition else None,
+        before_storage_id=before,
+    )
+    records = instance.fetch_materializations(wanted, limit=1).records
+    return records[0].asset_materialization if records else None
+
+
 def content_hash(
     instance: DagsterInstance, asset: str, partition: str | None, before: int | None = None
 ) -> str | None:
@@ -106,12 +119,7 @@ def content_hash(
 
     Of an asset without partitions its data version.
     """
-    partitions = [partition] if partition else None
-    wanted = AssetRecordsFilter(
-        AssetKey(asset.split("/")), asset_partitions=partitions, before_storage_id=before
-    )
-    records = instance.fetch_materializations(wanted, limit=1).records
-    materialisation = records[0].asset_materialization if records else None
+    materialisation = newest_materialisation(instance, asset, partition, before)
     if materialisation and not partition:
         return _content(materialisation)
     hashed = materialisation.metadata.get("content_hash") if materialisation else None
