@@ -108,7 +108,7 @@ def table_of(title: str, costs: Sequence[Cost], bare: dict[str, float] | None = 
         "import CPU s",
         "rows",
         "rows/s",
-        "peak MB",
+        "peak MiB",
         *(["bare s"] if bare else []),
     ):
         shown.add_column(name, justify="left" if name == "step" else "right")
