@@ -215,11 +215,11 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
 
     \b
     The same jobs as Dagster's, to be seen and run in Studio without it; the settings are those of this environment.
-      ruter-dagster pipeline-definition daily > daily.json
+      ruter-dagster pipeline-definition daily --role ROLE --image IMAGE > daily.json
       aws sagemaker create-pipeline --pipeline-name daily --role-arn ROLE --pipeline-definition file://daily.json
       aws sagemaker start-pipeline-execution --pipeline-name daily --pipeline-parameters Name=IssueDate,Value=2026-11-20
 
-    ${role_arn} and ${image} are for Terraform's templatefile to fill in.
+    Without --role and --image, ${role_arn} and ${image} stand for Terraform's templatefile to fill in.
     IssueDate is `today` by default: the operator's date when the execution is started. Retries back off exponentially.
     """
     # The code location is loaded as if jobs ran here: to render them, image and role need not be known.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ruter_dagster.aws.settings import secret_fields
 from ruter_dagster.settings import ENV_FILE_VARIABLE, Settings
@@ -45,7 +45,12 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
 
     `on_double` is the state folder that is left of a demo on the double of AWS.
     """
-    assets = Table("asset", "rows of its last run", "checks passed", title=f"Issue date {report.issue_date}")
+    assets = Table(
+        Column("asset", overflow="fold"),
+        "rows of its last run",
+        "checks passed",
+        title=f"Issue date {report.issue_date}",
+    )
     for row in report.assets:
         rows = "" if row["rows"] is None else f"{row['rows']:,}"
         assets.add_row(row["asset"], rows, _checks(row))

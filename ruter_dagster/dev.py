@@ -23,7 +23,10 @@ def serve_dagster(settings: Settings, port: int) -> int:
     """
     _require_workspace()
     _require_free(port)
-    print(f"History, tables and models in {settings.source_dir}", flush=True)
+    print(
+        f"History, tables and models in {settings.source_dir}; the temporary directory that Dagster tells of holds none of it",
+        flush=True,
+    )
     with ExitStack() as stack:
         environment = {**os.environ}
         # Jobs in SageMaker would not reach a broker of this machine.

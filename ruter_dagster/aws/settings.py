@@ -15,10 +15,11 @@ from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
 _MLFLOW_ARN = re.compile(
     r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:mlflow-(tracking-server|app)/[A-Za-z0-9-]+"
 )
-_MLFLOW = (
-    "allowed: sqlite:///…, http(s)://…, or the ARN of a tracking server of SageMaker "
+_MLFLOW_SERVER = (
+    "http(s)://…, or the ARN of a tracking server of SageMaker "
     "(arn:aws:sagemaker:<region>:<account>:mlflow-tracking-server/<name>)"
 )
+_MLFLOW = f"allowed: sqlite:///…, {_MLFLOW_SERVER}"
 
 NOT_FOR_JOBS = frozenset(
     f"RUTER_{name}"
@@ -98,8 +99,8 @@ class AwsSettings(BaseSettings):
             faults.append("AWS_REGION, the region of its bucket and catalog")
         if not self.mlflow_tracking_uri:
             faults.append(
-                "RUTER_MLFLOW_TRACKING_URI, since a SQLite file in a job's container is lost with it; "
-                + _MLFLOW
+                "RUTER_MLFLOW_TRACKING_URI, since a SQLite file in a job's container is lost with it; allowed: "
+                + _MLFLOW_SERVER
             )
         return faults
 
