@@ -22,6 +22,7 @@ from ruter_dagster.sensors.cancelled import cancelled_run_sensors
 from ruter_dagster.sensors.chain import chain_sensors
 from ruter_dagster.sensors.drift import drift_sensors
 from ruter_dagster.sensors.job_events import job_event_sensors
+from ruter_dagster.sensors.retries import retry_sensors
 from ruter_dagster.sensors.schedules import build_schedules
 from ruter_dagster.settings import Settings, SettingsError, load_settings
 
@@ -81,6 +82,7 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
             *arrival_sensors(settings, operator, jobs),
             *job_event_sensors(settings),
             *cancelled_run_sensors(settings),
+            *retry_sensors(),
             *drift_sensors(settings, jobs),
             *alert_sensors(settings),
         ],

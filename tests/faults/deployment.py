@@ -10,12 +10,12 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
@@ -28,6 +28,7 @@ from dagster import (
     DagsterRunStatus,
     RunsFilter,
 )
+from dagster._daemon.auto_run_reexecution.event_log_consumer import _create_cursor_key
 from dagster_graphql import DagsterGraphQLClient
 
 from ruter_dagster.publishing.broker import _free_port
@@ -35,6 +36,7 @@ from tests.chain.small_demo import processes_with, start_server, until
 from tests.faults.dates_jobs import ASSET, POOL, REPOSITORY, DatesJobs
 from tests.sagemaker_double.control import Remote
 
+T = TypeVar("T")
 FIRST = date(2026, 6, 1)
 PLACE = {"repository_location_name": "ruter_dagster", "repository_name": "__repository__"}
 BACKFILL = (
@@ -91,6 +93,20 @@ class Deployment:
                     os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
+    def pass_over_failures(self) -> None:
+        """Of the next failures Dagster's daemon takes no note, as one does that looks at the wrong moment. It must not run meanwhile."""
+        key = _create_cursor_key(DagsterEventType.RUN_FAILURE)
+        with DagsterInstance.get() as instance:
+            instance.daemon_cursor_storage.set_cursor_values({key: str(10**6)})
+
+    def until(self, found: Callable[[], T], what: str, seconds: float = 300, every: float = 0.05) -> T:
+        """Waits until there is something, and returns it; what Dagster printed last is told otherwise."""
+        try:
+            return until(found, what, seconds, every)
+        except AssertionError as error:
+            printed = (self.folder / "dagster.log").read_text()[-8000:]
+            raise AssertionError(f"{error}; Dagster printed {printed}") from error
+
     def _answers(self) -> bool:
         with suppress(URLError, OSError, ValueError, KeyError):
             found = self._ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
@@ -138,7 +154,7 @@ class Deployment:
                 runs = list(instance.get_runs(wanted))
             return runs if len(runs) >= count and {run.status for run in runs} <= {*ENDED} else []
 
-        return until(ended, f"backfill {backfill_id}", seconds, every=1.0)
+        return self.until(ended, f"backfill {backfill_id}", seconds, every=1.0)
 
     def terminate(self, run_id: str) -> None:
         DagsterGraphQLClient("127.0.0.1", port_number=self.port).terminate_run(run_id)
@@ -152,8 +168,8 @@ class Deployment:
     def wait_for(self, run_id: str, *states: DagsterRunStatus) -> DagsterRun:
         """The run, once it has ended (or is in one of these states)."""
         wanted = states or ENDED
-        return until(
-            lambda: run if (run := self.run(run_id)).status in wanted else None, f"run {run_id}", 300
+        return self.until(
+            lambda: run if (run := self.run(run_id)).status in wanted else None, f"run {run_id}"
         )
 
     @contextmanager
@@ -176,7 +192,7 @@ class Deployment:
                 found = [run for run in instance.get_runs() if run.parent_run_id == run_id]
             return found[0] if found and found[0].status in wanted else None
 
-        return until(child, f"the run in place of {run_id}", 300)
+        return self.until(child, f"the run in place of {run_id}")
 
     def worker(self, run_id: str) -> int:
         """Process of the run's worker, as the run's log tells it."""

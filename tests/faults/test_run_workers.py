@@ -136,6 +136,18 @@ def test_everything_is_killed_and_started_again(clean: Deployment) -> None:
     the_retry_adopts_its_job(clean, run_id, day)
 
 
+def test_a_lost_run_that_the_daemon_passed_over(clean: Deployment) -> None:
+    """It looks at each failure once, at the wrong moment perhaps: the sensor `overdue_retries` has it look again."""
+    day = FIRST + timedelta(31)
+    clean.jobs_take(20)
+    run_id = clean.launch(day)
+    until(lambda: started(clean, day), "the container")
+    clean.kill()
+    clean.pass_over_failures()
+    clean.up()
+    the_retry_adopts_its_job(clean, run_id, day)
+
+
 def test_a_run_that_is_cancelled_during_create(clean: Deployment) -> None:
     """The interrupt comes while Create has had its effect and its answer is on the way. It never comes."""
     day = FIRST + timedelta(4)

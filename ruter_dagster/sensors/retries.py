@@ -1,0 +1,108 @@
+"""Reminds Dagster's daemon of retries that are due and that it passed over.
+
+The daemon looks at each failure once. It passes over one for good where it looks between the failure's entry in the event log and
+the run's new status (all of its threads start at once, so a restart with lost runs brings that about), and where the code location
+does not answer at that moment. Both are found here, and its cursor is put back before them: to look twice does no harm.
+"""
+
+from __future__ import annotations
+
+import time
+
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DefaultSensorStatus,
+    EventLogRecord,
+    RunsFilter,
+    RunStatusChangeRecordsFilter,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SkipReason,
+    sensor,
+)
+from dagster._core.events import RunFailureReason
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
+from dagster._core.execution.retries import auto_reexecution_should_retry_run
+from dagster._core.storage.tags import (
+    AUTO_RETRY_RUN_ID_TAG,
+    BACKFILL_ID_TAG,
+    PARENT_RUN_ID_TAG,
+    RUN_FAILURE_REASON_TAG,
+    WILL_RETRY_TAG,
+)
+
+INTERVAL_SECONDS = 30
+OVERDUE_SECONDS = 30.0
+"""The daemon looks every 5 s, and takes seconds for a retry."""
+LOOK_BACK_SECONDS = 3600.0
+"""For so long the daemon is reminded of a retry that it does not bring about."""
+BATCH = 500
+
+
+def retry_sensors() -> list[SensorDefinition]:
+    """The sensor `overdue_retries`, which is on everywhere: it starts nothing that Dagster would not have started."""
+
+    @sensor(
+        minimum_interval_seconds=INTERVAL_SECONDS,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Reminds Dagster of lost runs that it has not launched again though run_retries says so.",
+    )
+    def overdue_retries(context: SensorEvaluationContext) -> SkipReason:
+        overdue = _overdue(context.instance)
+        for _, run in overdue:
+            # Dagster takes its promise back where it could not launch the retry.
+            context.instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true"})
+        if not overdue:
+            return SkipReason("No retry is overdue")
+        _look_again(context.instance, min(record.storage_id for record, _ in overdue))
+        runs = ", ".join(run.run_id for _, run in overdue)
+        context.log.warning(f"Dagster has not launched the retry of {runs}: reminded")
+        return SkipReason(f"Reminded Dagster of the retry of {runs}")
+
+    return [overdue_retries]
+
+
+def _overdue(instance: DagsterInstance) -> list[tuple[EventLogRecord, DagsterRun]]:
+    """Failed runs whose retry should be there by now, with their failures."""
+    now = time.time()
+    wanted = RunStatusChangeRecordsFilter(
+        DagsterEventType.RUN_FAILURE,
+        after_timestamp=now - LOOK_BACK_SECONDS,
+        before_timestamp=now - OVERDUE_SECONDS,
+    )
+    records = {
+        record.run_id: record for record in instance.fetch_run_status_changes(wanted, limit=BATCH).records
+    }
+    runs = instance.get_runs(RunsFilter(run_ids=list(records))) if records else []
+    return [(records[run.run_id], run) for run in runs if _is_due(instance, run)]
+
+
+def _is_due(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether Dagster's daemon would launch a retry if it looked at the run now."""
+    # The command line's runs have no origin, and are never retried.
+    if AUTO_RETRY_RUN_ID_TAG in run.tags or run.remote_job_origin is None or not instance.run_retries_enabled:
+        return False
+    reason = run.tags.get(RUN_FAILURE_REASON_TAG)
+    return (
+        auto_reexecution_should_retry_run(instance, run, RunFailureReason(reason) if reason else None)
+        and _backfill_goes_on(instance, run)
+        and not instance.get_runs_count(RunsFilter(tags={PARENT_RUN_ID_TAG: run.run_id}))
+    )
+
+
+def _backfill_goes_on(instance: DagsterInstance, run: DagsterRun) -> bool:
+    if (backfill_id := run.tags.get(BACKFILL_ID_TAG)) is None:
+        return True
+    backfill = instance.get_backfill(backfill_id)
+    return backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES
+
+
+def _look_again(instance: DagsterInstance, storage_id: int) -> None:
+    """Puts the daemon's cursor back before this failure, if it has passed it."""
+    from dagster._daemon.auto_run_reexecution.event_log_consumer import _create_cursor_key
+
+    storage, key = instance.daemon_cursor_storage, _create_cursor_key(DagsterEventType.RUN_FAILURE)
+    if int(storage.get_cursor_values({key}).get(key, 0)) >= storage_id:
+        storage.set_cursor_values({key: str(storage_id - 1)})
