@@ -196,6 +196,7 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
                 "checks_passed": sum(result.passed for result in judged),
                 "checks_not_judged": len(results) - len(judged),
                 "checks": len(results),
+                "checks_failed": sorted(result.check_name for result in results if not result.passed),
             }
         )
     evaluation = instance.get_latest_materialization_event(AssetKey(EVALUATION.split("/")))

@@ -48,7 +48,7 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
     assets = Table(
         Column("asset", overflow="fold"),
         "rows of its last run",
-        "checks passed",
+        Column("checks passed", overflow="fold"),
         title=f"Issue date {report.issue_date}",
     )
     for row in report.assets:
@@ -99,4 +99,5 @@ def _checks(row: Mapping[str, Any]) -> str:
     if not row["checks"]:
         return ""
     not_judged = f", {row['checks_not_judged']} not judged" if row["checks_not_judged"] else ""
-    return f"{row['checks_passed']} of {row['checks']}{not_judged}"
+    failed = f"; failed {', '.join(row['checks_failed'])}" if row["checks_failed"] else ""
+    return f"{row['checks_passed']} of {row['checks']}{not_judged}{failed}"

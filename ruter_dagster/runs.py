@@ -181,7 +181,7 @@ def find_run(instance: DagsterInstance, run_id: str) -> DagsterRun:
     if len(found) != 1:
         raise PermanentFailure(
             f"There is no run {run_id} in this history; `make dev` shows its runs. "
-            "RUTER_SOURCE and RUTER_STATE_DIR choose the history"
+            "RUTER_SOURCE and RUTER_STATE_DIR choose the history, as RUTER_ENVIRONMENT and DAGSTER_HOME do"
         )
     return found[0]
 

@@ -44,7 +44,7 @@ def test_checks_that_were_not_judged_are_told_apart_from_those_that_passed(repor
     console = Console(record=True, width=120)
     show(report, console)
     shown = console.export_text()
-    assert "15 of 17, 1 not judged" in shown
+    assert "15 of 17, 1 not judged; failed rows_near_usual" in shown
     assert "16 of 16 " in shown, "loads, whose checks were all judged"
 
 
