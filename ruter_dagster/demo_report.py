@@ -46,7 +46,7 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
     `on_double` is the state folder that is left of a demo on the double of AWS.
     """
     assets = Table(
-        Column("asset", overflow="fold"),
+        Column("asset", no_wrap=True),
         "rows of its last run",
         Column("checks passed", overflow="fold"),
         title=f"Issue date {report.issue_date}",
