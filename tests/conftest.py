@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,10 @@ __all__ = ["aws", "sagemaker_double", "sagemaker_double_process"]
 
 # As the launcher of jobs does, before anything loads OpenMP: on shared cores waiting threads would spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A shell gives its background commands an ignored SIGINT. Dagster does with SIGTERM what is done with SIGINT, and the processes that
+# mirror what a step prints would inherit that, and never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
