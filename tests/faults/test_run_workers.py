@@ -127,11 +127,7 @@ def test_a_run_worker_that_is_evicted(clean: Deployment) -> None:
 
 def test_everything_is_killed_and_started_again(clean: Deployment) -> None:
     day = FIRST + timedelta(3)
-    clean.jobs_take(20)
-    run_id = clean.launch(day)
-    until(lambda: started(clean, day), "the container")
-    clean.kill()
-    assert only_job(clean, day)["status"] == "InProgress"
+    run_id = everything_is_killed(clean, day)
     clean.up()
     the_retry_adopts_its_job(clean, run_id, day)
 
@@ -139,10 +135,7 @@ def test_everything_is_killed_and_started_again(clean: Deployment) -> None:
 def test_a_lost_run_that_the_daemon_passed_over(clean: Deployment) -> None:
     """It looks at each failure once, at the wrong moment perhaps: the sensor `overdue_retries` has it look again."""
     day = FIRST + timedelta(31)
-    clean.jobs_take(20)
-    run_id = clean.launch(day)
-    until(lambda: started(clean, day), "the container")
-    clean.kill()
+    run_id = everything_is_killed(clean, day)
     clean.pass_over_failures()
     clean.up()
     the_retry_adopts_its_job(clean, run_id, day)
@@ -197,6 +190,16 @@ def test_a_retry_that_is_cancelled_in_the_queue(clean: Deployment) -> None:
     until(lambda: only_job(clean, day)["status"] == "Stopped", "the stop")
     assert f"{only_job(clean, day)['name']} stopped: its run was cancelled" in clean.log(waiting)
     assert clean.materialised(day) == 0
+
+
+def everything_is_killed(dagster: Deployment, day: Any) -> str:
+    """A run whose job runs on while nothing of Dagster does; its id."""
+    dagster.jobs_take(20)
+    run_id = dagster.launch(day)
+    until(lambda: started(dagster, day), "the container")
+    dagster.kill()
+    assert only_job(dagster, day)["status"] == "InProgress"
+    return run_id
 
 
 def the_retry_adopts_its_job(dagster: Deployment, run_id: str, day: Any, told: str = "adopted") -> None:
