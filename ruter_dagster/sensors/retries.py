@@ -2,7 +2,7 @@
 
 The daemon looks at each failure once. It passes over one for good where it looks between the failure's entry in the event log and
 the run's new status (all of its threads start at once, so a restart with lost runs brings that about), and where the code location
-does not answer at that moment. Both are found here, and its cursor is put back before them: to look twice does no harm.
+does not answer at that moment. Both are found here, and the failure is reported once more: of that run alone it takes note again.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dagster import (
     DagsterInstance,
     DagsterRun,
     DefaultSensorStatus,
-    EventLogRecord,
     RunsFilter,
     RunStatusChangeRecordsFilter,
     SensorDefinition,
@@ -37,8 +36,12 @@ INTERVAL_SECONDS = 30
 OVERDUE_SECONDS = 30.0
 """The daemon looks every 5 s, and takes seconds for a retry."""
 LOOK_BACK_SECONDS = 3600.0
-"""For so long the daemon is reminded of a retry that it does not bring about."""
+"""How old a failure may be."""
 BATCH = 500
+REMINDED_TAG = "ruter/retry_reminded"
+"""Tag of a run: how often the daemon was reminded of its retry, and of that of the runs that it retries: they hand their tags on."""
+REMINDERS = 10
+"""As many are given before a retry that the daemon does not bring about is given up."""
 
 
 def retry_sensors() -> list[SensorDefinition]:
@@ -51,38 +54,37 @@ def retry_sensors() -> list[SensorDefinition]:
     )
     def overdue_retries(context: SensorEvaluationContext) -> SkipReason:
         overdue = _overdue(context.instance)
-        for _, run in overdue:
-            # Dagster takes its promise back where it could not launch the retry.
-            context.instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true"})
+        for run in overdue:
+            _remind(context.instance, run)
         if not overdue:
             return SkipReason("No retry is overdue")
-        _look_again(context.instance, min(record.storage_id for record, _ in overdue))
-        runs = ", ".join(run.run_id for _, run in overdue)
-        context.log.warning(f"Dagster has not launched the retry of {runs}: reminded")
-        return SkipReason(f"Reminded Dagster of the retry of {runs}")
+        said = f"Reminded Dagster of the retry of {', '.join(run.run_id for run in overdue)}"
+        context.log.warning(said)
+        return SkipReason(said)
 
     return [overdue_retries]
 
 
-def _overdue(instance: DagsterInstance) -> list[tuple[EventLogRecord, DagsterRun]]:
-    """Failed runs whose retry should be there by now, with their failures."""
+def _overdue(instance: DagsterInstance) -> list[DagsterRun]:
+    """Failed runs whose retry should be there by now."""
     now = time.time()
     wanted = RunStatusChangeRecordsFilter(
         DagsterEventType.RUN_FAILURE,
         after_timestamp=now - LOOK_BACK_SECONDS,
         before_timestamp=now - OVERDUE_SECONDS,
     )
-    records = {
-        record.run_id: record for record in instance.fetch_run_status_changes(wanted, limit=BATCH).records
-    }
-    runs = instance.get_runs(RunsFilter(run_ids=list(records))) if records else []
-    return [(records[run.run_id], run) for run in runs if _is_due(instance, run)]
+    records = instance.fetch_run_status_changes(wanted, limit=BATCH).records
+    ids = sorted({record.run_id for record in records})
+    runs = instance.get_runs(RunsFilter(run_ids=ids)) if ids else []
+    return [run for run in runs if _is_due(instance, run)]
 
 
 def _is_due(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Whether Dagster's daemon would launch a retry if it looked at the run now."""
     # The command line's runs have no origin, and are never retried.
     if AUTO_RETRY_RUN_ID_TAG in run.tags or run.remote_job_origin is None or not instance.run_retries_enabled:
+        return False
+    if int(run.tags.get(REMINDED_TAG, 0)) >= REMINDERS:
         return False
     reason = run.tags.get(RUN_FAILURE_REASON_TAG)
     return (
@@ -99,10 +101,10 @@ def _backfill_goes_on(instance: DagsterInstance, run: DagsterRun) -> bool:
     return backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES
 
 
-def _look_again(instance: DagsterInstance, storage_id: int) -> None:
-    """Puts the daemon's cursor back before this failure, if it has passed it."""
-    from dagster._daemon.auto_run_reexecution.event_log_consumer import _create_cursor_key
-
-    storage, key = instance.daemon_cursor_storage, _create_cursor_key(DagsterEventType.RUN_FAILURE)
-    if int(storage.get_cursor_values({key}).get(key, 0)) >= storage_id:
-        storage.set_cursor_values({key: str(storage_id - 1)})
+def _remind(instance: DagsterInstance, run: DagsterRun) -> None:
+    reminders = int(run.tags.get(REMINDED_TAG, 0)) + 1
+    # Dagster takes its promise back where it could not launch the retry; it must stand when the daemon looks.
+    instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true", REMINDED_TAG: str(reminders)})
+    instance.report_run_failed(
+        run, "Dagster has not launched the retry of this run: its failure is reported once more"
+    )

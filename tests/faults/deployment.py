@@ -10,6 +10,7 @@ import json
 import os
 import re
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -93,11 +94,19 @@ class Deployment:
                     os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
-    def pass_over_failures(self) -> None:
-        """Of the next failures Dagster's daemon takes no note, as one does that looks at the wrong moment. It must not run meanwhile."""
+    @contextmanager
+    def failures_passed_over(self) -> Iterator[None]:
+        """Of failures meanwhile Dagster's daemon takes no note, as one does that looks at the wrong moment. It must not run at first."""
         key = _create_cursor_key(DagsterEventType.RUN_FAILURE)
         with DagsterInstance.get() as instance:
-            instance.daemon_cursor_storage.set_cursor_values({key: str(10**6)})
+            cursors = instance.daemon_cursor_storage
+            cursors.set_cursor_values({key: str(10**6)})
+            yield
+            # The daemon writes back what it read before: until that is over.
+            while int(cursors.get_cursor_values({key})[key]) == 10**6:
+                newest = instance.event_log_storage.get_maximum_record_id()
+                cursors.set_cursor_values({key: str(newest)})
+                time.sleep(6)
 
     def until(self, found: Callable[[], T], what: str, seconds: float = 300, every: float = 0.05) -> T:
         """Waits until there is something, and returns it; what Dagster printed last is told otherwise."""

@@ -136,8 +136,9 @@ def test_a_lost_run_that_the_daemon_passed_over(clean: Deployment) -> None:
     """It looks at each failure once, at the wrong moment perhaps: the sensor `overdue_retries` has it look again."""
     day = FIRST + timedelta(31)
     run_id = everything_is_killed(clean, day)
-    clean.pass_over_failures()
-    clean.up()
+    with clean.failures_passed_over():
+        clean.up()
+        clean.wait_for(run_id, DagsterRunStatus.FAILURE)
     the_retry_adopts_its_job(clean, run_id, day)
 
 

@@ -122,17 +122,16 @@ def test_a_retry_is_launched_once_the_code_location_answers(
     assert daemon.launched == [run.run_id]
 
 
-def test_later_failures_are_not_forgotten(
-    instance: DagsterInstance, daemon: Daemon, tick: Tick, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The cursor stays where the daemon is behind, and goes back before the first of several."""
-    runs = [started(instance) for _ in range(3)]
-    for run in runs[:2]:
-        passed_over(instance, daemon, run, monkeypatch)
-    lose(instance, runs[2])
-    tick(SENSOR)
-    daemon.look()
-    assert sorted(daemon.launched) == sorted(run.run_id for run in runs)
+def test_reminders_end(instance: DagsterInstance, daemon: Daemon, tick: Tick) -> None:
+    """Where the launch fails each time, as of a job that was removed."""
+    daemon.error = ConnectionError("The code location does not answer")
+    lose(instance, started(instance))
+    said = []
+    while len(said) <= retries.REMINDERS and (not said or said[-1].startswith("Reminded")):
+        daemon.look()
+        said.append(tick(SENSOR).skip_message or "")
+    assert len(said) == retries.REMINDERS + 1
+    assert said[-1] == "No retry is overdue"
 
 
 def retried_by_a_person(instance: DagsterInstance, run: DagsterRun) -> None:
@@ -180,10 +179,14 @@ def test_no_retry_is_launched_that_is_not_due(
     monkeypatch: pytest.MonkeyPatch,
     since: Callable[[DagsterInstance, DagsterRun], None],
 ) -> None:
-    run = started(instance)
-    passed_over(instance, daemon, run, monkeypatch)
+    """Also where the daemon is reminded of another run at the same time."""
+    other, run = started(instance), started(instance)
+    for lost in (other, run):
+        passed_over(instance, daemon, lost, monkeypatch)
     since(instance, run)
-    nothing_is_due(daemon, tick)
+    assert tick(SENSOR).skip_message == f"Reminded Dagster of the retry of {other.run_id}"
+    daemon.look()
+    assert daemon.launched == [other.run_id]
 
 
 def test_a_failed_step_and_a_run_of_the_command_line_are_not_launched_again(
