@@ -14,7 +14,6 @@ from dagster import (
     AssetExecutionContext,
     Failure,
     PipesFileContextInjector,
-    PipesFileMessageReader,
     open_pipes_session,
 )
 
@@ -26,6 +25,7 @@ from ruter_dagster.contracts.jobs import (
     CheckQuality,
     JobParameters,
 )
+from ruter_dagster.resources.file_messages import FileMessages
 from ruter_dagster.resources.launcher import JobEvent, NothingThere, OneByOneLauncher
 from ruter_dagster.resources.shared_process import SharedProcess
 from ruter_dagster.settings import Settings
@@ -50,10 +50,11 @@ class LocalLauncher(OneByOneLauncher):
         shared = SharedProcess(CheckQuality.job, container.base.parent.parent)
         if _has_quality_reports(context):
             shared.start(self._environment())
+        messages = FileMessages(container.base / "pipes-messages.jsonl")
         with open_pipes_session(
             context=context,
             context_injector=PipesFileContextInjector(str(container.base / "pipes-context.json")),
-            message_reader=PipesFileMessageReader(str(container.base / "pipes-messages.jsonl")),
+            message_reader=messages,
         ) as session:
             pipes = session.get_bootstrap_env_vars()
             environment = {**self._environment(), **pipes, BASE_VARIABLE: str(container.base)}
@@ -64,6 +65,11 @@ class LocalLauncher(OneByOneLauncher):
         )
         if exit_code:
             raise _failure(parameters.job, exit_code, container)
+        if messages.fault or not session.message_handler.received_closed_message:
+            raise Failure(
+                f"Job {parameters.job} ended well, and its reports do not: "
+                + (messages.fault or f"none in {messages.path} says `closed`")
+            )
         events = session.get_results(implicit_materializations=False)
         shutil.rmtree(container.base, ignore_errors=True)
         return [event for event in events if isinstance(event, JobEvent)]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from ruter_dagster.resources import local
 from tests.chain.house import Chain
 from tests.chain.tides_days import DAY, FORMER, LAST, NEW
 
@@ -46,3 +47,13 @@ def test_a_range_is_one_job_a_step_however_many_dates_it_has(chain: Chain, start
         "ruter_dagster.jobs snapshot",
         "ruter_dagster.jobs features",
     ]
+
+
+def test_a_job_that_ends_well_but_reports_nothing_has_failed(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_run", lambda job, environment: 0)
+    outcome = chain.run("counts", DAY, assets=("loads/stop_loads",))
+    assert not outcome.succeeded
+    assert outcome.retried
+    assert "Job balance ended well, and its reports do not: none in " in outcome.message
