@@ -33,6 +33,7 @@ from ruter_dagster.records import dates_of_run, describe_check, failed_checks, f
 from ruter_dagster.sensors.chain import INTERVAL_SECONDS, sensor_status
 from ruter_dagster.sensors.drift import DRIFT_ASSET, Drift, newest_drift
 from ruter_dagster.sensors.drift import INTERVAL_SECONDS as DRIFT_INTERVAL_SECONDS
+from ruter_dagster.sensors.retries import is_due
 from ruter_dagster.settings import Settings
 
 FAILURE_TAG, DRIFT_TAG = "ruter/alert", "ruter/drift_alert"
@@ -103,7 +104,7 @@ def _tell_failures(context: SensorEvaluationContext, settings: Settings, cursor:
     told, waiting = 0, False
     for record in records:
         run = context.instance.get_run_by_id(record.run_id)
-        awaited = run is not None and _awaits_retry(run, record)
+        awaited = run is not None and _awaits_retry(context.instance, run, record)
         if run and not awaited and AUTO_RETRY_RUN_ID_TAG not in run.tags:
             told += _tell_failure(context.instance, run, settings)
         waiting = waiting or awaited
@@ -112,9 +113,10 @@ def _tell_failures(context: SensorEvaluationContext, settings: Settings, cursor:
     return told, cursor
 
 
-def _awaits_retry(run: DagsterRun, record: EventLogRecord) -> bool:
+def _awaits_retry(instance: DagsterInstance, run: DagsterRun, record: EventLogRecord) -> bool:
+    """Whether Dagster has promised a retry, or will be reminded of one."""
     age = datetime.now(UTC) - datetime.fromtimestamp(record.timestamp, UTC)
-    return run.is_complete_and_waiting_to_retry and age < RETRY_COMES_WITHIN
+    return age < RETRY_COMES_WITHIN and (run.is_complete_and_waiting_to_retry or is_due(instance, run))
 
 
 def _tell_failure(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> bool:

@@ -76,11 +76,11 @@ def _overdue(instance: DagsterInstance) -> list[DagsterRun]:
     records = instance.fetch_run_status_changes(wanted, limit=BATCH).records
     ids = sorted({record.run_id for record in records})
     runs = instance.get_runs(RunsFilter(run_ids=ids)) if ids else []
-    return [run for run in runs if _is_due(instance, run)]
+    return [run for run in runs if is_due(instance, run)]
 
 
-def _is_due(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether Dagster's daemon would launch a retry if it looked at the run now."""
+def is_due(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether Dagster's daemon would launch a retry of a failed run if it looked at it now, or were reminded."""
     # The command line's runs have no origin, and are never retried.
     if AUTO_RETRY_RUN_ID_TAG in run.tags or run.remote_job_origin is None or not instance.run_retries_enabled:
         return False

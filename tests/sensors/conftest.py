@@ -17,8 +17,9 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.test_utils import create_run_for_test
 
 from ruter_dagster.sensors.chain import ISSUE_DATE_TAG
+from ruter_dagster.settings import Settings, load_settings
 from tests.scripted_house import defs
-from tests.slack_stub import SlackStub, running_slack
+from tests.slack_stub import TOKEN, SlackStub, running_slack
 
 Tick = Callable[..., SensorExecutionData]
 
@@ -27,6 +28,16 @@ Tick = Callable[..., SensorExecutionData]
 def slack() -> Iterator[SlackStub]:
     with running_slack() as stub:
         yield stub
+
+
+def settings_for(slack: SlackStub, **more: object) -> Settings:
+    given = {
+        "slack_token": TOKEN,
+        "slack_api_url": slack.url,
+        "dagster_url": "http://dagster.test/",
+        "environment": "test",
+    }
+    return load_settings(_env_file=None, **given | more)
 
 
 @pytest.fixture

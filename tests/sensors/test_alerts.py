@@ -7,22 +7,11 @@ from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, SensorDef
 
 from ruter_dagster.notifications.slack import SlackUnavailable
 from ruter_dagster.sensors.alerts import alert_sensors
-from ruter_dagster.settings import Settings, load_settings
 from tests.scripted_house import defs, write_script
-from tests.sensors.conftest import Tick
-from tests.slack_stub import TOKEN, SlackStub
+from tests.sensors.conftest import Tick, settings_for
+from tests.slack_stub import SlackStub
 
 DAY = "2026-03-29"
-
-
-def settings_for(slack: SlackStub, **more: object) -> Settings:
-    given = {
-        "slack_token": TOKEN,
-        "slack_api_url": slack.url,
-        "dagster_url": "http://dagster.test/",
-        "environment": "test",
-    }
-    return load_settings(_env_file=None, **given | more)
 
 
 @pytest.fixture

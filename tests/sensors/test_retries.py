@@ -22,8 +22,10 @@ from dagster._daemon.auto_run_reexecution import auto_run_reexecution
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 
 from ruter_dagster.sensors import retries
+from ruter_dagster.sensors.alerts import alert_sensors
 from ruter_dagster.sensors.retries import retry_sensors
-from tests.sensors.conftest import Tick
+from tests.sensors.conftest import Tick, settings_for
+from tests.slack_stub import SlackStub
 
 (SENSOR,) = retry_sensors()
 ORIGIN = RemoteJobOrigin(
@@ -134,6 +136,25 @@ def test_reminders_end(instance: DagsterInstance, daemon: Daemon, tick: Tick) ->
     assert said[-1] == "No retry is overdue"
 
 
+def test_a_failure_is_told_once_its_retry_is_given_up(
+    instance: DagsterInstance, daemon: Daemon, tick: Tick, slack: SlackStub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "REMINDERS", 1)
+    failures = alert_sensors(settings_for(slack))[0]
+    tick(failures)
+    daemon.error = ConnectionError("The code location does not answer")
+    run = started(instance)
+    lose(instance, run)
+    for _ in range(2):
+        daemon.look()
+        assert not slack.texts
+        tick(failures)
+        tick(SENSOR)
+    tick(failures)
+    (text,) = slack.texts
+    assert run.run_id in text
+
+
 def retried_by_a_person(instance: DagsterInstance, run: DagsterRun) -> None:
     create_run_for_test(
         instance, job_name="counts", parent_run_id=run.run_id, root_run_id=run.run_id,
@@ -205,6 +226,24 @@ def test_the_daemon_is_given_its_time(
     monkeypatch.setattr(retries, "OVERDUE_SECONDS", 30.0)
     passed_over(instance, daemon, started(instance), monkeypatch)
     nothing_is_due(daemon, tick)
+
+
+def test_old_failures_are_left_alone(
+    instance: DagsterInstance, daemon: Daemon, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    passed_over(instance, daemon, started(instance), monkeypatch)
+    monkeypatch.setattr(retries, "LOOK_BACK_SECONDS", 0.0)
+    nothing_is_due(daemon, tick)
+
+
+def test_nobody_is_reminded_where_dagster_has_no_retries(tick: Tick, instance: DagsterInstance) -> None:
+    run = started(instance)
+    lose(instance, run)
+    lost = instance.get_run_by_id(run.run_id)
+    assert lost is not None
+    assert retries.is_due(instance, lost)
+    with instance_for_test({"run_retries": {"enabled": False}}) as without:
+        assert not retries.is_due(without, lost)
 
 
 def nothing_is_due(daemon: Daemon, tick: Tick) -> None:
