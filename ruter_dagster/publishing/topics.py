@@ -7,7 +7,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.publishing.connection import ANSWER_SECONDS, KafkaConnection, require_broker
+from ruter_dagster.publishing.connection import (
+    ANSWER_SECONDS,
+    BrokerUnavailable,
+    KafkaConnection,
+    require_broker,
+)
 
 LOOKED_EVERY = 0.05
 
@@ -37,7 +42,7 @@ def topics_of(connection: KafkaConnection) -> Topics:
 def ensure_topics(connection: KafkaConnection) -> Topics:
     """Make the topics that are missing; those that exist stay as they are.
 
-    Raises BrokerUnavailable where no broker answers, PermanentFailure where it refuses a topic.
+    Raises BrokerUnavailable where no broker answers or it does not hear of a new topic, PermanentFailure where it refuses one.
     """
     topics = topics_of(connection)
     existing = require_broker(connection)
@@ -85,7 +90,8 @@ def _wait_until_known(connection: KafkaConnection, names: Iterable[str]) -> None
     deadline = time.monotonic() + ANSWER_SECONDS
     while unknown := set(names) - require_broker(connection).keys():
         if time.monotonic() > deadline:
-            raise connection.unavailable(
-                f"it does not know of {', '.join(sorted(unknown))}, made {ANSWER_SECONDS:g} s ago"
+            raise BrokerUnavailable(
+                f"The Kafka broker at {connection.bootstrap_servers} does not know of {', '.join(sorted(unknown))}, "
+                f"made {ANSWER_SECONDS:g} s ago. Try again; if it stays, see whether the user may describe them."
             )
         time.sleep(LOOKED_EVERY)

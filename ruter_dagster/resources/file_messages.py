@@ -23,7 +23,7 @@ class FileMessages(PipesMessageReader):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.fault: str | None = None
-        """What could not be read, and where: the report of a job that was killed may end amid a line."""
+        """Once the session has closed: what the report lacks, and where. That of a job that was killed may end amid a line."""
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[Mapping[str, Any]]:
@@ -46,3 +46,5 @@ class FileMessages(PipesMessageReader):
                     start = line[:300].decode(errors="replace")
                     self.fault = f"Line {number} of {self.path} is no report ({type(error).__name__}: {error}): {start}"
                     return
+        if not handler.received_closed_message:
+            self.fault = f"No line of {self.path} says `closed`"

@@ -80,7 +80,7 @@ def _overdue(instance: DagsterInstance) -> list[DagsterRun]:
 
 
 def is_due(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether Dagster's daemon would launch a retry of a failed run if it looked at it now, or were reminded."""
+    """Whether Dagster's daemon would launch a retry of a failed run if it looked at it now, and was not reminded of it in vain."""
     # The command line's runs have no origin, and are never retried.
     if AUTO_RETRY_RUN_ID_TAG in run.tags or run.remote_job_origin is None or not instance.run_retries_enabled:
         return False

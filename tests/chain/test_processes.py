@@ -56,4 +56,4 @@ def test_a_job_that_ends_well_but_reports_nothing_has_failed(
     outcome = chain.run("counts", DAY, assets=("loads/stop_loads",))
     assert not outcome.succeeded
     assert outcome.retried
-    assert "Job balance ended well, and its reports do not: none in " in outcome.message
+    assert "Job balance succeeded, but its report is not whole: No line of " in outcome.message

@@ -5,14 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dagster import (
     AssetExecutionContext,
-    PipesSession,
     PipesTempFileContextInjector,
     asset,
     materialize,
@@ -29,21 +27,14 @@ with open_dagster_pipes() as pipes:
 """
 
 
-@contextmanager
-def session_of(context: AssetExecutionContext, messages: FileMessages) -> Iterator[PipesSession]:
-    with open_pipes_session(context, PipesTempFileContextInjector(), messages) as session:
-        yield session
-
-
 def test_a_report_of_any_length_arrives(tmp_path: Path) -> None:
     @asset
     def loads(context: AssetExecutionContext) -> Iterator[Any]:
         messages = FileMessages(tmp_path / "messages")
-        with session_of(context, messages) as session:
+        with open_pipes_session(context, PipesTempFileContextInjector(), messages) as session:
             environment = dict(session.get_bootstrap_env_vars())
             subprocess.run([sys.executable, "-c", JOB], env=environment, check=True)
         assert messages.fault is None
-        assert session.message_handler.received_closed_message
         yield from session.get_results(implicit_materializations=False)
 
     (event,) = materialize([loads]).asset_materializations_for_node("loads")
@@ -55,12 +46,14 @@ def test_a_report_is_read_whole_however_it_reaches_the_file(tmp_path: Path) -> N
 
     @asset
     def loads(context: AssetExecutionContext) -> Iterator[Any]:
-        with session_of(context, messages) as session, messages.path.open("ab", buffering=0) as file:
+        with (
+            open_pipes_session(context, PipesTempFileContextInjector(), messages) as session,
+            messages.path.open("ab", buffering=0) as file,
+        ):
             file.write(CLOSED[:20].encode())
             time.sleep(0.1)  # a reader that follows the file has taken the piece for a message by now
             file.write(f"{CLOSED[20:]}\n".encode())
         assert messages.fault is None
-        assert session.message_handler.received_closed_message
         yield from session.get_results()
 
     assert materialize([loads]).success
@@ -72,7 +65,10 @@ def test_what_cannot_be_read_is_named_with_its_place(tmp_path: Path, line: str) 
 
     @asset
     def loads(context: AssetExecutionContext) -> Iterator[Any]:
-        with session_of(context, messages) as session, messages.path.open("a") as file:
+        with (
+            open_pipes_session(context, PipesTempFileContextInjector(), messages) as session,
+            messages.path.open("a") as file,
+        ):
             file.write(f"{CLOSED}\n{line}")
         assert messages.fault
         assert messages.fault.startswith(f"Line 2 of {messages.path} is no report (")
@@ -80,3 +76,16 @@ def test_what_cannot_be_read_is_named_with_its_place(tmp_path: Path, line: str) 
         yield from session.get_results()
 
     assert materialize([loads]).success
+
+
+def test_a_report_without_its_end_is_not_whole(tmp_path: Path) -> None:
+    messages = FileMessages(tmp_path / "messages")
+
+    @asset
+    def loads(context: AssetExecutionContext) -> Iterator[Any]:
+        with open_pipes_session(context, PipesTempFileContextInjector(), messages) as session:
+            pass
+        yield from session.get_results()
+
+    assert materialize([loads]).success
+    assert messages.fault == f"No line of {messages.path} says `closed`"
