@@ -61,7 +61,8 @@ def fault_of(instance: DagsterInstance, run_id: str) -> Fault:
             stated = _blocked(instance, run_id, asset)
         return Fault(asset, stated or (error.message.strip() if error else "failed"))
     ends = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
-    event = ends[-1].event_log_entry.dagster_event if ends else None
+    # The first: a retry that is overdue has the failure reported once more, in other words.
+    event = ends[0].event_log_entry.dagster_event if ends else None
     return Fault(None, (event and event.message) or "the run ended before a step could fail; see its log")
 
 

@@ -180,7 +180,7 @@ def find_run(instance: DagsterInstance, run_id: str) -> DagsterRun:
     found = [run for run in recent if run.run_id.startswith(run_id)] if len(run_id) >= 6 else []
     if len(found) != 1:
         raise PermanentFailure(
-            f"There is no run {run_id} in the history of {instance.root_directory}; `make dev` shows its runs. "
+            f"There is no run {run_id} in this history; `make dev` shows its runs. "
             "RUTER_SOURCE and RUTER_STATE_DIR choose the history, as RUTER_ENVIRONMENT and DAGSTER_HOME do"
         )
     return found[0]

@@ -153,6 +153,7 @@ def test_a_failure_is_told_once_its_retry_is_given_up(
     tick(failures)
     (text,) = slack.texts
     assert run.run_id in text
+    assert "The worker is gone" in text
 
 
 def retried_by_a_person(instance: DagsterInstance, run: DagsterRun) -> None:
