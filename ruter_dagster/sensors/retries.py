@@ -39,7 +39,7 @@ LOOK_BACK_SECONDS = 3600.0
 """How old a failure may be."""
 BATCH = 500
 REMINDED_TAG = "ruter/retry_reminded"
-"""Tag of a run: how often the daemon was reminded of its retry, and of that of the runs that it retries: they hand their tags on."""
+"""Tag of a run: its id, and how often the daemon was reminded of its retry. Runs hand their tags on to those that retry them."""
 REMINDERS = 10
 """As many are given before a retry that the daemon does not bring about is given up."""
 
@@ -84,7 +84,7 @@ def is_due(instance: DagsterInstance, run: DagsterRun) -> bool:
     # The command line's runs have no origin, and are never retried.
     if AUTO_RETRY_RUN_ID_TAG in run.tags or run.remote_job_origin is None or not instance.run_retries_enabled:
         return False
-    if int(run.tags.get(REMINDED_TAG, 0)) >= REMINDERS:
+    if _reminders(run) >= REMINDERS:
         return False
     reason = run.tags.get(RUN_FAILURE_REASON_TAG)
     return (
@@ -101,10 +101,16 @@ def _backfill_goes_on(instance: DagsterInstance, run: DagsterRun) -> bool:
     return backfill is not None and backfill.status not in BULK_ACTION_TERMINAL_STATUSES
 
 
+def _reminders(run: DagsterRun) -> int:
+    run_id, _, count = run.tags.get(REMINDED_TAG, "").partition(" ")
+    return int(count) if run_id == run.run_id else 0
+
+
 def _remind(instance: DagsterInstance, run: DagsterRun) -> None:
-    reminders = int(run.tags.get(REMINDED_TAG, 0)) + 1
     # Dagster takes its promise back where it could not launch the retry; it must stand when the daemon looks.
-    instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true", REMINDED_TAG: str(reminders)})
+    instance.add_run_tags(
+        run.run_id, {WILL_RETRY_TAG: "true", REMINDED_TAG: f"{run.run_id} {_reminders(run) + 1}"}
+    )
     instance.report_run_failed(
         run, "Dagster has not launched the retry of this run: its failure is reported once more"
     )

@@ -136,6 +136,17 @@ def test_reminders_end(instance: DagsterInstance, daemon: Daemon, tick: Tick) ->
     assert said[-1] == "No retry is overdue"
 
 
+def test_a_run_is_not_counted_the_reminders_of_the_one_that_it_retries(instance: DagsterInstance) -> None:
+    former = started(instance)
+    for tag, due in ((f"{former.run_id} {retries.REMINDERS}", True), ("{run_id} 10", False)):
+        run = started(instance)
+        lose(instance, run)
+        instance.add_run_tags(run.run_id, {retries.REMINDED_TAG: tag.format(run_id=run.run_id)})
+        lost = instance.get_run_by_id(run.run_id)
+        assert lost is not None
+        assert retries.is_due(instance, lost) == due
+
+
 def test_a_failure_is_told_once_its_retry_is_given_up(
     instance: DagsterInstance, daemon: Daemon, tick: Tick, slack: SlackStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
