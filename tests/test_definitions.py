@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +18,6 @@ from dagster import (
     Jitter,
     validate_run_config,
 )
-from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.instance.config import PoolGranularity
 
 from ruter_dagster.contracts.checks import CHECKS
@@ -30,6 +27,7 @@ from ruter_dagster.contracts.tables import DRIFT
 from ruter_dagster.definitions import RUNS, build_definitions
 from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.settings import load_settings
+from tests.mornings import at_five
 
 D = date(2026, 11, 20)
 HEAVY = (
@@ -91,13 +89,6 @@ class TestEveryAsset:
 def test_the_assets_of_a_run_have_the_same_partitions(run: str) -> None:
     assert len({ASSETS[name].partitions_def for name in RUNS[run]}) == 1
     assert DEFS.resolve_job_def(run).partitions_def == ASSETS[RUNS[run][0]].partitions_def
-
-
-@contextmanager
-def at_five(day: date) -> Iterator[None]:
-    """As if it were five in the morning of a day."""
-    with partition_loading_context(effective_dt=datetime(day.year, day.month, day.day, 5, tzinfo=UTC)):
-        yield
 
 
 @pytest.mark.parametrize(

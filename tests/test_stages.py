@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import date, timedelta
 
 import pytest
 
-from ruter_dagster.runs import span_of
 from ruter_dagster.settings import Settings, SettingsError, load_settings
 from ruter_dagster.stages import require_partitions, stages
+from tests.mornings import at_five
 from tests.scripted_house import defs
 
 SETTINGS = load_settings(_env_file=None, history_days=49, training_days=42)
-PARTITIONS = span_of(defs, ("forecasts/load_forecasts", "raw/stop_visits", "raw/planned_departures"))
-assert PARTITIONS
-FIRST, LAST = PARTITIONS[0] + timedelta(49), PARTITIONS[1] + timedelta(1)
-"""The issue dates whose history and plan are partitions: the last is today, its counts are yesterday's."""
+FIRST, TODAY = date(2026, 2, 19), date(2026, 11, 20)
+"""The issue dates whose history and plan are partitions: 49 days from the first partition, and today, whose counts are yesterday's."""
+
+
+@pytest.fixture(autouse=True)
+def _today() -> Iterator[None]:
+    with at_five(TODAY):
+        yield
 
 
 def require(issue_date: date, settings: Settings = SETTINGS) -> None:
@@ -23,7 +28,7 @@ def require(issue_date: date, settings: Settings = SETTINGS) -> None:
 
 
 def test_what_was_planned_is_known_before_the_reports_that_compare_with_it() -> None:
-    runs = stages(LAST, SETTINGS)
+    runs = stages(TODAY, SETTINGS)
     order = [asset for stage in runs for asset in stage.all_assets]
     dates = {asset: stage.dates for stage in runs for asset in stage.all_assets}
     for judged in ("quality/stop_visits", "quality/stop_loads", "quality/departure_features"):
@@ -31,20 +36,20 @@ def test_what_was_planned_is_known_before_the_reports_that_compare_with_it() -> 
         assert set(dates[judged]) <= set(dates["raw/planned_departures"])
 
 
-@pytest.mark.parametrize("issue_date", [FIRST, LAST], ids=["first", "today"])
+@pytest.mark.parametrize("issue_date", [FIRST, TODAY], ids=["first", "today"])
 def test_issue_dates_whose_runs_lie_within_the_partitions_are_taken(issue_date: date) -> None:
     require(issue_date)
 
 
 @pytest.mark.parametrize(
-    "issue_date", [FIRST - timedelta(1), LAST + timedelta(1), date(2099, 1, 1)], ids=["early", "late", "far"]
+    "issue_date", [FIRST - timedelta(1), TODAY + timedelta(1), date(2099, 1, 1)], ids=["early", "late", "far"]
 )
 def test_others_are_refused_with_the_variable_and_what_it_may_be(issue_date: date) -> None:
     with pytest.raises(SettingsError) as refused:
         require(issue_date)
-    assert f"RUTER_ISSUE_DATE={issue_date}: allowed {FIRST} to {LAST}" in str(refused.value)
+    assert f"RUTER_ISSUE_DATE={issue_date}: allowed {FIRST} to {TODAY}" in str(refused.value)
 
 
 def test_more_history_than_there_are_partitions_is_refused_by_its_own_variable() -> None:
     with pytest.raises(SettingsError, match=r"RUTER_HISTORY_DAYS=5000: .* partitions begin on 2026-01-01"):
-        require(LAST, load_settings(_env_file=None, history_days=5000))
+        require(TODAY, load_settings(_env_file=None, history_days=5000))
