@@ -51,7 +51,7 @@ def test_what_a_command_started_ends_with_it(
         assert "No run was finished, and nothing half-written does" in " ".join(printed.split())
         assert "The same command again goes on from there" in " ".join(printed.split())
     state = f"RUTER_STATE_DIR={settings.state_dir}"
-    until(lambda: not processes_with(state), "the end of what it started", 30)
+    until(lambda: not processes_with(state), "the end of what it started")
 
     with open_instance() as instance:
         (run,) = instance.get_runs()

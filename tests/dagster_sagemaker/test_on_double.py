@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +54,7 @@ def test_a_real_job_reports_through_s3_and_its_lines_come_once(
     aws("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     client = made("s3://bucket/artifacts", pacing=PACING)
     job = described(entrypoint=("python", str(script)), arguments=("2",))
-    begun = time.monotonic()
     with DagsterInstance.ephemeral() as instance:
         told = metadata(materialised(client, job, instance))
     assert (told["rows"], told["extra"]) == (3, "x")
     assert re.findall(r"line \d", capfd.readouterr().out) == ["line 1", "line 2", "line 3"]
-    assert time.monotonic() - begun < 30

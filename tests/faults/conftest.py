@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from dagster_sagemaker import (
     SageMakerJobFailed,
     TrainingJob,
 )
+from tests.faults.deployment import printed
 from tests.sagemaker_double.control import Remote
 from tests.sagemaker_double.fixtures import ROLE
 
@@ -61,7 +61,6 @@ class Told:
     result: ExecuteInProcessResult
     failed: SageMakerJobFailed | None
     instance: DagsterInstance
-    lines: list[str]
 
     @property
     def success(self) -> bool:
@@ -92,6 +91,12 @@ class Told:
         return not self.failed.allow_retries
 
     @property
+    def lines(self) -> list[str]:
+        """What the compute log of the run's steps shows as printed."""
+        # Not this process's own output: that mirrors the file by a `tail` which Dagster ends without waiting for the last line.
+        return printed(self.instance, self.result.run_id).splitlines()
+
+    @property
     def log(self) -> str:
         """Every entry of the run's log."""
         entries = self.instance.all_logs(self.result.run_id)
@@ -106,7 +111,6 @@ class House:
 
     double: Remote
     instance: DagsterInstance
-    capture: Any
 
     def run(
         self,
@@ -127,10 +131,8 @@ class House:
                 failed.append(failure)
                 raise
 
-        self.capture.readouterr()
         result = materialize([loads], instance=self.instance, tags=tags, raise_on_error=False)
-        lines = re.findall(r"(.+)\n", self.capture.readouterr().out)
-        return Told(result, failed[-1] if failed else None, self.instance, lines)
+        return Told(result, failed[-1] if failed else None, self.instance)
 
     def interrupted_when(self, ready: Callable[[], Any], job: Any, *, cancelled: bool) -> Told:
         """A run whose worker Dagster interrupts once it sleeps and is `ready`; because a person cancels it, or for its host."""
@@ -198,8 +200,6 @@ def side_by_side(works: list[Callable[[], Any]], meanwhile: Callable[[], Any]) -
 
 
 @pytest.fixture
-def house(
-    sagemaker_double: Remote, aws: Any, instance: DagsterInstance, capfd: pytest.CaptureFixture[str]
-) -> Iterator[House]:
+def house(sagemaker_double: Remote, aws: Any, instance: DagsterInstance) -> Iterator[House]:
     aws("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    yield House(sagemaker_double, instance, capfd)
+    yield House(sagemaker_double, instance)

@@ -224,14 +224,8 @@ class Deployment:
         )
 
     def printed(self, run_id: str) -> str:
-        """The compute log of the run's step, of all its attempts."""
         with DagsterInstance.get() as instance:
-            entries = instance.all_logs(run_id, of_type=DagsterEventType.LOGS_CAPTURED)
-            files = [one.dagster_event.logs_captured_data.file_key for one in entries if one.dagster_event]
-            logs = [
-                instance.compute_log_manager.get_log_data([run_id, "compute_logs", file]) for file in files
-            ]
-        return "".join((log.stdout or b"").decode() for log in logs)
+            return printed(instance, run_id)
 
     def materialisations(self, day: date = FIRST) -> list[dict[str, Any]]:
         """Metadata of each time that Dagster was told of the date."""
@@ -256,6 +250,14 @@ class Deployment:
 
     def jobs(self, state: str = "") -> list[dict[str, Any]]:
         return [job for job in self.double.jobs() if state in ("", job["status"])]
+
+
+def printed(instance: DagsterInstance, run_id: str) -> str:
+    """The compute log of a run's step, of all its attempts."""
+    entries = instance.all_logs(run_id, of_type=DagsterEventType.LOGS_CAPTURED)
+    files = [one.dagster_event.logs_captured_data.file_key for one in entries if one.dagster_event]
+    logs = [instance.compute_log_manager.get_log_data([run_id, "compute_logs", file]) for file in files]
+    return "".join((log.stdout or b"").decode() for log in logs)
 
 
 @contextmanager

@@ -101,7 +101,7 @@ def status_of(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
 
 
 def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.2)
