@@ -15,6 +15,7 @@ from ruter_dagster.publishing.connection import (
 )
 
 LOOKED_EVERY = 0.05
+"""Seconds."""
 
 
 @dataclass(frozen=True)
