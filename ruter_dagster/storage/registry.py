@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from ruter_dagster.contracts.errors import PermanentFailure
@@ -17,7 +17,6 @@ from ruter_dagster.contracts.jobs import LOAD_MODEL, NEWEST
 from ruter_dagster.storage.artifacts import ArtifactStore
 
 _RECORD = "model.json"
-_CHAMPION = "champion.json"
 _TRAINED_LAST = "trained_last.txt"
 
 
@@ -52,7 +51,11 @@ def model_version(
 
 
 class ModelRegistry:
-    """Models in the artifact store, below models/<name>/<version>/."""
+    """Models in the artifact store, below models/<name>/<version>/.
+
+    Marks of champions are files whose names tell all: models/<name>/champions/<training cut-off>/<promoted at>-<version>.json.
+    The newest is found by one listing, however many there were.
+    """
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
@@ -96,13 +99,9 @@ class ModelRegistry:
         return self._artifacts.get(self._key(record.name, record.version, name))
 
     def files(self, record: ModelRecord) -> dict[str, bytes]:
-        """All of the version's own files by name: neither its record nor its mark as champion."""
+        """All of the version's own files by name, without its record."""
         folder = self._key(record.name, record.version, "")
-        keys = [
-            key
-            for key in self._artifacts.list(folder)
-            if key.removeprefix(folder) not in (_RECORD, _CHAMPION)
-        ]
+        keys = [key for key in self._artifacts.list(folder) if key != f"{folder}{_RECORD}"]
         return {key.removeprefix(folder): content for key, content in self._artifacts.find_all(keys).items()}
 
     def uri(self, name: str, version: str) -> str:
@@ -112,29 +111,19 @@ class ModelRegistry:
     def promote(self, name: str, version: str, at: datetime, metrics: Mapping[str, float]) -> None:
         """Marks a version as champion, as of `at`, for the `metrics` that it passed the gate with."""
         record = self.load(name, version)
-        mark = {
-            "training_cutoff": record.training_cutoff,
-            "promoted_at": at.isoformat(),
-            "metrics": dict(metrics),
-        }
-        content = json.dumps(mark, sort_keys=True, default=str)
-        self._artifacts.put(self._key(name, version, _CHAMPION), content.encode())
+        mark = f"{record.training_cutoff}/{at.astimezone(UTC):%Y%m%dT%H%M%S.%f}-{version}.json"
+        content = json.dumps({"metrics": dict(metrics)}, sort_keys=True)
+        self._artifacts.put(f"{_champions(name)}{mark}", content.encode())
 
     def newest_champion(self, name: str, cutoff: date) -> str | None:
         """The champion that had seen no count after `cutoff`: the newest training, of equals the last promoted; or None."""
-        folder = f"models/{name}/"
-        keys = [key for key in self._artifacts.list(folder) if key.endswith(f"/{_CHAMPION}")]
-        marks = {
-            key.split("/")[-2]: json.loads(content) for key, content in self._artifacts.find_all(keys).items()
-        }
-        fit = {
-            version: mark for version, mark in marks.items() if mark["training_cutoff"] <= cutoff.isoformat()
-        }
-        return max(fit, key=lambda version: _rank(fit[version]), default=None)
+        marks = [key.removeprefix(_champions(name)) for key in self._artifacts.list(_champions(name))]
+        newest = max((mark for mark in marks if mark.split("/")[0] <= cutoff.isoformat()), default=None)
+        return newest.split("-")[-1].removesuffix(".json") if newest else None
 
     def _key(self, name: str, version: str, file: str) -> str:
         return f"models/{name}/{version}/{file}"
 
 
-def _rank(mark: Mapping[str, Any]) -> tuple[str, float]:
-    return mark["training_cutoff"], datetime.fromisoformat(mark["promoted_at"]).timestamp()
+def _champions(name: str) -> str:
+    return f"models/{name}/champions/"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from functools import cached_property
 
 import polars as pl
@@ -19,6 +19,9 @@ import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table import Transaction
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import TableUpdate
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from ruter_dagster.contracts.frames import conform, content_hash_of_ordered, validate
@@ -50,15 +53,16 @@ class TableStore:
     """The tables of one catalog.
 
     `properties` are pyiceberg's: `type`, `uri`, `warehouse` … (`catalog.local_catalog` has those of a folder). With
-    `database`, all tables lie in that one namespace (a Glue database) as `<namespace>_<table>`. Snapshots older than
-    `keep_snapshots` are forgotten, because a commit's time grows with their number; a run pinned to one cannot be replayed.
+    `database`, all tables lie in that one namespace (a Glue database) as `<namespace>_<table>`. Of each table
+    the newest `keep_snapshots` are kept, and up to 20 more, because a commit's and a read's time grow with their number: a
+    run that was pinned to an older one cannot be replayed.
     """
 
     def __init__(
         self,
         properties: Mapping[str, str],
         database: str | None = None,
-        keep_snapshots: timedelta = timedelta(days=180),
+        keep_snapshots: int = 100,
     ) -> None:
         self._properties = dict(properties)
         self._database = database
@@ -166,7 +170,7 @@ class TableStore:
         if changed:
             versions = {version_property(day): hashes[day] for day in changed}
             rows = ordered.filter(pl.col(table.partition).is_in(changed)) if same else ordered
-            with loaded.transaction() as transaction:
+            with _Transaction(loaded) as transaction:
                 transaction.overwrite(
                     _arrow(loaded, rows),
                     dates_filter(table.partition, changed),
@@ -175,7 +179,7 @@ class TableStore:
                 transaction.set_properties(versions | origins)
             self._forget_old_snapshots(loaded)
         elif not origins.items() <= loaded.properties.items():
-            with loaded.transaction() as transaction:
+            with _Transaction(loaded) as transaction:
                 transaction.set_properties(origins)
         snapshot = loaded.current_snapshot()
         assert snapshot is not None, f"{table.name} has versions but no snapshot"
@@ -183,11 +187,25 @@ class TableStore:
 
     def _forget_old_snapshots(self, loaded: IcebergTable) -> None:
         """In a commit of its own, a batch at a time; where another writer was faster, the next write does it."""
-        before = datetime.now(UTC) - self._keep_snapshots
-        old = sum(snapshot.timestamp_ms < before.timestamp() * 1000 for snapshot in loaded.snapshots())
-        if old >= _EXPIRY_BATCH:
-            with suppress(CommitFailedException):
-                loaded.maintenance.expire_snapshots().older_than(before).commit()
+        times = sorted(snapshot.timestamp_ms for snapshot in loaded.snapshots())
+        if len(times) < self._keep_snapshots + _EXPIRY_BATCH:
+            return
+        oldest_kept = datetime.fromtimestamp(times[-self._keep_snapshots] / 1000, UTC)
+        with suppress(CommitFailedException):
+            loaded.maintenance.expire_snapshots().older_than(oldest_kept).commit()
+
+
+class _Transaction(Transaction):
+    """Makes the metadata that a commit stages once an update; pyiceberg's makes them, a deep copy, each of 30 times that it looks."""
+
+    _staged: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
+
+    @property
+    def table_metadata(self) -> TableMetadata:
+        before, updates = self._table.metadata, self._updates
+        if self._staged is None or self._staged[0] is not before or self._staged[1] is not updates:
+            self._staged = before, updates, super().table_metadata
+        return self._staged[2]
 
 
 def _hashes(ordered: pl.DataFrame, table: Table, dates: Collection[date]) -> dict[date, str]:

@@ -4,10 +4,13 @@ import shutil
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 from pyiceberg.catalog import load_catalog
+from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update import update_table_metadata
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
 from ruter_dagster.contracts.frames import conform, content_hash, empty_frame
@@ -151,12 +154,36 @@ def test_the_version_at_a_pin_is_told_from_the_rows_where_its_own_snapshot_has_e
 
 
 def test_old_snapshots_are_forgotten_and_the_current_rows_and_versions_stay(tmp_path: Path):
-    store = TableStore(local_catalog(tmp_path), keep_snapshots=timedelta(0))
+    store = TableStore(local_catalog(tmp_path), keep_snapshots=3)
     days = [DAY + timedelta(days=number) for number in range(25)]
-    written = {day: store.write(VISITS, visits(day), [day], code_version="1").hashes[day] for day in days}
-    assert len(iceberg(tmp_path).snapshots()) < 22
-    assert store.versions(VISITS, days) == written
+    written = {day: store.write(VISITS, visits(day), [day], code_version="1") for day in days}
+    kept = {snapshot.snapshot_id for snapshot in iceberg(tmp_path).snapshots()}
+    assert kept == {written[day].snapshot_id for day in days[20:]}, "three of the first 23, and two since"
+    assert store.versions(VISITS, days) == {day: result.hashes[day] for day, result in written.items()}
     assert store.read(VISITS, days).height == 25 * 20
+
+
+def test_a_commit_copies_no_more_metadata_where_more_history_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    copied: list[int] = []
+
+    def counted(base_metadata: TableMetadata, *arguments: Any, **options: Any) -> TableMetadata:
+        copied.append(len(base_metadata.snapshots))
+        return update_table_metadata(base_metadata, *arguments, **options)
+
+    monkeypatch.setattr("pyiceberg.table.update_table_metadata", counted)
+    monkeypatch.setattr("pyiceberg.catalog.update_table_metadata", counted)
+    store = TableStore(local_catalog(tmp_path), keep_snapshots=5)
+    copies = []
+    for number in range(85):
+        copied.clear()
+        day = DAY + timedelta(days=number)
+        store.write(VISITS, visits(day), [day], made_from={day: "of something"}, code_version="1")
+        copies.append(list(copied))
+    assert all(copies), "pyiceberg makes its metadata elsewhere, and nothing was counted"
+    assert copies[25:45] == copies[65:85], "snapshots copied by each of twenty commits"
+    assert max(map(len, copies)) <= 3 + 5, "a write's own, and those of the commit that forgets snapshots"
 
 
 def test_neither_reading_nor_writing_a_date_opens_the_files_of_another(store: TableStore, tmp_path: Path):
