@@ -1,0 +1,141 @@
+"""A job's cost does not grow with the history that is kept: what it reads is the same four weeks of history later.
+
+Every table is longer than any window that a job looks back through, so that the earlier dates are of no use to it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from ruter_dagster.contracts.checks import CHECKED_TABLES
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.jobs import (
+    NEWEST,
+    Balance,
+    Drift,
+    Evaluate,
+    Features,
+    Forecast,
+    JobParameters,
+    Levels,
+    Performance,
+    Publish,
+    Snapshot,
+    Train,
+)
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS, WEATHER_FORECASTS
+from ruter_dagster.publishing.kafka import PublicationResult
+from ruter_dagster.storage.artifacts import ArtifactStore
+from tests.jobs.demo_jobs import judged, make_loads, run
+from tests.jobs.reads import Reads
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:Delete operation did not match any records"),
+]
+
+ISSUED = date(2026, 11, 20)
+YESTERDAY = ISSUED - timedelta(1)
+SHORT, LONG = 64, 92
+"""Operating dates with loads before the issue date: eight weeks are the longest that a job looks back."""
+JOBS: dict[str, JobParameters] = {
+    "snapshot": Snapshot(table=STOP_VISITS.name, dates=(YESTERDAY,)),
+    "balance": Balance(dates=(YESTERDAY,)),
+    "features": Features(dates=(ISSUED,), make_again=True),
+    "levels": Levels(dates=(ISSUED,)),
+    "forecast": Forecast(dates=(ISSUED,)),
+    "publish": Publish(dates=(ISSUED,), issued_at="04:30"),
+    "performance": Performance(dates=(YESTERDAY,)),
+    "drift": Drift(dates=(YESTERDAY,)),
+    "train": Train(
+        cutoff=ISSUED - timedelta(8),
+        days=28,
+        held_out=7,
+        parameters={"most_rows": 5_000, "trees": 5, "spread_trees": 5},
+    ),
+    "evaluate": Evaluate(model_version=NEWEST, days=7),
+    **{f"quality of {table.name}": judged(table, YESTERDAY) for table in CHECKED_TABLES},
+}
+
+
+@dataclass
+class Cost:
+    """What one job read: files and rows by table, and small files of the artifact store by the first two parts of their keys."""
+
+    files: Counter[str]
+    rows: Counter[str]
+    columns: dict[str, set[str]]
+    artifacts: Counter[str] = field(default_factory=Counter)
+
+
+def add_history(folder: Path, oldest: int, newest: int) -> None:
+    """All tables of the operating dates from `oldest` to `newest` days before the issue date."""
+    days = tuple(ISSUED - timedelta(ago) for ago in range(oldest, newest - 1, -1))
+    ahead = tuple(days[-1] + timedelta(days=number) for number in range(1, 5)) if newest == 1 else ()
+    issued = (*days, ISSUED) if newest == 1 else days
+    make_loads(folder, *days)
+    for parameters in (
+        Snapshot(table=PLANNED_DEPARTURES.name, dates=(*days, *ahead), of_range=True),
+        judged(PLANNED_DEPARTURES, *days, *ahead),
+        Features(dates=(*days, *ahead), of_range=True),
+        judged(DEPARTURE_FEATURES, *days, *ahead),
+        Snapshot(table=WEATHER_FORECASTS.name, dates=issued, of_range=True),
+        judged(WEATHER_FORECASTS, *issued),
+        Levels(dates=issued[1:], of_range=True),
+        judged(LEVELS, *issued[1:]),
+        Forecast(dates=issued[1:], of_range=True),
+        Performance(dates=days[1:], of_range=True),
+        Drift(dates=days[1:], of_range=True),
+    ):
+        run(parameters, folder)
+
+
+def cost_of(parameters: JobParameters, folder: Path) -> Cost:
+    with pytest.MonkeyPatch.context() as patched:
+        reads, artifacts = Reads(patched), Counter[str]()
+        for name in ("find", "list", "exists"):
+            _count(patched, name, artifacts)
+        for name, result in (("connection_of", None), ("ensure_topics", None), ("publish", _published)):
+            patched.setattr(f"ruter_dagster.jobs.publish.{name}", result or (lambda _: None))
+        run(parameters, folder)
+    return Cost(reads.files, reads.rows, dict(reads.columns), artifacts)
+
+
+def _count(patched: pytest.MonkeyPatch, name: str, counts: Counter[str]) -> None:
+    looked = getattr(ArtifactStore, name)
+
+    def counting(store: ArtifactStore, key: str) -> Any:
+        counts["/".join(key.split("/")[:3])] += 1
+        return looked(store, key)
+
+    patched.setattr(ArtifactStore, name, counting)
+
+
+def _published(forecasts: pl.DataFrame, *_: Any, **__: Any) -> PublicationResult:
+    return PublicationResult("an-id", forecasts.height, False, ("load-forecasts",), 0.0)
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Cost, Cost]]]:
+    """By job, what it read of the shorter and of the longer history."""
+    folder = tmp_path_factory.mktemp("state")
+    add_history(folder, SHORT, 1)
+    run(JOBS["train"], folder)
+    short = {name: cost_of(parameters, folder) for name, parameters in JOBS.items()}
+    add_history(folder, LONG, SHORT + 1)
+    yield {name: (short[name], cost_of(parameters, folder)) for name, parameters in JOBS.items()}
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_reads_no_more_of_a_longer_history(job: str, costs: dict[str, tuple[Cost, Cost]]) -> None:
+    shorter, longer = costs[job]
+    assert longer == shorter
+    assert job == "snapshot" or shorter.files, "it reads something, and that is counted"
