@@ -31,7 +31,7 @@ from ruter_dagster.contracts.jobs import (
     Snapshot,
     Train,
 )
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS, WEATHER_FORECASTS
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS
 from ruter_dagster.publishing.kafka import PublicationResult
 from ruter_dagster.storage.artifacts import ArtifactStore
 from tests.jobs.demo_jobs import judged, make_loads, run
