@@ -15,7 +15,6 @@ from datetime import UTC, date, datetime
 from functools import cached_property
 
 import polars as pl
-import pyarrow as pa
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.table import Table as IcebergTable
@@ -27,6 +26,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from ruter_dagster.contracts.frames import conform, content_hash_of_ordered, validate
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.catalog import open_catalog, open_table, storage_faults
+from ruter_dagster.storage.data_files import write_data_files
 from ruter_dagster.storage.snapshots import (
     TableSnapshot,
     damaged_dates,
@@ -171,11 +171,11 @@ class TableStore:
             versions = {version_property(day): hashes[day] for day in changed}
             rows = ordered.filter(pl.col(table.partition).is_in(changed)) if same else ordered
             with _Transaction(loaded) as transaction:
-                transaction.overwrite(
-                    _arrow(loaded, rows),
-                    dates_filter(table.partition, changed),
-                    snapshot_properties={**summary, **versions},
-                )
+                told = {**summary, **versions}
+                transaction.delete(dates_filter(table.partition, changed), snapshot_properties=told)
+                with transaction.update_snapshot(snapshot_properties=told).merge_append() as append:
+                    for file in write_data_files(loaded, rows):
+                        append.append_data_file(file)
                 transaction.set_properties(versions | origins)
             self._forget_old_snapshots(loaded)
         elif not origins.items() <= loaded.properties.items():
@@ -213,10 +213,3 @@ def _hashes(ordered: pl.DataFrame, table: Table, dates: Collection[date]) -> dic
     return {
         day: content_hash_of_ordered(parts.get((day,), ordered.clear()), table) for day in sorted(set(dates))
     }
-
-
-def _arrow(loaded: IcebergTable, frame: pl.DataFrame) -> pa.Table:
-    """The frame with the nullability that Iceberg insists on; its columns are not copied."""
-    required = {field.name for field in loaded.schema().fields if field.required}
-    arrow = frame.to_arrow()
-    return arrow.cast(pa.schema([field.with_nullable(field.name not in required) for field in arrow.schema]))
