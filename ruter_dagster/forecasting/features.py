@@ -112,54 +112,49 @@ def _of_date(plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: Opera
             departure_sums(loads_before(loads, day, of_class)).with_columns(keys.slot()),
         ]
     )
-    departures = sums.lazy().select("departure", *_means("departure_of_day_class", "", "_recent"))
-    planned = plan.lazy().join(calendar.days([day]).lazy(), on="service_date", maintain_order="left")
-    parts = pl.collect_all(
-        [
-            planned.with_columns(
-                calendar.event_count([day]),
-                calendar.event_count([day], 7).alias("events_last_week"),
-                *_plan_features(),
-            ),
-            looked_up(plan.lazy(), _known_of_slots(plan, history, sums), ["slot"]),
-            looked_up(plan.lazy(), departures, ["departure"]),
-        ]
+    departures = sums.select("departure", *_means("departure_of_day_class", "", "_recent"))
+    planned = plan.join(calendar.days([day]), on="service_date", maintain_order="left").with_columns(
+        calendar.event_count([day]),
+        calendar.event_count([day], 7).alias("events_last_week"),
+        *_plan_features(),
     )
-    return pl.concat(parts, how="horizontal").with_columns(
+    known = [
+        looked_up(plan, _known_of_slots(plan, history, sums), ["slot"]),
+        looked_up(plan, departures, ["departure"]),
+    ]
+    return pl.concat([planned, *known], how="horizontal").with_columns(
         pl.col("usual").shift(1).over("trip_id", order_by="stop_sequence").alias("usual_previous_stop"),
         pl.col("history_count").fill_null(0),
         pl.coalesce(*_GUESSES, pl.lit(0.0)).alias("expected"),
     )  # fmt: skip
 
 
-def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFrame) -> pl.LazyFrame:
+def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
     """One row a slot of the plan: its history, its neighbours', and means of ever wider surroundings for a new slot.
 
     Half a million wide rows are then joined once, not once for each of these.
     """
-    slots = plan.lazy().select("slot").unique().with_columns(*keys.surroundings())
+    slots = plan.select(pl.col("slot").unique()).with_columns(*keys.surroundings(), network=0)
     past = history.lazy()
     # Sums of sums: a departure's make its slot's, and a slot's all others.
     by_slot = (
         sums.lazy().drop("departure").group_by("slot").agg(pl.all().sum()).with_columns(*keys.surroundings())
     )
-    tables = {
-        "slot": [
-            past,
-            _neighbours(past),
-            by_slot.select("slot", *_means("slot_of_day_class", "", "_recent")),
-        ],
-        "line_hour": [_line_hours(past), _grouped(by_slot, "line_hour", "line_hour_of_day_class")],
-        "stop": [_grouped(by_slot, "stop", "of_stop")],
-        "line": [_grouped(by_slot, "line", "of_line")],
-    }
-    for key, known in tables.items():
-        for table in known:
-            slots = slots.join(table, on=key, how="left")
-    network = _last_week_ratio(history).alias("last_week_network_ratio")
-    return slots.join(
-        by_slot.select(pl.exclude("slot").sum()).select(*_means("of_network")), how="cross"
-    ).with_columns(network)
+    known = [
+        ("slot", past),
+        ("slot", _neighbours(past)),
+        ("slot", by_slot.select("slot", *_means("slot_of_day_class", "", "_recent"))),
+        ("line_hour", _line_hours(past)),
+        ("line_hour", _grouped(by_slot, "line_hour", "line_hour_of_day_class")),
+        ("stop", _grouped(by_slot, "stop", "of_stop")),
+        ("line", _grouped(by_slot, "line", "of_line")),
+        ("network", _grouped(by_slot.with_columns(network=0), "network", "of_network")),
+    ]
+    tables = pl.collect_all([table for _, table in known])
+    found = [looked_up(slots, table, [key]) for (key, _), table in zip(known, tables, strict=True)]
+    return pl.concat([slots.select("slot"), *found], how="horizontal").with_columns(
+        _last_week_ratio(history).alias("last_week_network_ratio")
+    )
 
 
 def _weekly(day: date) -> list[date]:

@@ -141,7 +141,7 @@ def _with_levels(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_known(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    return rows.hstack(looked_up(rows.lazy(), known.lazy(), key).collect())
+    return rows.hstack(looked_up(rows, known, key))
 
 
 def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
