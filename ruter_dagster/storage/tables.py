@@ -23,7 +23,7 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import TableUpdate
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from ruter_dagster.contracts.frames import conform, content_hash_of_ordered, validate
+from ruter_dagster.contracts.frames import conform, content_hash_of_ordered, ordered_by_key, validate
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.catalog import open_catalog, open_table, storage_faults
 from ruter_dagster.storage.data_files import write_data_files
@@ -88,7 +88,7 @@ class TableStore:
             BadInput: the frame breaks the contract; nothing was written.
             PermanentFailure: the catalog cannot be used, or there is no room; the former snapshot stands.
         """
-        ordered = conform(frame, table).sort(table.key)
+        ordered = ordered_by_key(conform(frame, table), table)
         # Beside each other: the hash takes one core, a third of a large write's time.
         with ThreadPoolExecutor(1) as beside:
             hashing = beside.submit(_hashes, ordered, table, dates)

@@ -7,7 +7,14 @@ import polars as pl
 import pytest
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import conform, content_hash, empty_frame, polars_schema, validate
+from ruter_dagster.contracts.frames import (
+    conform,
+    content_hash,
+    empty_frame,
+    ordered_by_key,
+    polars_schema,
+    validate,
+)
 from ruter_dagster.contracts.tables import Column, Rule, Table
 
 DAY = date(2026, 11, 20)
@@ -141,6 +148,29 @@ def test_a_date_without_rows_is_a_fault_unless_the_table_may_be_empty():
     with pytest.raises(BadInput, match="service_date without any row: 2026-11-20"):
         validate(empty_frame(VISITS), VISITS, [DAY])
     validate(empty_frame(VISITS), replace(VISITS, may_be_empty=True), [DAY])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_come_in_the_order_of_their_key_whatever_order_they_had(seed: int):
+    keys = pl.DataFrame({"trip_id": ["a", "a", "b", "ab", "", "b"], "stop_sequence": [1, 2, 1, 9, 3, 3]})
+    frame = pl.concat(
+        keys.with_columns(
+            service_date=pl.lit(DAY + timedelta(days)), stop_sequence=pl.col("stop_sequence").cast(pl.Int32)
+        )
+        for days in range(2)
+    ).select(VISITS.key)
+    shuffled = frame.sample(fraction=1, shuffle=True, seed=seed)
+    assert ordered_by_key(shuffled, VISITS).equals(frame.sort(VISITS.key))
+
+
+def test_rows_that_lie_in_order_are_not_copied_and_those_that_cannot_be_told_are_sorted():
+    frame = visits()
+    assert ordered_by_key(frame, VISITS) is frame
+    assert ordered_by_key(frame.clear(), VISITS).is_empty()
+    twice = pl.concat([frame, frame])
+    without_key = frame.with_columns(trip_id=pl.Series(["a", None, "b"]))
+    for other in (twice, without_key, frame.reverse()):
+        assert ordered_by_key(other, VISITS).equals(other.sort(VISITS.key))
 
 
 def test_the_version_of_rows_does_not_depend_on_their_order_or_chunks():
