@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,13 +82,16 @@ def history(store: TableStore) -> None:
 
 
 def commits(store: TableStore, count: int) -> None:
-    frame = stop_loads(1, 2000)
+    frame = stop_loads(1, 20)
+    took: list[float] = []
     for number in range(1, count + 1):
         day = FIRST + timedelta(days=number)
-        start = time.perf_counter()
+        start = time.process_time()
         store.write(STOP_LOADS, frame.with_columns(service_date=pl.lit(day)), [day], code_version="1")
-        if number in (1, 2, 10, 100, count):
-            print(f"{time.perf_counter() - start:8.3f}  commit {number} of one date, 2,000 rows", flush=True)
+        took.append(time.process_time() - start)
+        if number in (25, 100, 200, count):
+            middle = statistics.median(took[-20:])
+            print(f"{middle:8.3f}  CPU s a commit of one date, 20 rows, up to commit {number}", flush=True)
     with timed(f"read 1 date after {count} commits"):
         store.read(STOP_LOADS, [FIRST + timedelta(days=1)])
     with timed(f"versions of all dates after {count} commits"):

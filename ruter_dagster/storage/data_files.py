@@ -9,7 +9,6 @@ from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
-from pyiceberg.io.pyarrow import bin_pack_arrow_table, pyarrow_to_schema, write_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table as IcebergTable
@@ -21,6 +20,9 @@ def write_data_files(loaded: IcebergTable, rows: pl.DataFrame) -> Iterator[DataF
 
     pyiceberg's own `append` copies all rows twice to tell the dates apart, which takes as long as to write them.
     """
+    # It imports pandas, which takes 0.2 s: jobs that only read need neither.
+    from pyiceberg.io.pyarrow import bin_pack_arrow_table, pyarrow_to_schema, write_file
+
     (field,) = loaded.spec().fields
     arrow, target = _arrow(loaded, rows), int(loaded.properties[TableProperties.WRITE_TARGET_FILE_SIZE_BYTES])
     schema = pyarrow_to_schema(arrow.schema, name_mapping=loaded.schema().name_mapping)

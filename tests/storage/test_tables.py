@@ -1,6 +1,8 @@
 """A write replaces exactly its own dates, atomically; what it cannot write whole it does not write at all."""
 
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -271,3 +273,9 @@ def test_in_one_database_tables_are_told_apart_by_their_namespace(tmp_path: Path
         ("ruter_dev", "raw_visits")
     ]
     assert store.read(VISITS, [DAY]).height == 20
+
+
+def test_a_job_that_only_reads_imports_nothing_that_only_writing_needs():
+    code = "import sys, ruter_dagster.storage.tables as _; print({'pandas', 'pyiceberg.io.pyarrow'} & sys.modules.keys())"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
