@@ -44,7 +44,7 @@ class StepProcesses(MultiprocessExecutor):
         yield from super().execute(plan_context, execution_plan)
 
 
-@executor(name="multiprocess", requirements=multiple_process_executor_requirements())
+@executor(name="multiprocess", config_schema={}, requirements=multiple_process_executor_requirements())
 def step_processes(_: InitExecutorContext) -> Executor:
     """As many steps at once as there are cores, retried as their assets say."""
     return StepProcesses(

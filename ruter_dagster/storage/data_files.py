@@ -9,10 +9,13 @@ from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
+from pyiceberg.io.pyarrow import bin_pack_arrow_table, pyarrow_to_schema, write_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table import TableProperties, WriteTask
+
+_TARGET_SIZE = TableProperties.WRITE_TARGET_FILE_SIZE_BYTES
 
 
 def write_data_files(loaded: IcebergTable, rows: pl.DataFrame) -> Iterator[DataFile]:
@@ -20,11 +23,9 @@ def write_data_files(loaded: IcebergTable, rows: pl.DataFrame) -> Iterator[DataF
 
     pyiceberg's own `append` copies all rows twice to tell the dates apart, which takes as long as to write them.
     """
-    # It imports pandas, which takes 0.2 s: jobs that only read need neither.
-    from pyiceberg.io.pyarrow import bin_pack_arrow_table, pyarrow_to_schema, write_file
-
     (field,) = loaded.spec().fields
-    arrow, target = _arrow(loaded, rows), int(loaded.properties[TableProperties.WRITE_TARGET_FILE_SIZE_BYTES])
+    arrow = _arrow(loaded, rows)
+    target = loaded.properties.get(_TARGET_SIZE, TableProperties.WRITE_TARGET_FILE_SIZE_BYTES_DEFAULT)
     schema = pyarrow_to_schema(arrow.schema, name_mapping=loaded.schema().name_mapping)
     written, numbers = uuid4(), count()
     tasks = (
@@ -36,7 +37,7 @@ def write_data_files(loaded: IcebergTable, rows: pl.DataFrame) -> Iterator[DataF
             partition_key=PartitionKey([PartitionFieldValue(field, day)], loaded.spec(), loaded.schema()),
         )
         for day, start, length in _runs(rows[field.name])
-        for batches in bin_pack_arrow_table(arrow.slice(start, length), target)
+        for batches in bin_pack_arrow_table(arrow.slice(start, length), int(target))
     )
     yield from write_file(io=loaded.io, table_metadata=loaded.metadata, tasks=tasks)
 

@@ -54,7 +54,7 @@ class ModelRegistry:
     """Models in the artifact store, below models/<name>/<version>/.
 
     Marks of champions are files whose names tell all: models/<name>/champions/<training cut-off>/<promoted at>-<version>.json.
-    The newest is found by one listing, however many there were.
+    The newest is found by one listing, however many there were. One whose version was removed is none.
     """
 
     def __init__(self, artifacts: ArtifactStore) -> None:
@@ -118,8 +118,9 @@ class ModelRegistry:
     def newest_champion(self, name: str, cutoff: date) -> str | None:
         """The champion that had seen no count after `cutoff`: the newest training, of equals the last promoted; or None."""
         marks = [key.removeprefix(_champions(name)) for key in self._artifacts.list(_champions(name))]
-        newest = max((mark for mark in marks if mark.split("/")[0] <= cutoff.isoformat()), default=None)
-        return newest.split("-")[-1].removesuffix(".json") if newest else None
+        fit = sorted((mark for mark in marks if mark.split("/")[0] <= cutoff.isoformat()), reverse=True)
+        versions = (mark.split("-")[-1].removesuffix(".json") for mark in fit)
+        return next((version for version in versions if self.exists(name, version)), None)
 
     def _key(self, name: str, version: str, file: str) -> str:
         return f"models/{name}/{version}/{file}"

@@ -63,8 +63,9 @@ class TableSnapshot:
         )
         if self._pinned and (loaded is None or loaded.snapshot_by_id(self.snapshot_id or 0) is None):
             raise PermanentFailure(
-                f"{table.name} has no snapshot {snapshot_id}: it has expired, or belongs to another warehouse than "
-                f"{properties.get('warehouse')}. Run without that pin."
+                f"{table.name} has no snapshot {snapshot_id}: it has expired, as a table keeps its newest only, or belongs "
+                f"to another warehouse than {properties.get('warehouse')}. It cannot be read as it was then: "
+                "materialise again without that pin."
             )
 
     def dates(self) -> list[date]:

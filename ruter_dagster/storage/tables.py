@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 
 import polars as pl
@@ -55,7 +55,8 @@ class TableStore:
     `properties` are pyiceberg's: `type`, `uri`, `warehouse` … (`catalog.local_catalog` has those of a folder). With
     `database`, all tables lie in that one namespace (a Glue database) as `<namespace>_<table>`. Of each table
     the newest `keep_snapshots` are kept, and up to 20 more, because a commit's and a read's time grow with their number: a
-    run that was pinned to an older one cannot be replayed.
+    run that was pinned to an older one cannot be replayed. None is forgotten while jobs of a running step may be pinned to
+    it, `keep_for` after it was made.
     """
 
     def __init__(
@@ -63,10 +64,11 @@ class TableStore:
         properties: Mapping[str, str],
         database: str | None = None,
         keep_snapshots: int = 100,
+        keep_for: timedelta = timedelta(days=1),
     ) -> None:
         self._properties = dict(properties)
         self._database = database
-        self._keep_snapshots = keep_snapshots
+        self._keep_snapshots, self._keep_for = keep_snapshots, keep_for
 
     def write(
         self,
@@ -170,29 +172,32 @@ class TableStore:
         if changed:
             versions = {version_property(day): hashes[day] for day in changed}
             rows = ordered.filter(pl.col(table.partition).is_in(changed)) if same else ordered
+            told, files = {**summary, **versions}, list(write_data_files(loaded, rows))
             with _Transaction(loaded) as transaction:
-                told = {**summary, **versions}
                 transaction.delete(dates_filter(table.partition, changed), snapshot_properties=told)
                 with transaction.update_snapshot(snapshot_properties=told).merge_append() as append:
-                    for file in write_data_files(loaded, rows):
+                    for file in files:
                         append.append_data_file(file)
                 transaction.set_properties(versions | origins)
+        # Told now: a further commit would bring along what others have written since.
+        snapshot = loaded.current_snapshot()
+        assert snapshot is not None, f"{table.name} has versions but no snapshot"
+        if changed:
             self._forget_old_snapshots(loaded)
         elif not origins.items() <= loaded.properties.items():
             with _Transaction(loaded) as transaction:
                 transaction.set_properties(origins)
-        snapshot = loaded.current_snapshot()
-        assert snapshot is not None, f"{table.name} has versions but no snapshot"
         return WriteResult(snapshot.snapshot_id, ordered.height, hashes, tuple(sorted(same)))
 
     def _forget_old_snapshots(self, loaded: IcebergTable) -> None:
         """In a commit of its own, a batch at a time; where another writer was faster, the next write does it."""
         times = sorted(snapshot.timestamp_ms for snapshot in loaded.snapshots())
-        if len(times) < self._keep_snapshots + _EXPIRY_BATCH:
-            return
-        oldest_kept = datetime.fromtimestamp(times[-self._keep_snapshots] / 1000, UTC)
-        with suppress(CommitFailedException):
-            loaded.maintenance.expire_snapshots().older_than(oldest_kept).commit()
+        newest = [datetime.fromtimestamp(time / 1000, UTC) for time in times[-self._keep_snapshots :]]
+        before = min(newest[0], datetime.now(UTC) - self._keep_for)
+        if sum(time < before.timestamp() * 1000 for time in times) >= _EXPIRY_BATCH:
+            # Where another has forgotten them meanwhile, pyiceberg raises ValueError.
+            with suppress(CommitFailedException, ValueError):
+                loaded.maintenance.expire_snapshots().older_than(before).commit()
 
 
 class _Transaction(Transaction):

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import polars as pl
@@ -110,10 +111,11 @@ def cost_of(parameters: JobParameters, folder: Path) -> Cost:
 
 
 def _count(patched: pytest.MonkeyPatch, name: str, counts: Counter[str]) -> None:
-    looked = getattr(ArtifactStore, name)
+    looked, one_by_one = getattr(ArtifactStore, name), Lock()
 
     def counting(store: ArtifactStore, key: str) -> Any:
-        counts["/".join(key.split("/")[:3])] += 1
+        with one_by_one:
+            counts["/".join(key.split("/")[:3])] += 1
         return looked(store, key)
 
     patched.setattr(ArtifactStore, name, counting)

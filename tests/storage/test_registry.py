@@ -1,5 +1,6 @@
 """A model version is told by what it is made from; a forecast takes the newest champion that had not seen the future."""
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -98,6 +99,32 @@ def test_of_equal_trainings_the_last_promoted_wins(registry: ModelRegistry):
     assert registry.newest_champion("load_model", date(2026, 11, 8)) == "a"
     registry.promote("load_model", "b", datetime(2026, 11, 4, tzinfo=UTC), {})
     assert registry.newest_champion("load_model", date(2026, 11, 8)) == "b"
+
+
+def test_a_champion_whose_version_was_removed_is_none_and_the_one_before_it_stands(
+    registry: ModelRegistry, tmp_path: Path
+):
+    champion(registry, "old", date(2026, 11, 1))
+    champion(registry, "new", date(2026, 11, 8))
+    shutil.rmtree(tmp_path / "models" / "load_model" / "new")
+    assert registry.newest_champion("load_model", date(2026, 11, 8)) == "old"
+
+
+def test_the_newest_of_many_champions_is_found_without_reading_the_others(
+    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
+):
+    for day in range(1, 29):
+        champion(registry, f"of {day}", date(2026, 10, day))
+    looked: list[str] = []
+    for name in ("find", "exists"):
+        original = getattr(ArtifactStore, name)
+        monkeypatch.setattr(
+            ArtifactStore,
+            name,
+            lambda store, key, original=original: looked.append(key) or original(store, key),
+        )
+    assert registry.newest_champion("load_model", date(2026, 10, 20)) == "of 20"
+    assert looked == ["models/load_model/of 20/model.json"]
 
 
 def test_the_newest_is_the_one_trained_last_also_where_it_stood_already(registry: ModelRegistry):
