@@ -109,7 +109,9 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         frames()
         history(TableStore(local_catalog(Path(folder) / "history")))
-        commits(TableStore(local_catalog(Path(folder) / "commits")), arguments.commits)
+        # Snapshots of today are kept: as of a table whose commits are days apart.
+        aged = TableStore(local_catalog(Path(folder) / "commits"), keep_for=timedelta(0))
+        commits(aged, arguments.commits)
 
 
 if __name__ == "__main__":
