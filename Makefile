@@ -16,8 +16,8 @@ dev: install  ## Dagster's UI at http://127.0.0.1:3000, a Kafka broker beside it
 	$(BIN)/ruter-dagster dev
 
 test: install  ## fast tests first, then those that need the broker or the whole chain
-	$(BIN)/pytest -m "not slow and not kafka"
-	$(BIN)/pytest -m "slow or kafka"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not kafka"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "slow or kafka"
 
 check: install  ## lint, format, layers, types, definitions
 	$(BIN)/ruff check .

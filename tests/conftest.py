@@ -29,6 +29,23 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests of an expensive fixture in one worker (`--dist loadgroup`), so that the fixture is made once."""
+    for item in items:
+        if group := _shared_fixture_group(item):
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _shared_fixture_group(item: pytest.Item) -> str | None:
+    """The chain of two good days, which several modules share; else the module whose tests share a fixture."""
+    fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+    if "prepared" in fixtures:
+        return "prepared"
+    if any(fixture.scope == "module" for definitions in fixtures.values() for fixture in definitions):
+        return item.nodeid.partition("::")[0]
+    return None
+
+
 @pytest.fixture(scope="session")
 def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A real Apache Kafka node on a free port, with data of its own, that ends with the tests."""
