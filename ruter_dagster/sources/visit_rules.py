@@ -35,6 +35,7 @@ KEPT = "kept_without_counts"
 LARGEST_PART_OF_TRIP = 0.5
 """A trip that lost more than this part of its visits is set aside whole: too little of it is left to add up its loads."""
 NOT_COUNTED = "left out, not counted"
+WITHOUT_COUNTS = "kept, not counted in a trip that is"
 LOAD_NOT_USED = "repaired, impossible departure_load not used: boardings and alightings are there"
 SAME_ROW = "repaired, one of several equal rows of a visit kept"
 NEWEST_ROW = "repaired, newest of several rows of a visit kept"
@@ -266,6 +267,7 @@ def _without_wrong_counts(
     has_load = pl.col("departure_load").is_not_null() | (pl.col("_counted") & usable)
     stays = has_load | pl.col("_in_counted_trip")
     counts[NOT_COUNTED] = visits.select((~stays & usable).sum()).item()
+    counts[WITHOUT_COUNTS] = visits.select((~has_load & stays & usable).sum()).item()
     return visits.filter(stays), [wrong]
 
 
