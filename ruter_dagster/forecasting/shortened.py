@@ -13,7 +13,7 @@ import polars as pl
 
 from ruter_dagster.contracts.features import LAG_WEEKS, LEVEL_RATIO_DAYS
 from ruter_dagster.forecasting.history import DECAY_A_WEEK
-from ruter_dagster.forecasting.rows import KEY, with_numbers
+from ruter_dagster.forecasting.rows import KEY
 from ruter_dagster.forecasting.surroundings import between_hours
 from ruter_dagster.forecasting.tiers import expected_columns, has_basis, rests_on_own_counts
 
@@ -51,7 +51,7 @@ class Kind:
 
 
 def with_shortened(rows: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
-    """Training rows, and below them copies of about that share of them (0 to 1) with a shorter history.
+    """Rows of a training sample, and below them copies of about that share of them (0 to 1) with a shorter history.
 
     Drawn are rows that rest on counts of their own, by key and `seed`. Copies that nothing would be known of are left out.
     """
@@ -63,16 +63,14 @@ def _shortened(rows: pl.DataFrame, name: str, share: float, seed: int) -> pl.Dat
     kind = KINDS[name]
     place = list(KINDS).index(name)
     wanted = (_draw(seed, 7 * place) < share * kind.share) & rests_on_own_counts()
-    if kind.scopes:
-        groups = rows.lazy().filter(rests_on_own_counts())
-        sums = {scope: _expected_sums(groups, kind, key) for scope, key in kind.scopes.items()}
+    groups = rows.lazy().filter(rests_on_own_counts())
     copies = rows.filter(wanted).with_columns(
         _draw(seed, 7 * place + 1).alias("draw"), _draw(seed, 7 * place + 2).alias("draw_days")
     )
     changed = _changed(copies, kind)
     for scope, key in kind.scopes.items():
-        changed = _with_young_levels(changed, scope, key, sums[scope])
-    return with_numbers(changed.filter(has_basis())).select(rows.columns)
+        changed = _with_young_levels(changed, scope, key, _expected_sums(groups, kind, key))
+    return changed.filter(has_basis()).select(rows.columns)
 
 
 def _changed(rows: pl.DataFrame, kind: Kind) -> pl.DataFrame:

@@ -5,6 +5,8 @@ For new hours and new stops of a line that has counts otherwise. Nothing here is
 
 from __future__ import annotations
 
+from typing import Literal
+
 import polars as pl
 
 from ruter_dagster.contracts.features import FAR_HOURS
@@ -12,7 +14,7 @@ from ruter_dagster.forecasting import keys
 from ruter_dagster.forecasting.history import DECIMALS, mean_of_sums
 from ruter_dagster.forecasting.tiers import own_guess
 
-_SIDES = {"earlier": "backward", "later": "forward"}
+_SIDES: dict[str, Literal["backward", "forward"]] = {"earlier": "backward", "later": "forward"}
 
 
 def hours_around(slots: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
@@ -46,7 +48,7 @@ def _nearest(ordered: pl.DataFrame, known: pl.DataFrame, side: str, least: int, 
     direction = -1 if side == "earlier" else 1
     joined = ordered.with_columns(pl.col("slot") + direction * least).join_asof(
         known, on="slot", strategy=_SIDES[side], check_sortedness=False
-    )  # pyright: ignore[reportArgumentType]
+    )
     slot = ordered["slot"]
     here = joined.select("known", "at", slot.alias("here"))
     same = keys.line_and_stop("here") == keys.line_and_stop("at")
