@@ -62,8 +62,8 @@ class ModelParameters:
     bins: int = 63
     spread_trees: int = 80
     spread_leaves: int = 7
-    shortened_share: float = 0.15
-    """Rows that are added with an artificially shortened history, as a share of all (shortened.py)."""
+    shortened_share: float = 0.4
+    """Copies with an artificially shortened history that are added to the rows, as a share of them (shortened.py)."""
     held_out_share: float = 0.2
     """Newest share of the service dates on which the spread is learned and calibrated."""
     coverage: float = 0.8

@@ -34,6 +34,8 @@ _OF_HOUR = (
 _OF_LINE = (*_OF_HOUR, *_HOURS_BESIDE, *_AROUND, "line_of_day_class")
 _MOST_DAYS = 7
 """What is new has been counted for fewer days than these: its own history begins a week later."""
+MOST_COPIES = 750
+"""Copies a date, about: 400 dates make 300,000, which teach as much as a million do."""
 Columns = dict[str, pl.Expr]
 
 
@@ -53,8 +55,11 @@ class Kind:
 def with_shortened(rows: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
     """Rows of a training sample, and below them copies of about that share of them (0 to 1) with a shorter history.
 
-    Drawn are rows that rest on counts of their own, by key and `seed`. Copies that nothing would be known of are left out.
+    Drawn are rows that rest on counts of their own, by key and `seed`, at most `MOST_COPIES` a date. Copies that nothing
+    would be known of are left out.
     """
+    most = MOST_COPIES * rows["service_date"].n_unique() / max(1, rows.height)
+    share = min(share, most)
     return pl.concat([rows, *(_shortened(rows, kind, share, seed) for kind in KINDS)])
 
 
