@@ -36,6 +36,16 @@ LEVEL_WINDOW_DAYS = 14
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 
+OWN_TIERS = ("departure", "slot")
+"""Tiers of an expected load that rest on counts of the departure itself."""
+NO_BASIS = "none"
+EXPECTED_TIERS = (
+    *OWN_TIERS, "journey", "neighbouring_hours", "line_hour", "stop_hour", "line", "mode_hour", "network", NO_BASIS,
+)  # fmt: skip
+"""What an expected load rests on, the most trusted first."""
+FAR_HOURS = 3
+"""Hours from a slot at which its surroundings are looked up a second time: what is known where those between had no service."""
+
 DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")
 
 
@@ -95,11 +105,29 @@ _HISTORY = (
     _load("slot_of_day_class", "As `departure_of_day_class`, of the slot"),
     _load("slot_of_day_class_recent", "As `slot_of_day_class`, of T-34 to T-7"),
     _load("line_hour_of_day_class", "As `departure_of_day_class`, of the line, direction and hour"),
+    _load("line_of_day_class", "As `departure_of_day_class`, of the line"),
+    _load("network_of_day_class", "As `departure_of_day_class`, of the network"),
+    _load("stop_hour_of_day_class", "As `departure_of_day_class`, of the stop and hour, over all lines"),
+    _load("stop_hour_of_other_lines", "As `stop_hour_of_day_class`, without the departure's own line"),
+    _load("mode_hour_of_day_class", "As `departure_of_day_class`, of the mode and hour, over the lines that run on the service date"),
+    _load("mode_hour_of_other_lines", "As `mode_hour_of_day_class`, without the departure's own line"),
+    _load("journey_load", "Between the expected loads of the journey's nearest stops before and after that have counts of their own; 0 before its first stop and after its last"),
+    *(
+        column
+        for suffix, least in (("", "1 hour"), ("_far", f"{FAR_HOURS} hours"))
+        for side in ("earlier", "later")
+        for column in (
+            _load(f"{side}_hour{suffix}", f"`slot_of_day_class` of the line and stop in the nearest {side} hour that has one, at least {least} away"),
+            Column(f"hours_to_{side}{suffix}", "int32", f"Hours to that of `{side}_hour{suffix}`", required=False, minimum=1),
+        )
+    ),
+    _load("neighbouring_hours", "Between `earlier_hour` and `later_hour`, the nearer counting more"),
     Column(
         "expected", "float64",
-        "Best plain guess a week ahead: `departure_of_day_class`, else `usual`, HA8, or a mean of its surroundings; 0 where nothing was ever counted",
+        "Best plain guess a week ahead, of the tier that `expected_tier` names; 0 where nothing was ever counted",
         minimum=0,
     ),
+    Column("expected_tier", "string", "What `expected` rests on, the first of these that knows something", allowed=EXPECTED_TIERS),
 )  # fmt: skip
 
 DEPARTURE_FEATURES = Table(
@@ -153,5 +181,32 @@ LEVELS = Table(
             for days in LEVEL_RATIO_DAYS
         ),
         Column("departure_count", "int32", "Departures with loads in the last 14 service dates", minimum=1),
+    ),
+)  # fmt: skip
+
+TRAINING_SAMPLE = Table(
+    name="features.training_sample",
+    description=(
+        "What models are trained on: of each operating date a stratified sample of its departures, each with its features, "
+        "the levels and the weather forecast of one issue date, and the load that came."
+    ),
+    partition="service_date",
+    key=("service_date", "trip_id", "stop_sequence"),
+    may_be_empty=True,
+    columns=(
+        *DEPARTURE_FEATURES.columns,
+        Column("issue_date", "date", "Issue date as of which levels and weather are: 0 to 3 days before the service date"),
+        Column("horizon_days", "int32", "service_date - issue_date", minimum=0, maximum=3),
+        *(
+            _load(f"{scope}_ratio_{days}", f"`ratio_{days}` of the departure's {scope} in the levels of the issue date")
+            for scope in LEVEL_SCOPES
+            for days in LEVEL_RATIO_DAYS
+        ),
+        Column("temperature", "float64", "Air temperature as forecast on the issue date, °C", required=False),
+        Column("precipitation", "float64", "Precipitation as forecast on the issue date, mm in the hour", required=False),
+        Column("wind_speed", "float64", "Wind as forecast on the issue date, m/s", required=False),
+        Column("load", "float64", "Passengers on board after departure, balanced", minimum=0),
+        Column("weight", "float64", "Trust in the load, above 0 to 1", minimum=0, maximum=1),
+        Column("sample_weight", "float64", "Departures of the operating date that the row stands for", minimum=1),
     ),
 )  # fmt: skip

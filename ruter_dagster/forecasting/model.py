@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.forecasting.readiness import trust
 from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS, STEADYING_LOAD
 from ruter_dagster.forecasting.spread import (
     QUANTILES,
@@ -24,19 +26,21 @@ from ruter_dagster.forecasting.spread import (
     to_root,
     widened,
 )
+from ruter_dagster.forecasting.tiers import with_ignorance
 
 if TYPE_CHECKING:
     import lightgbm
 
-FORMAT = 1
+FORMAT = 2
+Matrix = NDArray[np.float32]
 SPREAD_NUMBERS = (
     "usual_deviation", "expected", "slot_hour", "weekday", "public_holiday", "school_holiday", "events",
-    "journey_position", "departures_in_slot", "history_count", "horizon_days",
+    "journey_position", "departures_in_slot", "history_count", "horizon_days", "tier",
 )  # fmt: skip
 """The features of the spread, beside the mean itself and the mode."""
 TRAINING_COLUMNS = tuple(
     dict.fromkeys(
-        ("service_date", "trip_id", "stop_sequence", "issue_date", "load", "weight", *NUMBERS, *CATEGORIES)
+        ("service_date", "trip_id", "stop_sequence", "load", "weight", "sample_weight", *NUMBERS, *CATEGORIES)
     )
 )
 """The columns that `train` reads of its rows."""
@@ -58,23 +62,26 @@ class ModelParameters:
     bins: int = 63
     spread_trees: int = 80
     spread_leaves: int = 7
+    shortened_share: float = 0.4
+    """Copies with an artificially shortened history that are added to the rows, as a share of them (shortened.py)."""
     held_out_share: float = 0.2
     """Newest share of the service dates on which the spread is learned and calibrated."""
     coverage: float = 0.8
-    most_rows: int = 1_000_000
     seed: int = 1
     threads: int = 2
 
 
 @dataclass(frozen=True)
 class LoadModel:
-    """A trained model. `spread_factor` calibrates P10 to P90; `categories` are the known values, by their code."""
+    """A trained model. `spread_factor` calibrates P10 to P90; `categories` are the known values, by their code;
+    `trust` is the share of its correction that it makes (readiness.py)."""
 
     parameters: ModelParameters
     mean: lightgbm.Booster
     spread: tuple[lightgbm.Booster, ...]
     spread_factor: float
     categories: dict[str, list[str]] = field(default_factory=dict)
+    trust: float = 1.0
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """`mean`, `p10`, `p50`, `p90` (passengers) and `prob_above_seats` (null where seats are unknown), a row a row.
@@ -82,9 +89,9 @@ class LoadModel:
         `rows` are model rows. Raises `BadInput` where they lack a feature.
         """
         matrix = feature_matrix(rows, self.categories)
-        mean = _mean(self.mean, matrix, rows)
+        mean = _mean(self.mean, matrix, rows, self.trust)
         spread = widened(_spread(self.spread, spread_features(matrix, mean)), self.spread_factor)
-        return forecast_columns(mean, spread, rows["seats"])
+        return with_ignorance(forecast_columns(mean, spread, rows["seats"]), rows)
 
     def importance(self) -> dict[str, float]:
         """Share of the mean's gain that each feature earns, greatest first."""
@@ -100,6 +107,7 @@ class LoadModel:
             "features": [*NUMBERS, *CATEGORIES],
             "categories": self.categories,
             "spread_factor": self.spread_factor,
+            "trust": self.trust,
             "mean": self.mean.model_to_string(),
             "spread": [booster.model_to_string() for booster in self.spread],
         }
@@ -120,6 +128,7 @@ class LoadModel:
                 tuple(lightgbm.Booster(model_str=text) for text in parts["spread"]),
                 float(parts["spread_factor"]),
                 parts["categories"],
+                float(parts["trust"]),
             )
         except (ValueError, KeyError, TypeError, lightgbm.basic.LightGBMError) as error:
             raise BadInput(
@@ -128,7 +137,7 @@ class LoadModel:
 
 
 def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> LoadModel:
-    """A model of training rows (`rows.training_rows`: model rows with `load` and `weight`).
+    """A model of training rows: model rows with `load`, `weight` and `sample_weight` (see sample.py).
 
     The spread is learned where the mean is honest: on the newest dates, around a mean that has not seen them; half of
     their rows teach it, the others calibrate its width. The mean that is kept has seen every row.
@@ -137,7 +146,8 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     """
     chosen = parameters or ModelParameters()
     # Bound again, so that what the caller let go of is free: millions of rows are held once.
-    rows = _sampled(rows.select(TRAINING_COLUMNS).filter(pl.col("weight") > 0), chosen.most_rows)
+    rows = rows.select(TRAINING_COLUMNS).filter(pl.col("weight") > 0)
+    rows = rows.sort("service_date", "trip_id", "stop_sequence")
     if rows.height < _FEWEST_ROWS:
         raise BadInput(
             f"{rows.height} training rows with a weight are too few for a load model (at least {_FEWEST_ROWS}); "
@@ -145,9 +155,11 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
         )
     categories = {name: rows[name].unique().sort().to_list() for name in CATEGORIES}
     matrix = feature_matrix(rows, categories)
-    rows = rows.select("service_date", "load", "weight", "expected")
-    spread, factor = _train_spread(rows, matrix, chosen)
-    return LoadModel(chosen, _train_mean(rows, matrix, chosen), spread, factor, categories)
+    weight = pl.col("weight") * pl.col("sample_weight")
+    rows = rows.select("service_date", "load", "expected", weight=weight / pl.col("sample_weight").mean())
+    part = trust(rows["service_date"].n_unique())
+    spread, factor = _train_spread(rows, matrix, chosen, part)
+    return LoadModel(chosen, _train_mean(rows, matrix, chosen), spread, factor, categories, part)
 
 
 def forecast_columns(mean: Numbers, spread: Numbers, seats: pl.Series) -> pl.DataFrame:
@@ -160,25 +172,21 @@ def forecast_columns(mean: Numbers, spread: Numbers, seats: pl.Series) -> pl.Dat
     )
 
 
-def _sampled(rows: pl.DataFrame, most: int) -> pl.DataFrame:
-    """At most `most` rows, evenly over the keys in their order, so that training has a bound at any size."""
-    ordered = rows.sort("service_date", "trip_id", "stop_sequence", "issue_date")
-    return ordered.gather_every(-(-ordered.height // most)) if ordered.height > most else ordered
-
-
-def feature_matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Numbers:
+def feature_matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Matrix:
     """Features as numbers, shape (rows, features); a category is its place in `categories`, NaN where unknown."""
     if missing := [name for name in (*NUMBERS, *CATEGORIES) if name not in rows.columns]:
         raise BadInput(f"Model rows lack {', '.join(missing)}; make them with forecasting.rows.model_rows")
     codes = (rows[name].cast(pl.Enum(categories[name]), strict=False).to_physical() for name in CATEGORIES)
     # Filled a column at a time: to cast and gather them all at once takes twice as long, for frames of several chunks.
-    matrix = np.empty((len(NUMBERS) + len(CATEGORIES), rows.height))
+    matrix = np.empty((len(NUMBERS) + len(CATEGORIES), rows.height), np.float32)
     for place, values in enumerate((*(rows[name] for name in NUMBERS), *codes)):
-        matrix[place] = values.cast(pl.Float64).to_numpy()
+        matrix[place] = values.cast(pl.Float32).to_numpy()
     return matrix.T
 
 
-def _train_mean(rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters) -> lightgbm.Booster:
+def _train_mean(
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters
+) -> lightgbm.Booster:
     """Poisson trees that correct the expected load, on the scale of logarithms."""
     return _boost(
         matrix,
@@ -192,7 +200,7 @@ def _train_mean(rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters
 
 
 def _train_spread(
-    rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, part: float
 ) -> tuple[tuple[lightgbm.Booster, ...], float]:
     """The quantile models and the factor that gives them their coverage, both from the newest service dates."""
     dates = rows["service_date"].unique().sort().to_list()
@@ -201,7 +209,7 @@ def _train_spread(
     older = ~newer if newer.sum() < len(newer) else newer
     honest = _train_mean(rows.filter(older), matrix[older], parameters)
     held_out = rows.filter(newer)
-    mean = _mean(honest, matrix[newer], held_out)
+    mean = _mean(honest, matrix[newer], held_out, part)
     # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
     teach = held_out["service_date"].is_in(held_out_dates[::2]).to_numpy()
     load, features = held_out["load"].to_numpy(), spread_features(matrix[newer], mean)
@@ -227,7 +235,7 @@ def _teach_spread(
 
 
 def _boost(
-    matrix: Numbers,
+    matrix: Matrix | Numbers,
     target: Numbers,
     weight: Numbers,
     parameters: ModelParameters,
@@ -257,18 +265,19 @@ def _boost(
     return lightgbm.train({**common, **options}, data, num_boost_round=trees)
 
 
-def _mean(booster: lightgbm.Booster, matrix: Numbers, rows: pl.DataFrame) -> Numbers:
-    return np.exp(np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
+def _mean(booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame, part: float) -> Numbers:
+    """The expected load times that part of the trees' correction, on the scale of logarithms."""
+    return np.exp(part * np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
 
 
 def _spread(boosters: Sequence[lightgbm.Booster], features: Numbers) -> Numbers:
     return np.sort(np.column_stack([np.asarray(booster.predict(features)) for booster in boosters]), axis=1)
 
 
-def spread_features(matrix: Numbers, mean: Numbers) -> Numbers:
+def spread_features(matrix: Matrix | Numbers, mean: Numbers) -> Numbers:
     """The root of the mean, and those features that say how steady a departure is rather than what day it is; mode last."""
     chosen = [(*NUMBERS, *CATEGORIES).index(name) for name in (*SPREAD_NUMBERS, *CATEGORIES)]
-    return np.column_stack([to_root(mean), matrix[:, chosen]])
+    return np.column_stack([to_root(mean), matrix[:, chosen].astype(np.float64)])
 
 
 def _log_expected(rows: pl.DataFrame) -> Numbers:
