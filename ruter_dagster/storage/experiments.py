@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.registry import ModelRecord
@@ -128,7 +129,7 @@ def _locked(tracking_uri: str) -> Iterator[None]:
         return
     from filelock import FileLock
 
-    file = Path(tracking_uri.removeprefix("sqlite:///"))
+    file = Path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0]))
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):
         yield

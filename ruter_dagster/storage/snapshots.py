@@ -205,13 +205,15 @@ class TableSnapshot:
             extra_columns="ignore",
             cast_options=pl.ScanCastOptions(integer_cast="upcast"),
             hive_partitioning=False,
+            # A bracket or star in a folder's name is no pattern.
+            glob=False,
             storage_options=self._options,
         )
 
     def _unreadable(self, paths: Sequence[str]) -> list[str]:
         def unreadable(path: str) -> bool:
             try:
-                pl.scan_parquet(path, storage_options=self._options).collect_schema()
+                pl.scan_parquet(path, glob=False, storage_options=self._options).collect_schema()
             except (pl.exceptions.PolarsError, OSError):
                 return True
             return False
