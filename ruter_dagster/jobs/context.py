@@ -23,6 +23,7 @@ from ruter_dagster.jobs.pipes import DateReport, Reporter, json_value
 from ruter_dagster.jobs.provenance import commit, lock_hash
 from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
+from ruter_dagster.state_folder import state_folder
 
 if TYPE_CHECKING:
     from ruter_dagster.sources.base import Source
@@ -71,7 +72,7 @@ class JobContext:
 
         settings = self.settings
         if settings.lake_dir is None:
-            return TableStore(local_catalog(settings.source_dir / "warehouse"))
+            return TableStore(local_catalog(state_folder(settings) / "warehouse"))
         properties = glue_catalog(f"{settings.lake_dir}/warehouse", settings.aws_region or "")
         return TableStore(properties, database=settings.database)
 

@@ -60,7 +60,8 @@ class BrokerUsers:
     def exist(self) -> bool:
         """Whether there is any user; entries of processes that have ended are removed. Call it while `settled`."""
         entries = list(self._folder.iterdir()) if self._folder.exists() else []
-        return any([_is_held(entry) for entry in entries])
+        held = [_is_held(entry) for entry in entries]
+        return any(held)
 
     def forget(self) -> None:
         """Remove all entries, where a new broker has none of the former one's users."""

@@ -25,12 +25,13 @@ from dagster._serdes import ConfigurableClassData, deserialize_value
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.settings import load_settings
+from ruter_dagster.state_folder import state_folder
 
 ANSWER_SECONDS = 10
 
 
 def instance_dir() -> Path:
-    return load_settings().source_dir / "instance"
+    return state_folder(load_settings()) / "instance"
 
 
 class SourceStorage(DagsterSqliteStorage):
