@@ -24,6 +24,7 @@ from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings, SettingsError
 from ruter_dagster.stages import Stage, needed, require_partitions, stages
+from ruter_dagster.storage.present import PresentState
 
 
 def run_demo(settings: Settings, console: Console, on_double: bool = False) -> Report:
@@ -102,7 +103,7 @@ def _bring_up_to_date(
     report: Report,
     on_double: bool,
 ) -> None:
-    assets, dates = needed(stage, defs, instance)
+    assets, dates = needed(stage, defs, instance, PresentState.of(settings))
     if (
         not assets
         and PUBLISHED_FORECASTS in stage.all_assets

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, Definitions
 
@@ -13,6 +14,9 @@ from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.runs import span_of
 from ruter_dagster.settings import Settings, SettingsError
 from ruter_dagster.staleness import is_out_of_date, out_of_date
+
+if TYPE_CHECKING:
+    from ruter_dagster.storage.present import PresentState
 
 PERFORMANCE_DAYS = 7
 """Issue dates before the last that are forecast too, so that there is truth to compare with."""
@@ -83,13 +87,16 @@ def require_partitions(
 
 
 def needed(
-    stage: Stage, definitions: Definitions, instance: DagsterInstance
+    stage: Stage, definitions: Definitions, instance: DagsterInstance, present: PresentState | None = None
 ) -> tuple[tuple[str, ...], tuple[date, ...]]:
-    """The stage's assets from the first that is out of date on, and the span of dates in which any is."""
+    """The stage's assets from the first that is out of date on, and the span of dates in which any is.
+
+    What the state has lost, by `present`, is out of date too.
+    """
     if not stage.dates:
-        stale = [is_out_of_date(definitions, instance, asset) for asset in stage.all_assets]
+        stale = [is_out_of_date(definitions, instance, asset, present) for asset in stage.all_assets]
         return (stage.all_assets[stale.index(True) :] if any(stale) else ()), ()
-    by_asset = [out_of_date(definitions, instance, asset, stage.dates) for asset in stage.all_assets]
+    by_asset = [out_of_date(definitions, instance, asset, stage.dates, present) for asset in stage.all_assets]
     days = sorted({day for stale in by_asset for day in stale})
     if not days:
         return (), ()
