@@ -23,7 +23,7 @@ history_start = 2026-01-01
 RAW = {"raw/stop_visits", "raw/planned_departures", "raw/weather_forecasts"}
 FEATURES, LOADS, FORECASTS = "features/departure_features", "loads/stop_loads", "forecasts/load_forecasts"
 PUBLISHED = "forecasts/published_forecasts"
-TRAINED = {"models/load_model", "models/evaluation"}
+MODEL = "models/load_model"
 
 
 def versions(**settings: Any) -> dict[str, str | None]:
@@ -77,11 +77,18 @@ def test_demo_network_does_not_follow_from_the_operator() -> None:
 
 
 @pytest.mark.parametrize(
-    "setting",
-    [{"training_days": 60}, {"evaluation_days": 10}, {"training_rows": 5000}, {"training_seed": 2}],
+    ("setting", "outdated"),
+    [
+        ({"training_days": 60}, {MODEL, "models/refitted_model"}),
+        ({"evaluation_days": 10}, {MODEL, "models/evaluation"}),
+        ({"training_rows_per_date": 400}, {"features/training_sample"}),
+        ({"training_seed": 2}, {"features/training_sample", MODEL}),
+    ],
 )
-def test_changed_training_settings_outdate_the_model(setting: dict[str, int]) -> None:
-    assert changed(versions(), versions(**setting)) == TRAINED
+def test_changed_training_settings_outdate_what_they_train(
+    setting: dict[str, int], outdated: set[str]
+) -> None:
+    assert changed(versions(), versions(**setting)) == outdated
 
 
 def test_changed_queries_outdate_the_raw_data_of_a_warehouse(tmp_path: Path) -> None:

@@ -10,12 +10,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ruter_dagster.contracts.jobs import EVALUATION, LOAD_MODEL, PUBLISHED_FORECASTS
+from ruter_dagster.contracts.jobs import EVALUATION, LOAD_MODEL, PUBLISHED_FORECASTS, REFITTED_MODEL
 from ruter_dagster.operator import Operator
 from ruter_dagster.settings import Settings
 
 _CALENDAR = frozenset({"country", "subdivision", "time_zone", "school_holidays", "events"})
-_TRAINING = frozenset({"training_days", "evaluation_days", "training_rows", "training_seed"})
 
 FACTS = {
     "loads/stop_loads": frozenset({"time_zone"}),
@@ -31,7 +30,12 @@ _SOURCE_FACTS = {"tides": frozenset({"time_zone", "route_types"})}
 _WITHOUT_EFFECT = frozenset({"name", "history_start", "day_closes_at", "events_file"})
 _KNOWN = frozenset().union(*FACTS.values(), *_SOURCE_FACTS.values(), _WITHOUT_EFFECT)
 
-SETTINGS = {LOAD_MODEL: _TRAINING, EVALUATION: _TRAINING}
+SETTINGS = {
+    "features/training_sample": frozenset({"training_rows_per_date", "training_seed"}),
+    LOAD_MODEL: frozenset({"training_days", "evaluation_days", "training_seed"}),
+    EVALUATION: frozenset({"evaluation_days"}),
+    REFITTED_MODEL: frozenset({"training_days"}),
+}
 """Settings by asset."""
 
 
