@@ -52,7 +52,7 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
         ("2026-01-01\n", '2026-01-01\n[[events]]\nname = "Match"\ndate = 2026-05-01\n', {FEATURES}),
         ("2026-01-01\n", '2026-01-01\n[route_types]\n"900" = "tram"\n', RAW),
         ('"Ruter"', '"Another name"', set()),
-        ("2026-01-01\n", '2026-01-01\nday_closes_at = 03:00:00\n', set()),
+        ("2026-01-01\n", "2026-01-01\nday_closes_at = 03:00:00\n", set()),
     ],
 )
 def test_changed_operator_outdates_what_follows_from_it(
@@ -110,6 +110,9 @@ def test_fact_that_is_named_for_no_asset_counts_for_every_one() -> None:
         "history_start": date(2026, 1, 1),
     }
     settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
-    before, after = Renaming.model_validate(facts), Renaming.model_validate({**facts, "renames": {"1A": "1B"}})
+    before, after = (
+        Renaming.model_validate(facts),
+        Renaming.model_validate({**facts, "renames": {"1A": "1B"}}),
+    )
     for asset in (FEATURES, "quality/stop_visits", "models/champion"):
         assert configuration_hash(asset, before, settings) != configuration_hash(asset, after, settings)
