@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, Definitions
+from dagster._time import get_current_datetime
 
 from ruter_dagster.contracts.features import FIRST_LAG_DAYS, LEVEL_WINDOW_DAYS
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
@@ -91,6 +92,14 @@ def require_partitions(
     """Raises SettingsError where a run would need a date that is no partition of its assets: before the first one runs."""
     spans = [(stage.dates, span_of(definitions, stage.all_assets)) for stage in planned if stage.dates]
     room = [(dates[0] - span[0], span[1] - dates[-1]) for dates, span in spans if span]
+    operator = operator_of(settings)
+    today = f"{get_current_datetime(operator.time_zone).date()} by this machine's clock"
+    if len(room) < len(spans):
+        start = settings.history_start or operator.history_start
+        raise SettingsError(
+            f"Settings are wrong:\n  RUTER_HISTORY_START: partitions begin on {start} (by this setting, or the operator's), and "
+            f"today is {today}: no operating date has closed yet. Set the clock right, or begin earlier"
+        )
     before, after = min(before for before, _ in room), min(after for _, after in room)
     if min(before, after) >= timedelta(0):
         return
@@ -106,7 +115,7 @@ def require_partitions(
     if first > last:
         raise SettingsError(f"Settings are wrong:\n  RUTER_HISTORY_DAYS={settings.history_days}: {reach}")
     raise SettingsError(
-        f"Settings are wrong:\n  RUTER_ISSUE_DATE={issue_date}: allowed {first} to {last}, today at the latest: {reach}"
+        f"Settings are wrong:\n  RUTER_ISSUE_DATE={issue_date}: allowed {first} to {last}, today at the latest ({today}): {reach}"
     )
 
 

@@ -50,6 +50,20 @@ def test_others_are_refused_with_the_variable_and_what_it_may_be(issue_date: dat
     assert f"RUTER_ISSUE_DATE={issue_date}: allowed {FIRST} to {TODAY}" in str(refused.value)
 
 
+@pytest.mark.parametrize("today", [date(2025, 11, 20), date(2026, 1, 1)], ids=["a year ago", "first day"])
+def test_clock_before_the_first_partition_is_a_sentence(today: date) -> None:
+    with at_five(today), pytest.raises(SettingsError) as refused:
+        require(TODAY)
+    assert "RUTER_HISTORY_START: partitions begin on 2026-01-01" in str(refused.value)
+    assert f"today is {today} by this machine's clock" in str(refused.value)
+    assert "Set the clock right" in str(refused.value)
+
+
+def test_issue_date_after_a_clock_that_is_behind_names_the_clock() -> None:
+    with at_five(date(2026, 9, 1)), pytest.raises(SettingsError, match="2026-09-01 by this machine's clock"):
+        require(TODAY)
+
+
 def test_more_history_than_there_are_partitions_is_refused_by_its_own_variable() -> None:
     with pytest.raises(SettingsError, match=r"RUTER_HISTORY_DAYS=5000: .* partitions begin on 2026-01-01"):
         require(TODAY, load_settings(_env_file=None, history_days=5000))
