@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
+from ruter_dagster.certificates import require_certificates
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker import join_broker, running_broker
 from ruter_dagster.publishing.connection import KafkaConnection
@@ -32,37 +32,17 @@ def connection_of(settings: Settings) -> KafkaConnection:
             f"No Kafka broker: KAFKA_BOOTSTRAP_SERVERS is not set, and none runs on {broker_dir}. Start the local one with "
             "`ruter-dagster broker` (or work in `make dev`, which runs it), or name a cluster in KAFKA_BOOTSTRAP_SERVERS."
         )
+    ca = settings.kafka_ssl_ca_location
     return KafkaConnection(
         bootstrap_servers=servers,
         security_protocol=settings.kafka_security_protocol,
         sasl_mechanism=settings.kafka_sasl_mechanism,
         sasl_username=settings.kafka_sasl_username,
         sasl_password=settings.kafka_sasl_password,
-        ssl_ca_location=_ca_file(settings.kafka_ssl_ca_location),
+        ssl_ca_location=require_certificates("RUTER_KAFKA_SSL_CA_LOCATION", ca) if ca else None,
         topic_prefix=settings.topic_prefix,
         environment=settings.environment,
         replication_factor=settings.kafka_replication,
         # A publication is never sent twice: on a laptop, where weeks may pass, it must stay readable.
         **({"retention_hours": -1} if settings.environment == "local" else {}),
     )
-
-
-def _ca_file(path: Path | None) -> str | None:
-    """The file's path, once it is known to hold certificates: librdkafka's own error names neither setting nor file."""
-    if path is None:
-        return None
-    import ssl
-
-    where = f"RUTER_KAFKA_SSL_CA_LOCATION={path}"
-    try:
-        ssl.create_default_context(cafile=path)
-    except ssl.SSLError:
-        raise PermanentFailure(
-            f"{where}: the file has no certificate in PEM format. Name the file of the cluster's certificate authority."
-        ) from None
-    except OSError as error:
-        raise PermanentFailure(
-            f"{where}: the file cannot be read ({error.strerror}). Correct its path or rights, or unset the variable "
-            "where the system knows the certificate authority."
-        ) from None
-    return str(path)
