@@ -68,6 +68,12 @@ def test_a_pipeline_is_not_told_to_run_here(monkeypatch: pytest.MonkeyPatch) -> 
     assert "RUTER_LAUNCHER=local" not in result.output
 
 
+def test_rejected_rows_need_a_date_that_was_read() -> None:
+    result = refused("rejected", "--date", "2026-11-20")
+    assert "raw.stop_visits has no service_date 2026-11-20" in result.output
+    assert "Materialise raw/stop_visits for it first" in result.output
+
+
 COMMANDS = [
     ("demo",),
     ("dev",),
@@ -75,6 +81,7 @@ COMMANDS = [
     ("retry", "0123"),
     ("replay", "0123"),
     ("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/forecasts.parquet"),
+    ("rejected", "--date", "2026-09-01"),
     ("pipeline-definition",),
 ]
 

@@ -51,6 +51,7 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
         ),
         ("2026-01-01\n", '2026-01-01\n[[events]]\nname = "Match"\ndate = 2026-05-01\n', {FEATURES}),
         ("2026-01-01\n", '2026-01-01\n[route_types]\n"900" = "tram"\n', RAW),
+        ("2026-01-01\n", "2026-01-01\n[rejects]\nshare_of_date = 0.1\n", {"raw/stop_visits"}),
         ('"Ruter"', '"Another name"', set()),
         ("2026-01-01\n", "2026-01-01\nday_closes_at = 03:00:00\n", set()),
     ],

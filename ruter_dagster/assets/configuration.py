@@ -17,6 +17,7 @@ from ruter_dagster.settings import Settings
 _CALENDAR = frozenset({"country", "subdivision", "time_zone", "school_holidays", "events"})
 
 FACTS = {
+    "raw/stop_visits": frozenset({"rejects"}),
     "loads/stop_loads": frozenset({"time_zone"}),
     "features/departure_features": _CALENDAR,
     "forecasts/load_forecasts": frozenset({"occupancy"}),

@@ -23,7 +23,6 @@ from ruter_dagster.jobs.pipes import DateReport, Reporter, json_value
 from ruter_dagster.jobs.provenance import commit, lock_hash
 from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
-from ruter_dagster.state_folder import state_folder
 
 if TYPE_CHECKING:
     from ruter_dagster.sources.base import Source
@@ -67,14 +66,9 @@ class JobContext:
 
     @cached_property
     def store(self) -> TableStore:
-        from ruter_dagster.storage.catalog import glue_catalog, local_catalog
-        from ruter_dagster.storage.tables import TableStore
+        from ruter_dagster.storage.open import open_tables
 
-        settings = self.settings
-        if settings.lake_dir is None:
-            return TableStore(local_catalog(state_folder(settings) / "warehouse"))
-        properties = glue_catalog(f"{settings.lake_dir}/warehouse", settings.aws_region or "")
-        return TableStore(properties, database=settings.database)
+        return open_tables(self.settings)
 
     @cached_property
     def artifacts(self) -> ArtifactStore:

@@ -37,11 +37,9 @@ class PresentState:
         if settings.lake_dir is None:
             catalog = settings.source_dir / "warehouse" / "catalog.db"
             return cls(lambda name: local_versions(catalog, name), artifacts)
-        from ruter_dagster.storage.catalog import glue_catalog
-        from ruter_dagster.storage.tables import TableStore
+        from ruter_dagster.storage.open import open_tables
 
-        properties = glue_catalog(f"{settings.lake_dir}/warehouse", settings.aws_region or "")
-        return cls(TableStore(properties, settings.database).versions_by_name, artifacts)
+        return cls(open_tables(settings).versions_by_name, artifacts)
 
     def lost_dates(self, table: str, recorded: Mapping[date, str]) -> set[date]:
         """Those of the dates whose rows are not those that were recorded, by their content version."""
