@@ -12,7 +12,7 @@ import sqlite3
 import tempfile
 from contextlib import closing, suppress
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.settings import Settings
@@ -111,8 +111,8 @@ def _origin_of_catalog(catalog: Path) -> Path | None:
     marker = "/warehouse/tables/"
     if location is None or marker not in location:
         return None
-    folder = location.partition(marker)[0]
-    return Path(unquote(folder.removeprefix("file://"))) if folder.startswith("file://") else Path(folder)
+    # A table of a former version has an address; pyiceberg takes it as it stands.
+    return Path(location.partition(marker)[0].removeprefix("file://"))
 
 
 def _mark(folder: Path, source: str) -> None:

@@ -12,7 +12,6 @@ from contextlib import closing
 from datetime import date
 from functools import cache
 from pathlib import Path
-from urllib.parse import unquote
 
 from ruter_dagster.contracts.jobs import MODEL_NAME
 from ruter_dagster.settings import Settings
@@ -70,7 +69,8 @@ def local_versions(catalog: Path, table: str) -> Versions:
                 (namespace, name),
             ).fetchone()
         location = str(found[0]) if found else ""
-        path = unquote(location.removeprefix("file://")) if location.startswith("file://") else location
+        # A table of a former version has an address; pyiceberg takes it as it stands.
+        path = location.removeprefix("file://")
         metadata = json.loads(Path(path).read_text(encoding="utf-8")) if path else {}
     # Whoever writes the table names what is wrong with it, and the remedy.
     except (sqlite3.Error, OSError, ValueError):
