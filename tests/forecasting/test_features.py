@@ -7,8 +7,8 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
 from ruter_dagster.contracts.frames import validate
-from ruter_dagster.forecasting.calendar import Event
-from ruter_dagster.forecasting.features import departure_features, lag_dates
+from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
+from ruter_dagster.forecasting.features import calendar_facts, departure_features, lag_dates
 from tests.forecasting.network import DAYS, FIRST, LAST, OSLO, loads, plan, scrambled
 
 DAY = LAST - timedelta(10)
@@ -192,11 +192,13 @@ def test_new_hour_expects_a_load_between_the_hours_around_it(history):
     assert new["hours_to_later"].to_list() == [2, 2, 1, 1]
 
 
-def test_new_evening_hours_expect_the_last_known_hour(history):
+def test_new_evening_hours_empty_towards_the_night(history):
     rows = of_first_stop(departure_features(plan([DAY]), history.filter(pl.col("slot_hour") < 22), OSLO))
     last = rows.filter(slot_hour=21)["slot_of_day_class"][0]
     new = rows.filter(pl.col("slot_hour") >= 22)
-    assert new["expected"].unique().to_list() == [last]
+    assert new["expected"].to_list() == pytest.approx(
+        (last * (28 - new["slot_hour"]) / 7).to_list(), abs=1e-5
+    )
     assert new["hours_to_earlier"].to_list() == (new["slot_hour"] - 21).to_list()
     assert new["hours_to_later"].null_count() == new.height
 
@@ -246,3 +248,51 @@ def test_a_network_without_any_history_expects_nothing(history):
     rows = departure_features(plan([DAY]), history.clear(), OSLO)
     assert rows["expected"].unique().to_list() == [0.0]
     assert rows["expected_tier"].unique().to_list() == ["none"]
+
+
+def renamed(*renames: Rename) -> OperatingCalendar:
+    return replace(OSLO, renames=renames)
+
+
+def test_declared_rename_keeps_the_history_of_a_line(history):
+    calendar = renamed(Rename("line_id", "31", "74", DAY))
+    new = plan([DAY]).with_columns(pl.col("line_id").replace({"31": "74"}))
+    before = departure_features(plan([DAY]), history, OSLO)
+    after = departure_features(new, history, calendar)
+    assert set(after["line_id"]) == {"74", "17"}
+    assert_frame_equal(after.drop("line_id"), before.drop("line_id"), check_exact=True)
+
+
+def test_dates_before_a_rename_keep_their_history_too(history):
+    calendar = renamed(Rename("stop_id", "skøyen", "skøyen_2", DAY + timedelta(30)))
+    before = departure_features(plan([DAY]), history, OSLO)
+    assert_frame_equal(departure_features(plan([DAY]), history, calendar), before, check_exact=True)
+
+
+def test_two_lines_that_swap_their_ids_swap_their_histories(history):
+    calendar = renamed(Rename("line_id", "31", "17", DAY), Rename("line_id", "17", "31", DAY))
+    quiet = history.with_columns(
+        pl.when(line_id="17").then(pl.col("load") / 4).otherwise("load").alias("load")
+    )
+    rows = departure_features(plan([DAY]), quiet, calendar)
+    means = dict(rows.group_by("line_id").agg(pl.col("expected").mean()).iter_rows())
+    assert means["17"] > 3 * means["31"]
+
+
+def test_line_that_was_renamed_twice_keeps_all_of_its_history(history):
+    middle = DAY - timedelta(30)
+    calendar = renamed(Rename("line_id", "31", "74", middle), Rename("line_id", "74", "75", DAY))
+    ids = pl.when(pl.col("service_date") < middle).then(pl.lit("31")).otherwise(pl.lit("74"))
+    old = history.with_columns(pl.when(line_id="31").then(ids).otherwise("line_id").alias("line_id"))
+    new = plan([DAY]).with_columns(pl.col("line_id").replace({"31": "75"}))
+    before = departure_features(plan([DAY]), history, OSLO)
+    assert_frame_equal(
+        departure_features(new, old, calendar).drop("line_id"), before.drop("line_id"), check_exact=True
+    )
+
+
+def test_only_a_rename_that_touches_the_lags_changes_the_facts_of_a_date():
+    oldest = min(lag_dates(DAY, OSLO))
+    facts = calendar_facts(DAY, OSLO)
+    assert calendar_facts(DAY, renamed(Rename("line_id", "31", "74", oldest))) == facts
+    assert calendar_facts(DAY, renamed(Rename("line_id", "31", "74", DAY))) != facts
