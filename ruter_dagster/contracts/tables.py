@@ -97,6 +97,9 @@ SLOT_HOUR = Column(
     minimum=0, maximum=47,
 )  # fmt: skip
 VEHICLE_ID = Column("vehicle_id", "string", "Vehicle that ran the trip", required=False)
+BLOCK_ID = Column(
+    "block_id", "string", "Block: the trips that one vehicle runs one after the other", required=False
+)
 TRIP_ID_PERFORMED = Column("trip_id_performed", "string", "Performed trip, as the source names it")
 
 _WITHIN_CAPACITY = "total_capacity IS NULL OR total_capacity = 0 OR {load} <= 2 * total_capacity"
@@ -160,6 +163,11 @@ PLANNED_DEPARTURES = Table(
         SCHEDULED_DEPARTURE,
         SEATS,
         TOTAL_CAPACITY,
+        BLOCK_ID,
+        Column("line_name", "string", "Line as passengers know it", required=False),
+        Column("stop_name", "string", "Stop as passengers know it", required=False),
+        Column("latitude", "float64", "Stop, WGS 84, degrees", required=False, minimum=-90, maximum=90),
+        Column("longitude", "float64", "Stop, WGS 84, degrees", required=False, minimum=-180, maximum=180),
     ),
 )
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.contracts.frames import conform, empty_frame, with_optional_columns
 from ruter_dagster.forecasting.slots import slot_hour
 from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
@@ -109,6 +109,7 @@ class TidesSource:
         trips = self._unique(TRIPS_PERFORMED, self._reader.read(TRIPS_PERFORMED, dates), _TRIP)
         vehicles = self._unique(VEHICLES, self._reader.read(VEHICLES), ("vehicle_id",))
         stops = self._stops(visits, _journeys(trips, self._modes), vehicles)
+        stops = with_optional_columns(stops, contract.PLANNED_DEPARTURES)
         self._check_day(stops)
         return TidesReading(
             conform(stops.filter(_VISITED).select(contract.STOP_VISITS.column_names), contract.STOP_VISITS),
