@@ -65,7 +65,7 @@ class TidesSource:
         """`time_zone` is the operator's; `route_types` are its own modes of TIDES route types."""
         self._reader = TableReader(location)
         self._time_zone = time_zone
-        self._modes = _MODES | dict(route_types or {})
+        self._modes = modes_of(route_types or {})
 
     @classmethod
     def of(cls, settings: Settings, operator: Operator | None = None) -> TidesSource:
@@ -210,6 +210,11 @@ _COUNTS = {
     "left out, not counted": _on_the_road & _served & ~_counted,
     "kept, direction assumed to be 0": _VISITED & pl.col("direction_assumed"),
 }
+
+
+def modes_of(route_types: Mapping[str, str]) -> dict[str, str]:
+    """The mode of every route type: an operator's own first."""
+    return _MODES | dict(route_types)
 
 
 def _journeys(trips: pl.DataFrame, modes: Mapping[str, str]) -> pl.DataFrame:

@@ -138,9 +138,7 @@ def test_each_run_of_a_frequency_is_a_trip(tmp_path: Path, exact: str) -> None:
 
 
 def test_missing_times_are_interpolated(tmp_path: Path) -> None:
-    source = read(
-        tmp_path, changed("stop_times.txt", "s1,08:02:00,08:03:00,stortinget", "s1,,,stortinget")
-    )
+    source = read(tmp_path, changed("stop_times.txt", "s1,08:02:00,08:03:00,stortinget", "s1,,,stortinget"))
     plan = source.departures(FRIDAY).filter(pl.col("trip_id") == "s1")
     assert clock(plan) == ["11-20 08:00:00", "11-20 08:02:30", "11-20 08:05:00"]
     assert source.findings.counts == {"stop times interpolated": 1}
@@ -280,7 +278,7 @@ def test_an_unusable_feed_is_refused_with_place_and_remedy(
 
 def test_a_faulty_frequency_is_refused(tmp_path: Path) -> None:
     runs = "trip_id,start_time,end_time,headway_secs\ns1,06:00:00,07:00:00,0\n"
-    with pytest.raises(BadInput, match="frequencies.txt, line 2: headway_secs is '0'"):
+    with pytest.raises(BadInput, match=r"frequencies.txt, line 2: headway_secs is '0'"):
         read(tmp_path, FEED | {"frequencies.txt": runs}).departures(FRIDAY)
 
 
@@ -292,7 +290,9 @@ def test_a_file_in_latin_1_is_named(tmp_path: Path) -> None:
 
 
 def test_byte_order_marks_quotes_and_spaces_are_read(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path, changed("stops.txt", "stortinget,7502,Stortinget", '"stortinget","7502","Stortinget, øst"'))
+    folder = write_folder(
+        tmp_path, changed("stops.txt", "stortinget,7502,Stortinget", '"stortinget","7502","Stortinget, øst"')
+    )
     for name in ("trips.txt", "routes.txt", "stop_times.txt"):
         text = FEED[name].replace("trip_id,", " trip_id ,", 1).replace("\n", "\r\n") + "\r\n"
         (folder / name).write_bytes(text.encode("utf-8-sig"))
