@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from ruter_dagster.contracts.container import Container
-from ruter_dagster.contracts.jobs import CheckQuality
 from ruter_dagster.contracts.frames import with_optional_columns
+from ruter_dagster.contracts.jobs import CheckQuality
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.jobs import check_quality
 from ruter_dagster.jobs.context import JobContext
