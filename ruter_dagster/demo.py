@@ -84,7 +84,7 @@ def issue_date_of(settings: Settings) -> date:
         reach += f", the timetable in {location} to {max(planned)}"
     if first > last:
         raise PermanentFailure(
-            f"Too few dates: {reach}, as one before the issue date and {HORIZON_DAYS} after it are the least"
+            f"{reach[0].upper()}{reach[1:]}: too few dates, as one before the issue date and {HORIZON_DAYS} after it are the least"
         )
     chosen = settings.issue_date or last
     if not first <= chosen <= last:

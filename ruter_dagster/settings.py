@@ -187,7 +187,7 @@ class Settings(KafkaSettings, SageMakerSettings):
             raise ValueError(
                 "RUTER_SOURCE=warehouse needs RUTER_WAREHOUSE_FILE, the file of its queries (examples/warehouse has one)"
             )
-        if self.gtfs_path and self.source != "tides":
+        if self.gtfs_path and (self.source == "warehouse" or "source" not in self.model_fields_set):
             raise ValueError(
                 f"RUTER_GTFS_PATH={self.gtfs_path} is read with RUTER_SOURCE=tides alone: set that and RUTER_TIDES_PATH too, "
                 "or leave it out"

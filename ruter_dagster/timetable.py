@@ -16,7 +16,9 @@ BESIDE = ("gtfs", "gtfs.zip")
 
 def gtfs_location(settings: Settings) -> str | None:
     """Folder, zip or `s3://` prefix of the GTFS feeds; None where the source is another, or has no timetable."""
-    if settings.source != "tides" or settings.gtfs_path:
+    if settings.source != "tides":
+        return None
+    if settings.gtfs_path:
         return settings.gtfs_path
     folder = (settings.tides_path or "").rstrip("/")
     if "://" in folder:
