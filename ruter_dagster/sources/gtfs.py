@@ -18,7 +18,7 @@ from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
 from ruter_dagster.sources.gtfs_calendar import read_calendar, validity
 from ruter_dagster.sources.gtfs_files import FeedFiles
 from ruter_dagster.sources.gtfs_stop_times import StopTimes, read_stop_times
-from ruter_dagster.sources.gtfs_tables import Findings, parsed, read_table, seconds
+from ruter_dagster.sources.gtfs_tables import Findings, clock, parsed, read_table, seconds
 
 _BASIC_MODES = {
     0: "tram", 1: "metro", 2: "rail", 3: "bus", 4: "boat", 5: "tram", 7: "rail", 11: "bus", 12: "metro"
@@ -200,7 +200,7 @@ class Feed:
             .explode("begin")
             .drop_nulls("begin")
             .unique(["trip", "begin"])
-            .select("trip", pl.col("begin").cast(pl.Int32), run=_clock("begin"))
+            .select("trip", pl.col("begin").cast(pl.Int32), run=clock("begin"))
         )
         rows = stop_times.rows_of(trips["trip"].to_numpy())
         first = rows.filter(pl.col("position") == 1).select("trip", first="time")
@@ -289,10 +289,3 @@ def _mode(route_type: str, own: Mapping[str, str]) -> str | None:
     number = int(route_type)
     ranges = (mode for first, last, mode in _EXTENDED_MODES if first <= number <= last)
     return _BASIC_MODES.get(number) or next(ranges, None)
-
-
-def _clock(column: str) -> pl.Expr:
-    """Seconds as HH:MM:SS."""
-    value = pl.col(column)
-    parts = (value // 3600, value // 60 % 60, value % 60)
-    return pl.concat_str([part.cast(pl.String).str.zfill(2) for part in parts], separator=":")

@@ -146,6 +146,13 @@ def seconds(column: str) -> pl.Expr:
     return pl.when(valid).then(hours * 3600 + minutes * 60 + rest)
 
 
+def clock(column: str) -> pl.Expr:
+    """Seconds as HH:MM:SS."""
+    value = pl.col(column)
+    parts = (value // 3600, value // 60 % 60, value % 60)
+    return pl.concat_str([part.cast(pl.String).str.zfill(2) for part in parts], separator=":")
+
+
 def parsed(
     rows: pl.DataFrame, files: FeedFiles, name: str, column: str, value: pl.Expr, meaning: str
 ) -> pl.DataFrame:
