@@ -54,17 +54,34 @@ def match(visits: pl.DataFrame, plan: pl.DataFrame, added: pl.Series) -> tuple[p
 
     `visits` is contract `raw.stop_visits`, `plan` contract `raw.planned_departures`.
     """
-    by_id = _matched_by_id(visits, plan)
-    rest = visits.join(by_id, on=_TRIP, how="anti").filter(~pl.col(_TRIP).is_in(added.implode()))
-    free = plan.join(by_id, left_on="trip_id", right_on="planned", how="anti")
-    by_pattern = _matched_by_pattern(rest, free)
-    matched = pl.concat([by_id, by_pattern])
+    exact = _matched_exactly(visits, plan)
+    others, free = visits.join(exact, on=_TRIP, how="anti"), _without(plan, exact)
+    by_id = _matched_by_id(others, free)
+    unnamed = others.join(by_id, on=_TRIP, how="anti").filter(~pl.col(_TRIP).is_in(added.implode()))
+    by_pattern = _matched_by_pattern(unnamed, _without(free, by_id))
+    matched = pl.concat([exact, by_id, by_pattern])
     counts = {
-        BY_ID: by_id.height,
+        BY_ID: exact.height + by_id.height,
         BY_PATTERN: by_pattern.height,
         UNMATCHED: visits[_TRIP].n_unique() - matched.height,
     }
-    return _renamed(visits, plan, matched), counts
+    placed = _placed(others, free, pl.concat([by_id, by_pattern]))
+    return _renamed(visits, plan, matched, placed), counts
+
+
+def _without(plan: pl.DataFrame, matched: pl.DataFrame) -> pl.DataFrame:
+    return plan.join(matched, left_on="trip_id", right_on="planned", how="anti")
+
+
+def _matched_exactly(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
+    """Trips whose line and every visit's stop are planned under the trip's id, at the visit's own sequence: most of them."""
+    key = ["trip_id", "stop_sequence"]
+    found = visits.select(_TRIP, *key, "stop_id", "line_id").join(
+        plan.select(*key, "stop_id", "line_id"), on=key, how="left", suffix="_planned"
+    )
+    same = (pl.col("stop_id") == pl.col("stop_id_planned")) & (pl.col("line_id") == pl.col("line_id_planned"))
+    trips = found.group_by(_TRIP).agg(pl.col("trip_id").first(), same.fill_null(False).all().alias("exact"))
+    return trips.filter("exact").select(_TRIP, planned="trip_id")
 
 
 def _aliases(rows: pl.DataFrame, alias: str, name: str) -> dict[str, str]:
@@ -159,22 +176,25 @@ def _all_in_order() -> pl.Expr:
     return pl.col("place").is_not_null().all() & (pl.col("place").diff().fill_null(1) > 0).all()
 
 
-def _renamed(visits: pl.DataFrame, plan: pl.DataFrame, matched: pl.DataFrame) -> pl.DataFrame:
-    """Visits with what their match says; an unmatched trip's id is none of the plan's."""
-    placed = _placed(visits, plan, matched).with_columns(fits=_all_in_order().over(_TRIP))
-    found = visits.join(
-        placed.select(_TRIP, "stop_sequence", "planned", "place", "fits"),
+def _renamed(
+    visits: pl.DataFrame, plan: pl.DataFrame, matched: pl.DataFrame, placed: pl.DataFrame
+) -> pl.DataFrame:
+    """Visits with what their match says; an unmatched trip's id is none of the plan's. `placed` are visits with another place."""
+    journeys = plan.select(planned="trip_id", direction="direction_id").unique("planned")
+    pairs = matched.join(journeys, on="planned", how="left")
+    places = placed.with_columns(fits=_all_in_order().over(_TRIP)).filter("fits")
+    found = visits.join(pairs, on=_TRIP, how="left", maintain_order="left").join(
+        places.select(_TRIP, "stop_sequence", "place"),
         on=[_TRIP, "stop_sequence"],
         how="left",
         maintain_order="left",
     )
     own = pl.col(_TRIP)
-    planned_ids = plan["trip_id"].unique().implode()
-    directions = plan.select(planned="trip_id", direction="direction_id").unique("planned")
-    found = found.join(directions, on="planned", how="left", maintain_order="left")
-    other = pl.when(own.is_in(planned_ids)).then(pl.format("performed:{}", own)).otherwise(own)
+    other = (
+        pl.when(own.is_in(journeys["planned"].implode())).then(pl.format("performed:{}", own)).otherwise(own)
+    )
     return found.with_columns(
         trip_id=pl.coalesce("planned", other),
         direction_id=pl.coalesce("direction", "direction_id"),
-        stop_sequence=pl.when("fits").then("place").otherwise("stop_sequence"),
+        stop_sequence=pl.coalesce("place", "stop_sequence"),
     ).select(visits.columns)
