@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.settings import Settings
 
 BESIDE = ("gtfs", "gtfs.zip")
@@ -46,6 +46,6 @@ def _is_in_store(folder: str, name: str) -> bool:
         return False
     except obstore.exceptions.BaseError as error:
         reason = str(error).splitlines()[0]
-        raise PermanentFailure(
-            f"{folder}/{name} cannot be read ({reason}); check address and rights"
+        raise BadInput(
+            f"TIDES folder {folder} cannot be read ({reason}); check its path and rights"
         ) from None
