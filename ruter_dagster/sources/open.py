@@ -17,7 +17,7 @@ def open_source(settings: Settings, operator: Operator) -> Source:
     if settings.source == "warehouse":
         from ruter_dagster.sources.warehouse import WarehouseSource
 
-        return WarehouseSource.of(settings)
+        return WarehouseSource.of(settings, operator)
     if location := gtfs_location(settings):
         from ruter_dagster.sources.gtfs_source import GtfsPlannedSource
 

@@ -26,21 +26,25 @@ def trips_of_dates(location: str, operator: Operator) -> Callable[[Sequence[date
     Columns: service_date, trip_id_performed, line_id, mode, added (the trip was not in the schedule), seats and
     total_capacity of the vehicle, null where they are unknown.
     """
-    reader = TableReader(location)
+    reader = TableReader(location, operator.time_zone)
     modes = modes_of(operator.route_types)
 
     def read(dates: Sequence[date]) -> pl.DataFrame:
-        trips = reader.read(TRIPS_PERFORMED, dates).unique(_TRIP, keep="first", maintain_order=True)
+        trips = (
+            reader.read(TRIPS_PERFORMED, dates)
+            .frame.drop_nulls(_TRIP)
+            .unique(_TRIP, keep="first", maintain_order=True)
+        )
         if trips["vehicle_id"].null_count():
             of_visits = (
                 reader.read(_VISITS, dates)
-                .drop_nulls("vehicle_id")
+                .frame.drop_nulls([*_TRIP, "vehicle_id"])
                 .unique(_TRIP, keep="first", maintain_order=True)
             )
             trips = trips.join(of_visits, on=_TRIP, how="left", suffix="_seen").with_columns(
                 vehicle_id=pl.coalesce("vehicle_id", "vehicle_id_seen")
             )
-        vehicles = reader.read(VEHICLES).unique("vehicle_id", keep="first", maintain_order=True)
+        vehicles = reader.read(VEHICLES).frame.unique("vehicle_id", keep="first", maintain_order=True)
         return trips.join(vehicles, on="vehicle_id", how="left").select(
             *_TRIP,
             line_id="route_id",
