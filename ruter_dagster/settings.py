@@ -57,7 +57,7 @@ class Settings(KafkaSettings, SageMakerSettings):
     gtfs_path: str | None = Field(
         None,
         description="Zip, folder or s3:// prefix of GTFS feeds, the plan of the source tides: one feed, or a folder of several zips "
-        "or folders; by default `gtfs` or `gtfs.zip` beside the TIDES tables, else what ran is the plan",
+        "or folders; by default `gtfs` or `gtfs.zip` beside TIDES tables in a folder of this machine, else what ran is the plan",
     )
     warehouse_file: str | None = Field(
         None, description="Path or s3:// address of the file of queries, for the source warehouse"

@@ -48,7 +48,7 @@ def match(visits: pl.DataFrame, plan: pl.DataFrame, added: pl.Series) -> tuple[p
     - By id: `trip_id` is a planned one of the same line, and the journey plans at least half of the stops.
     - Else by line, direction, counted stops in the journey's order, and the time at the first of them: the nearest
       within `TOLERANCE_MINUTES`, one trip a journey. Trips of `added` (trip_id_performed) are not matched so.
-    - A matched visit takes the journey's direction, and the sequence of its stop there where all of the trip's stops are found
+    - A matched visit takes the journey's direction, its block where the counts name none, and the sequence of its stop there where all of the trip's stops are found
       in order.
     - Others keep their counts under the performed trip's id.
 
@@ -180,7 +180,7 @@ def _renamed(
     visits: pl.DataFrame, plan: pl.DataFrame, matched: pl.DataFrame, placed: pl.DataFrame
 ) -> pl.DataFrame:
     """Visits with what their match says; an unmatched trip's id is none of the plan's. `placed` are visits with another place."""
-    journeys = plan.select(planned="trip_id", direction="direction_id").unique("planned")
+    journeys = plan.select(planned="trip_id", direction="direction_id", block="block_id").unique("planned")
     pairs = matched.join(journeys, on="planned", how="left")
     places = placed.with_columns(fits=_all_in_order().over(_TRIP)).filter("fits")
     found = visits.join(pairs, on=_TRIP, how="left", maintain_order="left").join(
@@ -193,6 +193,8 @@ def _renamed(
     other = (
         pl.when(own.is_in(journeys["planned"].implode())).then(pl.format("performed:{}", own)).otherwise(own)
     )
+    if "block_id" in visits.columns:
+        found = found.with_columns(block_id=pl.coalesce("block_id", "block"))
     return found.with_columns(
         trip_id=pl.coalesce("planned", other),
         direction_id=pl.coalesce("direction", "direction_id"),

@@ -35,7 +35,11 @@ def trip(
 def matched(
     visits: pl.DataFrame, *plan: pl.DataFrame, added: tuple[str, ...] = ()
 ) -> tuple[list[tuple[str, int]], dict[str, int]]:
-    rows, counts = match(visits, pl.concat(plan).drop("trip_id_performed"), pl.Series(added, dtype=pl.String))
+    rows, counts = match(
+        visits,
+        pl.concat(plan).drop("trip_id_performed").with_columns(block_id=pl.lit(None, pl.String)),
+        pl.Series(added, dtype=pl.String),
+    )
     return rows.select("trip_id", "stop_sequence").rows(), {
         name: count for name, count in counts.items() if count
     }
@@ -94,9 +98,21 @@ def test_visits_of_skipped_stops_keep_the_planned_places_of_others() -> None:
 
 def test_matched_visits_take_the_planned_direction() -> None:
     """TIDES leaves the direction of a circular line out; it is read as 0."""
-    plan = trip("s1", "ABC").with_columns(direction_id=pl.lit(1, pl.Int64))
+    plan = trip("s1", "ABC").with_columns(direction_id=pl.lit(1, pl.Int64), block_id=None)
     rows, _ = match(trip("s1", "ABC", performed="p1"), plan, NONE)
     assert rows["direction_id"].unique().to_list() == [1]
+
+
+def test_matched_visits_take_the_planned_block_unless_counts_name_one() -> None:
+    plan = pl.concat([trip("s1", "ABC"), trip("s2", "ABC", 30)]).with_columns(block_id=pl.lit("b1"))
+    visits = pl.concat(
+        [
+            trip("s1", "ABC").with_columns(block_id=pl.lit(None, pl.String)),
+            trip("s2", "ABC", 30).with_columns(block_id=pl.lit("own")),
+        ]
+    )
+    rows, _ = match(visits, plan, NONE)
+    assert rows.select("trip_id", "block_id").unique().sort("trip_id").rows() == [("s1", "b1"), ("s2", "own")]
 
 
 def test_second_calls_at_a_stop_are_placed_apart() -> None:

@@ -18,7 +18,7 @@ from ruter_dagster.sources import listing
 from ruter_dagster.sources.base import DateAbsent, Source
 from ruter_dagster.sources.open import open_source
 from ruter_dagster.timetable import gtfs_location
-from tests.sources.gtfs_feed import FEED, write_zip
+from tests.sources.gtfs_feed import write_zip
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS, source, write_tables
 
 NEXT_DAY = date(2026, 11, 21)
@@ -116,15 +116,12 @@ def test_the_operator_file_beside_the_tables_is_found(tables) -> None:
     assert operator_of(load_settings()).name == "Harbour line"
 
 
-@pytest.mark.parametrize("zipped", [True, False])
-def test_feeds_beside_the_tables_plan_them(tables, tmp_path: Path, zipped: bool) -> None:
+def test_feeds_in_the_store_plan_the_tables_where_they_are_named(
+    tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tables, "gtfs/2026.zip", write_zip(tmp_path / "feed.zip").read_bytes())
     assert gtfs_location(load_settings()) is None
-    if zipped:
-        put(tables, "gtfs.zip", write_zip(tmp_path / "feed.zip").read_bytes())
-    else:
-        for name, text in FEED.items():
-            put(tables, f"gtfs/2026/{name}", text)
-    assert gtfs_location(load_settings()) == f"{PREFIX}/gtfs{'.zip' if zipped else ''}"
+    monkeypatch.setenv("RUTER_GTFS_PATH", f"{PREFIX}/gtfs")
     assert of_settings().planned_departures(NEXT_DAY)["trip_id"].unique().to_list() == ["late"]
 
 
