@@ -160,7 +160,8 @@ class Operator(_Strict):
     occupancy: OccupancyThresholds = OccupancyThresholds()  # pyright: ignore[reportCallIssue]
     rejects: RejectLimits = RejectLimits()  # pyright: ignore[reportCallIssue]
     route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
-        default_factory=dict, description="Mode of a TIDES route_type, where it differs from the usual one"
+        default_factory=dict,
+        description="Mode of a TIDES route_type, or of GTFS's by its number, where it differs from the usual one",
     )
 
     @model_validator(mode="after")
