@@ -37,7 +37,7 @@ LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 YEAR_AGO_SCOPES = ("network", "stop", "line_hour")
 """Of them, those whose loads of the year before, against what was expected of them then, are features too."""
-YEAR_AGO_DAYS = 371
+YEAR_AGO_DAYS = 392
 """A service date looks back on a date at most this many days before it."""
 
 DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +43,8 @@ LOSSES: dict[str, dict[str, Any]] = {
 _ROOT = "root"
 Matrix = NDArray[np.float32]
 SPREAD_NUMBERS = (
-    "usual_deviation", "expected", "slot_hour", "weekday", "public_holiday", "school_holiday", "events",
+    "usual_deviation", "expected", "slot_hour", "weekday", "public_holiday", "public_holidays_nearby", "school_holiday",
+    "school_holiday_last_week", "school_holiday_weeks", "events",
     "journey_position", "departures_in_slot", "history_count", "horizon_days",
 )  # fmt: skip
 """The features of the spread, beside the mean itself and the mode."""
@@ -54,6 +56,8 @@ TRAINING_COLUMNS = tuple(
 """The columns that `train` reads of its rows."""
 _FEWEST_ROWS = 200
 _ROWS_A_THREAD = 50_000
+_BLOCK_DATES = 14
+_PARTS = 2
 _LINE_ROWS = 200_000
 """Training rows that the line from roots to loads is fitted to at most."""
 
@@ -233,25 +237,35 @@ def _train_means(
 def _train_spread(
     rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters
 ) -> tuple[tuple[lightgbm.Booster, ...], float, Tail]:
-    """The quantile models, the factor that gives them their coverage and the tail, all from the newest service dates."""
+    """The quantile models, the factor that gives them their coverage and the tail, all around means that had not seen the date."""
     dates = rows["service_date"].unique().sort().to_list()
-    held_out_dates = dates[-max(2, round(parameters.held_out_share * len(dates))) :]
-    newer = rows["service_date"].is_in(held_out_dates).to_numpy()
-    older = ~newer if newer.sum() < len(newer) else newer
-    honest = _train_means(rows.filter(older), matrix[older], parameters, ["poisson"])["poisson"]
-    held_out = rows.filter(newer)
-    raw = np.asarray(honest.predict(np.ascontiguousarray(matrix[newer]), raw_score=True))
-    mean = np.exp(raw + _log_expected(held_out))
+    mean = _honest_mean(rows, matrix, dates, parameters)
     # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
-    teach = held_out["service_date"].is_in(held_out_dates[::2]).to_numpy()
-    load, features = held_out["load"].to_numpy(), spread_features(matrix[newer], mean)
-    weight = held_out["weight"].to_numpy()
+    teach = rows["service_date"].is_in(dates[::2]).to_numpy()
+    load, weight = rows["load"].to_numpy(), rows["weight"].to_numpy()
+    features = spread_features(matrix, mean)
     residual = to_root(load) - to_root(mean)
     boosters = _teach_spread(features[teach], residual[teach], weight[teach], parameters)
     check = ~teach
     load, mean, weight, spread = load[check], mean[check], weight[check], _spread(boosters, features[check])
     factor = fitting_factor(load, mean, spread, parameters.coverage, weight)
     return boosters, factor, measured_tail(load, mean, widened(spread, factor), weight)
+
+
+def _honest_mean(
+    rows: pl.DataFrame, matrix: Matrix | Numbers, dates: Sequence[date], parameters: ModelParameters
+) -> Numbers:
+    """Of every row the Poisson mean of trees that have not seen its date: each part of the dates by those of the others."""
+    mean, logarithm = np.empty(rows.height), _log_expected(rows)
+    blocks = [dates[start : start + _BLOCK_DATES] for start in range(0, len(dates), _BLOCK_DATES)]
+    parts = min(_PARTS, len(blocks))
+    for part in range(parts):
+        of_part = [day for block in blocks[part::parts] for day in block]
+        held_out = rows["service_date"].is_in(of_part).to_numpy()
+        booster = _train_means(rows.filter(~held_out), matrix[~held_out], parameters, ["poisson"])["poisson"]
+        raw = booster.predict(np.ascontiguousarray(matrix[held_out]), raw_score=True)
+        mean[held_out] = np.exp(np.asarray(raw) + logarithm[held_out])
+    return mean
 
 
 def _teach_spread(

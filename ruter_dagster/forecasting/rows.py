@@ -127,7 +127,9 @@ def rows_with_truth(
         for drawn, horizon in enumerate(horizons):
             issued = day - timedelta(horizon)
             rows = by_date[(day,)].filter(pl.col("drawn") == drawn).drop("drawn")
-            as_of = pl.concat([levels_of(issued), *(levels_of(other) for other in a_year_ago if other != issued)])
+            as_of = pl.concat(
+                [levels_of(issued), *(levels_of(other) for other in a_year_ago if other != issued)]
+            )
             frames.append(joined_rows(rows, as_of, weather_of(issued), issued))
     return pl.concat(frames) if frames else joined_rows(known.drop("drawn"), levels, weather, date.min)
 

@@ -26,14 +26,16 @@ def year_ago(day: date, calendar: OperatingCalendar) -> date | None:
     same_date = None if (day.month, day.day) == (2, 29) else day.replace(year=day.year - 1)
     if same_date and _has_fixed_date(day, same_date, calendar):
         return same_date
-    first = easter(day.year - 1) + (day - easter(day.year)) if _moves_with_easter(day, calendar) else day - _YEAR
+    first = (
+        easter(day.year - 1) + (day - easter(day.year)) if _moves_with_easter(day, calendar) else day - _YEAR
+    )
     wanted = calendar.is_public_holiday(day)
     candidates = (first, first - _WEEK, first + _WEEK)
     return next((other for other in candidates if calendar.is_public_holiday(other) == wanted), None)
 
 
 def _has_fixed_date(day: date, same_date: date, calendar: OperatingCalendar) -> bool:
-    christmas = (12, 24) <= (day.month, day.day) or (day.month, day.day) == (1, 1)
+    christmas = (day.month, day.day) >= (12, 24) or (day.month, day.day) == (1, 1)
     return christmas or (
         calendar.is_public_holiday(day)
         and calendar.is_public_holiday(same_date)
