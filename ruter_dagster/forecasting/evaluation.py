@@ -7,6 +7,7 @@ ha4, ha8. Rows without a truth are left out of every score.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -125,7 +126,7 @@ class _Distribution:
 
 def _of_distribution(
     one: _Distribution, judged: pl.DataFrame, with_seats: pl.DataFrame
-) -> dict[str, str | float | None]:
+) -> dict[str, Any]:
     import scoringrules
 
     quantiles = [f"{one.prefix}p{round(100 * level)}" for level in QUANTILES]
