@@ -84,8 +84,8 @@ def backtest(
     `loads`, `plan` and `weather` give contracts `loads.stop_loads`, `raw.planned_departures` and
     `raw.weather_forecasts` for dates (of issue, for weather). Forecasts have a row for every planned departure:
     service_date, trip_id, trip_id_performed, stop_sequence, mode, seats, total_capacity, horizon_days, mean, p10, p50,
-    p90, prob_above_seats, source, the occupancy columns, last_week, ha4, ha8, history_count, six_month_mean, the quantiles of
-    the baselines, and the truth, `load` (null where none came).
+    p90, prob_above_seats, source, expected, expected_tier, the occupancy columns, last_week, ha4, ha8, history_count,
+    six_month_mean, the quantiles of the baselines, and the truth, `load` (null where none came).
     """
     dates = _dates(trial.history_start, trial.last)
     known = loads(dates)
@@ -120,5 +120,6 @@ def _with_truth(forecasts: pl.DataFrame, known: pl.DataFrame, trial: Backtest) -
     return forecasts.join(truth, on=KEY, how="left").select(
         *KEY, "trip_id_performed", "line_id", "mode", "direction_id", "stop_id", "slot_hour", "seats", "total_capacity",
         "horizon_days", "mean", "p10", "p50", "p90", "prob_above_seats", "source",
-        *occupancy("mean", trial.thresholds), *baseline_columns(), *baseline_quantiles(), f"^{SIX_MONTH_MEAN}.*$", "load",
+        "expected", "expected_tier", *occupancy("mean", trial.thresholds), *baseline_columns(), *baseline_quantiles(),
+        f"^{SIX_MONTH_MEAN}.*$", "load",
     )  # fmt: skip

@@ -124,9 +124,7 @@ class _Distribution:
     rank: pl.Expr
 
 
-def _of_distribution(
-    one: _Distribution, judged: pl.DataFrame, with_seats: pl.DataFrame
-) -> dict[str, Any]:
+def _of_distribution(one: _Distribution, judged: pl.DataFrame, with_seats: pl.DataFrame) -> dict[str, Any]:
     import scoringrules
 
     quantiles = [f"{one.prefix}p{round(100 * level)}" for level in QUANTILES]

@@ -16,6 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.forecasting.readiness import trust
 from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS, STEADYING_LOAD
 from ruter_dagster.forecasting.spread import (
     NORMAL_TAIL,
@@ -29,11 +30,12 @@ from ruter_dagster.forecasting.spread import (
     to_root,
     widened,
 )
+from ruter_dagster.forecasting.tiers import with_ignorance
 
 if TYPE_CHECKING:
     import lightgbm
 
-FORMAT = 2
+FORMAT = 3
 LOSSES: dict[str, dict[str, Any]] = {
     "poisson": {"objective": "poisson"},
     "tweedie": {"objective": "tweedie", "tweedie_variance_power": 1.3},
@@ -44,8 +46,8 @@ _ROOT = "root"
 Matrix = NDArray[np.float32]
 SPREAD_NUMBERS = (
     "usual_deviation", "expected", "slot_hour", "weekday", "public_holiday", "public_holidays_nearby", "school_holiday",
-    "school_holiday_last_week", "school_holiday_weeks", "events",
-    "journey_position", "departures_in_slot", "history_count", "horizon_days",
+    "school_holiday_last_week", "school_holiday_weeks", "events", "journey_position", "departures_in_slot", "history_count",
+    "horizon_days", "tier",
 )  # fmt: skip
 """The features of the spread, beside the mean itself and the mode."""
 TRAINING_COLUMNS = tuple(
@@ -77,8 +79,8 @@ class ModelParameters:
     bins: int = 63
     spread_trees: int = 40
     spread_leaves: int = 7
-    held_out_share: float = 0.2
-    """Newest share of the service dates on which the spread is learned and calibrated."""
+    shortened_share: float = 0.4
+    """Copies with an artificially shortened history that are added to the rows, as a share of them (shortened.py)."""
     coverage: float = 0.8
     seed: int = 1
     threads: int = 2
@@ -89,7 +91,8 @@ class LoadModel:
     """A trained model.
 
     `means` are boosters by the names of `LOSSES`; `root_line` makes a mean of a root: constant and factor of its square.
-    `spread_factor` calibrates P10 to P90, `tail` the chance above the seats; `categories` are the known values, by their code.
+    `spread_factor` calibrates P10 to P90, `tail` the chance above the seats; `categories` are the known values, by their code;
+    `trust` is the share of its correction that it makes (readiness.py).
     """
 
     parameters: ModelParameters
@@ -99,6 +102,7 @@ class LoadModel:
     spread_factor: float
     tail: Tail = NORMAL_TAIL
     categories: dict[str, list[str]] = field(default_factory=dict)
+    trust: float = 1.0
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """`mean`, `p10`, `p50`, `p90` (passengers) and `prob_above_seats` (null where seats are unknown), a row a row.
@@ -109,15 +113,18 @@ class LoadModel:
         matrix = np.ascontiguousarray(feature_matrix(rows, self.categories))
         mean = self.mean_of(matrix, rows)
         spread = widened(_spread(self.spread, spread_features(matrix, mean)), self.spread_factor)
-        return forecast_columns(mean, spread, rows["seats"], self.tail)
+        return with_ignorance(forecast_columns(mean, spread, rows["seats"], self.tail), rows)
 
     def mean_of(self, matrix: Matrix, rows: pl.DataFrame) -> Numbers:
         """The mean load of rows whose feature matrix is given: the average of what the models of it say."""
-        logarithm = _log_expected(rows)
+        expected = _log_expected(rows)
         total = np.zeros(rows.height)
         for name, booster in self.means.items():
-            raw = np.asarray(booster.predict(matrix, raw_score=True))
-            total += _squared(raw, logarithm, self.root_line) if name == _ROOT else np.exp(raw + logarithm)
+            correction = self.trust * np.asarray(booster.predict(matrix, raw_score=True))
+            if name == _ROOT:
+                total += _of_squares(_squared(correction, expected), self.root_line)
+            else:
+                total += np.exp(correction + expected)
         return total / len(self.means)
 
     def importance(self) -> dict[str, float]:
@@ -135,6 +142,7 @@ class LoadModel:
             "features": [*NUMBERS, *CATEGORIES],
             "categories": self.categories,
             "spread_factor": self.spread_factor,
+            "trust": self.trust,
             "tail": asdict(self.tail),
             "root_line": self.root_line,
             "means": {name: booster.model_to_string() for name, booster in self.means.items()},
@@ -159,6 +167,7 @@ class LoadModel:
                 float(parts["spread_factor"]),
                 Tail(**{name: tuple(values) for name, values in parts["tail"].items()}),
                 parts["categories"],
+                float(parts["trust"]),
             )
         except (ValueError, KeyError, TypeError, lightgbm.basic.LightGBMError) as error:
             raise BadInput(
@@ -169,9 +178,9 @@ class LoadModel:
 def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> LoadModel:
     """A model of training rows: model rows with `load`, `weight` and `sample_weight` (see sample.py).
 
-    The spread is learned where the mean is honest: on the newest dates, around a mean that has not seen them; half of
-    their dates teach it, the others calibrate its width and its tail. That mean is the Poisson model's alone, to save
-    time. The mean that is kept has seen every row.
+    The spread is learned around means that have not seen the date: two Poisson models, each of every other fortnight, forecast
+    the fortnights of the other one. Every other date teaches the spread, the rest calibrate its width and its tail. The mean
+    that is kept has seen every row.
 
     Raises `BadInput` where fewer than 200 rows are given.
     """
@@ -186,12 +195,13 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
         )
     categories = {name: rows[name].unique().sort().to_list() for name in CATEGORIES}
     matrix = feature_matrix(rows, categories)
-    trust = pl.col("weight") * pl.col("sample_weight")
-    rows = rows.select("service_date", "load", "expected", weight=trust / pl.col("sample_weight").mean())
-    spread, factor, tail = _train_spread(rows, matrix, chosen)
+    weight = pl.col("weight") * pl.col("sample_weight")
+    rows = rows.select("service_date", "load", "expected", weight=weight / pl.col("sample_weight").mean())
+    part = trust(rows["service_date"].n_unique())
+    spread, factor, tail = _train_spread(rows, matrix, chosen, part)
     means = _train_means(rows, matrix, chosen, tuple(LOSSES))
-    line = _root_line(rows, matrix, means[_ROOT])
-    return LoadModel(chosen, means, line, spread, factor, tail, categories)
+    line = _root_line(rows, matrix, means[_ROOT], part)
+    return LoadModel(chosen, means, line, spread, factor, tail, categories, part)
 
 
 def forecast_columns(
@@ -235,11 +245,11 @@ def _train_means(
 
 
 def _train_spread(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, part: float
 ) -> tuple[tuple[lightgbm.Booster, ...], float, Tail]:
     """The quantile models, the factor that gives them their coverage and the tail, all around means that had not seen the date."""
     dates = rows["service_date"].unique().sort().to_list()
-    mean = _honest_mean(rows, matrix, dates, parameters)
+    mean = _honest_mean(rows, matrix, dates, parameters, part)
     # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
     teach = rows["service_date"].is_in(dates[::2]).to_numpy()
     load, weight = rows["load"].to_numpy(), rows["weight"].to_numpy()
@@ -253,7 +263,11 @@ def _train_spread(
 
 
 def _honest_mean(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, dates: Sequence[date], parameters: ModelParameters
+    rows: pl.DataFrame,
+    matrix: Matrix | Numbers,
+    dates: Sequence[date],
+    parameters: ModelParameters,
+    part: float,
 ) -> Numbers:
     """Of every row the Poisson mean of trees that have not seen its date: each part of the dates by those of the others."""
     mean, logarithm = np.empty(rows.height), _log_expected(rows)
@@ -264,7 +278,7 @@ def _honest_mean(
         held_out = rows["service_date"].is_in(of_part).to_numpy()
         booster = _train_means(rows.filter(~held_out), matrix[~held_out], parameters, ["poisson"])["poisson"]
         raw = booster.predict(np.ascontiguousarray(matrix[held_out]), raw_score=True)
-        mean[held_out] = np.exp(np.asarray(raw) + logarithm[held_out])
+        mean[held_out] = np.exp(part * np.asarray(raw) + logarithm[held_out])
     return mean
 
 
@@ -317,7 +331,7 @@ def _boost(
 
 
 def _root_line(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, booster: lightgbm.Booster
+    rows: pl.DataFrame, matrix: Matrix | Numbers, booster: lightgbm.Booster, part: float
 ) -> tuple[float, float]:
     """Constant and factor that make a mean load of a predicted root's square.
 
@@ -327,21 +341,25 @@ def _root_line(
     chosen = slice(None, None, -(-rows.height // _LINE_ROWS))
     some = rows[chosen]
     raw = np.asarray(booster.predict(np.ascontiguousarray(matrix[chosen]), raw_score=True))
-    square = np.maximum(raw + _root_of(_log_expected(some)), 0.0) ** 2
-    trust = some["weight"].to_numpy() / (1 + square)
-    design = np.column_stack([np.ones_like(square), square])
-    solved = np.linalg.lstsq(design * np.sqrt(trust)[:, None], some["load"].to_numpy() * np.sqrt(trust))[0]
-    return float(solved[0]), float(solved[1])
+    square = _squared(part * raw, _log_expected(some))
+    scale = np.sqrt(some["weight"].to_numpy() / (1 + square))
+    design = np.column_stack([np.ones_like(square), square]) * scale[:, None]
+    constant, factor = np.linalg.lstsq(design, some["load"].to_numpy() * scale)[0]
+    return float(constant), float(factor)
 
 
-def _squared(raw: Numbers, logarithm: Numbers, line: tuple[float, float]) -> Numbers:
-    square = np.maximum(raw + _root_of(logarithm), 0.0) ** 2
+def _squared(correction: Numbers, log_expected: Numbers) -> Numbers:
+    """The square of the expected load's root with its correction."""
+    return np.maximum(correction + _root_of(log_expected), 0.0) ** 2
+
+
+def _of_squares(square: Numbers, line: tuple[float, float]) -> Numbers:
     return np.maximum(line[0] + line[1] * square, 0.0)
 
 
-def _root_of(logarithm: Numbers) -> Numbers:
-    """The root of the expected load, of which `logarithm` is the logarithm."""
-    return np.exp(logarithm / 2)
+def _root_of(log_expected: Numbers) -> Numbers:
+    """The root of the expected load, of which the logarithm is given."""
+    return np.exp(log_expected / 2)
 
 
 def _spread(boosters: Sequence[lightgbm.Booster], features: Numbers) -> Numbers:
