@@ -87,6 +87,23 @@ class Event(_Strict):
     stops: tuple[str, ...] = ()
 
 
+class Rename(_Strict):
+    """A line or a stop that has had another id before a date; what was counted under the former id is its history."""
+
+    line: str | None = None
+    stop: str | None = None
+    was: str
+    first: date = Field(alias="from")
+
+    @model_validator(mode="after")
+    def _of_one_thing(self) -> Rename:
+        if (self.line is None) == (self.stop is None):
+            raise ValueError("a rename has either `line` or `stop`, the new id, and `was`, the former one")
+        if self.was in (self.line, self.stop):
+            raise ValueError(f"`was` ({self.was}) equals the new id")
+        return self
+
+
 class OccupancyThresholds(_Strict):
     """Where one occupancy level ends and the next begins; `forecasting` turns loads into levels with them."""
 
@@ -136,14 +153,25 @@ class Operator(_Strict):
     day_closes_at: time = Field(time(4), description="Local time at which the operating day before has ended")
     school_holidays: tuple[Period, ...] = ()
     events: tuple[Event, ...] = ()
+    renames: tuple[Rename, ...] = ()
     events_file: str | None = Field(
         None, description="TOML file of more [[events]], beside the operator file"
     )
     occupancy: OccupancyThresholds = OccupancyThresholds()  # pyright: ignore[reportCallIssue]
     rejects: RejectLimits = RejectLimits()  # pyright: ignore[reportCallIssue]
     route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
-        default_factory=dict, description="Mode of a TIDES route_type, where it differs from the usual one"
+        default_factory=dict,
+        description="Mode of a TIDES route_type, or of GTFS's by its number, where it differs from the usual one",
     )
+
+    @model_validator(mode="after")
+    def _renamed_once(self) -> Operator:
+        for kind in ("line", "stop"):
+            former = [(one.was, one.first) for one in self.renames if getattr(one, kind)]
+            for was, first in sorted(set(former)):
+                if former.count((was, first)) > 1:
+                    raise ValueError(f"renames: {kind} {was} is renamed twice from {first}; keep one of them")
+        return self
 
     def require_public_holidays(self) -> None:
         """Raises `OperatorError` where the public holidays of country and subdivision are unknown.

@@ -57,6 +57,11 @@ class Settings(KafkaSettings, SageMakerSettings):
     tides_path: str | None = Field(
         None, description="Folder or s3:// prefix of TIDES tables, for the source tides"
     )
+    gtfs_path: str | None = Field(
+        None,
+        description="Zip, folder or s3:// prefix of GTFS feeds, the plan of the source tides: one feed, or a folder of several zips "
+        "or folders; by default `gtfs` or `gtfs.zip` beside TIDES tables in a folder of this machine, else what ran is the plan",
+    )
     warehouse_file: str | None = Field(
         None, description="Path or s3:// address of the file of queries, for the source warehouse"
     )
@@ -187,6 +192,11 @@ class Settings(KafkaSettings, SageMakerSettings):
         if self.source == "warehouse" and not self.warehouse_file:
             raise ValueError(
                 "RUTER_SOURCE=warehouse needs RUTER_WAREHOUSE_FILE, the file of its queries (examples/warehouse has one)"
+            )
+        if self.gtfs_path and (self.source == "warehouse" or "source" not in self.model_fields_set):
+            raise ValueError(
+                f"RUTER_GTFS_PATH={self.gtfs_path} is read with RUTER_SOURCE=tides alone: set that and RUTER_TIDES_PATH too, "
+                "or leave it out"
             )
         for source in ("tides", "warehouse"):
             variable, place = {

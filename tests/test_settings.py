@@ -112,10 +112,18 @@ def test_a_tides_folder_that_nobody_would_read_is_refused(monkeypatch: pytest.Mo
     assert "RUTER_TIDES_PATH=/counts is read with RUTER_SOURCE=tides alone: set that too" in message
 
 
+@pytest.mark.parametrize("source", [{}, {"RUTER_SOURCE": "warehouse", "RUTER_WAREHOUSE_FILE": "w.toml"}])
+def test_a_timetable_that_nobody_would_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, source: dict[str, str]
+) -> None:
+    message = refused(monkeypatch, RUTER_GTFS_PATH="/feeds", **source)
+    assert "RUTER_GTFS_PATH=/feeds is read with RUTER_SOURCE=tides alone" in message
+
+
 def test_the_demo_can_be_asked_for_where_the_file_names_a_tides_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / ".env").write_text("RUTER_SOURCE=tides\nRUTER_TIDES_PATH=/counts\n")
+    (tmp_path / ".env").write_text("RUTER_SOURCE=tides\nRUTER_TIDES_PATH=/counts\nRUTER_GTFS_PATH=/feeds\n")
     monkeypatch.setenv("RUTER_SOURCE", "demo")
     assert load_settings().source_name == "demo"
 
