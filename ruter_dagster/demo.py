@@ -21,11 +21,13 @@ from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.published import is_elsewhere, read_back, recorded
 from ruter_dagster.records import latest_evaluation
-from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.resources.instance import open_instance, require_dagster_home
 from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.sensors.chain import has_enough_counts
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings, SettingsError
 from ruter_dagster.stages import MODEL_STAGE, Stage, needed, require_partitions, stages
+from ruter_dagster.state_folder import require_writable_state
+from ruter_dagster.storage.present import PresentState
 from ruter_dagster.timetable import gtfs_location
 
 
@@ -36,11 +38,13 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
     words, the run's id and how to go on, or what stands where it was ended by Ctrl-C.
     """
     operator_of(settings).require_public_holidays()
+    require_dagster_home()
     from ruter_dagster.definitions import defs
 
     issue_date = issue_date_of(settings)
     planned = stages(issue_date, settings)
     require_partitions(planned, defs, issue_date, settings)
+    require_writable_state(settings)
     report = Report(issue_date.isoformat(), settings.source_name)
     done: list[str] = []
     try:
@@ -132,7 +136,7 @@ def _bring_up_to_date(
     report: Report,
     on_double: bool,
 ) -> None:
-    assets, dates = needed(stage, defs, instance)
+    assets, dates = needed(stage, defs, instance, PresentState.of(settings))
     if (
         not assets
         and PUBLISHED_FORECASTS in stage.all_assets
