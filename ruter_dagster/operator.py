@@ -23,6 +23,10 @@ FILE_NAME = "operator.toml"
 """Name of the operator file that may lie beside a folder's TIDES tables."""
 
 
+DEFAULT_OPERATOR = "ruter"
+"""Taken for real counts where no operator is named."""
+
+
 class OperatorError(PermanentFailure):
     """An operator file is missing or wrong: the message lists file, key, value and what is allowed."""
 
@@ -156,7 +160,8 @@ class Operator(_Strict):
     occupancy: OccupancyThresholds = OccupancyThresholds()  # pyright: ignore[reportCallIssue]
     rejects: RejectLimits = RejectLimits()  # pyright: ignore[reportCallIssue]
     route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
-        default_factory=dict, description="Mode of a TIDES route_type, where it differs from the usual one"
+        default_factory=dict,
+        description="Mode of a TIDES route_type, or of GTFS's by its number, where it differs from the usual one",
     )
 
     @model_validator(mode="after")
@@ -192,12 +197,35 @@ class Operator(_Strict):
 
 def operator_of(settings: Settings) -> Operator:
     """The operator that `RUTER_OPERATOR` names; else the demo network's, or the one beside the TIDES tables; else Ruter."""
+    return load_operator(operator_place(settings)[0])
+
+
+def operator_place(settings: Settings) -> tuple[str, bool]:
+    """Name or path of the operator file in use, and whether it is a default: real counts, and no operator was named."""
     if settings.operator:
-        return load_operator(settings.operator)
+        return settings.operator, False
     if settings.source == "demo":
-        return load_operator("demo")
-    beside = f"{settings.tides_path}/{FILE_NAME}" if settings.source == "tides" else ""
-    return load_operator(beside if beside and _read(beside) is not None else "ruter")
+        return "demo", False
+    if settings.source == "tides":
+        beside = f"{(settings.tides_path or '').rstrip('/')}/{FILE_NAME}"
+        if _read(beside) is not None:
+            return beside, False
+    return DEFAULT_OPERATOR, True
+
+
+def describe_operator(settings: Settings) -> str:
+    """The operator in use, in one line; a second line warns where nobody has named one."""
+    place, is_default = operator_place(settings)
+    operator = load_operator(place)
+    region = f"{operator.country}-{operator.subdivision}" if operator.subdivision else operator.country
+    line = f"Operator {operator.name}: holidays of {region}, time zone {operator.time_zone}, from {_locate(place)}"
+    if not is_default:
+        return line
+    remedy = f"put an {FILE_NAME} into {settings.tides_path}" if settings.source == "tides" else "name one"
+    return (
+        f"{line}\nWarning: this operator is only the default. Wrong holidays and time zone make forecasts worse: "
+        f"{remedy}{', or set RUTER_OPERATOR' if settings.source == 'tides' else ' in RUTER_OPERATOR'}"
+    )
 
 
 def load_operator(name_or_path: str | Path = "ruter") -> Operator:

@@ -109,6 +109,9 @@ EXPECTED_TIER = Column(
     allowed=EXPECTED_TIERS,
 )  # fmt: skip
 VEHICLE_ID = Column("vehicle_id", "string", "Vehicle that ran the trip", required=False)
+BLOCK_ID = Column(
+    "block_id", "string", "Block: the trips that one vehicle runs one after the other", required=False
+)
 TRIP_ID_PERFORMED = Column("trip_id_performed", "string", "Performed trip, as the source names it")
 
 MOST_ON_BOARD = {"bus": 250, "tram": 500, "metro": 1600, "boat": 2000, "rail": 2500}
@@ -197,6 +200,11 @@ PLANNED_DEPARTURES = Table(
         SCHEDULED_DEPARTURE,
         SEATS,
         TOTAL_CAPACITY,
+        BLOCK_ID,
+        Column("line_name", "string", "Line as passengers know it", required=False),
+        Column("stop_name", "string", "Stop as passengers know it", required=False),
+        Column("latitude", "float64", "Stop, WGS 84, degrees", required=False, minimum=-90, maximum=90),
+        Column("longitude", "float64", "Stop, WGS 84, degrees", required=False, minimum=-180, maximum=180),
     ),
 )
 

@@ -90,6 +90,7 @@ class JobContext:
 
     @cached_property
     def experiments(self) -> Experiments:
+        from ruter_dagster.storage.catalog import sqlite_address
         from ruter_dagster.storage.experiments import Experiments
 
         folder, lake, address = (
@@ -100,7 +101,7 @@ class JobContext:
         if address and not address.startswith("sqlite:"):
             return Experiments(address)
         files = f"{lake}/mlflow" if lake else (folder / "artifacts").as_uri()
-        return Experiments(address or f"sqlite:///{folder / 'mlflow.db'}", files)
+        return Experiments(address or sqlite_address(folder / "mlflow.db"), files)
 
     @cached_property
     def _snapshots(self) -> dict[str, TableSnapshot]:
