@@ -13,8 +13,8 @@ def test_trust_grows_with_the_training_dates_up_to_300():
     assert [trust(dates) for dates in (30, 150, 300, 400)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
 
 
-def test_lines_without_counts_are_corrected_by_half():
+def test_new_lines_and_hours_are_corrected_by_half():
     tiers = np.arange(len(EXPECTED_TIERS), dtype=float)
     half = dict(zip(EXPECTED_TIERS, trust_in_tiers(tiers).tolist(), strict=True))
-    assert half["slot"] == half["journey"] == half["line_hour"] == 1.0
-    assert half["stop_hour"] == half["mode_hour"] == half["network"] == 0.5
+    assert half["departure"] == half["slot"] == half["journey"] == 1.0
+    assert half["neighbouring_hours"] == half["stop_hour"] == half["network"] == 0.5
