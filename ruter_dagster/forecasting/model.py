@@ -68,16 +68,16 @@ _LINE_ROWS = 200_000
 class ModelParameters:
     """How a model is trained; docs/decisions/load-model.md says how the defaults were chosen."""
 
-    trees: int = 80
+    trees: int = 64
     """Of each of the three models of the mean."""
     leaves: int = 31
-    learning_rate: float = 0.08
+    learning_rate: float = 0.1
     fewest_rows_in_leaf: int = 60
     share_of_features: float = 0.6
     share_of_rows: float = 0.7
     l2: float = 5.0
     bins: int = 63
-    spread_trees: int = 40
+    spread_trees: int = 30
     spread_leaves: int = 7
     shortened_share: float = 0.4
     """Copies with an artificially shortened history that are added to the rows, as a share of them (shortened.py)."""
@@ -285,7 +285,7 @@ def _honest_mean(
 def _teach_spread(
     features: Numbers, residual: Numbers, weight: Numbers, parameters: ModelParameters
 ) -> tuple[lightgbm.Booster, ...]:
-    options = {"objective": "quantile", "num_leaves": parameters.spread_leaves, "learning_rate": 0.15}
+    options = {"objective": "quantile", "num_leaves": parameters.spread_leaves, "learning_rate": 0.2}
     data = _dataset(features, residual, weight, parameters)
     return tuple(
         _boost(data, parameters, parameters.spread_trees, {**options, "alpha": level}) for level in QUANTILES
