@@ -16,7 +16,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.forecasting.readiness import trust
+from ruter_dagster.forecasting.readiness import trust, trust_in_tiers
 from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS, STEADYING_LOAD
 from ruter_dagster.forecasting.spread import (
     NORMAL_TAIL,
@@ -120,7 +120,7 @@ class LoadModel:
         expected = _log_expected(rows)
         total = np.zeros(rows.height)
         for name, booster in self.means.items():
-            correction = self.trust * np.asarray(booster.predict(matrix, raw_score=True))
+            correction = _correction(booster, matrix, rows, self.trust)
             if name == _ROOT:
                 total += _of_squares(_squared(correction, expected), self.root_line)
             else:
@@ -196,7 +196,9 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     categories = {name: rows[name].unique().sort().to_list() for name in CATEGORIES}
     matrix = feature_matrix(rows, categories)
     weight = pl.col("weight") * pl.col("sample_weight")
-    rows = rows.select("service_date", "load", "expected", weight=weight / pl.col("sample_weight").mean())
+    rows = rows.select(
+        "service_date", "load", "expected", "tier", weight=weight / pl.col("sample_weight").mean()
+    )
     part = trust(rows["service_date"].n_unique())
     spread, factor, tail = _train_spread(rows, matrix, chosen, part)
     means = _train_means(rows, matrix, chosen, tuple(LOSSES))
@@ -277,8 +279,8 @@ def _honest_mean(
         of_part = [day for block in blocks[part::parts] for day in block]
         held_out = rows["service_date"].is_in(of_part).to_numpy()
         booster = _train_means(rows.filter(~held_out), matrix[~held_out], parameters, ["poisson"])["poisson"]
-        raw = booster.predict(np.ascontiguousarray(matrix[held_out]), raw_score=True)
-        mean[held_out] = np.exp(part * np.asarray(raw) + logarithm[held_out])
+        correction = _correction(booster, matrix[held_out], rows.filter(held_out), part)
+        mean[held_out] = np.exp(correction + logarithm[held_out])
     return mean
 
 
@@ -340,12 +342,19 @@ def _root_line(
     """
     chosen = slice(None, None, -(-rows.height // _LINE_ROWS))
     some = rows[chosen]
-    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix[chosen]), raw_score=True))
-    square = _squared(part * raw, _log_expected(some))
+    square = _squared(_correction(booster, matrix[chosen], some, part), _log_expected(some))
     scale = np.sqrt(some["weight"].to_numpy() / (1 + square))
     design = np.column_stack([np.ones_like(square), square]) * scale[:, None]
     constant, factor = np.linalg.lstsq(design, some["load"].to_numpy() * scale)[0]
     return float(constant), float(factor)
+
+
+def _correction(
+    booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame, part: float
+) -> Numbers:
+    """That part of what the trees add to the expected load, on the scale of their target; less of it in lower tiers."""
+    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix), raw_score=True))
+    return part * trust_in_tiers(rows["tier"].to_numpy()) * raw
 
 
 def _squared(correction: Numbers, log_expected: Numbers) -> Numbers:
