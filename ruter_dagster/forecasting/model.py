@@ -25,6 +25,7 @@ from ruter_dagster.forecasting.spread import (
     Tail,
     chance_above,
     fitting_factor,
+    from_root,
     measured_tail,
     quantiles_of,
     to_root,
@@ -60,6 +61,8 @@ _FEWEST_ROWS = 200
 _ROWS_A_THREAD = 50_000
 _BLOCK_DATES = 14
 _PARTS = 2
+_KEPT_OVER_HALF = 0.96
+"""How far loads fall from the mean of a model of all dates, over how far they fall from that of half of the dates."""
 _LINE_ROWS = 200_000
 """Training rows that the line from roots to loads is fitted to at most."""
 
@@ -254,9 +257,9 @@ def _train_spread(
     mean = _honest_mean(rows, matrix, dates, parameters, part)
     # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
     teach = rows["service_date"].is_in(dates[::2]).to_numpy()
-    load, weight = rows["load"].to_numpy(), rows["weight"].to_numpy()
-    features = spread_features(matrix, mean)
-    residual = to_root(load) - to_root(mean)
+    weight, features = rows["weight"].to_numpy(), spread_features(matrix, mean)
+    residual = _KEPT_OVER_HALF * (to_root(rows["load"].to_numpy()) - to_root(mean))
+    load = from_root(to_root(mean) + residual)
     boosters = _teach_spread(features[teach], residual[teach], weight[teach], parameters)
     check = ~teach
     load, mean, weight, spread = load[check], mean[check], weight[check], _spread(boosters, features[check])
