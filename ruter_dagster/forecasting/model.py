@@ -84,6 +84,8 @@ class ModelParameters:
     spread_leaves: int = 7
     shortened_share: float = 0.4
     """Copies with an artificially shortened history that are added to the rows, as a share of them (shortened.py)."""
+    shortened_weight: float = 0.2
+    """Weight of such a copy, of which a row of its own has 1: so that established departures lead."""
     coverage: float = 0.8
     seed: int = 1
     threads: int = 2
