@@ -240,6 +240,9 @@ def show(result: BacktestResult) -> None:
     if found["rows"]:
         console.print(table)
         console.print(f"{_bias_and_coverage(found)}, {result.seconds:.0f} s")
+        console.print(_distribution_table(result))
+        if result.reliability:
+            console.print(_reliability_table(result))
     else:
         console.print(
             f"{result.first} to {result.last}, horizon {result.horizon}: no departure has a load the week before, so that the "

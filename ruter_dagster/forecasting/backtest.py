@@ -26,6 +26,7 @@ from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
+from ruter_dagster.forecasting.readiness import enough_for_a_model
 from ruter_dagster.forecasting.rows import KEY, model_rows
 from ruter_dagster.forecasting.sample import SAMPLE_ROWS, training_sample
 from ruter_dagster.forecasting.training import TRAINING_DAYS, train_on, training_dates
@@ -67,7 +68,8 @@ class Backtest:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold's forecasts. `trained_until` is the newest target that its model has seen."""
+    """One fold's forecasts. `trained_until` is the newest target that its model has seen; with too few dates of counts for
+    a model (readiness.py), baselines are forecast."""
 
     first: date
     last: date
@@ -97,7 +99,9 @@ def backtest(
     for fold in trial.folds():
         until = fold[0] - timedelta(trial.horizon)
         seen = sample.filter(pl.col("service_date").is_in(training_dates(until, trial.training_days)))
-        model = train_on([seen], trial.parameters)
+        counted = known.filter(pl.col("service_date") <= until)["service_date"].n_unique()
+        # As the chain does: before there are enough counts, the baseline is forecast.
+        model = train_on([seen], trial.parameters) if enough_for_a_model(counted) else None
         forecasts = [
             _forecast_day(features, counted, as_of, issued, model, day - timedelta(trial.horizon - 1), day)
             for day in fold

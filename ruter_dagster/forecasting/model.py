@@ -122,10 +122,10 @@ class LoadModel:
 
     def mean_of(self, matrix: Matrix, rows: pl.DataFrame) -> Numbers:
         """The mean load of rows whose feature matrix is given: the average of what the models of it say."""
-        expected = _log_expected(rows)
+        expected, part = _log_expected(rows), _part(rows, self.trust)
         total = np.zeros(rows.height)
         for name, booster in self.means.items():
-            correction = _correction(booster, matrix, rows, self.trust)
+            correction = part * np.asarray(booster.predict(matrix, raw_score=True))
             if name == _ROOT:
                 total += _of_squares(_squared(correction, expected), self.root_line)
             else:
@@ -204,11 +204,11 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     rows = rows.select(
         "service_date", "load", "expected", "tier", weight=weight / pl.col("sample_weight").mean()
     )
-    part = trust(rows["service_date"].n_unique())
-    spread, factor, tail = _train_spread(rows, matrix, chosen, part)
+    trusted = trust(rows["service_date"].n_unique())
+    spread, factor, tail = _train_spread(rows, matrix, chosen, trusted)
     means = _train_means(rows, matrix, chosen, tuple(LOSSES))
-    line = _root_line(rows, matrix, means[_ROOT], part)
-    return LoadModel(chosen, means, line, spread, factor, tail, categories, part)
+    line = _root_line(rows, matrix, means[_ROOT], trusted)
+    return LoadModel(chosen, means, line, spread, factor, tail, categories, trusted)
 
 
 def forecast_columns(
@@ -252,11 +252,11 @@ def _train_means(
 
 
 def _train_spread(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, part: float
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, trusted: float
 ) -> tuple[tuple[lightgbm.Booster, ...], float, Tail]:
     """The quantile models, the factor that gives them their coverage and the tail, all around means that had not seen the date."""
     dates = rows["service_date"].unique().sort().to_list()
-    mean = _honest_mean(rows, matrix, dates, parameters, part)
+    mean = _honest_mean(rows, matrix, dates, parameters, trusted)
     # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
     teach = rows["service_date"].is_in(dates[::2]).to_numpy()
     weight, features = rows["weight"].to_numpy(), spread_features(matrix, mean)
@@ -274,18 +274,18 @@ def _honest_mean(
     matrix: Matrix | Numbers,
     dates: Sequence[date],
     parameters: ModelParameters,
-    part: float,
+    trusted: float,
 ) -> Numbers:
     """Of every row the Poisson mean of trees that have not seen its date: each part of the dates by those of the others."""
-    mean, logarithm = np.empty(rows.height), _log_expected(rows)
+    mean, logarithm, part = np.empty(rows.height), _log_expected(rows), _part(rows, trusted)
     blocks = [dates[start : start + _BLOCK_DATES] for start in range(0, len(dates), _BLOCK_DATES)]
     parts = min(_PARTS, len(blocks))
-    for part in range(parts):
-        of_part = [day for block in blocks[part::parts] for day in block]
+    for first in range(parts):
+        of_part = [day for block in blocks[first::parts] for day in block]
         held_out = rows["service_date"].is_in(of_part).to_numpy()
         booster = _train_means(rows.filter(~held_out), matrix[~held_out], parameters, ["poisson"])["poisson"]
-        correction = _correction(booster, matrix[held_out], rows.filter(held_out), part)
-        mean[held_out] = np.exp(correction + logarithm[held_out])
+        raw = booster.predict(np.ascontiguousarray(matrix[held_out]), raw_score=True)
+        mean[held_out] = np.exp(part[held_out] * np.asarray(raw) + logarithm[held_out])
     return mean
 
 
@@ -338,7 +338,7 @@ def _boost(
 
 
 def _root_line(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, booster: lightgbm.Booster, part: float
+    rows: pl.DataFrame, matrix: Matrix | Numbers, booster: lightgbm.Booster, trusted: float
 ) -> tuple[float, float]:
     """Constant and factor that make a mean load of a predicted root's square.
 
@@ -347,19 +347,17 @@ def _root_line(
     """
     chosen = slice(None, None, -(-rows.height // _LINE_ROWS))
     some = rows[chosen]
-    square = _squared(_correction(booster, matrix[chosen], some, part), _log_expected(some))
+    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix[chosen]), raw_score=True))
+    square = _squared(_part(some, trusted) * raw, _log_expected(some))
     scale = np.sqrt(some["weight"].to_numpy() / (1 + square))
     design = np.column_stack([np.ones_like(square), square]) * scale[:, None]
     constant, factor = np.linalg.lstsq(design, some["load"].to_numpy() * scale)[0]
     return float(constant), float(factor)
 
 
-def _correction(
-    booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame, part: float
-) -> Numbers:
-    """That part of what the trees add to the expected load, on the scale of their target; less of it in lower tiers."""
-    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix), raw_score=True))
-    return part * trust_in_tiers(rows["tier"].to_numpy()) * raw
+def _part(rows: pl.DataFrame, trusted: float) -> Numbers:
+    """The part of the trees' correction that is made for each row: by the training dates and the row's tier."""
+    return trusted * trust_in_tiers(rows["tier"].to_numpy())
 
 
 def _squared(correction: Numbers, log_expected: Numbers) -> Numbers:
