@@ -94,7 +94,7 @@ def backtest(
     features = departure_features(plan(dates), known, calendar)
     as_of = levels(known, features, _dates(dates[1], dates[-1]))
     issued = weather(dates) if weather else empty_frame(WEATHER_FORECASTS)
-    counted = features.join(known.filter(pl.col("weight") > 0).select(*KEY, "load"), on=KEY)
+    with_loads = features.join(known.filter(pl.col("weight") > 0).select(*KEY, "load"), on=KEY)
     sample = training_sample(features, known, as_of, issued, trial.sample_rows, trial.sample_seed)
     for fold in trial.folds():
         until = fold[0] - timedelta(trial.horizon)
@@ -103,7 +103,7 @@ def backtest(
         # As the chain does: before there are enough counts, the baseline is forecast.
         model = train_on([seen], trial.parameters) if enough_for_a_model(counted) else None
         forecasts = [
-            _forecast_day(features, counted, as_of, issued, model, day - timedelta(trial.horizon - 1), day)
+            _forecast_day(features, with_loads, as_of, issued, model, day - timedelta(trial.horizon - 1), day)
             for day in fold
         ]
         yield Fold(fold[0], fold[-1], until, seen.height, _with_truth(pl.concat(forecasts), known, trial))
@@ -113,9 +113,9 @@ def _dates(first: date, last: date) -> list[date]:
     return [first + timedelta(days) for days in range((last - first).days + 1)]
 
 
-def _forecast_day(features, counted, as_of, issued, model, issue_date: date, day: date) -> pl.DataFrame:
+def _forecast_day(features, with_loads, as_of, issued, model, issue_date: date, day: date) -> pl.DataFrame:
     rows = model_rows(features.filter(pl.col("service_date") == day), as_of, issued, issue_date)
-    means = six_month_means(counted, rows, issue_date)
+    means = six_month_means(with_loads, rows, issue_date)
     return pl.concat([rows, forecast_rows(rows, model), means], how="horizontal")
 
 

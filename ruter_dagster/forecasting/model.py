@@ -84,6 +84,8 @@ class ModelParameters:
     spread_leaves: int = 7
     shortened_share: float = 0.4
     """Copies with an artificially shortened history that are added to the rows, as a share of them (shortened.py)."""
+    shortened_weight: float = 0.2
+    """Weight of such a copy, of which a row of its own has 1: so that established departures lead."""
     coverage: float = 0.8
     seed: int = 1
     threads: int = 2
@@ -120,10 +122,10 @@ class LoadModel:
 
     def mean_of(self, matrix: Matrix, rows: pl.DataFrame) -> Numbers:
         """The mean load of rows whose feature matrix is given: the average of what the models of it say."""
-        expected = _log_expected(rows)
+        expected, part = _log_expected(rows), _part(rows, self.trust)
         total = np.zeros(rows.height)
         for name, booster in self.means.items():
-            correction = _correction(booster, matrix, rows, self.trust)
+            correction = part * np.asarray(booster.predict(matrix, raw_score=True))
             if name == _ROOT:
                 total += _of_squares(_squared(correction, expected), self.root_line)
             else:
@@ -275,15 +277,15 @@ def _honest_mean(
     trusted: float,
 ) -> Numbers:
     """Of every row the Poisson mean of trees that have not seen its date: each part of the dates by those of the others."""
-    mean, logarithm = np.empty(rows.height), _log_expected(rows)
+    mean, logarithm, part = np.empty(rows.height), _log_expected(rows), _part(rows, trusted)
     blocks = [dates[start : start + _BLOCK_DATES] for start in range(0, len(dates), _BLOCK_DATES)]
     parts = min(_PARTS, len(blocks))
     for first in range(parts):
         of_part = [day for block in blocks[first::parts] for day in block]
         held_out = rows["service_date"].is_in(of_part).to_numpy()
         booster = _train_means(rows.filter(~held_out), matrix[~held_out], parameters, ["poisson"])["poisson"]
-        correction = _correction(booster, matrix[held_out], rows.filter(held_out), trusted)
-        mean[held_out] = np.exp(correction + logarithm[held_out])
+        raw = booster.predict(np.ascontiguousarray(matrix[held_out]), raw_score=True)
+        mean[held_out] = np.exp(part[held_out] * np.asarray(raw) + logarithm[held_out])
     return mean
 
 
@@ -345,19 +347,17 @@ def _root_line(
     """
     chosen = slice(None, None, -(-rows.height // _LINE_ROWS))
     some = rows[chosen]
-    square = _squared(_correction(booster, matrix[chosen], some, trusted), _log_expected(some))
+    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix[chosen]), raw_score=True))
+    square = _squared(_part(some, trusted) * raw, _log_expected(some))
     scale = np.sqrt(some["weight"].to_numpy() / (1 + square))
     design = np.column_stack([np.ones_like(square), square]) * scale[:, None]
     constant, factor = np.linalg.lstsq(design, some["load"].to_numpy() * scale)[0]
     return float(constant), float(factor)
 
 
-def _correction(
-    booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame, trusted: float
-) -> Numbers:
-    """That part of what the trees add to the expected load, on the scale of their target; less of it in lower tiers."""
-    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix), raw_score=True))
-    return trusted * trust_in_tiers(rows["tier"].to_numpy()) * raw
+def _part(rows: pl.DataFrame, trusted: float) -> Numbers:
+    """The part of the trees' correction that is made for each row: by the training dates and the row's tier."""
+    return trusted * trust_in_tiers(rows["tier"].to_numpy())
 
 
 def _squared(correction: Numbers, log_expected: Numbers) -> Numbers:

@@ -35,7 +35,11 @@ def training_rows_of(sample: pl.DataFrame, parameters: ModelParameters) -> pl.Da
     Rows of which nothing could be expected teach nothing but that nothing was known, and are left out.
     """
     known = sample.filter(has_basis())
-    rows = with_model_columns(with_shortened(known, parameters.shortened_share, parameters.seed))
+    both = with_shortened(known, parameters.shortened_share, parameters.seed)
+    # The copies come after the rows.
+    is_copy = pl.int_range(pl.len()) >= known.height
+    lighter = pl.when(is_copy).then(parameters.shortened_weight).otherwise(1.0)
+    rows = with_model_columns(both.with_columns(pl.col("weight") * lighter))
     return rows.select(TRAINING_COLUMNS).with_columns(
         pl.col(pl.Float64).exclude("expected", "load").cast(pl.Float32)
     )
