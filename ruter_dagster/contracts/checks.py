@@ -177,13 +177,15 @@ _BALANCED = (
     _faults(
         STOP_LOADS,
         "trips_end_empty",
-        "Nobody is on board after a trip's last stop, where boardings and alightings are counted",
+        "Nobody is on board after a trip's last stop but those whom the vehicle carries over to its next trip, where "
+        "boardings and alightings are counted",
         "last stops of trips with passengers on board",
     ),
     _faults(
         STOP_LOADS,
         "loads_follow_counts",
-        "A load is the load before plus boardings less alightings, where they are counted",
+        "A load is the load before plus boardings less alightings, where they are counted; before a trip's first stop it is "
+        "what the vehicle carried over",
         "rows whose load differs from the load before plus boardings less alightings",
     ),
 )

@@ -50,9 +50,10 @@ class TidesSource:
     - `trip_id` is the scheduled trip's; where it is null, performed more than once on the date, or the name of another
       performed trip, the performed trip's. `stop_sequence` is `trip_stop_sequence`: TIDES requires it, from 1, and it
       identifies the visit, while the scheduled sequence is optional and empty at added stops.
-    - Trips that are not in service or canceled, visits that were skipped or are missing, and visits without a load
-      and without boardings and alightings are left out and counted. A null trip type means in service, a null
-      schedule relationship means scheduled, a null direction (a circular line, say) means 0.
+    - Trips that are not in service or canceled, trips without any count, and visits that were skipped or are missing are
+      left out and counted. A visit without a load and without boardings and alightings stays in its trip, without
+      counts: its passengers are missing there. A null trip type means in service, a null schedule relationship means
+      scheduled, a null direction (a circular line, say) means 0.
     - TIDES carries no timetable: the plan is the identity and schedule columns of the scheduled trips' visits, skipped
       ones and canceled trips included, and no count. So it reaches no further than the visits do. Its capacities are
       those of the vehicle that ran.
@@ -194,7 +195,8 @@ _counted = pl.col("departure_load").is_not_null() | (
     pl.col("boardings").is_not_null() & pl.col("alightings").is_not_null()
 )
 _on_the_road = pl.col("in_service") & ~pl.col("canceled")
-_VISITED = _on_the_road & _served & _counted
+_trip_counted = (_counted & _served).any().over(_TRIP)
+_VISITED = _on_the_road & _served & _trip_counted
 _PLANNED = (
     pl.col("in_service")
     & pl.col("planned")
@@ -206,7 +208,8 @@ _COUNTS = {
     "left out, trip not in service": ~pl.col("in_service"),
     "left out, trip canceled": pl.col("in_service") & pl.col("canceled"),
     "left out, stop skipped or missing": _on_the_road & ~_served,
-    "left out, not counted": _on_the_road & _served & ~_counted,
+    "left out, trip not counted": _on_the_road & _served & ~_trip_counted,
+    "kept, visit not counted": _VISITED & ~_counted,
     "kept, direction assumed to be 0": _VISITED & pl.col("direction_assumed"),
 }
 
@@ -228,6 +231,7 @@ def _journeys(trips: pl.DataFrame, modes: Mapping[str, str]) -> pl.DataFrame:
         mode=pl.col("route_type").replace_strict(modes, default=None, return_dtype=pl.String),
         direction_id=pl.col("direction_id").fill_null(0),
         direction_assumed=pl.col("direction_id").is_null(),
+        block_id="block_id",
         canceled=relationship == "Canceled",
         planned=relationship.is_in([SCHEDULED, "Canceled"]),
     )

@@ -111,6 +111,7 @@ TRIPS_PERFORMED = TidesTable(
         TidesColumn("route_id", present=True),
         TidesColumn("route_type", present=True, allowed=ROUTE_TYPES),
         TidesColumn("direction_id", "integer", minimum=0),
+        TidesColumn("block_id"),
         TidesColumn("trip_type", allowed=TRIP_TYPES),
         TidesColumn(
             "schedule_relationship", allowed=(SCHEDULED, "Added", "Unscheduled", "Canceled", "Duplicated")

@@ -60,11 +60,11 @@ def copy(folder: Path, *dates: date) -> tuple[JobContext, dict[str, Any]]:
     return context, report.told
 
 
-def test_what_was_left_out_is_told(folder: Path) -> None:
+def test_visits_without_counts_are_reported(folder: Path) -> None:
     _, told = copy(folder, DAY)
     left_out = told["rows_of_source"]["raw_value"]
-    assert (left_out["visits"], left_out["left out, not counted"]) == (4, 1)
-    assert told["dates"][DAY].rows == 3
+    assert (left_out["visits"], left_out["kept, visit not counted"]) == (4, 1)
+    assert told["dates"][DAY].rows == 4
 
 
 def test_a_range_is_read_in_passes_and_lists_the_dates_that_are_absent(folder: Path) -> None:

@@ -9,6 +9,7 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.frames import validate
+from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import Source
 from ruter_dagster.sources.tides import TidesSource
@@ -112,11 +113,38 @@ def test_a_trip_not_in_service_is_neither(folder):
     assert reading.counts["left out, trip not in service"] == 2
 
 
-def test_a_visit_that_nobody_counted_is_left_out_and_counted(folder):
-    change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "4,0,,,,Scheduled")
+UNCOUNTED_FIRST = ("4,0,0,0,4,Scheduled", "NA,NA,,,,Scheduled")
+UNCOUNTED_LAST = ("0,0,4,0,0,Scheduled", ",,,,,Scheduled")
+
+
+def test_a_visit_without_counts_stays_in_its_counted_trip(folder):
+    change(folder, "stop_visits", *UNCOUNTED_FIRST)
     reading = source(folder).read([DAY])
-    assert reading.stop_visits.height == 3
-    assert reading.counts["left out, not counted"] == 1
+    validate(reading.stop_visits, contract.STOP_VISITS, {DAY})
+    assert reading.stop_visits.height == 4
+    assert reading.stop_visits["boardings"].to_list() == [5, 1, None, 0]
+    assert reading.counts["kept, visit not counted"] == 1
+
+
+def test_a_trip_that_nobody_counted_is_left_out_and_counted(folder):
+    for uncounted in (UNCOUNTED_FIRST, UNCOUNTED_LAST):
+        change(folder, "stop_visits", *uncounted)
+    reading = source(folder).read([DAY])
+    assert set(reading.stop_visits["trip_id"]) == {"s1"}
+    assert reading.counts["left out, trip not counted"] == 2
+
+
+def test_a_visit_without_counts_lowers_its_trips_weight(folder):
+    change(folder, "stop_visits", *UNCOUNTED_FIRST)
+    change(folder, "stop_visits", "0,0,4,0,0,Scheduled", "1,0,1,0,0,Scheduled")
+    loads = balance(source(folder).stop_visits(DAY), OSLO)
+    assert loads["weight"].to_list() == pytest.approx([5 / 9, 5 / 9, 0.5, 0.5])
+
+
+def test_trips_of_a_block_carry_its_name(folder):
+    change(folder, "trips_performed", "route_id,", "block_id,route_id,")
+    change(folder, "trips_performed", ",31,", ",b7,31,")
+    assert set(source(folder).stop_visits(DAY)["block_id"]) == {"b7"}
 
 
 def test_a_null_direction_is_0_and_counted(folder):
