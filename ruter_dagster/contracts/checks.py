@@ -67,6 +67,9 @@ VEHICLE_IMBALANCE = 0.05
 IMBALANCED_VEHICLES = 0.10
 """Share of the day's vehicles that may err."""
 
+LOW_COUNTS = 0.65
+"""What a vehicle counted over what others counted at the same stops and hours, under which one of its doors may be dead."""
+
 
 def _faults(table: Table, name: str, description: str, unit: str) -> Check:
     """An ERROR check: none of these rows may be there."""
@@ -197,6 +200,15 @@ _VEHICLES_BALANCED = Check(
     "of the vehicles out of balance",
     maximum=IMBALANCED_VEHICLES,
 )
+_VEHICLES_COUNT_ALIKE = Check(
+    "vehicles_count_alike",
+    STOP_VISITS.name,
+    "WARN",
+    f"Vehicles that counted under {LOW_COUNTS:.0%} of what others counted on the same line, stop and hour, over the date and the "
+    "six before it: a door may be dead in both directions",
+    "vehicles with low counts",
+    maximum=0,
+)
 
 
 def _journeys_as_planned(table: Table, maximum: float) -> Check:
@@ -214,6 +226,7 @@ _OWN_CHECKS: dict[str, tuple[Check, ...]] = {
     STOP_VISITS.name: (
         _STOP_POINTS_KNOWN,
         _VEHICLES_BALANCED,
+        _VEHICLES_COUNT_ALIKE,
         _journeys_as_planned(STOP_VISITS, MISSING_JOURNEYS),
     ),
     STOP_LOADS.name: (*_BALANCED, _journeys_as_planned(STOP_LOADS, MISSING_JOURNEYS)),
