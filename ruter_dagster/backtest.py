@@ -32,6 +32,7 @@ from ruter_dagster.forecasting.evaluation import (
     share_without_last_week,
     without_last_week,
 )
+from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.jobs.context import calendar_of, carry_over_of, day_range
 from ruter_dagster.operator import Operator, operator_of
@@ -96,7 +97,17 @@ def run_backtest(
     visits, plan = read_range(source, track(present, "Reading visits and plan", console=Console(stderr=True)))
     validate(visits, STOP_VISITS, present)
     folds = _folds(
-        Backtest(first, last, horizon, start, thresholds=_thresholds(operator)),
+        Backtest(
+            first,
+            last,
+            horizon,
+            start,
+            training_days=settings.training_days,
+            sample_rows=settings.training_rows_per_date,
+            sample_seed=settings.training_seed,
+            parameters=ModelParameters(seed=settings.training_seed),
+            thresholds=_thresholds(operator),
+        ),
         visits,
         plan,
         source,

@@ -15,15 +15,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.jobs import EVALUATION, PUBLISHED_FORECASTS
+from ruter_dagster.contracts.jobs import EVALUATION, MIN_COUNTED_DATES, PUBLISHED_FORECASTS
 from ruter_dagster.demo_report import Report, same_settings
 from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.published import is_elsewhere, read_back, recorded
 from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
+from ruter_dagster.sensors.chain import has_enough_counts
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings, SettingsError
-from ruter_dagster.stages import Stage, needed, require_partitions, stages
+from ruter_dagster.stages import MODEL_STAGE, Stage, needed, require_partitions, stages
 
 
 def run_demo(settings: Settings, console: Console, on_double: bool = False) -> Report:
@@ -50,6 +51,9 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
             )
             with _progress(console) as progress:
                 for stage in planned:
+                    if stage.title == MODEL_STAGE and not has_enough_counts(instance):
+                        report.without_model = _WITHOUT_MODEL
+                        continue
                     _bring_up_to_date(stage, defs, instance, settings, progress, report, on_double)
                     done.append(stage.title)
             _describe_assets(report, defs, instance)
@@ -133,6 +137,10 @@ def _span(dates: Sequence[date]) -> str:
     return f"{dates[0]} to {dates[-1]}"
 
 
+_WITHOUT_MODEL = (
+    f"No model: there are counts of fewer than {MIN_COUNTED_DATES} operating dates. The forecasts are the baseline HA4, the mean "
+    "of the same weekday and hour in the last four weeks, or a mean of the stop's surroundings"
+)
 _BEGINS_ANEW = "Ended by request. The double of AWS has forgotten all: the same command begins anew"
 
 

@@ -30,6 +30,8 @@ class Report:
     assets: list[dict[str, Any]] = field(default_factory=list)
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     model_version: str | None = None
+    without_model: str | None = None
+    """Why there is no model, where baselines are published."""
     published: int = 0
     read_back: int = 0
     exactly_once: bool = False
@@ -65,6 +67,8 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
                 *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
             )
         console.print(accuracy)
+    if report.without_model:
+        console.print(report.without_model, soft_wrap=True)
     console.print(
         f"Kafka: {report.published:,} forecasts published to {', '.join(report.topics)}, {report.read_back:,} read back, "
         + ("each exactly once" if report.exactly_once else f"[red]not each exactly once[/red]. {_ANEW}"),

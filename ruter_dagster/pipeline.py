@@ -47,7 +47,7 @@ _ANY_ROLE = "arn:aws:iam::123456789012:role/any"
 JobOf = Callable[[JobParameters], ProcessingJob | TrainingJob]
 
 PIPELINES: Mapping[str, tuple[str, ...]] = {
-    "daily": ("counts", "plan", "forecasting", "monitoring"),
+    "daily": ("counts", "plan", "forecasting", "monitoring", "sampling"),
     "training": ("training",),
 }
 """The runs that each pipeline is made of. Two, because the gate may refuse a model on a day whose forecasts are good."""

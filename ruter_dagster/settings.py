@@ -65,7 +65,9 @@ class Settings(KafkaSettings, SageMakerSettings):
         None, description="First operating date of the partitions, YYYY-MM-DD; by default the operator's"
     )
     history_days: int = Field(
-        84, ge=35, description="Operating dates of history that `ruter-dagster demo` materialises"
+        84,
+        ge=1,
+        description="Operating dates of history that `ruter-dagster demo` materialises, as far as there are partitions",
     )
     issue_date: date | None = Field(
         None,
@@ -109,18 +111,19 @@ class Settings(KafkaSettings, SageMakerSettings):
         description="Local time of the weekly training, as `sunday 05:30`",
     )
     training_days: int = Field(
-        56, ge=7, description="Newest operating dates that a training and its evaluation use"
+        400, ge=35, description="Newest operating dates that a model is trained on, as far as they are there"
     )
     evaluation_days: int = Field(
-        14, ge=7, description="Newest of them, kept out of training, that the gate judges on"
+        14,
+        ge=7,
+        description="Newest of them that the release gate judges on; the model that passed is then trained on them too",
     )
 
-    training_rows: int = Field(
-        1_000_000,
-        ge=1000,
-        le=5_000_000,
-        description="Departures that a training reads at most, and an evaluation a quarter of that as of each of four "
-        "horizons: an even sample of more",
+    training_rows_per_date: int = Field(
+        5000,
+        ge=100,
+        le=20_000,
+        description="Departures of each operating date that the training sample keeps at most",
     )
     training_seed: int = Field(1, ge=0, description="Seed of that sample and of the trees")
 

@@ -8,7 +8,10 @@ from datetime import date, timedelta
 
 from dagster import DagsterInstance, Definitions
 
+from ruter_dagster.contracts.features import FIRST_LAG_DAYS, LEVEL_WINDOW_DAYS
+from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
 from ruter_dagster.definitions import RUNS
+from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.runs import span_of
 from ruter_dagster.settings import Settings, SettingsError
@@ -16,6 +19,10 @@ from ruter_dagster.staleness import is_out_of_date, out_of_date
 
 PERFORMANCE_DAYS = 7
 """Issue dates before the last that are forecast too, so that there is truth to compare with."""
+LEAD_DAYS = 28
+"""First dates of the history that have no features, so that those that have some look back on four weeks."""
+
+MODEL_STAGE = "Model, evaluation and release gate"
 
 
 @dataclass(frozen=True)
@@ -41,7 +48,8 @@ def stages(issue_date: date, settings: Settings) -> list[Stage]:
     def days(first: int, last: int) -> tuple[date, ...]:
         return tuple(issue_date + timedelta(offset) for offset in range(first, last + 1))
 
-    featured, history = -settings.training_days, -settings.history_days
+    history = -history_days_of(issue_date, settings)
+    featured = -featured_days(-history, settings.training_days)
     earlier = days(-PERFORMANCE_DAYS, -1)
     plan, forecasting = RUNS["plan"], RUNS["forecasting"]
     return [
@@ -50,11 +58,27 @@ def stages(issue_date: date, settings: Settings) -> list[Stage]:
         Stage("Weather forecasts", "weather", days(featured - HORIZON_DAYS, 0)),
         Stage("Departure features", "plan", days(featured, HORIZON_DAYS), plan[2:]),
         Stage("Levels", "forecasting", days(featured + 1, 0), forecasting[2:4]),
-        Stage("Model, evaluation and release gate", "training"),
+        Stage("Training sample", "sampling", days(featured, -1)),
+        Stage(MODEL_STAGE, "training"),
         Stage("Forecasts of the week before", "forecasting", earlier, ("forecasts/load_forecasts",)),
         Stage("Forecasts, published on Kafka", "forecasting", (issue_date,), forecasting[4:]),
         Stage("Performance and drift", "monitoring", earlier),
     ]
+
+
+def history_days_of(issue_date: date, settings: Settings) -> int:
+    """Operating dates of history before the issue date: those asked for, else as many as there are partitions for."""
+    if "history_days" in settings.model_fields_set:
+        return settings.history_days
+    start = settings.history_start or operator_of(settings).history_start
+    return min(settings.history_days, max(1, (issue_date - start).days))
+
+
+def featured_days(history: int, training_days: int) -> int:
+    """Newest dates of the history that have features: for training, and at least for the levels of the issue dates forecast."""
+    lead = min(LEAD_DAYS, max(FIRST_LAG_DAYS, history - MIN_COUNTED_DATES))
+    needed = LEVEL_WINDOW_DAYS + PERFORMANCE_DAYS
+    return min(history, max(needed, min(training_days, history - lead)))
 
 
 def require_partitions(
@@ -72,8 +96,8 @@ def require_partitions(
         max(span[0] for _, span in spans if span),
     )
     reach = (
-        f"the demo reads from {needed} on (RUTER_HISTORY_DAYS={settings.history_days}, "
-        f"RUTER_TRAINING_DAYS={settings.training_days}), partitions begin on {known} (RUTER_HISTORY_START, or the operator's)"
+        f"the demo reads from {needed} on (RUTER_HISTORY_DAYS={settings.history_days}), partitions begin on {known} "
+        "(RUTER_HISTORY_START, or the operator's)"
     )
     if first > last:
         raise SettingsError(f"Settings are wrong:\n  RUTER_HISTORY_DAYS={settings.history_days}: {reach}")

@@ -12,7 +12,7 @@ from ruter_dagster.stages import require_partitions, stages
 from tests.mornings import at_five
 from tests.scripted_house import defs
 
-SETTINGS = load_settings(_env_file=None, history_days=49, training_days=42)
+SETTINGS = load_settings(_env_file=None, history_days=49)
 FIRST, TODAY = date(2026, 2, 19), date(2026, 11, 20)
 """The issue dates whose history and plan are partitions: 49 days from the first partition, and today, whose counts are yesterday's."""
 

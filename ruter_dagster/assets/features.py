@@ -9,10 +9,11 @@ from ruter_dagster.contracts.features import (
     LAST_LAG_DAYS,
     LEVEL_WINDOW_DAYS,
     LEVELS,
+    TRAINING_SAMPLE,
 )
-from ruter_dagster.contracts.jobs import Features, Levels, asset_of
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS
-from ruter_dagster.partitions import window
+from ruter_dagster.contracts.jobs import Features, Levels, Sample, asset_of
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, WEATHER_FORECASTS
+from ruter_dagster.partitions import HORIZON_DAYS, window
 from ruter_dagster.resources.launcher import JobLauncher
 
 
@@ -46,4 +47,35 @@ def feature_assets(house: House) -> list[AssetsDefinition]:
     def levels(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
         yield from launcher.run(context, Levels(**over_dates(context, config)))
 
-    return [departure_features, levels]
+    return [departure_features, levels, _training_sample(house)]
+
+
+def _training_sample(house: House) -> AssetsDefinition:
+    issued = window(-HORIZON_DAYS, 0)
+
+    @house.asset(
+        asset_of(TRAINING_SAMPLE.name),
+        description=TRAINING_SAMPLE.description,
+        code_version="1",
+        partitions=house.partitions.operating,
+        deps=[
+            *table_dep(STOP_LOADS),
+            *table_dep(DEPARTURE_FEATURES),
+            *table_dep(LEVELS, issued),
+            *table_dep(WEATHER_FORECASTS, issued),
+        ],
+    )
+    def training_sample(
+        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
+    ):
+        settings = house.settings
+        yield from launcher.run(
+            context,
+            Sample(
+                rows=settings.training_rows_per_date,
+                seed=settings.training_seed,
+                **over_dates(context, config),
+            ),
+        )
+
+    return training_sample

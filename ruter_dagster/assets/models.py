@@ -22,8 +22,18 @@ from ruter_dagster.assets.common import (
     code_version_of,
     table_dep,
 )
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
-from ruter_dagster.contracts.jobs import CHAMPION, EVALUATION, LOAD_MODEL, Evaluate, Promote, Train
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
+from ruter_dagster.contracts.jobs import (
+    CHAMPION,
+    EVALUATION,
+    LOAD_MODEL,
+    REFITTED_MODEL,
+    Evaluate,
+    Promote,
+    Refit,
+    Train,
+    asset_of,
+)
 from ruter_dagster.contracts.model_checks import GATE_CHECKS
 from ruter_dagster.contracts.tables import STOP_LOADS, WEATHER_FORECASTS
 from ruter_dagster.resources.launcher import JobLauncher
@@ -35,7 +45,7 @@ class TrainingConfig(PinsConfig):
     cutoff: str | None = Field(None, description="Newest operating date to train on, YYYY-MM-DD")
     days: int | None = Field(
         None,
-        description="Operating dates to train on; by default RUTER_TRAINING_DAYS less RUTER_EVALUATION_DAYS",
+        description="Operating dates to train on, as far as they are there; by default RUTER_TRAINING_DAYS less RUTER_EVALUATION_DAYS",
     )
     parameters: dict[str, float] = Field(
         default_factory=dict, description="Model parameters other than the defaults"
@@ -43,11 +53,11 @@ class TrainingConfig(PinsConfig):
 
 
 def model_assets(house: House) -> list[AssetsDefinition]:
-    return [_load_model(house), _evaluation(house), _champion(house)]
+    return [_load_model(house), _evaluation(house), _refitted_model(house), _champion(house)]
 
 
 def _inputs() -> list[AssetDep]:
-    """What training and evaluation read."""
+    """What an evaluation reads: every departure of its dates, as of each horizon."""
     tables = (DEPARTURE_FEATURES, LEVELS, STOP_LOADS, WEATHER_FORECASTS)
     return [dep for table in tables for dep in table_dep(table)]
 
@@ -57,11 +67,11 @@ def _load_model(house: House) -> AssetsDefinition:
 
     @house.asset(
         LOAD_MODEL,
-        description="LightGBM: a Poisson mean and quantiles of the load. A version is the hash of its training "
-        "snapshots, parameters and code version.",
+        description="LightGBM: a Poisson mean and quantiles of the load, trained on dates that end before those that it is "
+        "evaluated on. A version is the hash of its training sample, parameters and code version.",
         code_version="1",
         kinds=("lightgbm", "mlflow"),
-        deps=_inputs(),
+        deps=[asset_dep(asset_of(TRAINING_SAMPLE.name))],
     )
     def load_model(
         context: AssetExecutionContext, config: TrainingConfig, launcher: ResourceParam[JobLauncher]
@@ -71,11 +81,7 @@ def _load_model(house: House) -> AssetsDefinition:
                 "cutoff": config.cutoff,
                 "days": config.days or settings.training_days - settings.evaluation_days,
                 "held_out": settings.evaluation_days,
-                "parameters": {
-                    "most_rows": settings.training_rows,
-                    "seed": settings.training_seed,
-                    **config.parameters,
-                },
+                "parameters": {"seed": settings.training_seed, **config.parameters},
                 "pins": config.pins,
                 "code_version": code_version_of(context),
             }
@@ -109,17 +115,41 @@ def _evaluation(house: House) -> AssetsDefinition:
     return evaluation
 
 
+def _refitted_model(house: House) -> AssetsDefinition:
+    @house.asset(
+        REFITTED_MODEL,
+        description="The evaluated model trained again with the same parameters, up to the newest operating date.",
+        code_version="1",
+        kinds=("lightgbm", "mlflow"),
+        deps=[asset_dep(EVALUATION), asset_dep(asset_of(TRAINING_SAMPLE.name))],
+    )
+    def refitted_model(
+        context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]
+    ):
+        yield from launcher.run(
+            context,
+            Refit(
+                model_version=config.model_version or _version_of(context, EVALUATION),
+                days=house.settings.training_days,
+                pins=config.pins,
+                code_version=code_version_of(context),
+            ),
+        )
+
+    return refitted_model
+
+
 def _champion(house: House) -> AssetsDefinition:
     @house.asset(
         CHAMPION,
-        description="The model version that passed the gate last. Forecasts of D take the newest champion "
-        "whose training ended before D.",
+        description="The refitted model whose evaluated version passed the gate last. Forecasts of D take the newest "
+        "champion whose training ended before D.",
         code_version="1",
         kinds=("mlflow",),
-        deps=[asset_dep(EVALUATION)],
+        deps=[asset_dep(REFITTED_MODEL)],
     )
     def champion(context: AssetExecutionContext, config: VersionConfig, launcher: ResourceParam[JobLauncher]):
-        version = config.model_version or _version_of(context, EVALUATION)
+        version = config.model_version or _version_of(context, REFITTED_MODEL)
         parameters = Promote(
             model_version=version, promoted_at=datetime.now(UTC), code_version=code_version_of(context)
         )

@@ -155,3 +155,30 @@ LEVELS = Table(
         Column("departure_count", "int32", "Departures with loads in the last 14 service dates", minimum=1),
     ),
 )  # fmt: skip
+
+TRAINING_SAMPLE = Table(
+    name="features.training_sample",
+    description=(
+        "What models are trained on: of each operating date a stratified sample of its departures, each with its features, "
+        "the levels and the weather forecast of one issue date, and the load that came."
+    ),
+    partition="service_date",
+    key=("service_date", "trip_id", "stop_sequence"),
+    may_be_empty=True,
+    columns=(
+        *DEPARTURE_FEATURES.columns,
+        Column("issue_date", "date", "Issue date as of which levels and weather are: 0 to 3 days before the service date"),
+        Column("horizon_days", "int32", "service_date - issue_date", minimum=0, maximum=3),
+        *(
+            _load(f"{scope}_ratio_{days}", f"`ratio_{days}` of the departure's {scope} in the levels of the issue date")
+            for scope in LEVEL_SCOPES
+            for days in LEVEL_RATIO_DAYS
+        ),
+        Column("temperature", "float64", "Air temperature as forecast on the issue date, °C", required=False),
+        Column("precipitation", "float64", "Precipitation as forecast on the issue date, mm in the hour", required=False),
+        Column("wind_speed", "float64", "Wind as forecast on the issue date, m/s", required=False),
+        Column("load", "float64", "Passengers on board after departure, balanced", minimum=0),
+        Column("weight", "float64", "Trust in the load, above 0 to 1", minimum=0, maximum=1),
+        Column("sample_weight", "float64", "Departures of the operating date that the row stands for", minimum=1),
+    ),
+)  # fmt: skip

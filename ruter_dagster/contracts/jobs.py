@@ -18,8 +18,13 @@ NEWEST = "newest"
 
 LOAD_MODEL = "models/load_model"
 EVALUATION = "models/evaluation"
+REFITTED_MODEL = "models/refitted_model"
 CHAMPION = "models/champion"
 PUBLISHED_FORECASTS = "forecasts/published_forecasts"
+
+MIN_COUNTED_DATES = 35
+"""Operating dates with counts below which no model is trained and baselines are published: five weeks, of which the first has
+no history."""
 
 QUALITY_GROUP = "quality"
 """Group, and first part of the key, of the quality reports."""
@@ -106,8 +111,16 @@ class Levels(DatesParameters):
     job = "levels"
 
 
+class Sample(DatesParameters):
+    """The training sample of operating dates: at most `rows` departures of each, drawn with `seed`."""
+
+    job = "sample"
+    rows: int
+    seed: int
+
+
 class Train(JobParameters):
-    """Trains a load model on `days` operating dates up to `cutoff`; by default all but the newest `held_out` of the loads."""
+    """Trains a load model on `days` operating dates up to `cutoff`; by default all but the newest `held_out` of the sample."""
 
     job = "train"
     training = True
@@ -125,8 +138,17 @@ class Evaluate(JobParameters):
     days: int
 
 
+class Refit(JobParameters):
+    """Trains an evaluated model version again with its own parameters, on the newest `days` operating dates."""
+
+    job = "refit"
+    training = True
+    model_version: str
+    days: int
+
+
 class Promote(JobParameters):
-    """Makes a model version that passed the release gate a champion."""
+    """Makes a model version champion, if the version that was evaluated in its place passed the release gate."""
 
     job = "promote"
     model_version: str
@@ -164,7 +186,8 @@ class Drift(DatesParameters):
 JOBS: dict[str, type[JobParameters]] = {
     parameters.job: parameters
     for parameters in (
-        Snapshot, CheckQuality, Balance, Features, Levels, Train, Evaluate, Promote, Forecast, Publish, Performance, Drift,
+        Snapshot, CheckQuality, Balance, Features, Levels, Sample, Train, Evaluate, Refit, Promote, Forecast, Publish, Performance,
+        Drift,
     )
 }  # fmt: skip
 
@@ -173,8 +196,10 @@ _JOB_OF_ASSET = {
     "loads/stop_loads": Balance.job,
     "features/departure_features": Features.job,
     "features/levels": Levels.job,
+    "features/training_sample": Sample.job,
     LOAD_MODEL: Train.job,
     EVALUATION: Evaluate.job,
+    REFITTED_MODEL: Refit.job,
     CHAMPION: Promote.job,
     "forecasts/load_forecasts": Forecast.job,
     PUBLISHED_FORECASTS: Publish.job,

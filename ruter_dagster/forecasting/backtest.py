@@ -19,9 +19,11 @@ from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import ModelParameters, train
+from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
-from ruter_dagster.forecasting.rows import KEY, model_rows, training_rows
+from ruter_dagster.forecasting.rows import KEY, model_rows
+from ruter_dagster.forecasting.sample import SAMPLE_ROWS, training_sample
+from ruter_dagster.forecasting.training import TRAINING_DAYS, train_on, training_dates
 
 FOLD_DAYS = 7
 HORIZONS = range(1, 5)
@@ -31,14 +33,19 @@ Frames = Callable[[Sequence[date]], pl.DataFrame]
 
 @dataclass(frozen=True)
 class Backtest:
-    """What is tried: service dates `first` to `last`, as of `horizon` days before each (1 to 4), trained on all
-    service dates from `history_start`, or the newest `training_days` of them."""
+    """What is tried: service dates `first` to `last`, as of `horizon` days before each (1 to 4), trained as the chain trains.
+
+    That is on a sample of `sample_rows` departures, drawn with `sample_seed`, of each of the newest `training_days`
+    service dates from `history_start` on.
+    """
 
     first: date
     last: date
     horizon: int
     history_start: date
-    training_days: int | None = None
+    training_days: int = TRAINING_DAYS
+    sample_rows: int = SAMPLE_ROWS
+    sample_seed: int = 1
     parameters: ModelParameters = field(default_factory=ModelParameters)
     thresholds: OccupancyThresholds = field(default_factory=OccupancyThresholds)
 
@@ -80,22 +87,16 @@ def backtest(
     features = departure_features(plan(dates), known, calendar)
     as_of = levels(known, features, _dates(dates[1], dates[-1]))
     issued = weather(dates) if weather else empty_frame(WEATHER_FORECASTS)
-    rows = training_rows(features, known, as_of, issued)
+    sample = training_sample(features, known, as_of, issued, trial.sample_rows, trial.sample_seed)
     for fold in trial.folds():
         until = fold[0] - timedelta(trial.horizon)
-        model_input = rows.filter(pl.col("service_date").is_between(_oldest(trial, until), until))
-        model = train(model_input, trial.parameters)
+        seen = sample.filter(pl.col("service_date").is_in(training_dates(until, trial.training_days)))
+        model = train_on([seen], trial.parameters)
         forecasts = [
             _forecast_day(features, as_of, issued, model, day - timedelta(trial.horizon - 1), day)
             for day in fold
         ]
-        yield Fold(
-            fold[0], fold[-1], until, model_input.height, _with_truth(pl.concat(forecasts), known, trial)
-        )
-
-
-def _oldest(trial: Backtest, until: date) -> date:
-    return until - timedelta(trial.training_days - 1) if trial.training_days else trial.history_start
+        yield Fold(fold[0], fold[-1], until, seen.height, _with_truth(pl.concat(forecasts), known, trial))
 
 
 def _dates(first: date, last: date) -> list[date]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS, STEADYING_LOAD
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import lightgbm
 
 FORMAT = 1
+Matrix = NDArray[np.float32]
 SPREAD_NUMBERS = (
     "usual_deviation", "expected", "slot_hour", "weekday", "public_holiday", "school_holiday", "events",
     "journey_position", "departures_in_slot", "history_count", "horizon_days",
@@ -36,7 +38,7 @@ SPREAD_NUMBERS = (
 """The features of the spread, beside the mean itself and the mode."""
 TRAINING_COLUMNS = tuple(
     dict.fromkeys(
-        ("service_date", "trip_id", "stop_sequence", "issue_date", "load", "weight", *NUMBERS, *CATEGORIES)
+        ("service_date", "trip_id", "stop_sequence", "load", "weight", "sample_weight", *NUMBERS, *CATEGORIES)
     )
 )
 """The columns that `train` reads of its rows."""
@@ -61,7 +63,6 @@ class ModelParameters:
     held_out_share: float = 0.2
     """Newest share of the service dates on which the spread is learned and calibrated."""
     coverage: float = 0.8
-    most_rows: int = 1_000_000
     seed: int = 1
     threads: int = 2
 
@@ -128,7 +129,7 @@ class LoadModel:
 
 
 def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> LoadModel:
-    """A model of training rows (`rows.training_rows`: model rows with `load` and `weight`).
+    """A model of training rows: model rows with `load`, `weight` and `sample_weight` (see sample.py).
 
     The spread is learned where the mean is honest: on the newest dates, around a mean that has not seen them; half of
     their rows teach it, the others calibrate its width. The mean that is kept has seen every row.
@@ -137,7 +138,8 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     """
     chosen = parameters or ModelParameters()
     # Bound again, so that what the caller let go of is free: millions of rows are held once.
-    rows = _sampled(rows.select(TRAINING_COLUMNS).filter(pl.col("weight") > 0), chosen.most_rows)
+    rows = rows.select(TRAINING_COLUMNS).filter(pl.col("weight") > 0)
+    rows = rows.sort("service_date", "trip_id", "stop_sequence")
     if rows.height < _FEWEST_ROWS:
         raise BadInput(
             f"{rows.height} training rows with a weight are too few for a load model (at least {_FEWEST_ROWS}); "
@@ -145,7 +147,8 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
         )
     categories = {name: rows[name].unique().sort().to_list() for name in CATEGORIES}
     matrix = feature_matrix(rows, categories)
-    rows = rows.select("service_date", "load", "weight", "expected")
+    trust = pl.col("weight") * pl.col("sample_weight")
+    rows = rows.select("service_date", "load", "expected", weight=trust / pl.col("sample_weight").mean())
     spread, factor = _train_spread(rows, matrix, chosen)
     return LoadModel(chosen, _train_mean(rows, matrix, chosen), spread, factor, categories)
 
@@ -160,25 +163,21 @@ def forecast_columns(mean: Numbers, spread: Numbers, seats: pl.Series) -> pl.Dat
     )
 
 
-def _sampled(rows: pl.DataFrame, most: int) -> pl.DataFrame:
-    """At most `most` rows, evenly over the keys in their order, so that training has a bound at any size."""
-    ordered = rows.sort("service_date", "trip_id", "stop_sequence", "issue_date")
-    return ordered.gather_every(-(-ordered.height // most)) if ordered.height > most else ordered
-
-
-def feature_matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Numbers:
+def feature_matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Matrix:
     """Features as numbers, shape (rows, features); a category is its place in `categories`, NaN where unknown."""
     if missing := [name for name in (*NUMBERS, *CATEGORIES) if name not in rows.columns]:
         raise BadInput(f"Model rows lack {', '.join(missing)}; make them with forecasting.rows.model_rows")
     codes = (rows[name].cast(pl.Enum(categories[name]), strict=False).to_physical() for name in CATEGORIES)
     # Filled a column at a time: to cast and gather them all at once takes twice as long, for frames of several chunks.
-    matrix = np.empty((len(NUMBERS) + len(CATEGORIES), rows.height))
+    matrix = np.empty((len(NUMBERS) + len(CATEGORIES), rows.height), np.float32)
     for place, values in enumerate((*(rows[name] for name in NUMBERS), *codes)):
-        matrix[place] = values.cast(pl.Float64).to_numpy()
+        matrix[place] = values.cast(pl.Float32).to_numpy()
     return matrix.T
 
 
-def _train_mean(rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters) -> lightgbm.Booster:
+def _train_mean(
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters
+) -> lightgbm.Booster:
     """Poisson trees that correct the expected load, on the scale of logarithms."""
     return _boost(
         matrix,
@@ -192,7 +191,7 @@ def _train_mean(rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters
 
 
 def _train_spread(
-    rows: pl.DataFrame, matrix: Numbers, parameters: ModelParameters
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters
 ) -> tuple[tuple[lightgbm.Booster, ...], float]:
     """The quantile models and the factor that gives them their coverage, both from the newest service dates."""
     dates = rows["service_date"].unique().sort().to_list()
@@ -227,7 +226,7 @@ def _teach_spread(
 
 
 def _boost(
-    matrix: Numbers,
+    matrix: Matrix | Numbers,
     target: Numbers,
     weight: Numbers,
     parameters: ModelParameters,
@@ -257,7 +256,7 @@ def _boost(
     return lightgbm.train({**common, **options}, data, num_boost_round=trees)
 
 
-def _mean(booster: lightgbm.Booster, matrix: Numbers, rows: pl.DataFrame) -> Numbers:
+def _mean(booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame) -> Numbers:
     return np.exp(np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
 
 
@@ -265,10 +264,10 @@ def _spread(boosters: Sequence[lightgbm.Booster], features: Numbers) -> Numbers:
     return np.sort(np.column_stack([np.asarray(booster.predict(features)) for booster in boosters]), axis=1)
 
 
-def spread_features(matrix: Numbers, mean: Numbers) -> Numbers:
+def spread_features(matrix: Matrix | Numbers, mean: Numbers) -> Numbers:
     """The root of the mean, and those features that say how steady a departure is rather than what day it is; mode last."""
     chosen = [(*NUMBERS, *CATEGORIES).index(name) for name in (*SPREAD_NUMBERS, *CATEGORIES)]
-    return np.column_stack([to_root(mean), matrix[:, chosen]])
+    return np.column_stack([to_root(mean), matrix[:, chosen].astype(np.float64)])
 
 
 def _log_expected(rows: pl.DataFrame) -> Numbers:

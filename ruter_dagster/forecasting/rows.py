@@ -1,6 +1,7 @@
 """Model rows: departure features, the levels and the weather forecast of an issue date, in one frame.
 
-The one place where they meet, for training, backtest and live forecasts alike. What a column means stands in
+The one place where they meet, for training, backtest and live forecasts alike: `joined_rows` puts them side by side, as
+the training sample keeps them, and `with_model_columns` adds what a model reads. What a column means stands in
 contracts/features.py; columns that are made here say how they relate to `expected`, the row's best plain guess.
 """
 
@@ -26,11 +27,13 @@ _LOADS = (
     "slot_of_day_class", "slot_of_day_class_of_weekday", "departure_of_day_class_recent", "departure_of_day_class",
     "usual",
 )  # fmt: skip
+LEVEL_RATIOS = tuple(f"{scope}_ratio_{days}" for scope in SCOPES for days in LEVEL_RATIO_DAYS)
+"""The columns that levels add to a row."""
 _RATIOS = (
     "last_week_line_hour_ratio",
     "last_week_network_ratio",
     "weekday_of_line_hour",
-    *(f"{scope}_ratio_{days}" for scope in SCOPES for days in LEVEL_RATIO_DAYS),
+    *LEVEL_RATIOS,
 )
 _AS_THEY_ARE = (
     "slot_hour", "weekday", "comparable_weekday", "public_holiday", "minor_holiday", "bridge_day", "school_holiday",
@@ -45,45 +48,57 @@ NUMBERS = (
 )
 """The numeric features of a model, in order; nulls are allowed."""
 CATEGORIES = ("mode",)
-_WEATHER = ("temperature", "precipitation", "wind_speed")
+WEATHER = ("temperature", "precipitation", "wind_speed")
+HORIZONS = (0, 1, 2, 3)
+"""Days from the issue date to the service date, `horizon_days`."""
 
 
-def model_rows(
+def joined_rows(
     features: pl.DataFrame, levels: pl.DataFrame, weather: pl.DataFrame, issue_date: date
 ) -> pl.DataFrame:
-    """Rows of a model, in the order of `features`: its columns, `issue_date`, `horizon_days`, `NUMBERS`, `CATEGORIES`.
+    """Columns of `features`, in its order of rows, with `issue_date`, `horizon_days`, `LEVEL_RATIOS` and `WEATHER`.
 
-    Of `levels` (contract `features.levels`) and of `weather` (contract
-    `raw.weather_forecasts`, may be empty) only those of `issue_date` are read. What is not known is null.
+    Of `levels` (contract `features.levels`) and of `weather` (contract `raw.weather_forecasts`, may be empty) only
+    those of `issue_date` are read. What is not known is null.
     """
     issued = pl.col("issue_date") == issue_date
     rows = features.with_columns(
         pl.lit(issue_date).alias("issue_date"),
         (pl.col("service_date") - issue_date).dt.total_days().cast(pl.Int32).alias("horizon_days"),
     )
-    rows = _with_weather(_with_levels(rows, levels.filter(issued)), weather.filter(issued))
+    return _with_weather(_with_levels(rows, levels.filter(issued)), weather.filter(issued))
+
+
+def with_model_columns(joined: pl.DataFrame) -> pl.DataFrame:
+    """Joined rows with the columns of `NUMBERS` that are made from theirs."""
     weekday = pl.col("usual_line_hour") / pl.col("line_hour_of_day_class")
     return (
-        rows.lazy()
+        joined.lazy()
         .with_columns(pl.when(weekday.is_finite()).then(weekday).alias("weekday_of_line_hour"))
         .with_columns((pl.col("slot_of_day_class") * pl.col("weekday_of_line_hour")).alias("slot_of_day_class_of_weekday"))
         .with_columns(
             *((_log(name) - _log("expected")).alias(f"{name}_to_expected") for name in _LOADS),
             *(pl.col(name).clip(0.05, 20.0).log().alias(f"{name}_log") for name in _RATIOS),
         )
-        .select(*features.columns, "issue_date", *(name for name in NUMBERS if name not in features.columns))
         .collect()
     )  # fmt: skip
 
 
-def training_rows(
+def model_rows(
+    features: pl.DataFrame, levels: pl.DataFrame, weather: pl.DataFrame, issue_date: date
+) -> pl.DataFrame:
+    """Rows of a model as of an issue date: the joined rows with `NUMBERS` and `CATEGORIES`. Arguments: `joined_rows`."""
+    return with_model_columns(joined_rows(features, levels, weather, issue_date))
+
+
+def rows_with_truth(
     features: pl.DataFrame,
     loads: pl.DataFrame,
     levels: pl.DataFrame,
     weather: pl.DataFrame,
-    horizons: Sequence[int] = (0, 1, 2, 3),
+    horizons: Sequence[int] = HORIZONS,
 ) -> pl.DataFrame:
-    """Model rows with their truth: `load` and `weight` of `loads` (contract `loads.stop_loads`); others drop out.
+    """Joined rows with their truth: `load` and `weight` of `loads` (contract `loads.stop_loads`); others drop out.
 
     So do departures of weight 0: nothing is learnt from them, and no score is computed from them.
 
@@ -102,8 +117,20 @@ def training_rows(
         for drawn, horizon in enumerate(horizons):
             issued = day - timedelta(horizon)
             rows = by_date[(day,)].filter(pl.col("drawn") == drawn).drop("drawn")
-            frames.append(model_rows(rows, levels_of(issued), weather_of(issued), issued))
-    return pl.concat(frames) if frames else model_rows(known.drop("drawn"), levels, weather, date.min)
+            frames.append(joined_rows(rows, levels_of(issued), weather_of(issued), issued))
+    return pl.concat(frames) if frames else joined_rows(known.drop("drawn"), levels, weather, date.min)
+
+
+def training_rows(
+    features: pl.DataFrame,
+    loads: pl.DataFrame,
+    levels: pl.DataFrame,
+    weather: pl.DataFrame,
+    horizons: Sequence[int] = HORIZONS,
+) -> pl.DataFrame:
+    """Model rows with their truth, each standing for itself (`sample_weight` 1). Arguments: `rows_with_truth`."""
+    rows = with_model_columns(rows_with_truth(features, loads, levels, weather, horizons))
+    return rows.with_columns(pl.lit(1.0).alias("sample_weight"))
 
 
 def sampled(departures: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
@@ -158,7 +185,7 @@ def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
 
 def _with_weather(rows: pl.DataFrame, weather: pl.DataFrame) -> pl.DataFrame:
     key = ("service_date", "slot_hour")
-    return _with_known(rows, weather.select(*key, *_WEATHER), key)
+    return _with_known(rows, weather.select(*key, *WEATHER), key)
 
 
 def _log(name: str) -> pl.Expr:

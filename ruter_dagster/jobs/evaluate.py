@@ -14,8 +14,10 @@ from ruter_dagster.contracts.model_checks import COVERAGE, MOST_BIAS
 from ruter_dagster.forecasting.baselines import BASELINES, baseline_columns
 from ruter_dagster.forecasting.evaluation import Gate, comparable, improvement, release_gate, scores
 from ruter_dagster.forecasting.forecast import forecast_rows
+from ruter_dagster.forecasting.rows import HORIZONS
+from ruter_dagster.forecasting.sample import SAMPLE_ROWS
 from ruter_dagster.jobs.context import JobContext, day_range
-from ruter_dagster.jobs.models import EVALUATION_FILE, HORIZONS, load_model, read_inputs
+from ruter_dagster.jobs.models import EVALUATION_FILE, load_model, read_inputs
 from ruter_dagster.jobs.pictures import forecast_against_truth
 from ruter_dagster.jobs.pipes import table
 from ruter_dagster.storage.registry import ModelRecord
@@ -44,10 +46,10 @@ def run(parameters: Evaluate, context: JobContext) -> None:
 def _forecasts(dates: Sequence[date], record: ModelRecord, context: JobContext) -> pl.DataFrame | None:
     """Every departure with a truth, as of each horizon, with the model's forecast and the baselines'; None without a date.
 
-    As many rows as the model was trained on at most: an even sample of the departures where there are more.
+    Of more departures than a training sample of these dates would have, an even sample.
     """
     model = load_model(context, record.version)
-    most = model.parameters.most_rows // len(HORIZONS)
+    most = SAMPLE_ROWS * len(dates)
     frames = []
     for inputs in read_inputs(context, dates, most, model.parameters.seed):
         for horizon in HORIZONS:

@@ -13,8 +13,9 @@ from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.forecasting.rows import HORIZONS
 from ruter_dagster.jobs.context import JobContext, day_range
-from ruter_dagster.jobs.models import HORIZONS, load_model
+from ruter_dagster.jobs.models import load_model
 from ruter_dagster.jobs.pipes import json_value, table
 
 

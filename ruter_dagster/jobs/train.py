@@ -3,68 +3,40 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import date, timedelta
-
-import polars as pl
+from datetime import timedelta
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES
-from ruter_dagster.contracts.jobs import LOAD_MODEL, MODEL_NAME, Train, asset_of
+from ruter_dagster.contracts.jobs import LOAD_MODEL, MIN_COUNTED_DATES, Train, asset_of
 from ruter_dagster.contracts.tables import STOP_LOADS
-from ruter_dagster.forecasting.model import TRAINING_COLUMNS, ModelParameters, train
-from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS
-from ruter_dagster.jobs.context import JobContext, day_range
-from ruter_dagster.jobs.models import MODEL_FILE, load_model, read_inputs
-from ruter_dagster.jobs.pictures import importance
-from ruter_dagster.jobs.pipes import link
-from ruter_dagster.storage.registry import ModelRecord, model_version
+from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.training import training_dates
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.training import newest_sample, report_model, train_version
 
 
 def run(parameters: Train, context: JobContext) -> None:
-    cutoff = parameters.cutoff or _newest(context) - timedelta(parameters.held_out)
-    chosen = _parameters(parameters)
-    dates = day_range(cutoff - timedelta(parameters.days - 1), cutoff)
-    frames = [
-        inputs.rows().select(TRAINING_COLUMNS)
-        for inputs in read_inputs(context, dates, chosen.most_rows, chosen.seed)
-    ]
-    if not frames:
+    _require_dates(context)
+    cutoff = parameters.cutoff or newest_sample(context) - timedelta(parameters.held_out)
+    record = train_version(
+        training_dates(cutoff, parameters.days),
+        model_parameters(parameters),
+        parameters.code_version,
+        context,
+    )
+    report_model(LOAD_MODEL, record, context)
+
+
+def _require_dates(context: JobContext) -> None:
+    counted = context.snapshot(STOP_LOADS).dates()
+    if len(counted) < MIN_COUNTED_DATES:
         raise PermanentFailure(
-            f"There is nothing to train on from {dates[0]} to {dates[-1]}: materialise {asset_of(DEPARTURE_FEATURES.name)} "
-            "and its quality report first"
+            f"{asset_of(STOP_LOADS.name)} has {len(counted)} operating dates; a model needs {MIN_COUNTED_DATES}. Until then "
+            "the forecasts are those of the baseline HA4, and no model is trained"
         )
-    used = {table: noted["dates"] for table, noted in context.inputs.items()}
-    version = model_version(used, asdict(chosen), parameters.code_version)
-    if not context.models.exists(MODEL_NAME, version):
-        record = ModelRecord(
-            name=MODEL_NAME,
-            version=version,
-            training_cutoff=cutoff,
-            parameters=asdict(chosen),
-            code_version=parameters.code_version,
-            inputs=context.inputs,
-            features=(*NUMBERS, *CATEGORIES),
-            metrics={"rows": sum(frame.height for frame in frames)},
-        )
-        context.models.save(record, {MODEL_FILE: train(_taken(frames), chosen).to_bytes()})
-    _tell(version, context)
 
 
-def _taken(frames: list[pl.DataFrame]) -> pl.DataFrame:
-    """The frames as one, held by nobody else."""
-    rows = pl.concat(frames)
-    frames.clear()
-    return rows
-
-
-def _newest(context: JobContext) -> date:
-    dates = context.snapshot(STOP_LOADS).dates()
-    if not dates:
-        raise PermanentFailure(f"There is nothing to train on: materialise {asset_of(STOP_LOADS.name)} first")
-    return dates[-1]
-
-
-def _parameters(parameters: Train) -> ModelParameters:
+def model_parameters(parameters: Train) -> ModelParameters:
+    """The model parameters that a training was given; raises PermanentFailure where one is unknown."""
     known = asdict(ModelParameters())
     unknown = sorted(set(parameters.parameters) - set(known))
     if unknown:
@@ -73,20 +45,3 @@ def _parameters(parameters: Train) -> ModelParameters:
         )
     given = {name: type(known[name])(value) for name, value in parameters.parameters.items()}
     return ModelParameters(**given)
-
-
-def _tell(version: str, context: JobContext) -> None:
-    record = context.models.load(MODEL_NAME, version)
-    context.models.note_trained(record)
-    run_id = context.experiments.record_training(record, context.models.uri(MODEL_NAME, version))
-    context.report.materialised(
-        LOAD_MODEL,
-        version=version,
-        model_version=version,
-        training_cutoff=record.training_cutoff.isoformat(),
-        training_rows=int(record.metrics["rows"]),
-        mlflow_run=run_id,
-        files=link(context.models.uri(MODEL_NAME, version)),
-        importance=importance(load_model(context, version).importance()),
-        **context.provenance(),
-    )

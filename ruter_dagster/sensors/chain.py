@@ -9,9 +9,11 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from itertools import islice
 from typing import Any
 
 from dagster import (
+    AssetKey,
     DagsterInstance,
     DagsterRunStatus,
     DefaultScheduleStatus,
@@ -26,8 +28,8 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVEL_WINDOW_DAYS
-from ruter_dagster.contracts.jobs import asset_of
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVEL_WINDOW_DAYS, LEVELS
+from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.operator import Operator
 from ruter_dagster.partitions import HORIZON_DAYS
@@ -106,7 +108,7 @@ class FollowUp:
 
 
 def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
-    """What follows: forecasts when counts and plan have passed, monitoring of the newest date that was forecast and counted."""
+    """What follows: forecasts when counts and plan have passed, monitoring and sample of the newest date that was forecast and counted."""
     forecasting = FollowUp(
         "forecasting",
         after=("counts", "plan"),
@@ -125,11 +127,30 @@ def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
         day=0 if late else -1,
         inputs=((asset_of(STOP_LOADS.name), 0, 0), (asset_of(LOAD_FORECASTS.name), -HORIZON_DAYS, 0)),
     )
-    return forecasting, monitoring
+    # Sampled as soon as the truth has come: its levels and weather are those of the issue dates up to three days before.
+    sampling = FollowUp(
+        "sampling",
+        after=monitoring.after,
+        day=monitoring.day,
+        inputs=(
+            (asset_of(DEPARTURE_FEATURES.name), 0, 0),
+            (asset_of(STOP_LOADS.name), 0, 0),
+            (asset_of(LEVELS.name), -HORIZON_DAYS, 0),
+        ),
+    )
+    return forecasting, monitoring, sampling
+
+
+def has_enough_counts(instance: DagsterInstance) -> bool:
+    """Whether there are loads of enough operating dates to train a model on."""
+    loads = asset_of(STOP_LOADS.name)
+    days = sorted(instance.get_materialized_partitions(AssetKey(loads.split("/"))), reverse=True)
+    known = (day for day in days if content_hash(instance, loads, day) is not None)
+    return len(list(islice(known, MIN_COUNTED_DATES))) == MIN_COUNTED_DATES
 
 
 def chain_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDefinition]:
-    """The sensor that asks for forecasting and monitoring."""
+    """The sensor that asks for forecasting, monitoring and the training sample."""
     follow = follow_ups(settings)
 
     @sensor(
@@ -137,7 +158,7 @@ def chain_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDef
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=sensor_status(settings),
         description="Asks for forecasts of an issue date when its counts and its plan have passed, retried or not, and "
-        "for monitoring. Changed content asks again, the same content does not.",
+        "for monitoring and the training sample. Changed content asks again, the same content does not.",
     )
     def daily_chain(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         newest = {

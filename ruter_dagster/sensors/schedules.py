@@ -9,8 +9,15 @@ from zoneinfo import ZoneInfo
 
 from dagster import RunRequest, ScheduleDefinition, ScheduleEvaluationContext, SkipReason, schedule
 
+from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
 from ruter_dagster.operator import Operator
-from ruter_dagster.sensors.chain import counts_request, plan_request, schedule_status, starts_on_arrival
+from ruter_dagster.sensors.chain import (
+    counts_request,
+    has_enough_counts,
+    plan_request,
+    schedule_status,
+    starts_on_arrival,
+)
 from ruter_dagster.settings import Settings, SettingsError
 
 WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
@@ -53,6 +60,10 @@ def build_schedules(
         **common,
     )
     def weekly_training(context: ScheduleEvaluationContext):
+        if not has_enough_counts(context.instance):
+            return SkipReason(
+                f"A model needs loads of {MIN_COUNTED_DATES} operating dates; until then baselines are published"
+            )
         return RunRequest(run_key=f"training {_today(context, operator)}")
 
     return [daily_counts, daily_plan, weekly_training]

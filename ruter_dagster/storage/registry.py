@@ -25,7 +25,8 @@ class ModelRecord:
     """A model version, and all that it takes to train it again.
 
     `training_cutoff` is the last operating date whose counts it has seen. `inputs` are, by table, JSON values that name
-    what it was trained on: the snapshot id and the content version of each date.
+    what it was trained on: the snapshot id and the content version of each date. `evaluated_version` is the version that
+    was evaluated in place of a refitted one: the same parameters, on dates that end before those that it was judged on.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ModelRecord:
     inputs: Mapping[str, Any]
     features: tuple[str, ...]
     metrics: Mapping[str, float] = field(default_factory=dict)
+    evaluated_version: str | None = None
 
 
 def model_version(

@@ -38,11 +38,12 @@ DATED = {
     "quality/levels": D,
     "forecasts/load_forecasts": D,
     "forecasts/published_forecasts": D,
+    "features/training_sample": YESTERDAY,
     "monitoring/forecast_performance": YESTERDAY,
     "monitoring/drift": YESTERDAY,
 }
 """The newest date of the demo for each asset that has dates."""
-UNDATED = ("models/load_model", "models/evaluation", "models/champion")
+UNDATED = ("models/load_model", "models/evaluation", "models/refitted_model", "models/champion")
 
 
 def environment(state: Path) -> dict[str, str]:
@@ -51,7 +52,6 @@ def environment(state: Path) -> dict[str, str]:
         "RUTER_LAUNCHER": "local",
         "RUTER_STATE_DIR": str(state),
         "RUTER_HISTORY_DAYS": "49",
-        "RUTER_TRAINING_DAYS": "21",
         "RUTER_EVALUATION_DAYS": "7",
         "RUTER_STEP_RETRIES": "1",
         "RUTER_STEP_RETRY_DELAY": "0",

@@ -11,9 +11,10 @@ from ruter_dagster.forecasting.evaluation import scores
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import ModelParameters, train
+from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.rows import training_rows
+from ruter_dagster.forecasting.sample import training_sample
+from ruter_dagster.forecasting.training import train_on
 from tests.forecasting.network import FIRST, LAST, NO_WEATHER, OSLO, dates, loads, plan, scrambled
 
 SMALL = ModelParameters(trees=30, spread_trees=10, learning_rate=0.1)
@@ -81,10 +82,10 @@ def test_a_backtest_and_a_live_forecast_are_equal_bit_for_bit(history, folds):
     trained_on = dates(FIRST, issue_date - timedelta(1))
     learned = departure_features(plan(trained_on), known, OSLO)
     as_of = levels(known, learned, dates(FIRST + timedelta(1), issue_date))
-    rows = training_rows(learned, known, as_of, NO_WEATHER)
+    sample = training_sample(learned, known, as_of, NO_WEATHER, TRIAL.sample_rows, TRIAL.sample_seed)
     features = departure_features(plan([day]), known, OSLO)
     live = forecast(
-        features, as_of, NO_WEATHER, train(rows, SMALL), issue_date, OccupancyThresholds(), "v1"
+        features, as_of, NO_WEATHER, train_on([sample], SMALL), issue_date, OccupancyThresholds(), "v1"
     ).rename({"operating_date": "service_date"})
     assert_frame_equal(
         live.select(VALUES), folds[0].forecasts.filter(service_date=day).select(VALUES), check_exact=True

@@ -12,12 +12,15 @@ from ruter_dagster.forecasting.evaluation import comparable, scores
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import train
+from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.rows import KEY, training_rows
+from ruter_dagster.forecasting.sample import training_sample
+from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.jobs.context import calendar_of, day_range
 from ruter_dagster.operator import operator_of
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings
 from ruter_dagster.sources.demo.source import DemoSource
+from ruter_dagster.stages import featured_days
 
 HORIZONS = (0, 1, 2, 3)
 
@@ -29,7 +32,8 @@ def judged() -> pl.DataFrame:
     operator, source = operator_of(settings), DemoSource(settings.demo_seed)
     calendar = calendar_of(operator)
     cutoff = DEMO_ISSUE_DATE - timedelta(1 + settings.evaluation_days)
-    first, last = DEMO_ISSUE_DATE - timedelta(settings.training_days), DEMO_ISSUE_DATE - timedelta(1)
+    featured = featured_days(settings.history_days, settings.training_days)
+    first, last = DEMO_ISSUE_DATE - timedelta(featured), DEMO_ISSUE_DATE - timedelta(1)
     history, days = (
         day_range(DEMO_ISSUE_DATE - timedelta(settings.history_days), last),
         day_range(first, last),
@@ -40,7 +44,15 @@ def judged() -> pl.DataFrame:
     as_of = levels(loads, features, day_range(first + timedelta(1), last))
     weather = pl.concat(map(source.weather_forecasts, day_range(first - timedelta(3), last)))
     seen = pl.col("service_date") <= cutoff
-    model = train(training_rows(features.filter(seen), loads, as_of, weather))
+    sample = training_sample(
+        features.filter(seen),
+        loads,
+        as_of,
+        weather,
+        settings.training_rows_per_date,
+        settings.training_seed,
+    )
+    model = train_on([sample], ModelParameters())
     rows = pl.concat(
         [training_rows(features.filter(~seen), loads, as_of, weather, (horizon,)) for horizon in HORIZONS]
     )

@@ -54,7 +54,7 @@ def test_a_job_reads_what_its_launcher_wrote(container: Container, parameters: J
 
 
 def test_training_has_hyperparameters_and_processing_an_input(container: Container) -> None:
-    assert [name for name, kind in JOBS.items() if kind.training] == ["train"]
+    assert [name for name, kind in JOBS.items() if kind.training] == ["train", "refit"]
     container.write_parameters(Train(days=56, held_out=14))
     written = json.loads((container.base / "input/config/hyperparameters.json").read_text())
     assert {type(value) for value in written.values()} == {str}, "SageMaker's hyperparameters are strings"

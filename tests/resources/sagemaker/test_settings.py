@@ -37,7 +37,7 @@ def load(tmp_path: Path) -> Any:
 def test_the_package_has_settings_of_every_job() -> None:
     jobs = load_jobs_settings(settings()).jobs
     assert set(jobs) == set(JOBS)
-    assert {name for name in jobs if jobs[name].kind == "training"} == {"train"}
+    assert {name for name in jobs if jobs[name].kind == "training"} == {"train", "refit"}
     assert all(len(chosen.instance_types) == 3 for chosen in jobs.values())
 
 

@@ -1,0 +1,32 @@
+"""The training sample of operating dates: their departures as features, levels, weather and loads tell of them."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, TRAINING_SAMPLE
+from ruter_dagster.contracts.frames import empty_frame
+from ruter_dagster.contracts.jobs import Sample
+from ruter_dagster.contracts.tables import STOP_LOADS
+from ruter_dagster.forecasting.sample import training_sample
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.models import read_inputs
+
+
+def run(parameters: Sample, context: JobContext) -> None:
+    dates = context.dates_passed(STOP_LOADS, parameters.dates, parameters.of_range)
+    dates = context.dates_asked(DEPARTURE_FEATURES, dates, parameters.of_range)
+    samples = [
+        training_sample(
+            inputs.features, inputs.loads, inputs.levels, inputs.weather, parameters.rows, parameters.seed
+        )
+        for inputs in read_inputs(context, dates)
+    ]
+    sample = pl.concat([empty_frame(TRAINING_SAMPLE), *samples])
+    context.write(
+        TRAINING_SAMPLE,
+        sample,
+        dates,
+        departures=float(sample["sample_weight"].sum()),
+        share_without_history=(sample["history_count"] == 0).mean(),
+    )

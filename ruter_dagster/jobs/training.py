@@ -1,0 +1,100 @@
+"""What the jobs that train share: reading the training sample, keeping a version, reporting it. No job of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from datetime import date
+
+import polars as pl
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.features import TRAINING_SAMPLE
+from ruter_dagster.contracts.jobs import MODEL_NAME, asset_of
+from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS
+from ruter_dagster.forecasting.training import train_on
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.models import MODEL_FILE, load_model
+from ruter_dagster.jobs.pictures import importance
+from ruter_dagster.jobs.pipes import link
+from ruter_dagster.storage.registry import ModelRecord, model_version
+
+_BATCH_DATES = 28
+"""Dates of the sample that are read at once."""
+
+
+def newest_sample(context: JobContext) -> date:
+    """The newest operating date of the training sample; raises PermanentFailure where there is none."""
+    dates = context.snapshot(TRAINING_SAMPLE).dates()
+    if not dates:
+        raise PermanentFailure(
+            f"There is nothing to train on: materialise {asset_of(TRAINING_SAMPLE.name)} first"
+        )
+    return dates[-1]
+
+
+def train_version(
+    dates: Sequence[date],
+    parameters: ModelParameters,
+    code_version: str,
+    context: JobContext,
+    evaluated_version: str | None = None,
+) -> ModelRecord:
+    """The model version of the training sample of `dates`, as far as they are there: trained now, or kept from before.
+
+    Raises PermanentFailure where none of the dates is there, BadInput where they have too few rows.
+    """
+    known = context.snapshot(TRAINING_SAMPLE).versions(dates)
+    if not known:
+        raise PermanentFailure(
+            f"There is nothing to train on from {dates[0]} to {dates[-1]}: materialise {asset_of(TRAINING_SAMPLE.name)} first"
+        )
+    context.note(TRAINING_SAMPLE, known)
+    used = {table: noted["dates"] for table, noted in context.inputs.items()}
+    version = model_version(used, asdict(parameters), code_version)
+    if context.models.exists(MODEL_NAME, version):
+        record = replace(context.models.load(MODEL_NAME, version), evaluated_version=evaluated_version)
+        context.models.save(record, {})
+        return record
+    rows = sum(context.snapshot(TRAINING_SAMPLE).rows_by_date(known).values())
+    model = train_on(_samples(list(known), context), parameters)
+    record = ModelRecord(
+        name=MODEL_NAME,
+        version=version,
+        training_cutoff=max(known),
+        parameters=asdict(parameters),
+        code_version=code_version,
+        inputs=context.inputs,
+        features=(*NUMBERS, *CATEGORIES),
+        metrics={"rows": rows},
+        evaluated_version=evaluated_version,
+    )
+    context.models.save(record, {MODEL_FILE: model.to_bytes()})
+    return record
+
+
+def _samples(dates: Sequence[date], context: JobContext) -> Iterator[pl.DataFrame]:
+    blocks = [dates[start : start + _BATCH_DATES] for start in range(0, len(dates), _BATCH_DATES)]
+    for block in context.track(blocks, f"Reading the training sample, {_BATCH_DATES} dates at a time"):
+        yield context.read_unjudged(TRAINING_SAMPLE, block)
+
+
+def report_model(asset: str, record: ModelRecord, context: JobContext) -> None:
+    """Reports a version as materialisation of `asset`, and records it in MLflow."""
+    context.models.note_trained(record)
+    files = context.models.uri(MODEL_NAME, record.version)
+    run_id = context.experiments.record_training(record, files)
+    context.report.materialised(
+        asset,
+        version=record.version,
+        model_version=record.version,
+        evaluated_version=record.evaluated_version,
+        training_cutoff=record.training_cutoff.isoformat(),
+        training_dates=len(record.inputs[TRAINING_SAMPLE.name]["dates"]),
+        training_rows=int(record.metrics["rows"]),
+        mlflow_run=run_id,
+        files=link(files),
+        importance=importance(load_model(context, record.version).importance()),
+        **context.provenance(),
+    )
