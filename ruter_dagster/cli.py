@@ -165,6 +165,26 @@ def backtest(
         show(result)
 
 
+@main.command(short_help="The rows of a date that were set aside, each with its reason.")
+@click.option("--date", "day", type=DATE, metavar="YYYY-MM-DD", required=True, help="Service date.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as they were read, as JSON.")
+def rejected(day: datetime, as_json: bool) -> None:
+    """List the stop visits of a service date that broke a rule and were set aside: file, line and reason.
+
+    They are in the table raw.rejected_visits; the rest of the date is used, unless too many were set aside. Correct them at
+    their source, then materialise raw/stop_visits for the date again.
+    """
+    from rich.console import Console
+
+    from ruter_dagster.rejected import rejected_rows, show
+
+    found = rejected_rows(load_settings(), day.date())
+    if as_json:
+        click.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+    else:
+        show(found, Console())
+
+
 @main.command(short_help="Dagster's UI, with a Kafka broker beside it.")
 @click.option(
     "--port", type=PORT, default=3000, show_default=True, help="Port of the UI on the loopback interface."

@@ -20,6 +20,7 @@ from ruter_dagster.demo_report import Report, same_settings
 from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.published import is_elsewhere, read_back, recorded
+from ruter_dagster.records import latest_evaluation
 from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.sensors.chain import has_enough_counts
@@ -191,11 +192,8 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
     for key in sorted(graph.materializable_asset_keys, key=lambda key: _order(key.to_user_string())):
         event = instance.get_latest_materialization_event(key)
         metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
-        checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
-            [check for check in graph.asset_check_keys if check.asset_key == key]
-        )
-        events = [record.event.dagster_event for record in checks.values() if record.event]
-        results = [event.asset_check_evaluation_data for event in events if event]
+        checks = [check for check in graph.asset_check_keys if check.asset_key == key]
+        results = [result for check in checks if (result := latest_evaluation(instance, check))]
         judged = [result for result in results if _is_judged(result)]
         report.assets.append(
             {

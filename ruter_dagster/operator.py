@@ -122,6 +122,20 @@ class Loads(_Strict):
     )
 
 
+class RejectLimits(_Strict):
+    """How much of a date's stop visits may be set aside, as shares of its rows; beyond that the date is blocked.
+
+    The type of a vehicle is its mode and capacity. A fault of one or two trips never blocks: of few rows a share says little.
+    """
+
+    share_of_date: float = Field(0.02, ge=0, le=1, description="Largest share of a date's rows")
+    share_of_line: float = Field(0.2, ge=0, le=1, description="Largest share of a line's rows on a date")
+    share_of_vehicle_type: float = Field(
+        0.2, ge=0, le=1, description="Largest share of the rows of a vehicle type on a date"
+    )
+    least_trips: int = Field(3, ge=1, description="Fewer trips than this with rows set aside never block")
+
+
 class Operator(_Strict):
     """An operator's settings; make one with `load_operator`."""
 
@@ -140,6 +154,7 @@ class Operator(_Strict):
     )
     occupancy: OccupancyThresholds = OccupancyThresholds()  # pyright: ignore[reportCallIssue]
     loads: Loads = Loads()  # pyright: ignore[reportCallIssue]
+    rejects: RejectLimits = RejectLimits()  # pyright: ignore[reportCallIssue]
     route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
         default_factory=dict, description="Mode of a TIDES route_type, where it differs from the usual one"
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from dagster import (
     AssetCheckEvaluation,
+    AssetCheckKey,
     AssetCheckSeverity,
     AssetKey,
     AssetMaterialization,
@@ -18,6 +19,7 @@ from dagster import (
 )
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.errors import DagsterAssetCheckFailedError
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
@@ -84,6 +86,14 @@ def describe_check(check: AssetCheckEvaluation) -> str:
     first = [name for name in ("observed", "expected") if name in plain]
     told = ", ".join(f"{name} {plain[name]}" for name in [*first, *sorted(plain.keys() - set(first))])
     return f"{check.check_name}: {told}" if told else check.check_name
+
+
+def latest_evaluation(instance: DagsterInstance, check: AssetCheckKey) -> AssetCheckEvaluation | None:
+    """The newest result of a check. A run that failed before it planned the check and never made it: that is none."""
+    made = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    records = instance.event_log_storage.get_asset_check_execution_history(check, limit=1, status=made)
+    event = records[0].event.dagster_event if records and records[0].event else None
+    return event.asset_check_evaluation_data if event else None
 
 
 def reports_of(checks: Sequence[AssetCheckEvaluation]) -> list[str]:

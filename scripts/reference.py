@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from ruter_dagster.aws.sagemaker import SageMakerSettings
-from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS
+from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS, NO_DATE_BLOCKED, Check
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.model_checks import GATE_CHECKS
@@ -22,6 +22,7 @@ from ruter_dagster.contracts.tables import (
     FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
     PLANNED_DEPARTURES,
+    REJECTED_VISITS,
     STOP_LOADS,
     STOP_VISITS,
     WEATHER_FORECASTS,
@@ -33,6 +34,7 @@ from ruter_dagster.settings import Settings
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = (
     STOP_VISITS,
+    REJECTED_VISITS,
     PLANNED_DEPARTURES,
     WEATHER_FORECASTS,
     STOP_LOADS,
@@ -91,6 +93,7 @@ def checks_page() -> str:
         "ERROR refuses a date to every reader, or keeps a model from becoming champion; WARN only shows. How they work "
         "together: [quality.md](quality.md). Defined in `ruter_dagster/contracts/checks.py`, `model_checks.py` and `drift.py`.",
         *(_of_checks(table) for table in CHECKED_TABLES),
+        "## raw/stop_visits\n\n" + _checks_table((NO_DATE_BLOCKED,)),
         "## models/evaluation\n\n" + _table(("Check", "Severity", "Meaning"), gate),
         "## monitoring/drift\n\nA metric warns, and asks for a training, beyond its thresholds; it never blocks.\n\n"
         + _table(("Metric", "Meaning", "Warns", "Acts"), drift),
@@ -177,10 +180,12 @@ def _range(column: Column) -> str:
 
 
 def _of_checks(table: Table) -> str:
-    rows = [
-        (f"`{check.name}`", check.severity, check.description, check.expected) for check in CHECKS[table.name]
-    ]
-    return f"## {table.name}\n\n" + _table(("Check", "Severity", "Meaning", "Expected"), rows)
+    return f"## {table.name}\n\n" + _checks_table(CHECKS[table.name])
+
+
+def _checks_table(checks: Iterable[Check]) -> str:
+    rows = [(f"`{check.name}`", check.severity, check.description, check.expected) for check in checks]
+    return _table(("Check", "Severity", "Meaning", "Expected"), rows)
 
 
 def _act(metric: DriftMetric) -> str:

@@ -59,3 +59,9 @@ def test_a_pipeline_is_not_told_to_run_here(monkeypatch: pytest.MonkeyPatch) -> 
     result = refused("pipeline-definition")
     assert "RUTER_LAKE is not set" in result.output
     assert "RUTER_LAUNCHER=local" not in result.output
+
+
+def test_rejected_rows_need_a_date_that_was_read() -> None:
+    result = refused("rejected", "--date", "2026-11-20")
+    assert "raw.stop_visits has no service_date 2026-11-20" in result.output
+    assert "Materialise raw/stop_visits for it first" in result.output

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance
+from dagster import AssetKey, DagsterInstance
 from rich.console import Console
 
 from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
@@ -46,6 +46,24 @@ def test_checks_that_were_not_judged_are_told_apart_from_those_that_passed(repor
     shown = console.export_text()
     assert "15 of 17, 1 not judged; failed rows_near_usual" in shown
     assert "16 of 16 " in shown, "loads, whose checks were all judged"
+
+
+def test_a_run_that_failed_before_its_checks_leaves_the_former_results(instance: DagsterInstance) -> None:
+    """Dagster plans the checks of a report when the run starts; where the visits before it fail, nothing evaluates them."""
+    rows = {}
+    for failing in (False, True):
+        write_script(instance, **({"raw__stop_visits": {"fails": "one bad cell"}} if failing else {}))
+        defs.resolve_job_def("counts").execute_in_process(
+            instance=instance,
+            partition_key="2026-03-29",
+            asset_selection=[AssetKey(["raw", "stop_visits"]), AssetKey(["quality", "stop_visits"])],
+            raise_on_error=False,
+        )
+        report = Report("2026-03-30", "demo")
+        _describe_assets(report, defs, instance)
+        rows[failing] = {row["asset"]: row for row in report.assets}["quality/stop_visits"]
+    assert rows[True]["checks"] == rows[False]["checks"] > 0
+    assert rows[True]["checks_failed"] == []
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
         ("RUTER_DEMO_SEED", "many", "valid integer"),
         ("RUTER_DEMO_SCALE", "huge", "'demo' or 'ruter'"),
         ("RUTER_HISTORY_START", "01.06.2026", "YYYY-MM-DD"),
-        ("RUTER_HISTORY_DAYS", "34", "greater than or equal to 35"),
+        ("RUTER_HISTORY_DAYS", "0", "greater than or equal to 1"),
         ("RUTER_ISSUE_DATE", "tomorrow", "YYYY-MM-DD"),
         ("RUTER_JOB_DAYS", "0", "greater than or equal to 1"),
         ("RUTER_STEP_RETRIES", "21", "less than or equal to 20"),
@@ -59,7 +59,7 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
         ("RUTER_ASSET_RETRY_DELAYS", "raw/stop_visits=soon", "valid number"),
         ("RUTER_DAILY_AT", "4:30", "Local time of the daily chain, HH:MM"),
         ("RUTER_TRAINING_AT", "sun 05:30", "as `sunday 05:30`"),
-        ("RUTER_TRAINING_DAYS", "6", "greater than or equal to 7"),
+        ("RUTER_TRAINING_DAYS", "34", "greater than or equal to 35"),
         ("RUTER_EVALUATION_DAYS", "6", "greater than or equal to 7"),
         ("RUTER_KAFKA_SECURITY_PROTOCOL", "TLS", "'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
         ("RUTER_KAFKA_SASL_MECHANISM", "GSSAPI", "'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
@@ -92,8 +92,8 @@ def test_a_wrong_line_of_the_file_is_told_by_its_variable(
 
 
 def test_more_dates_are_trained_on_than_judged_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    message = refused(monkeypatch, RUTER_TRAINING_DAYS="14", RUTER_EVALUATION_DAYS="14")
-    assert "RUTER_EVALUATION_DAYS=14 must be less than RUTER_TRAINING_DAYS=14" in message
+    message = refused(monkeypatch, RUTER_TRAINING_DAYS="42", RUTER_EVALUATION_DAYS="42")
+    assert "RUTER_EVALUATION_DAYS=42 must be less than RUTER_TRAINING_DAYS=42" in message
 
 
 def test_retries_of_an_asset_that_is_none_are_refused() -> None:

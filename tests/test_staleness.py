@@ -44,6 +44,10 @@ def with_code_version(asset: str, version: str) -> Definitions:
     return Definitions(assets=changed)
 
 
+SAMPLE = "features/training_sample"
+MODELS = ("load_model", "evaluation", "refitted_model", "champion")
+
+
 @pytest.fixture
 def made(instance: DagsterInstance) -> DagsterInstance:
     """Six days of loads and levels."""
@@ -104,25 +108,27 @@ def test_other_code_makes_its_own_asset_out_of_date_and_no_other(made: DagsterIn
 
 
 def test_a_model_is_out_of_date_once_the_content_of_an_input_changed(made: DagsterInstance) -> None:
+    make(made, "sampling", SAMPLE, days=DAYS)
     make(made, "training", "models/load_model")
-    make(made, "forecasting", "features/levels", days=ISSUED[:2])
+    make(made, "sampling", SAMPLE, days=DAYS[:2])
     assert not is_out_of_date(defs, made, "models/load_model"), "the same content again"
-    write_script(made, features__levels={"content": "corrected"})
-    make(made, "forecasting", "features/levels", days=[ISSUED[0]])
+    write_script(made, features__training_sample={"content": "corrected"})
+    make(made, "sampling", SAMPLE, days=[DAYS[0]])
     assert is_out_of_date(defs, made, "models/load_model")
 
 
 def test_a_date_that_came_after_the_training_makes_the_model_out_of_date(made: DagsterInstance) -> None:
+    make(made, "sampling", SAMPLE, days=DAYS[:-1])
     make(made, "training", "models/load_model")
-    make(made, "forecasting", "features/levels", days=[LAST + timedelta(2)])
+    make(made, "sampling", SAMPLE, days=[DAYS[-1]])
     assert is_out_of_date(defs, made, "models/load_model")
 
 
 def test_a_date_that_is_absent_again_changes_nothing(instance: DagsterInstance) -> None:
-    write_script(instance, features__levels={"absent": [str(DAYS[1])]})
-    make(instance, "forecasting", "features/levels", days=DAYS)
+    write_script(instance, features__training_sample={"absent": [str(DAYS[1])]})
+    make(instance, "sampling", SAMPLE, days=DAYS)
     make(instance, "training", "models/load_model")
-    make(instance, "forecasting", "features/levels", days=DAYS)
+    make(instance, "sampling", SAMPLE, days=DAYS)
     assert not is_out_of_date(defs, instance, "models/load_model")
 
 
@@ -143,7 +149,7 @@ def test_a_new_champion_leaves_forecasts_as_they_are(instance: DagsterInstance) 
     make(instance, "forecasting", "forecasts/load_forecasts", days=[LAST])
     write_script(
         instance,
-        **{f"models__{name}": {"model_version": "3f2a"} for name in ("load_model", "evaluation", "champion")},
+        **{f"models__{name}": {"model_version": "3f2a"} for name in MODELS},
     )
-    make(instance, "training", "models/load_model", "models/evaluation", "models/champion")
+    make(instance, "training", *(f"models/{name}" for name in MODELS))
     assert out_of_date(defs, instance, "forecasts/load_forecasts", [LAST]) == []

@@ -1,8 +1,9 @@
 """Raw snapshots: what the source said, whole dates, unchanged but for names and types. No cleaning belongs here."""
 
-from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
+from dagster import AssetCheckSpec, AssetExecutionContext, AssetKey, AssetsDefinition, ResourceParam
 
 from ruter_dagster.assets.common import House, PinsConfig, over_dates
+from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table
 from ruter_dagster.resources.launcher import JobLauncher
@@ -27,8 +28,17 @@ def _snapshot(house: House, table: Table, partitions) -> AssetsDefinition:
         code_version=_CODE_VERSIONS.get(table.name, "1"),
         kinds=(house.settings.source, "iceberg"),
         partitions=partitions,
+        check_specs=_check_specs(table),
     )
     def snapshot(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
         yield from launcher.run(context, Snapshot(table=table.name, **over_dates(context, config)))
 
     return snapshot
+
+
+def _check_specs(table: Table) -> list[AssetCheckSpec]:
+    """Blocks nothing: a blocked date has no new rows, and the others of its range are good."""
+    if table is not STOP_VISITS:
+        return []
+    key = AssetKey(asset_of(table.name).split("/"))
+    return [AssetCheckSpec(NO_DATE_BLOCKED.name, asset=key, description=NO_DATE_BLOCKED.description)]

@@ -71,6 +71,10 @@ LOW_COUNTS = 0.65
 """What a vehicle counted over what others counted at the same stops and hours, under which one of its doors may be dead."""
 
 
+ROWS_SET_ASIDE = 0.005
+"""Share of a date's stop visits that may be set aside without a word: a few broken cells are no news."""
+
+
 def _faults(table: Table, name: str, description: str, unit: str) -> Check:
     """An ERROR check: none of these rows may be there."""
     return Check(name, table.name, "ERROR", description, unit, maximum=0)
@@ -211,6 +215,26 @@ _VEHICLES_COUNT_ALIKE = Check(
 )
 
 
+_FEW_SET_ASIDE = Check(
+    "few_rows_set_aside",
+    STOP_VISITS.name,
+    "WARN",
+    "Rows that broke a rule and went to raw.rejected_visits instead",
+    "of the rows set aside",
+    maximum=ROWS_SET_ASIDE,
+)
+NO_DATE_BLOCKED = Check(
+    "no_date_blocked",
+    STOP_VISITS.name,
+    "ERROR",
+    "No date of which more rows were set aside than [rejects] of the operator file allows. Such a date is left as it was, and the "
+    "others of a range go on",
+    "dates blocked",
+    maximum=0,
+)
+"""On `raw/stop_visits` itself: a blocked date has no new rows that a quality report could be on."""
+
+
 def _journeys_as_planned(table: Table, maximum: float) -> Check:
     return Check(
         "journeys_as_planned",
@@ -225,6 +249,7 @@ def _journeys_as_planned(table: Table, maximum: float) -> Check:
 _OWN_CHECKS: dict[str, tuple[Check, ...]] = {
     STOP_VISITS.name: (
         _STOP_POINTS_KNOWN,
+        _FEW_SET_ASIDE,
         _VEHICLES_BALANCED,
         _VEHICLES_COUNT_ALIKE,
         _journeys_as_planned(STOP_VISITS, MISSING_JOURNEYS),

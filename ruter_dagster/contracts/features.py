@@ -36,6 +36,16 @@ LEVEL_WINDOW_DAYS = 14
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 
+OWN_TIERS = ("departure", "slot")
+"""Tiers of an expected load that rest on counts of the departure itself."""
+NO_BASIS = "none"
+EXPECTED_TIERS = (
+    *OWN_TIERS, "journey", "neighbouring_hours", "line_hour", "stop_hour", "line", "mode_hour", "network", NO_BASIS,
+)  # fmt: skip
+"""What an expected load rests on, the most trusted first."""
+FAR_HOURS = 3
+"""Hours from a slot at which its surroundings are looked up a second time: what is known where those between had no service."""
+
 DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")
 
 
@@ -95,11 +105,29 @@ _HISTORY = (
     _load("slot_of_day_class", "As `departure_of_day_class`, of the slot"),
     _load("slot_of_day_class_recent", "As `slot_of_day_class`, of T-34 to T-7"),
     _load("line_hour_of_day_class", "As `departure_of_day_class`, of the line, direction and hour"),
+    _load("line_of_day_class", "As `departure_of_day_class`, of the line"),
+    _load("network_of_day_class", "As `departure_of_day_class`, of the network"),
+    _load("stop_hour_of_day_class", "As `departure_of_day_class`, of the stop and hour, over all lines"),
+    _load("stop_hour_of_other_lines", "As `stop_hour_of_day_class`, without the departure's own line"),
+    _load("mode_hour_of_day_class", "As `departure_of_day_class`, of the mode and hour, over the lines that run on the service date"),
+    _load("mode_hour_of_other_lines", "As `mode_hour_of_day_class`, without the departure's own line"),
+    _load("journey_load", "Between the expected loads of the journey's nearest stops before and after that have counts of their own; 0 before its first stop and after its last"),
+    *(
+        column
+        for suffix, least in (("", "1 hour"), ("_far", f"{FAR_HOURS} hours"))
+        for side in ("earlier", "later")
+        for column in (
+            _load(f"{side}_hour{suffix}", f"`slot_of_day_class` of the line and stop in the nearest {side} hour that has one, at least {least} away"),
+            Column(f"hours_to_{side}{suffix}", "int32", f"Hours to that of `{side}_hour{suffix}`", required=False, minimum=1),
+        )
+    ),
+    _load("neighbouring_hours", "Between `earlier_hour` and `later_hour`, the nearer counting more"),
     Column(
         "expected", "float64",
-        "Best plain guess a week ahead: `departure_of_day_class`, else `usual`, HA8, or a mean of its surroundings; 0 where nothing was ever counted",
+        "Best plain guess a week ahead, of the tier that `expected_tier` names; 0 where nothing was ever counted",
         minimum=0,
     ),
+    Column("expected_tier", "string", "What `expected` rests on, the first of these that knows something", allowed=EXPECTED_TIERS),
 )  # fmt: skip
 
 DEPARTURE_FEATURES = Table(

@@ -102,6 +102,14 @@ BLOCK_ID = Column(
 )
 TRIP_ID_PERFORMED = Column("trip_id_performed", "string", "Performed trip, as the source names it")
 
+MOST_ON_BOARD = {"bus": 250, "tram": 500, "metro": 1600, "boat": 2000, "rail": 2500}
+"""Passengers beyond which a count is a counter's fault where the vehicle's capacity is unknown, by mode.
+
+Above what the largest vehicles in service carry with all standing places taken: bi-articulated buses 200 to 250, the longest
+trams (Budapest, 56 m) about 350, a double set of a metro line (Paris, RER excepted) about 1,100, city ferries up to 2,000,
+double-decker trains in double traction about 2,200.
+"""
+
 _WITHIN_CAPACITY = "total_capacity IS NULL OR total_capacity = 0 OR {load} <= 2 * total_capacity"
 
 STOP_VISITS = Table(
@@ -148,6 +156,28 @@ STOP_VISITS = Table(
         ),
     ),
 )
+
+REJECTED_VISITS = Table(
+    name="raw.rejected_visits",
+    description="Rows of stop visits that broke a rule and were set aside, as the source's newest reading has them. "
+    "Written with `raw/stop_visits`, which has the rest.",
+    partition="service_date",
+    key=("service_date", "file", "line_number"),
+    columns=(
+        Column("service_date", "date", "Operating date of the row; of the row before it where its own cannot be read"),
+        Column("file", "string", "File that has the row, as it lies below the source's folder; or the query"),
+        Column("line_number", "int64", "Line of the file, the header's being 1; or row of the query's result", minimum=1),
+        Column("reason", "string", "The rule that the row breaks"),
+        Column("trip_id_performed", "string", "Performed trip", required=False),
+        Column("vehicle_id", "string", "Vehicle that ran the trip", required=False),
+        Column("line_id", "string", "Line", required=False),
+        Column("vehicle_type", "string", "Mode and capacity of the vehicle, as far as they are known", required=False),
+        Column("kept_without_counts", "boolean", "Whether the visit is in raw.stop_visits, without its counts"),
+        Column("date_blocked", "boolean", "Whether so much of the date was set aside that raw.stop_visits was left as it was"),
+        Column("row", "string", "The row as it was read: JSON text of its columns"),
+    ),
+    may_be_empty=True,
+)  # fmt: skip
 
 PLANNED_DEPARTURES = Table(
     name="raw.planned_departures",

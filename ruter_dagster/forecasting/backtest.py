@@ -79,7 +79,7 @@ def backtest(
     `loads`, `plan` and `weather` give contracts `loads.stop_loads`, `raw.planned_departures` and
     `raw.weather_forecasts` for dates (of issue, for weather). Forecasts have a row for every planned departure:
     service_date, trip_id, trip_id_performed, stop_sequence, mode, seats, total_capacity, horizon_days, mean, p10, p50,
-    p90, prob_above_seats, source, the occupancy columns, last_week, ha4, ha8, history_count, and the truth, `load`
+    p90, prob_above_seats, source, expected, expected_tier, the occupancy columns, last_week, ha4, ha8, history_count, and the truth, `load`
     (null where none came).
     """
     dates = _dates(trial.history_start, trial.last)
@@ -115,5 +115,5 @@ def _with_truth(forecasts: pl.DataFrame, known: pl.DataFrame, trial: Backtest) -
     return forecasts.join(truth, on=KEY, how="left").select(
         *KEY, "trip_id_performed", "line_id", "mode", "direction_id", "stop_id", "slot_hour", "seats", "total_capacity",
         "horizon_days", "mean", "p10", "p50", "p90", "prob_above_seats", "source",
-        *occupancy("mean", trial.thresholds), *baseline_columns(), "load",
+        "expected", "expected_tier", *occupancy("mean", trial.thresholds), *baseline_columns(), "load",
     )  # fmt: skip

@@ -8,6 +8,7 @@ import polars as pl
 from ruter_dagster.contracts.features import LAG_WEEKS
 from ruter_dagster.forecasting.model import forecast_columns
 from ruter_dagster.forecasting.spread import QUANTILES, Numbers, to_root
+from ruter_dagster.forecasting.tiers import with_ignorance
 
 BASELINES = ("last_week", "ha4", "ha8")
 _BANDS = (2.0, 5.0, 10.0, 20.0, 40.0)
@@ -24,13 +25,13 @@ def baseline_columns() -> list[pl.Expr]:
 def forecast_baseline(rows: pl.DataFrame) -> pl.DataFrame:
     """HA4 as a forecast: columns as `LoadModel.predict`, and `source`.
 
-    Where HA4 is unknown (`source` fallback) the mean is the row's `expected`: the slot's usual load, else that of its
-    line and hour, its class of day, stop, line or the network; 0 where nothing was ever counted.
+    Where HA4 is unknown (`source` fallback) the mean is the row's `expected`, of whatever tier; where nothing was ever
+    counted, a share of the seats, as wide as they are.
     """
     mean = rows.select(pl.coalesce("ha4", "expected")).to_series()
     spread = _spread_of_history(rows, mean.to_numpy())
     source = pl.when(pl.col("ha4").is_null()).then(pl.lit("fallback")).otherwise(pl.lit("baseline"))
-    return forecast_columns(mean.to_numpy(), spread, rows["seats"]).with_columns(
+    return with_ignorance(forecast_columns(mean.to_numpy(), spread, rows["seats"]), rows).with_columns(
         rows.select(source.alias("source")).to_series()
     )
 

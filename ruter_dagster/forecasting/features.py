@@ -11,6 +11,7 @@ import polars as pl
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, FIRST_LAG_DAYS, LAG_WEEKS, LAST_LAG_DAYS
 from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.contracts.tables import MODES
 from ruter_dagster.forecasting import keys
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import (
@@ -25,15 +26,13 @@ from ruter_dagster.forecasting.history import (
 )
 from ruter_dagster.forecasting.joins import looked_up
 from ruter_dagster.forecasting.slots import departure_minute, slot_hour
+from ruter_dagster.forecasting.surroundings import along_journeys, hours_around
+from ruter_dagster.forecasting.tiers import expected_columns
 
 LOAD_COLUMNS = (
     "service_date", "line_id", "direction_id", "stop_id", "slot_hour", "scheduled_departure_time", "load", "weight",
 )  # fmt: skip
 """The columns that features read of loads."""
-_GUESSES = (
-    "departure_of_day_class", "usual", "ha8", "usual_line_hour", "slot_of_day_class", "line_hour_of_day_class", "of_stop",
-    "of_line", "of_network",
-)  # fmt: skip
 
 
 def lag_dates(service_date: date, calendar: OperatingCalendar) -> list[date]:
@@ -122,11 +121,8 @@ def _of_date(plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: Opera
         looked_up(plan, _known_of_slots(plan, history, sums), ["slot"]),
         looked_up(plan, departures, ["departure"]),
     ]
-    return pl.concat([planned, *known], how="horizontal").with_columns(
-        pl.col("usual").shift(1).over("trip_id", order_by="stop_sequence").alias("usual_previous_stop"),
-        pl.col("history_count").fill_null(0),
-        pl.coalesce(*_GUESSES, pl.lit(0.0)).alias("expected"),
-    )  # fmt: skip
+    rows = pl.concat([planned, *known], how="horizontal").with_columns(pl.col("history_count").fill_null(0))
+    return pl.concat([rows, along_journeys(rows)], how="horizontal").with_columns(*expected_columns())
 
 
 def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
@@ -134,27 +130,70 @@ def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFram
 
     Half a million wide rows are then joined once, not once for each of these.
     """
-    slots = plan.select(pl.col("slot").unique()).with_columns(*keys.surroundings(), network=0)
+    modes = _modes_of_lines(plan)
+    slots = _with_surroundings(
+        plan.lazy().select(pl.col("slot").unique(maintain_order=False)), modes
+    ).collect()
     past = history.lazy()
     # Sums of sums: a departure's make its slot's, and a slot's all others.
-    by_slot = (
-        sums.lazy().drop("departure").group_by("slot").agg(pl.all().sum()).with_columns(*keys.surroundings())
-    )
+    by_slot = _with_surroundings(sums.lazy().drop("departure").group_by("slot").agg(pl.all().sum()), modes)
     known = [
         ("slot", past),
         ("slot", _neighbours(past)),
         ("slot", by_slot.select("slot", *_means("slot_of_day_class", "", "_recent"))),
         ("line_hour", _line_hours(past)),
         ("line_hour", _grouped(by_slot, "line_hour", "line_hour_of_day_class")),
-        ("stop", _grouped(by_slot, "stop", "of_stop")),
-        ("line", _grouped(by_slot, "line", "of_line")),
-        ("network", _grouped(by_slot.with_columns(network=0), "network", "of_network")),
+        ("line", _grouped(by_slot, "line", "line_of_day_class")),
     ]
-    tables = pl.collect_all([table for _, table in known])
+    *tables, counted = pl.collect_all([*(table for _, table in known), by_slot])
     found = [looked_up(slots, table, [key]) for (key, _), table in zip(known, tables, strict=True)]
-    return pl.concat([slots.select("slot"), *found], how="horizontal").with_columns(
-        _last_week_ratio(history).alias("last_week_network_ratio")
+    return pl.concat(
+        [
+            slots.select("slot"),
+            *found,
+            hours_around(slots, counted),
+            _shared_by_lines(slots, counted, "stop_hour"),
+            _shared_by_lines(slots, counted, "mode_hour"),
+        ],
+        how="horizontal",
+    ).with_columns(
+        _last_week_ratio(history).alias("last_week_network_ratio"),
+        _network_mean(counted).alias("network_of_day_class"),
     )
+
+
+def _modes_of_lines(plan: pl.DataFrame) -> pl.LazyFrame:
+    """One row a line of the plan with its mode, the first by name where it has several."""
+    return plan.lazy().group_by(keys.line().alias("line")).agg(pl.col("mode").min().cast(pl.Enum(MODES)))
+
+
+def _with_surroundings(slots: pl.LazyFrame, modes: pl.LazyFrame) -> pl.LazyFrame:
+    placed = slots.with_columns(*keys.surroundings()).join(modes, on="line", how="left")
+    return placed.with_columns(keys.mode_hour("mode")).drop("mode")
+
+
+def _shared_by_lines(slots: pl.DataFrame, counted: pl.DataFrame, key: str) -> pl.DataFrame:
+    """The mean of what several lines share, and that of all lines but the slot's own; a row a row of `slots`.
+
+    Without its own line, so that it is for every slot what it would be if the line were new.
+    """
+    total = pl.col("value", "total").sum()
+    counted = counted.filter(pl.col(key).is_not_null())
+    of_all = looked_up(slots, counted.group_by(key).agg(total), [key])
+    of_own = looked_up(slots, counted.group_by(key, "line").agg(total.name.suffix("_own")), [key, "line"])
+    both = pl.concat([of_all, of_own], how="horizontal").with_columns(
+        (pl.col(name) - pl.col(f"{name}_own").fill_null(0)).alias(f"{name}_others")
+        for name in ("value", "total")
+    )
+    return both.select(
+        mean_of_sums(f"{key}_of_day_class"),
+        mean_of_sums("", "_others").alias(f"{key}_of_other_lines"),
+    )
+
+
+def _network_mean(counted: pl.DataFrame) -> pl.Expr:
+    mean = counted.select(pl.col("value", "total").sum()).select(mean_of_sums("network")).item()
+    return pl.lit(mean, pl.Float64)
 
 
 def _weekly(day: date) -> list[date]:

@@ -36,9 +36,9 @@ def slot() -> pl.Expr:
     return (pl.col("departure") // 60).alias("slot")
 
 
-def line_and_stop() -> pl.Expr:
-    """Line, direction and stop of `slot`."""
-    return pl.col("slot") // _HOURS
+def line_and_stop(slot: str = "slot") -> pl.Expr:
+    """Line, direction and stop of a slot."""
+    return pl.col(slot) // _HOURS
 
 
 def line_hour() -> pl.Expr:
@@ -47,7 +47,22 @@ def line_hour() -> pl.Expr:
 
 
 def surroundings() -> list[pl.Expr]:
-    """`line_hour`, `stop` and `line` of `slot`."""
+    """`line_hour`, `stop_hour`, `hour` and `line` of `slot`."""
+    hour = pl.col("slot") % _HOURS
     stop = pl.col("slot") // _HOURS % _STOPS
-    line = pl.col("slot") // (_HOURS * _STOPS * 2)
-    return [line_hour(), stop.alias("stop"), line.alias("line")]
+    return [
+        line_hour(),
+        (stop * _HOURS + hour).alias("stop_hour"),
+        hour.alias("hour"),
+        line().alias("line"),
+    ]
+
+
+def line() -> pl.Expr:
+    """The line of `slot`."""
+    return pl.col("slot") // (_HOURS * _STOPS * 2)
+
+
+def mode_hour(mode: str) -> pl.Expr:
+    """Mode and `hour`; null where the mode is. `mode` is a column of an enumeration."""
+    return (pl.col(mode).to_physical().cast(pl.Int64) * _HOURS + pl.col("hour")).alias("mode_hour")

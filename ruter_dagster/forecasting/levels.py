@@ -10,6 +10,7 @@ import polars as pl
 from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, LEVEL_WINDOW_DAYS, LEVELS
 from ruter_dagster.contracts.frames import conform, empty_frame
 from ruter_dagster.forecasting.history import DECIMALS, exact_sum
+from ruter_dagster.forecasting.tiers import has_basis
 
 SCOPES: dict[str, tuple[str, ...]] = {
     "network": (),
@@ -20,6 +21,7 @@ SCOPES: dict[str, tuple[str, ...]] = {
 """The columns that make a scope's id, in their order."""
 EXPECTED_COLUMNS = (
     "service_date", "trip_id", "stop_sequence", "line_id", "direction_id", "stop_id", "slot_hour", "events", "expected",
+    "expected_tier",
 )  # fmt: skip
 """The columns that levels read of departure features."""
 LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "load", "weight")
@@ -44,13 +46,13 @@ def levels(loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[da
     """Contract `features.levels` for each issue date; one with nothing to compare in its window has no rows.
 
     `loads` is contract `loads.stop_loads` and `features` contract `features.departure_features`, or just `LOAD_COLUMNS`
-    and `EXPECTED_COLUMNS` of them; of each issue date only the dates of `level_dates` are read. Loads without a weight and
-    those that an event touched do not count.
+    and `EXPECTED_COLUMNS` of them; of each issue date only the dates of `level_dates` are read. Loads without a weight, those
+    that an event touched and departures of which nothing was expected do not count.
     """
     wanted = sorted(set(issue_dates))
     compared = (
         features.lazy()
-        .filter(pl.col("events") == 0)
+        .filter((pl.col("events") == 0) & has_basis())
         .select(EXPECTED_COLUMNS)
         .join(loads.lazy().filter(pl.col("weight") > 0).select(LOAD_COLUMNS), on=_KEY)
     )

@@ -15,6 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.forecasting.readiness import trust
 from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS, STEADYING_LOAD
 from ruter_dagster.forecasting.spread import (
     QUANTILES,
@@ -25,15 +26,16 @@ from ruter_dagster.forecasting.spread import (
     to_root,
     widened,
 )
+from ruter_dagster.forecasting.tiers import with_ignorance
 
 if TYPE_CHECKING:
     import lightgbm
 
-FORMAT = 1
+FORMAT = 2
 Matrix = NDArray[np.float32]
 SPREAD_NUMBERS = (
     "usual_deviation", "expected", "slot_hour", "weekday", "public_holiday", "school_holiday", "events",
-    "journey_position", "departures_in_slot", "history_count", "horizon_days",
+    "journey_position", "departures_in_slot", "history_count", "horizon_days", "tier",
 )  # fmt: skip
 """The features of the spread, beside the mean itself and the mode."""
 TRAINING_COLUMNS = tuple(
@@ -60,6 +62,8 @@ class ModelParameters:
     bins: int = 63
     spread_trees: int = 80
     spread_leaves: int = 7
+    shortened_share: float = 0.4
+    """Copies with an artificially shortened history that are added to the rows, as a share of them (shortened.py)."""
     held_out_share: float = 0.2
     """Newest share of the service dates on which the spread is learned and calibrated."""
     coverage: float = 0.8
@@ -69,13 +73,15 @@ class ModelParameters:
 
 @dataclass(frozen=True)
 class LoadModel:
-    """A trained model. `spread_factor` calibrates P10 to P90; `categories` are the known values, by their code."""
+    """A trained model. `spread_factor` calibrates P10 to P90; `categories` are the known values, by their code;
+    `trust` is the share of its correction that it makes (readiness.py)."""
 
     parameters: ModelParameters
     mean: lightgbm.Booster
     spread: tuple[lightgbm.Booster, ...]
     spread_factor: float
     categories: dict[str, list[str]] = field(default_factory=dict)
+    trust: float = 1.0
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """`mean`, `p10`, `p50`, `p90` (passengers) and `prob_above_seats` (null where seats are unknown), a row a row.
@@ -83,9 +89,9 @@ class LoadModel:
         `rows` are model rows. Raises `BadInput` where they lack a feature.
         """
         matrix = feature_matrix(rows, self.categories)
-        mean = _mean(self.mean, matrix, rows)
+        mean = _mean(self.mean, matrix, rows, self.trust)
         spread = widened(_spread(self.spread, spread_features(matrix, mean)), self.spread_factor)
-        return forecast_columns(mean, spread, rows["seats"])
+        return with_ignorance(forecast_columns(mean, spread, rows["seats"]), rows)
 
     def importance(self) -> dict[str, float]:
         """Share of the mean's gain that each feature earns, greatest first."""
@@ -101,6 +107,7 @@ class LoadModel:
             "features": [*NUMBERS, *CATEGORIES],
             "categories": self.categories,
             "spread_factor": self.spread_factor,
+            "trust": self.trust,
             "mean": self.mean.model_to_string(),
             "spread": [booster.model_to_string() for booster in self.spread],
         }
@@ -121,6 +128,7 @@ class LoadModel:
                 tuple(lightgbm.Booster(model_str=text) for text in parts["spread"]),
                 float(parts["spread_factor"]),
                 parts["categories"],
+                float(parts["trust"]),
             )
         except (ValueError, KeyError, TypeError, lightgbm.basic.LightGBMError) as error:
             raise BadInput(
@@ -147,10 +155,11 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
         )
     categories = {name: rows[name].unique().sort().to_list() for name in CATEGORIES}
     matrix = feature_matrix(rows, categories)
-    trust = pl.col("weight") * pl.col("sample_weight")
-    rows = rows.select("service_date", "load", "expected", weight=trust / pl.col("sample_weight").mean())
-    spread, factor = _train_spread(rows, matrix, chosen)
-    return LoadModel(chosen, _train_mean(rows, matrix, chosen), spread, factor, categories)
+    weight = pl.col("weight") * pl.col("sample_weight")
+    rows = rows.select("service_date", "load", "expected", weight=weight / pl.col("sample_weight").mean())
+    part = trust(rows["service_date"].n_unique())
+    spread, factor = _train_spread(rows, matrix, chosen, part)
+    return LoadModel(chosen, _train_mean(rows, matrix, chosen), spread, factor, categories, part)
 
 
 def forecast_columns(mean: Numbers, spread: Numbers, seats: pl.Series) -> pl.DataFrame:
@@ -191,7 +200,7 @@ def _train_mean(
 
 
 def _train_spread(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, part: float
 ) -> tuple[tuple[lightgbm.Booster, ...], float]:
     """The quantile models and the factor that gives them their coverage, both from the newest service dates."""
     dates = rows["service_date"].unique().sort().to_list()
@@ -200,7 +209,7 @@ def _train_spread(
     older = ~newer if newer.sum() < len(newer) else newer
     honest = _train_mean(rows.filter(older), matrix[older], parameters)
     held_out = rows.filter(newer)
-    mean = _mean(honest, matrix[newer], held_out)
+    mean = _mean(honest, matrix[newer], held_out, part)
     # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
     teach = held_out["service_date"].is_in(held_out_dates[::2]).to_numpy()
     load, features = held_out["load"].to_numpy(), spread_features(matrix[newer], mean)
@@ -256,8 +265,9 @@ def _boost(
     return lightgbm.train({**common, **options}, data, num_boost_round=trees)
 
 
-def _mean(booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame) -> Numbers:
-    return np.exp(np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
+def _mean(booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame, part: float) -> Numbers:
+    """The expected load times that part of the trees' correction, on the scale of logarithms."""
+    return np.exp(part * np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
 
 
 def _spread(boosters: Sequence[lightgbm.Booster], features: Numbers) -> Numbers:

@@ -15,6 +15,7 @@ import polars as pl
 from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS
 from ruter_dagster.forecasting.joins import looked_up
 from ruter_dagster.forecasting.levels import SCOPES
+from ruter_dagster.forecasting.tiers import tier_number
 
 STEADYING_LOAD = 0.3
 """Passengers added to a load before its logarithm, so that an empty departure has one."""
@@ -25,7 +26,7 @@ _LOADS = (
     "usual_recent", "usual_median", "ha4", "lag_1", "lag_2", "usual_line_hour", "usual_previous_hour", "usual_next_hour",
     "usual_previous_stop", "last_week_previous_hour", "last_week_next_hour", "slot_of_day_class_recent",
     "slot_of_day_class", "slot_of_day_class_of_weekday", "departure_of_day_class_recent", "departure_of_day_class",
-    "usual",
+    "usual", "neighbouring_hours", "journey_load", "stop_hour_of_other_lines", "mode_hour_of_other_lines",
 )  # fmt: skip
 LEVEL_RATIOS = tuple(f"{scope}_ratio_{days}" for scope in SCOPES for days in LEVEL_RATIO_DAYS)
 """The columns that levels add to a row."""
@@ -39,7 +40,7 @@ _AS_THEY_ARE = (
     "slot_hour", "weekday", "comparable_weekday", "public_holiday", "minor_holiday", "bridge_day", "school_holiday",
     "school_holiday_last_week", "school_holiday_weeks", "days_since_public_holiday", "days_to_public_holiday",
     "public_holidays_nearby", "events", "events_last_week", "stop_sequence", "journey_position", "headway_minutes", "departures_in_slot",
-    "history_count", "horizon_days", "expected", "usual_deviation", "temperature", "precipitation", "wind_speed",
+    "history_count", "horizon_days", "expected", "tier", "hours_to_earlier", "hours_to_later", "usual_deviation", "temperature", "precipitation", "wind_speed",
 )  # fmt: skip
 NUMBERS = (
     *_AS_THEY_ARE,
@@ -74,7 +75,7 @@ def with_model_columns(joined: pl.DataFrame) -> pl.DataFrame:
     weekday = pl.col("usual_line_hour") / pl.col("line_hour_of_day_class")
     return (
         joined.lazy()
-        .with_columns(pl.when(weekday.is_finite()).then(weekday).alias("weekday_of_line_hour"))
+        .with_columns(pl.when(weekday.is_finite()).then(weekday).alias("weekday_of_line_hour"), tier_number().alias("tier"))
         .with_columns((pl.col("slot_of_day_class") * pl.col("weekday_of_line_hour")).alias("slot_of_day_class_of_weekday"))
         .with_columns(
             *((_log(name) - _log("expected")).alias(f"{name}_to_expected") for name in _LOADS),

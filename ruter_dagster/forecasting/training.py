@@ -9,6 +9,8 @@ import polars as pl
 
 from ruter_dagster.forecasting.model import TRAINING_COLUMNS, LoadModel, ModelParameters, train
 from ruter_dagster.forecasting.rows import with_model_columns
+from ruter_dagster.forecasting.shortened import with_shortened
+from ruter_dagster.forecasting.tiers import has_basis
 
 TRAINING_DAYS = 400
 """Newest operating dates that a model is trained on: a year, and the five weeks around the same day of the year before."""
@@ -24,10 +26,16 @@ def train_on(samples: Iterable[pl.DataFrame], parameters: ModelParameters) -> Lo
 
     Rows are held as 32-bit numbers: two million of them take 0.6 GB. Raises `BadInput` where they are too few.
     """
-    return train(pl.concat(training_rows_of(sample) for sample in samples), parameters)
+    return train(pl.concat(training_rows_of(sample, parameters) for sample in samples), parameters)
 
 
-def training_rows_of(sample: pl.DataFrame) -> pl.DataFrame:
-    """The columns that `train` reads of a sample's rows."""
-    rows = with_model_columns(sample).select(TRAINING_COLUMNS)
-    return rows.with_columns(pl.col(pl.Float64).exclude("expected", "load").cast(pl.Float32))
+def training_rows_of(sample: pl.DataFrame, parameters: ModelParameters) -> pl.DataFrame:
+    """The columns that `train` reads of a sample's rows and of copies with a shorter history.
+
+    Rows of which nothing could be expected teach nothing but that nothing was known, and are left out.
+    """
+    known = sample.filter(has_basis())
+    rows = with_model_columns(with_shortened(known, parameters.shortened_share, parameters.seed))
+    return rows.select(TRAINING_COLUMNS).with_columns(
+        pl.col(pl.Float64).exclude("expected", "load").cast(pl.Float32)
+    )

@@ -11,10 +11,11 @@ import polars as pl
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES, compared_with_plan
 from ruter_dagster.contracts.jobs import CheckQuality, quality_asset_of
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, Table
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.pipes import DateReport, json_value, link, table
 from ruter_dagster.quality.check import check_table
+from ruter_dagster.quality.rejects import set_aside
 from ruter_dagster.quality.report import QualityReport, profiles_of
 from ruter_dagster.quality.vehicle_counts import former_dates
 
@@ -29,6 +30,7 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
     present = context.require(checked, dates)
     frame = context.read_unjudged(checked, dates)
     plan = _plan(checked, dates, context)
+    rejected = _rejected(checked, dates, context)
     report = check_table(
         checked,
         frame,
@@ -37,12 +39,13 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
         plan=plan,
         former_stops=_former_stops(checked, dates, plan, context),
         former_vehicles=_former_vehicles(checked, dates, context),
+        rejected=rejected,
     )
     _keep_vehicles(report.vehicles, present, context)
     page = _publish(checked, dates, report, context)
     for day, version in present.items():
         context.verdicts.record(checked, day, version, report.summary(day), page)
-    _tell(checked, frame, report, page, present, context)
+    _tell(checked, frame, report, page, present, context, rejected)
 
 
 def _usual(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
@@ -56,6 +59,13 @@ def _plan(checked: Table, dates: Sequence[date], context: JobContext) -> pl.Data
         return None
     plan = context.read_unjudged(PLANNED_DEPARTURES, dates, ["service_date", "trip_id", "stop_id"])
     return None if plan.is_empty() else plan
+
+
+def _rejected(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
+    """Rows of the dates that were set aside. Those of a blocked date are no part of the rows that stand."""
+    if checked is not STOP_VISITS:
+        return None
+    return context.read_unjudged(REJECTED_VISITS, dates, where=~pl.col("date_blocked"))
 
 
 def _former_stops(
@@ -109,6 +119,7 @@ def _tell(
     page: str,
     versions: dict[date, str],
     context: JobContext,
+    rejected: pl.DataFrame | None,
 ) -> None:
     asset = quality_asset_of(checked.name)
     for result in report.results:
@@ -135,6 +146,10 @@ def _tell(
         passed=report.passed,
         report=link(page),
         checks=_overview(report),
+        **{
+            f"set_aside_by_{name}" if name != "examples" else "set_aside_examples": table(rows)
+            for name, rows in set_aside(rejected).items()
+        },
         dates_refused_now=json_value(
             [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
         ),

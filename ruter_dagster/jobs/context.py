@@ -67,14 +67,9 @@ class JobContext:
 
     @cached_property
     def store(self) -> TableStore:
-        from ruter_dagster.storage.catalog import glue_catalog, local_catalog
-        from ruter_dagster.storage.tables import TableStore
+        from ruter_dagster.storage.open import open_tables
 
-        settings = self.settings
-        if settings.lake_dir is None:
-            return TableStore(local_catalog(settings.source_dir / "warehouse"))
-        properties = glue_catalog(f"{settings.lake_dir}/warehouse", settings.aws_region or "")
-        return TableStore(properties, database=settings.database)
+        return open_tables(self.settings)
 
     @cached_property
     def artifacts(self) -> ArtifactStore:

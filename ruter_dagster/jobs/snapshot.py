@@ -1,32 +1,102 @@
-"""Copies a raw table of the source: whole dates, checked against the contract before anything is kept."""
+"""Copies a raw table of the source: whole dates, checked against the contract before anything is kept.
+
+Rows of stop visits that were set aside go to `raw.rejected_visits` in the same step, as a second output of the asset
+`raw/stop_visits`: an asset of their own would read the source twice, or show a partition that nothing can make again alone.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
 import polars as pl
 
+from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.errors import NoDateThere
-from ruter_dagster.contracts.jobs import Snapshot
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS
-from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.pipes import json_value, link
-from ruter_dagster.sources.base import DateAbsent, SourceQuery, read_dates
+from ruter_dagster.contracts.frames import empty_frame
+from ruter_dagster.contracts.jobs import Snapshot, asset_of
+from ruter_dagster.contracts.tables import (
+    PLANNED_DEPARTURES,
+    REJECTED_VISITS,
+    STOP_VISITS,
+    WEATHER_FORECASTS,
+    Table,
+)
+from ruter_dagster.jobs.context import JobContext, log
+from ruter_dagster.jobs.pipes import json_value, link, markdown
+from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason
+from ruter_dagster.sources.base import DateAbsent, Reading, SourceQuery, read_dates
 
 TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
 BATCH_DATES = 28
 """Dates read in one pass: a source's files are opened once for them, and no more than four weeks are joined at a time."""
 
 
+class DatesBlocked(NoDateThere):
+    """Every date that the source has was blocked: too many of its rows were set aside."""
+
+
+@dataclass
+class _Snapshot:
+    """What was read of all dates."""
+
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    rejected: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(REJECTED_VISITS)])
+    absent: list[date] = field(default_factory=list)
+    blocked: dict[date, Blocked] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    queries: list[SourceQuery] = field(default_factory=list)
+
+    def add(self, reading: Reading, blocked: Mapping[date, Blocked]) -> None:
+        refused = pl.lit(reading.rejected["service_date"].is_in(list(blocked)))
+        self.frames.append(_without(reading.rows, blocked) if blocked else reading.rows)
+        self.rejected.append(reading.rejected.with_columns(refused.alias("date_blocked")))
+        self.absent += reading.absent
+        self.blocked.update(blocked)
+        self.counts.update(reading.counts)
+        self.queries += reading.queries
+
+
 def run(parameters: Snapshot, context: JobContext) -> None:
     table = TABLES[parameters.table]
-    frames: list[pl.DataFrame] = []
-    absent: list[date] = []
-    counts: Counter[str] = Counter()
-    queries: list[SourceQuery] = []
+    found = _read(table, parameters, context)
+    there = [day for day in parameters.dates if day not in found.absent]
+    rejected = pl.concat(found.rejected)
+    if table is STOP_VISITS:
+        # First, so that a blocked date's can be listed, and a failure between the two leaves a step that runs again.
+        _write_rejected(rejected, there, context)
+    for blocked in found.blocked.values():
+        log.error("%s", blocked.message)
+    kept = [day for day in there if day not in found.blocked]
+    if not kept and found.blocked:
+        raise DatesBlocked("\n".join(blocked.message for blocked in found.blocked.values()))
+    if not kept:
+        raise NoDateThere(
+            f"{table.name}: the source has none of {parameters.dates[0]} to {parameters.dates[-1]}; nothing was written"
+        )
+    context.write(
+        table,
+        pl.concat(found.frames),
+        kept,
+        dates_absent=_days(found.absent),
+        dates_blocked=_days(found.blocked),
+        blocked=markdown("\n\n".join(one.message for one in found.blocked.values()))
+        if found.blocked
+        else None,
+        rows_of_source=json_value(dict(found.counts)) if found.counts else None,
+        rows_set_aside=json_value(rejects_by_reason(rejected)) if rejected.height else None,
+        **_cost(found.queries),
+    )
+    if table is STOP_VISITS:
+        _report_check(found, context)
+
+
+def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
+    """All dates, a batch at a time; raises `DateAbsent` where a date asked for by itself is not there."""
+    found = _Snapshot()
     batches = [
         parameters.dates[start : start + BATCH_DATES]
         for start in range(0, len(parameters.dates), BATCH_DATES)
@@ -37,25 +107,40 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         except DateAbsent:
             if not parameters.of_range:
                 raise
-            absent += days
+            found.absent += days
             continue
-        frames.append(reading.rows)
-        absent += reading.absent
-        counts.update(reading.counts)
-        queries += reading.queries
-    kept = [day for day in parameters.dates if day not in absent]
-    if not kept:
-        raise NoDateThere(
-            f"{table.name}: the source has none of {parameters.dates[0]} to {parameters.dates[-1]}; nothing was written"
+        found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects))
+    return found
+
+
+def _write_rejected(rejected: pl.DataFrame, dates: Sequence[date], context: JobContext) -> None:
+    """Replaces the rejects of exactly these dates; where there are none and were none, nothing is to be done."""
+    former = context.store.snapshot(REJECTED_VISITS).versions(dates)
+    concerned = sorted({*former, *rejected["service_date"].unique()})
+    if concerned:
+        context.store.write(
+            REJECTED_VISITS, rejected, concerned, code_version=context.parameters.code_version
         )
-    context.write(
-        table,
-        pl.concat(frames),
-        kept,
-        dates_absent=json_value([day.isoformat() for day in absent]) if absent else None,
-        rows_of_source=json_value(dict(counts)) if counts else None,
-        **_cost(queries),
+
+
+def _report_check(found: _Snapshot, context: JobContext) -> None:
+    context.report.checked(
+        asset_of(STOP_VISITS.name),
+        NO_DATE_BLOCKED.name,
+        not found.blocked,
+        NO_DATE_BLOCKED.severity,
+        dates_blocked=_days(found.blocked),
+        observed="\n".join(one.message for one in found.blocked.values()) or "no date blocked",
+        expected=NO_DATE_BLOCKED.expected,
     )
+
+
+def _without(rows: pl.DataFrame, blocked: Mapping[date, Blocked]) -> pl.DataFrame:
+    return rows.filter(~pl.col("service_date").is_in(list(blocked)))
+
+
+def _days(days: Sequence[date] | Mapping[date, Any]) -> dict[str, Any] | None:
+    return json_value([day.isoformat() for day in days]) if days else None
 
 
 def _cost(queries: Sequence[SourceQuery]) -> dict[str, Any]:

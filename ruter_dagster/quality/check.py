@@ -15,6 +15,7 @@ from ruter_dagster.contracts.checks import CHECKS
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.quality.data_docs import data_docs
 from ruter_dagster.quality.measures import measure
+from ruter_dagster.quality.rejects import set_aside
 from ruter_dagster.quality.report import CheckResult, QualityReport, verdicts_of
 from ruter_dagster.quality.suites import failed_dates, validate
 
@@ -28,13 +29,16 @@ def check_table(
     plan: pl.DataFrame | None = None,
     former_stops: pl.Series | None = None,
     former_vehicles: pl.DataFrame | None = None,
+    rejected: pl.DataFrame | None = None,
 ) -> QualityReport:
     """Run every check of a table on `frame`, the rows of `dates`.
 
     `reference` is `profile(table, …)` of other dates, stacked: a date is compared with its weekday in the eight weeks
     before it, earlier ones of `dates` included. `plan` is the planned departures of the same dates (service_date,
     trip_id, stop_id); `former_stops` are the stop points of the weeks before, for dates that have no plan;
-    `former_vehicles` is `vehicle_counts` of the dates before (`QualityReport.vehicles`), stacked. Where they are missing, or too little is known, the checks that need them pass as not judged.
+    `former_vehicles` is `vehicle_counts` of the dates before (`QualityReport.vehicles`), stacked. Where they are missing, or
+    too little is known, the checks that need them pass as not judged. `rejected` are the rows of the dates that were set
+    aside (contract `raw.rejected_visits`): their share is checked, and the page shows them.
 
     A faulty column, or a row outside `dates`, condemns every date; any other fault its own date alone.
 
@@ -43,7 +47,7 @@ def check_table(
         RuntimeError: Great Expectations could not evaluate an expectation, which is no verdict on the data.
     """
     days = tuple(sorted(dates))
-    measured = measure(table, frame, days, reference, plan, former_stops, former_vehicles)
+    measured = measure(table, frame, days, reference, plan, former_stops, former_vehicles, rejected)
     validation = validate(table, measured.by_date)
     failed = failed_dates(validation)
     results = tuple(
@@ -56,5 +60,5 @@ def check_table(
         for check in CHECKS[table.name]
     )
     verdicts = verdicts_of(results, days)
-    html = data_docs(table, validation, results, verdicts)
+    html = data_docs(table, validation, results, verdicts, set_aside(rejected))
     return QualityReport(table.name, results, verdicts, measured.profile, html, measured.vehicles)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.render.renderer.page_renderer import ValidationResultsPageRenderer
@@ -25,8 +26,9 @@ def data_docs(
     validation: ExpectationSuiteValidationResult,
     results: Sequence[CheckResult],
     verdicts: Mapping[date, Verdict],
+    set_aside: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> str:
-    """The page: verdicts by date, then every check with its expectation, what was found and example rows."""
+    """The page: verdicts by date, the rows set aside (a table for each heading), then every check with its expectation, what was found and example rows."""
     document = ValidationResultsPageRenderer().render(validation)
     view = DefaultJinjaPageView(custom_views_directory=str(_TEMPLATES))
     return view.render(
@@ -35,5 +37,6 @@ def data_docs(
         table=table,
         results={result.name: result for result in results},
         verdicts=list(verdicts.values()),
+        set_aside=set_aside,
         passed=all(verdict.passed for verdict in verdicts.values()),
     )

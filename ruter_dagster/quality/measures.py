@@ -14,6 +14,7 @@ from ruter_dagster.contracts.frames import Condition, column_faults, conform
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
 from ruter_dagster.quality.faults import DATE, EXAMPLES, conditions_of, count_faults, first_faults, plain
 from ruter_dagster.quality.profile import against_usual, measures_against_usual, profile
+from ruter_dagster.quality.rejects import shares_of_dates
 from ruter_dagster.quality.shares import (
     missing_journeys,
     share_of_imbalanced_vehicles,
@@ -60,6 +61,7 @@ def measure(
     plan: pl.DataFrame | None = None,
     former_stops: pl.Series | None = None,
     former_vehicles: pl.DataFrame | None = None,
+    rejected: pl.DataFrame | None = None,
 ) -> Measured:
     """Measure every check; the arguments are `check_table`'s."""
     days = pl.DataFrame({DATE: sorted(dates)}, schema={DATE: pl.Date})
@@ -79,6 +81,11 @@ def measure(
     measured = counts
     for warning in warnings:
         measured = measured.join(warning, on=DATE, how="left", maintain_order="left")
+    if rejected is not None:
+        shown["few_rows_set_aside"] = _reasons(rejected)
+        measured = measured.join(
+            _share_set_aside(frame, rejected, days), on=DATE, how="left", maintain_order="left"
+        )
     shown["rows_present"] = days.with_columns(rows=0)
     return Measured(table, _every_check(table, measured), own, frame, conditions, shown, vehicles)
 
@@ -124,6 +131,22 @@ def _distributions(
         shown["journeys_as_planned"] = missing_journeys(frame, plan)
         measures.append(share_of_missing_journeys(shown["journeys_as_planned"], plan))
     return measures, shown
+
+
+def _share_set_aside(frame: pl.DataFrame, rejected: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
+    shares = shares_of_dates(frame, rejected).select(pl.col("service_date").alias(DATE), "share")
+    share = pl.col("share").fill_null(0.0).alias("few_rows_set_aside")
+    return days.join(shares, on=DATE, how="left", maintain_order="left").select(DATE, share)
+
+
+def _reasons(rejected: pl.DataFrame) -> pl.DataFrame:
+    """Rows set aside by date and reason, the most first, each reason with an example."""
+    return (
+        rejected.sort("file", "line_number")
+        .group_by(pl.col("service_date").alias(DATE), "reason")
+        .agg(pl.len().alias("rows"), pl.col("file", "line_number", "row").first())
+        .sort("rows", DATE, "reason", descending=[True, False, False])
+    )
 
 
 def _not_as_contracted(table: Table, frame: pl.DataFrame, days: pl.DataFrame, faults: list[str]) -> Measured:

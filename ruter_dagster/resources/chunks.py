@@ -123,6 +123,11 @@ class Chunks:
         """Dates of jobs that found nothing."""
         return [day for number in sorted(self._absent) for day in self.all[number].dates]
 
+    @property
+    def reasons_absent(self) -> list[str]:
+        """Why each of these jobs found nothing."""
+        return [failure.description or "" for _, failure in sorted(self._absent.items())]
+
     def _in_order(self) -> list[tuple[int, Sequence[JobEvent]]]:
         return sorted(self._events.items())
 

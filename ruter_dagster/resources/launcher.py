@@ -62,6 +62,8 @@ class JobLauncher(ABC):
             for result in [] if _is_tried_again(context, failure) else made:
                 yield from events_by_partition(result, _code_version(context))
             raise failure from None
+        for words in chunks.reasons_absent:
+            context.log.warning(words)
         for result in made:
             yield by_partition(context, result)
         yield from merged_checks(chunks.checked)

@@ -23,7 +23,7 @@ from dagster import (
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 
 _LARGE = (JsonMetadataValue, MarkdownMetadataValue, TableMetadataValue)
-_LISTS_OF_DATES = ("dates_absent", "dates_refused")
+_LISTS_OF_DATES = ("dates_absent", "dates_blocked", "dates_refused")
 """Metadata that each job reports for its own dates alone."""
 _BY_DATE = ("queries",)
 _SUMS = ("scanned_bytes", "query_cost_usd")

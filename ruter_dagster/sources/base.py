@@ -11,7 +11,13 @@ import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.frames import empty_frame
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table
+from ruter_dagster.contracts.tables import (
+    PLANNED_DEPARTURES,
+    REJECTED_VISITS,
+    STOP_VISITS,
+    WEATHER_FORECASTS,
+    Table,
+)
 
 
 class DateAbsent(BadInput):
@@ -60,12 +66,16 @@ class SourceQuery:
 
 @dataclass(frozen=True)
 class Reading:
-    """Rows of one raw table on some dates. `counts` says how many rows of the source were left out or completed, and why."""
+    """Rows of one raw table on some dates. `counts` says how many rows of the source were left out or mended, and why.
+
+    `rejected`: stop visits that were set aside, contract `raw.rejected_visits`.
+    """
 
     rows: pl.DataFrame
     absent: tuple[date, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     queries: tuple[SourceQuery, ...] = ()
+    rejected: pl.DataFrame = field(default_factory=lambda: empty_frame(REJECTED_VISITS))
 
 
 @runtime_checkable

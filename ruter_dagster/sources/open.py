@@ -16,7 +16,7 @@ def open_source(settings: Settings, operator: Operator) -> Source:
     if settings.source == "warehouse":
         from ruter_dagster.sources.warehouse import WarehouseSource
 
-        return WarehouseSource.of(settings)
+        return WarehouseSource.of(settings, operator)
     from ruter_dagster.sources.tides import TidesSource
 
     return TidesSource.of(settings, operator)

@@ -5,6 +5,7 @@ How files are found and cells are read belongs in tides_files.py and tides_table
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -13,13 +14,11 @@ from pathlib import Path
 import polars as pl
 
 from ruter_dagster.contracts import tables as contract
-from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.frames import conform, empty_frame
-from ruter_dagster.forecasting.slots import slot_hour
 from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent, Reading
-from ruter_dagster.sources.tides_tables import TableReader
+from ruter_dagster.sources.tides_tables import TableReader, TableRows
 from ruter_dagster.sources.tides_vocabulary import (
     IN_SERVICE,
     ROUTE_TYPES_BY_MODE,
@@ -27,20 +26,30 @@ from ruter_dagster.sources.tides_vocabulary import (
     STOP_VISITS,
     TRIPS_PERFORMED,
     VEHICLES,
-    TidesTable,
+)
+from ruter_dagster.sources.visit_rules import (
+    FAULT,
+    FILE,
+    LINE,
+    SEEN,
+    UPDATED,
+    first_of_each,
+    judge_visits,
+    split_by_place,
+    to_rejected,
 )
 
 _TRIP = ("service_date", "trip_id_performed")
 _MODES = {route_type: mode for mode, route_types in ROUTE_TYPES_BY_MODE.items() for route_type in route_types}
-_EXAMPLES = 5
 
 
 @dataclass(frozen=True)
 class TidesReading:
-    """Raw tables of some dates; `counts` says how many visits were left out or completed, and why."""
+    """Raw tables of some dates. `rejected` are visits that were set aside; `counts` says how many were left out or mended."""
 
     stop_visits: pl.DataFrame
     planned_departures: pl.DataFrame
+    rejected: pl.DataFrame
     counts: dict[str, int]
 
 
@@ -50,10 +59,11 @@ class TidesSource:
     - `trip_id` is the scheduled trip's; where it is null, performed more than once on the date, or the name of another
       performed trip, the performed trip's. `stop_sequence` is `trip_stop_sequence`: TIDES requires it, from 1, and it
       identifies the visit, while the scheduled sequence is optional and empty at added stops.
-    - Trips that are not in service or canceled, trips without any count, and visits that were skipped or are missing are
-      left out and counted. A visit without a load and without boardings and alightings stays in its trip, without
-      counts: its passengers are missing there. A null trip type means in service, a null schedule relationship means
-      scheduled, a null direction (a circular line, say) means 0.
+    - Trips that are not in service or canceled, visits that were skipped or are missing, and visits without a load
+      and without boardings and alightings, unless their trip is counted elsewhere, are left out and counted. A null trip type means in service, a null
+      schedule relationship means scheduled, a null direction (a circular line, say) means 0.
+    - A row that breaks a rule (visit_rules.py), whose trip trips_performed lacks or has with a fault, is set aside with its
+      reason. A vehicle that the vehicles lack has no known capacity.
     - TIDES carries no timetable: the plan is the identity and schedule columns of the scheduled trips' visits, skipped
       ones and canceled trips included, and no count. So it reaches no further than the visits do. Its capacities are
       those of the vehicle that ran.
@@ -64,7 +74,7 @@ class TidesSource:
         self, location: str | Path, time_zone: str, route_types: Mapping[str, str] | None = None
     ) -> None:
         """`time_zone` is the operator's; `route_types` are its own modes of TIDES route types."""
-        self._reader = TableReader(location)
+        self._reader = TableReader(location, time_zone)
         self._time_zone = time_zone
         self._modes = _MODES | dict(route_types or {})
 
@@ -92,91 +102,40 @@ class TidesSource:
         if table.name == contract.WEATHER_FORECASTS.name:
             return Reading(empty_frame(table))
         reading = self.read(dates)
-        if table.name == contract.STOP_VISITS.name:
-            rows, counts = reading.stop_visits, reading.counts
-        else:
-            rows, counts = reading.planned_departures, {}
-        if rows.is_empty():
-            raise self._none_there(table, dates)
+        is_visits = table.name == contract.STOP_VISITS.name
+        rows = reading.stop_visits if is_visits else reading.planned_departures
         there = set(rows["service_date"].unique())
-        return Reading(rows, tuple(day for day in dates if day not in there), counts)
+        rejected = reading.rejected if is_visits else reading.rejected.clear()
+        # A date of which every row was set aside is there: why it has no visits is for the reader to say.
+        there |= set(rejected["service_date"].unique())
+        if not there:
+            raise self._none_there(table, dates)
+        absent = tuple(day for day in dates if day not in there)
+        return Reading(rows, absent, reading.counts if is_visits else {}, rejected=rejected)
 
     def read(self, dates: Collection[date]) -> TidesReading:
         """Both raw tables of all `dates` in one pass; dates that the source lacks have no rows.
 
-        Raises `BadInput` where files or cells cannot be read, or a row refers to nothing.
+        Raises `BadInput` where a file, or a column of one, cannot be read.
         """
         visits = self._reader.read(STOP_VISITS, dates)
-        trips = self._unique(TRIPS_PERFORMED, self._reader.read(TRIPS_PERFORMED, dates), _TRIP)
-        vehicles = self._unique(VEHICLES, self._reader.read(VEHICLES), ("vehicle_id",))
-        stops = self._stops(visits, _journeys(trips, self._modes), vehicles)
-        self._check_day(stops)
+        trips = _unique_trips(self._reader.read(TRIPS_PERFORMED, dates))
+        vehicles = _unique_vehicles(self._reader.read(VEHICLES))
+        stops = _stops(visits.frame, _journeys(trips.frame, self._modes), vehicles.frame)
+        placed, lost = split_by_place(stops.filter(_of_service), self._time_zone)
+        judged = judge_visits(placed, lost)
+        counts = Counter({name: stops.select(condition.sum()).item() for name, condition in _COUNTS.items()})
+        for more in (judged.counts, visits.repairs, trips.repairs, vehicles.repairs):
+            counts.update(more)
         return TidesReading(
-            conform(stops.filter(_VISITED).select(contract.STOP_VISITS.column_names), contract.STOP_VISITS),
+            judged.kept,
             conform(
-                stops.filter(_PLANNED).select(contract.PLANNED_DEPARTURES.column_names),
+                first_of_each(placed.filter(_PLANNED)).select(contract.PLANNED_DEPARTURES.column_names),
                 contract.PLANNED_DEPARTURES,
             ),
-            {name: stops.select(condition.sum()).item() for name, condition in _COUNTS.items()},
+            to_rejected(judged.rejected, self._reader.rows_as_read(STOP_VISITS, judged.rejected)),
+            {name: number for name, number in counts.items() if number},
         )
-
-    def _stops(self, visits: pl.DataFrame, journeys: pl.DataFrame, vehicles: pl.DataFrame) -> pl.DataFrame:
-        """One row a visit, with what is known of its trip and vehicle."""
-        unknown = visits.join(journeys, on=_TRIP, how="anti")
-        self._refuse(
-            unknown,
-            (*_TRIP, "trip_stop_sequence"),
-            "has visits of trips that trips_performed lacks; add the trips",
-        )
-        stops = visits.join(journeys, on=_TRIP, suffix="_trip").with_columns(
-            vehicle_id=pl.coalesce("vehicle_id", "vehicle_id_trip"), **_visit_columns()
-        )
-        lost = stops.filter(pl.col("vehicle_id").is_not_null()).join(vehicles, on="vehicle_id", how="anti")
-        self._refuse(
-            lost, ("vehicle_id", *_TRIP), "has visits of vehicles that vehicles lacks; add the vehicles"
-        )
-        nowhere = stops.filter(pl.col("in_service") & pl.col("line_id").is_null())
-        self._refuse(nowhere, _TRIP, "has visits of trips without route_id; add it in trips_performed")
-        modeless = stops.filter(pl.col("in_service") & pl.col("mode").is_null())
-        self._refuse(
-            modeless,
-            ("route_type", *_TRIP),
-            "has visits of trips whose route_type is none of "
-            f"{', '.join(contract.MODES)}; add it in trips_performed, or its mode to [route_types] of the operator file",
-        )
-        return stops.join(
-            vehicles.select(
-                "vehicle_id",
-                seats="capacity_seated",
-                total_capacity=pl.col("capacity_seated") + pl.col("capacity_standing"),
-            ),
-            on="vehicle_id",
-            how="left",
-        )
-
-    def _check_day(self, stops: pl.DataFrame) -> None:
-        hour = slot_hour("scheduled_departure_time", "service_date", self._time_zone)
-        self._refuse(
-            stops.filter(hour.is_between(0, 47).not_()),
-            ("service_date", "trip_id_performed", "trip_stop_sequence", "scheduled_departure_time"),
-            "has visits scheduled outside their service date, which lasts from its midnight to the second one after, "
-            f"in {self._time_zone}; correct service_date or the time",
-        )
-
-    def _refuse(self, rows: pl.DataFrame, shown: Collection[str], problem: str) -> None:
-        if rows.height:
-            raise BadInput(
-                f"stop_visits in {self._reader.folder.location} {problem} ({rows.height:,} rows, e.g. {_examples(rows, shown)})"
-            )
-
-    def _unique(self, table: TidesTable, rows: pl.DataFrame, key: tuple[str, ...]) -> pl.DataFrame:
-        repeated = rows.filter(pl.struct(key).is_duplicated())
-        if repeated.height:
-            raise BadInput(
-                f"{table.name} in {self._reader.folder.location} has several rows of one {', '.join(key)}; keep one of each "
-                f"({repeated.height:,} rows, e.g. {_examples(repeated, key)})"
-            )
-        return rows
 
     def _none_there(self, table: contract.Table, dates: Sequence[date]) -> DateAbsent:
         known = self.available_dates()
@@ -191,12 +150,9 @@ class TidesSource:
 
 
 _served = pl.col("schedule_relationship").is_in(["Skipped", "Missing"]).not_().fill_null(True)
-_counted = pl.col("departure_load").is_not_null() | (
-    pl.col("boardings").is_not_null() & pl.col("alightings").is_not_null()
-)
 _on_the_road = pl.col("in_service") & ~pl.col("canceled")
-_trip_counted = (_counted & _served).any().over(_TRIP)
-_VISITED = _on_the_road & _served & _trip_counted
+_of_service = pl.col("in_service").fill_null(True) | pl.col(FAULT).is_not_null()
+"""Visits of passengers' trips, and those of which nobody knows whether they are."""
 _PLANNED = (
     pl.col("in_service")
     & pl.col("planned")
@@ -208,32 +164,107 @@ _COUNTS = {
     "left out, trip not in service": ~pl.col("in_service"),
     "left out, trip canceled": pl.col("in_service") & pl.col("canceled"),
     "left out, stop skipped or missing": _on_the_road & ~_served,
-    "left out, trip not counted": _on_the_road & _served & ~_trip_counted,
-    "kept, visit not counted": _VISITED & ~_counted,
-    "kept, direction assumed to be 0": _VISITED & pl.col("direction_assumed"),
+    "kept, direction assumed to be 0": _on_the_road & _served & pl.col("direction_assumed"),
+    "kept, vehicle that vehicles lacks: capacity unknown": pl.col("vehicle_lost"),
 }
+_SAME_TRIP = "repaired, one of several equal rows of a trip kept"
+_SAME_VEHICLE = "repaired, one of several equal rows of a vehicle kept"
+_VEHICLES_DIFFER = "repaired, vehicle with several different rows: capacity unknown"
+_NO_TRIP = "trip_id_performed is not in trips_performed"
+_PLACE = (FILE, LINE)
+
+
+def _stops(visits: pl.DataFrame, journeys: pl.DataFrame, vehicles: pl.DataFrame) -> pl.DataFrame:
+    """One row a visit, with what is known of its trip and vehicle."""
+    known = pl.col("trip_known").fill_null(False)
+    stops = visits.join(journeys, on=_TRIP, how="left", suffix="_trip", maintain_order="left").with_columns(
+        pl.coalesce(FAULT, "trip_fault", pl.when(~known).then(pl.lit(_NO_TRIP))).alias(FAULT),
+        vehicle_id=pl.coalesce("vehicle_id", "vehicle_id_trip"),
+        **_visit_columns(),
+    )
+    stops = stops.with_columns((_on_the_road & _served).fill_null(False).alias(SEEN))
+    return stops.join(vehicles, on="vehicle_id", how="left", maintain_order="left").with_columns(
+        vehicle_lost=pl.col(SEEN) & pl.col("vehicle_id").is_not_null() & pl.col("vehicle_known").is_null()
+    )
+
+
+def _unique_trips(trips: TableRows) -> TableRows:
+    """One row a trip: of equal ones the first, of different ones one with a fault that says so."""
+    rows = trips.frame.filter(pl.col("trip_id_performed").is_not_null())
+    repairs = trips.repairs.copy()
+    if nameless := trips.frame.height - rows.height:
+        repairs["left out, row of trips_performed without trip_id_performed"] += nameless
+    if not rows.select(pl.struct(*_TRIP).is_duplicated().any()).item():
+        return TableRows(rows, repairs)
+    different = rows.unique(pl.exclude(_PLACE), keep="first", maintain_order=True)
+    repairs[_SAME_TRIP] += rows.height - different.height
+    conflict = pl.when(pl.len().over(_TRIP) > 1).then(pl.lit("has several different rows"))
+    marked = different.with_columns(pl.coalesce(FAULT, conflict).alias(FAULT))
+    return TableRows(marked.unique(_TRIP, keep="first", maintain_order=True), repairs)
+
+
+def _unique_vehicles(vehicles: TableRows) -> TableRows:
+    """One row a vehicle, with its seats and total capacity; of different rows nobody knows which is right."""
+    rows = vehicles.frame.filter(pl.col("vehicle_id").is_not_null()).select(
+        "vehicle_id",
+        seats="capacity_seated",
+        total_capacity=pl.col("capacity_seated") + pl.col("capacity_standing"),
+    )
+    repairs = vehicles.repairs.copy()
+    different = rows.unique(maintain_order=True)
+    repairs[_SAME_VEHICLE] += rows.height - different.height
+    conflict = pl.len().over("vehicle_id") > 1
+    marked = different.with_columns(
+        pl.when(~conflict).then(pl.col(name)).alias(name) for name in ("seats", "total_capacity")
+    )
+    single = marked.unique("vehicle_id", keep="first", maintain_order=True)
+    repairs[_VEHICLES_DIFFER] += marked.height - single.height
+    return TableRows(single.with_columns(vehicle_known=pl.lit(True)), repairs)
 
 
 def _journeys(trips: pl.DataFrame, modes: Mapping[str, str]) -> pl.DataFrame:
-    """One row a performed trip: its identity, line, mode, direction, and whether it ran and was planned."""
+    """One row a performed trip: its identity, line, mode, direction, whether it ran and was planned, and what is wrong with it."""
     in_service = (pl.col("trip_type") == IN_SERVICE).fill_null(True)
     relationship = pl.col("schedule_relationship").fill_null(SCHEDULED)
-    trips = trips.with_columns(in_service=in_service)
+    trips = trips.with_columns(
+        in_service=in_service,
+        mode=pl.col("route_type").replace_strict(modes, default=None, return_dtype=pl.String),
+    )
     return trips.select(
         *_TRIP,
         "in_service",
         "vehicle_id",
-        "route_type",
+        "mode",
         trip_id=pl.when(_scheduled_id_is_unique(trips))
         .then("trip_id_scheduled")
         .otherwise("trip_id_performed"),
         line_id="route_id",
-        mode=pl.col("route_type").replace_strict(modes, default=None, return_dtype=pl.String),
         direction_id=pl.col("direction_id").fill_null(0),
         direction_assumed=pl.col("direction_id").is_null(),
         block_id="block_id",
         canceled=relationship == "Canceled",
         planned=relationship.is_in([SCHEDULED, "Canceled"]),
+        trip_known=pl.lit(True),
+        trip_fault=_trip_fault(),
+    )
+
+
+def _trip_fault() -> pl.Expr:
+    """Why no visit of a trip can be used; null where they can."""
+    fault = pl.format("trip in trips_performed: {}", FAULT)
+    modeless = pl.format(
+        "route_type {} is none of "
+        + ", ".join(contract.MODES)
+        + "; add its mode to [route_types] of the operator file",
+        pl.col("route_type").fill_null("nothing"),
+    )
+    in_service = pl.col("in_service")
+    return pl.coalesce(
+        fault,
+        pl.when(in_service & pl.col("route_id").is_null()).then(
+            pl.lit("route_id has no value in trips_performed")
+        ),
+        pl.when(in_service & pl.col("mode").is_null()).then(modeless),
     )
 
 
@@ -256,13 +287,9 @@ def _visit_columns() -> dict[str, pl.Expr]:
         "stop_sequence": pl.col("trip_stop_sequence"),
         "scheduled_departure_time": pl.coalesce(scheduled, actual),
         "has_schedule": scheduled.is_not_null(),
+        UPDATED: actual,
         "boardings": pl.coalesce(pl.col("boarding_1") + pl.col("boarding_2"), "boarding_1", "boarding_2"),
         "alightings": pl.coalesce(
             pl.col("alighting_1") + pl.col("alighting_2"), "alighting_1", "alighting_2"
         ),
     }
-
-
-def _examples(rows: pl.DataFrame, shown: Collection[str]) -> str:
-    few = rows.select(shown).unique(maintain_order=True).head(_EXAMPLES).to_dicts()
-    return "; ".join(" ".join(f"{name}={value}" for name, value in row.items()) for row in few)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -84,27 +85,28 @@ class Folder:
             raise BadInput(f"{file.path} is empty: not even a header; write it again")
         separator = max(_SEPARATORS, key=first.count)
         columns = tuple(name.strip() for name in next(csv.reader([first], delimiter=separator)))
+        if twice := [name for name, number in Counter(columns).items() if name and number > 1]:
+            raise BadInput(
+                f"{file.path} has the column {', '.join(twice)} more than once; keep one of each, or rename the other"
+            )
         self._check_end(file, len(columns), separator)
         return CsvForm(columns, separator)
 
     def _check_end(self, file: TableFile, columns: int, separator: str) -> None:
         """A file that stops within a row was being written still, or its copy broke off."""
         start = max(0, file.size - _SAMPLE)
-        lines = (
-            self._bytes(file, start, file.size - start)
-            .decode("utf-8", errors="replace")
-            .splitlines(keepends=True)
-        )
-        if not lines or lines[-1].endswith(("\n", "\r")):
-            return
-        fields = len(next(csv.reader([lines[-1]], delimiter=separator)))
-        if fields < columns:
+        tail = self._bytes(file, start, file.size - start).decode("utf-8", errors="replace")
+        fields = _fields_of_last_row(tail, separator)
+        if fields is not None and fields < columns:
             raise BadInput(
                 f"{file.path} is half-written: its last row has {fields} of {columns} columns; copy it again, whole"
             )
 
     def _table_file(self, meta: Any, table: TidesTable) -> TableFile | None:
         path = meta["path"]
+        # Spark, Delta and macOS leave files of their own: _temporary/, _delta_log/, ._name.
+        if any(part.startswith((".", "_")) for part in path.split("/")):
+            return None
         stem, _, ending = path.rpartition(".")
         if ending not in ("csv", "parquet") or not (stem == table.name or path.startswith(f"{table.name}/")):
             return None
@@ -136,6 +138,28 @@ class Folder:
         return (
             bytes(obstore.get_range(self._store(), file.path, start=start, length=length)) if length else b""
         )
+
+
+def _fields_of_last_row(tail: str, separator: str) -> int | None:
+    """How many columns the last row of a file has that ends without a line end; None where it ends with one.
+
+    A quoted cell may hold line ends: lines belong to one row until their quotes come in pairs.
+    """
+    lines = tail.splitlines(keepends=True)
+    if not lines or lines[-1].endswith(("\n", "\r")) or not lines[-1].strip():
+        return None
+    row = lines.pop()
+    while row.count('"') % 2 and lines:
+        row = lines.pop() + row
+    return len(list(csv.reader(row.splitlines(keepends=True), delimiter=separator))[-1])
+
+
+def unreadable(file: TableFile, error: Exception) -> BadInput:
+    """What to say of a file that the disk or the object store does not give out."""
+    reason = getattr(error, "strerror", None) or str(error).strip().splitlines()[0]
+    return BadInput(
+        f"{file.path} cannot be read ({reason}); check that it is there and may be read by this user"
+    )
 
 
 def not_utf8(file: TableFile) -> BadInput:

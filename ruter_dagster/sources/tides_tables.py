@@ -1,68 +1,75 @@
-"""Reads TIDES tables as typed frames, and says which cell of which file is wrong.
+"""Reads TIDES tables as typed frames, and says of each row what in it cannot be used.
 
-Nothing of what the tables mean together (trips of visits, plans, modes) belongs here: that is tides.py.
+How a cell becomes a value belongs in tides_cells.py, what the tables mean together (trips of visits, plans, modes) in tides.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 import polars as pl
+from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 
+from ruter_dagster.aws.faults import remedy_of
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.sources.tides_files import Folder, TableFile, not_utf8
-from ruter_dagster.sources.tides_vocabulary import MISSING_VALUES, Kind, TidesColumn, TidesTable
+from ruter_dagster.sources.tides_cells import MEANING, TYPES, Cells, date_of, read_cells, written
+from ruter_dagster.sources.tides_files import Folder, TableFile, not_utf8, unreadable
+from ruter_dagster.sources.tides_vocabulary import MISSING_VALUES, Cost, TidesColumn, TidesTable
+from ruter_dagster.sources.visit_rules import COUNTS_FAULT, FAULT, FILE, LINE, LOAD_FAULT
 
 KEPT_FILE_SIZE = 64 * 2**20
 """Files that span many dates are kept in memory once read, if they are no larger than this (bytes)."""
+LEAST_CELLS = 3
+"""A column of which so many cells, and all, are no values of it cannot be read at all."""
 _EXAMPLES = 3
 _ROW = "_row"
-_TYPES: dict[Kind, pl.DataType] = {
-    "string": pl.String(),
-    "integer": pl.Int64(),
-    "date": pl.Date(),
-    "datetime": pl.Datetime("us", "UTC"),
-}
-_MEANING: dict[Kind, str] = {
-    "string": "text",
-    "integer": "a whole number",
-    "date": "a date (YYYY-MM-DD)",
-    "datetime": "a time with its offset from UTC (2026-11-20T08:15:00+01:00)",
-}
+_REFUSED = (NotFoundError, PermissionDeniedError, UnauthenticatedError)
+_COLUMN_OF: dict[Cost, str] = {"row": FAULT, "counts": COUNTS_FAULT, "load": LOAD_FAULT}
 
 
 @dataclass(frozen=True)
-class _Fault:
-    """What is wrong with a row: the column, a sentence about its value, and an expression true where it is so."""
+class TableRows:
+    """A table's rows: its columns, null where a cell is missing or wrong, and where each row stands (`FILE`, `LINE`).
 
-    column: str
-    problem: str
-    broken: pl.Expr
+    `FAULT`, `COUNTS_FAULT` and `LOAD_FAULT` say why the row, its counts or its load cannot be used, else null.
+    `repairs` counts cells that were read although they are not written as TIDES says, by what was done.
+    """
+
+    frame: pl.DataFrame
+    repairs: Counter[str]
 
 
 class TableReader:
     """Reads the tables of one folder. Keeps small files that span many dates, so that a range parses them once."""
 
-    def __init__(self, location: str | Path) -> None:
+    def __init__(self, location: str | Path, time_zone: str) -> None:
+        """`time_zone` is the one of times without an offset."""
         self.folder = Folder(location)
+        self._time_zone = time_zone
         self._kept: dict[str, tuple[str, pl.DataFrame]] = {}
 
-    def read(self, table: TidesTable, dates: Collection[date] | None = None) -> pl.DataFrame:
+    def read(self, table: TidesTable, dates: Collection[date] | None = None) -> TableRows:
         """The rows of `dates` (all where None), with every column of `table` in its type, null where it is absent.
 
-        Raises `BadInput`: no such table, a file that cannot be read, a missing column, a cell that is no value of its
-        column, a row whose service date is not the one that its file's path names.
+        A row whose service date cannot be read has the one of the row before it, and a fault that says so.
+        Raises `BadInput`: no such table, a file or a whole column that cannot be read, a column that is missing or there twice.
         """
         files = self.folder.files(table)
         wanted = [
             file for file in files if dates is None or file.service_date is None or file.service_date in dates
         ]
-        frames = [self._read_file(file, table, dates) for file in wanted]
-        schema = {column.name: _TYPES[column.kind] for column in table.columns}
-        return pl.concat(frames) if frames else pl.DataFrame(schema=schema)
+        parts = [self._read_file(file, table, dates) for file in wanted]
+        if not parts:
+            return TableRows(pl.DataFrame(schema=_schema(table)), Counter())
+        repairs: Counter[str] = Counter()
+        for part in parts:
+            repairs.update(part.repairs)
+        return TableRows(pl.concat([part.frame for part in parts]), repairs)
 
     def dates(self, table: TidesTable) -> frozenset[date]:
         """Service dates of a table: by the paths of its files where they name one, else by their rows."""
@@ -74,27 +81,76 @@ class TableReader:
             if file.service_date is not None:
                 found.add(file.service_date)
             else:
-                found.update(self._read_file(file, only_date, None)["service_date"].unique())
+                found.update(
+                    self._read_file(file, only_date, None).frame["service_date"].drop_nulls().unique()
+                )
         return frozenset(found)
 
-    def _read_file(self, file: TableFile, table: TidesTable, dates: Collection[date] | None) -> pl.DataFrame:
-        try:
+    def rows_as_read(self, table: TidesTable, places: pl.DataFrame) -> pl.DataFrame:
+        """The rows at `places` (`FILE`, `LINE`) as their files have them: `FILE`, `LINE` and `row`, JSON text of all columns."""
+        files = {file.path: file for file in self.folder.files(table)}
+        found = [pl.DataFrame(schema={FILE: pl.String, LINE: pl.Int64, "row": pl.String})]
+        for (path,), at in places.group_by(FILE):
+            file = files[str(path)]
+            with _readable(file):
+                rows = self._open(file, table)
+                names = [name for name in rows.collect_schema() if name != _ROW]
+                read = rows.filter(pl.col(_ROW).is_in(at[LINE].cast(pl.UInt32).implode())).collect()
+                found.append(
+                    read.select(
+                        pl.lit(path, pl.String).alias(FILE),
+                        pl.col(_ROW).cast(pl.Int64).alias(LINE),
+                        pl.struct(names).struct.json_encode().alias("row"),
+                    )
+                )
+        return pl.concat(found)
+
+    def _read_file(self, file: TableFile, table: TidesTable, dates: Collection[date] | None) -> TableRows:
+        with _readable(file):
             rows = self._open(file, table)
             found = rows.collect_schema()
             _require_columns(file, table, found)
-            faults = list(_faults(file, table, found))
-            values = [_value(column, found).alias(column.name) for column in table.columns]
+            present = [column for column in table.columns if column.name in found]
             if dates is not None and table.dated and file.service_date is None:
-                day = _value(table.columns[0], found)
-                rows = rows.filter(day.is_in(list(dates)) | day.is_null())
-            flags = [fault.broken.alias(f"_fault_{index}") for index, fault in enumerate(faults)]
-            frame = rows.select(*values, *flags).collect()
-            broken = [fault for index, fault in enumerate(faults) if frame[f"_fault_{index}"].any()]
-            if broken:
-                raise BadInput(_describe(file, rows, broken))
-            return frame.select(table.column_names)
-        except (pl.exceptions.PolarsError, OSError) as error:
-            raise _unreadable(file, error) from None
+                rows = _of_dates(rows, found["service_date"], dates)
+            cells = rows.select(_ROW, *(column.name for column in present)).collect()
+        cells = _without_blank_lines(
+            cells.with_columns(written(cells[column.name]) for column in present), file
+        )
+        return self._typed(file, table, present, cells)
+
+    def _typed(
+        self, file: TableFile, table: TidesTable, present: Sequence[TidesColumn], cells: pl.DataFrame
+    ) -> TableRows:
+        """Cells as values; what is wrong with a row goes into its column of faults, the first fault standing."""
+        values: dict[str, pl.Series] = {}
+        reasons: dict[str, pl.Series] = {}
+        repairs: Counter[str] = Counter()
+        for column in present:
+            read = read_cells(cells[column.name], column, self._time_zone)
+            if column.name == "service_date":
+                _settle_date(read, file)
+            _require_some(file, column, cells, read)
+            values[column.name] = read.values
+            repairs.update(read.repairs)
+            for problem, where in read.faults:
+                reason = f"{column.name} {problem}"
+                if column.cost == "cell":
+                    values[column.name] = values[column.name].set(where, None)
+                    repairs[f"repaired, {reason}: taken as unknown"] += int(where.sum())
+                else:
+                    kind = _COLUMN_OF[column.cost]
+                    reasons[kind] = _noted(reasons.get(kind), where, reason)
+        frame = cells.select(
+            *(
+                values.get(name, pl.lit(None, type_)).alias(name)
+                for name, type_ in _typed_columns(table).items()
+            ),
+            pl.lit(file.path).alias(FILE),
+            pl.col(_ROW).cast(pl.Int64).alias(LINE),
+            *(reasons.get(kind, pl.lit(None, pl.String)).alias(kind) for kind in _COLUMN_OF.values()),
+        )
+        return TableRows(frame, repairs)
 
     def _open(self, file: TableFile, table: TidesTable) -> pl.LazyFrame:
         """The file's rows as they are written, with their number; the service date from the path where no column has it."""
@@ -124,6 +180,28 @@ class TableReader:
         ).rename(str.strip)
 
 
+@contextmanager
+def _readable(file: TableFile) -> Iterator[None]:
+    """Turns what polars and the object store say of a file into what a person can act on; what may pass stays as it is."""
+    try:
+        yield
+    except BaseError as error:
+        if "://" in file.url and remedy_of(error) is None and not isinstance(error, _REFUSED):
+            raise
+        raise unreadable(file, error) from None
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _unreadable(file, error) from None
+
+
+def _typed_columns(table: TidesTable) -> dict[str, pl.DataType]:
+    return {column.name: TYPES[column.kind] for column in table.columns}
+
+
+def _schema(table: TidesTable) -> dict[str, pl.DataType]:
+    reasons = dict.fromkeys(_COLUMN_OF.values(), pl.String())
+    return {**_typed_columns(table), FILE: pl.String(), LINE: pl.Int64(), **reasons}
+
+
 def _require_columns(file: TableFile, table: TidesTable, found: pl.Schema) -> None:
     missing = [column.name for column in table.columns if column.present and column.name not in found]
     if missing:
@@ -133,94 +211,64 @@ def _require_columns(file: TableFile, table: TidesTable, found: pl.Schema) -> No
         )
 
 
-def _faults(file: TableFile, table: TidesTable, found: pl.Schema) -> Iterator[_Fault]:
-    for column in table.columns:
-        if column.name not in found:
-            continue
-        written, value = _written(column, found), _value(column, found)
-        if column.filled:
-            yield _Fault(column.name, "has no value", written.is_null())
-        if column.kind != "string":
-            yield _Fault(
-                column.name, f"is not {_MEANING[column.kind]}", written.is_not_null() & value.is_null()
-            )
-        if column.minimum is not None:
-            yield _Fault(column.name, f"is below {column.minimum}", (value < column.minimum).fill_null(False))
-        if column.allowed is not None:
-            allowed = ", ".join(column.allowed)
-            yield _Fault(
-                column.name,
-                f"is unknown to TIDES, which allows: {allowed}",
-                value.is_in(column.allowed).not_().fill_null(False),
-            )
-        if column.name == "service_date" and file.service_date is not None:
-            yield _Fault(
-                column.name,
-                f"is outside the file's own date, {file.service_date}: move the row to its date's file",
-                (value != file.service_date).fill_null(False),
-            )
+def _of_dates(rows: pl.LazyFrame, dtype: pl.DataType, dates: Collection[date]) -> pl.LazyFrame:
+    """Rows of these dates. One without a date goes with the row before it, or, at the beginning, after it."""
+    day = date_of("service_date", dtype)
+    if dtype == pl.Date and not rows.select(pl.col("service_date").has_nulls()).collect().item():
+        return rows.filter(day.is_in(list(dates)))  # Parquet's statistics spare reading the others
+    return rows.filter(day.forward_fill().backward_fill().is_in(list(dates)))
 
 
-def _written(column: TidesColumn, found: pl.Schema) -> pl.Expr:
-    """The cell as it is written, null where TIDES calls it missing."""
-    cell, dtype = pl.col(column.name), found[column.name]
-    if isinstance(dtype, pl.Categorical | pl.Enum):
-        cell, dtype = cell.cast(pl.String), pl.String()
-    if dtype == pl.String:
-        cell = cell.str.strip_chars()
-        return pl.when(cell.is_in(MISSING_VALUES).not_()).then(cell)
-    return cell.fill_nan(None) if dtype.is_float() else cell
+def _without_blank_lines(cells: pl.DataFrame, file: TableFile) -> pl.DataFrame:
+    """A blank line of a CSV file has no value in any column."""
+    if file.format == "parquet":
+        return cells
+    own = [name for name, type_ in cells.schema.items() if name != _ROW and type_ == pl.String]
+    return cells.filter(~pl.all_horizontal(pl.col(own).is_null())) if own else cells
 
 
-def _value(column: TidesColumn, found: pl.Schema) -> pl.Expr:
-    """The cell in its column's type, null where it is missing or is no value of that type."""
-    wanted = _TYPES[column.kind]
-    if column.name not in found:
-        return pl.lit(None, dtype=wanted)
-    cell, dtype = _written(column, found), found[column.name]
-    if isinstance(dtype, pl.Categorical | pl.Enum):
-        dtype = pl.String()
-    if dtype == pl.Null or column.kind == "string":
-        return cell.cast(wanted)
-    if column.kind == "integer":
-        number = (
-            cell.cast(pl.Float64, strict=False)
-            if dtype == pl.String or dtype.is_numeric()
-            else pl.lit(None, pl.Float64)
-        )
-        return pl.when(number == number.round()).then(number).cast(wanted, strict=False)
-    if dtype == pl.String:
-        return cell.str.to_date("%Y-%m-%d", strict=False) if column.kind == "date" else _time(cell)
-    if column.kind == "date":
-        return cell if dtype == pl.Date else pl.lit(None, wanted)
-    zoned = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
-    return cell.dt.convert_time_zone("UTC").cast(wanted) if zoned else pl.lit(None, wanted)
+def _settle_date(read: Cells, file: TableFile) -> None:
+    """Gives every row a date: the one that its file's path names, else, where its own cannot be read, its neighbour's."""
+    own = file.service_date
+    if own is None:
+        read.values = read.values.fill_null(strategy="forward").fill_null(strategy="backward")
+        return
+    other = (read.values != own).fill_null(False)
+    if other.any():
+        problem = f"is outside the file's own date, {own}"
+        read.faults.append((problem, other))
+    read.values = pl.Series(read.values.name, [own], pl.Date).new_from_index(0, read.values.len())
 
 
-def _time(cell: pl.Expr) -> pl.Expr:
-    """ISO 8601 with an offset or Z; without one nobody could say which of two hours a clock change means."""
-    text = cell.str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
-    return text.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", strict=False)
+def _require_some(file: TableFile, column: TidesColumn, cells: pl.DataFrame, read: Cells) -> None:
+    """Raises `BadInput` where a column has cells and none of them is a value."""
+    cell = cells[column.name]
+    there = cell.len() - cell.null_count()
+    wrong = next(
+        (where for problem, where in read.faults if problem == f"is not {MEANING[column.kind]}"), None
+    )
+    if wrong is None or there < LEAST_CELLS or wrong.sum() < there:
+        return
+    rows = cells.filter(wrong).select(_ROW, column.name).head(_EXAMPLES).iter_rows()
+    shown = "; ".join(f"row {row}: {value!r}" for row, value in rows)
+    raise BadInput(
+        f"{file.path} cannot be used: none of the {there:,} cells of column {column.name} is {MEANING[column.kind]} "
+        f"({shown}); correct it at its source"
+    )
 
 
-def _describe(file: TableFile, rows: pl.LazyFrame, faults: list[_Fault]) -> str:
-    """Every fault of a file with its first rows, read once more for their numbers and what they hold."""
-    lines = []
-    for fault in faults:
-        broken = rows.filter(fault.broken).select(_ROW, fault.column).collect()
-        shown = "; ".join(f"row {row}: {_quoted(value)}" for row, value in broken.head(_EXAMPLES).iter_rows())
-        lines.append(f"- column {fault.column} {fault.problem} ({broken.height:,} rows, e.g. {shown})")
-    return "\n".join([f"{file.path} cannot be used; correct it at its source:", *lines])
-
-
-def _quoted(value: object) -> str:
-    return "nothing" if value is None else repr(value) if isinstance(value, str) else str(value)
+def _noted(reasons: pl.Series | None, where: pl.Series, reason: str) -> pl.Series:
+    """The reasons of rows, with this one where there is none yet."""
+    new = pl.Series([reason, None], dtype=pl.String).gather((~where).cast(pl.UInt32))
+    return new if reasons is None else reasons.zip_with(reasons.is_not_null(), new)
 
 
 def _unreadable(file: TableFile, error: Exception) -> BadInput:
     reason = str(error).strip().splitlines()[0]
     if "utf-8" in reason.lower():
         return not_utf8(file)
+    if isinstance(error, OSError):
+        return unreadable(file, error)
     if file.format == "parquet":
         return BadInput(
             f"{file.path} is no whole Parquet file, half-written perhaps ({reason}); write or copy it again"

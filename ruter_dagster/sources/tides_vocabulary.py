@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["string", "integer", "date", "datetime"]
+Cost = Literal["row", "counts", "load", "cell"]
+"""What a cell that is no value of its column costs: its row, the row's counts, the row's load, or the cell alone."""
 
 MISSING_VALUES = ("", "NA", "NaN")
 IN_SERVICE = "In service"
@@ -17,7 +19,10 @@ SCHEDULED = "Scheduled"
 
 @dataclass(frozen=True)
 class TidesColumn:
-    """A column that is read. `present`: the table must have it; `filled`: every row must; others may be left out."""
+    """A column that is read. `present`: the table must have it; `filled`: every row must; others may be left out.
+
+    `cost`: what is set aside where a cell is no value of the column; `unknown`: the number that stands for no value.
+    """
 
     name: str
     kind: Kind = "string"
@@ -25,6 +30,8 @@ class TidesColumn:
     filled: bool = False
     minimum: int | None = None
     allowed: tuple[str, ...] | None = None
+    cost: Cost = "row"
+    unknown: int | None = None
 
 
 @dataclass(frozen=True)
@@ -87,18 +94,19 @@ STOP_VISITS = TidesTable(
     columns=(
         TidesColumn("service_date", "date", present=True, filled=True),
         TidesColumn("trip_id_performed", present=True, filled=True),
-        TidesColumn("trip_stop_sequence", "integer", present=True, filled=True, minimum=1),
+        TidesColumn("trip_stop_sequence", "integer", present=True, filled=True),
         TidesColumn("vehicle_id"),
         TidesColumn("stop_id", present=True, filled=True),
-        TidesColumn("schedule_arrival_time", "datetime"),
+        TidesColumn("schedule_arrival_time", "datetime", cost="cell"),
         TidesColumn("schedule_departure_time", "datetime", present=True),
-        TidesColumn("actual_arrival_time", "datetime"),
-        TidesColumn("actual_departure_time", "datetime"),
+        TidesColumn("actual_arrival_time", "datetime", cost="cell"),
+        TidesColumn("actual_departure_time", "datetime", cost="cell"),
         *(
-            TidesColumn(name, "integer", minimum=0)
-            for name in ("boarding_1", "alighting_1", "boarding_2", "alighting_2", "departure_load")
+            TidesColumn(name, "integer", minimum=0, cost="counts")
+            for name in ("boarding_1", "alighting_1", "boarding_2", "alighting_2")
         ),
-        TidesColumn("schedule_relationship", allowed=(SCHEDULED, "Skipped", "Added", "Missing")),
+        TidesColumn("departure_load", "integer", cost="load", unknown=-1),
+        TidesColumn("schedule_relationship", allowed=(SCHEDULED, "Skipped", "Added", "Missing"), cost="cell"),
     ),
 )
 TRIPS_PERFORMED = TidesTable(
@@ -109,12 +117,14 @@ TRIPS_PERFORMED = TidesTable(
         TidesColumn("vehicle_id"),
         TidesColumn("trip_id_scheduled"),
         TidesColumn("route_id", present=True),
-        TidesColumn("route_type", present=True, allowed=ROUTE_TYPES),
-        TidesColumn("direction_id", "integer", minimum=0),
+        TidesColumn("route_type", present=True),
+        TidesColumn("direction_id", "integer"),
         TidesColumn("block_id"),
-        TidesColumn("trip_type", allowed=TRIP_TYPES),
+        TidesColumn("trip_type", allowed=TRIP_TYPES, cost="cell"),
         TidesColumn(
-            "schedule_relationship", allowed=(SCHEDULED, "Added", "Unscheduled", "Canceled", "Duplicated")
+            "schedule_relationship",
+            allowed=(SCHEDULED, "Added", "Unscheduled", "Canceled", "Duplicated"),
+            cost="cell",
         ),
     ),
 )
@@ -122,8 +132,8 @@ VEHICLES = TidesTable(
     name="vehicles",
     columns=(
         TidesColumn("vehicle_id", present=True, filled=True),
-        TidesColumn("capacity_seated", "integer", minimum=0),
-        TidesColumn("capacity_standing", "integer", minimum=0),
+        TidesColumn("capacity_seated", "integer", minimum=0, cost="cell"),
+        TidesColumn("capacity_standing", "integer", minimum=0, cost="cell"),
     ),
     dated=False,
 )

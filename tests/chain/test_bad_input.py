@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from ruter_dagster.contracts.features import LEVELS
-from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS, STOP_VISITS
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, REJECTED_VISITS, STOP_LOADS, STOP_VISITS
 from tests.chain.house import Chain
 from tests.chain.tides_days import (
     DAY,
@@ -28,41 +28,35 @@ pytestmark = pytest.mark.slow
 RAW, QUALITY, LOADS = "raw/stop_visits", "quality/stop_visits", "loads/stop_loads"
 FORECASTS, PUBLISHED = "forecasts/load_forecasts", "forecasts/published_forecasts"
 SPOILT = f"stop_visits/{NEW}.csv"
-AGAIN = f"Correct it where it comes from, then materialise {RAW} again"
+ONE_BAD_CELL = replace("solli,DATET07:20:00+01:00,0,", "solli,DATET07:20:00+01:00,-3,")
 
 FAULTS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "missing column": (
         replace("trip_stop_sequence", "sequence"),
         (f"{SPOILT} lacks the column trip_stop_sequence", "it has service_date"),
     ),
-    "wrong type": (
-        replace("DATE,p0,1,v1,jernbanetorget", "DATE,p0,one,v1,jernbanetorget"),
-        (f"{SPOILT} cannot be used; correct it at its source", "trip_stop_sequence is not a whole number", "row 2: 'one'"),
+    "column twice": (
+        replace("departure_load\n", "boarding_1\n"),
+        (f"{SPOILT} has the column boarding_1 more than once", "keep one of each"),
+    ),
+    "column that cannot be read": (
+        replace("DATET", "at "),
+        (f"{SPOILT} cannot be used", "none of the 40 cells of column schedule_departure_time is a time", "correct it at its source"),
+    ),
+    "too many bad rows": (
+        replace("solli,DATET07:20:00+01:00,0,", "solli,DATET07:20:00+01:00,-3,", also=(
+            ("DATE,p1,1,v1", "DATE,p1,0,v1"),
+            ("DATE,p2,1,v1,jernbanetorget", "DATE,p2,1,v1,"),
+        )),
+        (
+            f"service_date {NEW} is blocked: 7.5% of its rows were set aside (3 of 40 rows), the limit is 2.0%",
+            "boarding_1 is below 0 (1 rows)", f"{SPOILT}, line 5: boarding_1 is below 0:", f"ruter-dagster rejected --date {NEW}",
+        ),
     ),
     "empty day": (without_rows, (f"no counted visit on {NEW}", "it has 7 dates from 2025-03-10 to 2025-03-16")),
     "date that is absent": (
         lambda folder, day: visits_file(folder, day).unlink(),
         (f"no counted visit on {NEW}", "it has 6 dates from 2025-03-10 to 2025-03-16"),
-    ),
-    "duplicate stop visits": (
-        append("DATE,p3,2,v1,stortinget,DATET10:10:00+01:00,2,1,9\n"),
-        ("raw.stop_visits breaks its contract", "key (service_date, trip_id, stop_sequence) is unique", "trip_id=s3 stop_sequence=2", AGAIN),
-    ),
-    "negative counts": (
-        replace("solli,DATET07:20:00+01:00,0,", "solli,DATET07:20:00+01:00,-3,"),
-        (SPOILT, "column boarding_1 is below 0", "row 5: '-3'"),
-    ),
-    "load over twice the capacity": (
-        append("DATE,p3,5,v1,solli,DATET10:20:00+01:00,0,0,201\n"),
-        ("load_within_twice_the_capacity", "trip_id=s3 stop_sequence=5", "departure_load=201", "total_capacity=100", AGAIN),
-    ),
-    "row of another date": (
-        append("NEXT,p3,5,v1,solli,NEXTT10:20:00+01:00,0,0,1\n"),
-        (SPOILT, f"service_date is outside the file's own date, {NEW}", "row 42: '2025-03-13'"),
-    ),
-    "time outside the date": (
-        append("DATE,p3,5,v1,solli,2025-03-20T10:20:00+01:00,0,0,1\n"),
-        ("scheduled outside their service date", "trip_id_performed=p3", "correct service_date or the time"),
     ),
     "half-written CSV": (cut_off, (f"{SPOILT} is half-written", "its last row has 5 of 9 columns; copy it again")),
     "half-written Parquet": (
@@ -88,6 +82,50 @@ def test_a_new_date_that_breaks_the_contract_is_not_kept(chain: Chain, fault: st
     told = chain.refuse(LOADS, "counts", NEW)
     assert told == f"raw.stop_visits has no service_date {NEW}. Materialise {RAW} for it first."
     assert chain.content() == before
+
+
+def test_bad_rows_are_set_aside_and_corrected_input_clears_them(chain: Chain) -> None:
+    """In one trip a count below 0, in another a row twice, an unknown trip type and a time without offset."""
+    before, correct = chain.content(), visits_file(chain.tides, DAY).read_text()
+    ONE_BAD_CELL(chain.tides, DAY)
+    append("DATE,p3,2,v1,stortinget,DATET10:05:00,2,1,9\n")(chain.tides, DAY)
+    visits_file(chain.tides, DAY).write_text(
+        visits_file(chain.tides, DAY)
+        .read_text()
+        .replace(f"stortinget,{DAY}T10:05:00+01:00", f"stortinget,{DAY}T10:05:00")
+    )
+
+    outcome = chain.run("counts", DAY, assets=(RAW, QUALITY, LOADS))
+
+    assert outcome.succeeded, outcome.message
+    assert (outcome.warned, outcome.blocked) == (["few_rows_set_aside"], [])
+    (row,) = chain.store.read(REJECTED_VISITS, [DAY]).to_dicts()
+    assert (row["reason"], row["line_number"], row["kept_without_counts"]) == (
+        "boarding_1 is below 0",
+        5,
+        True,
+    )
+    assert chain.store.read(STOP_LOADS, [DAY]).height == 40
+
+    visits_file(chain.tides, DAY).write_text(correct)
+    assert chain.run("counts", DAY, assets=(RAW, QUALITY, LOADS)).succeeded
+    assert chain.store.read(REJECTED_VISITS, [DAY]).is_empty()
+    assert chain.content(STOP_LOADS)[STOP_LOADS.name][1] == before[STOP_LOADS.name][1]
+
+
+def test_a_blocked_date_of_a_range_is_left_out_and_the_others_go_on(chain: Chain) -> None:
+    spoil, _ = FAULTS["too many bad rows"]
+    spoil(chain.tides, NEW)
+
+    outcome = chain.run("counts", NEW, NEW + timedelta(1), assets=(RAW, QUALITY, LOADS))
+
+    assert outcome.succeeded, outcome.message
+    assert outcome.blocked == ["no_date_blocked"], "shown, and it blocks nothing"
+    after = chain.content(STOP_VISITS, STOP_LOADS)
+    for table in (STOP_VISITS, STOP_LOADS):
+        assert NEW not in after[table.name][1]
+        assert NEW + timedelta(1) in after[table.name][1]
+    assert chain.store.read(REJECTED_VISITS, [NEW])["date_blocked"].to_list() == [True] * 3
 
 
 def test_forecasts_that_need_a_refused_date_are_neither_made_nor_published(chain: Chain) -> None:
@@ -119,7 +157,7 @@ def test_a_range_of_which_nothing_is_there_is_refused_too(chain: Chain, asset: s
     assert chain.content() == before
 
 
-@pytest.mark.parametrize("fault", ["missing column", "duplicate stop visits", "half-written CSV"])
+@pytest.mark.parametrize("fault", ["missing column", "too many bad rows", "half-written CSV"])
 def test_a_date_delivered_again_with_a_fault_leaves_its_former_rows(chain: Chain, fault: str) -> None:
     spoil, _ = FAULTS[fault]
     before = chain.content()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -40,14 +40,15 @@ def visits_file(folder: Path, day: date) -> Path:
     return folder / "stop_visits" / f"{day}.csv"
 
 
-def replace(old: str, new: str, count: int = -1) -> Spoil:
-    """Changes the text of the date's visits; `DATE` stands for the date."""
+def replace(old: str, new: str, count: int = -1, also: Sequence[tuple[str, str]] = ()) -> Spoil:
+    """Changes the text of the date's visits, here and `also` elsewhere; `DATE` stands for the date."""
 
     def spoil(folder: Path, day: date) -> None:
         path = visits_file(folder, day)
-        content, former = path.read_text(), old.replace("DATE", str(day))
-        assert former in content
-        path.write_text(content.replace(former, new.replace("DATE", str(day)), count))
+        for before, after in ((old, new), *also):
+            content, former = path.read_text(), before.replace("DATE", str(day))
+            assert former in content
+            path.write_text(content.replace(former, after.replace("DATE", str(day)), count))
 
     return spoil
 

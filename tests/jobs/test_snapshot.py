@@ -6,11 +6,13 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.jobs import Snapshot
-from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS, Table
 from ruter_dagster.jobs import snapshot
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
@@ -30,9 +32,13 @@ class Recorder(Reporter):
     def __init__(self) -> None:
         super().__init__(None)
         self.told: dict[str, Any] = {}
+        self.checks: dict[str, tuple[bool, dict[str, Any]]] = {}
 
     def materialised(self, asset: str, **metadata: Any) -> None:
         self.told.update(metadata)
+
+    def checked(self, asset: str, name: str, passed: bool, *severity: Any, **metadata: Any) -> None:
+        self.checks[name] = (passed, metadata)
 
 
 @pytest.fixture
@@ -48,23 +54,128 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def copy(folder: Path, *dates: date) -> tuple[JobContext, dict[str, Any]]:
-    """Runs the job on dates of the folder: its context and what it reported."""
+def job(folder: Path, *dates: date) -> tuple[Snapshot, JobContext, Recorder]:
     settings = Settings(
         source="tides", tides_path=str(folder), operator="ruter", state_dir=folder / "state", _env_file=None
     )  # pyright: ignore[reportCallIssue]
     parameters = Snapshot(table=STOP_VISITS.name, dates=dates, of_range=len(dates) > 1, code_version="1")
     report = Recorder()
-    context = JobContext(settings, parameters, Container(folder), report)
+    return parameters, JobContext(settings, parameters, Container(folder), report), report
+
+
+def copy(folder: Path, *dates: date) -> tuple[JobContext, dict[str, Any]]:
+    """Runs the job on dates of the folder: its context and what it reported."""
+    parameters, context, report = job(folder, *dates)
     snapshot.run(parameters, context)
     return context, report.told
 
 
-def test_visits_without_counts_are_reported(folder: Path) -> None:
+def spoil(folder: Path, day: date, old: str, new: str) -> None:
+    path = folder / "stop_visits" / f"{day}.csv"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+
+
+def with_more_trips(folder: Path, day: date, bad: int = 0, good: int = 20) -> None:
+    """Adds trips of one visit to a date, some of them with a count below 0."""
+    with (folder / "stop_visits" / f"{day}.csv").open("a") as file:
+        for trip in range(bad + good):
+            count = -1 if trip < bad else 1
+            file.write(f"{day},x{trip},1,v1,solli,{day}T12:00:00+01:00,{count},0,0,0,5,Scheduled\n")
+    with (folder / "trips_performed" / f"{day}.csv").open("a") as file:
+        file.writelines(
+            f"{day},x{trip},v1,sx{trip},32,Bus Service,0,In service,Scheduled\n" for trip in range(bad + good)
+        )
+
+
+def rejected(context: JobContext, *dates: date) -> pl.DataFrame:
+    return context.store.read(REJECTED_VISITS, dates)
+
+
+def test_what_was_left_out_or_completed_is_told(folder: Path) -> None:
     _, told = copy(folder, DAY)
-    left_out = told["rows_of_source"]["raw_value"]
-    assert (left_out["visits"], left_out["kept, visit not counted"]) == (4, 1)
+    counts = told["rows_of_source"]["raw_value"]
+    assert counts == {"visits": 4, "kept, not counted in a trip that is": 1}
     assert told["dates"][DAY].rows == 4
+
+
+def test_rows_set_aside_are_kept_with_their_reason(folder: Path) -> None:
+    spoil(folder, WEEKS[1], "3,2,0,0,5", "3,-2,0,0,5")
+    spoil(folder, WEEKS[2], "p2,1,v1", "p2,0,v1")
+    context, told = copy(folder, *WEEKS[:3])
+    rows = rejected(context, *WEEKS[1:3])
+    assert rows.select("service_date", "file", "line_number", "reason", "date_blocked").rows() == [
+        (WEEKS[1], f"stop_visits/{WEEKS[1]}.csv", 2, "boarding_2 is below 0", False),
+        (WEEKS[2], f"stop_visits/{WEEKS[2]}.csv", 4, "stop_sequence is below 1", False),
+    ]
+    assert told["rows_set_aside"]["raw_value"] == {"boarding_2 is below 0": 1, "stop_sequence is below 1": 1}
+    assert context.store.dates(REJECTED_VISITS) == WEEKS[1:3], "the first date has none"
+
+
+def test_corrected_input_clears_its_rejects(folder: Path) -> None:
+    for day in WEEKS[1:3]:
+        spoil(folder, day, "3,2,0,0,5", "3,-2,0,0,5")
+    context, _ = copy(folder, *WEEKS[1:3])
+    assert rejected(context, *WEEKS[1:3]).height == 2
+    spoil(folder, WEEKS[1], "3,-2,0,0,5", "3,2,0,0,5")
+    context, told = copy(folder, WEEKS[1])
+    assert rejected(context, *WEEKS[1:3])["service_date"].to_list() == [WEEKS[2]]
+    assert told["rows_set_aside"] is None
+
+
+def test_a_date_with_too_many_bad_rows_is_blocked(folder: Path) -> None:
+    context, _ = copy(folder, DAY)
+    former = context.store.read(STOP_VISITS, [DAY])
+    with_more_trips(folder, DAY, bad=3)
+    parameters, context, report = job(folder, DAY)
+
+    with pytest.raises(NoDateThere) as failure:
+        snapshot.run(parameters, context)
+
+    assert str(failure.value).startswith(
+        "raw.stop_visits: service_date 2026-11-20 is blocked: 11.1% of its rows were set aside (3 of 27 rows), the limit is 2.0%. "
+        "Reasons: boarding_1 is below 0 (3 rows). E.g. stop_visits/2026-11-20.csv, line 6: boarding_1 is below 0: {"
+    )
+    assert "raise share_of_date in [rejects] of the operator file" in str(failure.value)
+    assert not report.told, "nothing was materialised"
+    assert context.store.read(STOP_VISITS, [DAY]).equals(former), "the former rows stand"
+    assert rejected(context, DAY)["date_blocked"].to_list() == [True] * 3
+
+
+def test_a_blocked_date_of_a_range_is_left_out_and_listed(folder: Path) -> None:
+    with_more_trips(folder, WEEKS[1], bad=3)
+    parameters, context, report = job(folder, *WEEKS[:3])
+    snapshot.run(parameters, context)
+    assert context.store.dates(STOP_VISITS) == [WEEKS[0], WEEKS[2]]
+    assert report.told["dates_blocked"]["raw_value"] == [str(WEEKS[1])]
+    passed, details = report.checks["no_date_blocked"]
+    assert not passed
+    assert f"service_date {WEEKS[1]} is blocked: 11.1% of its rows" in details["observed"]
+
+
+def test_a_date_of_which_nothing_is_left_is_blocked(folder: Path) -> None:
+    spoil(folder, DAY, f"{DAY},p", f"{DAY},q")
+    parameters, context, _ = job(folder, DAY)
+    with pytest.raises(NoDateThere, match=r"is blocked: 100\.0% of its rows were set aside"):
+        snapshot.run(parameters, context)
+
+
+def test_rejects_that_cannot_be_kept_fail_the_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is materialised has its rejects: they are written first."""
+    spoil(folder, DAY, "3,2,0,0,5", "3,-2,0,0,5")
+    parameters, context, report = job(folder, DAY)
+    write = context.store.write
+
+    def fail(table: Table, *args: Any, **options: Any) -> Any:
+        if table is REJECTED_VISITS:
+            raise OSError("no space left")
+        return write(table, *args, **options)
+
+    monkeypatch.setattr(context.store, "write", fail)
+    with pytest.raises(OSError, match="no space left"):
+        snapshot.run(parameters, context)
+    assert not report.told
+    assert context.store.dates(STOP_VISITS) == []
 
 
 def test_a_range_is_read_in_passes_and_lists_the_dates_that_are_absent(folder: Path) -> None:

@@ -126,8 +126,13 @@ def test_dates_are_those_of_the_schedules_and_sensors(source: dict[str, str], co
 def test_the_training_goes_on_with_the_version_that_it_trained():
     train, *later = definition("training")["Steps"]
     assert train["Type"] == "Training"
+    assert [step["Type"] for step in later] == ["Processing", "Training", "Processing"]
     for step in later:
-        arguments = step["Arguments"]["AppSpecification"]["ContainerArguments"]
+        arguments = next(
+            step["Arguments"][name]["ContainerArguments"]
+            for name in ("AppSpecification", "AlgorithmSpecification")
+            if name in step["Arguments"]
+        )
         assert json.loads(arguments[2])["model_version"] == "newest"
 
 

@@ -7,7 +7,7 @@ from datetime import date
 import polars as pl
 
 from ruter_dagster.contracts.frames import conform
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_LOADS, STOP_VISITS
 
 DAY = date(2026, 11, 20)
 _STOPS = pl.DataFrame(
@@ -67,3 +67,26 @@ def change(frame: pl.DataFrame, column: str, value: object, rows: int = 1) -> pl
     first = pl.int_range(pl.len()) < rows
     changed = pl.when(first).then(pl.lit(value)).otherwise(pl.col(column)).cast(frame.schema[column])
     return frame.with_columns(changed.alias(column))
+
+
+def set_aside(
+    day: date, rows: int, reason: str = "boardings is below 0", *, blocked: bool = False
+) -> pl.DataFrame:
+    """Rows of a date that were set aside, each of a trip and a line of the network, from line 2 of their file on."""
+    return conform(
+        pl.DataFrame({"line_number": range(2, 2 + rows)})
+        .with_columns(
+            service_date=day,
+            file=pl.lit("stop_visits.csv"),
+            reason=pl.lit(reason),
+            trip_id_performed=pl.format("journey-{}-performed", "line_number"),
+            vehicle_id=pl.format("train-{}", pl.col("line_number") % 4),
+            line_id=pl.lit("3"),
+            vehicle_type=pl.lit("metro of 90 places"),
+            kept_without_counts=pl.lit(False),
+            date_blocked=pl.lit(blocked),
+            row=pl.lit('{"boarding_1":"-1"}'),
+        )
+        .select(REJECTED_VISITS.column_names),
+        REJECTED_VISITS,
+    )

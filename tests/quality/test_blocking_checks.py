@@ -84,12 +84,6 @@ FAULTS = [
         "departure_load <= 2 * total_capacity), service_date=2026-11-20, trip_id=journey-0, stop_sequence=1, "
         "total_capacity=90, departure_load=181",
     ),
-    (
-        STOP_VISITS,
-        visits(DAY).with_columns(departure_load=pl.lit(None, pl.Int32), alightings=pl.lit(None, pl.Int32)),
-        "counted",
-        "100 rows against the rule counted",
-    ),
     (STOP_VISITS, change(visits(DAY), "stop_id", "Atlantis"), "stop_points_known", "stop_id=Atlantis"),
     (
         PLANNED_DEPARTURES,

@@ -1,19 +1,337 @@
-"""Bad input in TIDES tables: the message names the file, the place and the remedy, and nothing is read."""
+"""Bad input in TIDES tables: bad rows are set aside with their reason; what cannot be read is refused with file, place and remedy."""
 
-from datetime import date
+import json
+import os
+from collections.abc import Callable
+from datetime import UTC, date, datetime
 from pathlib import Path
 
+import obstore
 import polars as pl
 import pytest
+from obstore.exceptions import PermissionDeniedError
 
+from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.contracts.frames import validate
+from ruter_dagster.operator import RejectLimits
+from ruter_dagster.quality.rejects import blocked_dates
 from ruter_dagster.sources.base import DateAbsent
+from ruter_dagster.sources.tides import TidesReading
 from tests.sources.tides_folder import DAY, EXAMPLE, VEHICLES, VISITS, change, message, source, write_tables
+
+Edit = Callable[[Path], None]
 
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
     return write_tables(tmp_path)
+
+
+def read(folder: Path, day: date = DAY) -> TidesReading:
+    """The date as it is read, after the checks before the commit."""
+    reading = source(folder).read([day])
+    validate(reading.stop_visits, contract.STOP_VISITS, [day] if reading.stop_visits.height else [])
+    validate(reading.rejected, contract.REJECTED_VISITS, [day])
+    assert reading.planned_departures.select(contract.PLANNED_DEPARTURES.key).is_unique().all()
+    return reading
+
+
+def edit(table: str, old: str, new: str) -> Edit:
+    return lambda folder: change(folder, table, old, new)
+
+
+def append(*rows: str) -> Edit:
+    def add(folder: Path) -> None:
+        with (folder / "stop_visits.csv").open("a", encoding="utf-8") as file:
+            file.writelines(f"{row}\n" for row in rows)
+
+    return add
+
+
+# Rows set aside: the edit, the reason, how many visits stay, and whether the row stays as a visit without counts
+
+SET_ASIDE: dict[str, tuple[Edit, str, int, bool]] = {
+    "text in a number": (edit("stop_visits", "3,2,0,0,5", "three,2,0,0,5"), "boarding_1 is not a whole number", 4, True),
+    "negative count": (edit("stop_visits", "3,2,0,0,5", "3,2,-2,0,5"), "alighting_1 is below 0", 4, True),
+    "negative count of one door hidden by another": (edit("stop_visits", "3,2,0,0,5", "3,-2,0,0,1"), "boarding_2 is below 0", 4, True),
+    "impossible count": (edit("stop_visits", "3,2,0,0,5", "3,200,0,0,5"), "boardings is over twice the vehicle's capacity", 4, True),
+    "count beyond 32 bits": (edit("stop_visits", "3,2,0,0,5", "3,5000000000,0,0,5"), "boardings is over twice the vehicle's capacity", 4, True),
+    "date": (edit("stop_visits", "2026-11-20,p1,1", "20.11.2026,p1,1"), "service_date is not a date (YYYY-MM-DD)", 3, False),
+    "no date": (edit("stop_visits", "2026-11-20,p1,2", ",p1,2"), "service_date has no value", 3, False),
+    "no time": (edit("stop_visits", "2026-11-20T08:05:00+01:00", "soon"), "schedule_departure_time is not a time (2026-11-20T08:15:00+01:00)", 3, False),
+    "time out of the date": (edit("stop_visits", "2026-11-20T09:05", "2026-11-22T09:05"), "scheduled_departure_time is outside the service date, which lasts from its midnight to the second one after", 3, False),
+    "empty stop": (edit("stop_visits", "p2,1,v1,jernbanetorget", "p2,1,v1,"), "stop_id has no value", 3, False),
+    "sequence 0": (edit("stop_visits", "p2,1,v1", "p2,0,v1"), "stop_sequence is below 1", 3, False),
+    "sequence beyond 32 bits": (edit("stop_visits", "p2,1,v1", "p2,3000000000,v1"), "stop_sequence is impossible", 3, False),
+    "no sequence": (edit("stop_visits", "p2,1,v1", "p2,,v1"), "trip_stop_sequence has no value", 3, False),
+    "unknown trip": (edit("stop_visits", "2026-11-20,p2,1", "2026-11-20,p9,1"), "trip_id_performed is not in trips_performed", 3, False),
+    "no trip": (edit("stop_visits", "2026-11-20,p2,1", "2026-11-20,,1"), "trip_id_performed has no value", 3, False),
+    "different counts of one visit": (
+        append("2026-11-20,p1,1,v1,jernbanetorget,2026-11-20T08:00:00+01:00,3,3,0,0,6,Scheduled"),
+        "several different rows of one visit, and no time tells which is newest", 4, True,
+    ),
+    "different stops of one visit": (
+        append("2026-11-20,p1,1,v1,solli,2026-11-20T08:00:00+01:00,3,2,0,0,5,Scheduled"),
+        "several different rows of one visit, and no time tells which is newest", 3, False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", SET_ASIDE)
+def test_a_bad_row_is_set_aside_and_the_rest_is_used(folder: Path, fault: str) -> None:
+    spoil, reason, visits, without_counts = SET_ASIDE[fault]
+    spoil(folder)
+
+    reading = read(folder)
+
+    assert reading.rejected["reason"].unique().to_list() == [reason]
+    assert reading.stop_visits.height == visits
+    assert reading.rejected["kept_without_counts"].any() == without_counts
+    uncounted = reading.stop_visits.filter(pl.col("boardings").is_null() & pl.col("departure_load").is_null())
+    assert uncounted.height == without_counts
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ("s2,31,", "s2,,", "route_id has no value in trips_performed"),
+        ("Bus Service,1", "Buss,1", "route_type Buss is none of bus, tram, metro, boat, rail; add its mode to [route_types] of the operator file"),
+        ("Bus Service,1", "Bus Service,2", "direction_id is neither 0 nor 1"),
+        ("Bus Service,1", "Bus Service,out", "trip in trips_performed: direction_id is not a whole number"),
+        ("2026-11-20,p2", "2026-11-20,p3", "trip_id_performed is not in trips_performed"),
+    ],
+    ids=["no line", "unknown route type", "direction", "text as direction", "no trip"],
+)  # fmt: skip
+def test_visits_of_a_bad_trip_are_set_aside(folder: Path, old: str, new: str, reason: str) -> None:
+    change(folder, "trips_performed", old, new)
+    reading = read(folder)
+    assert reading.rejected.select("reason", "trip_id_performed").unique().rows() == [(reason, "p2")]
+    assert set(reading.stop_visits["trip_id"]) == {"s1"}
+    assert set(reading.planned_departures["trip_id"]) == {"s1"}
+
+
+def test_different_rows_of_a_trip_set_its_visits_aside(folder: Path) -> None:
+    path = folder / "trips_performed.csv"
+    path.write_text(path.read_text() + "2026-11-20,p2,v1,s2,32,Bus Service,1,In service,Scheduled\n")
+    reading = read(folder)
+    assert reading.rejected["reason"].to_list() == ["trip in trips_performed: has several different rows"] * 2
+    assert set(reading.stop_visits["trip_id"]) == {"s1"}
+
+
+def test_a_trip_that_lost_most_of_its_visits_is_set_aside_whole(folder: Path) -> None:
+    append("2026-11-20,p2,3,v1,solli,2026-11-20T09:10:00+01:00,0,0,0,0,0,Scheduled")(folder)
+    change(folder, "stop_visits", "p2,1,v1,jernbanetorget", "p2,1,v1,")
+    assert read(folder).stop_visits.filter(pl.col("trip_id") == "s2").height == 2
+    change(folder, "stop_visits", "p2,2,v1,nationaltheatret", "p2,2,v1,")
+    reading = read(folder)
+    assert set(reading.stop_visits["trip_id"]) == {"s1"}
+    assert reading.rejected["reason"].to_list()[2] == "most visits of its trip were set aside"
+    assert reading.planned_departures.filter(pl.col("trip_id") == "s2").height == 1
+
+
+def test_a_row_of_another_date_in_a_dates_file_is_set_aside(folder: Path) -> None:
+    (folder / "stop_visits").mkdir()
+    rows = VISITS.replace("2026-11-20,p2,1", "2026-11-21,p2,1")
+    (folder / "stop_visits" / "2026-11-20.csv").write_text(rows, encoding="utf-8")
+    (folder / "stop_visits.csv").unlink()
+    reading = read(folder)
+    assert reading.stop_visits.height == 3
+    assert reading.rejected.select("service_date", "file", "line_number", "reason").rows() == [
+        (DAY, "stop_visits/2026-11-20.csv", 4, "service_date is outside the file's own date, 2026-11-20")
+    ]
+
+
+def test_a_rejected_row_is_kept_as_it_was_read(folder: Path) -> None:
+    change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "4.5,0,NA,0,4,Scheduled")
+    (row,) = read(folder).rejected.to_dicts()
+    assert (row["file"], row["line_number"], row["line_id"]) == ("stop_visits.csv", 4, "31")
+    assert (row["vehicle_id"], row["vehicle_type"]) == ("v1", "bus of 100 places")
+    assert json.loads(row["row"]) == {
+        "service_date": "2026-11-20", "trip_id_performed": "p2", "trip_stop_sequence": "1", "vehicle_id": "v1",
+        "stop_id": "jernbanetorget", "schedule_departure_time": "2026-11-20T09:00:00+01:00", "boarding_1": "4.5", "boarding_2": "0",
+        "alighting_1": None, "alighting_2": "0", "departure_load": "4", "schedule_relationship": "Scheduled",
+    }  # fmt: skip
+
+
+def test_a_rejected_row_of_parquet_is_kept_as_it_was_read(folder: Path) -> None:
+    visits = pl.read_csv(folder / "stop_visits.csv", null_values="NA", try_parse_dates=True)
+    visits.with_columns(boarding_1=-pl.col("boarding_1")).write_parquet(folder / "stop_visits.parquet")
+    (folder / "stop_visits.csv").unlink()
+    rejected = read(folder).rejected
+    assert rejected["line_number"].to_list() == [1, 2, 3]
+    assert json.loads(rejected["row"][2])["boarding_1"] == -4
+
+
+def test_a_wrong_cell_of_another_date_does_not_concern_this_one(folder: Path) -> None:
+    append("2026-11-21,p1,1,v1,x,2026-11-21T08:00:00+01:00,many,0,0,0,1,Scheduled")(folder)
+    assert read(folder).rejected.is_empty()
+
+
+# Loads
+
+
+@pytest.mark.parametrize("load", ["201", "-2", "9999999999", "full", "5.5"])
+def test_an_impossible_load_is_not_used_where_counts_are_there(folder: Path, load: str) -> None:
+    change(folder, "stop_visits", "3,2,0,0,5", f"3,2,0,0,{load}")
+    reading = read(folder)
+    assert reading.stop_visits["departure_load"].to_list() == [None, 3, 4, 0]
+    assert reading.stop_visits["boardings"].to_list() == [5, 1, 4, 0]
+    assert reading.rejected.is_empty()
+    name = "repaired, impossible departure_load not used: boardings and alightings are there"
+    assert reading.counts[name] == 1
+
+
+def test_an_impossible_load_without_counts_is_set_aside(folder: Path) -> None:
+    change(folder, "stop_visits", "3,2,0,0,5", ",,,,201")
+    change(folder, "stop_visits", "1,NA,2,1,3", ",,,,3")
+    reading = read(folder)
+    assert reading.rejected["reason"].to_list() == ["departure_load is over twice the vehicle's capacity"]
+    assert reading.stop_visits["departure_load"].to_list() == [3, 4, 0], (
+        "a trip of loads alone goes without the stop"
+    )
+
+
+def test_minus_1_is_an_unknown_load(folder: Path) -> None:
+    change(folder, "stop_visits", "3,2,0,0,5", "3,2,0,0,-1")
+    reading = read(folder)
+    assert reading.rejected.is_empty()
+    assert reading.stop_visits["departure_load"].to_list() == [None, 3, 4, 0]
+    assert reading.counts["repaired, departure_load -1 read as unknown"] == 1
+
+
+@pytest.mark.parametrize(("load", "kept"), [(250, True), (251, False)])
+def test_where_capacity_is_unknown_the_mode_limits_the_load(folder: Path, load: int, kept: bool) -> None:
+    (folder / "vehicles.csv").write_text("vehicle_id,capacity_seated,capacity_standing\nv1,,\n")
+    change(folder, "stop_visits", "3,2,0,0,5", f",,,,{load}")
+    change(folder, "stop_visits", "1,NA,2,1,3", ",,,,3")
+    reading = read(folder)
+    expected = [] if kept else ["departure_load is over what a vehicle of the mode can carry"]
+    assert reading.rejected["reason"].to_list() == expected
+
+
+# Repairs
+
+REPAIRED: dict[str, tuple[Edit, str, int]] = {
+    "exact duplicate": (
+        append("2026-11-20,p1,1,v1,jernbanetorget,2026-11-20T08:00:00+01:00,3,2,0,0,5,Scheduled"),
+        "repaired, one of several equal rows of a visit kept", 1,
+    ),
+    "trip type": (edit("trips_performed", "1,In service", "1,Charter"), "repaired, trip_type is unknown to TIDES: taken as unknown", 1),
+    "relationship": (
+        edit("stop_visits", "5,Scheduled", "5,Planned"),
+        "repaired, schedule_relationship is unknown to TIDES: taken as unknown", 1,
+    ),
+    "no offset": (edit("stop_visits", "T08:05:00+01:00", "T08:05:00"), "repaired, time without offset taken as Europe/Oslo", 1),
+    "12.0": (edit("stop_visits", "3,2,0,0,5", "3.0,2,0,0,5"), "repaired, whole number written with a decimal point", 1),
+    "seats": (edit("vehicles", "40", "forty"), "repaired, capacity_seated is not a whole number: taken as unknown", 1),
+    "negative seats": (edit("vehicles", "40", "-40"), "repaired, capacity_seated is below 0: taken as unknown", 1),
+    "impossible seats": (edit("vehicles", "40", "99999"), "repaired, impossible capacity taken as unknown", 4),
+    "unknown vehicle": (edit("vehicles", "v1", "v9"), "kept, vehicle that vehicles lacks: capacity unknown", 4),
+    "equal vehicles": (edit("vehicles", "v1,40,60\n", "v1,40,60\nv1,40,60\n"), "repaired, one of several equal rows of a vehicle kept", 1),
+    "different vehicles": (
+        edit("vehicles", "v1,40,60\n", "v1,40,60\nv1,41,60\n"),
+        "repaired, vehicle with several different rows: capacity unknown", 1,
+    ),
+    "equal trips": (
+        edit("trips_performed", "2026-11-20,p2", "2026-11-20,p1,v1,s1,31,Bus Service,0,In service,Scheduled\n2026-11-20,p2"),
+        "repaired, one of several equal rows of a trip kept", 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", REPAIRED)
+def test_what_can_be_repaired_is_used_and_counted(folder: Path, fault: str) -> None:
+    expected = read(folder).stop_visits.drop("seats", "total_capacity")
+    spoil, name, number = REPAIRED[fault]
+    spoil(folder)
+
+    reading = read(folder)
+
+    found = reading.stop_visits.sort(contract.STOP_VISITS.key).drop("seats", "total_capacity")
+    assert found.equals(expected)
+    assert reading.rejected.is_empty()
+    assert reading.counts[name] == number
+
+
+def test_a_repeated_hour_without_offset_is_its_first_and_noted(folder: Path) -> None:
+    change(folder, "stop_visits", "2026-11-20T09:05:00+01:00", "2026-10-25T02:30:00")
+    for table in ("stop_visits", "trips_performed"):
+        change(folder, table, "2026-11-20", "2026-10-25")
+    reading = read(folder, date(2026, 10, 25))
+    assert (
+        datetime(2026, 10, 25, 0, 30, tzinfo=UTC) in reading.stop_visits["scheduled_departure_time"].to_list()
+    )
+    name = "repaired, time without offset in the hour that the clocks repeat taken as the first"
+    assert reading.counts[name] == 1
+
+
+def test_the_newest_of_different_rows_stands_where_a_time_tells(folder: Path) -> None:
+    path = folder / "stop_visits.csv"
+    header, *rows = VISITS.splitlines()
+    rows = [f"{row},2026-11-20T08:00:10+01:00" for row in rows]
+    newer = rows[0].replace("3,2,0,0,5", "3,3,0,0,6").replace("08:00:10", "08:00:40")
+    path.write_text("\n".join([f"{header},actual_departure_time", newer, *rows]) + "\n")
+    reading = read(folder)
+    assert reading.stop_visits.filter(stop_sequence=1, trip_id="s1")["boardings"].to_list() == [6]
+    assert reading.rejected.is_empty()
+    assert reading.counts["repaired, newest of several rows of a visit kept"] == 1
+
+
+def test_a_parquet_time_without_a_zone_is_local(folder: Path) -> None:
+    expected = read(folder).stop_visits
+    table = pl.read_csv(folder / "stop_visits.csv", try_parse_dates=True, null_values="NA")
+    local = table.with_columns(
+        pl.col("schedule_departure_time").dt.convert_time_zone("Europe/Oslo").dt.replace_time_zone(None)
+    )
+    local.write_parquet(folder / "stop_visits.parquet")
+    (folder / "stop_visits.csv").unlink()
+    assert read(folder).stop_visits.equals(expected)
+
+
+# The example of the issue: one vehicle, two trips, three stops, correct counts, and one departure_load of 999
+
+SIX_VISITS = """\
+service_date,trip_id_performed,trip_stop_sequence,vehicle_id,stop_id,schedule_departure_time,boarding_1,alighting_1,departure_load
+2026-11-20,p1,1,v1,a,2026-11-20T08:00:00+01:00,5,0,5
+2026-11-20,p1,2,v1,b,2026-11-20T08:05:00+01:00,2,3,999
+2026-11-20,p1,3,v1,c,2026-11-20T08:10:00+01:00,0,4,0
+2026-11-20,p2,1,v1,a,2026-11-20T09:00:00+01:00,4,0,4
+2026-11-20,p2,2,v1,b,2026-11-20T09:05:00+01:00,1,1,4
+2026-11-20,p2,3,v1,c,2026-11-20T09:10:00+01:00,0,4,0
+"""
+SINGLE_EDITS: dict[str, Edit] = {
+    "none": lambda folder: None,
+    "boarding -1": edit("stop_visits", "09:05:00+01:00,1,1,4", "09:05:00+01:00,-1,1,4"),
+    "load -2": edit("stop_visits", "1,1,4", "1,1,-2"),
+    "exact duplicate": append("2026-11-20,p2,1,v1,a,2026-11-20T09:00:00+01:00,4,0,4"),
+    "unknown trip": edit("stop_visits", "p2,1,v1", "p9,1,v1"),
+    "empty stop": edit("stop_visits", "v1,b,2026-11-20T09", "v1,,2026-11-20T09"),
+    "sequence 0": edit("stop_visits", "p2,1,v1", "p2,0,v1"),
+    "empty route": edit("trips_performed", "s2,31,", "s2,,"),
+    "trip type Charter": edit("trips_performed", "1,In service", "1,Charter"),
+    "time without offset": edit("stop_visits", "T09:00:00+01:00", "T09:00:00"),
+    "-1 as unknown load": edit("stop_visits", "1,1,4", "1,1,-1"),
+}
+
+
+def six_visits(folder: Path) -> Path:
+    write_tables(folder)
+    (folder / "stop_visits.csv").write_text(SIX_VISITS)
+    return folder
+
+
+@pytest.mark.parametrize("change_one", SINGLE_EDITS)
+def test_a_single_edit_keeps_the_day(tmp_path: Path, change_one: str) -> None:
+    folder = six_visits(tmp_path)
+    SINGLE_EDITS[change_one](folder)
+    reading = read(folder)
+    assert set(reading.stop_visits["trip_id"]) >= {"s1"}
+    assert reading.stop_visits.height >= 3
+    assert not blocked_dates(reading.stop_visits, reading.rejected, RejectLimits.model_validate({}))
+
+
+# What is refused: nothing of the date can be read
 
 
 def test_a_folder_that_is_not_there(tmp_path):
@@ -39,36 +357,6 @@ def test_a_missing_column(folder):
     assert "trips_performed.csv lacks the column route_type" in message(folder)
 
 
-@pytest.mark.parametrize(
-    ("table", "old", "new", "expected"),
-    [
-        ("stop_visits", "3,2,0,0,5", "three,2,0,0,5", "column boarding_1 is not a whole number (1 rows, e.g. row 2: 'three')"),
-        ("stop_visits", "3,2,0,0,5", "3,2,0,0,5.5", "column departure_load is not a whole number (1 rows, e.g. row 2: '5.5')"),
-        ("stop_visits", "2026-11-20,p1,1", "20.11.2026,p1,1", "column service_date is not a date (YYYY-MM-DD) (1 rows, e.g. row 2: '20.11.2026')"),
-        ("stop_visits", "T08:05:00+01:00", "T08:05:00", "column schedule_departure_time is not a time with its offset from UTC"),
-        ("stop_visits", "3,2,0,0,5", "3,-2,0,0,1", "column boarding_2 is below 0 (1 rows, e.g. row 2: '-2')"),
-        ("stop_visits", "p2,1,v1,jernbanetorget", "p2,1,v1,", "column stop_id has no value (1 rows, e.g. row 4: nothing)"),
-        ("stop_visits", "5,Scheduled", "5,Planned", "column schedule_relationship is unknown to TIDES, which allows: Scheduled, Skipped"),
-        ("trips_performed", "Bus Service,0", "Buss,0", "column route_type is unknown to TIDES, which allows: Bus, Trolleybus"),
-        ("vehicles", "40", "forty", "column capacity_seated is not a whole number"),
-    ],
-    ids=["text in a number", "half a passenger", "date", "no offset", "negative", "empty", "relationship", "mode", "seats"],
-)  # fmt: skip
-def test_a_wrong_cell(folder, table, old, new, expected):
-    change(folder, table, old, new)
-    assert f"{table}.csv cannot be used; correct it at its source" in message(folder)
-    assert expected in message(folder)
-
-
-def test_a_wrong_cell_of_another_date_does_not_hold_up_this_one(folder):
-    path = folder / "stop_visits.csv"
-    path.write_text(
-        VISITS + "2026-11-21,p1,1,v1,x,2026-11-21T08:00:00+01:00,many,0,0,0,1,Scheduled\n", encoding="utf-8"
-    )
-    assert source(folder).stop_visits(DAY).height == 4
-    assert "row 6: 'many'" in message(folder, date(2026, 11, 21))
-
-
 def test_an_empty_day(folder):
     with pytest.raises(DateAbsent) as failure:
         source(folder).stop_visits(date(2026, 11, 22))
@@ -85,60 +373,6 @@ def test_a_table_without_rows(folder):
 def test_an_absent_date_of_a_range_has_no_rows(folder):
     reading = source(folder).read([DAY, date(2026, 11, 22)])
     assert reading.stop_visits["service_date"].unique().to_list() == [DAY]
-
-
-def test_duplicate_stop_visits(folder):
-    path = folder / "stop_visits.csv"
-    path.write_text(VISITS + VISITS.splitlines()[1] + "\n", encoding="utf-8")
-    assert "key (service_date, trip_id, stop_sequence) is unique" in message(folder)
-    assert "trip_id=s1 stop_sequence=1" in message(folder)
-
-
-def test_a_load_over_twice_the_capacity(folder):
-    change(folder, "stop_visits", "3,2,0,0,5", "3,2,0,0,201")
-    assert "load_within_twice_the_capacity" in message(folder)
-    assert "departure_load=201" in message(folder)
-
-
-def test_a_visit_of_an_unknown_trip(folder):
-    change(folder, "trips_performed", "2026-11-20,p2", "2026-11-20,p3")
-    assert "has visits of trips that trips_performed lacks; add the trips (2 rows, e.g." in message(folder)
-    assert "trip_id_performed=p2" in message(folder)
-
-
-def test_a_visit_of_an_unknown_vehicle(folder):
-    change(folder, "vehicles", "v1", "v9")
-    assert "has visits of vehicles that vehicles lacks; add the vehicles" in message(folder)
-    assert "vehicle_id=v1" in message(folder)
-
-
-@pytest.mark.parametrize(
-    ("table", "key"), [("trips_performed", "service_date, trip_id_performed"), ("vehicles", "vehicle_id")]
-)
-def test_two_rows_of_one_trip_or_vehicle(folder, table, key):
-    path = folder / f"{table}.csv"
-    content = path.read_text(encoding="utf-8")
-    path.write_text(content + content.splitlines()[1] + "\n", encoding="utf-8")
-    assert f"has several rows of one {key}; keep one of each" in message(folder)
-
-
-def test_a_trip_without_a_line(folder):
-    change(folder, "trips_performed", "s1,31", "s1,")
-    assert "has visits of trips without route_id" in message(folder)
-
-
-def test_a_row_of_another_date_in_a_dates_file(folder):
-    (folder / "stop_visits").mkdir()
-    rows = VISITS.replace("2026-11-20,p2,1", "2026-11-21,p2,1")
-    (folder / "stop_visits" / "2026-11-20.csv").write_text(rows, encoding="utf-8")
-    (folder / "stop_visits.csv").unlink()
-    assert "stop_visits/2026-11-20.csv" in message(folder)
-    assert "service_date is outside the file's own date, 2026-11-20" in message(folder)
-
-
-def test_a_visit_scheduled_outside_its_service_date(folder):
-    change(folder, "stop_visits", "2026-11-20T09:05", "2026-11-22T09:05")
-    assert "has visits scheduled outside their service date" in message(folder)
 
 
 def test_a_journey_past_midnight_belongs_to_its_service_date(folder):
@@ -160,14 +394,6 @@ def test_a_half_written_parquet(folder):
     assert "stop_visits.parquet is no whole Parquet file, half-written perhaps" in message(folder)
 
 
-def test_a_parquet_time_without_a_zone(folder):
-    table = pl.read_csv(folder / "stop_visits.csv", try_parse_dates=True, null_values="NA")
-    naive = table.with_columns(pl.col("schedule_departure_time").dt.replace_time_zone(None))
-    naive.write_parquet(folder / "stop_visits.parquet")
-    (folder / "stop_visits.csv").unlink()
-    assert "column schedule_departure_time is not a time with its offset from UTC" in message(folder)
-
-
 def test_an_empty_file(folder):
     (folder / "vehicles.csv").write_bytes(b"")
     assert "vehicles.csv is empty: not even a header" in message(folder)
@@ -183,3 +409,65 @@ def test_latin_1(folder, place):
 def test_a_row_with_too_many_cells(folder):
     change(folder, "stop_visits", "4,Scheduled", "4,Scheduled,more")
     assert "stop_visits.csv cannot be read as CSV" in message(folder)
+
+
+@pytest.mark.parametrize("column", ["boarding_1", "stop_id"])
+def test_a_column_that_is_there_twice_is_refused(folder, column):
+    header, *rows = VISITS.splitlines()
+    (folder / "stop_visits.csv").write_text(
+        "\n".join([f"{header},{column}", *(f"{row},2" for row in rows)]) + "\n"
+    )
+    assert f"stop_visits.csv has the column {column} more than once; keep one of each" in message(folder)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "old", "new"),
+    [
+        ("stop_visits", "service_date", "2026-11-20,p", "20.11.2026,p"),
+        ("stop_visits", "schedule_departure_time", "2026-11-20T0", "20.11.2026 0"),
+    ],
+)
+def test_a_column_of_which_no_cell_can_be_read_is_refused(folder, table, column, old, new):
+    change(folder, table, old, new)
+    assert f"{table}.csv cannot be used: none of the 4 cells of column {column} is a" in message(folder)
+    assert "(row 2: '20.11.2026" in message(folder)
+
+
+def test_a_quoted_cell_that_breaks_off_is_half_written(folder):
+    header, *rows = VISITS.splitlines()
+    rows = [f'{row},"two\nlines"' for row in rows]
+    text = "\n".join([f"{header},note", *rows])
+    (folder / "stop_visits.csv").write_text(text[: text.rindex("T09")])
+    assert "is half-written: its last row has 6 of 13 columns" in message(folder)
+
+
+@pytest.mark.parametrize("name", ["stop_visits.csv", "stop_visits.parquet"])
+def test_a_file_without_rights_is_told_with_the_remedy(folder, name, monkeypatch):
+    """Root may read every file: what the system says to others is put in its place."""
+    if name.endswith("parquet"):
+        pl.read_csv(folder / "stop_visits.csv").write_parquet(folder / name)
+        (folder / "stop_visits.csv").unlink()
+
+    def denied(*_args, **_options):
+        raise PermissionError(13, "Permission denied", name)
+
+    monkeypatch.setattr(pl, "scan_parquet" if name.endswith("parquet") else "scan_csv", denied)
+    assert message(folder) == (
+        f"{name} cannot be read (Permission denied); check that it is there and may be read by this user"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
+def test_a_file_that_this_user_may_not_read_is_told(folder):
+    (folder / "stop_visits.csv").chmod(0)
+    assert "stop_visits.csv cannot be read (" in message(folder)
+
+
+def test_a_file_that_the_store_refuses_is_told(folder, monkeypatch):
+    def denied(*_args, **_options):
+        raise PermissionDeniedError("Access denied\n\nDebug source: ...")
+
+    monkeypatch.setattr(obstore, "get_range", denied)
+    assert "cannot be read (Access denied); check that it is there and may be read by this user" in message(
+        folder
+    )

@@ -16,7 +16,7 @@ import pytest
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
 from ruter_dagster.contracts.frames import validate
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, WEATHER_FORECASTS
 from ruter_dagster.settings import SettingsError, load_settings
 from ruter_dagster.sources.athena import Pace
 from ruter_dagster.sources.base import DateAbsent, RangeSource, Source
@@ -101,7 +101,7 @@ def staged(bucket: Any) -> list[str]:
 
 def warehouse(file: Path = EXAMPLE, **changes: Any) -> WarehouseSource:
     described = load_warehouse_file(str(file)).model_copy(update=changes)
-    return WarehouseSource(described, "s3://lake/staging", REGION, pace=PACE)
+    return WarehouseSource(described, "s3://lake/staging", REGION, "Europe/Oslo", pace=PACE)
 
 
 def edited(tmp_path: Path, old: str, new: str) -> Path:
@@ -214,6 +214,36 @@ def test_a_query_that_gives_another_date_is_refused(bucket: Any, tmp_path: Path)
         BadInput, match=r"the query for 2026-11-20 gave 3 rows of another service_date, e\.g\. 2026-11-19"
     ):
         warehouse(file).stop_visits(DAY)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "reason", "kept"),
+    [
+        ("CAST(boarded AS integer)", "CAST(boarded - 1 AS integer)", "boardings is below 0", 3),
+        (
+            "  stop_point_ref AS stop_id",
+            "  NULLIF(stop_point_ref, 'b') AS stop_id",
+            "stop_id has no value",
+            2,
+        ),
+        ("CAST(call_order AS integer)", "CAST(call_order - 1 AS integer)", "stop_sequence is below 1", 1),
+    ],
+)
+def test_bad_rows_of_a_query_are_set_aside(
+    bucket: Any, tmp_path: Path, old: str, new: str, reason: str, kept: int
+) -> None:
+    reading = warehouse(edited(tmp_path, old, new)).read_table(STOP_VISITS, [DAY])
+    validate(reading.rows, STOP_VISITS, [DAY])
+    validate(reading.rejected, REJECTED_VISITS, [DAY])
+    assert reading.rows.height == kept
+    assert reading.rejected["reason"].unique().to_list() == [reason]
+    assert reading.rejected["file"].unique().to_list() == ["Athena query"]
+    assert '"trip_id":"j1"' in reading.rejected["row"][0]
+
+
+def test_whole_numbers_that_a_query_made_floats_of_are_read(bucket: Any, tmp_path: Path) -> None:
+    file = edited(tmp_path, "CAST(boarded AS integer)", "CAST(boarded AS double)")
+    assert warehouse(file).stop_visits(DAY)["boardings"].to_list() == [3, 0, 12]
 
 
 def test_a_query_that_takes_too_long_is_stopped(bucket: Any, sagemaker_double: Remote, aws: Any) -> None:

@@ -1,0 +1,22 @@
+"""How far a model may be trusted that has few dates to learn from: not at all, in part, or wholly."""
+
+from __future__ import annotations
+
+FEWEST_DATES = 35
+"""Dates with counts below which baselines are published in place of a model."""
+_WHOLE_TRUST_DATES = 300
+"""Training dates from which on a model's correction counts in full: most of a year, so that it has met its seasons."""
+
+
+def enough_for_a_model(dates_with_counts: int) -> bool:
+    """Whether a model may be trained and published with counts of so many operating dates."""
+    return dates_with_counts >= FEWEST_DATES
+
+
+def trust(training_dates: int) -> float:
+    """How much of its correction of the expected load a model makes, 0 to 1, on the scale of logarithms.
+
+    A few months teach what is passing (a holiday, a festival) as if it were a rule; with all of its correction a model of
+    two to five months is worse than HA8 (docs/decisions/load-model.md).
+    """
+    return min(1.0, training_dates / _WHOLE_TRUST_DATES)

@@ -1,0 +1,84 @@
+"""Tiers: on what the expected load of a planned departure rests, from its own counts to those of the whole network.
+
+A tier is known by its name (`expected_tier` of departure features and forecasts). Where a better tier knows nothing, the
+next one is asked. The order of the names is the order of trust.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from ruter_dagster.contracts.features import EXPECTED_TIERS, NO_BASIS, OWN_TIERS
+
+GUESSES: dict[str, tuple[str, ...]] = {
+    "departure": ("departure_of_day_class",),
+    "slot": ("usual", "ha8", "slot_of_day_class"),
+    "journey": ("journey_load",),
+    "neighbouring_hours": ("neighbouring_hours",),
+    "line_hour": ("line_hour_of_day_class",),
+    "stop_hour": ("stop_hour_of_other_lines",),
+    "line": ("line_of_day_class",),
+    "mode_hour": ("mode_hour_of_other_lines",),
+    "network": ("network_of_day_class",),
+}
+"""The columns that each tier takes its guess from, best first."""
+IGNORANCE_SHARE = 0.25
+"""Share of the seats taken as the mean load where nothing was ever counted: a convention, as wide as its quantiles."""
+_UNKNOWN_SEATS = 40
+
+
+def expected_columns() -> list[pl.Expr]:
+    """`expected` and `expected_tier` of rows that have every column of `GUESSES`."""
+    columns = [name for names in GUESSES.values() for name in names]
+    tier = pl.coalesce(
+        *(
+            pl.when(pl.col(name).is_not_null()).then(pl.lit(tier))
+            for tier, names in GUESSES.items()
+            for name in names
+        ),
+        pl.lit(NO_BASIS),
+    )
+    return [pl.coalesce(*columns, pl.lit(0.0)).alias("expected"), tier.alias("expected_tier")]
+
+
+def own_guess() -> pl.Expr:
+    """The expected load that rests on counts of the departure or its slot; null where there are none."""
+    return pl.coalesce(*(name for tier in OWN_TIERS for name in GUESSES[tier]))
+
+
+def has_basis() -> pl.Expr:
+    return pl.col("expected_tier") != NO_BASIS
+
+
+def rests_on_own_counts() -> pl.Expr:
+    return pl.col("expected_tier").is_in(OWN_TIERS)
+
+
+def tier_number() -> pl.Expr:
+    """The tier as a number, 0 the best."""
+    numbers: dict[Any, int] = {name: place for place, name in enumerate(EXPECTED_TIERS)}
+    return pl.col("expected_tier").replace_strict(numbers, return_dtype=pl.Int32)
+
+
+def with_ignorance(forecasts: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The forecasts of `rows`, row by row; those without any basis say that every load up to the seats is possible.
+
+    `forecasts` has `mean`, `p10`, `p50`, `p90` and `prob_above_seats`. P10 is 0 and P90 the seats, so the chance of more is 10 %.
+    """
+    unknown = rows.select(~has_basis()).to_series()
+    if not unknown.any():
+        return forecasts
+    seats = rows["seats"].fill_null(_UNKNOWN_SEATS).cast(pl.Float64)
+    chance = pl.select(pl.when(rows["seats"].is_not_null()).then(0.1)).to_series()
+    ignorant = {
+        "mean": seats * IGNORANCE_SHARE,
+        "p10": seats * 0.0,
+        "p50": seats * IGNORANCE_SHARE,
+        "p90": seats,
+        "prob_above_seats": chance,
+    }
+    return forecasts.with_columns(
+        pl.when(unknown).then(column).otherwise(pl.col(name)).alias(name) for name, column in ignorant.items()
+    )

@@ -1,0 +1,15 @@
+"""The tables that the settings name."""
+
+from __future__ import annotations
+
+from ruter_dagster.settings import Settings
+from ruter_dagster.storage.catalog import glue_catalog, local_catalog
+from ruter_dagster.storage.tables import TableStore
+
+
+def open_tables(settings: Settings) -> TableStore:
+    """The tables of the lake, or of the source's state folder."""
+    if settings.lake_dir is None:
+        return TableStore(local_catalog(settings.source_dir / "warehouse"))
+    properties = glue_catalog(f"{settings.lake_dir}/warehouse", settings.aws_region or "")
+    return TableStore(properties, database=settings.database)

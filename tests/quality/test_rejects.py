@@ -1,0 +1,104 @@
+"""Rows set aside: when they block their date, when they warn, and how the report shows them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+
+from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.operator import RejectLimits
+from ruter_dagster.quality.check import check_table
+from ruter_dagster.quality.rejects import blocked_dates
+from tests.quality.frames import DAY, set_aside, visits
+
+LIMITS = RejectLimits.model_validate({})
+NEXT = DAY + timedelta(1)
+
+
+def on_line(rejected: pl.DataFrame, line: str) -> pl.DataFrame:
+    return rejected.with_columns(line_id=pl.lit(line))
+
+
+@pytest.mark.parametrize(
+    ("journeys", "rows", "blocked"),
+    [(40, 4, False), (40, 5, True), (20, 3, True), (2, 2, False), (1, 0, False)],
+    ids=["just below the limit", "above it", "three trips", "two trips", "none"],
+)
+def test_a_date_is_blocked_beyond_its_share(journeys: int, rows: int, blocked: bool) -> None:
+    found = blocked_dates(visits(DAY, journeys=journeys), set_aside(DAY, rows), LIMITS)
+    assert set(found) == ({DAY} if blocked else set())
+
+
+def test_the_share_is_of_all_rows_of_the_date() -> None:
+    found = blocked_dates(visits(DAY), set_aside(DAY, 25), LIMITS)
+    assert (found[DAY].rows, found[DAY].set_aside, found[DAY].share) == (125, 25, 0.2)
+
+
+def test_a_visit_kept_without_counts_is_counted_once() -> None:
+    rejected = set_aside(DAY, 25).with_columns(kept_without_counts=pl.lit(True))
+    assert blocked_dates(visits(DAY), rejected, LIMITS)[DAY].rows == 100
+
+
+def test_a_line_is_blocked_beyond_its_own_share() -> None:
+    network = visits(DAY, journeys=400)
+    of_line_4 = visits(DAY, journeys=2).with_columns(line_id=pl.lit("4"))
+    kept = pl.concat([network, of_line_4])
+    assert not blocked_dates(kept, on_line(set_aside(DAY, 2), "4"), LIMITS)
+    blocked = blocked_dates(kept, on_line(set_aside(DAY, 3), "4"), LIMITS)[DAY]
+    assert (
+        "23.1% of its rows of line_id 4 were set aside (3 of 13 rows), the limit is 20.0%" in blocked.message
+    )
+    assert "share_of_line" in blocked.message
+
+
+def test_a_vehicle_type_is_its_mode_and_capacity() -> None:
+    network = visits(DAY, journeys=400)
+    others = visits(DAY, journeys=2).with_columns(total_capacity=pl.lit(60, pl.Int32))
+    rejected = set_aside(DAY, 3).with_columns(vehicle_type=pl.lit("metro of 60 places"))
+    blocked = blocked_dates(pl.concat([network, others]), rejected, LIMITS)[DAY]
+    assert "of its rows of vehicle_type metro of 60 places were set aside" in blocked.message
+
+
+def test_only_the_date_that_is_beyond_is_blocked() -> None:
+    kept = visits(DAY, NEXT, journeys=40)
+    rejected = pl.concat([set_aside(DAY, 4), set_aside(NEXT, 5)])
+    assert list(blocked_dates(kept, rejected, LIMITS)) == [NEXT]
+
+
+def test_limits_are_the_operators() -> None:
+    strict = RejectLimits.model_validate({"share_of_date": 0, "least_trips": 1})
+    generous = RejectLimits.model_validate(
+        {"share_of_date": 1, "share_of_line": 1, "share_of_vehicle_type": 1}
+    )
+    assert set(blocked_dates(visits(DAY), set_aside(DAY, 1), strict)) == {DAY}
+    assert not blocked_dates(visits(DAY), set_aside(DAY, 90), generous)
+
+
+@pytest.mark.parametrize(("rows", "warned"), [(0, ()), (1, ()), (2, ("few_rows_set_aside",))])
+def test_the_share_set_aside_warns(rows: int, warned: tuple[str, ...]) -> None:
+    """Of 240 rows, 1 is 0.4 % and 2 are 0.8 %."""
+    report = check_table(STOP_VISITS, visits(DAY, journeys=48), [DAY], rejected=set_aside(DAY, rows))
+    assert report.verdicts[DAY].warned == warned
+    assert report.passed
+    assert "few_rows_set_aside" not in report.verdicts[DAY].not_judged
+
+
+def test_the_report_shows_reasons_vehicles_lines_and_examples() -> None:
+    rejected = pl.concat([set_aside(DAY, 3), on_line(set_aside(DAY, 1, "stop_id has <no> value"), "4")])
+    report = check_table(STOP_VISITS, visits(DAY), [DAY], rejected=rejected)
+    for cell in (
+        "boardings is below 0</td><td>3",
+        "stop_id has &lt;no&gt; value</td><td>1",
+        "train-2</td><td>2",
+        "4</td><td>1",
+    ):
+        assert cell in report.html.replace("\n", "")
+    assert "{&#34;boarding_1&#34;:&#34;-1&#34;}" in report.html
+    assert "reason=boardings is below 0, rows=3" in report.message
+
+
+def test_a_report_without_rejects_has_no_such_part() -> None:
+    report = check_table(STOP_VISITS, visits(DAY), [DAY], rejected=set_aside(DAY, 0))
+    assert "Rows set aside" not in report.html
