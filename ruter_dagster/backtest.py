@@ -5,6 +5,7 @@ Rolling origin and scores are `forecasting`'s; here the source is read and the t
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -92,6 +93,12 @@ def run_backtest(
     if not any(first <= day <= last for day in present):
         raise PermanentFailure(
             f"{settings.source_name} has no visits from {first} to {last}: nothing to compare with"
+        )
+    newest = first - timedelta(horizon)
+    if not any(day <= newest for day in present):
+        raise PermanentFailure(
+            f"{settings.source_name} has no visits from {start} to {newest}, {horizon} days before --from: there is nothing to "
+            "train on. Choose a later --from, or a longer --history-days"
         )
     started = time.monotonic()
     visits, plan = read_range(source, track(present, "Reading visits and plan", console=Console(stderr=True)))
@@ -188,6 +195,16 @@ def _score(forecasts: pl.DataFrame, result: BacktestResult) -> BacktestResult:
     )
 
 
+def _bias_and_coverage(found: dict[str, Any]) -> str:
+    bias, coverage = _number(found["bias"], "+.2%"), _number(found["coverage"], ".1%")
+    return f"Bias {bias}, P10 to P90 holds {coverage} of the loads"
+
+
+def _number(value: float | None, form: str) -> str:
+    """The number, or a word where it is not known: as of no rows, of no passengers, or of a single week."""
+    return "unknown" if value is None or not math.isfinite(value) else format(value, form)
+
+
 def show(result: BacktestResult) -> None:
     """Prints the tables: against the baselines, then the rows without a load a week before."""
     console, found = Console(), result.scores
@@ -195,17 +212,24 @@ def show(result: BacktestResult) -> None:
         "", "WAPE", "model is under it by", "95 % interval",
         title=f"{result.first} to {result.last}, horizon {result.horizon}: {found['rows']:,} departures, {result.folds} weekly folds",
     )  # fmt: skip
-    table.add_row("model", f"{found['wape']:.4f}", "", "")
+    table.add_row("model", _number(found["wape"], ".4f"), "", "")
     for one in result.improvements:
-        interval = f"{one.low:.1%} to {one.high:.1%}"
-        table.add_row(one.baseline, f"{found[f'wape_{one.baseline}']:.4f}", f"{one.relative:.1%}", interval)
-    console.print(table)
-    console.print(
-        f"Bias {found['bias']:+.2%}, P10 to P90 holds {found['coverage']:.1%} of the loads, {result.seconds:.0f} s"
-    )
-    if result.scores_without_last_week:
+        interval = f"{_number(one.low, '.1%')} to {_number(one.high, '.1%')}"
+        wape = _number(found[f"wape_{one.baseline}"], ".4f")
+        table.add_row(one.baseline, wape, _number(one.relative, ".1%"), interval)
+    if found["rows"]:
+        console.print(table)
+        console.print(f"{_bias_and_coverage(found)}, {result.seconds:.0f} s")
+    else:
+        console.print(
+            f"{result.first} to {result.last}, horizon {result.horizon}: no departure has a load the week before, so that the "
+            f"model cannot be compared with the baselines, {result.seconds:.0f} s"
+        )
+    if rest := result.scores_without_last_week:
         console.print(
             f"Without a load the week before: {result.share_without_last_week:.2%} of the departures, "
-            f"WAPE {result.scores_without_last_week['wape']:.4f}"
+            f"WAPE {_number(rest['wape'], '.4f')}. {_bias_and_coverage(rest)}"
         )
+    elif not found["rows"]:
+        console.print("No departure has a load of its own either: nothing can be scored.")
     console.print(f"Forecasts of every planned departure: {result.out}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import signal
 import sys
@@ -14,10 +14,25 @@ from typing import Any
 import click
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.settings import load_settings
+from ruter_dagster.json_output import strict_json
+from ruter_dagster.operator import describe_operator
+from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.state_folder import require_writable_state
 
 DATE = click.DateTime(["%Y-%m-%d"])
 PORT = click.IntRange(1, 65535)
+
+
+_ACCESS = "Give this user read and write access to it, or name another folder in RUTER_STATE_DIR."
+_ROOM = "Free space there, then give the same command again."
+_OF_THE_DISK = {
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.EROFS: _ACCESS,
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+}
+"""What helps where the disk refuses, by the system's error number."""
 
 
 class Commands(click.Group):
@@ -31,6 +46,13 @@ class Commands(click.Group):
         except PermanentFailure as failure:
             click.echo(f"{failure}", err=True)
             ctx.exit(1)
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            click.echo(
+                f"{error.filename or 'The disk'}: {error.strerror}. {_OF_THE_DISK[error.errno]}", err=True
+            )
+            ctx.exit(1)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -41,6 +63,13 @@ def main() -> None:
     Settings come from RUTER_* variables and .env (docs/settings.md). Start with `ruter-dagster demo`, then look with
     `ruter-dagster dev`.
     """
+
+
+def _settings() -> Settings:
+    """The settings, once the operator that they lead to is printed: a wrong one is seen before its forecasts are."""
+    settings = load_settings()
+    click.echo(describe_operator(settings), err=True)
+    return settings
 
 
 @main.command(short_help="The whole chain on a small history, read back from Kafka.")
@@ -84,10 +113,10 @@ def demo(as_json: bool, on: str | None, scale: str | None) -> None:
             from ruter_dagster.on_double import sagemaker_double
 
             stack.enter_context(sagemaker_double(console))
-        settings = load_settings()
+        settings = _settings()
         report = run_demo(settings, console, on == "sagemaker-double")
     if as_json:
-        click.echo(json.dumps(report.to_json(), indent=2))
+        click.echo(strict_json(report.to_json()))
     else:
         show(report, Console(), settings.state_dir if on == "sagemaker-double" else None)
     if not report.exactly_once:
@@ -110,7 +139,7 @@ def broker(port: int, fetch: bool) -> None:
     if fetch:
         broker_jars()
         return
-    serve(load_settings().source_dir / "broker", port)
+    serve(require_writable_state(_settings()) / "broker", port)
 
 
 @main.command(short_help="Forecast past service dates as if it were then, and compare.")
@@ -158,9 +187,9 @@ def backtest(
         raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")
     from ruter_dagster.backtest import run_backtest, show
 
-    result = run_backtest(load_settings(), first.date(), last.date(), horizon, out, history_days)
+    result = run_backtest(_settings(), first.date(), last.date(), horizon, out, history_days)
     if as_json:
-        click.echo(json.dumps(result.to_json(), indent=2))
+        click.echo(strict_json(result.to_json()))
     else:
         show(result)
 
@@ -178,9 +207,9 @@ def rejected(day: datetime, as_json: bool) -> None:
 
     from ruter_dagster.rejected import rejected_rows, show
 
-    found = rejected_rows(load_settings(), day.date())
+    found = rejected_rows(_settings(), day.date())
     if as_json:
-        click.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
+        click.echo(strict_json(found.to_json()))
     else:
         show(found, Console())
 
@@ -197,7 +226,7 @@ def dev(port: int) -> None:
     """
     from ruter_dagster.dev import serve_dagster
 
-    sys.exit(serve_dagster(load_settings(), port))
+    sys.exit(serve_dagster(_settings(), port))
 
 
 @main.command(short_help="Go on with a failed run from its failed step.")
@@ -211,7 +240,7 @@ def retry(run_id: str, whole: bool) -> None:
     """
     from ruter_dagster.reruns import retry_run
 
-    sys.exit(retry_run(load_settings(), run_id, whole, click.echo))
+    sys.exit(retry_run(_settings(), run_id, whole, click.echo))
 
 
 @main.command(short_help="Repeat a run with the inputs that it used, and compare.")
@@ -223,7 +252,7 @@ def replay(run_id: str) -> None:
     """
     from ruter_dagster.reruns import replay_run
 
-    sys.exit(replay_run(load_settings(), run_id, click.echo))
+    sys.exit(replay_run(_settings(), run_id, click.echo))
 
 
 @main.command("pipeline-definition", short_help="The chain as a SageMaker Pipeline definition, in JSON.")
@@ -244,7 +273,7 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
     """
     # The code location is loaded as if jobs ran here: to render them, image and role need not be known.
     os.environ["RUTER_LAUNCHER"] = "local"
-    settings = load_settings()
+    settings = _settings()
     from ruter_dagster.pipeline import pipeline_definition as definition_of
 
     definition = definition_of(
@@ -253,4 +282,4 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
         role=role or settings.sagemaker_role or "${role_arn}",
         image=image or settings.sagemaker_image or "${image}",
     )
-    click.echo(json.dumps(definition, indent=2, ensure_ascii=False))
+    click.echo(strict_json(definition))

@@ -47,7 +47,7 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
     operator = operator_of(settings)
     launcher = launcher or launcher_of(settings)
     partitions = Partitions.of(settings.history_start or operator.history_start, operator.time_zone)
-    house = House(settings, partitions, launcher.pool_of)
+    house = House(settings, operator, partitions, launcher.pool_of)
     assets = [
         asset
         for build in (

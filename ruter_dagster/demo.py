@@ -21,11 +21,14 @@ from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.published import is_elsewhere, read_back, recorded
 from ruter_dagster.records import latest_evaluation
-from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.resources.instance import open_instance, require_dagster_home
 from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.sensors.chain import has_enough_counts
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings, SettingsError
 from ruter_dagster.stages import MODEL_STAGE, Stage, needed, require_partitions, stages
+from ruter_dagster.state_folder import require_writable_state
+from ruter_dagster.storage.present import PresentState
+from ruter_dagster.timetable import gtfs_location
 
 
 def run_demo(settings: Settings, console: Console, on_double: bool = False) -> Report:
@@ -35,11 +38,13 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
     words, the run's id and how to go on, or what stands where it was ended by Ctrl-C.
     """
     operator_of(settings).require_public_holidays()
+    require_dagster_home()
     from ruter_dagster.definitions import defs
 
     issue_date = issue_date_of(settings)
     planned = stages(issue_date, settings)
     require_partitions(planned, defs, issue_date, settings)
+    require_writable_state(settings)
     report = Report(issue_date.isoformat(), settings.source_name)
     done: list[str] = []
     try:
@@ -65,9 +70,10 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
 
 
 def issue_date_of(settings: Settings) -> date:
-    """The one of the settings; else the demo network's fixed one, or the newest that TIDES data has three more dates for.
+    """The one of the settings; else the demo network's fixed one, or the newest that the source has counts before and a plan of.
 
-    Raises SettingsError where TIDES data does not reach so far, PermanentFailure where a warehouse is to be asked.
+    Raises SettingsError where TIDES data or their timetable do not reach so far, PermanentFailure where a warehouse is to be
+    asked.
     """
     if settings.source == "demo":
         return settings.issue_date or DEMO_ISSUE_DATE
@@ -77,25 +83,48 @@ def issue_date_of(settings: Settings) -> date:
                 "RUTER_SOURCE=warehouse needs RUTER_ISSUE_DATE: a warehouse is not asked for its dates"
             )
         return settings.issue_date
-    from ruter_dagster.sources.tides import TidesSource
-
-    available = TidesSource.of(settings).available_dates()
+    available, planned = _tides_dates(settings)
     if not available:
         raise PermanentFailure(f"The TIDES data in {settings.tides_path} have no stop visits of any date")
-    first, last = min(available) + timedelta(1), max(available) - timedelta(HORIZON_DAYS)
+    first = min(available) + timedelta(1)
+    last = _newest_issue_date(max(available), planned)
+    reach = f"the TIDES data in {settings.tides_path} reach from {min(available)} to {max(available)}"
+    if (location := gtfs_location(settings)) is not None:
+        reach += f", the timetable in {location} to {max(planned)}"
     if first > last:
         raise PermanentFailure(
-            f"The TIDES data in {settings.tides_path} reach from {min(available)} to {max(available)}: too few dates, as one "
-            f"before the issue date and {HORIZON_DAYS} after it are the least"
+            f"{reach[0].upper()}{reach[1:]}: too few dates, as one before the issue date and {HORIZON_DAYS} after it are the least"
         )
     chosen = settings.issue_date or last
     if not first <= chosen <= last:
         raise SettingsError(
-            f"Settings are wrong:\n  RUTER_ISSUE_DATE={chosen}: allowed {first} to {last}: the TIDES data in "
-            f"{settings.tides_path} reach from {min(available)} to {max(available)}, and {HORIZON_DAYS} dates after the issue "
-            "date are forecast"
+            f"Settings are wrong:\n  RUTER_ISSUE_DATE={chosen}: allowed {first} to {last}: {reach}, and {HORIZON_DAYS} dates "
+            "after the issue date are forecast"
         )
     return chosen
+
+
+def _tides_dates(settings: Settings) -> tuple[frozenset[date], frozenset[date]]:
+    """Dates with counts, and those of them and the days after them that have a plan."""
+    from ruter_dagster.sources.gtfs_source import GtfsPlannedSource
+    from ruter_dagster.sources.open import open_source
+
+    source = open_source(settings, operator_of(settings))
+    available = source.available_dates() or frozenset()
+    if not available or not isinstance(source, GtfsPlannedSource):
+        return available, available
+    ahead = {max(available) + timedelta(days) for days in range(1, HORIZON_DAYS + 2)}
+    return available, available | {day for day in ahead if source.plans(day)}
+
+
+def _newest_issue_date(newest: date, planned: frozenset[date]) -> date:
+    """The last date, up to the day after the newest counts, that is planned together with the three dates after it."""
+
+    def is_planned(issue_date: date) -> bool:
+        return all(issue_date + timedelta(days) in planned for days in range(HORIZON_DAYS + 1))
+
+    candidates = [newest + timedelta(1 - back) for back in range(HORIZON_DAYS + 1)]
+    return next(filter(is_planned, candidates), newest - timedelta(HORIZON_DAYS))
 
 
 def _bring_up_to_date(
@@ -107,7 +136,7 @@ def _bring_up_to_date(
     report: Report,
     on_double: bool,
 ) -> None:
-    assets, dates = needed(stage, defs, instance)
+    assets, dates = needed(stage, defs, instance, PresentState.of(settings))
     if (
         not assets
         and PUBLISHED_FORECASTS in stage.all_assets

@@ -11,7 +11,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.resources.instance import require_dagster_home
 from ruter_dagster.settings import Settings
+from ruter_dagster.state_folder import require_writable_state
 
 WORKSPACE = "workspace.yaml"
 
@@ -22,7 +24,9 @@ def serve_dagster(settings: Settings, port: int) -> int:
     Raises PermanentFailure, before anything starts, outside of the project's folder and where the port is taken.
     """
     _require_workspace()
+    require_dagster_home()
     _require_free(port)
+    require_writable_state(settings)
     print(
         f"History, tables and models in {settings.source_dir}; the temporary directory that Dagster tells of holds none of it",
         flush=True,

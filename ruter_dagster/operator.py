@@ -23,6 +23,10 @@ FILE_NAME = "operator.toml"
 """Name of the operator file that may lie beside a folder's TIDES tables."""
 
 
+DEFAULT_OPERATOR = "ruter"
+"""Taken for real counts where no operator is named."""
+
+
 class OperatorError(PermanentFailure):
     """An operator file is missing or wrong: the message lists file, key, value and what is allowed."""
 
@@ -81,6 +85,23 @@ class Event(_Strict):
     to_hour: int = Field(47, ge=0, le=47)
     lines: tuple[str, ...] = ()
     stops: tuple[str, ...] = ()
+
+
+class Rename(_Strict):
+    """A line or a stop that has had another id before a date; what was counted under the former id is its history."""
+
+    line: str | None = None
+    stop: str | None = None
+    was: str
+    first: date = Field(alias="from")
+
+    @model_validator(mode="after")
+    def _of_one_thing(self) -> Rename:
+        if (self.line is None) == (self.stop is None):
+            raise ValueError("a rename has either `line` or `stop`, the new id, and `was`, the former one")
+        if self.was in (self.line, self.stop):
+            raise ValueError(f"`was` ({self.was}) equals the new id")
+        return self
 
 
 class OccupancyThresholds(_Strict):
@@ -149,6 +170,7 @@ class Operator(_Strict):
     day_closes_at: time = Field(time(4), description="Local time at which the operating day before has ended")
     school_holidays: tuple[Period, ...] = ()
     events: tuple[Event, ...] = ()
+    renames: tuple[Rename, ...] = ()
     events_file: str | None = Field(
         None, description="TOML file of more [[events]], beside the operator file"
     )
@@ -156,8 +178,18 @@ class Operator(_Strict):
     loads: Loads = Loads()  # pyright: ignore[reportCallIssue]
     rejects: RejectLimits = RejectLimits()  # pyright: ignore[reportCallIssue]
     route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
-        default_factory=dict, description="Mode of a TIDES route_type, where it differs from the usual one"
+        default_factory=dict,
+        description="Mode of a TIDES route_type, or of GTFS's by its number, where it differs from the usual one",
     )
+
+    @model_validator(mode="after")
+    def _renamed_once(self) -> Operator:
+        for kind in ("line", "stop"):
+            former = [(one.was, one.first) for one in self.renames if getattr(one, kind)]
+            for was, first in sorted(set(former)):
+                if former.count((was, first)) > 1:
+                    raise ValueError(f"renames: {kind} {was} is renamed twice from {first}; keep one of them")
+        return self
 
     def require_public_holidays(self) -> None:
         """Raises `OperatorError` where the public holidays of country and subdivision are unknown.
@@ -183,12 +215,35 @@ class Operator(_Strict):
 
 def operator_of(settings: Settings) -> Operator:
     """The operator that `RUTER_OPERATOR` names; else the demo network's, or the one beside the TIDES tables; else Ruter."""
+    return load_operator(operator_place(settings)[0])
+
+
+def operator_place(settings: Settings) -> tuple[str, bool]:
+    """Name or path of the operator file in use, and whether it is a default: real counts, and no operator was named."""
     if settings.operator:
-        return load_operator(settings.operator)
+        return settings.operator, False
     if settings.source == "demo":
-        return load_operator("demo")
-    beside = f"{settings.tides_path}/{FILE_NAME}" if settings.source == "tides" else ""
-    return load_operator(beside if beside and _read(beside) is not None else "ruter")
+        return "demo", False
+    if settings.source == "tides":
+        beside = f"{(settings.tides_path or '').rstrip('/')}/{FILE_NAME}"
+        if _read(beside) is not None:
+            return beside, False
+    return DEFAULT_OPERATOR, True
+
+
+def describe_operator(settings: Settings) -> str:
+    """The operator in use, in one line; a second line warns where nobody has named one."""
+    place, is_default = operator_place(settings)
+    operator = load_operator(place)
+    region = f"{operator.country}-{operator.subdivision}" if operator.subdivision else operator.country
+    line = f"Operator {operator.name}: holidays of {region}, time zone {operator.time_zone}, from {_locate(place)}"
+    if not is_default:
+        return line
+    remedy = f"put an {FILE_NAME} into {settings.tides_path}" if settings.source == "tides" else "name one"
+    return (
+        f"{line}\nWarning: this operator is only the default. Wrong holidays and time zone make forecasts worse: "
+        f"{remedy}{', or set RUTER_OPERATOR' if settings.source == 'tides' else ' in RUTER_OPERATOR'}"
+    )
 
 
 def load_operator(name_or_path: str | Path = "ruter") -> Operator:

@@ -14,6 +14,7 @@ from ruter_dagster.replay import Compared, replay
 from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.runs import RunOutcome, find_run, new_log, retry
 from ruter_dagster.settings import Settings
+from ruter_dagster.state_folder import require_writable_state
 
 Print = Callable[[str], None]
 
@@ -41,6 +42,7 @@ def replay_run(settings: Settings, run_id: str, tell: Print) -> int:
 @contextmanager
 def _opened(settings: Settings, run_id: str) -> Iterator[tuple[DagsterInstance, DagsterRun, Path]]:
     """The instance, the run and a log; a broker too where the run publishes and no cluster is named."""
+    require_writable_state(settings)
     with open_instance() as instance:
         run = find_run(instance, run_id)
         with _broker(settings) if _publishes(instance, run) else nullcontext():

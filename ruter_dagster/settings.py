@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator
 from datetime import date
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
@@ -26,6 +28,7 @@ SANDBOX = re.compile(r"s-[a-z0-9]{1,8}-[0-9a-f]{6}")
 ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such as s-mybranch-1a2b3c"
 
 DEMO_ISSUE_DATE = date(2026, 11, 20)
+DEMO_SEED = 20
 
 ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
 """Names another file than `.env` in the working folder; empty, none is read."""
@@ -54,10 +57,15 @@ class Settings(KafkaSettings, SageMakerSettings):
     tides_path: str | None = Field(
         None, description="Folder or s3:// prefix of TIDES tables, for the source tides"
     )
+    gtfs_path: str | None = Field(
+        None,
+        description="Zip, folder or s3:// prefix of GTFS feeds, the plan of the source tides: one feed, or a folder of several zips "
+        "or folders; by default `gtfs` or `gtfs.zip` beside TIDES tables in a folder of this machine, else what ran is the plan",
+    )
     warehouse_file: str | None = Field(
         None, description="Path or s3:// address of the file of queries, for the source warehouse"
     )
-    demo_seed: int = Field(20, ge=0, description="Seed of the demo network")
+    demo_seed: int = Field(DEMO_SEED, ge=0, description="Seed of the demo network")
     demo_scale: Literal["demo", "ruter"] = Field(
         "demo", description="Size of the demo network: demo or ruter"
     )
@@ -185,6 +193,11 @@ class Settings(KafkaSettings, SageMakerSettings):
             raise ValueError(
                 "RUTER_SOURCE=warehouse needs RUTER_WAREHOUSE_FILE, the file of its queries (examples/warehouse has one)"
             )
+        if self.gtfs_path and (self.source == "warehouse" or "source" not in self.model_fields_set):
+            raise ValueError(
+                f"RUTER_GTFS_PATH={self.gtfs_path} is read with RUTER_SOURCE=tides alone: set that and RUTER_TIDES_PATH too, "
+                "or leave it out"
+            )
         for source in ("tides", "warehouse"):
             variable, place = {
                 "tides": ("RUTER_TIDES_PATH", self.tides_path),
@@ -214,12 +227,31 @@ class Settings(KafkaSettings, SageMakerSettings):
 
     @property
     def source_name(self) -> str:
-        """Name of the source's state: `demo`, `tides-<folder>` or `warehouse-<file>`, so that two of a kind stay apart."""
+        """Name of the source's state: `demo`, `tides-<folder>-<hash>` or `warehouse-<file>-<hash>`.
+
+        The hash is of the whole place, so that two folders of one name stay apart.
+        """
         if self.source == "demo":
-            return "demo" if self.demo_scale == "demo" else f"demo-{self.demo_scale}"
-        place = (self.tides_path if self.source == "tides" else self.warehouse_file) or ""
-        last = place.rstrip("/").rsplit("/", 1)[-1].removesuffix(".toml")
-        return f"{self.source}-" + re.sub(r"[^a-zA-Z0-9]+", "-", last)
+            seed = "" if self.demo_seed == DEMO_SEED else f"-seed-{self.demo_seed}"
+            return ("demo" if self.demo_scale == "demo" else f"demo-{self.demo_scale}") + seed
+        place = self._source_place
+        last = re.sub(r"[^a-zA-Z0-9]+", "-", place.rsplit("/", 1)[-1].removesuffix(".toml")).strip("-")
+        return "-".join(filter(None, (self.source, last, sha256(place.encode()).hexdigest()[:6])))
+
+    @property
+    def _source_place(self) -> str:
+        """Where the source's data lie: an address, or a path relative to the project where state lies in it too.
+
+        So a project that is moved whole keeps the names of its states. In a lake, which projects share, a path is absolute.
+        """
+        place = ((self.tides_path if self.source == "tides" else self.warehouse_file) or "").rstrip("/")
+        if place.startswith("file://"):
+            place = unquote(urlsplit(place).path)
+        if "://" in place:
+            return place
+        path, project = _absolute(place), _absolute(self.state_dir).parent
+        inside = self.lake is None and path.is_relative_to(project)
+        return path.relative_to(project).as_posix() if inside else path.as_posix()
 
     @property
     def lake_dir(self) -> str | None:
@@ -262,6 +294,11 @@ class Settings(KafkaSettings, SageMakerSettings):
         return {name: value for name, value in given.items() if value} | {
             "RUTER_STATE_DIR": str(self.state_dir.absolute())
         }
+
+
+def _absolute(path: str | Path) -> Path:
+    """Without `..`. Links stay: one that leads to a newer delivery tomorrow is still the same source."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def env_file() -> Path | None:

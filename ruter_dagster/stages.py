@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, Definitions
+from dagster._time import get_current_datetime
 
 from ruter_dagster.contracts.features import FIRST_LAG_DAYS, LEVEL_WINDOW_DAYS
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
@@ -16,6 +18,9 @@ from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.runs import span_of
 from ruter_dagster.settings import Settings, SettingsError
 from ruter_dagster.staleness import is_out_of_date, out_of_date
+
+if TYPE_CHECKING:
+    from ruter_dagster.storage.present import PresentState
 
 PERFORMANCE_DAYS = 7
 """Issue dates before the last that are forecast too, so that there is truth to compare with."""
@@ -87,6 +92,14 @@ def require_partitions(
     """Raises SettingsError where a run would need a date that is no partition of its assets: before the first one runs."""
     spans = [(stage.dates, span_of(definitions, stage.all_assets)) for stage in planned if stage.dates]
     room = [(dates[0] - span[0], span[1] - dates[-1]) for dates, span in spans if span]
+    operator = operator_of(settings)
+    today = f"{get_current_datetime(operator.time_zone).date()} by this machine's clock"
+    if len(room) < len(spans):
+        start = settings.history_start or operator.history_start
+        raise SettingsError(
+            f"Settings are wrong:\n  RUTER_HISTORY_START: partitions begin on {start} (by this setting, or the operator's), and "
+            f"today is {today}: no operating date has closed yet. Set the clock right, or begin earlier"
+        )
     before, after = min(before for before, _ in room), min(after for _, after in room)
     if min(before, after) >= timedelta(0):
         return
@@ -102,18 +115,21 @@ def require_partitions(
     if first > last:
         raise SettingsError(f"Settings are wrong:\n  RUTER_HISTORY_DAYS={settings.history_days}: {reach}")
     raise SettingsError(
-        f"Settings are wrong:\n  RUTER_ISSUE_DATE={issue_date}: allowed {first} to {last}, today at the latest: {reach}"
+        f"Settings are wrong:\n  RUTER_ISSUE_DATE={issue_date}: allowed {first} to {last}, today at the latest ({today}): {reach}"
     )
 
 
 def needed(
-    stage: Stage, definitions: Definitions, instance: DagsterInstance
+    stage: Stage, definitions: Definitions, instance: DagsterInstance, present: PresentState | None = None
 ) -> tuple[tuple[str, ...], tuple[date, ...]]:
-    """The stage's assets from the first that is out of date on, and the span of dates in which any is."""
+    """The stage's assets from the first that is out of date on, and the span of dates in which any is.
+
+    What the state has lost, by `present`, is out of date too.
+    """
     if not stage.dates:
-        stale = [is_out_of_date(definitions, instance, asset) for asset in stage.all_assets]
+        stale = [is_out_of_date(definitions, instance, asset, present) for asset in stage.all_assets]
         return (stage.all_assets[stale.index(True) :] if any(stale) else ()), ()
-    by_asset = [out_of_date(definitions, instance, asset, stage.dates) for asset in stage.all_assets]
+    by_asset = [out_of_date(definitions, instance, asset, stage.dates, present) for asset in stage.all_assets]
     days = sorted({day for stale in by_asset for day in stale})
     if not days:
         return (), ()

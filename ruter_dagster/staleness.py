@@ -1,4 +1,5 @@
-"""Which partitions are out of date: never materialised, made by other code, or older than an input whose content changed.
+"""Which partitions are out of date: never materialised, made by other code or by other facts of the operator, older than an
+input whose content changed, or lost.
 
 Read from Dagster's own records, a query an asset; Dagster's data version of a range covers all its dates together, so the
 content hash of each date decides whether a newer input is a changed one.
@@ -8,26 +9,47 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from typing import TYPE_CHECKING
 
-from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, Definitions
+from dagster import (
+    AssetKey,
+    AssetMaterialization,
+    AssetRecordsFilter,
+    DagsterEventType,
+    DagsterInstance,
+    Definitions,
+)
 from dagster._core.definitions.data_version import CODE_VERSION_TAG
 from dagster._core.definitions.partitions.context import partition_loading_context
 
-from ruter_dagster.records import content_hash
+from ruter_dagster.contracts.jobs import CHAMPION, QUALITY_GROUP
+from ruter_dagster.records import content_hash, content_hashes
+
+if TYPE_CHECKING:
+    from ruter_dagster.storage.present import PresentState
 
 MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION
 
 
 def out_of_date(
-    definitions: Definitions, instance: DagsterInstance, asset: str, dates: Sequence[date]
+    definitions: Definitions,
+    instance: DagsterInstance,
+    asset: str,
+    dates: Sequence[date],
+    present: PresentState | None = None,
 ) -> list[date]:
-    """The dates of `asset` that a run must make again. Unpartitioned inputs do not count: a new model leaves forecasts as they are."""
+    """The dates of `asset` that a run must make again, those too that the state has lost, where `present` is given.
+
+    Unpartitioned inputs do not count: a new model leaves forecasts as they are.
+    """
     key = AssetKey(asset.split("/"))
     keys = [day.isoformat() for day in dates]
     made = _latest(instance, key, keys)
     codes = _code_versions(instance, key, made)
     code = definitions.resolve_asset_graph().get(key).code_version
     stale = {day for day in keys if day not in made or codes.get(day) != code}
+    if present is not None:
+        stale |= _lost(definitions, instance, key, made, present)
     with partition_loading_context(dynamic_partitions_store=instance):
         for parent, needed in _parents(definitions, key, keys):
             newest = _latest(instance, parent, sorted({day for days in needed.values() for day in days}))
@@ -42,8 +64,10 @@ def out_of_date(
     return [day for day in dates if day.isoformat() in stale]
 
 
-def is_out_of_date(definitions: Definitions, instance: DagsterInstance, asset: str) -> bool:
-    """The same of an asset without partitions: made by other code, or before the content of any date of an input changed."""
+def is_out_of_date(
+    definitions: Definitions, instance: DagsterInstance, asset: str, present: PresentState | None = None
+) -> bool:
+    """The same of an asset without partitions: made by other code, before the content of any date of an input changed, or lost."""
     key = AssetKey(asset.split("/"))
     event = instance.get_latest_materialization_event(key)
     if event is None:
@@ -51,10 +75,46 @@ def is_out_of_date(definitions: Definitions, instance: DagsterInstance, asset: s
     node = definitions.resolve_asset_graph().get(key)
     materialization = event.asset_materialization
     tags = (materialization.tags if materialization else None) or {}
+    if present is not None and materialization and _model_lost(materialization, present):
+        return True
     made = instance.get_asset_records([key])[0].asset_entry.last_materialization_storage_id or 0
     return tags.get(CODE_VERSION_TAG) != node.code_version or any(
         _input_changed(definitions, instance, parent, made) for parent in sorted(node.parent_keys)
     )
+
+
+def _lost(
+    definitions: Definitions,
+    instance: DagsterInstance,
+    key: AssetKey,
+    made: Mapping[str, int],
+    present: PresentState,
+) -> set[str]:
+    """Dates whose rows, or whose verdict, are not there any more. A date that a range found absent has none to lose."""
+    asset, node = key.to_user_string(), definitions.resolve_asset_graph().get(key)
+    if "iceberg" in node.kinds:
+        recorded = content_hashes(instance, asset)
+        versions = {date.fromisoformat(day): recorded[day] for day in made if day in recorded}
+        lost = present.lost_dates(asset.replace("/", "."), versions)
+    elif key.path[0] == QUALITY_GROUP:
+        judged = next(parent for parent in node.parent_keys if parent.path[-1] == key.path[-1])
+        days = {date.fromisoformat(day) for day in made}
+        lost = present.unjudged_dates(".".join(judged.path), days)
+    else:
+        lost = set()
+    return {day.isoformat() for day in lost}
+
+
+def _model_lost(materialization: AssetMaterialization, present: PresentState) -> bool:
+    version = materialization.metadata.get("model_version")
+    if version is None:
+        return False
+    is_there = (
+        present.has_champion
+        if materialization.asset_key == AssetKey(CHAMPION.split("/"))
+        else present.has_model
+    )
+    return not is_there(str(version.value))
 
 
 def _input_changed(definitions: Definitions, instance: DagsterInstance, parent: AssetKey, since: int) -> bool:

@@ -11,6 +11,13 @@ from click.testing import CliRunner, Result
 
 from ruter_dagster.cli import main
 
+OPERATOR = """
+name = "Midttrafik"
+country = "DK"
+time_zone = "Europe/Copenhagen"
+history_start = 2023-01-01
+"""
+
 
 @pytest.fixture(autouse=True)
 def _a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -65,3 +72,56 @@ def test_rejected_rows_need_a_date_that_was_read() -> None:
     result = refused("rejected", "--date", "2026-11-20")
     assert "raw.stop_visits has no service_date 2026-11-20" in result.output
     assert "Materialise raw/stop_visits for it first" in result.output
+
+
+COMMANDS = [
+    ("demo",),
+    ("dev",),
+    ("broker",),
+    ("retry", "0123"),
+    ("replay", "0123"),
+    ("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/forecasts.parquet"),
+    ("rejected", "--date", "2026-09-01"),
+    ("pipeline-definition",),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_first_line_names_the_operator_in_use(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("operator.toml").write_text(OPERATOR)
+    Path("workspace.yaml").touch()
+    monkeypatch.setenv("RUTER_SOURCE", "tides")
+    monkeypatch.setenv("RUTER_TIDES_PATH", ".")
+    monkeypatch.setenv("RUTER_LAUNCHER", "local")
+    monkeypatch.setenv("RUTER_STATE_DIR", "operator.toml")  # no folder: nothing is started
+    monkeypatch.setenv("DAGSTER_HOME", "relative")
+    result = CliRunner().invoke(main, command)
+    first = result.stderr.splitlines()[0]
+    assert first == "Operator Midttrafik: holidays of DK, time zone Europe/Copenhagen, from ./operator.toml"
+    assert "Warning" not in result.stderr
+    assert command[0] == "pipeline-definition" or result.exit_code == 1
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_counts_without_an_operator_file_warn_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUTER_SOURCE", "tides")
+    monkeypatch.setenv("RUTER_TIDES_PATH", "counts")
+    result = refused("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/f.parquet")
+    first, second = result.stderr.splitlines()[:2]
+    assert first.startswith("Operator Ruter: holidays of NO, time zone Europe/Oslo, from ")
+    assert second.startswith("Warning: this operator is only the default.")
+    assert "put an operator.toml into counts, or set RUTER_OPERATOR" in second
+
+
+@pytest.mark.parametrize("command", ["demo", "dev", "broker", "retry", "replay"])
+def test_state_that_cannot_be_written_is_a_sentence(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("file").touch()
+    Path("workspace.yaml").touch()
+    monkeypatch.setenv("RUTER_STATE_DIR", "file")
+    monkeypatch.setenv("RUTER_ISSUE_DATE", "2026-11-20")
+    result = CliRunner().invoke(main, [command, *(["0123"] if command in {"retry", "replay"} else [])])
+    assert result.exit_code == 1
+    assert "file/demo cannot be written (Not a directory)" in result.stderr
+    assert "RUTER_STATE_DIR" in result.stderr and "Traceback" not in result.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from ruter_dagster.demo_report import Report, show
 from ruter_dagster.runs import RunOutcome
 from ruter_dagster.settings import load_settings
 from ruter_dagster.stages import Stage
-from tests.chain.tides_days import FORMER, visits_file, write_tides
+from tests.chain.tides_days import FORMER, LAST, visits_file, write_tides
 from tests.scripted_house import defs, write_script
+from tests.sources.gtfs_feed import FEED, write_folder
 
 
 @pytest.fixture
@@ -106,15 +108,49 @@ def tides(issue_date: str | None) -> date:
     )
 
 
-def test_tides_data_have_three_more_dates_than_the_newest_issue_date() -> None:
-    newest = tides(None)
-    assert tides(str(newest)) == newest
+def test_with_a_timetable_the_day_after_the_last_counts_is_issued() -> None:
+    assert tides(None) == date(2024, 2, 1)
+    assert tides("2024-01-31") == date(2024, 1, 31)
     with pytest.raises(
-        SettingsError, match=rf"RUTER_ISSUE_DATE=2031-01-01: allowed \S+ to {newest}: the TIDES"
+        SettingsError,
+        match=r"RUTER_ISSUE_DATE=2024-02-02: allowed 2022-01-01 to 2024-02-01: .*aarhus_1a/gtfs to 2024-02-04",
     ):
-        tides("2031-01-01")
+        tides("2024-02-02")
+
+
+def test_tides_data_have_three_more_dates_than_the_newest_issue_date(tmp_path: Path) -> None:
+    settings = partial(
+        load_settings, _env_file=None, source="tides", tides_path=str(write_tides(tmp_path)), operator="ruter"
+    )
+    newest = issue_date_of(settings())
+    assert newest == LAST - timedelta(3)
+    with pytest.raises(
+        SettingsError, match=rf"RUTER_ISSUE_DATE=2031-01-01: allowed 2025-03-11 to {newest}: the TIDES"
+    ):
+        issue_date_of(settings(issue_date="2031-01-01"))
     with pytest.raises(SettingsError, match="RUTER_ISSUE_DATE=2001-01-01"):
-        tides("2001-01-01")
+        issue_date_of(settings(issue_date="2001-01-01"))
+
+
+@pytest.mark.parametrize(
+    ("valid_to", "issued"),
+    [("20250320", 17), ("20250319", 16), ("20250318", 15), ("20250317", 14), ("20250316", 13)],
+)
+def test_a_timetable_that_ends_early_allows_earlier_issue_dates(
+    tmp_path: Path, valid_to: str, issued: int
+) -> None:
+    """Counts reach to 2025-03-16: with them and the feed, the issue date and three dates after it are planned."""
+    write_tides(tmp_path)
+    service = f"weekends,1,1,1,1,1,1,1,20250301,{valid_to}\n"
+    calendar = (
+        FEED["calendar.txt"].splitlines(keepends=True)[0] + service.replace("weekends", "weekdays") + service
+    )
+    without_info = {
+        name: text for name, text in FEED.items() if name not in ("feed_info.txt", "calendar_dates.txt")
+    }
+    write_folder(tmp_path / "gtfs", without_info | {"calendar.txt": calendar})
+    settings = load_settings(_env_file=None, source="tides", tides_path=str(tmp_path), operator="ruter")
+    assert issue_date_of(settings) == date(2025, 3, issued)
 
 
 @pytest.mark.usefixtures("_no_variables")

@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from ruter_dagster.demo import run_demo
+from ruter_dagster.forecasting.calendar import Rename
 from ruter_dagster.forecasting.carry_over import CarryOver
 from ruter_dagster.jobs.context import calendar_of, carry_over_of
 from ruter_dagster.operator import OperatorError, load_operator, operator_of
@@ -49,6 +50,15 @@ def test_events_may_lie_in_a_file_of_their_own(tmp_path):
     assert [(event.name, event.lines) for event in operator.events] == [("Concert", ("31",))]
 
 
+def test_renames_of_lines_and_stops_reach_the_calendar(tmp_path):
+    content = '[[renames]]\nline = "1B"\nwas = "1A"\nfrom = 2023-09-04\n[[renames]]\nstop = "S2"\nwas = "S"\nfrom = 2023-09-05\n'
+    calendar = calendar_of(load_operator(write(tmp_path, MINIMAL + content)))
+    assert calendar.renames == (
+        Rename("line_id", "1A", "1B", date(2023, 9, 4)),
+        Rename("stop_id", "S", "S2", date(2023, 9, 5)),
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -75,6 +85,23 @@ def test_events_may_lie_in_a_file_of_their_own(tmp_path):
             MINIMAL + '[[school_holidays]]\nname = "Autumn"\nfrom = 2026-10-02\nto = 2026-09-28\n',
             "`to` (2026-09-28) is before `from` (2026-10-02)",
         ),
+        (
+            MINIMAL + '[[renames]]\nwas = "1A"\nfrom = 2023-09-04\n',
+            "a rename has either `line` or `stop`, the new id, and `was`, the former one",
+        ),
+        (
+            MINIMAL + '[[renames]]\nline = "1B"\nstop = "X"\nwas = "1A"\nfrom = 2023-09-04\n',
+            "a rename has either `line` or `stop`",
+        ),
+        (
+            MINIMAL + '[[renames]]\nline = "1A"\nwas = "1A"\nfrom = 2023-09-04\n',
+            "`was` (1A) equals the new id",
+        ),
+        (
+            MINIMAL + 2 * '[[renames]]\nline = "1B"\nwas = "1A"\nfrom = 2023-09-04\n',
+            "renames: line 1A is renamed twice from 2023-09-04; keep one of them",
+        ),
+        (MINIMAL + '[[renames]]\nline = "1B"\nwas = "1A"\n', "renames[0].from is missing"),
         ("name = \n", "is no valid TOML in UTF-8"),
     ],
 )

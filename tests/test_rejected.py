@@ -32,7 +32,7 @@ def tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def output(*arguments: str) -> str:
     result = CliRunner().invoke(main, ["rejected", *arguments], env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def test_rows_are_listed_with_file_line_and_reason() -> None:

@@ -112,10 +112,18 @@ def test_a_tides_folder_that_nobody_would_read_is_refused(monkeypatch: pytest.Mo
     assert "RUTER_TIDES_PATH=/counts is read with RUTER_SOURCE=tides alone: set that too" in message
 
 
+@pytest.mark.parametrize("source", [{}, {"RUTER_SOURCE": "warehouse", "RUTER_WAREHOUSE_FILE": "w.toml"}])
+def test_a_timetable_that_nobody_would_read_is_refused(
+    monkeypatch: pytest.MonkeyPatch, source: dict[str, str]
+) -> None:
+    message = refused(monkeypatch, RUTER_GTFS_PATH="/feeds", **source)
+    assert "RUTER_GTFS_PATH=/feeds is read with RUTER_SOURCE=tides alone" in message
+
+
 def test_the_demo_can_be_asked_for_where_the_file_names_a_tides_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    (tmp_path / ".env").write_text("RUTER_SOURCE=tides\nRUTER_TIDES_PATH=/counts\n")
+    (tmp_path / ".env").write_text("RUTER_SOURCE=tides\nRUTER_TIDES_PATH=/counts\nRUTER_GTFS_PATH=/feeds\n")
     monkeypatch.setenv("RUTER_SOURCE", "demo")
     assert load_settings().source_name == "demo"
 
@@ -157,13 +165,50 @@ def test_the_environment_wins_over_the_file_and_an_empty_variable_is_none(
 @pytest.mark.parametrize(
     ("path", "name"),
     [
-        ("examples/aarhus_1a", "tides-aarhus-1a"),
-        ("s3://bucket/counts/line 5/", "tides-line-5"),
+        ("examples/aarhus_1a", "tides-aarhus-1a-8a8f4f"),
+        ("examples/aarhus_1a/", "tides-aarhus-1a-8a8f4f"),
+        ("s3://bucket/counts/line 5/", "tides-line-5-a8d551"),
+        ("/oslo/TIDES", "tides-TIDES-78110b"),
+        ("/bergen/TIDES", "tides-TIDES-acc82f"),
     ],
 )
-def test_state_lies_apart_by_source(path: str, name: str) -> None:
+def test_state_is_named_after_folder_and_place(path: str, name: str) -> None:
     assert load_settings(source="tides", tides_path=path).source_dir.name == name
-    assert load_settings(demo_scale="ruter").source_dir.name == "demo-ruter"
+
+
+def test_sources_of_one_name_have_states_of_their_own() -> None:
+    places = ["oslo/TIDES", "bergen/TIDES", "/oslo/TIDES", "s3://a/oslo/TIDES", "s3://b/oslo/TIDES"]
+    names = {load_settings(source="tides", tides_path=place).source_name for place in places}
+    files = ["oslo/ruter.toml", "bergen/ruter.toml"]
+    names |= {load_settings(source="warehouse", warehouse_file=file).source_name for file in files}
+    demos = [{}, {"demo_scale": "ruter"}, {"demo_seed": 7}, {"demo_scale": "ruter", "demo_seed": 7}]
+    names |= {load_settings(**demo).source_name for demo in demos}
+    assert len(names) == len(places) + len(files) + len(demos)
+    assert {"demo", "demo-ruter", "demo-seed-7", "demo-ruter-seed-7"} < names
+
+
+def test_state_of_a_source_in_the_project_keeps_its_name_when_that_moves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = set()
+    for project in ("before", "after"):
+        (tmp_path / project).mkdir()
+        monkeypatch.chdir(tmp_path / project)
+        for path in ("counts/TIDES", str(tmp_path / project / "counts" / "TIDES")):
+            names.add(load_settings(source="tides", tides_path=path).source_name)
+    assert len(names) == 1
+
+
+def test_relative_sources_of_two_projects_share_no_state(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = set()
+    for project in ("oslo", "bergen"):
+        (tmp_path / project).mkdir()
+        monkeypatch.chdir(tmp_path / project)
+        for shared in ({"state_dir": tmp_path / "state"}, {"state_dir": "/state"}):
+            names.add(load_settings(source="tides", tides_path="TIDES", **shared).source_dir)
+    assert len(names) == 4
 
 
 @pytest.mark.parametrize(

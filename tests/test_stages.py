@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -48,6 +48,29 @@ def test_others_are_refused_with_the_variable_and_what_it_may_be(issue_date: dat
     with pytest.raises(SettingsError) as refused:
         require(issue_date)
     assert f"RUTER_ISSUE_DATE={issue_date}: allowed {FIRST} to {TODAY}" in str(refused.value)
+
+
+def set_clock(day: date, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ruter_dagster.stages.get_current_datetime",
+        lambda zone: datetime(day.year, day.month, day.day, tzinfo=UTC),
+    )
+
+
+@pytest.mark.parametrize("today", [date(2025, 11, 20), date(2026, 1, 1)], ids=["a year ago", "first day"])
+def test_clock_before_the_first_partition_is_a_sentence(today: date, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_clock(today, monkeypatch)
+    with at_five(today), pytest.raises(SettingsError) as refused:
+        require(TODAY, load_settings(_env_file=None, history_days=49, history_start="2026-01-01"))
+    assert "RUTER_HISTORY_START: partitions begin on 2026-01-01" in str(refused.value)
+    assert f"today is {today} by this machine's clock" in str(refused.value)
+    assert "Set the clock right" in str(refused.value)
+
+
+def test_issue_date_after_a_clock_that_is_behind_names_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_clock(date(2026, 9, 1), monkeypatch)
+    with at_five(date(2026, 9, 1)), pytest.raises(SettingsError, match="2026-09-01 by this machine's clock"):
+        require(TODAY)
 
 
 def test_more_history_than_there_are_partitions_is_refused_by_its_own_variable() -> None:

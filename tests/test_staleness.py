@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from typing import Any
 
 import pytest
 from dagster import AssetKey, DagsterInstance, Definitions
@@ -153,3 +154,52 @@ def test_a_new_champion_leaves_forecasts_as_they_are(instance: DagsterInstance) 
     )
     make(instance, "training", *(f"models/{name}" for name in MODELS))
     assert out_of_date(defs, instance, "forecasts/load_forecasts", [LAST]) == []
+
+
+class Present:
+    """A state that has lost these dates of tables, verdicts and models."""
+
+    def __init__(self, rows: set[date] | None = None, verdicts: set[date] | None = None, model: bool = True):
+        self._rows, self._verdicts, self._model = rows or set(), verdicts or set(), model
+
+    def lost_dates(self, table: str, recorded: dict[date, str]) -> set[date]:
+        assert table in {"raw.stop_visits", "loads.stop_loads", "features.levels"}
+        return self._rows & recorded.keys()
+
+    def unjudged_dates(self, table: str, dates: set[date]) -> set[date]:
+        assert table in {"raw.stop_visits", "loads.stop_loads", "features.levels"}
+        return self._verdicts & dates
+
+    def has_model(self, version: str) -> bool:
+        return self._model
+
+    has_champion = has_model
+
+
+def test_dates_whose_rows_are_lost_are_out_of_date(made: DagsterInstance) -> None:
+    present: Any = Present(rows={DAYS[2], date(2026, 1, 1)})
+    for asset in ("raw/stop_visits", "loads/stop_loads"):
+        assert out_of_date(defs, made, asset, DAYS, present) == [DAYS[2]]
+    assert out_of_date(defs, made, "quality/stop_visits", DAYS, present) == []
+
+
+def test_dates_whose_verdict_is_lost_are_out_of_date(made: DagsterInstance) -> None:
+    present: Any = Present(verdicts={DAYS[2]})
+    assert out_of_date(defs, made, "quality/stop_visits", DAYS, present) == [DAYS[2]]
+    assert out_of_date(defs, made, "raw/stop_visits", DAYS, present) == []
+
+
+def test_date_that_was_absent_has_lost_nothing(instance: DagsterInstance) -> None:
+    write_script(instance, raw__stop_visits={"absent": [str(DAYS[1])]})
+    make(instance, "counts", "raw/stop_visits", days=DAYS)
+    present: Any = Present(rows=set(DAYS))
+    assert DAYS[1] not in out_of_date(defs, instance, "raw/stop_visits", DAYS, present)
+
+
+def test_lost_model_is_out_of_date(made: DagsterInstance) -> None:
+    write_script(made, models__load_model={"model_version": "0123"})
+    make(made, "training", "models/load_model")
+    there: Any = Present()
+    lost: Any = Present(model=False)
+    assert not is_out_of_date(defs, made, "models/load_model", there)
+    assert is_out_of_date(defs, made, "models/load_model", lost)

@@ -26,10 +26,12 @@ from dagster import (
 )
 from pydantic import Field
 
+from ruter_dagster.assets.configuration import configuration_hash
 from ruter_dagster.contracts.checks import Check
 from ruter_dagster.contracts.jobs import asset_of, quality_asset_of
 from ruter_dagster.contracts.model_checks import ModelCheck
 from ruter_dagster.contracts.tables import Table
+from ruter_dagster.operator import Operator
 from ruter_dagster.partitions import Partitions, dates_of
 from ruter_dagster.settings import Settings
 
@@ -65,6 +67,7 @@ class House:
     """What the assets are built from."""
 
     settings: Settings
+    operator: Operator
     partitions: Partitions
     pool_of: Callable[[str], str | None] = lambda asset: None
     """The pool of an asset's step, where the launcher has pools and the asset none of its own."""
@@ -88,7 +91,7 @@ class House:
             description=description,
             owners=[OWNER],
             kinds=set(kinds),
-            code_version=code_version,
+            code_version=self.code_version(key, code_version),
             deps=list(deps),
             partitions_def=partitions,
             backfill_policy=BackfillPolicy.single_run() if partitions else None,
@@ -96,6 +99,11 @@ class House:
             pool=pool or self.pool_of(key),
             **more,
         )
+
+    def code_version(self, key: str, code: str) -> str:
+        """Version of the asset's code, and of the facts of operator and settings that it follows from."""
+        facts = configuration_hash(key, self.operator, self.settings)
+        return f"{code}.{facts}" if facts else code
 
     def retry_policy(self, key: str) -> RetryPolicy:
         """Exponential backoff with jitter; count and first delay by asset where the settings name it."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from ruter_dagster.certificates import require_named_certificates
+
 
 def endpoint_of(service: str) -> str | None:
     """`AWS_ENDPOINT_URL_<SERVICE>`, else `AWS_ENDPOINT_URL`: boto3 reads them itself, other libraries must be told."""
@@ -18,6 +20,7 @@ def client(service: str, region: str | None = None, *, tries: int = 9, patience:
     `tries` is 1 for whoever sorts errors and waits by itself, between other work; `patience` is how many seconds one try may
     wait for an answer.
     """
+    require_named_certificates(("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"))
     import boto3
     from botocore.config import Config
 

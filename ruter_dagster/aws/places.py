@@ -23,12 +23,14 @@ def out_of_reach(variables: Mapping[str, str]) -> list[str]:
         for name, instead in _FILES.items()
         if _is_relative(variables.get(name, ""))
     ]
-    tides, mlflow = variables.get("RUTER_TIDES_PATH", ""), variables.get("RUTER_MLFLOW_TRACKING_URI", "")
-    if tides and not tides.startswith("s3://"):
-        faults.append(
-            f"  RUTER_TIDES_PATH={tides} is a folder of this machine, which jobs elsewhere do not see: copy it to S3, and name "
-            "its s3:// prefix"
-        )
+    mlflow = variables.get("RUTER_MLFLOW_TRACKING_URI", "")
+    for name in ("RUTER_TIDES_PATH", "RUTER_GTFS_PATH"):
+        place = variables.get(name, "")
+        if place and not place.startswith("s3://"):
+            faults.append(
+                f"  {name}={place} is a folder of this machine, which jobs elsewhere do not see: copy it to S3, and name "
+                "its s3:// prefix"
+            )
     if mlflow.startswith("sqlite:"):
         faults.append(
             f"  RUTER_MLFLOW_TRACKING_URI={mlflow} is a file of this machine; in a job's container it would be lost with it: "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ruter_dagster.contracts.tables import (
     DIRECTION_ID,
+    EXPECTED_TIER,
     LINE_ID,
     MODE,
     SCHEDULED_DEPARTURE,
@@ -36,13 +37,6 @@ LEVEL_WINDOW_DAYS = 14
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 
-OWN_TIERS = ("departure", "slot")
-"""Tiers of an expected load that rest on counts of the departure itself."""
-NO_BASIS = "none"
-EXPECTED_TIERS = (
-    *OWN_TIERS, "journey", "neighbouring_hours", "line_hour", "stop_hour", "line", "mode_hour", "network", NO_BASIS,
-)  # fmt: skip
-"""What an expected load rests on, the most trusted first."""
 FAR_HOURS = 3
 """Hours from a slot at which its surroundings are looked up a second time: what is known where those between had no service."""
 
@@ -127,7 +121,7 @@ _HISTORY = (
         "Best plain guess a week ahead, of the tier that `expected_tier` names; 0 where nothing was ever counted",
         minimum=0,
     ),
-    Column("expected_tier", "string", "What `expected` rests on, the first of these that knows something", allowed=EXPECTED_TIERS),
+    EXPECTED_TIER,
 )  # fmt: skip
 
 DEPARTURE_FEATURES = Table(

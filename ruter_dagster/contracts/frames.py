@@ -58,6 +58,15 @@ def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
         raise _bad_input(table, "holds values that do not fit the contract's types", [str(error)]) from error
 
 
+def with_optional_columns(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """The same rows; optional columns of the contract that the frame lacks follow as nulls."""
+    schema = polars_schema(table)
+    absent = [
+        column.name for column in table.columns if not column.required and column.name not in frame.columns
+    ]
+    return frame.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent)
+
+
 def ordered_by_key(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     """The same rows sorted by key; those that lie so already, as most results do, are not copied."""
     later = pl.lit(False)

@@ -6,7 +6,7 @@ from here. Plain Python only, so that an asset can name a table without loading 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 DataType = Literal["string", "int32", "int64", "float64", "boolean", "date", "timestamp"]
@@ -73,6 +73,14 @@ SIRI_OCCUPANCY = (
     "undefined",
 )
 
+OWN_TIERS = ("departure", "slot")
+"""Tiers of an expected load that rest on counts of the departure itself."""
+NO_BASIS = "none"
+EXPECTED_TIERS = (
+    *OWN_TIERS, "journey", "neighbouring_hours", "line_hour", "stop_hour", "line", "mode_hour", "network", NO_BASIS,
+)  # fmt: skip
+"""What an expected load rests on, the most trusted first; docs/architecture.md says what each one is."""
+
 SERVICE_DATE = Column("service_date", "date", "Operating date of the journey, which may run past midnight")
 TRIP_ID = Column(
     "trip_id", "string", "Planned service journey; the performed trip's id where no unique plan is known"
@@ -96,9 +104,13 @@ SLOT_HOUR = Column(
     "slot_hour", "int32", "Local clock hour of the planned departure on the service day, 24+ after midnight",
     minimum=0, maximum=47,
 )  # fmt: skip
+EXPECTED_TIER = Column(
+    "expected_tier", "string", "What the expected load rests on, from the departure's own counts to those of the network",
+    allowed=EXPECTED_TIERS,
+)  # fmt: skip
 VEHICLE_ID = Column("vehicle_id", "string", "Vehicle that ran the trip", required=False)
 BLOCK_ID = Column(
-    "block_id", "string", "Trips that one vehicle runs one after the other on the date", required=False
+    "block_id", "string", "Block: the trips that one vehicle runs one after the other", required=False
 )
 TRIP_ID_PERFORMED = Column("trip_id_performed", "string", "Performed trip, as the source names it")
 
@@ -195,6 +207,11 @@ PLANNED_DEPARTURES = Table(
         SCHEDULED_DEPARTURE,
         SEATS,
         TOTAL_CAPACITY,
+        BLOCK_ID,
+        Column("line_name", "string", "Line as passengers know it", required=False),
+        Column("stop_name", "string", "Stop as passengers know it", required=False),
+        Column("latitude", "float64", "Stop, WGS 84, degrees", required=False, minimum=-90, maximum=90),
+        Column("longitude", "float64", "Stop, WGS 84, degrees", required=False, minimum=-180, maximum=180),
     ),
 )
 
@@ -341,6 +358,7 @@ LOAD_FORECASTS = Table(
             maximum=8,
         ),
         Column("source", "string", "What made the forecast", allowed=SOURCES),
+        replace(EXPECTED_TIER, required=False),
         Column("model_version", "string", "Version of the model; null for a baseline", required=False),
     ),
     rules=(Rule("quantiles_in_order", "p10 <= p50 AND p50 <= p90", "Quantiles do not cross"),),
@@ -374,6 +392,7 @@ FORECAST_PERFORMANCE = Table(
         Column("ha4", "float64", "Baseline HA4", required=False, minimum=0),
         Column("ha8", "float64", "Baseline HA8", required=False, minimum=0),
         Column("source", "string", "What made the forecast", allowed=SOURCES),
+        replace(EXPECTED_TIER, required=False),
         Column("model_version", "string", "Version of the model; null for a baseline", required=False),
     ),
     may_be_empty=True,

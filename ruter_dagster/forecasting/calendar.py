@@ -31,14 +31,25 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Rename:
+    """A line or stop (`column` line_id or stop_id) that was called `was` before the service date `first`, and `now` since."""
+
+    column: str
+    was: str
+    now: str
+    first: date
+
+
+@dataclass(frozen=True)
 class OperatingCalendar:
-    """An operator's country (ISO 3166), time zone (IANA), school holidays and events."""
+    """An operator's country (ISO 3166), time zone (IANA), school holidays, events and renames of lines and stops."""
 
     country: str
     time_zone: str
     school_holidays: frozenset[date] = frozenset()
     subdivision: str | None = None
     events: tuple[Event, ...] = field(default=())
+    renames: tuple[Rename, ...] = field(default=())
 
     def is_public_holiday(self, day: date) -> bool:
         return (
@@ -79,6 +90,16 @@ class OperatingCalendar:
         moved = (replace(event, service_date=event.service_date + later) for event in self.events)
         touching = [_touches(event).cast(pl.Int32) for event in moved if event.service_date in wanted]
         return pl.sum_horizontal(pl.lit(0, pl.Int32), *touching).cast(pl.Int32).alias("events")
+
+    def present_id(self, column: str) -> pl.Expr:
+        """The present id of a line or stop (`column` line_id or stop_id) on its `service_date`, through all its renames."""
+        present = pl.col(column)
+        of_column = [rename for rename in self.renames if rename.column == column]
+        # Those of one date at once, so that two lines may swap their ids.
+        for first in sorted({rename.first for rename in of_column}):
+            ids = {rename.was: rename.now for rename in of_column if rename.first == first}
+            present = pl.when(pl.col("service_date") < first).then(present.replace(ids)).otherwise(present)
+        return present
 
     def _day(self, day: date) -> dict[str, date | str | int | bool]:
         def near(days: range) -> list[int]:

@@ -53,6 +53,7 @@ def calendar_facts(service_date: date, calendar: OperatingCalendar) -> dict[str,
             _of_class(service_date, calendar),
         ],
         "events": [astuple(event) for event in calendar.events if event.service_date in touched],
+        "renames": [astuple(rename) for rename in calendar.renames if rename.first > min(touched)],
     }
 
 
@@ -74,12 +75,14 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
         plan.lazy()
         .with_columns(hour)
         .with_columns(minute)
-        .with_columns(codes.departure(pl.col("departure_minute")))
+        .with_columns(codes.departure(pl.col("departure_minute"), calendar.present_id))
         .with_columns(keys.slot())
         .collect()
     )
     known = pl.concat(
-        frame.select("service_date", codes.departure(minute_then), "load", "weight", "events")
+        frame.select(
+            "service_date", codes.departure(minute_then, calendar.present_id), "load", "weight", "events"
+        )
         for frame in _with_events(loads.lazy(), lags, calendar)
     ).collect()
     frames = [

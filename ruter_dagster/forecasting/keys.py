@@ -6,6 +6,8 @@ hold within one process and are never kept.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import polars as pl
 
 _STOPS = 1 << 24
@@ -23,10 +25,11 @@ class Codes:
         # Codes that were given are forgotten as soon as no column of their type is left.
         self._alive = [pl.Series([""], dtype=dtype) for dtype in self._types.values()]
 
-    def departure(self, minute: pl.Expr) -> pl.Expr:
-        """Of line_id, stop_id, direction_id (0 or 1) and the local clock `minute` on the service day (0 to 2879)."""
+    def departure(self, minute: pl.Expr, id_of: Callable[[str], pl.Expr] = pl.col) -> pl.Expr:
+        """Of line and stop (`id_of` the columns line_id and stop_id), direction_id (0 or 1) and the local clock `minute` on
+        the service day (0 to 2879)."""
         line, stop = (
-            pl.col(name).cast(dtype).to_physical().cast(pl.Int64) for name, dtype in self._types.items()
+            id_of(name).cast(dtype).to_physical().cast(pl.Int64) for name, dtype in self._types.items()
         )
         return (((line * 2 + pl.col("direction_id")) * _STOPS + stop) * _MINUTES + minute).alias("departure")
 
@@ -48,14 +51,18 @@ def line_hour() -> pl.Expr:
 
 def surroundings() -> list[pl.Expr]:
     """`line_hour`, `stop_hour`, `hour` and `line` of `slot`."""
-    hour = pl.col("slot") % _HOURS
     stop = pl.col("slot") // _HOURS % _STOPS
     return [
         line_hour(),
-        (stop * _HOURS + hour).alias("stop_hour"),
-        hour.alias("hour"),
+        (stop * _HOURS + hour()).alias("stop_hour"),
+        hour().alias("hour"),
         line().alias("line"),
     ]
+
+
+def hour() -> pl.Expr:
+    """The hour of `slot`."""
+    return pl.col("slot") % _HOURS
 
 
 def line() -> pl.Expr:

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.forecasting.readiness import trust
+from ruter_dagster.forecasting.readiness import trust, trust_in_tiers
 from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS, STEADYING_LOAD
 from ruter_dagster.forecasting.spread import (
     QUANTILES,
@@ -156,7 +156,9 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     categories = {name: rows[name].unique().sort().to_list() for name in CATEGORIES}
     matrix = feature_matrix(rows, categories)
     weight = pl.col("weight") * pl.col("sample_weight")
-    rows = rows.select("service_date", "load", "expected", weight=weight / pl.col("sample_weight").mean())
+    rows = rows.select(
+        "service_date", "load", "expected", "tier", weight=weight / pl.col("sample_weight").mean()
+    )
     part = trust(rows["service_date"].n_unique())
     spread, factor = _train_spread(rows, matrix, chosen, part)
     return LoadModel(chosen, _train_mean(rows, matrix, chosen), spread, factor, categories, part)
@@ -267,7 +269,8 @@ def _boost(
 
 def _mean(booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame, part: float) -> Numbers:
     """The expected load times that part of the trees' correction, on the scale of logarithms."""
-    return np.exp(part * np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
+    part_of_row = part * trust_in_tiers(rows["tier"].to_numpy())
+    return np.exp(part_of_row * np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
 
 
 def _spread(boosters: Sequence[lightgbm.Booster], features: Numbers) -> Numbers:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ruter_dagster.contracts.tables import EXPECTED_TIERS
+
 FEWEST_DATES = 35
 """Dates with counts below which baselines are published in place of a model."""
 _WHOLE_TRUST_DATES = 300
@@ -20,3 +25,11 @@ def trust(training_dates: int) -> float:
     two to five months is worse than HA8 (docs/decisions/load-model.md).
     """
     return min(1.0, training_dates / _WHOLE_TRUST_DATES)
+
+
+def trust_in_tiers(tier: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The part of that correction that is made for each row of these tiers (`tiers.tier_number`): half where its line has no counts.
+
+    How full the network is says less of a line that has never been counted than of the others.
+    """
+    return np.where(tier >= EXPECTED_TIERS.index("stop_hour"), 0.5, 1.0)

@@ -81,7 +81,7 @@ def _shortened(rows: pl.DataFrame, name: str, share: float, seed: int) -> pl.Dat
 def _changed(rows: pl.DataFrame, kind: Kind) -> pl.DataFrame:
     return (
         rows.with_columns(column.alias(name) for name, column in kind.columns().items())
-        .with_columns(between_hours())
+        .with_columns(between_hours(pl.col("slot_hour")))
         .with_columns(*expected_columns())
     )
 

@@ -14,6 +14,8 @@ from ruter_dagster.forecasting import keys
 from ruter_dagster.forecasting.history import DECIMALS, mean_of_sums
 from ruter_dagster.forecasting.tiers import own_guess
 
+_QUIET_HOUR = 4
+"""Local hour in which hardly anyone travels, between one service day and the next."""
 _SIDES: dict[str, Literal["backward", "forward"]] = {"earlier": "backward", "later": "forward"}
 
 
@@ -38,8 +40,8 @@ def hours_around(slots: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     return (
         pl.concat([ordered, *nearest], how="horizontal")
         .sort("row")
+        .with_columns(between_hours(keys.hour()))
         .drop("row", "slot")
-        .with_columns(between_hours())
     )
 
 
@@ -61,12 +63,17 @@ def _nearest(ordered: pl.DataFrame, known: pl.DataFrame, side: str, least: int, 
     )
 
 
-def between_hours() -> pl.Expr:
-    """`neighbouring_hours` of `earlier_hour`, `later_hour` and their distances."""
-    earlier, later = pl.col("earlier_hour"), pl.col("later_hour")
-    to_earlier, to_later = pl.col("hours_to_earlier"), pl.col("hours_to_later")
+def between_hours(hour: pl.Expr) -> pl.Expr:
+    """`neighbouring_hours` of `earlier_hour`, `later_hour` and their distances, for a slot of this hour.
+
+    Straight between the two. Before the first and after the last hour a line empties towards `_QUIET_HOUR` of the night.
+    """
+    earlier, later = pl.col("earlier_hour").fill_null(0.0), pl.col("later_hour").fill_null(0.0)
+    to_earlier = pl.coalesce("hours_to_earlier", (hour - _QUIET_HOUR).clip(1))
+    to_later = pl.coalesce("hours_to_later", (_QUIET_HOUR + 24 - hour).clip(1))
     between = (earlier * to_later + later * to_earlier) / (to_earlier + to_later)
-    return pl.coalesce(between, earlier, later).round(DECIMALS).alias("neighbouring_hours")
+    known = pl.col("earlier_hour").is_not_null() | pl.col("later_hour").is_not_null()
+    return pl.when(known).then(between).round(DECIMALS).alias("neighbouring_hours")
 
 
 def along_journeys(rows: pl.DataFrame) -> pl.DataFrame:

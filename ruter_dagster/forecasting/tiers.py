@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from ruter_dagster.contracts.features import EXPECTED_TIERS, NO_BASIS, OWN_TIERS
+from ruter_dagster.contracts.tables import EXPECTED_TIERS, NO_BASIS, OWN_TIERS
 
 GUESSES: dict[str, tuple[str, ...]] = {
     "departure": ("departure_of_day_class",),

@@ -18,7 +18,7 @@ from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters, asset_of
 from ruter_dagster.contracts.tables import Table
-from ruter_dagster.forecasting.calendar import Event, OperatingCalendar
+from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
 from ruter_dagster.forecasting.carry_over import CarryOver
 from ruter_dagster.jobs.pipes import DateReport, Reporter, json_value
 from ruter_dagster.jobs.provenance import commit, lock_hash
@@ -91,6 +91,7 @@ class JobContext:
 
     @cached_property
     def experiments(self) -> Experiments:
+        from ruter_dagster.storage.catalog import sqlite_address
         from ruter_dagster.storage.experiments import Experiments
 
         folder, lake, address = (
@@ -101,7 +102,7 @@ class JobContext:
         if address and not address.startswith("sqlite:"):
             return Experiments(address)
         files = f"{lake}/mlflow" if lake else (folder / "artifacts").as_uri()
-        return Experiments(address or f"sqlite:///{folder / 'mlflow.db'}", files)
+        return Experiments(address or sqlite_address(folder / "mlflow.db"), files)
 
     @cached_property
     def _snapshots(self) -> dict[str, TableSnapshot]:
@@ -270,7 +271,7 @@ class JobContext:
 
 
 def calendar_of(operator: Operator) -> OperatingCalendar:
-    """The operator's holidays and events, as plain values; raises OperatorError where its holidays are unknown."""
+    """The operator's holidays, events and renames, as plain values; raises OperatorError where its holidays are unknown."""
     operator.require_public_holidays()
     return OperatingCalendar(
         country=operator.country,
@@ -280,6 +281,10 @@ def calendar_of(operator: Operator) -> OperatingCalendar:
         events=tuple(
             Event(event.date, event.from_hour, event.to_hour, event.lines, event.stops)
             for event in operator.events
+        ),
+        renames=tuple(
+            Rename("line_id" if one.line else "stop_id", one.was, one.line or one.stop or "", one.first)
+            for one in operator.renames
         ),
     )
 

@@ -20,6 +20,10 @@ from ruter_dagster.jobs.provenance import code_hash
 
 log = logging.getLogger("ruter_dagster.jobs")
 
+_PLAN_COLUMNS = tuple(
+    name for name in PLANNED_DEPARTURES.column_names if name in DEPARTURE_FEATURES.column_names
+)
+"""Names and places of stops and lines are for those who show them."""
 MOST_ROWS = 12_000_000
 """Loads held at once, 0.1 GB a million: a small network's dates share one reading, a large one's are made one by one."""
 
@@ -48,7 +52,7 @@ def run(parameters: Features, context: JobContext) -> None:
 
 
 def _features(dates: list[date], context: JobContext) -> pl.DataFrame:
-    plan = context.read(PLANNED_DEPARTURES, dates)
+    plan = context.read(PLANNED_DEPARTURES, dates, _PLAN_COLUMNS)
     loads = context.read_history(STOP_LOADS, _lags(dates, context), LOAD_COLUMNS, ordered=False)
     return departure_features(plan, loads, context.calendar)
 

@@ -11,7 +11,7 @@ from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, json_value
 from ruter_dagster.publishing.kafka import PublicationResult, publish
-from ruter_dagster.publishing.open import connection_of
+from ruter_dagster.publishing.open import connected
 from ruter_dagster.publishing.topics import ensure_topics
 
 log = logging.getLogger("ruter_dagster.jobs")
@@ -19,20 +19,20 @@ log = logging.getLogger("ruter_dagster.jobs")
 
 def run(parameters: Publish, context: JobContext) -> None:
     versions = context.require(LOAD_FORECASTS, parameters.dates)
-    connection = connection_of(context.settings)
-    ensure_topics(connection)
     results: dict[date, PublicationResult] = {}
-    for issue_date in parameters.dates:
-        forecasts = context.read_unjudged(LOAD_FORECASTS, [issue_date])
-        results[issue_date] = publish(
-            forecasts,
-            connection,
-            issue_date=issue_date,
-            issued_at=_issued_at(issue_date, parameters.issued_at, context.operator.time_zone),
-            data_cutoff=issue_date - timedelta(days=1),
-            content_hash=versions[issue_date],
-            progress=_progress,
-        )
+    with connected(context.settings) as connection:
+        ensure_topics(connection)
+        for issue_date in parameters.dates:
+            forecasts = context.read_unjudged(LOAD_FORECASTS, [issue_date])
+            results[issue_date] = publish(
+                forecasts,
+                connection,
+                issue_date=issue_date,
+                issued_at=_issued_at(issue_date, parameters.issued_at, context.operator.time_zone),
+                data_cutoff=issue_date - timedelta(days=1),
+                content_hash=versions[issue_date],
+                progress=_progress,
+            )
     _tell(results, context)
 
 

@@ -28,7 +28,8 @@ from ruter_dagster.contracts.tables import (
 from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import json_value, link, markdown
 from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason
-from ruter_dagster.sources.base import DateAbsent, Reading, SourceQuery, read_dates
+from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SourceQuery, read_dates
+from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
 
 TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
 BATCH_DATES = 28
@@ -49,6 +50,7 @@ class _Snapshot:
     blocked: dict[date, Blocked] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     queries: list[SourceQuery] = field(default_factory=list)
+    feeds: list[FeedUse] = field(default_factory=list)
 
     def add(self, reading: Reading, blocked: Mapping[date, Blocked]) -> None:
         refused = pl.lit(reading.rejected["service_date"].is_in(list(blocked)))
@@ -58,6 +60,7 @@ class _Snapshot:
         self.blocked.update(blocked)
         self.counts.update(reading.counts)
         self.queries += reading.queries
+        self.feeds += reading.feeds
 
 
 def run(parameters: Snapshot, context: JobContext) -> None:
@@ -88,6 +91,8 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         else None,
         rows_of_source=json_value(dict(found.counts)) if found.counts else None,
         rows_set_aside=json_value(rejects_by_reason(rejected)) if rejected.height else None,
+        matched_share=_matched_share(found.counts),
+        **_feeds(found.feeds),
         **_cost(found.queries),
     )
     if table is STOP_VISITS:
@@ -141,6 +146,35 @@ def _without(rows: pl.DataFrame, blocked: Mapping[date, Blocked]) -> pl.DataFram
 
 def _days(days: Sequence[date] | Mapping[date, Any]) -> dict[str, Any] | None:
     return json_value([day.isoformat() for day in days]) if days else None
+
+
+def _matched_share(counts: Mapping[str, int]) -> float | None:
+    """Share of performed trips whose planned journey is known; None where no date has a timetable."""
+    trips = sum(counts.get(name, 0) for name in (BY_ID, BY_PATTERN, UNMATCHED))
+    return round(1 - counts.get(UNMATCHED, 0) / trips, 4) if trips else None
+
+
+def _feeds(feeds: Sequence[FeedUse]) -> dict[str, Any]:
+    """The GTFS feeds by name: version, validity, how many of the dates each plans, and remarks; the last of which are newest."""
+    if not feeds:
+        return {}
+    planned: Counter[str] = Counter()
+    for feed in feeds:
+        planned[feed.name] += len(feed.dates)
+    described = {
+        feed.name: {
+            "version": feed.version,
+            "valid_from": feed.first.isoformat(),
+            "valid_to": feed.last.isoformat(),
+            "dates_planned": planned[feed.name],
+            "remarks": list(feed.remarks),
+        }
+        for feed in feeds
+    }
+    warnings = [f"{name}: {remark}" for name, feed in described.items() for remark in feed["remarks"]]
+    for warning in warnings:
+        log.warning("GTFS feed %s", warning)
+    return {"feeds": json_value(described)}
 
 
 def _cost(queries: Sequence[SourceQuery]) -> dict[str, Any]:

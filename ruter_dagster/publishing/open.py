@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ruter_dagster.certificates import require_certificates
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.publishing.broker import running_broker
+from ruter_dagster.publishing.broker import join_broker, running_broker
 from ruter_dagster.publishing.connection import KafkaConnection
 from ruter_dagster.settings import Settings
+
+
+@contextmanager
+def connected(settings: Settings) -> Iterator[KafkaConnection]:
+    """As `connection_of`; a local broker runs on until the block has ended, even if who started it ends."""
+    broker = None if settings.kafka_bootstrap_servers else join_broker(settings.source_dir / "broker")
+    try:
+        yield connection_of(settings)
+    finally:
+        if broker:
+            broker.stop()
 
 
 def connection_of(settings: Settings) -> KafkaConnection:
@@ -24,7 +39,7 @@ def connection_of(settings: Settings) -> KafkaConnection:
         sasl_mechanism=settings.kafka_sasl_mechanism,
         sasl_username=settings.kafka_sasl_username,
         sasl_password=settings.kafka_sasl_password,
-        ssl_ca_location=str(ca) if ca else None,
+        ssl_ca_location=require_certificates("RUTER_KAFKA_SSL_CA_LOCATION", ca) if ca else None,
         topic_prefix=settings.topic_prefix,
         environment=settings.environment,
         replication_factor=settings.kafka_replication,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from ruter_dagster.publishing.connection import (
     KafkaConnection,
     require_broker,
 )
+
+log = logging.getLogger("ruter_dagster.jobs")
 
 LOOKED_EVERY = 0.05
 """Seconds."""
@@ -43,7 +46,8 @@ def topics_of(connection: KafkaConnection) -> Topics:
 def ensure_topics(connection: KafkaConnection) -> Topics:
     """Make the topics that are missing; those that exist stay as they are.
 
-    Raises BrokerUnavailable where no broker answers or it does not hear of a new topic, PermanentFailure where it refuses one.
+    Raises BrokerUnavailable where no broker answers or it does not hear of a new topic, PermanentFailure where it refuses one,
+    or where it would delete markers of publications.
     """
     topics = topics_of(connection)
     existing = require_broker(connection)
@@ -58,7 +62,48 @@ def ensure_topics(connection: KafkaConnection) -> Topics:
     if missing:
         _create(connection, missing)
         _wait_until_known(connection, missing)
+    if topics.publications in existing:
+        _require_compacted(connection, topics.publications)
     return topics
+
+
+def _require_compacted(connection: KafkaConnection, topic: str) -> None:
+    """A marker must stay for ever: where one is gone, its forecasts would be published again."""
+    policy = _cleanup_policy(connection, topic)
+    if policy in (None, "compact"):
+        return
+    raise PermanentFailure(
+        f"The topic {topic} at {connection.bootstrap_servers} has cleanup.policy={policy}, which deletes markers of "
+        "publications after a while, and the same forecasts would then be published twice. Nothing was published. Change it: "
+        f"kafka-configs.sh --bootstrap-server {connection.bootstrap_servers} --alter --entity-type topics "
+        f"--entity-name {topic} --add-config cleanup.policy=compact"
+    )
+
+
+def _cleanup_policy(connection: KafkaConnection, topic: str) -> str | None:
+    """The topic's policy, in the order of its words; None, with a warning, where the user may not describe it."""
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # pyright: ignore[reportPrivateImportUsage]
+
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    admin = AdminClient(connection.client_config())
+    try:
+        (answer,) = admin.describe_configs([resource], request_timeout=2 * ANSWER_SECONDS).values()
+        value = answer.result()["cleanup.policy"].value
+    except KafkaException as exception:
+        error: KafkaError = exception.args[0]
+        if error.code() in (
+            KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        ):
+            log.warning(
+                "The cleanup policy of %s cannot be checked: %s. It must be `compact`; allow the user DescribeConfigs.",
+                topic,
+                error.str(),
+            )
+            return None
+        raise connection.unavailable(error.str()) from exception
+    return ",".join(sorted(word.strip() for word in str(value).split(",")))
 
 
 def _create(connection: KafkaConnection, missing: dict[str, tuple[int, dict[str, str]]]) -> None:

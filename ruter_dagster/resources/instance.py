@@ -24,13 +24,14 @@ from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionRes
 from dagster._serdes import ConfigurableClassData, deserialize_value
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.settings import load_settings
+from ruter_dagster.settings import SettingsError, load_settings
+from ruter_dagster.state_folder import state_folder
 
 ANSWER_SECONDS = 10
 
 
 def instance_dir() -> Path:
-    return load_settings().source_dir / "instance"
+    return state_folder(load_settings()) / "instance"
 
 
 class SourceStorage(DagsterSqliteStorage):
@@ -124,9 +125,29 @@ def _is_slow(error: DagsterUserCodeUnreachableError) -> bool:
     return isinstance(cause, grpc.RpcError) and cause.code() == grpc.StatusCode.DEADLINE_EXCEEDED  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def require_dagster_home() -> None:
+    """Raises SettingsError where DAGSTER_HOME is set to what Dagster cannot use: it must be a whole path of a folder."""
+    home = os.environ.get("DAGSTER_HOME")
+    if not home:
+        return
+    folder = Path(home).expanduser()
+    remedy = "or unset it to use the dagster.yaml of the project's folder"
+    if not folder.is_absolute():
+        raise SettingsError(
+            f"DAGSTER_HOME={home} is a relative path, which Dagster refuses. Set it to {Path(home).absolute()}, {remedy}"
+        )
+    if not folder.is_dir():
+        raise SettingsError(f"DAGSTER_HOME={home} is no folder. Make it, with a dagster.yaml in it, {remedy}")
+    if not os.access(folder, os.W_OK):
+        raise SettingsError(
+            f"DAGSTER_HOME={home} cannot be written. Give this user write access to it, {remedy}"
+        )
+
+
 @contextmanager
 def open_instance() -> Iterator[DagsterInstance]:
     """The instance of `dagster dev` and the `dagster` commands in this folder: one history for all of them."""
+    require_dagster_home()
     if os.environ.get("DAGSTER_HOME"):
         with DagsterInstance.get() as instance:
             yield instance

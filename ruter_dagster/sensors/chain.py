@@ -35,6 +35,7 @@ from ruter_dagster.operator import Operator
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.records import content_hash
 from ruter_dagster.settings import Settings
+from ruter_dagster.timetable import plans_ahead
 
 ISSUE_DATE_TAG = "ruter/issue_date"
 """Tag of every run of a day's chain: retries and runs repeated in the UI inherit it, so that what follows still follows."""
@@ -64,9 +65,9 @@ def starts_on_arrival(settings: Settings) -> bool:
 def issue_date_of(operating_date: date, settings: Settings) -> date:
     """The issue date that can be forecast once the counts of an operating date have come.
 
-    The next day; for TIDES data, which plan a date only by what ran on it, the last whose four dates are all there.
+    The next day; for TIDES data without GTFS, which plan a date only by what ran on it, the last whose four dates are all there.
     """
-    return operating_date + timedelta(-HORIZON_DAYS if settings.source == "tides" else 1)
+    return operating_date + timedelta(1 if plans_ahead(settings) else -HORIZON_DAYS)
 
 
 def counts_request(operating_date: date, settings: Settings) -> RunRequest:
@@ -120,7 +121,7 @@ def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
         ),
     )
     # A source without a timetable is forecast only when the truth is there, so that the issue date itself is the newest.
-    late = settings.source == "tides"
+    late = not plans_ahead(settings)
     monitoring = FollowUp(
         "monitoring",
         after=("forecasting",) if late else ("counts",),

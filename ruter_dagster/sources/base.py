@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Protocol, runtime_checkable
 
@@ -65,6 +65,18 @@ class SourceQuery:
 
 
 @dataclass(frozen=True)
+class FeedUse:
+    """A GTFS feed, and the dates that it plans. `remarks` say what was set aside in it, and where it is expired or overlapped."""
+
+    name: str
+    version: str
+    first: date
+    last: date
+    dates: tuple[date, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Reading:
     """Rows of one raw table on some dates. `counts` says how many rows of the source were left out or mended, and why.
 
@@ -76,6 +88,11 @@ class Reading:
     counts: Mapping[str, int] = field(default_factory=dict)
     queries: tuple[SourceQuery, ...] = ()
     rejected: pl.DataFrame = field(default_factory=lambda: empty_frame(REJECTED_VISITS))
+    feeds: tuple[FeedUse, ...] = ()
+
+    def with_rows(self, rows: pl.DataFrame, counts: Mapping[str, int]) -> Reading:
+        """The same reading with other rows and counts."""
+        return replace(self, rows=rows, counts=counts)
 
 
 @runtime_checkable

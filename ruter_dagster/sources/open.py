@@ -5,10 +5,11 @@ from __future__ import annotations
 from ruter_dagster.operator import Operator
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import Source
+from ruter_dagster.timetable import gtfs_location
 
 
 def open_source(settings: Settings, operator: Operator) -> Source:
-    """Demo network, TIDES tables or warehouse; each is imported only where it is used."""
+    """Demo network, TIDES tables (with or without GTFS as their plan) or warehouse; each is imported only where it is used."""
     if settings.source == "demo":
         from ruter_dagster.sources.demo.source import DemoSource
 
@@ -17,6 +18,10 @@ def open_source(settings: Settings, operator: Operator) -> Source:
         from ruter_dagster.sources.warehouse import WarehouseSource
 
         return WarehouseSource.of(settings, operator)
+    if location := gtfs_location(settings):
+        from ruter_dagster.sources.gtfs_source import GtfsPlannedSource
+
+        return GtfsPlannedSource.of(settings, operator, location)
     from ruter_dagster.sources.tides import TidesSource
 
     return TidesSource.of(settings, operator)

@@ -14,7 +14,7 @@ from pathlib import Path
 import polars as pl
 
 from ruter_dagster.contracts import tables as contract
-from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.contracts.frames import conform, empty_frame, with_optional_columns
 from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent, Reading
@@ -76,7 +76,7 @@ class TidesSource:
         """`time_zone` is the operator's; `route_types` are its own modes of TIDES route types."""
         self._reader = TableReader(location, time_zone)
         self._time_zone = time_zone
-        self._modes = _MODES | dict(route_types or {})
+        self._modes = modes_of(route_types or {})
 
     @classmethod
     def of(cls, settings: Settings, operator: Operator | None = None) -> TidesSource:
@@ -122,6 +122,7 @@ class TidesSource:
         trips = _unique_trips(self._reader.read(TRIPS_PERFORMED, dates))
         vehicles = _unique_vehicles(self._reader.read(VEHICLES))
         stops = _stops(visits.frame, _journeys(trips.frame, self._modes), vehicles.frame)
+        stops = with_optional_columns(stops, contract.PLANNED_DEPARTURES)
         placed, lost = split_by_place(stops.filter(_of_service), self._time_zone)
         judged = judge_visits(placed, lost)
         counts = Counter({name: stops.select(condition.sum()).item() for name, condition in _COUNTS.items()})
@@ -220,6 +221,11 @@ def _unique_vehicles(vehicles: TableRows) -> TableRows:
     single = marked.unique("vehicle_id", keep="first", maintain_order=True)
     repairs[_VEHICLES_DIFFER] += marked.height - single.height
     return TableRows(single.with_columns(vehicle_known=pl.lit(True)), repairs)
+
+
+def modes_of(route_types: Mapping[str, str]) -> dict[str, str]:
+    """The mode of every route type: an operator's own first."""
+    return _MODES | dict(route_types)
 
 
 def _journeys(trips: pl.DataFrame, modes: Mapping[str, str]) -> pl.DataFrame:

@@ -168,10 +168,13 @@ class TableReader:
 
     def _scan(self, file: TableFile) -> pl.LazyFrame:
         if file.format == "parquet":
-            return pl.scan_parquet(file.url, hive_partitioning=False, row_index_name=_ROW, row_index_offset=1)
+            return pl.scan_parquet(
+                file.url, glob=False, hive_partitioning=False, row_index_name=_ROW, row_index_offset=1
+            )
         form = self.folder.csv_form(file)
         return pl.scan_csv(
             file.url,
+            glob=False,
             separator=form.separator,
             infer_schema=False,
             null_values=list(MISSING_VALUES),

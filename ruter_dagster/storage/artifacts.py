@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import obstore
 from obstore.exceptions import BaseError
-from obstore.store import ObjectStore, from_url
+from obstore.store import LocalStore, ObjectStore
 
 from ruter_dagster.aws.faults import first_line, remedy_of
 from ruter_dagster.aws.object_store import open_store
@@ -37,9 +38,10 @@ class ArtifactStore:
         """Files below a folder, which is made, or below an address such as s3://bucket/prefix, in an AWS region."""
         if isinstance(place, str) and "://" in place and not place.startswith("file://"):
             return cls(open_store(place, region), place)
-        folder = Path(str(place).removeprefix("file://")).absolute()
+        text = str(place)
+        folder = Path(unquote(urlsplit(text).path) if text.startswith("file://") else text).absolute()
         try:
-            return cls(from_url(folder.as_uri(), mkdir=True), folder.as_uri())
+            return cls(LocalStore(folder, mkdir=True), folder.as_uri())
         except (BaseError, OSError) as error:
             raise PermanentFailure(
                 f"The artifact folder {folder} cannot be made: {error}. Free that path, or give this user access to it."

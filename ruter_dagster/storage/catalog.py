@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote
 
 from pyiceberg.catalog import Catalog, load_catalog
 from pyiceberg.exceptions import (
@@ -80,9 +81,19 @@ def local_catalog(folder: Path) -> dict[str, str]:
     # Several processes commit at once: a writer waits for SQLite's lock instead of failing after five seconds.
     return {
         "type": "sql",
-        "uri": f"sqlite:///{folder / 'catalog.db'}?timeout=120",
-        "warehouse": (folder / "tables").as_uri(),
+        "uri": sqlite_address(folder / "catalog.db", "timeout=120"),
+        # A path, not a file: address: pyiceberg takes what is percent-encoded in one for the folder's name.
+        "warehouse": str(folder / "tables"),
     }
+
+
+def sqlite_address(file: Path, options: str = "") -> str:
+    """SQLAlchemy's address of a SQLite file, whatever characters its path has.
+
+    Only what would be misread is encoded: MLflow makes the folder that it reads in the address as it stands.
+    """
+    path = str(file).replace("%", "%25").replace("?", "%3F")
+    return f"sqlite:///{path}" + (f"?{options}" if options else "")
 
 
 def glue_catalog(warehouse: str, region: str) -> dict[str, str]:
@@ -164,7 +175,7 @@ def _local_failure(error: Exception, catalog: str, warehouse: str) -> PermanentF
     if isinstance(error, SQLAlchemyError):
         text = str(getattr(error, "orig", error))
         remedy = _disk_remedy(warehouse) if "full" in text else _catalog_remedy()
-        wrong = PermanentFailure(f"The table catalog {catalog} cannot be used: {text}. {remedy}")
+        wrong = PermanentFailure(f"The table catalog {unquote(catalog)} cannot be used: {text}. {remedy}")
         return None if "locked" in text else wrong
     if not isinstance(error, OSError):
         return None
@@ -179,7 +190,7 @@ def _local_failure(error: Exception, catalog: str, warehouse: str) -> PermanentF
 
 def _lost_file(error: Exception, catalog: str, warehouse: str) -> PermanentFailure:
     return PermanentFailure(
-        f"The catalog {catalog} names a file that the warehouse {warehouse} does not have: {error}. "
+        f"The catalog {unquote(catalog)} names a file that the warehouse {warehouse} does not have: {error}. "
         "Restore the warehouse from a backup, or remove both and materialise the tables again."
     )
 

@@ -13,7 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
+from ruter_dagster.certificates import require_named_certificates
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.registry import ModelRecord
 
@@ -112,6 +114,8 @@ class Experiments:
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
         os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+        if self._tracking_uri.startswith("https:"):
+            require_named_certificates(("REQUESTS_CA_BUNDLE",))
         with _locked(self._tracking_uri):
             from mlflow import MlflowClient
 
@@ -128,7 +132,7 @@ def _locked(tracking_uri: str) -> Iterator[None]:
         return
     from filelock import FileLock
 
-    file = Path(tracking_uri.removeprefix("sqlite:///"))
+    file = Path(unquote(tracking_uri.removeprefix("sqlite:///").partition("?")[0]))
     file.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(file.with_suffix(".lock")):
         yield

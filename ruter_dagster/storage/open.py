@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ruter_dagster.settings import Settings
+from ruter_dagster.state_folder import state_folder
 from ruter_dagster.storage.catalog import glue_catalog, local_catalog
 from ruter_dagster.storage.tables import TableStore
 
@@ -10,6 +11,6 @@ from ruter_dagster.storage.tables import TableStore
 def open_tables(settings: Settings) -> TableStore:
     """The tables of the lake, or of the source's state folder."""
     if settings.lake_dir is None:
-        return TableStore(local_catalog(settings.source_dir / "warehouse"))
+        return TableStore(local_catalog(state_folder(settings) / "warehouse"))
     properties = glue_catalog(f"{settings.lake_dir}/warehouse", settings.aws_region or "")
     return TableStore(properties, database=settings.database)

@@ -124,6 +124,11 @@ class ModelRegistry:
         versions = (mark.split("-")[-1].removesuffix(".json") for mark in fit)
         return next((version for version in versions if self.exists(name, version)), None)
 
+    def is_champion(self, name: str, version: str) -> bool:
+        """Whether the version was ever made champion, and is there."""
+        marks = self._artifacts.list(_champions(name))
+        return any(mark.endswith(f"-{version}.json") for mark in marks) and self.exists(name, version)
+
     def _key(self, name: str, version: str, file: str) -> str:
         return f"models/{name}/{version}/{file}"
 

@@ -18,8 +18,8 @@ from ruter_dagster.contracts.frames import content_hash, empty_frame, polars_sch
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.catalog import storage_faults
+from ruter_dagster.storage.versions import versions_of
 
-_VERSION = "version."
 _ORIGIN = "made-from."
 _DAY_ZERO = date(1970, 1, 1)
 _LOOKERS = 16
@@ -134,7 +134,7 @@ class TableSnapshot:
 
     def _current(self) -> dict[date, str]:
         properties = self._loaded.properties if self._loaded else {}
-        return _versions(properties)
+        return versions_of(properties)
 
     def _ancestors(self, newest: Snapshot | None) -> Iterator[Snapshot]:
         """The snapshot and those before it, as far as they are kept."""
@@ -150,13 +150,13 @@ class TableSnapshot:
         for snapshot in self._ancestors(self._loaded.current_snapshot()):
             if snapshot.snapshot_id == self.snapshot_id:
                 break
-            later |= _versions(_summary(snapshot)).keys()
+            later |= versions_of(_summary(snapshot)).keys()
         return later
 
     def _written(self) -> Iterator[dict[date, str]]:
         assert self._loaded is not None
         pinned = self._loaded.snapshot_by_id(self.snapshot_id or 0)
-        return (_versions(_summary(snapshot)) for snapshot in self._ancestors(pinned))
+        return (versions_of(_summary(snapshot)) for snapshot in self._ancestors(pinned))
 
     def _version_of_rows(self, day: date) -> str | None:
         rows = self._rows([day], None)
@@ -205,23 +205,20 @@ class TableSnapshot:
             extra_columns="ignore",
             cast_options=pl.ScanCastOptions(integer_cast="upcast"),
             hive_partitioning=False,
+            # A bracket or star in a folder's name is no pattern.
+            glob=False,
             storage_options=self._options,
         )
 
     def _unreadable(self, paths: Sequence[str]) -> list[str]:
         def unreadable(path: str) -> bool:
             try:
-                pl.scan_parquet(path, storage_options=self._options).collect_schema()
+                pl.scan_parquet(path, glob=False, storage_options=self._options).collect_schema()
             except (pl.exceptions.PolarsError, OSError):
                 return True
             return False
 
         return [path for path in paths if unreadable(path)]
-
-
-def version_property(day: date) -> str:
-    """Name of the property that holds the version of a date, in the table and in the summary of its snapshot."""
-    return f"{_VERSION}{day}"
 
 
 def origin_property(day: date) -> str:
@@ -272,11 +269,3 @@ def damaged_dates(loaded: IcebergTable, partition: str, dates: Collection[date])
 
 def _summary(snapshot: Snapshot) -> Mapping[str, str]:
     return snapshot.summary.additional_properties if snapshot.summary else {}
-
-
-def _versions(properties: Mapping[str, str]) -> dict[date, str]:
-    return {
-        date.fromisoformat(name.removeprefix(_VERSION)): version
-        for name, version in properties.items()
-        if name.startswith(_VERSION)
-    }

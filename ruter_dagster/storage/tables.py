@@ -33,8 +33,8 @@ from ruter_dagster.storage.snapshots import (
     dates_filter,
     origin_of,
     origin_property,
-    version_property,
 )
+from ruter_dagster.storage.versions import version_property, versions_of
 
 _EXPIRY_BATCH = 20
 
@@ -128,6 +128,14 @@ class TableStore:
         """The content version of each of `dates` that the table has."""
         return self.snapshot(table, snapshot_id).versions(dates)
 
+    def versions_by_name(self, table: str) -> dict[date, str]:
+        """The content version of every date of the table of that name; none where there is no such table."""
+        with storage_faults(self._properties):
+            try:
+                return versions_of(self._catalog.load_table(self._identifier(table)).properties)
+            except NoSuchTableError:
+                return {}
+
     def dates(self, table: Table) -> list[date]:
         """All dates that were ever written, in order."""
         return self.snapshot(table).dates()
@@ -140,7 +148,7 @@ class TableStore:
         """The table as it is now, or as a pinned snapshot left it: later writes do not change what it reads."""
         with storage_faults(self._properties):
             try:
-                loaded = self._catalog.load_table(self._identifier(table))
+                loaded = self._catalog.load_table(self._identifier(table.name))
             except NoSuchTableError:
                 loaded = None
         return TableSnapshot(table, loaded, self._properties, snapshot_id)
@@ -149,8 +157,8 @@ class TableStore:
     def _catalog(self) -> Catalog:
         return open_catalog(self._properties)
 
-    def _identifier(self, table: Table) -> tuple[str, str]:
-        namespace, name = table.name.split(".")
+    def _identifier(self, table: str) -> tuple[str, str]:
+        namespace, name = table.split(".")
         return (self._database, f"{namespace}_{name}") if self._database else (namespace, name)
 
     def _commit(
@@ -161,7 +169,7 @@ class TableStore:
         summary: Mapping[str, str],
         made_from: Mapping[date, str],
     ) -> WriteResult:
-        loaded = open_table(self._catalog, self._identifier(table), table)
+        loaded = open_table(self._catalog, self._identifier(table.name), table)
         same = {
             day for day, version in hashes.items() if version == loaded.properties.get(version_property(day))
         }

@@ -30,11 +30,16 @@ class Verdicts:
     def record(self, table: Table, day: date, version: str, summary: Mapping[str, Any], report: str) -> None:
         """Keeps the verdict on a date's rows. `summary` is JSON values with `passed` and the names in `failed`."""
         verdict = {**summary, "report": report}
-        self._artifacts.put(_key(table, day, version), json.dumps(verdict, sort_keys=True).encode())
+        self._artifacts.put(_key(table.name, day, version), json.dumps(verdict, sort_keys=True).encode())
 
     def summaries(self, table: Table, versions: Mapping[date, str]) -> list[dict[str, Any]]:
         """The verdicts that there are on these versions, by date."""
         return list(self._find(table, versions).values())
+
+    def judged(self, table: str, versions: Mapping[date, str]) -> set[date]:
+        """Those of the dates whose version has a verdict, passing or not; `table` is its name."""
+        keys = {_key(table, day, version): day for day, version in versions.items()}
+        return {keys[key] for key in self._artifacts.find_all(keys)}
 
     def refused(self, table: Table, versions: Mapping[date, str]) -> list[date]:
         """Those of the dates whose version has no verdict, or one that does not pass."""
@@ -59,12 +64,12 @@ class Verdicts:
             raise NotPassed("\n".join(lines), table, sorted([*unjudged, *failed]))
 
     def _find(self, table: Table, versions: Mapping[date, str]) -> dict[date, dict[str, Any]]:
-        keys = {_key(table, day, version): day for day, version in sorted(versions.items())}
+        keys = {_key(table.name, day, version): day for day, version in sorted(versions.items())}
         return {keys[key]: json.loads(content) for key, content in self._artifacts.find_all(keys).items()}
 
 
-def _key(table: Table, day: date, version: str) -> str:
-    return f"quality/verdicts/{table.name}/{day}/{version}.json"
+def _key(table: str, day: date, version: str) -> str:
+    return f"quality/verdicts/{table}/{day}/{version}.json"
 
 
 def _unjudged_line(table: Table, days: Sequence[date]) -> str:

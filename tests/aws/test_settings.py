@@ -226,6 +226,7 @@ ELSEWHERE = LAKE | {"RUTER_ENVIRONMENT": "dev"}
     ("variables", "told"),
     [
         ({"RUTER_SOURCE": "tides", "RUTER_TIDES_PATH": "/data/tides", "RUTER_OPERATOR": "ruter"}, "RUTER_TIDES_PATH=/data/tides"),
+        ({"RUTER_SOURCE": "tides", "RUTER_TIDES_PATH": "s3://counts/tides", "RUTER_GTFS_PATH": "/data/gtfs", "RUTER_OPERATOR": "ruter"}, "RUTER_GTFS_PATH=/data/gtfs"),
         ({"RUTER_SOURCE": "warehouse", "RUTER_WAREHOUSE_FILE": "ruter.toml"}, "RUTER_WAREHOUSE_FILE=ruter.toml"),
         ({"RUTER_OPERATOR": "operators/mine"}, "RUTER_OPERATOR=operators/mine"),
         ({"RUTER_MLFLOW_TRACKING_URI": "sqlite:////home/mlflow.db"}, "RUTER_MLFLOW_TRACKING_URI=sqlite:////home/mlflow.db"),

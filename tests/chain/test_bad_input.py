@@ -88,11 +88,11 @@ def test_bad_rows_are_set_aside_and_corrected_input_clears_them(chain: Chain) ->
     """In one trip a count below 0, in another a row twice, an unknown trip type and a time without offset."""
     before, correct = chain.content(), visits_file(chain.tides, DAY).read_text()
     ONE_BAD_CELL(chain.tides, DAY)
-    append("DATE,p3,2,v1,stortinget,DATET10:05:00,2,1,9\n")(chain.tides, DAY)
+    append("DATE,p3,2,v1,stortinget,DATET10:10:00,2,1,9\n")(chain.tides, DAY)
     visits_file(chain.tides, DAY).write_text(
         visits_file(chain.tides, DAY)
         .read_text()
-        .replace(f"stortinget,{DAY}T10:05:00+01:00", f"stortinget,{DAY}T10:05:00")
+        .replace(f"stortinget,{DAY}T10:10:00+01:00", f"stortinget,{DAY}T10:10:00")
     )
 
     outcome = chain.run("counts", DAY, assets=(RAW, QUALITY, LOADS))

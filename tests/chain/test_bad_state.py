@@ -53,7 +53,7 @@ def test_no_room_for_a_file_stops_the_write_and_leaves_what_was_there(
     assert outcome.started == {RAW: 1} and not outcome.retried and not outcome.materialised
     assert "No room to write tables: " in outcome.message
     assert "the former snapshot stands" in outcome.message
-    assert f"Free space for file://{chain.warehouse}/tables, then run the step again" in outcome.message
+    assert f"Free space for {chain.warehouse}/tables, then run the step again" in outcome.message
     assert chain.content() == before
     assert f"Materialise {RAW} for it first" in chain.refuse(LOADS, "counts", NEW), "nor in the next run"
     assert chain.run("counts", DAY, assets=(LOADS,)).succeeded, "the former rows passed and stand"
@@ -82,7 +82,7 @@ def test_a_full_disk_stops_the_write_and_leaves_what_was_there(chain: Chain) -> 
         assert outcome.asset == RAW
         assert outcome.started == {RAW: 1} and not outcome.retried and not outcome.materialised
         assert "the former snapshot stands" in outcome.message
-        assert f"Free space for file://{chain.warehouse}/tables, then run the step again" in outcome.message
+        assert f"Free space for {chain.warehouse}/tables, then run the step again" in outcome.message
         assert f"Materialise {RAW} for it first" in chain.refuse(LOADS, "counts", NEW)
         assert chain.content() == before
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.contracts.frames import conform, empty_frame, with_optional_columns
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, WEATHER_FORECASTS
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 
@@ -41,7 +41,7 @@ def plan(days: list[date] | None = None) -> pl.DataFrame:
             days or dates(), _LINES, range(5, 25), (0, 30), enumerate(_STOPS)
         )
     ]  # fmt: skip
-    return conform(pl.DataFrame(rows).select(PLANNED_DEPARTURES.column_names), PLANNED_DEPARTURES)
+    return conform(with_optional_columns(pl.DataFrame(rows), PLANNED_DEPARTURES), PLANNED_DEPARTURES)
 
 
 def loads(days: list[date] | None = None, seed: int = 0) -> pl.DataFrame:

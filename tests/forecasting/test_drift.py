@@ -67,7 +67,7 @@ def forecast_of(
         "p50": pl.col("mean"),
         **{
             name: pl.lit(None, polars_schema(FORECAST_PERFORMANCE)[name])
-            for name in ("seats", "prob_above_seats", "last_week", "ha8", "model_version")
+            for name in ("seats", "prob_above_seats", "last_week", "ha8", "expected_tier", "model_version")
         },
     }
     frame = pl.concat(frames).with_columns(**others)

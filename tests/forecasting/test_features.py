@@ -7,8 +7,8 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
 from ruter_dagster.contracts.frames import validate
-from ruter_dagster.forecasting.calendar import Event
-from ruter_dagster.forecasting.features import departure_features, lag_dates
+from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
+from ruter_dagster.forecasting.features import calendar_facts, departure_features, lag_dates
 from tests.forecasting.network import DAYS, FIRST, LAST, OSLO, loads, plan, scrambled
 
 DAY = LAST - timedelta(10)
@@ -146,15 +146,166 @@ def test_a_departure_of_a_new_timetable_expects_what_its_slot_carries(history):
     assert rows["expected"].to_list() == rows["usual"].to_list()
 
 
-def test_a_line_without_history_expects_what_its_stops_carry(history):
-    new_line = plan([DAY]).with_columns(pl.lit("74").alias("line_id"))
-    rows = departure_features(new_line, history, OSLO)
-    at_stops = departure_features(plan([DAY]), history, OSLO).group_by("stop_id").agg(pl.col("departure_of_day_class").mean())  # fmt: skip
+def new_line(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.with_columns(pl.lit("74").alias("line_id"))
+
+
+def test_new_line_expects_what_others_carry_at_its_stops_and_hours(history):
+    rows = departure_features(new_line(plan([DAY])), history, OSLO)
+    of_class = history.filter(pl.col("service_date").is_in(OSLO.dates_of_class(DAY, 7, 56))).with_columns(
+        (0.9 ** ((DAY - pl.col("service_date")).dt.total_days() / 7)).alias("decay")
+    )
+    means = of_class.group_by("stop_id", "slot_hour").agg(
+        (pl.col("load") * pl.col("decay")).sum() / pl.col("decay").sum()
+    )
     assert rows["history_count"].max() == 0
-    found = dict(rows.select("stop_id", "expected").unique().iter_rows())
-    assert found == pytest.approx(dict(at_stops.iter_rows()), rel=1e-4)
+    assert set(rows["expected_tier"]) == {"stop_hour"}
+    found = rows.join(means, on=["stop_id", "slot_hour"])
+    assert found.height == rows.height
+    assert found["expected"].to_list() == pytest.approx(found["load"].to_list(), rel=1e-4)
+
+
+def test_means_of_other_lines_leave_the_own_line_out(history):
+    rows = departure_features(plan([DAY]), history, OSLO).filter(line_id="31")
+    alone = departure_features(plan([DAY]), history.filter(line_id="17"), OSLO).filter(line_id="31")
+    assert set(rows["expected_tier"]) == {"departure"}
+    for shared in ("stop_hour", "mode_hour"):
+        assert rows[f"{shared}_of_other_lines"].equals(alone[f"{shared}_of_other_lines"])
+    assert rows["stop_hour_of_other_lines"].null_count() == 0
+    assert rows["mode_hour_of_other_lines"].null_count() == rows.height
+
+
+def test_new_stop_expects_a_load_between_its_neighbours_on_the_journey(history):
+    before = history.filter(pl.col("stop_id") != "nationaltheatret")
+    rows = departure_features(plan([DAY]), before, OSLO)
+    first, new, last = (rows.filter(stop_sequence=order).sort("trip_id") for order in (1, 2, 3))
+    assert set(new["expected_tier"]) == {"journey"}
+    assert new["expected"].to_list() == pytest.approx(
+        ((first["expected"] + last["expected"]) / 2).to_list(), abs=1e-5
+    )
+
+
+def test_new_last_stop_expects_half_of_the_load_before_it(history):
+    before = history.filter(pl.col("stop_id") != "jernbanetorget")
+    rows = departure_features(plan([DAY]), before, OSLO)
+    known, new = (rows.filter(stop_sequence=order).sort("trip_id") for order in (2, 3))
+    assert new["expected"].to_list() == pytest.approx((known["expected"] / 2).to_list(), abs=1e-5)
+
+
+def test_new_hour_expects_a_load_between_the_hours_around_it(history):
+    before = history.filter(~pl.col("slot_hour").is_in([10, 11]))
+    rows = of_first_stop(departure_features(plan([DAY]), before, OSLO))
+    means = dict(rows.select("slot_hour", "slot_of_day_class").iter_rows())
+    new = rows.filter(pl.col("slot_hour").is_in([10, 11])).sort("departure_minute")
+    assert set(new["expected_tier"]) == {"neighbouring_hours"}
+    steps = (means[12] - means[9]) / 3
+    expected = [means[9] + steps] * 2 + [means[9] + 2 * steps] * 2
+    assert new["expected"].to_list() == pytest.approx(expected, abs=1e-5)
+    assert new["hours_to_earlier"].to_list() == [1, 1, 2, 2]
+    assert new["hours_to_later"].to_list() == [2, 2, 1, 1]
+
+
+def test_new_evening_hours_empty_towards_the_night(history):
+    rows = of_first_stop(departure_features(plan([DAY]), history.filter(pl.col("slot_hour") < 22), OSLO))
+    last = rows.filter(slot_hour=21)["slot_of_day_class"][0]
+    new = rows.filter(pl.col("slot_hour") >= 22)
+    assert new["expected"].to_list() == pytest.approx(
+        (last * (28 - new["slot_hour"]) / 7).to_list(), abs=1e-5
+    )
+    assert new["hours_to_earlier"].to_list() == (new["slot_hour"] - 21).to_list()
+    assert new["hours_to_later"].null_count() == new.height
+
+
+def of_first_stop(frame: pl.DataFrame) -> pl.DataFrame:
+    return frame.filter(line_id="31", stop_id="skøyen")
+
+
+def test_far_hours_are_at_least_three_hours_away(history):
+    rows = of_first_stop(departure_features(plan([DAY]), history, OSLO))
+    means = dict(rows.select("slot_hour", "slot_of_day_class").iter_rows())
+    row = rows.filter(slot_hour=13).row(0, named=True)
+    assert (row["earlier_hour"], row["earlier_hour_far"]) == (means[12], means[10])
+    assert (row["later_hour"], row["later_hour_far"]) == (means[14], means[16])
+
+
+def test_line_at_new_stops_and_hours_expects_the_mean_of_its_hour(history):
+    before = history.filter(pl.col("line_id") == "31")
+    moved = plan([DAY]).with_columns(pl.col("stop_id") + "_2", pl.col("trip_id") + "_2")
+    rows = departure_features(moved, before, OSLO).filter(line_id="31")
+    assert set(rows["expected_tier"]) == {"line_hour"}
+    assert rows["expected"].equals(rows["line_hour_of_day_class"].alias("expected"))
+
+
+def test_new_line_at_new_stops_expects_what_its_mode_carries(history):
+    moved = plan([DAY]).with_columns(
+        pl.when(line_id="17").then(pl.lit("74")).otherwise("line_id").alias("line_id"),
+        pl.when(line_id="17").then(pl.lit("bus")).otherwise("mode").alias("mode"),
+        pl.when(line_id="17").then(pl.col("stop_id") + "_2").otherwise("stop_id").alias("stop_id"),
+    )
+    rows = departure_features(moved, history, OSLO).sort("slot_hour", "trip_id")
+    new, bus = (rows.filter(line_id=line) for line in ("74", "31"))
+    assert set(new["expected_tier"]) == {"mode_hour"}
+    assert new["expected"].equals(bus["mode_hour_of_day_class"].alias("expected"))
+
+
+def test_tram_of_a_new_network_expects_the_mean_of_all(history):
+    moved = (
+        plan([DAY]).filter(line_id="17").with_columns(pl.lit("74").alias("line_id"), pl.col("stop_id") + "_2")
+    )
+    rows = departure_features(moved, history, OSLO)
+    assert set(rows["expected_tier"]) == {"network"}
+    assert rows["expected"].unique().to_list() == [rows["network_of_day_class"][0]]
 
 
 def test_a_network_without_any_history_expects_nothing(history):
     rows = departure_features(plan([DAY]), history.clear(), OSLO)
     assert rows["expected"].unique().to_list() == [0.0]
+    assert rows["expected_tier"].unique().to_list() == ["none"]
+
+
+def renamed(*renames: Rename) -> OperatingCalendar:
+    return replace(OSLO, renames=renames)
+
+
+def test_declared_rename_keeps_the_history_of_a_line(history):
+    calendar = renamed(Rename("line_id", "31", "74", DAY))
+    new = plan([DAY]).with_columns(pl.col("line_id").replace({"31": "74"}))
+    before = departure_features(plan([DAY]), history, OSLO)
+    after = departure_features(new, history, calendar)
+    assert set(after["line_id"]) == {"74", "17"}
+    assert_frame_equal(after.drop("line_id"), before.drop("line_id"), check_exact=True)
+
+
+def test_dates_before_a_rename_keep_their_history_too(history):
+    calendar = renamed(Rename("stop_id", "skøyen", "skøyen_2", DAY + timedelta(30)))
+    before = departure_features(plan([DAY]), history, OSLO)
+    assert_frame_equal(departure_features(plan([DAY]), history, calendar), before, check_exact=True)
+
+
+def test_two_lines_that_swap_their_ids_swap_their_histories(history):
+    calendar = renamed(Rename("line_id", "31", "17", DAY), Rename("line_id", "17", "31", DAY))
+    quiet = history.with_columns(
+        pl.when(line_id="17").then(pl.col("load") / 4).otherwise("load").alias("load")
+    )
+    rows = departure_features(plan([DAY]), quiet, calendar)
+    means = dict(rows.group_by("line_id").agg(pl.col("expected").mean()).iter_rows())
+    assert means["17"] > 3 * means["31"]
+
+
+def test_line_that_was_renamed_twice_keeps_all_of_its_history(history):
+    middle = DAY - timedelta(30)
+    calendar = renamed(Rename("line_id", "31", "74", middle), Rename("line_id", "74", "75", DAY))
+    ids = pl.when(pl.col("service_date") < middle).then(pl.lit("31")).otherwise(pl.lit("74"))
+    old = history.with_columns(pl.when(line_id="31").then(ids).otherwise("line_id").alias("line_id"))
+    new = plan([DAY]).with_columns(pl.col("line_id").replace({"31": "75"}))
+    before = departure_features(plan([DAY]), history, OSLO)
+    assert_frame_equal(
+        departure_features(new, old, calendar).drop("line_id"), before.drop("line_id"), check_exact=True
+    )
+
+
+def test_only_a_rename_that_touches_the_lags_changes_the_facts_of_a_date():
+    oldest = min(lag_dates(DAY, OSLO))
+    facts = calendar_facts(DAY, OSLO)
+    assert calendar_facts(DAY, renamed(Rename("line_id", "31", "74", oldest))) == facts
+    assert calendar_facts(DAY, renamed(Rename("line_id", "31", "74", DAY))) != facts

@@ -12,12 +12,13 @@ import pytest
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.jobs import Snapshot
-from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS, Table
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, Table
 from ruter_dagster.jobs import snapshot
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent
+from tests.sources.gtfs_feed import write_folder
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
@@ -54,18 +55,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def job(folder: Path, *dates: date) -> tuple[Snapshot, JobContext, Recorder]:
+def job(folder: Path, *dates: date, table: Table = STOP_VISITS) -> tuple[Snapshot, JobContext, Recorder]:
     settings = Settings(
         source="tides", tides_path=str(folder), operator="ruter", state_dir=folder / "state", _env_file=None
     )  # pyright: ignore[reportCallIssue]
-    parameters = Snapshot(table=STOP_VISITS.name, dates=dates, of_range=len(dates) > 1, code_version="1")
+    parameters = Snapshot(table=table.name, dates=dates, of_range=len(dates) > 1, code_version="1")
     report = Recorder()
     return parameters, JobContext(settings, parameters, Container(folder), report), report
 
 
-def copy(folder: Path, *dates: date) -> tuple[JobContext, dict[str, Any]]:
+def copy(folder: Path, *dates: date, table: Table = STOP_VISITS) -> tuple[JobContext, dict[str, Any]]:
     """Runs the job on dates of the folder: its context and what it reported."""
-    parameters, context, report = job(folder, *dates)
+    parameters, context, report = job(folder, *dates, table=table)
     snapshot.run(parameters, context)
     return context, report.told
 
@@ -190,3 +191,36 @@ def test_a_range_is_read_in_passes_and_lists_the_dates_that_are_absent(folder: P
 def test_a_date_asked_for_by_itself_must_be_there(folder: Path) -> None:
     with pytest.raises(DateAbsent, match="no counted visit on 2026-11-21; it has 6 dates from 2026-11-20"):
         copy(folder, DAY + timedelta(1))
+
+
+def test_the_matched_share_and_the_feeds_are_told(folder: Path) -> None:
+    write_folder(folder / "gtfs")
+    _, visits = copy(folder, DAY)
+    assert visits["matched_share"] == 1.0
+    assert visits["rows_of_source"]["raw_value"]["trips matched by id"] == 2
+    ahead = DAY + timedelta(3)
+    _, plan = copy(folder, DAY, ahead, table=PLANNED_DEPARTURES)
+    assert plan["dates"].keys() == {DAY, ahead}
+    assert plan["feeds"]["raw_value"] == {
+        f"{folder}/gtfs": {
+            "version": "autumn-1",
+            "valid_from": "2026-11-16",
+            "valid_to": "2026-12-13",
+            "dates_planned": 2,
+            "remarks": [],
+        }
+    }
+
+
+def test_without_a_timetable_there_is_no_matched_share(folder: Path) -> None:
+    _, told = copy(folder, DAY)
+    assert told["matched_share"] is None
+    assert "feeds" not in told
+
+
+def test_a_planned_date_without_a_feed_is_named(folder: Path) -> None:
+    write_folder(folder / "gtfs")
+    with pytest.raises(
+        DateAbsent, match=r"No GTFS feed is valid on 2027-03-01.*gtfs \(version autumn-1\) from 2026-11-16"
+    ):
+        copy(folder, date(2027, 3, 1), table=PLANNED_DEPARTURES)

@@ -104,8 +104,18 @@ def test_forecasts_wait_for_checked_features_levels_and_weather():
     [
         ({}, "D-1", "D-1"),
         ({"source": "tides", "tides_path": "s3://counts/aarhus", "operator": "ruter"}, "D+3", "D"),
+        (
+            {
+                "source": "tides",
+                "tides_path": "s3://counts/aarhus",
+                "gtfs_path": "s3://feeds",
+                "operator": "ruter",
+            },
+            "D-1",
+            "D-1",
+        ),
     ],
-    ids=["demo", "tides"],
+    ids=["demo", "tides", "tides with a timetable"],
 )
 def test_dates_are_those_of_the_schedules_and_sensors(source: dict[str, str], counted: str, watched: str):
     steps = {step["Name"]: step for step in definition("daily", **source)["Steps"]}

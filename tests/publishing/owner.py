@@ -1,4 +1,4 @@
-"""A process that owns a broker, prints `<bootstrap servers> <pid of Java>` and waits: `owner.py DATA_DIR`."""
+"""A process that starts a broker, prints `<bootstrap servers> <pid of Java>` and waits: `owner.py DATA_DIR`."""
 
 from __future__ import annotations
 

@@ -57,6 +57,7 @@ def load_forecasts(departures: int = 2_000) -> pl.DataFrame:
         ha8=mean,
         history_count=(n % 9).cast(pl.Int32),
         source=pl.when(known).then(pl.lit("model")).otherwise(pl.lit("baseline")),
+        expected_tier=pl.lit("departure"),
         model_version=pl.when(known).then(pl.lit("6f1e0c")),
     )
     return conform(frame, LOAD_FORECASTS)

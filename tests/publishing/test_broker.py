@@ -130,9 +130,28 @@ def test_a_broker_ends_with_its_owner_even_if_that_is_killed(data_dir: Path) -> 
     _, pid = owner.stdout.readline().split()
     owner.kill()
     owner.wait()
-    _wait_until(lambda: running_broker(data_dir) is None, "the broker is gone")
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid), 0)
+    _wait_until(lambda: not _is_alive(int(pid)), "the broker is gone")
+    assert running_broker(data_dir) is None
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_broker_outlives_its_starter_while_another_process_uses_it(how: int, data_dir: Path) -> None:
+    starter = _start("tests.publishing.owner", data_dir)
+    assert starter.stdout is not None
+    servers, pid = starter.stdout.readline().split()
+    joined = local_broker(data_dir)
+    assert joined.guard is None and joined.bootstrap_servers == servers
+
+    starter.send_signal(how)
+    starter.wait()
+
+    _wait_until(
+        lambda: list((data_dir / "users").iterdir()) == [joined.entry], "the starter is no user any more"
+    )
+    assert read_markers(KafkaConnection(bootstrap_servers=servers)) == {}
+    assert running_broker(data_dir) == servers
+    assert joined.stop(), "the last user ends it"
+    assert running_broker(data_dir) is None and not _is_alive(int(pid))
 
 
 @pytest.mark.parametrize("how_it_is_ended", [signal.SIGINT, signal.SIGTERM])
@@ -161,6 +180,15 @@ def test_a_port_that_another_program_has_is_named(data_dir: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(PermanentFailure, match=f"Port {port} is taken"):
             local_broker(data_dir, port)
+
+
+def test_broker_runs_in_a_folder_with_any_name(tmp_path: Path, forecasts: pl.DataFrame) -> None:
+    """Kafka takes a comma for the end of a folder's name, and Java knows only the locale's letters."""
+    folder = tmp_path / "Mine prosjekter, Ærlig 100% #1?" / "broker"
+    with local_broker(folder) as broker:
+        publish(forecasts, _connect(broker, "any."), content_hash="c", **PUBLISHING)
+    assert (folder / "data" / "any.load-forecasts-0").is_dir()
+    assert [entry.name for entry in tmp_path.iterdir()] == [folder.parent.name]
 
 
 def test_another_port_than_the_running_brokers_is_refused(kafka_broker: Broker) -> None:
@@ -195,6 +223,14 @@ def test_importing_the_broker_loads_neither_jgo_nor_java() -> None:
         [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "set()"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _start(module_or_flag: str, data_dir: Path, code: str | None = None) -> subprocess.Popen[str]:

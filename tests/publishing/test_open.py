@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ruter_dagster.aws.clients import client
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker import Broker
 from ruter_dagster.publishing.open import connection_of
@@ -32,6 +33,28 @@ def test_the_cluster_that_is_named_is_taken_with_its_credentials(
     assert connection.topic_prefix == "stage."
     assert connection.client_config()["sasl.password"] == "do-not-show"
     assert "do-not-show" not in repr(connection)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(None, "cannot be read .No such file or directory."), ("no certificate", "has no certificate in PEM")],
+)
+def test_wrong_certificate_file_is_named_with_its_variable(
+    settings: Settings, tmp_path: Path, content: str | None, reason: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    if content:
+        file.write_text(content)
+    update = {"kafka_bootstrap_servers": "k:9092", "kafka_ssl_ca_location": file}
+    with pytest.raises(PermanentFailure, match=f"RUTER_KAFKA_SSL_CA_LOCATION={file}: the file {reason}"):
+        connection_of(settings.model_copy(update=update))
+
+
+@pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
+def test_missing_certificates_of_aws_are_named(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, "/none/ca.pem")
+    with pytest.raises(PermanentFailure, match=f"{variable}=/none/ca.pem: the file cannot be read"):
+        client("secretsmanager", "eu-west-1")
 
 
 @pytest.mark.kafka

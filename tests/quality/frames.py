@@ -6,7 +6,7 @@ from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.frames import conform, with_optional_columns
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_LOADS, STOP_VISITS
 
 DAY = date(2026, 11, 20)
@@ -48,7 +48,8 @@ def visits(*days: date, journeys: int = 20) -> pl.DataFrame:
 
 def planned(*days: date, journeys: int = 20) -> pl.DataFrame:
     """The timetable that `visits` of the same days kept."""
-    return visits(*days, journeys=journeys).select(PLANNED_DEPARTURES.column_names)
+    rows = with_optional_columns(visits(*days, journeys=journeys), PLANNED_DEPARTURES)
+    return rows.select(PLANNED_DEPARTURES.column_names)
 
 
 def loads(*days: date, journeys: int = 20) -> pl.DataFrame:

@@ -7,6 +7,7 @@ import logging
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +16,33 @@ from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
+from ruter_dagster.contracts.errors import SettingsError
+from ruter_dagster.resources.instance import open_instance
+
 WATCHED = {
     "run_launcher": {"module": "ruter_dagster.resources.instance", "class": "WatchedRunLauncher"},
     "run_monitoring": {"enabled": True},
 }
+
+
+@pytest.mark.parametrize(
+    ("home", "reason"),
+    [
+        ("state/home", "is a relative path, which Dagster refuses. Set it to {folder}/state/home"),
+        ("{folder}/none", "is no folder. Make it"),
+        ("{folder}/file", "is no folder. Make it"),
+    ],
+)
+def test_dagster_home_that_cannot_be_used_is_a_sentence(
+    home: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    home = home.format(folder=tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", home)
+    with pytest.raises(SettingsError) as refused, open_instance():
+        pass
+    assert f"DAGSTER_HOME={home} {reason.format(folder=tmp_path)}" in str(refused.value)
 
 
 @pytest.fixture

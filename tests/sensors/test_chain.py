@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunRequest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from ruter_dagster.sensors.chain import ISSUE_DATE_TAG, chain_sensors
+from ruter_dagster.operator import load_operator
+from ruter_dagster.sensors.chain import ISSUE_DATE_TAG, chain_sensors, issue_date_of, plan_request
 from ruter_dagster.settings import load_settings
 from tests.scripted_house import JOBS
 from tests.sensors.conftest import Tick
@@ -136,3 +139,31 @@ def test_tides_is_monitored_when_it_was_forecast(
     ended("forecasting", ISSUED)
     (run,) = tick(chain).run_requests or []
     assert (run.job_name, run.partition_key) == ("monitoring", ISSUED)
+
+
+def test_tides_with_a_timetable_is_monitored_when_counted(
+    tick: Tick, ended: Callable[..., None], holds: Callable[..., None]
+) -> None:
+    """Its forecasts are issued before the counts of the date, as with any source that has a timetable."""
+    settings = load_settings(_env_file=None, source="tides", tides_path="somewhere", gtfs_path="feeds")
+    (chain,) = chain_sensors(settings, JOBS)
+    holds("loads/stop_loads", "first", CLOSED)
+    ended("forecasting", ISSUED)
+    assert not tick(chain).run_requests
+    ended("counts", ISSUED)
+    (run,) = tick(chain).run_requests or []
+    assert (run.job_name, run.partition_key) == ("monitoring", CLOSED)
+
+
+def test_a_timetable_sets_the_issue_date_to_the_next_day() -> None:
+    timed = load_settings(
+        _env_file=None, source="tides", tides_path="somewhere", gtfs_path="feeds", history_start="2026-01-01"
+    )
+    closed = date.fromisoformat(CLOSED)
+    assert [issue_date_of(closed, settings).isoformat() for settings in (SETTINGS, timed, TIDES)] == [
+        ISSUED, ISSUED, "2026-03-26",
+    ]  # fmt: skip
+    plan = plan_request(closed, timed, load_operator("ruter"))
+    assert (plan.tags[ASSET_PARTITION_RANGE_START_TAG], plan.tags[ASSET_PARTITION_RANGE_END_TAG]) == (
+        PLANNED[0], PLANNED[-1],
+    )  # fmt: skip

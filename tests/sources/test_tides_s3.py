@@ -17,6 +17,8 @@ from ruter_dagster.settings import load_settings
 from ruter_dagster.sources import listing
 from ruter_dagster.sources.base import DateAbsent, Source
 from ruter_dagster.sources.open import open_source
+from ruter_dagster.timetable import gtfs_location
+from tests.sources.gtfs_feed import write_zip
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS, source, write_tables
 
 NEXT_DAY = date(2026, 11, 21)
@@ -112,6 +114,15 @@ def test_a_prefix_beside_it_is_none_of_its_tables(tables, tmp_path: Path) -> Non
 def test_the_operator_file_beside_the_tables_is_found(tables) -> None:
     put(tables, "operator.toml", OPERATOR)
     assert operator_of(load_settings()).name == "Harbour line"
+
+
+def test_feeds_in_the_store_plan_the_tables_where_they_are_named(
+    tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(tables, "gtfs/2026.zip", write_zip(tmp_path / "feed.zip").read_bytes())
+    assert gtfs_location(load_settings()) is None
+    monkeypatch.setenv("RUTER_GTFS_PATH", f"{PREFIX}/gtfs")
+    assert of_settings().planned_departures(NEXT_DAY)["trip_id"].unique().to_list() == ["late"]
 
 
 def test_a_missing_file_is_named_with_its_address(tables) -> None:

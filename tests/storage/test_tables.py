@@ -290,7 +290,7 @@ def test_a_contract_that_the_table_cannot_follow_is_refused_with_the_remedy(
         pl.lit("7").cast(pl.String if column.type == "string" else pl.Int32).alias(column.name)
     )
     with pytest.raises(
-        PermanentFailure, match=r"raw\.visits at file:.*does not fit its contract.*drop the table"
+        PermanentFailure, match=r"raw\.visits at /.*does not fit its contract.*drop the table"
     ):
         store.write(changed, frame, [NEXT_DAY], code_version="2")
     assert store.dates(VISITS) == [DAY]

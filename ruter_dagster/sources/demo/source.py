@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from numpy.typing import NDArray
 
-from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.frames import conform, with_optional_columns
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.sources.demo.counters import count
 from ruter_dagster.sources.demo.fleet import build_fleet
@@ -60,7 +60,8 @@ class DemoSource:
     def planned_departures(self, service_date: date) -> pl.DataFrame:
         """Contract `raw.planned_departures`: the timetable of the date, past or future."""
         timetable = timetable_of(self._seed, self._scale, service_date)
-        return conform(_departures(timetable, service_date), PLANNED_DEPARTURES)
+        departures = _departures(timetable, service_date)
+        return conform(with_optional_columns(departures, PLANNED_DEPARTURES), PLANNED_DEPARTURES)
 
     def weather_forecasts(self, issue_date: date) -> pl.DataFrame:
         """Contract `raw.weather_forecasts`: hours 4 to 29 of the issue date and the three dates after it."""

@@ -1,0 +1,67 @@
+"""Which facts of the operator and settings each asset follows from: a change makes the asset's dates outdated.
+
+The hash of these facts is a part of the asset's code version, which Dagster records with every materialisation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ruter_dagster.contracts.jobs import EVALUATION, LOAD_MODEL, PUBLISHED_FORECASTS, REFITTED_MODEL
+from ruter_dagster.operator import Operator
+from ruter_dagster.settings import Settings
+
+_CALENDAR = frozenset({"country", "subdivision", "time_zone", "school_holidays", "events"})
+
+FACTS = {
+    "raw/stop_visits": frozenset({"rejects"}),
+    "loads/stop_loads": frozenset({"time_zone", "loads"}),
+    "features/departure_features": _CALENDAR,
+    "forecasts/load_forecasts": frozenset({"occupancy"}),
+    PUBLISHED_FORECASTS: frozenset({"time_zone"}),
+}
+"""Facts of the operator by asset. What an asset reads of another asset's rows is not named: their content tells."""
+
+_SOURCE_FACTS = {"tides": frozenset({"time_zone", "route_types"})}
+"""Facts of the operator that the raw data of a source follow from."""
+
+_WITHOUT_EFFECT = frozenset({"name", "history_start", "day_closes_at", "events_file"})
+_KNOWN = frozenset().union(*FACTS.values(), *_SOURCE_FACTS.values(), _WITHOUT_EFFECT)
+
+SETTINGS = {
+    "features/training_sample": frozenset({"training_rows_per_date", "training_seed"}),
+    LOAD_MODEL: frozenset({"training_days", "evaluation_days", "training_seed"}),
+    EVALUATION: frozenset({"evaluation_days"}),
+    REFITTED_MODEL: frozenset({"training_days"}),
+}
+"""Settings by asset."""
+
+
+def configuration_hash(asset: str, operator: Operator, settings: Settings) -> str:
+    """Eight hexadecimal digits of the facts that the asset follows from; empty where it follows from none.
+
+    A fact that is named for no asset counts for every one: to make an asset again is better than to keep a wrong one.
+    """
+    facts: dict[str, Any] = operator.model_dump(mode="json", include=_fields(asset, operator, settings))
+    facts |= {name: getattr(settings, name) for name in SETTINGS.get(asset, ())}
+    if asset.startswith("raw/") and settings.source == "warehouse":
+        facts["queries"] = _content_of(settings.warehouse_file or "")
+    if not facts:
+        return ""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _fields(asset: str, operator: Operator, settings: Settings) -> set[str]:
+    fields = FACTS.get(asset, frozenset())
+    if asset.startswith("raw/"):
+        fields |= _SOURCE_FACTS.get(settings.source, frozenset())
+    return {*fields, *(type(operator).model_fields.keys() - _KNOWN)}
+
+
+def _content_of(file: str) -> str:
+    """Hash of a local file of queries; one at an address is not read here, where the code location is loaded."""
+    path = Path(file)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else file

@@ -1,0 +1,95 @@
+"""The calendar of a GTFS feed: which services run on a date, and from when to when the feed is valid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.sources.gtfs_files import FeedFiles
+from ruter_dagster.sources.gtfs_tables import date_of, parsed, read_table
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+@dataclass(frozen=True)
+class ServiceCalendar:
+    """Which services run on which dates: weekly periods, then exceptions."""
+
+    weekly: pl.DataFrame
+    exceptions: pl.DataFrame
+
+    def services(self, day: date) -> frozenset[str]:
+        """Ids of the services that run on a date."""
+        period = pl.col("start_date").le(day) & pl.col("end_date").ge(day)
+        regular = self.weekly.filter(period & pl.col(WEEKDAYS[day.weekday()]))["service_id"]
+        on_day = self.exceptions.filter(pl.col("date") == day)
+        added, removed = (
+            on_day.filter(pl.col("exception_type") == kind)["service_id"].to_list() for kind in ("1", "2")
+        )
+        return frozenset(regular.to_list()) - frozenset(removed) | frozenset(added)
+
+    @property
+    def ids(self) -> pl.Series:
+        """Every service that has a period or an exception."""
+        return pl.concat([self.weekly["service_id"], self.exceptions["service_id"]]).unique()
+
+    @property
+    def span(self) -> tuple[date, date] | None:
+        """First and last date of any period or added date; None where there is none."""
+        added = self.exceptions.filter(pl.col("exception_type") == "1")["date"]
+        dates = pl.concat([self.weekly["start_date"], self.weekly["end_date"], added]).drop_nulls()
+        return (dates.min(), dates.max()) if dates.len() else None  # pyright: ignore[reportReturnType]
+
+
+def read_calendar(files: FeedFiles) -> ServiceCalendar:
+    if not {"calendar.txt", "calendar_dates.txt"} & files.names:
+        raise BadInput(
+            f"GTFS feed {files.name} has neither calendar.txt nor calendar_dates.txt: no date is known on which its trips "
+            "run; export the feed again, whole"
+        )
+    weekly = pl.DataFrame(
+        schema={"service_id": pl.String, "start_date": pl.Date, "end_date": pl.Date}
+        | dict.fromkeys(WEEKDAYS, pl.Boolean)
+    )
+    exceptions = pl.DataFrame(schema={"service_id": pl.String, "date": pl.Date, "exception_type": pl.String})
+    if "calendar.txt" in files.names:
+        name = "calendar.txt"
+        rows = read_table(files, name, ["service_id", *WEEKDAYS, "start_date", "end_date"])
+        for column in ("start_date", "end_date"):
+            rows = parsed(rows, files, name, column, date_of(column), "a date as YYYYMMDD")
+        for column in WEEKDAYS:
+            rows = parsed(rows, files, name, column, _flag(column), "0 or 1")
+        weekly = rows.select(weekly.columns)
+    if "calendar_dates.txt" in files.names:
+        name = "calendar_dates.txt"
+        rows = read_table(files, name, ["service_id", "date", "exception_type"])
+        rows = parsed(rows, files, name, "date", date_of("date"), "a date as YYYYMMDD")
+        kind = pl.col("exception_type")
+        rows = parsed(
+            rows, files, name, "exception_type", pl.when(kind.is_in(["1", "2"])).then(kind), "1 or 2"
+        )
+        exceptions = rows.select(exceptions.columns)
+    return ServiceCalendar(weekly, exceptions)
+
+
+def validity(files: FeedFiles, calendar: ServiceCalendar) -> tuple[str, date, date]:
+    """Version, first and last valid date: those of the calendar, within the dates of feed_info.txt where it has some."""
+    span = calendar.span
+    if span is None:
+        raise BadInput(f"GTFS feed {files.name}: its calendar has no date at all; export the feed again")
+    version, (first, last) = files.content, span
+    if "feed_info.txt" in files.names:
+        columns = ["feed_version", "feed_start_date", "feed_end_date"]
+        info = read_table(files, "feed_info.txt", [], columns)
+        if info.height:
+            version = info["feed_version"][0] or version
+            starts, ends = (info.select(date_of(name)).item(0, 0) for name in columns[1:])
+            first, last = max(first, starts or first), min(last, ends or last)
+    return version, first, last
+
+
+def _flag(column: str) -> pl.Expr:
+    return pl.when(pl.col(column).is_in(["0", "1"])).then(pl.col(column) == "1")

@@ -1,0 +1,277 @@
+"""Finds GTFS feeds in a zip, a folder or below an object-store prefix, and copies their files to where polars can scan them.
+
+What the files mean belongs in gtfs_tables.py and gtfs.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import obstore
+
+from ruter_dagster.aws.object_store import open_store
+from ruter_dagster.contracts.errors import BadInput
+
+MEMBERS = (
+    "agency.txt", "feed_info.txt", "routes.txt", "stops.txt", "trips.txt", "stop_times.txt", "calendar.txt",
+    "calendar_dates.txt", "frequencies.txt",
+)  # fmt: skip
+"""The files of a feed that are read."""
+_DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)")
+_HASH_DIGITS = 12
+
+
+class _Place(Protocol):
+    """Where files lie: a folder of this machine or a prefix of an object store."""
+
+    def paths(self) -> list[str]: ...
+
+    def fetch(self, path: str, target: Path) -> Path:
+        """The file on this machine, at `target` unless it lies here already."""
+        ...
+
+    def version(self, path: str) -> str:
+        """Changes with the content of the file."""
+        ...
+
+
+class FeedFiles:
+    """The files of one feed, unpacked or fetched when they are first read.
+
+    `name` is the address of its zip or folder, `names` are the files that it has, `content` identifies what is in them,
+    `published` is the date that its name carries, if any.
+    """
+
+    def __init__(
+        self, name: str, published: date | None, content: str, files: Mapping[str, Callable[[Path], Path]]
+    ) -> None:
+        """`files`: by name, what puts the file below a folder and gives its path."""
+        self.name, self.published, self.content = name, published, content
+        self.names = frozenset(files)
+        self._files = files
+        # Unpacked files are removed with this object.
+        self._folder = TemporaryDirectory(prefix="gtfs-")
+        self._paths: dict[str, Path] = {}
+
+    def path(self, name: str) -> Path:
+        """The file on this machine. Raises `BadInput` where the feed lacks it."""
+        self.require(name)
+        if name not in self._paths:
+            self._paths[name] = self._files[name](Path(self._folder.name))
+        return self._paths[name]
+
+    def require(self, *names: str) -> None:
+        """Raises `BadInput` that names the files that are missing."""
+        missing = [name for name in names if name not in self.names]
+        if missing:
+            raise BadInput(
+                f"GTFS feed {self.name} lacks {', '.join(missing)} (it has {', '.join(sorted(self.names))}); "
+                "export the feed again, whole"
+            )
+
+
+def find_feeds(location: str) -> list[FeedFiles]:
+    """Every feed at a location: one zip, one folder of .txt files, or a folder (or `s3://` prefix) of such zips and folders.
+
+    Names that start with `.` or `_` are skipped. Raises `BadInput`: no such place, no feed in it, a zip that cannot be read.
+    """
+    place, base = _open(location)
+    paths = [path for path in place.paths() if not _is_hidden(path)]
+    zips = [path for path in paths if path.lower().endswith(".zip")]
+    folders = sorted({str(PurePosixPath(path).parent) for path in paths if _is_member(path)})
+    feeds = [_from_zip(place, path, base) for path in zips]
+    feeds += [_from_folder(place, paths, folder, base) for folder in folders]
+    if not feeds:
+        raise BadInput(
+            f"RUTER_GTFS_PATH={location} holds no GTFS feed: expected a zip, the .txt files of a feed, or a folder of such "
+            "zips or folders"
+        )
+    return feeds
+
+
+def _from_zip(place: _Place, path: str, base: str) -> FeedFiles:
+    """The files may lie in one folder inside the zip."""
+    name = _shown(base, path)
+    kept = TemporaryDirectory(prefix="gtfs-")
+    local = place.fetch(path, Path(kept.name) / "feed.zip")
+    with _zip_faults(name), zipfile.ZipFile(local) as archive:
+        members = _members(name, archive)
+
+    def unpack(info: zipfile.ZipInfo) -> Callable[[Path], Path]:
+        # `kept` is named so that the fetched zip lives as long as what unpacks it.
+        return lambda folder, kept=kept: _unpack(name, local, info, folder)
+
+    digest = _digest([(member, f"{info.CRC} {info.file_size}") for member, info in sorted(members.items())])
+    return FeedFiles(name, _date_of(path), digest, {member: unpack(info) for member, info in members.items()})
+
+
+@contextmanager
+def _zip_faults(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError, zlib.error) as error:
+        raise BadInput(
+            f"GTFS feed {name} is no zip file that can be read ({error}); copy it again, whole"
+        ) from None
+
+
+def _members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    found = [
+        info for info in archive.infolist() if _is_member(info.filename) and not _is_hidden(info.filename)
+    ]
+    if not found:
+        there = ", ".join(info.filename for info in archive.infolist()[:5]) or "it is empty"
+        raise BadInput(f"GTFS feed {name} holds no file of GTFS ({there}); export the feed again")
+    by_name = {PurePosixPath(info.filename).name: info for info in found}
+    if len(by_name) < len(found):
+        raise BadInput(
+            f"GTFS feed {name} holds several files of one name, in several folders; put each feed into a zip of its own"
+        )
+    return by_name
+
+
+def _unpack(name: str, local: Path, info: zipfile.ZipInfo, folder: Path) -> Path:
+    target = folder / PurePosixPath(info.filename).name
+    with (
+        _zip_faults(name),
+        zipfile.ZipFile(local) as archive,
+        archive.open(info) as packed,
+        target.open("wb") as unpacked,
+    ):
+        shutil.copyfileobj(packed, unpacked, 2**20)
+    return target
+
+
+def _from_folder(place: _Place, paths: Sequence[str], folder: str, base: str) -> FeedFiles:
+    members = sorted(path for path in paths if _is_member(path) and str(PurePosixPath(path).parent) == folder)
+
+    def fetch(path: str) -> Callable[[Path], Path]:
+        return lambda target: place.fetch(path, target / PurePosixPath(path).name)
+
+    named = base.rsplit("/", 1)[-1] if folder == "." else folder
+    return FeedFiles(
+        _shown(base, "" if folder == "." else folder),
+        _date_of(named),
+        _digest([(PurePosixPath(path).name, place.version(path)) for path in members]),
+        {PurePosixPath(path).name: fetch(path) for path in members},
+    )
+
+
+def _digest(parts: Sequence[tuple[str, str]]) -> str:
+    return hashlib.sha256("\n".join(f"{name} {content}" for name, content in parts).encode()).hexdigest()[
+        :_HASH_DIGITS
+    ]
+
+
+def _date_of(path: str) -> date | None:
+    """The last date that a name carries: `gtfs_20240201.zip`, `2024-02-01/`."""
+    for year, month, day in reversed(_DATE.findall(path)):
+        try:
+            return date(int(year), int(month), int(day))
+        except ValueError:
+            continue
+    return None
+
+
+def _is_member(path: str) -> bool:
+    return PurePosixPath(path).name in MEMBERS
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith((".", "_")) for part in PurePosixPath(path).parts)
+
+
+def _shown(base: str, path: str) -> str:
+    return f"{base}/{path}" if path else base
+
+
+def _open(location: str) -> tuple[_Place, str]:
+    """The place and the address that names are shown below; of a single zip, its folder and it alone."""
+    location = location.rstrip("/")
+    if "://" in location:
+        folder, _, last = location.rpartition("/")
+        if last.lower().endswith(".zip"):
+            return _Remote(folder, last), folder
+        return _Remote(location), location
+    path = Path(location).expanduser()
+    if path.is_dir():
+        return _Local(path), location
+    if not path.is_file():
+        raise BadInput(f"RUTER_GTFS_PATH={location}: there is no such file or folder; check the path")
+    if path.suffix.lower() != ".zip":
+        raise BadInput(f"RUTER_GTFS_PATH={location} is no .zip file; name the zip, or the folder of the feed")
+    return _Local(path.parent, path.name), str(path.parent)
+
+
+class _Local:
+    def __init__(self, folder: Path, only: str | None = None) -> None:
+        self._folder, self._only = folder, only
+
+    def paths(self) -> list[str]:
+        if self._only:
+            return [self._only]
+        try:
+            return sorted(
+                path.relative_to(self._folder).as_posix()
+                for path in self._folder.rglob("*")
+                if path.is_file()
+            )
+        except OSError as error:
+            raise BadInput(f"GTFS folder {self._folder} cannot be read ({error}); check its rights") from None
+
+    def fetch(self, path: str, target: Path) -> Path:
+        return self._folder / path
+
+    def version(self, path: str) -> str:
+        try:
+            with (self._folder / path).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise BadInput(
+                f"{self._folder / path} cannot be read ({error.strerror}); check its rights"
+            ) from None
+
+
+class _Remote:
+    def __init__(self, url: str, only: str | None = None) -> None:
+        self._url, self._only = url, only
+        self._versions: dict[str, str] = {}
+
+    def paths(self) -> list[str]:
+        if self._only:
+            return [self._only]
+        self._versions = {meta["path"]: str(meta["e_tag"]) for meta in self._listing()}
+        return sorted(self._versions)
+
+    def version(self, path: str) -> str:
+        return self._versions[path]
+
+    def fetch(self, path: str, target: Path) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with target.open("wb") as file:
+                for chunk in obstore.get(open_store(self._url), path).stream():
+                    file.write(chunk)
+        except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+            raise self._unreadable(path, error) from None
+        return target
+
+    def _listing(self) -> list[Any]:
+        try:
+            return [meta for batch in open_store(self._url).list() for meta in batch]
+        except (obstore.exceptions.BaseError, OSError, ValueError) as error:
+            raise self._unreadable("", error) from None
+
+    def _unreadable(self, path: str, error: BaseException) -> BadInput:
+        reason = str(error).splitlines()[0]
+        return BadInput(f"{_shown(self._url, path)} cannot be read ({reason}); check address and rights")

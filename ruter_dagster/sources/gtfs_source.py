@@ -1,0 +1,252 @@
+"""Counts of one source, plan of GTFS feeds: which feed plans which date, and whose vehicles its journeys are taken to have.
+
+What a feed says is gtfs.py, how counts find their planned journey matching.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date, timedelta
+from functools import cached_property
+
+import polars as pl
+
+from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
+from ruter_dagster.operator import Operator
+from ruter_dagster.settings import Settings
+from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, Source, read_dates
+from ruter_dagster.sources.gtfs import Feed
+from ruter_dagster.sources.gtfs_files import find_feeds
+from ruter_dagster.sources.matching import Aliases, match
+from ruter_dagster.sources.tides import TidesSource
+from ruter_dagster.sources.tides_fleet import trips_of_dates
+
+HORIZON_DAYS = 3
+CAPACITY_LAG_DAYS = HORIZON_DAYS + 1
+"""A date is planned first on the issue date three days before it, and the counts known then are those of the day before."""
+CAPACITY_DATES = 7
+"""Newest dates with counts whose trips say which vehicles a line has."""
+_CAPACITY = ("seats", "total_capacity")
+_TRIPS_SCHEMA = {
+    "service_date": pl.Date, "trip_id_performed": pl.String, "line_id": pl.String, "mode": pl.String, "added": pl.Boolean,
+    "seats": pl.Int64, "total_capacity": pl.Int64,
+}  # fmt: skip
+
+TripsOfDates = Callable[[Sequence[date]], pl.DataFrame]
+"""Performed trips of dates: columns service_date, trip_id_performed, line_id, mode, added, seats, total_capacity."""
+
+
+class Timetable:
+    """The feeds at a location; a date is planned by the newest that is valid on it."""
+
+    def __init__(self, location: str, time_zone: str, route_types: Mapping[str, str] | None = None) -> None:
+        """Raises `BadInput` where a feed cannot be read."""
+        self.location = location
+        found = [Feed(files, time_zone, route_types) for files in find_feeds(location)]
+        self.feeds = sorted(found, key=lambda feed: feed.order, reverse=True)
+
+    def feed_of(self, day: date) -> Feed | None:
+        return next((feed for feed in self.feeds if feed.is_valid(day)), None)
+
+    def nearest(self, day: date) -> Feed:
+        """The feed of a date; of a date that none is valid on, the one whose validity is nearest."""
+        return self.feed_of(day) or min(
+            self.feeds, key=lambda feed: min(abs((day - end).days) for end in (feed.first, feed.last))
+        )
+
+    def absent(self, day: date) -> DateAbsent:
+        spans = ", ".join(
+            f"{feed.name} (version {feed.version}) from {feed.first} to {feed.last}" for feed in self.feeds
+        )
+        if feed := self.feed_of(day):
+            return DateAbsent(
+                f"GTFS feed {feed.name} (version {feed.version}) plans no journey on {day}, though it is valid from "
+                f"{feed.first} to {feed.last}"
+            )
+        return DateAbsent(
+            f"No GTFS feed is valid on {day}, and there are no counts that tell what ran: {spans}. Add a newer feed at "
+            f"{self.location}"
+        )
+
+    def uses(self, dates: Sequence[date]) -> tuple[FeedUse, ...]:
+        """The feeds, newest first: the dates that each plans, and what there is to say about it."""
+        planned = {day: self.feed_of(day) for day in dates}
+        return tuple(
+            FeedUse(
+                feed.name,
+                feed.version,
+                feed.first,
+                feed.last,
+                tuple(day for day, user in planned.items() if user is feed),
+                tuple(self._remarks(feed, max(dates))),
+            )
+            for feed in self.feeds
+        )
+
+    def _remarks(self, feed: Feed, newest: date) -> list[str]:
+        remarks = [f"{name}: {count:,}" for name, count in feed.findings.counts.items()]
+        if feed.last < newest:
+            remarks.append(f"expired: {newest} is after its last date")
+        for newer in self.feeds[: self.feeds.index(feed)]:
+            first, last = max(feed.first, newer.first), min(feed.last, newer.last)
+            if first <= last:
+                remarks.append(
+                    f"overlapped by {newer.name} from {first} to {last}, which is newer and used there"
+                )
+        return remarks
+
+
+class GtfsPlannedSource:
+    """Counts of a source; its plan is GTFS's where a feed is valid, elsewhere what the source itself says of the date.
+
+    - Visits of planned dates get the trip ids and stop sequences of the journeys that they are matched to: matching.py.
+      Lines and stops may be called by route_short_name and stop_code.
+    - Seats and capacity are those that most trips of the line had, on the `CAPACITY_DATES` newest dates with counts up
+      to `CAPACITY_LAG_DAYS` days before: what was known when the date was first forecast. A line without trips then has
+      what most trips of its mode had.
+    """
+
+    def __init__(self, counts: Source, timetable: Timetable, trips_of_dates: TripsOfDates) -> None:
+        self._counts, self.timetable, self._trips_of_dates = counts, timetable, trips_of_dates
+        self._trips = pl.DataFrame(schema=_TRIPS_SCHEMA)
+        self._trips_known: frozenset[date] = frozenset()
+
+    @classmethod
+    def of(cls, settings: Settings, operator: Operator, location: str) -> GtfsPlannedSource:
+        """The TIDES tables that the settings name, planned by the feeds at `location`."""
+        counts = TidesSource.of(settings, operator)
+        timetable = Timetable(location, operator.time_zone, operator.route_types)
+        return cls(counts, timetable, trips_of_dates(settings.tides_path or "", operator))
+
+    def available_dates(self) -> frozenset[date] | None:
+        return self._counts.available_dates()
+
+    def plans(self, day: date) -> bool:
+        """Whether the date has a plan: of a feed, or of the counts."""
+        known = self._known_dates
+        return self.timetable.feed_of(day) is not None or known is None or day in known
+
+    def stop_visits(self, service_date: date) -> pl.DataFrame:
+        return self.read_table(STOP_VISITS, [service_date]).rows
+
+    def planned_departures(self, service_date: date) -> pl.DataFrame:
+        return self.read_table(PLANNED_DEPARTURES, [service_date]).rows
+
+    def weather_forecasts(self, issue_date: date) -> pl.DataFrame:
+        return self._counts.weather_forecasts(issue_date)
+
+    def read_table(self, table: Table, dates: Sequence[date]) -> Reading:
+        """One raw table of `dates`. Raises `DateAbsent` where none has rows, or `BadInput`."""
+        if table.name == STOP_VISITS.name:
+            return self._read_visits(dates)
+        if table.name == PLANNED_DEPARTURES.name:
+            return self._read_plan(dates)
+        return read_dates(self._counts, table, dates)
+
+    @cached_property
+    def _known_dates(self) -> frozenset[date] | None:
+        return self._counts.available_dates()
+
+    def _read_visits(self, dates: Sequence[date]) -> Reading:
+        reading = read_dates(self._counts, STOP_VISITS, dates)
+        added = self._trips_on(dates).filter("added")
+        frames: list[pl.DataFrame] = []
+        counts: Counter[str] = Counter()
+        for (day,), visits in reading.rows.partition_by(
+            "service_date", as_dict=True, maintain_order=True
+        ).items():
+            renamed, matched = self._matched(visits, day, dates, added)
+            frames.append(renamed)
+            counts.update(matched)
+        rows = conform(pl.concat(frames), STOP_VISITS) if frames else reading.rows
+        return reading.with_rows(rows, {**reading.counts, **counts})
+
+    def _matched(
+        self, visits: pl.DataFrame, day: date, dates: Sequence[date], added: pl.DataFrame
+    ) -> tuple[pl.DataFrame, dict[str, int]]:
+        visits = self._aliases(day).applied(visits)
+        feed = self.timetable.feed_of(day)
+        if feed is None:
+            return visits, {}
+        others = added.filter(pl.col("service_date") == day)["trip_id_performed"]
+        return match(visits, feed.departures(day, dates), others)
+
+    def _read_plan(self, dates: Sequence[date]) -> Reading:
+        """Each date's plan by its feed; dates without a feed by the counts, where there are some."""
+        frames: dict[date, pl.DataFrame] = {}
+        for day in dates:
+            if feed := self.timetable.feed_of(day):
+                frames[day] = feed.departures(day, dates)
+        planned = self._with_capacities(frames)
+        planned |= self._plan_of_counts([day for day in dates if day not in frames])
+        absent = tuple(day for day in dates if day not in planned or planned[day].is_empty())
+        if len(absent) == len(dates):
+            raise self.timetable.absent(dates[0])
+        rows = pl.concat([planned[day] for day in dates if day not in absent])
+        return Reading(conform(rows, PLANNED_DEPARTURES), absent, feeds=self.timetable.uses(dates))
+
+    def _plan_of_counts(self, dates: Sequence[date]) -> dict[date, pl.DataFrame]:
+        known = self._known_dates
+        there = [day for day in dates if known is None or day in known]
+        if not there:
+            return {}
+        try:
+            rows = read_dates(self._counts, PLANNED_DEPARTURES, there).rows
+        except DateAbsent:
+            return {}
+        parts = rows.partition_by("service_date", as_dict=True, maintain_order=True)
+        return {day: self._aliases(day).applied(frame) for (day,), frame in parts.items()}
+
+    def _aliases(self, day: date) -> Aliases:
+        feed = self.timetable.nearest(day)
+        return Aliases.of(feed.routes, feed.stops)
+
+    def _with_capacities(self, plan: Mapping[date, pl.DataFrame]) -> dict[date, pl.DataFrame]:
+        windows = {day: self._capacity_dates(day) for day in plan}
+        needed = sorted({other for window in windows.values() for other in window})
+        trips = self._trips_on(needed)
+        return {
+            day: with_capacities(frame, trips.filter(pl.col("service_date").is_in(list(windows[day]))))
+            for day, frame in plan.items()
+        }
+
+    def _capacity_dates(self, day: date) -> tuple[date, ...]:
+        last = day - timedelta(CAPACITY_LAG_DAYS)
+        known = self._known_dates
+        if known is None:
+            return tuple(last - timedelta(back) for back in range(CAPACITY_DATES))
+        return tuple(sorted((other for other in known if other <= last), reverse=True)[:CAPACITY_DATES])
+
+    def _trips_on(self, dates: Sequence[date]) -> pl.DataFrame:
+        """Performed trips of dates, each date read once; lines by the ids of the plan."""
+        missing = [day for day in dates if day not in self._trips_known]
+        if missing:
+            found = self._trips_of_dates(missing).select(
+                pl.col(name).cast(kind) for name, kind in _TRIPS_SCHEMA.items()
+            )
+            lines = self._aliases(missing[-1]).lines
+            self._trips = pl.concat([self._trips, found.with_columns(pl.col("line_id").replace(lines))])
+            self._trips_known |= frozenset(missing)
+        return self._trips.filter(pl.col("service_date").is_in(list(dates)))
+
+
+def with_capacities(plan: pl.DataFrame, trips: pl.DataFrame) -> pl.DataFrame:
+    """Planned departures with the most frequent (seats, total_capacity) of the line's trips, else of its mode's; ties take the smaller."""
+    known = trips.filter(pl.col("seats").is_not_null())
+    filled = plan.drop(_CAPACITY)
+    for key in ("line_id", "mode"):
+        usual = (
+            known.group_by(key, *_CAPACITY)
+            .len()
+            .sort(key, "len", *_CAPACITY, descending=[False, True, False, False])
+            .unique(key, keep="first", maintain_order=True)
+            .select(key, pl.col(_CAPACITY).cast(pl.Int32).name.suffix(f"_of_{key}"))
+        )
+        filled = filled.join(usual, on=key, how="left", maintain_order="left")
+    by_line = pl.col("seats_of_line_id").is_not_null()
+    columns = {
+        name: pl.when(by_line).then(f"{name}_of_line_id").otherwise(f"{name}_of_mode") for name in _CAPACITY
+    }
+    return filled.with_columns(**columns).select(plan.columns)

@@ -1,0 +1,182 @@
+"""Reads the files of a GTFS feed as polars frames, and says which cell of which file is wrong.
+
+What the tables mean together (services of a date, planned departures) belongs in gtfs.py.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Collection, Mapping, Sequence
+
+import polars as pl
+
+from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.sources.gtfs_files import FeedFiles
+
+LINE = "_line"
+"""Number of a row's line in its file; quoted line breaks make it too small."""
+MOST_SET_ASIDE = 0.02
+"""Share of a feed's trips, or of its stop times, that may be faulty; beyond it the feed is refused."""
+_SAMPLE = 65_536
+
+
+class Findings:
+    """What was set aside or completed in a feed: how often, and the first case, by a short name."""
+
+    def __init__(self, files: FeedFiles) -> None:
+        self._files = files
+        self.counts: dict[str, int] = {}
+        self.examples: dict[str, str] = {}
+
+    def note(self, name: str, count: int, example: str = "") -> None:
+        if count:
+            self.counts[name] = self.counts.get(name, 0) + count
+            self.examples.setdefault(name, example)
+
+    def without_faults(
+        self, rows: pl.DataFrame, faults: Mapping[str, pl.Expr], file: str, shown: Sequence[str]
+    ) -> pl.DataFrame:
+        """Rows that have none of the faults; a row counts for the first that it has. `shown` are the cells of an example.
+
+        Raises `BadInput` where more than `MOST_SET_ASIDE` of the rows have one.
+        """
+        left = rows
+        for name, broken in faults.items():
+            flagged = left.with_columns(broken.fill_null(True).alias("_broken"))
+            faulty = flagged.filter("_broken")
+            if faulty.height:
+                self.note(name, faulty.height, self.cells(file, faulty, shown))
+                left = flagged.filter(~pl.col("_broken")).drop("_broken")
+        self.refuse_beyond_limit(rows.height - left.height, rows.height, file)
+        return left
+
+    def cells(self, file: str, faulty: pl.DataFrame, shown: Sequence[str]) -> str:
+        """The first of these rows as its file has it, with its line."""
+        if faulty.is_empty():
+            return ""
+        rows = scan_table(self._files, file, shown, []).filter(pl.col(LINE) == faulty[LINE].min())
+        row = collect(rows, self._files, file).row(0, named=True)
+        return f"{file}, line {row[LINE]}: " + ", ".join(f"{name} {row[name]!r}" for name in shown)
+
+    def refuse_beyond_limit(self, faulty: int, total: int, file: str) -> None:
+        """Raises `BadInput` that lists what was found, where too many rows or trips of a file are faulty."""
+        if not total or faulty / total <= MOST_SET_ASIDE:
+            return
+        listed = "\n".join(
+            f"- {name}: {count:,}, e.g. {self.examples[name]}"
+            for name, count in self.counts.items()
+            if self.examples[name]
+        )
+        raise BadInput(
+            f"GTFS feed {self._files.name}: {faulty:,} of {total:,} in {file} are faulty, more than {MOST_SET_ASIDE:.0%}:\n"
+            f"{listed}\nCorrect the feed, or export it again."
+        )
+
+
+def scan_table(
+    files: FeedFiles, name: str, required: Collection[str], optional: Collection[str]
+) -> pl.LazyFrame:
+    """The columns as text, null where a cell is empty or an optional column is absent, and `LINE`; no blank lines.
+
+    Raises `BadInput`: no such file, not UTF-8, no header, a required column that is missing, a column twice.
+    """
+    path, shown = files.path(name), f"{files.name}: {name}"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader([file.readline(_SAMPLE)]), [])
+    except UnicodeDecodeError:
+        raise _not_utf8(shown) from None
+    except OSError as error:
+        raise BadInput(f"{shown} cannot be read ({error.strerror}); check its rights") from None
+    columns = [column.strip() for column in header]
+    if missing := [column for column in required if column not in columns]:
+        raise BadInput(
+            f"{shown} lacks the column {', '.join(missing)} (it has {', '.join(columns) or 'no header'}); export the feed again"
+        )
+    if twice := sorted({column for column in columns if column and columns.count(column) > 1}):
+        raise BadInput(f"{shown} has the column {', '.join(twice)} twice; keep one of them")
+    rows = pl.scan_csv(
+        path,
+        infer_schema=False,
+        with_column_names=lambda _: columns,
+        row_index_name=LINE,
+        row_index_offset=2,
+    )
+    cells = [
+        _text(column) if column in columns else pl.lit(None, pl.String).alias(column)
+        for column in (*required, *optional)
+    ]
+    return rows.select(LINE, *cells).filter(pl.any_horizontal(pl.exclude(LINE).is_not_null()))
+
+
+def read_table(
+    files: FeedFiles, name: str, required: Collection[str], optional: Collection[str] = ()
+) -> pl.DataFrame:
+    """The same, read."""
+    return collect(scan_table(files, name, required, optional), files, name)
+
+
+def collect(rows: pl.LazyFrame, files: FeedFiles, name: str) -> pl.DataFrame:
+    """Reads in batches. Raises `BadInput` where the file is no CSV in UTF-8."""
+    try:
+        return rows.collect(engine="streaming")
+    except (pl.exceptions.PolarsError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        if "utf-8" in reason.lower() or "utf8" in reason.lower():
+            raise _not_utf8(f"{files.name}: {name}") from None
+        raise BadInput(
+            f"{files.name}: {name} is no CSV that can be read ({reason}); correct it, or export the feed again"
+        ) from None
+
+
+def seconds(column: str) -> pl.Expr:
+    """Seconds of a GTFS time since noon minus 12 hours (`25:10:00` is 90,600); null where it is empty or no time."""
+    text = pl.col(column).str.strip_chars()
+    hours, minutes, rest = (
+        part.cast(pl.Int32, strict=False)
+        for part in (text.str.head(-6), text.str.slice(-5, 2), text.str.slice(-2, 2))
+    )
+    valid = (
+        (text.str.slice(-6, 1) == ":")
+        & (text.str.slice(-3, 1) == ":")
+        & hours.is_between(0, 999)
+        & minutes.is_between(0, 59)
+        & rest.is_between(0, 59)
+    )
+    return pl.when(valid).then(hours * 3600 + minutes * 60 + rest)
+
+
+def clock(column: str) -> pl.Expr:
+    """Seconds as HH:MM:SS."""
+    value = pl.col(column)
+    parts = (value // 3600, value // 60 % 60, value % 60)
+    return pl.concat_str([part.cast(pl.String).str.zfill(2) for part in parts], separator=":")
+
+
+def parsed(
+    rows: pl.DataFrame, files: FeedFiles, name: str, column: str, value: pl.Expr, meaning: str
+) -> pl.DataFrame:
+    """The rows with a column's value; raises `BadInput` that names the first line whose cell has none."""
+    rows = rows.with_columns(value.alias("_value"))
+    wrong = rows.filter(pl.col("_value").is_null())
+    if wrong.height:
+        line, cell = wrong.select(LINE, column).row(0)
+        raise BadInput(
+            f"{files.name}: {name}, line {line}: {column} is {cell!r}, expected {meaning}; correct it, or export the feed again"
+        )
+    return rows.with_columns(pl.col("_value").alias(column)).drop("_value")
+
+
+def date_of(column: str) -> pl.Expr:
+    """A GTFS date (YYYYMMDD); null where it is none."""
+    text = pl.col(column)
+    return pl.when(text.str.len_bytes() == 8).then(text.str.to_date("%Y%m%d", strict=False))
+
+
+def _text(column: str) -> pl.Expr:
+    value = pl.col(column).str.strip_chars()
+    return pl.when(value != "").then(value).alias(column)
+
+
+def _not_utf8(shown: str) -> BadInput:
+    return BadInput(f"{shown} is not UTF-8 (Latin-1, perhaps); save it as UTF-8")

@@ -1,0 +1,57 @@
+"""Which vehicles ran which trips, of TIDES tables: read without the visits wherever the trips name their vehicles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import polars as pl
+
+from ruter_dagster.operator import Operator
+from ruter_dagster.sources.tides import modes_of
+from ruter_dagster.sources.tides_tables import TableReader
+from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES, TidesTable
+
+_TRIP = ("service_date", "trip_id_performed")
+_ADDED = ("Added", "Unscheduled", "Duplicated")
+_VISITS = TidesTable(
+    STOP_VISITS.name,
+    tuple(column for column in STOP_VISITS.columns if column.name in (*_TRIP, "vehicle_id")),
+)
+
+
+def trips_of_dates(location: str, operator: Operator) -> Callable[[Sequence[date]], pl.DataFrame]:
+    """A function of dates that gives their performed trips.
+
+    Columns: service_date, trip_id_performed, line_id, mode, added (the trip was not in the schedule), seats and
+    total_capacity of the vehicle, null where they are unknown.
+    """
+    reader = TableReader(location, operator.time_zone)
+    modes = modes_of(operator.route_types)
+
+    def read(dates: Sequence[date]) -> pl.DataFrame:
+        trips = (
+            reader.read(TRIPS_PERFORMED, dates)
+            .frame.drop_nulls(_TRIP)
+            .unique(_TRIP, keep="first", maintain_order=True)
+        )
+        if trips["vehicle_id"].null_count():
+            of_visits = (
+                reader.read(_VISITS, dates)
+                .frame.drop_nulls([*_TRIP, "vehicle_id"])
+                .unique(_TRIP, keep="first", maintain_order=True)
+            )
+            trips = trips.join(of_visits, on=_TRIP, how="left", suffix="_seen").with_columns(
+                vehicle_id=pl.coalesce("vehicle_id", "vehicle_id_seen")
+            )
+        vehicles = reader.read(VEHICLES).frame.unique("vehicle_id", keep="first", maintain_order=True)
+        return trips.join(vehicles, on="vehicle_id", how="left").select(
+            *_TRIP,
+            line_id="route_id",
+            mode=pl.col("route_type").replace_strict(modes, default=None, return_dtype=pl.String),
+            added=pl.col("schedule_relationship").is_in(_ADDED).fill_null(False),
+            seats="capacity_seated",
+            total_capacity=pl.col("capacity_seated") + pl.col("capacity_standing"),
+        )
+
+    return read

@@ -1,0 +1,108 @@
+"""Random faults in a week of counts hardly change the forecasts of the week after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ruter_dagster.contracts.frames import validate
+from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
+from ruter_dagster.forecasting.counts import balance
+from ruter_dagster.forecasting.features import departure_features
+from ruter_dagster.forecasting.forecast import forecast_rows
+from ruter_dagster.forecasting.levels import levels
+from ruter_dagster.forecasting.model import train
+from ruter_dagster.forecasting.rows import KEY, training_rows
+from ruter_dagster.jobs.context import calendar_of, day_range
+from ruter_dagster.operator import load_operator
+from ruter_dagster.quality.rejects import blocked_dates
+from ruter_dagster.sources.demo.source import DemoSource
+from ruter_dagster.sources.tides import TidesSource
+from tests.sources.tides_export import FAULTS, TidesTables, corrupted, export
+
+SEEDS = 20
+TOLERANCE = 0.02
+WEEK = day_range(date(2026, 11, 2), date(2026, 11, 8))
+"""The week of corrupted counts."""
+NEXT_WEEK = [day + timedelta(7) for day in WEEK]
+TRAINED = day_range(WEEK[0] - timedelta(14), WEEK[-1])
+HISTORY = day_range(TRAINED[0] - timedelta(28), NEXT_WEEK[-1])
+HORIZON = 2
+
+
+@dataclass(frozen=True)
+class Network:
+    """The demo network: the week's tables and loads, and the WAPE of the next week by those loads, or by others."""
+
+    tables: TidesTables
+    clean: pl.DataFrame
+    clean_wape: float
+    wape: Callable[[pl.DataFrame], float]
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    operator, source = load_operator("demo"), DemoSource()
+    calendar, zone = calendar_of(operator), operator.time_zone
+    visits = {day: source.stop_visits(day) for day in HISTORY}
+    loads = pl.concat([balance(rows, zone) for rows in visits.values()])
+    weather = pl.concat(map(source.weather_forecasts, HISTORY))
+    plan = {day: source.planned_departures(day) for day in [*TRAINED, *NEXT_WEEK]}
+    as_of = day_range(TRAINED[0] + timedelta(1), NEXT_WEEK[-1])
+
+    def rows_of(days: list[date], known: pl.DataFrame) -> pl.DataFrame:
+        features = departure_features(
+            pl.concat([plan[day] for day in [*TRAINED, *NEXT_WEEK]]), known, calendar
+        )
+        issued = levels(known, features, as_of)
+        return training_rows(
+            features.filter(pl.col("service_date").is_in(days)), known, issued, weather, (HORIZON,)
+        )
+
+    model = train(rows_of(TRAINED, loads))
+    truth = loads.filter(pl.col("service_date").is_in(NEXT_WEEK)).select(*KEY, truth="load")
+
+    def wape(week: pl.DataFrame) -> float:
+        others = loads.filter(pl.col("service_date").is_in(WEEK).not_())
+        rows = rows_of(NEXT_WEEK, pl.concat([others, week]))
+        forecasts = pl.concat([rows.select(KEY), forecast_rows(rows, model).select("mean")], how="horizontal")
+        joined = forecasts.join(truth, on=KEY)
+        return joined.select((pl.col("mean") - pl.col("truth")).abs().sum() / pl.col("truth").sum()).item()
+
+    clean = loads.filter(pl.col("service_date").is_in(WEEK))
+    return Network(export(pl.concat([visits[day] for day in WEEK])), clean, wape(clean), wape)
+
+
+def read(tables: TidesTables, folder: Path, form: str) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The week's loads as the chain would make them of the tables, blocked dates left out, and the rows set aside."""
+    operator = load_operator("demo")
+    reading = TidesSource(tables.write(folder, form), operator.time_zone).read(WEEK)
+    blocked = blocked_dates(reading.stop_visits, reading.rejected, operator.rejects)
+    kept = reading.stop_visits.filter(pl.col("service_date").is_in(list(blocked)).not_())
+    validate(kept, STOP_VISITS, set(WEEK) - set(blocked))
+    validate(reading.rejected, REJECTED_VISITS, WEEK)
+    return balance(kept, operator.time_zone), reading.rejected
+
+
+@pytest.mark.slow
+def test_the_tables_of_clean_counts_give_the_same_loads(network: Network, tmp_path: Path) -> None:
+    loads, rejected = read(network.tables, tmp_path, "csv")
+    assert rejected.is_empty()
+    assert (
+        loads.sort(KEY)
+        .select(*KEY, "load", "weight")
+        .equals(network.clean.sort(KEY).select(*KEY, "load", "weight"))
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_corrupted_counts_hardly_change_the_next_week(network: Network, tmp_path: Path, seed: int) -> None:
+    assert len(FAULTS) < SEEDS, "each kind of fault alone, and then all together"
+    loads, _ = read(corrupted(network.tables, seed), tmp_path, "csv" if seed % 2 else "parquet")
+    assert network.wape(loads) == pytest.approx(network.clean_wape, rel=TOLERANCE)

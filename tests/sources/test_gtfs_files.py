@@ -1,0 +1,193 @@
+"""Where feeds are found: a zip, a folder, several of them, an object store; and which of them plans a date."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.sources.gtfs_files import find_feeds
+from ruter_dagster.sources.gtfs_source import Timetable
+from tests.sources.gtfs_feed import FEED, FRIDAY, OSLO, changed, feed_of, write_folder, write_zip
+
+NEW = changed("feed_info.txt", "autumn-1,20261116,20261213", "autumn-2,20261123,20261220")
+"""A newer version, valid a week later."""
+
+
+def timetable(location: object) -> Timetable:
+    return Timetable(str(location), OSLO)
+
+
+@pytest.mark.parametrize("inside", ["", "export 2026/"])
+def test_a_zip_is_read_as_a_folder_is(tmp_path: Path, inside: str) -> None:
+    zipped = feed_of(write_zip(tmp_path / "feed.zip", inside=inside))
+    assert zipped.departures(FRIDAY).equals(feed_of(write_folder(tmp_path / "feed")).departures(FRIDAY))
+
+
+@pytest.mark.parametrize("name", ["mine prosjekter", "Grünerløkka, øst", "50%20 off"])
+def test_any_name_of_a_path_is_read(tmp_path: Path, name: str) -> None:
+    write_folder(tmp_path / name / "as folder")
+    write_zip(tmp_path / name / "as zip, too.zip", NEW)
+    assert [feed.version for feed in timetable(tmp_path / name).feeds] == ["autumn-2", "autumn-1"]
+    assert timetable(tmp_path / name).feeds[0].departures(FRIDAY).height == 7
+
+
+def test_hidden_files_are_no_feeds(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "feed.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("__MACOSX/trips.txt", "junk")
+        archive.writestr("._stops.txt", "junk")
+    write_folder(tmp_path / "_temporary")
+    (tmp_path / "._feed.zip").write_text("junk")
+    assert [feed.version for feed in timetable(tmp_path).feeds] == ["autumn-1"]
+
+
+def test_the_newest_valid_feed_plans_a_date(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", NEW)
+    write_zip(tmp_path / "b.zip")
+    known = timetable(tmp_path)
+    versions = {
+        day: feed.version if (feed := known.feed_of(day)) else None
+        for day in (date(2026, 11, 15), FRIDAY, date(2026, 11, 23), date(2026, 12, 20), date(2026, 12, 21))
+    }
+    assert list(versions.values()) == [None, "autumn-1", "autumn-2", "autumn-2", None]
+
+
+def test_a_date_in_the_name_says_which_feed_is_newer(tmp_path: Path) -> None:
+    write_zip(tmp_path / "gtfs_20261101.zip", NEW)
+    write_zip(tmp_path / "gtfs_20261125.zip")
+    feed = timetable(tmp_path).feed_of(date(2026, 12, 1))
+    assert feed and feed.version == "autumn-1"
+
+
+def test_overlapping_and_expired_feeds_are_reported(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip", NEW)
+    write_zip(tmp_path / "b.zip")
+    days = [date(2026, 12, 13) + timedelta(days) for days in range(3)]
+    newer, older = timetable(tmp_path).uses(days)
+    assert (newer.version, newer.dates, newer.remarks) == ("autumn-2", tuple(days), ())
+    assert (older.version, older.first, older.last, older.dates) == (
+        "autumn-1",
+        date(2026, 11, 16),
+        date(2026, 12, 13),
+        (),
+    )
+    assert older.remarks == (
+        "expired: 2026-12-15 is after its last date",
+        f"overlapped by {tmp_path}/a.zip from 2026-11-23 to 2026-12-13, which is newer and used there",
+    )
+
+
+def test_a_date_outside_every_feed_names_them_and_their_spans(tmp_path: Path) -> None:
+    write_zip(tmp_path / "a.zip")
+    reason = str(timetable(tmp_path).absent(date(2027, 1, 5)))
+    assert reason.startswith("No GTFS feed is valid on 2027-01-05")
+    assert f"{tmp_path}/a.zip (version autumn-1) from 2026-11-16 to 2026-12-13. Add a newer feed" in reason
+
+
+def test_without_a_version_the_content_is_one(tmp_path: Path) -> None:
+    feed = {name: text for name, text in FEED.items() if name != "feed_info.txt"}
+    first = feed_of(write_zip(tmp_path / "1" / "feed.zip", feed)).version
+    again = feed_of(write_zip(tmp_path / "2" / "other name.zip", feed)).version
+    other = feed_of(
+        write_zip(tmp_path / "3" / "feed.zip", feed | {"stops.txt": FEED["stops.txt"] + "x,,X,,\n"})
+    ).version
+    assert first == again != other
+    assert len(first) == 12
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "feed.zip is no zip file that can be read"),
+        (b"not a zip", "feed.zip is no zip file that can be read .*copy it again, whole"),
+        ({}, "feed.zip holds no file of GTFS (it is empty); export the feed again"),
+        ({"readme.md": "hello"}, "feed.zip holds no file of GTFS (readme.md)"),
+        ({"a/trips.txt": "", "b/trips.txt": ""}, "feed.zip holds several files of one name"),
+    ],
+)
+def test_a_zip_that_is_no_feed_is_refused(
+    tmp_path: Path, content: bytes | dict[str, str], message: str
+) -> None:
+    path = tmp_path / "feed.zip"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    else:
+        write_zip(path, content)
+    with pytest.raises(BadInput) as refused:
+        find_feeds(str(path))
+    assert all(part in str(refused.value) for part in message.split(" .*"))
+
+
+def test_a_broken_zip_is_named_when_it_is_read(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "feed.zip")
+    content = path.read_bytes()
+    place = content.index(b"stop_times.txt") + 40
+    path.write_bytes(content[:place] + b"\xff" * 30 + content[place + 30 :])
+    with pytest.raises(BadInput, match=r"feed.zip is no zip file that can be read"):
+        feed_of(path).departures(FRIDAY)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("nowhere", "there is no such file or folder; check the path"),
+        ("empty", "holds no GTFS feed: expected a zip, the .txt files of a feed, or a folder of such"),
+        ("notes.txt", "is no .zip file; name the zip, or the folder of the feed"),
+    ],
+)
+def test_a_location_without_a_feed_is_refused(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(BadInput) as refused:
+        find_feeds(f"{tmp_path}/{name}")
+    assert f"RUTER_GTFS_PATH={tmp_path}/{name}" in str(refused.value)
+    assert message in str(refused.value)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator:
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
+        "AWS_REGION": "eu-north-1",
+        "AWS_DEFAULT_REGION": "eu-north-1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }.items():
+        monkeypatch.setenv(name, value)
+    bucket = boto3.resource("s3").Bucket("timetables")
+    bucket.create(CreateBucketConfiguration={"LocationConstraint": "eu-north-1"})
+    yield bucket
+    bucket.objects.delete()
+    bucket.delete()
+    server.stop()
+
+
+def test_feeds_of_an_object_store_are_read(bucket, tmp_path: Path) -> None:
+    bucket.put_object(Key="oslo/new feed.zip", Body=write_zip(tmp_path / "a.zip", NEW).read_bytes())
+    for name, text in FEED.items():
+        bucket.put_object(Key=f"oslo/old/{name}", Body=text.encode())
+    known = timetable("s3://timetables/oslo")
+    assert [feed.name for feed in known.feeds] == [
+        "s3://timetables/oslo/new feed.zip",
+        "s3://timetables/oslo/old",
+    ]
+    expected = feed_of(write_folder(tmp_path / "feed")).departures(FRIDAY)
+    assert all(feed.departures(FRIDAY).equals(expected) for feed in known.feeds)
+    [one] = timetable("s3://timetables/oslo/new feed.zip").feeds
+    assert one.version == "autumn-2"
+
+
+def test_an_absent_object_is_named(bucket) -> None:
+    with pytest.raises(BadInput, match=r"s3://timetables/none.zip cannot be read .*check address and rights"):
+        find_feeds("s3://timetables/none.zip")
+    with pytest.raises(BadInput, match="RUTER_GTFS_PATH=s3://timetables/none holds no GTFS feed"):
+        find_feeds("s3://timetables/none")

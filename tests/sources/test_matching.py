@@ -1,0 +1,155 @@
+"""Counts matched to the plan: by id, else by line, direction, stops and time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED, Aliases, match
+
+START = datetime(2026, 11, 20, 8, tzinfo=UTC)
+NONE = pl.Series([], dtype=pl.String)
+
+
+def trip(
+    trip_id: str, stops: str, minute: float = 0, line: str = "31", performed: str = "", sequences: str = ""
+) -> pl.DataFrame:
+    """Rows of a trip: a stop a letter, two minutes apart."""
+    numbers = [int(number) for number in sequences] or list(range(1, len(stops) + 1))
+    return pl.DataFrame(
+        {
+            "trip_id": trip_id,
+            "trip_id_performed": performed or trip_id,
+            "stop_sequence": pl.Series(numbers, dtype=pl.Int32),
+            "line_id": line,
+            "direction_id": 0,
+            "stop_id": list(stops),
+            "scheduled_departure_time": [
+                START + timedelta(minutes=minute + 2 * place) for place in range(len(stops))
+            ],
+        }
+    )
+
+
+def matched(
+    visits: pl.DataFrame, *plan: pl.DataFrame, added: tuple[str, ...] = ()
+) -> tuple[list[tuple[str, int]], dict[str, int]]:
+    rows, counts = match(
+        visits,
+        pl.concat(plan).drop("trip_id_performed").with_columns(block_id=pl.lit(None, pl.String)),
+        pl.Series(added, dtype=pl.String),
+    )
+    return rows.select("trip_id", "stop_sequence").rows(), {
+        name: count for name, count in counts.items() if count
+    }
+
+
+def test_trips_are_matched_by_id() -> None:
+    assert matched(trip("s1", "ABC", performed="p1"), trip("s1", "ABC", 30)) == (
+        [("s1", 1), ("s1", 2), ("s1", 3)],
+        {BY_ID: 1},
+    )
+
+
+def test_without_an_id_line_direction_stops_and_time_match() -> None:
+    rows, counts = matched(
+        trip("p1", "ABC", 1), trip("s0", "ABC", -9), trip("s1", "ABC"), trip("s2", "ABC", 11)
+    )
+    assert (rows[0], counts) == (("s1", 1), {BY_PATTERN: 1})
+
+
+def test_trips_beyond_the_tolerance_are_not_matched() -> None:
+    rows, counts = matched(trip("p1", "ABC", 11), trip("s1", "ABC"))
+    assert (rows[0], counts) == (("p1", 1), {UNMATCHED: 1})
+
+
+def test_another_line_or_direction_is_not_matched() -> None:
+    assert matched(trip("p1", "ABC"), trip("s1", "ABC", line="32"))[1] == {UNMATCHED: 1}
+    other = trip("s1", "ABC").with_columns(direction_id=1)
+    assert matched(trip("p1", "ABC"), other.with_columns(pl.col("direction_id").cast(pl.Int64)))[1] == {
+        UNMATCHED: 1
+    }
+
+
+def test_other_stops_are_not_matched() -> None:
+    assert matched(trip("p1", "ABX"), trip("s1", "ABC"))[1] == {UNMATCHED: 1}
+    assert matched(trip("p1", "ACB"), trip("s1", "ABC"))[1] == {UNMATCHED: 1}
+
+
+def test_each_journey_is_matched_once_by_the_nearest_trip() -> None:
+    visits = pl.concat([trip("p1", "ABC", 4), trip("p2", "ABC", 1)])
+    rows, counts = matched(visits, trip("s1", "ABC"))
+    assert ([rows[0], rows[3]], counts) == ([("p1", 1), ("s1", 1)], {BY_PATTERN: 1, UNMATCHED: 1})
+
+
+def test_a_journey_matched_by_id_is_not_free() -> None:
+    visits = pl.concat([trip("s1", "ABC", 3, performed="p1"), trip("p2", "ABC")])
+    assert matched(visits, trip("s1", "ABC"))[1] == {BY_ID: 1, UNMATCHED: 1}
+
+
+def test_visits_of_skipped_stops_keep_the_planned_places_of_others() -> None:
+    """TIDES numbers the visits made; the plan numbers the stops planned."""
+    rows, _ = matched(trip("s1", "ACD", performed="p1"), trip("s1", "ABCD"))
+    assert rows == [("s1", 1), ("s1", 3), ("s1", 4)]
+    rows, counts = matched(trip("p1", "BD", 2), trip("s1", "ABCD"))
+    assert (rows, counts) == ([("s1", 2), ("s1", 4)], {BY_PATTERN: 1})
+
+
+def test_matched_visits_take_the_planned_direction() -> None:
+    """TIDES leaves the direction of a circular line out; it is read as 0."""
+    plan = trip("s1", "ABC").with_columns(direction_id=pl.lit(1, pl.Int64), block_id=None)
+    rows, _ = match(trip("s1", "ABC", performed="p1"), plan, NONE)
+    assert rows["direction_id"].unique().to_list() == [1]
+
+
+def test_matched_visits_take_the_planned_block_unless_counts_name_one() -> None:
+    plan = pl.concat([trip("s1", "ABC"), trip("s2", "ABC", 30)]).with_columns(block_id=pl.lit("b1"))
+    visits = pl.concat(
+        [
+            trip("s1", "ABC").with_columns(block_id=pl.lit(None, pl.String)),
+            trip("s2", "ABC", 30).with_columns(block_id=pl.lit("own")),
+        ]
+    )
+    rows, _ = match(visits, plan, NONE)
+    assert rows.select("trip_id", "block_id").unique().sort("trip_id").rows() == [("s1", "b1"), ("s2", "own")]
+
+
+def test_second_calls_at_a_stop_are_placed_apart() -> None:
+    rows, _ = matched(trip("s1", "ABCA", performed="p1"), trip("s1", "ABCA"))
+    assert [place for _, place in rows] == [1, 2, 3, 4]
+
+
+def test_trips_with_an_added_stop_keep_their_own_places() -> None:
+    rows, counts = matched(trip("s1", "AXBC", performed="p1"), trip("s1", "ABC"))
+    assert (rows, counts) == ([("s1", 1), ("s1", 2), ("s1", 3), ("s1", 4)], {BY_ID: 1})
+
+
+def test_an_id_on_another_line_or_on_other_stops_does_not_match() -> None:
+    """Such a trip gets an id that no planned journey has."""
+    plan = trip("1", "ABC", 90)
+    assert matched(trip("1", "ABC", line="32"), plan) == (
+        [("performed:1", n) for n in (1, 2, 3)],
+        {UNMATCHED: 1},
+    )
+    assert matched(trip("1", "XYC"), plan) == ([("performed:1", n) for n in (1, 2, 3)], {UNMATCHED: 1})
+
+
+def test_added_trips_are_not_matched_by_their_stops() -> None:
+    """The cancelled journey keeps no truth; the trip that ran instead keeps its counts under its own id."""
+    rows, counts = matched(trip("extra", "ABC"), trip("s1", "ABC"), added=("extra",))
+    assert (rows[0], counts) == (("extra", 1), {UNMATCHED: 1})
+
+
+def test_unknown_scheduled_ids_become_the_performed_trips() -> None:
+    rows, _ = matched(trip("s9", "ABC", performed="p9"), trip("s1", "ABC", 90))
+    assert rows[0] == ("p9", 1)
+
+
+def test_lines_and_stops_are_known_by_short_name_and_code() -> None:
+    aliases = Aliases.of(
+        pl.DataFrame({"route_id": ["R:31", "R:32", "32"], "route_short_name": ["31", "32", None]}),
+        pl.DataFrame({"stop_id": ["Q1", "Q2", "Q3"], "stop_code": ["7501", "7502", "7502"]}),
+    )
+    rows = pl.DataFrame({"line_id": ["31", "32", "R:31"], "stop_id": ["7501", "7502", "Q3"]})
+    assert aliases.applied(rows).rows() == [("R:31", "Q1"), ("32", "7502"), ("R:31", "Q3")]

@@ -1,0 +1,120 @@
+"""A changed fact of the operator, or a changed setting, outdates the assets that follow from it, and no other."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ruter_dagster.assets.configuration import configuration_hash
+from ruter_dagster.definitions import build_definitions
+from ruter_dagster.operator import Operator
+from ruter_dagster.settings import Settings, load_settings
+from tests.scripted_house import ScriptedLauncher
+
+OPERATOR = """
+name = "Ruter"
+country = "NO"
+time_zone = "Europe/Oslo"
+history_start = 2026-01-01
+"""
+RAW = {"raw/stop_visits", "raw/planned_departures", "raw/weather_forecasts"}
+FEATURES, LOADS, FORECASTS = "features/departure_features", "loads/stop_loads", "forecasts/load_forecasts"
+PUBLISHED = "forecasts/published_forecasts"
+MODEL = "models/load_model"
+
+
+def versions(**settings: Any) -> dict[str, str | None]:
+    """The code version of each asset, as Dagster compares it."""
+    loaded = load_settings(_env_file=None, **settings)
+    graph = build_definitions(loaded, ScriptedLauncher()).resolve_asset_graph()
+    return {key.to_user_string(): graph.get(key).code_version for key in graph.materializable_asset_keys}
+
+
+def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {asset for asset in before if before[asset] != after[asset]}
+
+
+@pytest.mark.parametrize(
+    ("line", "replacement", "outdated"),
+    [
+        ('"NO"', '"DK"', {FEATURES}),
+        ('"Europe/Oslo"', '"Europe/London"', {FEATURES, LOADS, PUBLISHED, *RAW}),
+        ("2026-01-01\n", "2026-01-01\n[occupancy]\nempty_below = 2.0\n", {FORECASTS}),
+        (
+            "2026-01-01\n",
+            '2026-01-01\n[[school_holidays]]\nname = "Winter"\nfrom = 2026-02-16\nto = 2026-02-20\n',
+            {FEATURES},
+        ),
+        ("2026-01-01\n", '2026-01-01\n[[events]]\nname = "Match"\ndate = 2026-05-01\n', {FEATURES}),
+        ("2026-01-01\n", '2026-01-01\n[route_types]\n"900" = "tram"\n', RAW),
+        ("2026-01-01\n", "2026-01-01\n[rejects]\nshare_of_date = 0.1\n", {"raw/stop_visits"}),
+        ("2026-01-01\n", '2026-01-01\n[loads.lines]\n"20" = "always"\n', {LOADS}),
+        ('"Ruter"', '"Another name"', set()),
+        ("2026-01-01\n", "2026-01-01\nday_closes_at = 03:00:00\n", set()),
+    ],
+)
+def test_changed_operator_outdates_what_follows_from_it(
+    tmp_path: Path, line: str, replacement: str, outdated: set[str]
+) -> None:
+    file = tmp_path / "operator.toml"
+    file.write_text(OPERATOR)
+    before = versions(source="tides", tides_path=str(tmp_path))
+    assert line in OPERATOR
+    file.write_text(OPERATOR.replace(line, replacement))
+    assert changed(before, versions(source="tides", tides_path=str(tmp_path))) == outdated
+
+
+def test_same_operator_outdates_nothing(tmp_path: Path) -> None:
+    (tmp_path / "operator.toml").write_text(OPERATOR)
+    first, again = (versions(source="tides", tides_path=str(tmp_path)) for _ in range(2))
+    assert changed(first, again) == set()
+
+
+def test_demo_network_does_not_follow_from_the_operator() -> None:
+    assert changed(versions(), versions(operator="ruter")) & RAW == set()
+
+
+@pytest.mark.parametrize(
+    ("setting", "outdated"),
+    [
+        ({"training_days": 60}, {MODEL, "models/refitted_model"}),
+        ({"evaluation_days": 10}, {MODEL, "models/evaluation"}),
+        ({"training_rows_per_date": 400}, {"features/training_sample"}),
+        ({"training_seed": 2}, {"features/training_sample", MODEL}),
+    ],
+)
+def test_changed_training_settings_outdate_what_they_train(
+    setting: dict[str, int], outdated: set[str]
+) -> None:
+    assert changed(versions(), versions(**setting)) == outdated
+
+
+def test_changed_queries_outdate_the_raw_data_of_a_warehouse(tmp_path: Path) -> None:
+    file = tmp_path / "queries.toml"
+    file.write_text("one")
+    before = versions(source="warehouse", warehouse_file=str(file))
+    file.write_text("another")
+    assert changed(before, versions(source="warehouse", warehouse_file=str(file))) == RAW
+
+
+def test_fact_that_is_named_for_no_asset_counts_for_every_one() -> None:
+    class Renaming(Operator):
+        renames: dict[str, str] = {}  # noqa: RUF012
+
+    facts = {
+        "name": "X",
+        "country": "NO",
+        "time_zone": "Europe/Oslo",
+        "history_start": date(2026, 1, 1),
+    }
+    settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
+    before, after = (
+        Renaming.model_validate(facts),
+        Renaming.model_validate({**facts, "renames": {"1A": "1B"}}),
+    )
+    for asset in (FEATURES, "quality/stop_visits", "models/champion"):
+        assert configuration_hash(asset, before, settings) != configuration_hash(asset, after, settings)
