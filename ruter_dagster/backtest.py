@@ -38,7 +38,7 @@ from ruter_dagster.forecasting.evaluation import (
 )
 from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.jobs.context import calendar_of, day_range
+from ruter_dagster.jobs.context import calendar_of, carry_over_of, day_range
 from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import Source, read_range, split_by_availability
@@ -160,7 +160,7 @@ def _thresholds(operator: Operator) -> OccupancyThresholds:
 def _folds(
     trial: Backtest, visits: pl.DataFrame, plan: pl.DataFrame, source: Source, operator: Operator
 ) -> list[Fold]:
-    loads = balance(visits, operator.time_zone)
+    loads = balance(visits, operator.time_zone, carry_over_of(operator))
 
     def of(frame: pl.DataFrame, days: Sequence[date]) -> pl.DataFrame:
         return frame.filter(pl.col("service_date").is_in(list(days)))

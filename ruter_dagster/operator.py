@@ -10,7 +10,7 @@ import tomllib
 from datetime import date, time, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -126,6 +126,23 @@ class OccupancyThresholds(_Strict):
         return self
 
 
+CarryOverMode = Literal["infer", "always", "never"]
+
+
+class Loads(_Strict):
+    """Whether passengers stay in the vehicle from a trip to its next: loop lines, vehicles that run through."""
+
+    carry_over: CarryOverMode = Field(
+        "infer", description="Carry loads over: where a date's counts show it (infer), always, or never"
+    )
+    lines: dict[str, CarryOverMode] = Field(
+        default_factory=dict, description="The same for single lines, by the line of the trip that ends"
+    )
+    longest_wait_minutes: float = Field(
+        20, ge=0, le=120, description="The vehicle's next trip starts at most so long after the trip before"
+    )
+
+
 class RejectLimits(_Strict):
     """How much of a date's stop visits may be set aside, as shares of its rows; beyond that the date is blocked.
 
@@ -158,6 +175,7 @@ class Operator(_Strict):
         None, description="TOML file of more [[events]], beside the operator file"
     )
     occupancy: OccupancyThresholds = OccupancyThresholds()  # pyright: ignore[reportCallIssue]
+    loads: Loads = Loads()  # pyright: ignore[reportCallIssue]
     rejects: RejectLimits = RejectLimits()  # pyright: ignore[reportCallIssue]
     route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
         default_factory=dict,

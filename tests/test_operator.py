@@ -8,7 +8,8 @@ from rich.console import Console
 
 from ruter_dagster.demo import run_demo
 from ruter_dagster.forecasting.calendar import Rename
-from ruter_dagster.jobs.context import calendar_of
+from ruter_dagster.forecasting.carry_over import CarryOver
+from ruter_dagster.jobs.context import calendar_of, carry_over_of
 from ruter_dagster.operator import OperatorError, load_operator, operator_of
 from ruter_dagster.settings import Settings
 
@@ -75,6 +76,10 @@ def test_renames_of_lines_and_stops_reach_the_calendar(tmp_path):
             MINIMAL + '[route_types]\nFunicular = "lift"\n',
             "route_types.Funicular = 'lift': allowed: bus, tram",
         ),
+        (
+            MINIMAL + '[loads.lines]\n20 = "yes"\n',
+            "loads.lines.20 = 'yes': Input should be 'infer', 'always' or 'never'",
+        ),
         (MINIMAL + "[occupancy]\nmany_seats_free_above = 2\n", "occupancy.many_seats_free_above = 2"),
         (
             MINIMAL + '[[school_holidays]]\nname = "Autumn"\nfrom = 2026-10-02\nto = 2026-09-28\n',
@@ -130,6 +135,13 @@ def test_a_region_may_have_holidays_of_its_own(tmp_path):
     assert calendar_of(load_operator(write(tmp_path, bavaria))).is_public_holiday(date(2026, 1, 6))
     germany = MINIMAL.replace("NO", "DE")
     assert not calendar_of(load_operator(write(tmp_path, germany))).is_public_holiday(date(2026, 1, 6))
+
+
+def test_loads_are_carried_over_as_the_operator_says(tmp_path):
+    text = '[loads]\ncarry_over = "never"\nlongest_wait_minutes = 5\n[loads.lines]\n"20" = "always"\n'
+    operator = load_operator(write(tmp_path, MINIMAL + text))
+    assert carry_over_of(operator) == CarryOver("never", {"20": "always"}, 5)
+    assert carry_over_of(load_operator("ruter")) == CarryOver("infer", {}, 20)
 
 
 def test_an_unknown_name_lists_the_known_operators():

@@ -102,7 +102,7 @@ def test_changed_content_of_a_date_reaches_the_dates_that_depend_on_it(made: Dag
 
 
 def test_other_code_makes_its_own_asset_out_of_date_and_no_other(made: DagsterInstance) -> None:
-    changed = with_code_version("loads/stop_loads", "2")
+    changed = with_code_version("loads/stop_loads", "other")
     assert out_of_date(changed, made, "loads/stop_loads", DAYS) == DAYS
     for asset, days in ASSETS.items():
         assert asset == "loads/stop_loads" or out_of_date(changed, made, asset, days) == []

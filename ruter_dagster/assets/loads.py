@@ -12,7 +12,7 @@ def load_assets(house: House) -> list[AssetsDefinition]:
     @house.asset(
         asset_of(STOP_LOADS.name),
         description=STOP_LOADS.description,
-        code_version="1",
+        code_version="2",
         partitions=house.partitions.operating,
         deps=table_dep(STOP_VISITS),
     )

@@ -67,6 +67,9 @@ VEHICLE_IMBALANCE = 0.05
 IMBALANCED_VEHICLES = 0.10
 """Share of the day's vehicles that may err."""
 
+LOW_COUNTS = 0.65
+"""What a vehicle counted over what others counted at the same stops and hours, under which one of its doors may be dead."""
+
 
 ROWS_SET_ASIDE = 0.005
 """Share of a date's stop visits that may be set aside without a word: a few broken cells are no news."""
@@ -181,13 +184,15 @@ _BALANCED = (
     _faults(
         STOP_LOADS,
         "trips_end_empty",
-        "Nobody is on board after a trip's last stop, where boardings and alightings are counted",
+        "Nobody is on board after a trip's last stop but those whom the vehicle carries over to its next trip, where "
+        "boardings and alightings are counted",
         "last stops of trips with passengers on board",
     ),
     _faults(
         STOP_LOADS,
         "loads_follow_counts",
-        "A load is the load before plus boardings less alightings, where they are counted",
+        "A load is the load before plus boardings less alightings, where they are counted; before a trip's first stop it is "
+        "what the vehicle carried over",
         "rows whose load differs from the load before plus boardings less alightings",
     ),
 )
@@ -198,6 +203,15 @@ _VEHICLES_BALANCED = Check(
     f"Vehicles whose boardings and alightings of the day differ by over {VEHICLE_IMBALANCE:.0%} of both",
     "of the vehicles out of balance",
     maximum=IMBALANCED_VEHICLES,
+)
+_VEHICLES_COUNT_ALIKE = Check(
+    "vehicles_count_alike",
+    STOP_VISITS.name,
+    "WARN",
+    f"Vehicles that counted under {LOW_COUNTS:.0%} of what others counted on the same line, stop and hour, over the date and the "
+    "six before it: a door may be dead in both directions",
+    "vehicles with low counts",
+    maximum=0,
 )
 
 
@@ -237,6 +251,7 @@ _OWN_CHECKS: dict[str, tuple[Check, ...]] = {
         _STOP_POINTS_KNOWN,
         _FEW_SET_ASIDE,
         _VEHICLES_BALANCED,
+        _VEHICLES_COUNT_ALIKE,
         _journeys_as_planned(STOP_VISITS, MISSING_JOURNEYS),
     ),
     STOP_LOADS.name: (*_BALANCED, _journeys_as_planned(STOP_LOADS, MISSING_JOURNEYS)),

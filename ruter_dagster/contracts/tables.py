@@ -126,7 +126,7 @@ _WITHIN_CAPACITY = "total_capacity IS NULL OR total_capacity = 0 OR {load} <= 2 
 
 STOP_VISITS = Table(
     name="raw.stop_visits",
-    description="What the counters reported: one row for each stop that a performed trip served.",
+    description="What the counters reported: one row for each stop that a performed trip served, counted or not.",
     partition="service_date",
     key=("service_date", "trip_id", "stop_sequence"),
     columns=(
@@ -152,12 +152,19 @@ STOP_VISITS = Table(
         ),
         SEATS,
         TOTAL_CAPACITY,
+        BLOCK_ID,
     ),
     rules=(
         Rule(
             "load_within_twice_the_capacity",
             _WITHIN_CAPACITY.format(load="departure_load"),
             "A load over twice the vehicle's capacity is a counter's fault",
+        ),
+        Rule(
+            "counted",
+            "MAX(CASE WHEN departure_load IS NOT NULL OR (boardings IS NOT NULL AND alightings IS NOT NULL) THEN 1 ELSE 0 END) "
+            "OVER (PARTITION BY service_date) = 1",
+            "Something is counted on the date; a single visit may lack its counts",
         ),
     ),
 )
@@ -227,7 +234,7 @@ WEATHER_FORECASTS = Table(
 
 STOP_LOADS = Table(
     name="loads.stop_loads",
-    description="Balanced loads: each trip starts and ends empty, no load is negative, boardings and alightings agree.",
+    description="Balanced loads: boardings and alightings agree, no load is negative, and each trip starts and ends empty, unless the vehicle carries passengers over.",
     partition="service_date",
     key=("service_date", "trip_id", "stop_sequence"),
     columns=(
@@ -244,13 +251,33 @@ STOP_LOADS = Table(
         SLOT_HOUR,
         Column("boardings", "float64", "Passengers who boarded, balanced", required=False, minimum=0),
         Column("alightings", "float64", "Passengers who alighted, balanced", required=False, minimum=0),
-        Column("load", "float64", "Passengers on board after departure, balanced", minimum=0),
+        Column(
+            "load",
+            "float64",
+            "Passengers on board after departure, balanced; null where the trip's counts cannot be reconciled",
+            required=False,
+            minimum=0,
+        ),
+        Column(
+            "initial_load",
+            "float64",
+            "Passengers on board before the trip's first stop, from the vehicle's trip before; null where it starts empty",
+            required=False,
+            minimum=0,
+        ),
+        Column(
+            "final_load",
+            "float64",
+            "Passengers who stay on board for the vehicle's next trip; null where the trip ends empty",
+            required=False,
+            minimum=0,
+        ),
         SEATS,
         TOTAL_CAPACITY,
         Column(
             "imbalance",
             "float64",
-            "Trip's |boardings - alightings| / (boardings + alightings) as counted",
+            "Trip's |boardings - alightings| / (boardings + alightings) as counted, passengers carried over included",
             required=False,
             minimum=0,
             maximum=1,
@@ -258,7 +285,7 @@ STOP_LOADS = Table(
         Column(
             "weight",
             "float64",
-            "Trust in the row for training, 1 where the counts agree",
+            "Trust in the row: 1 where the counts agree, 0 where there is no load",
             minimum=0,
             maximum=1,
         ),
@@ -268,6 +295,11 @@ STOP_LOADS = Table(
             "load_within_twice_the_capacity",
             _WITHIN_CAPACITY.format(load="load"),
             "A load over twice the vehicle's capacity is a counter's fault",
+        ),
+        Rule(
+            "load_where_weight",
+            "(load IS NULL) = (weight = 0)",
+            "A row has a load exactly where it has a weight",
         ),
     ),
 )

@@ -120,7 +120,9 @@ def _forecast_day(features, with_loads, as_of, issued, model, issue_date: date, 
 
 
 def _with_truth(forecasts: pl.DataFrame, known: pl.DataFrame, trial: Backtest) -> pl.DataFrame:
-    truth = known.select(*KEY, "trip_id_performed", "load")
+    # A trip of weight 0 has no load: its forecast is kept, and judged by nothing.
+    known_load = pl.when(pl.col("weight") > 0).then("load").alias("load")
+    truth = known.select(*KEY, "trip_id_performed", known_load)
     return forecasts.join(truth, on=KEY, how="left").select(
         *KEY, "trip_id_performed", "line_id", "mode", "direction_id", "stop_id", "slot_hour", "seats", "total_capacity",
         "horizon_days", "mean", "p10", "p50", "p90", "prob_above_seats", "source",

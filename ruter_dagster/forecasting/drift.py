@@ -44,6 +44,7 @@ def drift(
         dates: the operating dates to measure; a date without loads still has its rows for the network.
         performance: contract `FORECAST_PERFORMANCE` of the dates and the 56 before them.
         loads: contract `STOP_LOADS` of the same; `service_date`, `trip_id`, `stop_sequence`, `mode`, `load` will do.
+            Rows without a load are left out.
         visits: contract `STOP_VISITS` of the dates, for the vehicles' imbalance; None where they are not at hand.
 
     A metric whose history is too short has a null value and the verdict `unknown`. Only forecasts of a model are

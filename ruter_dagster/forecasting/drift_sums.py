@@ -17,7 +17,7 @@ PERFORMANCE_COLUMNS = (
 )  # fmt: skip
 """The columns that are read of contract `FORECAST_PERFORMANCE`."""
 LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "mode", "load")
-"""Those of contract `STOP_LOADS`."""
+"""Those of contract `STOP_LOADS`; rows without a load (of weight 0) are left out."""
 _KEY = ("operating_date", "trip_id", "stop_sequence")
 _VEHICLES = {"operating_date": pl.Date, "mode": pl.String, "imbalance": pl.Float64}
 
@@ -45,7 +45,7 @@ class DriftSums:
         windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
     ) -> DriftSums:
         """Of any dates; `matched` is of `dates` alone. The frames are those of `drift`."""
-        loads = loads.rename({"service_date": "operating_date"})
+        loads = loads.drop_nulls("load").rename({"service_date": "operating_date"})
         passengers = pl.col("load").round().clip(0, MOST_PASSENGERS).cast(pl.Int32).alias("passengers")
         return cls(
             errors=_errors(performance),

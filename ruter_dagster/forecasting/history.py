@@ -46,9 +46,10 @@ def exact_mean(value: pl.Expr) -> pl.Expr:
 
 
 def loads_before(loads: pl.DataFrame, service_date: date, dates: Sequence[date]) -> pl.LazyFrame:
-    """The loads of `dates`, with their `age` in days on `service_date`."""
+    """The loads of `dates`, with their `age` in days on `service_date`; rows without a weight have no load and are left out."""
     age = (pl.lit(service_date) - pl.col("service_date")).dt.total_days().cast(pl.Int32)
-    return loads.lazy().filter(pl.col("service_date").is_in(dates)).with_columns(age.alias("age"))
+    known = pl.col("service_date").is_in(dates) & (pl.col("weight") > 0)
+    return loads.lazy().filter(known).with_columns(age.alias("age"))
 
 
 def slot_loads(loads: pl.LazyFrame) -> pl.LazyFrame:

@@ -14,7 +14,7 @@ _DEPARTURE = ("operating_date", "trip_id", "stop_sequence")
 
 @dataclass(frozen=True)
 class PerformanceSummary:
-    """Departures with a forecast, with a load, and with both. `matched_share` is null where nothing was forecast."""
+    """Departures with a forecast, with a load (of a weight above 0), and with both. `matched_share` is null where nothing was forecast."""
 
     forecast: int
     observed: int
@@ -39,9 +39,11 @@ def forecast_performance(
     """Joins `forecasts` (contract `LOAD_FORECASTS`, any issue dates) to `loads` (contract `STOP_LOADS`) of the same dates.
 
     Gives contract `FORECAST_PERFORMANCE`, a row for each departure and horizon that has both, and the counts of
-    departures that lack one side.
+    departures that lack one side. Loads of weight 0 are no truth.
     """
-    truth = loads.select(pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load")
+    truth = loads.filter(pl.col("weight") > 0).select(
+        pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load"
+    )
     joined = forecasts.join(truth, on=_DEPARTURE, how="inner", validate="m:1")
     performance = conform(joined.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
     summary = PerformanceSummary(

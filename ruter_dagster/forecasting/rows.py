@@ -112,10 +112,12 @@ def rows_with_truth(
 ) -> pl.DataFrame:
     """Joined rows with their truth: `load` and `weight` of `loads` (contract `loads.stop_loads`); others drop out.
 
+    So do departures of weight 0: nothing is learnt from them, and no score is computed from them.
+
     A departure of service date T appears once, as of one of `horizons` (horizon_days): issued on T - horizon_days.
     Which one follows from its key, so that a repeated training has the same rows.
     """
-    truth = loads.select(TRUTH)
+    truth = loads.filter(pl.col("weight") > 0).select(TRUTH)
     known = features.join(truth, on=KEY, how="inner", maintain_order="left").with_columns(
         _drawn(len(horizons)).alias("drawn")
     )

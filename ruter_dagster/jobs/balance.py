@@ -6,13 +6,21 @@ from dataclasses import asdict
 
 from ruter_dagster.contracts.jobs import Balance
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
-from ruter_dagster.forecasting.counts import balance, balance_summary
-from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.forecasting.carry_over import carry_over_summary
+from ruter_dagster.forecasting.counts import balance_summary, balance_with_lines
+from ruter_dagster.jobs.context import JobContext, carry_over_of
 from ruter_dagster.jobs.pictures import load_by_hour
+from ruter_dagster.jobs.pipes import table
 
 
 def run(parameters: Balance, context: JobContext) -> None:
     visits, dates = context.read_asked(STOP_VISITS, parameters)
-    loads = balance(visits, context.operator.time_zone)
-    summary = balance_summary(visits, loads)
-    context.write(STOP_LOADS, loads, dates, **asdict(summary), load_by_hour=load_by_hour(loads))
+    loads, lines = balance_with_lines(visits, context.operator.time_zone, carry_over_of(context.operator))
+    context.write(
+        STOP_LOADS,
+        loads,
+        dates,
+        **asdict(balance_summary(visits, loads)),
+        carried_over=table(carry_over_summary(loads, lines).to_dicts()),
+        load_by_hour=load_by_hour(loads),
+    )

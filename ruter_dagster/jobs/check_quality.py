@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from io import BytesIO
 from typing import Any
 
 import polars as pl
@@ -16,6 +17,7 @@ from ruter_dagster.jobs.pipes import DateReport, json_value, link, table
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.rejects import set_aside
 from ruter_dagster.quality.report import QualityReport, profiles_of
+from ruter_dagster.quality.vehicle_counts import former_dates
 
 TABLES = {table.name: table for table in CHECKED_TABLES}
 USUAL_DAYS = 56
@@ -36,8 +38,10 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
         reference=_usual(checked, dates, context),
         plan=plan,
         former_stops=_former_stops(checked, dates, plan, context),
+        former_vehicles=_former_vehicles(checked, dates, context),
         rejected=rejected,
     )
+    _keep_vehicles(report.vehicles, present, context)
     page = _publish(checked, dates, report, context)
     for day, version in present.items():
         context.verdicts.record(checked, day, version, report.summary(day), page)
@@ -77,6 +81,28 @@ def _former_stops(
         if not stops.is_empty():
             return stops
     return None
+
+
+def _former_vehicles(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
+    """What vehicles counted on the dates before, as their own reports kept it."""
+    if checked is not STOP_VISITS:
+        return None
+    versions = context.snapshot(checked).versions(former_dates(list(dates)))
+    kept = context.artifacts.find_all(_vehicles_key(day, version) for day, version in versions.items())
+    return pl.concat(map(pl.read_parquet, kept.values())) if kept else None
+
+
+def _keep_vehicles(vehicles: pl.DataFrame, versions: dict[date, str], context: JobContext) -> None:
+    for day, version in versions.items():
+        of_date = vehicles.filter(pl.col("date") == day)
+        if not of_date.is_empty():
+            file = BytesIO()
+            of_date.write_parquet(file)
+            context.artifacts.put(_vehicles_key(day, version), file.getvalue())
+
+
+def _vehicles_key(day: date, version: str) -> str:
+    return f"quality/vehicles/{day}/{version}.parquet"
 
 
 def _publish(checked: Table, dates: Sequence[date], report: QualityReport, context: JobContext) -> str:

@@ -19,6 +19,7 @@ from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters, asset_of
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
+from ruter_dagster.forecasting.carry_over import CarryOver
 from ruter_dagster.jobs.pipes import DateReport, Reporter, json_value
 from ruter_dagster.jobs.provenance import commit, lock_hash
 from ruter_dagster.operator import Operator, operator_of
@@ -286,6 +287,12 @@ def calendar_of(operator: Operator) -> OperatingCalendar:
             for one in operator.renames
         ),
     )
+
+
+def carry_over_of(operator: Operator) -> CarryOver:
+    """Where the operator's loads are carried over from trip to trip, as plain values."""
+    loads = operator.loads
+    return CarryOver(loads.carry_over, loads.lines, loads.longest_wait_minutes)
 
 
 def day_range(first: date, last: date) -> list[date]:

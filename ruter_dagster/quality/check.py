@@ -28,15 +28,17 @@ def check_table(
     reference: pl.DataFrame | None = None,
     plan: pl.DataFrame | None = None,
     former_stops: pl.Series | None = None,
+    former_vehicles: pl.DataFrame | None = None,
     rejected: pl.DataFrame | None = None,
 ) -> QualityReport:
     """Run every check of a table on `frame`, the rows of `dates`.
 
     `reference` is `profile(table, …)` of other dates, stacked: a date is compared with its weekday in the eight weeks
     before it, earlier ones of `dates` included. `plan` is the planned departures of the same dates (service_date,
-    trip_id, stop_id); `former_stops` are the stop points of the weeks before, for dates that have no plan. Where they are
-    missing, or too little is known, the checks that need them pass as not judged. `rejected` are the rows of the dates that were
-    set aside (contract `raw.rejected_visits`): their share is checked, and the page shows them.
+    trip_id, stop_id); `former_stops` are the stop points of the weeks before, for dates that have no plan;
+    `former_vehicles` is `vehicle_counts` of the dates before (`QualityReport.vehicles`), stacked. Where they are missing, or
+    too little is known, the checks that need them pass as not judged. `rejected` are the rows of the dates that were set
+    aside (contract `raw.rejected_visits`): their share is checked, and the page shows them.
 
     A faulty column, or a row outside `dates`, condemns every date; any other fault its own date alone.
 
@@ -45,7 +47,7 @@ def check_table(
         RuntimeError: Great Expectations could not evaluate an expectation, which is no verdict on the data.
     """
     days = tuple(sorted(dates))
-    measured = measure(table, frame, days, reference, plan, former_stops, rejected)
+    measured = measure(table, frame, days, reference, plan, former_stops, former_vehicles, rejected)
     validation = validate(table, measured.by_date)
     failed = failed_dates(validation)
     results = tuple(
@@ -59,4 +61,4 @@ def check_table(
     )
     verdicts = verdicts_of(results, days)
     html = data_docs(table, validation, results, verdicts, set_aside(rejected))
-    return QualityReport(table.name, results, verdicts, measured.profile, html)
+    return QualityReport(table.name, results, verdicts, measured.profile, html, measured.vehicles)

@@ -122,21 +122,25 @@ def _stop_points_known(plan: pl.DataFrame | None, former_stops: pl.Series | None
 
 
 def _balanced() -> Iterator[Condition]:
-    """What balancing promises; null, so not judged, for loads without counts."""
+    """What balancing promises; null, so not judged, for loads without counts and for trips without a load."""
     trip = ("service_date", "trip_id_performed")
     sequence, load = pl.col("stop_sequence"), pl.col("load")
-    before = load.shift(1, fill_value=0.0).over(trip, order_by="stop_sequence")
+    first, last = sequence == sequence.min().over(trip), sequence == sequence.max().over(trip)
+    before = pl.when(first).then(pl.col("initial_load").fill_null(0.0)).otherwise(
+        load.shift(1).over(trip, order_by="stop_sequence")
+    )  # fmt: skip
     change = pl.col("boardings") - pl.col("alightings")
+    carried_on = pl.col("final_load").fill_null(0.0)
     shown = ("trip_id_performed", "boardings", "alightings", "load")
     yield Condition(
-        "load is 0 after the trip's last stop",
-        pl.when(change.is_not_null()).then((sequence == sequence.max().over(trip)) & (load > TOLERANCE)),
-        shown,
+        "load after the trip's last stop is what the vehicle carries over, else 0",
+        pl.when(change.is_not_null()).then(last & ((load - carried_on).abs() > TOLERANCE)),
+        (*shown, "final_load"),
         "trips_end_empty",
     )
     yield Condition(
         "load is the load before plus boardings less alightings",
         (load - before - change).abs() > TOLERANCE,
-        shown,
+        (*shown, "initial_load"),
         "loads_follow_counts",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -21,6 +21,12 @@ from ruter_dagster.quality.shares import (
     share_of_missing_journeys,
     vehicle_imbalances,
 )
+from ruter_dagster.quality.vehicle_counts import SCHEMA as VEHICLE_COUNTS
+from ruter_dagster.quality.vehicle_counts import (
+    compared_with_others,
+    vehicle_counts,
+    vehicles_with_low_counts,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,8 @@ class Measured:
     conditions: Sequence[Condition]
     shown: dict[str, pl.DataFrame]
     """Rows that explain the checks that are not on single rows, by check; each with a `date`."""
+    vehicles: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=VEHICLE_COUNTS))
+    """What each vehicle counted beside others on each date, of stop visits: `vehicle_counts`."""
 
     def examples(self, check: str, failed: Collection[date]) -> list[dict[str, Any]]:
         """The first rows that made a check fail on these dates."""
@@ -52,6 +60,7 @@ def measure(
     reference: pl.DataFrame | None = None,
     plan: pl.DataFrame | None = None,
     former_stops: pl.Series | None = None,
+    former_vehicles: pl.DataFrame | None = None,
     rejected: pl.DataFrame | None = None,
 ) -> Measured:
     """Measure every check; the arguments are `check_table`'s."""
@@ -63,6 +72,12 @@ def measure(
     counts = _counts(table, days, count_faults(table, frame, conditions))
     own = profile(table, frame)
     warnings, shown = _distributions(table, frame, own, reference, plan)
+    vehicles = (
+        vehicle_counts(frame) if table.name == STOP_VISITS.name else pl.DataFrame(schema=VEHICLE_COUNTS)
+    )
+    if not vehicles.is_empty():
+        shown["vehicles_count_alike"] = _compared(vehicles, former_vehicles)
+        warnings.append(vehicles_with_low_counts(shown["vehicles_count_alike"]))
     measured = counts
     for warning in warnings:
         measured = measured.join(warning, on=DATE, how="left", maintain_order="left")
@@ -72,7 +87,15 @@ def measure(
             _share_set_aside(frame, rejected, days), on=DATE, how="left", maintain_order="left"
         )
     shown["rows_present"] = days.with_columns(rows=0)
-    return Measured(table, _every_check(table, measured), own, frame, conditions, shown)
+    return Measured(table, _every_check(table, measured), own, frame, conditions, shown, vehicles)
+
+
+def _compared(vehicles: pl.DataFrame, former: pl.DataFrame | None) -> pl.DataFrame:
+    """The vehicles of the dates beside others, former dates added; of a date that is judged now, its own counts alone."""
+    before = [] if former is None else [former.join(vehicles, on=DATE, how="anti")]
+    return compared_with_others(pl.concat([vehicles, *before])).join(
+        vehicles, on=DATE, how="semi", maintain_order="left"
+    )
 
 
 def _counts(table: Table, days: pl.DataFrame, found: pl.DataFrame) -> pl.DataFrame:

@@ -116,6 +116,8 @@ class QualityReport:
     verdicts: Mapping[date, Verdict]
     profile: pl.DataFrame
     html: str
+    vehicles: pl.DataFrame
+    """What each vehicle counted beside others on each date, for later dates to be added to; empty but for stop visits."""
 
     @property
     def passed(self) -> bool:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import polars as pl
 
 from ruter_dagster.contracts.checks import VEHICLE_IMBALANCE
+from ruter_dagster.forecasting.counts import vehicle_imbalance
 from ruter_dagster.quality.faults import DATE
 
-MIN_PASSENGERS = 200
-"""Boardings and alightings of a vehicle's day under which its imbalance is chance."""
 _JOURNEY = (DATE, "trip_id")
 
 
@@ -30,14 +29,7 @@ def vehicle_imbalances(visits: pl.DataFrame) -> pl.DataFrame:
 
     Vehicles with too few counted passengers are left out. Columns: date, vehicle_id, passengers, imbalance.
     """
-    boarded, alighted = pl.col("boardings").sum(), pl.col("alightings").sum()
-    return (
-        visits.drop_nulls(["vehicle_id", "boardings", "alightings"])
-        .group_by(pl.col("service_date").alias(DATE), "vehicle_id")
-        .agg(passengers=boarded + alighted, imbalance=(boarded - alighted).abs() / (boarded + alighted))
-        .filter(pl.col("passengers") >= MIN_PASSENGERS)
-        .sort("imbalance", DATE, "vehicle_id", descending=[True, False, False])
-    )
+    return vehicle_imbalance(visits).rename({"service_date": DATE}).drop("mode")
 
 
 def share_of_imbalanced_vehicles(imbalances: pl.DataFrame) -> pl.DataFrame:

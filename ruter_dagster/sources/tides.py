@@ -247,6 +247,7 @@ def _journeys(trips: pl.DataFrame, modes: Mapping[str, str]) -> pl.DataFrame:
         line_id="route_id",
         direction_id=pl.col("direction_id").fill_null(0),
         direction_assumed=pl.col("direction_id").is_null(),
+        block_id="block_id",
         canceled=relationship == "Canceled",
         planned=relationship.is_in([SCHEDULED, "Canceled"]),
         trip_known=pl.lit(True),

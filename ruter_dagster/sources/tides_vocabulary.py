@@ -119,6 +119,7 @@ TRIPS_PERFORMED = TidesTable(
         TidesColumn("route_id", present=True),
         TidesColumn("route_type", present=True),
         TidesColumn("direction_id", "integer"),
+        TidesColumn("block_id"),
         TidesColumn("trip_type", allowed=TRIP_TYPES, cost="cell"),
         TidesColumn(
             "schedule_relationship",

@@ -22,6 +22,8 @@ from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEAT
 
 RAW_TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
 _LITERALS = {"date": "DATE '{:%Y-%m-%d}'", "date_text": "'{:%Y-%m-%d}'", "date_compact": "'{:%Y%m%d}'"}
+_BY_QUERY_ONLY = ("block_id",)
+"""Optional columns that a table need not have; a query may give them."""
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}")
 
@@ -75,7 +77,7 @@ class WarehouseTable(_Strict):
         """The SELECT of one date's rows."""
         text = self.query
         if self.table:
-            columns = ", ".join(f'"{name}"' for name in table.column_names)
+            columns = ", ".join(f'"{name}"' for name in table.column_names if name not in _BY_QUERY_ONLY)
             source = ".".join(f'"{part}"' for part in self.table.split("."))
             text = f'SELECT {columns} FROM {source} WHERE "{self.date_column or table.partition}" = {{date}}'
         return _PLACEHOLDER.sub(lambda found: _LITERALS[found[1]].format(day), text or "")

@@ -63,7 +63,10 @@ def loads(days: list[date] | None = None, seed: int = 0) -> pl.DataFrame:
         pl.Series("load", np.random.default_rng(seed).poisson(mean).astype(float)),
         pl.col("trip_id").alias("trip_id_performed"),
         pl.lit(1.0).alias("weight"),
-        *(pl.lit(None, pl.Float64).alias(name) for name in ("boardings", "alightings", "imbalance")),
+        *(
+            pl.lit(None, pl.Float64).alias(name)
+            for name in ("boardings", "alightings", "imbalance", "initial_load", "final_load")
+        ),
         pl.lit(None, pl.String).alias("vehicle_id"),
     )  # fmt: skip
     return conform(counted.select(STOP_LOADS.column_names), STOP_LOADS)

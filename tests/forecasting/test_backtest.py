@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -6,6 +7,7 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.forecasting.backtest import Backtest, Fold, backtest
+from ruter_dagster.forecasting.evaluation import scores
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
@@ -52,6 +54,15 @@ def test_every_planned_departure_has_a_forecast_and_its_truth(folds):
     assert frame.height == plan(dates(TRIAL.first)).height
     assert frame["load"].null_count() == 0
     assert set(frame["horizon_days"]) == {1}
+
+
+def test_a_load_without_weight_is_no_truth(history, folds):
+    day = pl.col("service_date") == TRIAL.first
+    weight = pl.when(day & (pl.col("trip_id") == "31-1300")).then(0.0).otherwise("weight").alias("weight")
+    forecasts = run(history.with_columns(weight), replace(TRIAL, last=TRIAL.first))[0].forecasts
+    assert forecasts.height == folds[0].forecasts.filter(service_date=TRIAL.first).height
+    assert set(forecasts.filter(pl.col("load").is_null())["trip_id"]) == {"31-1300"}
+    assert scores(forecasts)["rows"].item() == forecasts["load"].count()
 
 
 def test_a_forecast_does_not_change_when_everything_after_its_cutoff_does(history, folds):

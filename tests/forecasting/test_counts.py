@@ -1,4 +1,7 @@
-"""Balancing: every trip starts and ends empty, no load is negative, what cannot be trusted weighs less."""
+"""Balancing: every trip starts and ends empty, no load is negative, what cannot be trusted weighs less or has no load.
+
+Passengers who stay on board from trip to trip: test_carry_over.py.
+"""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -50,6 +53,7 @@ def visits(
                 "departure_load": loads or nothing,
                 "seats": [40] * stops,
                 "total_capacity": [capacity] * stops,
+                "block_id": nothing,
             },
             schema_overrides=polars_schema(STOP_VISITS),
         ),
@@ -127,8 +131,10 @@ def test_a_trips_passengers_are_the_mean_of_both_sides_less_what_nobody_can_have
 
 def test_balancing_what_is_balanced_changes_nothing():
     once = balance(random_trips(100), OSLO)
-    counted_again = once.with_columns(
-        departure_load=pl.lit(None, pl.Int32), actual_departure_time=pl.lit(None, pl.Datetime("us", "UTC"))
+    counted_again = once.drop("initial_load", "final_load").with_columns(
+        departure_load=pl.lit(None, pl.Int32),
+        actual_departure_time=pl.lit(None, pl.Datetime("us", "UTC")),
+        block_id=pl.lit(None, pl.String),
     )
     twice = balance(counted_again, OSLO)
     columns = ["trip_id", "stop_sequence", "boardings", "alightings", "load"]
@@ -157,18 +163,55 @@ def test_counts_missing_at_a_visit_count_as_none_and_weigh_less():
     assert loads["weight"][0] == pytest.approx(0.75)
 
 
-def test_a_dead_sensor_leaves_a_load_that_nobody_trusts():
-    loads = balance(visits([4, 2, 0], [0, 0, 0]), OSLO)
-    assert loads["load"].to_list() == [4, 6, 0]
-    assert loads["imbalance"][0] == 1
-    assert loads["weight"][0] == 0
+IRRECONCILABLE = {
+    "a stray count on an empty trip": visits([0, 0, 0, 0], [0, 0, 71, 0]),
+    "a dead sensor": visits([4, 2, 0], [0, 0, 0]),
+    "one side three times the other and two more": visits([8, 3, 0], [0, 1, 2]),
+    "alightings before anyone boarded": visits([0, 0, 5], [5, 0, 0]),
+    "loads beyond twice the capacity": visits([300, 0], [0, 300], capacity=100),
+    "no count at all": visits([None, None], [None, None]),
+}
 
 
-def test_counts_beyond_twice_the_capacity_are_scaled_to_it_and_not_trusted():
-    loads = balance(visits([300, 0], [0, 300], capacity=100), OSLO)
+@pytest.mark.parametrize("raw", IRRECONCILABLE.values(), ids=IRRECONCILABLE)
+def test_a_trip_that_cannot_be_reconciled_has_no_load(raw):
+    loads = balance(raw, OSLO)
     validate(loads, STOP_LOADS, {DAY})
-    assert loads["load"].to_list() == [100, 0]
-    assert loads["weight"].to_list() == [0, 0]
+    assert set(loads["weight"]) == {0.0}
+    assert loads.select("load", "boardings", "alightings").null_count().row(0) == (raw.height,) * 3
+
+
+NEARLY = {
+    "a single stray count": visits([0, 0], [0, 1]),
+    "one side three times the other and one more": visits([8, 2, 0], [0, 1, 2]),
+    "one passenger remains": visits([0, 1, 5], [5, 0, 1]),
+    "loads of just twice the capacity": visits([200, 0], [0, 200], capacity=100),
+    "capacity unknown": visits([300, 0], [0, 300], capacity=None),
+    "a single counted visit": visits([2, None, 0], [0, None, 2]),
+}
+
+
+@pytest.mark.parametrize("raw", NEARLY.values(), ids=NEARLY)
+def test_a_trip_that_can_just_be_reconciled_has_a_load(raw):
+    loads = balance(raw, OSLO)
+    validate(loads, STOP_LOADS, {DAY})
+    assert loads["weight"].min() > 0  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
+    assert loads["load"].null_count() == 0
+
+
+def test_a_trip_without_load_leaves_the_others_as_they_are():
+    good = random_trips(20)
+    stray = visits([0, 0, 0], [0, 71, 0], trip="stray", vehicle="v1")
+    assert_frame_equal(
+        balance(pl.concat([good, stray]), OSLO).filter(pl.col("trip_id") != "stray"), balance(good, OSLO)
+    )
+
+
+def test_a_visit_without_a_load_has_none_where_only_loads_come():
+    loads = balance(visits(loads=[3, None, 5]), OSLO)
+    validate(loads, STOP_LOADS, {DAY})
+    assert loads["load"].to_list() == [3, None, 5]
+    assert loads["weight"].to_list() == [1, 0, 1]
 
 
 def test_trips_of_the_same_name_on_two_dates_are_two_trips():
@@ -183,7 +226,14 @@ def test_the_summary_counts_flagged_trips_and_names_the_worst_vehicle():
     )
     summary = balance_summary(raw, balance(raw, OSLO))
     assert (summary.trips, summary.counted_trips, summary.flagged_trips) == (2, 2, 1)
+    assert (summary.trips_without_load, summary.trips_carrying_over) == (0, 0)
     assert (summary.worst_vehicle, summary.worst_vehicle_imbalance) == ("v2", 0.2)
+
+
+def test_the_summary_counts_trips_without_a_load():
+    raw = pl.concat([visits([5, 0], [0, 5]), visits([0, 0], [71, 0], trip="2")])
+    summary = balance_summary(raw, balance(raw, OSLO))
+    assert (summary.counted_trips, summary.trips_without_load) == (2, 1)
 
 
 def test_a_vehicle_with_few_passengers_is_not_judged():

@@ -160,6 +160,14 @@ def test_loads_without_a_forecast_lower_the_matched_share(quiet):
     assert verdicts(measured)["matched_share"] == "warn"
 
 
+def test_rows_without_a_load_are_in_no_metric(quiet):
+    loads, performance = quiet, forecast_of(quiet)
+    nothing = network([DAY]).with_columns(
+        pl.lit(None, pl.Float64).alias("load"), trip_id=pl.col("trip_id") + "-bad"
+    )
+    assert drift([DAY], performance, pl.concat([loads, nothing])).equals(drift([DAY], performance, loads))
+
+
 def test_other_loads_on_one_date_are_left_to_quality_and_on_three_dates_they_are_drift():
     def since(days: int) -> dict[str, str]:
         loads = network(shift=lambda day: 2.5 if day > DAY - timedelta(days) else 1.0)

@@ -79,6 +79,19 @@ def test_a_day_has_the_same_features_alone_and_among_others(history):
     assert_frame_equal(together.filter(pl.col("service_date") == DAY), alone, check_exact=True)
 
 
+def test_a_load_without_weight_is_in_no_feature(history):
+    """Neither in lags, HA4, HA8 and usual loads, nor in the guesses for new slots."""
+    untrusted = (pl.col("trip_id") == "31-1300") & (pl.col("service_date") >= DAY - timedelta(28))
+    weight = pl.when(untrusted).then(0.0).otherwise("weight").alias("weight")
+    for load in (None, 71.0):
+        strange = history.with_columns(pl.when(~untrusted).then("load").otherwise(load).alias("load"), weight)
+        assert_frame_equal(
+            departure_features(plan([DAY]), strange, OSLO),
+            departure_features(plan([DAY]), history.filter(~untrusted), OSLO),
+            check_exact=True,
+        )
+
+
 def test_the_first_day_has_rows_without_history():
     features = departure_features(plan([FIRST]), loads([FIRST + timedelta(DAYS)]), OSLO)
     assert features["history_count"].unique().to_list() == [0]

@@ -63,6 +63,21 @@ def test_training_backtest_and_live_make_the_same_row_bit_for_bit(history, featu
     assert_frame_equal(trained.select(live.columns), live, check_exact=True)
 
 
+@pytest.mark.parametrize("load", [None, 71.0])
+def test_a_load_without_weight_is_neither_learnt_nor_judged(history, features, as_of, load):
+    untrusted = pl.col("trip_id") == "31-1300"
+    strange = history.with_columns(
+        pl.when(~untrusted).then("load").otherwise(load).alias("load"),
+        pl.when(~untrusted).then("weight").otherwise(0.0).alias("weight"),
+    )
+    issued = weather(ISSUE_DATES)
+    assert_frame_equal(
+        training_rows(features, strange, as_of, issued),
+        training_rows(features, history.filter(~untrusted), as_of, issued),
+        check_exact=True,
+    )
+
+
 @pytest.mark.parametrize("horizon", [0, 3])
 def test_nothing_in_a_row_changes_when_everything_from_the_issue_date_on_does(history, horizon):
     issue_date = DAY - timedelta(horizon)

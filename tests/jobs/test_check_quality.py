@@ -77,3 +77,14 @@ def test_the_plan_of_the_date_itself_counts_before_all_others(settings: Settings
     rows = with_optional_columns(STRANGE, PLANNED_DEPARTURES)
     plan(settings, rows.select(PLANNED_DEPARTURES.column_names))
     assert judge(settings, STRANGE)["passed"]
+
+
+def test_a_vehicle_that_counts_too_few_for_a_week_is_told(settings: Settings) -> None:
+    """Each report keeps what vehicles counted, so that the seventh date is judged without reading the six before it."""
+    half = pl.when(pl.col("vehicle_id") == "train-1").then(0).otherwise(1)
+    fewer = [(pl.col(name) * half).cast(pl.Int32) for name in ("boardings", "alightings")]
+    measures = [
+        judge(settings, visits(DAY + timedelta(ago), journeys=60).with_columns(fewer))["measures"]
+        for ago in range(-6, 1)
+    ]
+    assert [one["vehicles_count_alike"] for one in measures] == [None, None, None, 1, 1, 1, 1]

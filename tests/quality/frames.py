@@ -39,6 +39,7 @@ def visits(*days: date, journeys: int = 20) -> pl.DataFrame:
             actual_departure_time=departure,
             seats=pl.lit(40),
             total_capacity=pl.lit(90),
+            block_id=pl.lit(None, pl.String),
         )
         .select(STOP_VISITS.column_names),
         STOP_VISITS,
@@ -56,6 +57,7 @@ def loads(*days: date, journeys: int = 20) -> pl.DataFrame:
     return conform(
         visits(*days, journeys=journeys)
         .with_columns(load="departure_load", slot_hour=6, imbalance=0.0, weight=1.0)
+        .with_columns(pl.lit(None, pl.Float64).alias(name) for name in ("initial_load", "final_load"))
         .select(STOP_LOADS.column_names),
         STOP_LOADS,
     )

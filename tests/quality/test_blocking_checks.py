@@ -137,6 +137,45 @@ def test_passengers_left_after_the_last_stop_are_a_fault_of_balanced_loads() -> 
     assert failed(check_table(STOP_LOADS, frame, [DAY])) == {"trips_end_empty", "loads_follow_counts"}
 
 
+CARRIED = {"initial_load": 3.0, "final_load": 2.0}
+"""Three passengers come with the vehicle, two stay in it: one of them alights on the way."""
+
+
+def carried() -> pl.DataFrame:
+    """Loads of trips that their vehicles carry passengers into and on."""
+    last = pl.col("stop_sequence") == 5
+    return loads(DAY).with_columns(
+        load=pl.when(last).then(2.0).otherwise(pl.col("load") + 3.0),
+        alightings=pl.when(last).then(pl.col("alightings") + 1.0).otherwise("alightings"),
+        **{name: pl.lit(value) for name, value in CARRIED.items()},
+    )
+
+
+def test_passengers_whom_the_vehicle_carries_over_are_no_fault() -> None:
+    assert check_table(STOP_LOADS, carried(), [DAY]).message == ""
+
+
+@pytest.mark.parametrize(
+    ("column", "check"), [("initial_load", "loads_follow_counts"), ("final_load", "trips_end_empty")]
+)
+def test_loads_that_differ_from_what_is_carried_over_are_a_fault(column: str, check: str) -> None:
+    frame = carried().with_columns(pl.lit(None, pl.Float64).alias(column))
+
+    assert failed(check_table(STOP_LOADS, frame, [DAY])) == {check}
+
+
+def test_trips_without_a_load_are_no_fault() -> None:
+    bad = pl.col("trip_id") == "journey-1"
+    columns = [
+        pl.when(~bad).then(name).otherwise(None).alias(name) for name in ("load", "boardings", "alightings")
+    ]
+    frame = loads(DAY).with_columns(*columns, weight=pl.when(bad).then(0.0).otherwise(1.0))
+    report = check_table(STOP_LOADS, frame, [DAY])
+
+    assert report.message == ""
+    assert failed(check_table(STOP_LOADS, frame.with_columns(weight=1.0), [DAY])) == {"load_where_weight"}
+
+
 def test_a_load_that_its_counts_do_not_explain_is_a_fault_of_balanced_loads() -> None:
     report = check_table(STOP_LOADS, change(loads(DAY), "load", 9.0), [DAY])
 

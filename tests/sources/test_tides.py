@@ -9,6 +9,7 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.frames import validate
+from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import Source
 from ruter_dagster.sources.tides import TidesSource
@@ -131,6 +132,19 @@ def test_a_trip_of_loads_alone_leaves_out_what_has_none(folder):
     change(folder, "stop_visits", "4,0,0,0,4,Scheduled", ",,,,,Scheduled")
     change(folder, "stop_visits", "0,0,4,0,0,Scheduled", ",,,,0,Scheduled")
     assert source(folder).read([DAY]).stop_visits["stop_sequence"].to_list() == [1, 2, 2]
+
+
+def test_a_visit_without_counts_lowers_its_trips_weight(folder):
+    change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "NA,NA,,,,Scheduled")
+    change(folder, "stop_visits", "0,0,4,0,0,Scheduled", "1,0,1,0,0,Scheduled")
+    loads = balance(source(folder).stop_visits(DAY), OSLO)
+    assert loads["weight"].to_list() == pytest.approx([5 / 9, 5 / 9, 0.5, 0.5])
+
+
+def test_trips_of_a_block_carry_its_name(folder):
+    change(folder, "trips_performed", "route_id,", "block_id,route_id,")
+    change(folder, "trips_performed", ",31,", ",b7,31,")
+    assert set(source(folder).stop_visits(DAY)["block_id"]) == {"b7"}
 
 
 def test_a_null_direction_is_0_and_counted(folder):

@@ -50,6 +50,7 @@ class DemoSource:
             departure_load=_column(timetable, counts.departure_load),
             seats=timetable.departures(fleet.seats[vehicle]),
             total_capacity=timetable.departures(fleet.total_capacity[vehicle]),
+            block_id=pl.lit(None, pl.String),
         )
         visits = visits.with_columns(
             actual_departure_time=pl.col("scheduled_departure_time") + pl.duration(seconds="delay")

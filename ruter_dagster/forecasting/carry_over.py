@@ -1,0 +1,216 @@
+"""Passengers who stay in the vehicle from one trip to its next: loop lines and through-running vehicles.
+
+Counts do not tell how many they are, but a vehicle's whole block of trips starts and ends empty. TCRP Report 113, chapter
+8, cuts a vehicle's day where the load is known to be zero, and balances what lies between as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import polars as pl
+from polars.functions import col
+
+CarryOverMode = Literal["infer", "always", "never"]
+
+LEAST_CONNECTIONS = 10
+"""Connections of a line and direction on a date under which nothing is inferred."""
+INFERRED_SHARE, INFERRED_COUNT = 0.15, 3
+"""Share and number of a line's connections at which the counts must show passengers, for its loads to be carried over."""
+LEAST_EVIDENCE = 2
+"""Passengers whom both trips of a connection must show, beyond what counters err by."""
+EVIDENCE_SHARE = 0.1
+"""The same as a share of the smaller trip's passengers."""
+_LEAST_PAIR_WEIGHT = 0.5
+_OVERLAP_MINUTES = 1.0
+_DECIMALS = 6
+
+LOADS = ("initial_load", "final_load")
+_LINE = ("service_date", "line_id", "direction_id")
+_VEHICLE = ("service_date", "_vehicle")
+
+
+@dataclass(frozen=True)
+class CarryOver:
+    """Where loads are carried over: `mode` for every line but those of `lines`.
+
+    `longest_wait_minutes`: the vehicle's next trip starts at most so long after the one before has ended.
+    """
+
+    mode: CarryOverMode = "infer"
+    lines: Mapping[str, CarryOverMode] = field(default_factory=dict)
+    longest_wait_minutes: float = 20.0
+
+    def mode_of(self, line: pl.Expr) -> pl.Expr:
+        return line.replace_strict(dict(self.lines), default=self.mode, return_dtype=pl.String)
+
+
+def carried_loads(
+    visits: pl.DataFrame, trips: pl.DataFrame, settings: CarryOver
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The loads at the ends of trips, and what was decided for each line.
+
+    `trips` has one row for each performed trip: service_date, line_id, direction_id, vehicle_id, block_id, first_stop,
+    last_stop, start, end (scheduled departures at both), boardings, alightings (as counted), agreement (weight of the
+    trip by itself, 0 to 1) and counted (false where it carries loads alone). `visits` has their visits in order: the row
+    of the trip (`_trip`), and what was counted, without nulls (`_boardings`, `_alightings`).
+
+    Returns `initial_load` and `final_load`, a row for each trip (null where nothing is carried over), and one row for
+    each date, line and direction with connections: service_date, line_id, direction_id, mode, connections,
+    with_passengers, carried_over.
+    """
+    ordered = _with_next(trips.with_row_index("_trip"), settings)
+    shown = _with_evidence(ordered, visits)
+    lines = _decided(shown, settings)
+    nothing = pl.DataFrame(
+        {name: pl.repeat(None, trips.height, dtype=pl.Float64, eager=True) for name in LOADS}
+    )
+    if not lines["carried_over"].any():
+        return nothing, lines
+    linked = shown.join(lines, on=_LINE, how="left", maintain_order="left").with_columns(
+        linked=col.connected & col.carried_over.fill_null(False) & _reconcilable()
+    )
+    return _loads_between(linked).sort("_trip").select(LOADS), lines
+
+
+def carry_over_summary(loads: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """Each line and direction whose loads were carried over on any date, as `loads` (contract `STOP_LOADS`) has them.
+
+    Columns: line_id, direction_id, mode, dates, connections, with_passengers (of the dates on which it was), and trips:
+    how many ended with passengers for the vehicle's next trip.
+    """
+    of_line = ["line_id", "direction_id"]
+    trips = (
+        loads.filter(col.final_load > 0)
+        .group_by(of_line)
+        .agg(trips=pl.struct("service_date", "trip_id_performed").n_unique())
+    )
+    return (
+        lines.filter("carried_over")
+        .group_by(*of_line, "mode")
+        .agg(pl.len().alias("dates"), pl.col("connections", "with_passengers").sum())
+        .join(trips, on=of_line, how="left")
+        .with_columns(pl.col("trips").fill_null(0))
+        .sort(of_line)
+    )
+
+
+def _with_next(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
+    """Trips in the order in which each vehicle ran them. `connected`: it goes on to its next trip without a break."""
+    vehicle = pl.coalesce("vehicle_id", "block_id")
+    ordered = trips.with_columns(_vehicle=vehicle).sort(*_VEHICLE, "start", "_trip")
+    wait = (_next("start") - col.end).dt.total_seconds() / 60
+    waits = wait.is_between(-_OVERLAP_MINUTES, settings.longest_wait_minutes)
+    counted = col.counted & _next("counted") & (settings.mode_of(col.line_id) != "never")
+    return ordered.with_columns(connected=(waits & counted & _at_the_same_place()).fill_null(False))
+
+
+def _next(name: str) -> pl.Expr:
+    """A column of the vehicle's next trip; null after its last, and where the vehicle is unknown."""
+    same = (_shifted("_vehicle") == col._vehicle) & (_shifted("service_date") == col.service_date)
+    return pl.when(same).then(_shifted(name))
+
+
+def _shifted(name: str) -> pl.Expr:
+    return pl.col(name).shift(-1)
+
+
+def _at_the_same_place() -> pl.Expr:
+    """Both trips of one block; or, where blocks are unknown, at one stop or at the two sides of a line's terminus."""
+    turns = (_next("line_id") == col.line_id) & (_next("direction_id") != col.direction_id)
+    return pl.coalesce(_next("block_id") == col.block_id, (_next("first_stop") == col.last_stop) | turns)
+
+
+def _with_evidence(ordered: pl.DataFrame, visits: pl.DataFrame) -> pl.DataFrame:
+    """Passengers who must have been on board, for no load to be negative.
+
+    `needed`: before the trip's first stop; `left_over`: after its last one. The sides of a vehicle's day are scaled to
+    agree beforehand (`_in`, `_out`: the trip's), so that a counter which misses more on one side makes no passengers.
+    """
+    boarded, alighted = (pl.col(name).sum().over(_VEHICLE) for name in ("boardings", "alightings"))
+    both = (boarded > 0) & (alighted > 0)
+    scaled = ordered.with_columns(
+        pl.when(both).then((boarded + alighted) / 2 / side).otherwise(1.0).alias(name)
+        for name, side in (("_more_in", boarded), ("_more_out", alighted))
+    ).with_columns(_in=col.boardings * col._more_in, _out=col.alightings * col._more_out)
+    touched = scaled.filter(col.connected | _shifted_back("connected"))
+    needed = _needed(visits, touched)
+    return scaled.join(needed, on="_trip", how="left", maintain_order="left").with_columns(
+        left_over=col._in - col._out + col.needed
+    )
+
+
+def _shifted_back(name: str) -> pl.Expr:
+    return pl.col(name).shift(1, fill_value=False)
+
+
+def _needed(visits: pl.DataFrame, trips: pl.DataFrame) -> pl.DataFrame:
+    """`_trip` and `needed` of some trips: how far the sum of their scaled counts falls below zero."""
+    change = (col._boardings * col._more_in - col._alightings * col._more_out).round(_DECIMALS)
+    running = (
+        visits.lazy()
+        .select("_trip", "_boardings", "_alightings")
+        .join(trips.lazy().select("_trip", "_more_in", "_more_out"), on="_trip", maintain_order="left")
+        .with_columns(_change=change)
+        .with_columns(_running=col._change.cum_sum())
+    )
+    # The lowest of a sum over all trips, less what it was before the trip: a third of the time of a sum over each trip.
+    below = (col._running.first() - col._change.first() - col._running.min()).clip(lower_bound=0)
+    return running.group_by("_trip").agg(below.round(_DECIMALS).alias("needed")).collect()
+
+
+def _decided(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
+    """Of each date, line and direction, whether loads are carried over; inferred from the date's own counts alone."""
+    smaller = pl.min_horizontal(
+        pl.max_horizontal("boardings", "alightings"),
+        pl.max_horizontal(_next("boardings"), _next("alightings")),
+    )
+    evidence = pl.min_horizontal("left_over", _next("needed"))
+    least = pl.max_horizontal(pl.lit(LEAST_EVIDENCE), EVIDENCE_SHARE * smaller)
+    inferred = (
+        (col.connections >= LEAST_CONNECTIONS)
+        & (col.with_passengers >= INFERRED_COUNT)
+        & (col.with_passengers >= INFERRED_SHARE * col.connections)
+    )
+    return (
+        trips.with_columns(_shows=evidence >= least)
+        .filter("connected")
+        .group_by(_LINE)
+        .agg(connections=pl.len(), with_passengers=col._shows.sum())
+        .with_columns(mode=settings.mode_of(col.line_id))
+        .with_columns(carried_over=(col.mode == "always") | ((col.mode == "infer") & inferred))
+        .sort(_LINE)
+    )
+
+
+def _reconcilable() -> pl.Expr:
+    """False where one of two trips is beyond repair by itself, and the other one does not explain it."""
+    names = ("boardings", "alightings")
+    boarded, alighted = (pl.col(name) + _next(name) for name in names)
+    together = 1 - 2 * (boarded - alighted).abs() / (boarded + alighted)
+    return ((col.agreement > 0) & (_next("agreement") > 0)) | (together >= _LEAST_PAIR_WEIGHT)
+
+
+def _loads_between(linked: pl.DataFrame) -> pl.DataFrame:
+    """`_trip`, `initial_load` and `final_load` of trips that lie in their vehicles' order.
+
+    Trips that are linked are one block, which starts and ends empty: its counts are scaled to agree, and the load
+    between two trips is the running sum. It is at least what both trips need, and at most what boarded in the one and
+    alighted in the other: nobody stays on board for a whole trip.
+    """
+    block = (~_shifted_back("linked")).cum_sum()
+    boarded, alighted = (pl.col(name).sum().over("_block") for name in ("boardings", "alightings"))
+    passengers = (boarded + alighted) / 2
+    change = pl.when((boarded > 0) & (alighted > 0)).then(
+        col.boardings * passengers / boarded - col.alightings * passengers / alighted
+    )
+    most = pl.min_horizontal("boardings", _next("alightings")).cast(pl.Float64)
+    least = pl.min_horizontal(pl.max_horizontal("left_over", _next("needed")), most)
+    return (
+        linked.with_columns(_block=block)
+        .with_columns(_running=change.fill_null(0.0).cum_sum().over("_block"))
+        .with_columns(final_load=pl.when("linked").then(col._running.clip(least, most).round(_DECIMALS)))
+        .select("_trip", "final_load", initial_load=col.final_load.shift(1))
+    )
