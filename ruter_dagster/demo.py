@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import date, timedelta
+from functools import partial
 
 from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, Definitions
 from rich.console import Console
@@ -25,6 +26,7 @@ from ruter_dagster.resources.instance import open_instance, require_dagster_home
 from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.sensors.chain import has_enough_counts
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings, SettingsError
+from ruter_dagster.sources.file_versions import file_versions
 from ruter_dagster.stages import MODEL_STAGE, Stage, needed, require_partitions, stages
 from ruter_dagster.state_folder import require_writable_state
 from ruter_dagster.storage.present import PresentState
@@ -136,7 +138,7 @@ def _bring_up_to_date(
     report: Report,
     on_double: bool,
 ) -> None:
-    assets, dates = needed(stage, defs, instance, PresentState.of(settings))
+    assets, dates = needed(stage, defs, instance, PresentState.of(settings), partial(file_versions, settings))
     if (
         not assets
         and PUBLISHED_FORECASTS in stage.all_assets

@@ -17,7 +17,7 @@ from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
 from ruter_dagster.runs import span_of
 from ruter_dagster.settings import Settings, SettingsError
-from ruter_dagster.staleness import is_out_of_date, out_of_date
+from ruter_dagster.staleness import Delivered, is_out_of_date, out_of_date
 
 if TYPE_CHECKING:
     from ruter_dagster.storage.present import PresentState
@@ -122,16 +122,23 @@ def require_partitions(
 
 
 def needed(
-    stage: Stage, definitions: Definitions, instance: DagsterInstance, present: PresentState | None = None
+    stage: Stage,
+    definitions: Definitions,
+    instance: DagsterInstance,
+    present: PresentState | None = None,
+    delivered: Delivered | None = None,
 ) -> tuple[tuple[str, ...], tuple[date, ...]]:
     """The stage's assets from the first that is out of date on, and the span of dates in which any is.
 
-    What the state has lost, by `present`, is out of date too.
+    What the state has lost, by `present`, is out of date too, and raw data whose files have changed, by `delivered`.
     """
     if not stage.dates:
         stale = [is_out_of_date(definitions, instance, asset, present) for asset in stage.all_assets]
         return (stage.all_assets[stale.index(True) :] if any(stale) else ()), ()
-    by_asset = [out_of_date(definitions, instance, asset, stage.dates, present) for asset in stage.all_assets]
+    by_asset = [
+        out_of_date(definitions, instance, asset, stage.dates, present, delivered)
+        for asset in stage.all_assets
+    ]
     days = sorted({day for stale in by_asset for day in stale})
     if not days:
         return (), ()

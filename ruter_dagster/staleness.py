@@ -1,5 +1,5 @@
 """Which partitions are out of date: never materialised, made by other code or by other facts of the operator, older than an
-input whose content changed, or lost.
+input whose content changed, read from files that have changed, or lost.
 
 Read from Dagster's own records, a query an asset; Dagster's data version of a range covers all its dates together, so the
 content hash of each date decides whether a newer input is a changed one.
@@ -7,7 +7,7 @@ content hash of each date decides whether a newer input is a changed one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -26,8 +26,12 @@ from ruter_dagster.contracts.jobs import CHAMPION, QUALITY_GROUP
 from ruter_dagster.records import content_hash, content_hashes
 
 if TYPE_CHECKING:
+    from ruter_dagster.sources.file_versions import FileVersions
     from ruter_dagster.storage.present import PresentState
 
+RAW_GROUP = "raw"
+Delivered = Callable[[Collection[date]], "Mapping[date, FileVersions]"]
+"""The files that the source has of dates now."""
 MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION
 
 
@@ -37,8 +41,11 @@ def out_of_date(
     asset: str,
     dates: Sequence[date],
     present: PresentState | None = None,
+    delivered: Delivered | None = None,
 ) -> list[date]:
     """The dates of `asset` that a run must make again, those too that the state has lost, where `present` is given.
+
+    Of raw data, where `delivered` is given, those too whose files at the source are not those that were read.
 
     Unpartitioned inputs do not count: a new model leaves forecasts as they are.
     """
@@ -50,6 +57,8 @@ def out_of_date(
     stale = {day for day in keys if day not in made or codes.get(day) != code}
     if present is not None:
         stale |= _lost(definitions, instance, key, made, present)
+    if delivered is not None and key.path[0] == RAW_GROUP:
+        stale |= _corrected(instance, key, made, delivered)
     with partition_loading_context(dynamic_partitions_store=instance):
         for parent, needed in _parents(definitions, key, keys):
             newest = _latest(instance, parent, sorted({day for days in needed.values() for day in days}))
@@ -139,6 +148,27 @@ def _latest(
 
 def _code_versions(instance: DagsterInstance, key: AssetKey, made: Mapping[str, int]) -> dict[str, str]:
     """The code version of each partition's newest materialisation."""
+    events = _newest(instance, key, made)
+    return {day: (event.tags or {}).get(CODE_VERSION_TAG, "") for day, event in events.items()}
+
+
+def _corrected(
+    instance: DagsterInstance, key: AssetKey, made: Mapping[str, int], delivered: Delivered
+) -> set[str]:
+    """Dates that were read from other files than there are now; of which nothing was recorded, nothing is said."""
+    recorded = {
+        date.fromisoformat(day): str(event.metadata["source_version"].value)
+        for day, event in _newest(instance, key, made).items()
+        if "source_version" in event.metadata
+    }
+    files = delivered(recorded) if recorded else {}
+    return {day.isoformat() for day, now in files.items() if now.has_changed(recorded[day])}
+
+
+def _newest(
+    instance: DagsterInstance, key: AssetKey, made: Mapping[str, int]
+) -> dict[str, AssetMaterialization]:
+    """Each partition's newest materialisation."""
     if not made:
         return {}
     wanted = AssetRecordsFilter(asset_key=key, storage_ids=sorted(set(made.values())))
@@ -146,11 +176,7 @@ def _code_versions(instance: DagsterInstance, key: AssetKey, made: Mapping[str, 
         record.asset_materialization
         for record in instance.fetch_materializations(wanted, limit=len(made)).records
     ]
-    return {
-        event.partition: (event.tags or {}).get(CODE_VERSION_TAG, "")
-        for event in found
-        if event and event.partition
-    }
+    return {event.partition: event for event in found if event and event.partition}
 
 
 def _parents(

@@ -92,6 +92,9 @@ def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -
     }
     if "inputs" in step:
         metadata["inputs"] = MetadataValue.json(step["inputs"])
+    if "source_versions" in step:
+        own = {day.isoformat(): step["source_versions"] for day in dates}
+        metadata["source_versions"] = MetadataValue.json(own)
     if "model_version" in step:
         metadata["model_version"] = step["model_version"]
     return MaterializeResult(

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from dagster import AssetKey, DagsterInstance, Definitions
 
-from ruter_dagster.staleness import is_out_of_date, out_of_date
+from ruter_dagster.sources.file_versions import FileVersions
+from ruter_dagster.staleness import Delivered, is_out_of_date, out_of_date
 from tests.scripted_house import defs, write_script
 
 FIRST, LAST = date(2026, 3, 24), date(2026, 3, 29)
@@ -203,3 +204,40 @@ def test_lost_model_is_out_of_date(made: DagsterInstance) -> None:
     lost: Any = Present(model=False)
     assert not is_out_of_date(defs, made, "models/load_model", there)
     assert is_out_of_date(defs, made, "models/load_model", lost)
+
+
+def files(own: str, shared: str = "s1") -> Delivered:
+    """What the source has of every date."""
+    return lambda dates: {day: FileVersions(own, shared) for day in dates}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now", "outdated"),
+    [
+        ("a1", files("a1", "s2"), []),
+        ("a1", files("a2"), DAYS),
+        ("a1+s1", files("a1", "s1"), []),
+        ("a1+s1", files("a1", "s2"), DAYS),
+        ("a1", None, []),
+    ],
+    ids=[
+        "another shared file",
+        "other own files",
+        "with rejects",
+        "with rejects and another shared file",
+        "not asked",
+    ],
+)
+def test_raw_data_is_out_of_date_once_its_files_changed(
+    instance: DagsterInstance, recorded: str, now: Delivered | None, outdated: list[date]
+) -> None:
+    """Dates that a range left out, as blocked ones, are read again once they were corrected."""
+    write_script(instance, raw__stop_visits={"source_versions": recorded, "absent": [str(DAYS[1])]})
+    make(instance, "counts", *LOADS[:2], days=DAYS)
+    assert out_of_date(defs, instance, LOADS[0], DAYS, delivered=now) == outdated
+    assert out_of_date(defs, instance, LOADS[1], DAYS, delivered=now) == []
+
+
+def test_raw_data_of_which_no_files_were_recorded_stays(instance: DagsterInstance) -> None:
+    make(instance, "counts", LOADS[0], days=DAYS)
+    assert out_of_date(defs, instance, LOADS[0], DAYS, delivered=files("a1")) == []

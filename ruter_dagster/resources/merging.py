@@ -25,7 +25,9 @@ from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSIO
 _LARGE = (JsonMetadataValue, MarkdownMetadataValue, TableMetadataValue)
 _LISTS_OF_DATES = ("dates_absent", "dates_blocked", "dates_refused")
 """Metadata that each job reports for its own dates alone."""
-_BY_DATE = ("queries",)
+_PARTS = ("dates", "source_versions")
+"""Metadata that each partition gets its own part of."""
+_BY_DATE = ("queries", "source_versions")
 _SUMS = ("scanned_bytes", "query_cost_usd")
 
 
@@ -72,6 +74,11 @@ def by_partition(context: AssetExecutionContext, result: MaterializeResult) -> M
         if day in keys:
             context.add_asset_metadata(_own(part), asset_key=result.asset_key, partition_key=day)
     small, whole = _small_and_large(result)
+    for day, version in (json_of(result, "source_versions") or {}).items():
+        if day in keys:
+            context.add_asset_metadata(
+                {"source_version": version}, asset_key=result.asset_key, partition_key=day
+            )
     if whole:
         context.add_asset_metadata(whole, asset_key=result.asset_key, partition_key=keys[-1])
     return MaterializeResult(asset_key=result.asset_key, metadata=small, data_version=result.data_version)
@@ -82,11 +89,15 @@ def events_by_partition(
 ) -> Iterator[AssetMaterialization]:
     """The same as events of single partitions, for a step that fails: its own result would be lost with it."""
     small, _ = _small_and_large(result)
+    versions = json_of(result, "source_versions") or {}
     for day, part in (json_of(result, "dates") or {}).items():
+        of_source = {"source_version": versions[day]} if day in versions else {}
         tags = {DATA_VERSION_TAG: part["version"]} | (
             {CODE_VERSION_TAG: code_version} if code_version else {}
         )
-        yield AssetMaterialization(_key(result), partition=day, metadata=small | _own(part), tags=tags)
+        yield AssetMaterialization(
+            _key(result), partition=day, metadata=small | of_source | _own(part), tags=tags
+        )
 
 
 def _key(result: MaterializeResult) -> AssetKey:
@@ -99,7 +110,7 @@ def _own(part: dict[str, Any]) -> dict[str, Any]:
 
 def _small_and_large(result: MaterializeResult) -> tuple[dict[str, Any], dict[str, Any]]:
     """Metadata without the dates: plain values, and what is too large to be copied to every partition."""
-    metadata = {name: value for name, value in (result.metadata or {}).items() if name != "dates"}
+    metadata = {name: value for name, value in (result.metadata or {}).items() if name not in _PARTS}
     large = {name: value for name, value in metadata.items() if isinstance(value, _LARGE)}
     return {name: value for name, value in metadata.items() if name not in large}, large
 

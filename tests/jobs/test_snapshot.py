@@ -143,6 +143,18 @@ def test_a_date_with_too_many_bad_rows_is_blocked(folder: Path) -> None:
     assert rejected(context, DAY)["date_blocked"].to_list() == [True] * 3
 
 
+def test_files_of_dates_are_recorded_with_shared_ones_for_rejects(folder: Path) -> None:
+    spoil(folder, WEEKS[1], "3,2,0,0,5", "3,-2,0,0,5")
+    absent = WEEKS[0] + timedelta(1)
+    _, told = copy(folder, WEEKS[0], absent, WEEKS[1])
+    versions = told["source_versions"]["raw_value"]
+    assert {day: "+" in version for day, version in versions.items()} == {
+        str(WEEKS[0]): False,
+        str(absent): False,
+        str(WEEKS[1]): True,
+    }
+
+
 def test_a_blocked_date_of_a_range_is_left_out_and_listed(folder: Path) -> None:
     with_more_trips(folder, WEEKS[1], bad=3)
     parameters, context, report = job(folder, *WEEKS[:3])
