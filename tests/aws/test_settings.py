@@ -65,10 +65,12 @@ def test_the_lake_is_apart_by_environment_and_source(monkeypatch: pytest.MonkeyP
     assert settings.lake_dir == "s3://counts/lake/s-mybranch-1a2b3c/demo"
     assert settings.artifacts_place == "s3://counts/lake/s-mybranch-1a2b3c/demo/artifacts"
     assert settings.database == "rd_s_mybranch_1a2b3c_demo"
-    tides = given(
-        monkeypatch, RUTER_ENVIRONMENT="dev", RUTER_SOURCE="tides", RUTER_TIDES_PATH="/counts/Line.5"
-    )
-    assert tides.database == "rd_dev_tides_line_5"
+    databases = []
+    for folder in ("/oslo/Line.5", "/bergen/Line.5"):
+        variables = {"RUTER_SOURCE": "tides", "RUTER_TIDES_PATH": folder, "RUTER_ENVIRONMENT": "dev"}
+        databases.append(given(monkeypatch, **LAKE, **variables).database)
+    assert all(name.startswith("rd_dev_tides_line_5_") for name in databases)
+    assert len(set(databases)) == 2
     assert given(monkeypatch, RUTER_GLUE_DATABASE="counts").database == "counts"
 
 
