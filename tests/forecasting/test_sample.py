@@ -69,8 +69,8 @@ def test_loads_without_weight_are_not_sampled(known):
 
 
 def test_sampled_rows_are_those_of_an_unsampled_training(known):
-    unshortened = ModelParameters(shortened_share=0.0)
-    sample = training_rows_of(training_sample(*known, NO_WEATHER, most_rows=60, seed=1), unshortened)
+    parameters = ModelParameters(shortened_share=0.0)
+    sample = training_rows_of(training_sample(*known, NO_WEATHER, most_rows=60, seed=1), parameters)
     whole = training_rows(*known, NO_WEATHER)
     same = sample.select(KEY).join(whole, on=KEY, how="left", maintain_order="left")
     assert_frame_equal(

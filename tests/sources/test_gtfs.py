@@ -301,6 +301,18 @@ def test_byte_order_marks_quotes_and_spaces_are_read(tmp_path: Path) -> None:
     assert "Stortinget, øst" in plan["stop_name"]
 
 
+def test_stop_times_in_any_order_are_the_same_plan(tmp_path: Path) -> None:
+    header, *rows = FEED["stop_times.txt"].splitlines(keepends=True)
+    expected = read(tmp_path / "as written").departures(FRIDAY)
+    for name, mixed in (
+        ("reversed", rows[::-1]),
+        ("apart", rows[::2] + rows[1::2]),
+        ("within a trip", [rows[1], rows[0], *rows[2:]]),
+    ):
+        plan = read(tmp_path / name, FEED | {"stop_times.txt": header + "".join(mixed)}).departures(FRIDAY)
+        assert plan.equals(expected), name
+
+
 def test_further_dates_are_read_after_a_batch(tmp_path: Path) -> None:
     source = read(tmp_path)
     assert source.departures(FRIDAY, [FRIDAY]).height == 7
