@@ -99,9 +99,9 @@ def backtest(
     for fold in trial.folds():
         until = fold[0] - timedelta(trial.horizon)
         seen = sample.filter(pl.col("service_date").is_in(training_dates(until, trial.training_days)))
-        counted = known.filter(pl.col("service_date") <= until)["service_date"].n_unique()
+        counted_dates = known.filter(pl.col("service_date") <= until)["service_date"].n_unique()
         # As the chain does: before there are enough counts, the baseline is forecast.
-        model = train_on([seen], trial.parameters) if enough_for_a_model(counted) else None
+        model = train_on([seen], trial.parameters) if enough_for_a_model(counted_dates) else None
         forecasts = [
             _forecast_day(features, with_loads, as_of, issued, model, day - timedelta(trial.horizon - 1), day)
             for day in fold

@@ -140,3 +140,10 @@ def test_levels_of_a_new_line_compare_with_what_is_now_expected(sample):
     against = of_line["expected"].sum() / guessed
     assert 0 < known.height < rows.height
     assert known["line_ratio_1"].to_list() == pytest.approx((own["line_ratio_1"] * against).to_list())
+
+
+def test_new_stop_was_not_there_a_year_ago(sample):
+    known = sample.with_columns(stop_year_ago=pl.lit(1.5), network_year_ago=pl.lit(1.2))
+    rows = copies(known, "new_stop")
+    assert rows["stop_year_ago"].null_count() == rows.height
+    assert set(rows["network_year_ago"]) == {1.2}
