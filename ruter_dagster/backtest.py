@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+from rich.table import Column, Table
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.frames import empty_frame, validate
@@ -255,23 +255,20 @@ def show(result: BacktestResult) -> None:
         )
     elif not found["rows"]:
         console.print("No departure has a load of its own either: nothing can be scored.")
-    if found["rows"]:
-        console.print(_distribution_table(result))
-    if result.reliability:
-        console.print(_reliability_table(result))
     console.print(f"Forecasts of every planned departure: {result.out}")
 
 
 def _distribution_table(result: BacktestResult) -> Table:
     """Whole distributions, of the model and of each baseline: the loads that its mean is made of."""
     table = Table(
-        "", "WAPE", "CRPS", "pinball P10", "P50", "P90", "P10-P90 holds", "crowded expected", "observed",
-        f"recall at precision {CROWDED_PRECISION:g}",
-        title="Distributions, passengers; crowded: more passengers than seats",
+        Column("", no_wrap=True), Column("WAPE", no_wrap=True), "CRPS", "P10 loss", "P50 loss", "P90 loss", "in P10-P90", "crowded", "seen",
+        "recall",
+        title="Pinball losses and CRPS in passengers; crowded: departures expected above their seats, seen: those that were; "
+        f"recall: of those, at precision {CROWDED_PRECISION:g}",
     )  # fmt: skip
     for one in result.distributions:
         table.add_row(
-            one["forecast"],
+            one["forecast"].replace("_", " "),
             _number(one["wape"], ".4f"),
             *(_number(one[name], ".3f") for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90")),
             _number(one["coverage"], ".1%"),
