@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 from rich.progress import track
-from rich.table import Column, Table
+from rich.table import Table
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.frames import empty_frame, validate
@@ -242,6 +242,7 @@ def show(result: BacktestResult) -> None:
         console.print(f"{_bias_and_coverage(found)}, {result.seconds:.0f} s")
         console.print(_distribution_table(result))
         if result.reliability:
+            console.print(_crowding_table(result))
             console.print(_reliability_table(result))
     else:
         console.print(
@@ -261,20 +262,33 @@ def show(result: BacktestResult) -> None:
 def _distribution_table(result: BacktestResult) -> Table:
     """Whole distributions, of the model and of each baseline: the loads that its mean is made of."""
     table = Table(
-        Column("", no_wrap=True), Column("WAPE", no_wrap=True), "CRPS", "P10 loss", "P50 loss", "P90 loss", "in P10-P90", "crowded", "seen",
-        "recall",
-        title="Pinball losses and CRPS in passengers; crowded: departures expected above their seats, seen: those that were; "
-        f"recall: of those, at precision {CROWDED_PRECISION:g}",
+        "", "WAPE", "CRPS", "P10 loss", "P50 loss", "P90 loss", "in P10-P90",
+        title="CRPS and pinball losses, passengers",
     )  # fmt: skip
     for one in result.distributions:
+        losses = (one[name] for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90"))
         table.add_row(
             one["forecast"].replace("_", " "),
             _number(one["wape"], ".4f"),
-            *(_number(one[name], ".3f") for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90")),
+            *(_number(loss, ".3f") for loss in losses),
             _number(one["coverage"], ".1%"),
-            "" if one["crowded_expected"] is None else _number(one["crowded_expected"], ".1f"),
-            _number(one["crowded"], ","),
-            "" if one["crowded_recall"] is None else _number(one["crowded_recall"], ".2f"),
+        )
+    return table
+
+
+def _crowding_table(result: BacktestResult) -> Table:
+    """Departures with more passengers than seats: how many were expected, how many came, how many can be found."""
+    table = Table(
+        "", "expected", "observed", f"recall at precision {CROWDED_PRECISION:g}",
+        title="Departures with more passengers than seats",
+    )  # fmt: skip
+    for one in result.distributions:
+        expected, recall = one["crowded_expected"], one["crowded_recall"]
+        table.add_row(
+            one["forecast"].replace("_", " "),
+            "" if expected is None else f"{expected:.1f}",
+            "" if one["crowded"] is None else f"{one['crowded']:,}",
+            "" if recall is None else f"{recall:.2f}",
         )
     return table
 
