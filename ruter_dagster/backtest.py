@@ -79,18 +79,7 @@ class BacktestResult:
     """`evaluation.reliability`: the chances of more passengers than seats, in bands."""
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON can say it: what is not a number is null."""
-        texts = {"first": str(self.first), "last": str(self.last), "out": str(self.out)}
-        return _finite({**asdict(self), **texts})
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for every number that JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {**asdict(self), "first": str(self.first), "last": str(self.last), "out": str(self.out)}
 
 
 def run_backtest(
