@@ -7,7 +7,6 @@ from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table
 from ruter_dagster.resources.launcher import JobLauncher
-from ruter_dagster.timetable import gtfs_location
 
 
 def raw_assets(house: House) -> list[AssetsDefinition]:
@@ -23,7 +22,7 @@ def _snapshot(house: House, table: Table, partitions) -> AssetsDefinition:
     @house.asset(
         asset_of(table.name),
         description=table.description,
-        code_version=_code_version(house, table),
+        code_version="1",
         kinds=(house.settings.source, "iceberg"),
         partitions=partitions,
         check_specs=_check_specs(table),
@@ -32,15 +31,6 @@ def _snapshot(house: House, table: Table, partitions) -> AssetsDefinition:
         yield from launcher.run(context, Snapshot(table=table.name, **over_dates(context, config)))
 
     return snapshot
-
-
-def _code_version(house: House, table: Table) -> str:
-    """Another place of the timetable makes plan and counts, which take their trip ids from it, outdated.
-
-    A newer feed at the same place does not: dates that are planned keep the plan that they had.
-    """
-    location = None if table is WEATHER_FORECASTS else gtfs_location(house.settings)
-    return f"1, planned by {location}" if location else "1"
 
 
 def _check_specs(table: Table) -> list[AssetCheckSpec]:
