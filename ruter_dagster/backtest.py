@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ from ruter_dagster.forecasting.backtest import Backtest, Fold, backtest
 from ruter_dagster.forecasting.baselines import BASELINES
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.evaluation import (
+    CROWDED_PRECISION,
     Improvement,
     comparable,
+    distribution_scores,
     improvement,
+    reliability,
     scores,
     share_without_last_week,
     without_last_week,
@@ -70,9 +73,24 @@ class BacktestResult:
     improvements: list[Improvement]
     share_without_last_week: float
     scores_without_last_week: dict[str, Any] | None
+    distributions: list[dict[str, Any]] = field(default_factory=list)
+    """`evaluation.distribution_scores`: the model and each baseline."""
+    reliability: list[dict[str, Any]] = field(default_factory=list)
+    """`evaluation.reliability`: the chances of more passengers than seats, in bands."""
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "first": str(self.first), "last": str(self.last), "out": str(self.out)}
+        """The result as JSON can say it: what is not a number is null."""
+        texts = {"first": str(self.first), "last": str(self.last), "out": str(self.out)}
+        return _finite({**asdict(self), **texts})
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for every number that JSON lacks."""
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def run_backtest(
@@ -190,6 +208,8 @@ def _score(forecasts: pl.DataFrame, result: BacktestResult) -> BacktestResult:
             "scores": scores(comparable(judged)).row(0, named=True),
             "improvements": [improvement(judged, name) for name in BASELINES],
             "share_without_last_week": share_without_last_week(judged),
+            "distributions": distribution_scores(judged).to_dicts(),
+            "reliability": reliability(judged).to_dicts(),
             "scores_without_last_week": scores(rest).row(0, named=True) if rest.height else None,
         }
     )
@@ -220,6 +240,9 @@ def show(result: BacktestResult) -> None:
     if found["rows"]:
         console.print(table)
         console.print(f"{_bias_and_coverage(found)}, {result.seconds:.0f} s")
+        console.print(_distribution_table(result))
+        if result.reliability:
+            console.print(_reliability_table(result))
     else:
         console.print(
             f"{result.first} to {result.last}, horizon {result.horizon}: no departure has a load the week before, so that the "
@@ -233,3 +256,31 @@ def show(result: BacktestResult) -> None:
     elif not found["rows"]:
         console.print("No departure has a load of its own either: nothing can be scored.")
     console.print(f"Forecasts of every planned departure: {result.out}")
+
+
+def _distribution_table(result: BacktestResult) -> Table:
+    """Whole distributions, of the model and of each baseline: the loads that its mean is made of."""
+    table = Table(
+        "", "WAPE", "CRPS", "pinball P10", "P50", "P90", "P10-P90 holds", "crowded expected", "observed",
+        f"recall at precision {CROWDED_PRECISION:g}",
+        title="Distributions, passengers; crowded: more passengers than seats",
+    )  # fmt: skip
+    for one in result.distributions:
+        table.add_row(
+            one["forecast"],
+            _number(one["wape"], ".4f"),
+            *(_number(one[name], ".3f") for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90")),
+            _number(one["coverage"], ".1%"),
+            _number(one["crowded_expected"], ".1f"),
+            _number(one["crowded"], ","),
+            _number(one["crowded_recall"], ".2f"),
+        )
+    return table
+
+
+def _reliability_table(result: BacktestResult) -> Table:
+    table = Table("chance of more passengers than seats", "departures", "forecast on average", "came true")
+    for one in result.reliability:
+        share = [_number(one[name], ".2%") for name in ("forecast", "observed")]
+        table.add_row(one["band"], f"{one['departures']:,}", *share)
+    return table

@@ -23,7 +23,7 @@ DATE = click.DateTime(["%Y-%m-%d"])
 PORT = click.IntRange(1, 65535)
 
 
-_ACCESS = "Give this user read and write access to it, or name another folder in RUTER_STATE_DIR."
+_ACCESS = "Give this user access to it, or name another place."
 _ROOM = "Free space there, then give the same command again."
 _OF_THE_DISK = {
     errno.EACCES: _ACCESS,

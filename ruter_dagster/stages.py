@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from dagster import DagsterInstance, Definitions
 from dagster._time import get_current_datetime
 
-from ruter_dagster.contracts.features import FIRST_LAG_DAYS, LEVEL_WINDOW_DAYS
+from ruter_dagster.contracts.features import FIRST_LAG_DAYS, LEVEL_WINDOW_DAYS, YEAR_AGO_DAYS
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
 from ruter_dagster.definitions import RUNS
 from ruter_dagster.operator import operator_of
@@ -55,14 +55,16 @@ def stages(issue_date: date, settings: Settings) -> list[Stage]:
 
     history = -history_days_of(issue_date, settings)
     featured = -featured_days(-history, settings.training_days)
+    # Levels of a year before the oldest date that a model is trained on are features of it.
+    compared = -featured_days(-history, settings.training_days + YEAR_AGO_DAYS)
     earlier = days(-PERFORMANCE_DAYS, -1)
     plan, forecasting = RUNS["plan"], RUNS["forecasting"]
     return [
         Stage("Timetable", "plan", days(min(history, featured), HORIZON_DAYS), plan[:2]),
         Stage("Counts and loads", "counts", days(history, -1)),
         Stage("Weather forecasts", "weather", days(featured - HORIZON_DAYS, 0)),
-        Stage("Departure features", "plan", days(featured, HORIZON_DAYS), plan[2:]),
-        Stage("Levels", "forecasting", days(featured + 1, 0), forecasting[2:4]),
+        Stage("Departure features", "plan", days(compared, HORIZON_DAYS), plan[2:]),
+        Stage("Levels", "forecasting", days(compared + 1, 0), forecasting[2:4]),
         Stage("Training sample", "sampling", days(featured, -1)),
         Stage(MODEL_STAGE, "training"),
         Stage("Forecasts of the week before", "forecasting", earlier, ("forecasts/load_forecasts",)),

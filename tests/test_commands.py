@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +105,24 @@ def test_first_line_names_the_operator_in_use(
     assert "Warning" not in result.stderr
     assert command[0] == "pipeline-definition" or result.exit_code == 1
     assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "Give this user access"),
+        (errno.EROFS, "Give this user access"),
+        (errno.ENOSPC, "Free space"),
+    ],
+)
+def test_disk_that_refuses_is_a_sentence(number: int, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/place")
+
+    monkeypatch.setattr("ruter_dagster.rejected.rejected_rows", refuse)
+    result = refused("rejected", "--date", "2026-09-01")
+    assert f"/place: {os.strerror(number)}. {remedy}" in result.stderr
+    assert isinstance(result.exception, SystemExit)
 
 
 def test_counts_without_an_operator_file_warn_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,11 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
         ),
         ("2026-01-01\n", '2026-01-01\n[[events]]\nname = "Match"\ndate = 2026-05-01\n', {FEATURES}),
         ("2026-01-01\n", '2026-01-01\n[route_types]\n"900" = "tram"\n', RAW),
+        (
+            "2026-01-01\n",
+            '2026-01-01\n[[renames]]\nline = "1B"\nwas = "1A"\nfrom = 2026-05-01\n',
+            {FEATURES},
+        ),
         ("2026-01-01\n", "2026-01-01\n[rejects]\nshare_of_date = 0.1\n", {"raw/stop_visits"}),
         ('"Ruter"', '"Another name"', set()),
         ("2026-01-01\n", "2026-01-01\nday_closes_at = 03:00:00\n", set()),
@@ -111,8 +116,8 @@ def test_changed_queries_outdate_the_raw_data_of_a_warehouse(tmp_path: Path) -> 
 
 
 def test_fact_that_is_named_for_no_asset_counts_for_every_one() -> None:
-    class Renaming(Operator):
-        renames: dict[str, str] = {}  # noqa: RUF012
+    class WithMore(Operator):
+        unlisted: int = 0
 
     facts = {
         "name": "X",
@@ -122,8 +127,8 @@ def test_fact_that_is_named_for_no_asset_counts_for_every_one() -> None:
     }
     settings = Settings(_env_file=None)  # pyright: ignore[reportCallIssue]
     before, after = (
-        Renaming.model_validate(facts),
-        Renaming.model_validate({**facts, "renames": {"1A": "1B"}}),
+        WithMore.model_validate(facts),
+        WithMore.model_validate({**facts, "unlisted": 1}),
     )
     for asset in (FEATURES, "quality/stop_visits", "models/champion"):
         assert configuration_hash(asset, before, settings) != configuration_hash(asset, after, settings)

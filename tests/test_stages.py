@@ -76,3 +76,12 @@ def test_issue_date_after_a_clock_that_is_behind_names_the_clock(monkeypatch: py
 def test_more_history_than_there_are_partitions_is_refused_by_its_own_variable() -> None:
     with pytest.raises(SettingsError, match=r"RUTER_HISTORY_DAYS=5000: .* partitions begin on 2026-01-01"):
         require(TODAY, load_settings(_env_file=None, history_days=5000))
+
+
+def test_features_reach_a_year_before_the_oldest_training_date() -> None:
+    with_years = stages(TODAY, load_settings(_env_file=None, history_days=900))
+    dates = {asset: stage.dates for stage in with_years for asset in stage.all_assets}
+    oldest = dates["features/training_sample"][0]
+    assert oldest == TODAY - timedelta(400)
+    assert dates["features/levels"][0] <= oldest - timedelta(364)
+    assert dates["features/departure_features"][0] < dates["features/levels"][0]

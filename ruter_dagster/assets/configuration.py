@@ -15,7 +15,7 @@ from ruter_dagster.operator import Operator
 from ruter_dagster.settings import Settings
 from ruter_dagster.timetable import gtfs_location
 
-_CALENDAR = frozenset({"country", "subdivision", "time_zone", "school_holidays", "events"})
+_CALENDAR = frozenset({"country", "subdivision", "time_zone", "school_holidays", "events", "renames"})
 
 FACTS = {
     "raw/stop_visits": frozenset({"rejects"}),
@@ -26,7 +26,7 @@ FACTS = {
 }
 """Facts of the operator by asset. What an asset reads of another asset's rows is not named: their content tells."""
 
-_SOURCE_FACTS = {"tides": frozenset({"time_zone", "route_types"})}
+_SOURCE_FACTS = {"tides": frozenset({"time_zone", "route_types"}), "warehouse": frozenset({"time_zone"})}
 """Facts of the operator that the raw data of a source follow from."""
 
 _WITHOUT_EFFECT = frozenset({"name", "history_start", "day_closes_at", "events_file"})

@@ -36,6 +36,10 @@ LEVEL_WINDOW_DAYS = 14
 """Levels of an issue date D look back on the service dates D-14 to D-1."""
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
+YEAR_AGO_SCOPES = ("network", "stop", "line_hour")
+"""Of them, those whose loads of the year before, against what was expected of them then, are features too."""
+YEAR_AGO_DAYS = 392
+"""A service date looks back on a date at most this many days before it."""
 
 FAR_HOURS = 3
 """Hours from a slot at which its surroundings are looked up a second time: what is known where those between had no service."""
@@ -64,6 +68,11 @@ _CALENDAR = (
     Column("days_to_public_holiday", "int32", "Days to the next public holiday, at most 14", minimum=0, maximum=14),
     Column("public_holidays_nearby", "int32", "Public holidays from 3 days before to 3 days after", minimum=0, maximum=7),
     Column("events", "int32", "Events in the operator's list that touch the departure's line, stop and hour", minimum=0),
+    Column(
+        "year_ago", "date",
+        "The date of the year before that resembles the service date: 364 days back, or at the same distance from Easter or Christmas",
+        required=False,
+    ),
     Column("events_last_week", "int32", "Events that touched the same line, stop and hour a week before", minimum=0),
 )  # fmt: skip
 
@@ -195,6 +204,10 @@ TRAINING_SAMPLE = Table(
             _load(f"{scope}_ratio_{days}", f"`ratio_{days}` of the departure's {scope} in the levels of the issue date")
             for scope in LEVEL_SCOPES
             for days in LEVEL_RATIO_DAYS
+        ),
+        *(
+            _load(f"{scope}_year_ago", f"Loads of the departure's {scope} on the date `year_ago` over their `expected`")
+            for scope in YEAR_AGO_SCOPES
         ),
         Column("temperature", "float64", "Air temperature as forecast on the issue date, °C", required=False),
         Column("precipitation", "float64", "Precipitation as forecast on the issue date, mm in the hour", required=False),

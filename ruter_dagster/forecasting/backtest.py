@@ -14,13 +14,19 @@ import polars as pl
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.tables import WEATHER_FORECASTS
-from ruter_dagster.forecasting.baselines import baseline_columns
+from ruter_dagster.forecasting.baselines import (
+    SIX_MONTH_MEAN,
+    baseline_columns,
+    baseline_quantiles,
+    six_month_means,
+)
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
+from ruter_dagster.forecasting.readiness import enough_for_a_model
 from ruter_dagster.forecasting.rows import KEY, model_rows
 from ruter_dagster.forecasting.sample import SAMPLE_ROWS, training_sample
 from ruter_dagster.forecasting.training import TRAINING_DAYS, train_on, training_dates
@@ -62,7 +68,8 @@ class Backtest:
 
 @dataclass(frozen=True)
 class Fold:
-    """One fold's forecasts. `trained_until` is the newest target that its model has seen."""
+    """One fold's forecasts. `trained_until` is the newest target that its model has seen; with too few dates of counts for
+    a model (readiness.py), baselines are forecast."""
 
     first: date
     last: date
@@ -79,21 +86,24 @@ def backtest(
     `loads`, `plan` and `weather` give contracts `loads.stop_loads`, `raw.planned_departures` and
     `raw.weather_forecasts` for dates (of issue, for weather). Forecasts have a row for every planned departure:
     service_date, trip_id, trip_id_performed, stop_sequence, mode, seats, total_capacity, horizon_days, mean, p10, p50,
-    p90, prob_above_seats, source, expected, expected_tier, the occupancy columns, last_week, ha4, ha8, history_count, and the truth, `load`
-    (null where none came).
+    p90, prob_above_seats, source, expected, expected_tier, the occupancy columns, last_week, ha4, ha8, history_count,
+    six_month_mean, the quantiles of the baselines, and the truth, `load` (null where none came).
     """
     dates = _dates(trial.history_start, trial.last)
     known = loads(dates)
     features = departure_features(plan(dates), known, calendar)
     as_of = levels(known, features, _dates(dates[1], dates[-1]))
     issued = weather(dates) if weather else empty_frame(WEATHER_FORECASTS)
+    counted = features.join(known.filter(pl.col("weight") > 0).select(*KEY, "load"), on=KEY)
     sample = training_sample(features, known, as_of, issued, trial.sample_rows, trial.sample_seed)
     for fold in trial.folds():
         until = fold[0] - timedelta(trial.horizon)
         seen = sample.filter(pl.col("service_date").is_in(training_dates(until, trial.training_days)))
-        model = train_on([seen], trial.parameters)
+        counted = known.filter(pl.col("service_date") <= until)["service_date"].n_unique()
+        # As the chain does: before there are enough counts, the baseline is forecast.
+        model = train_on([seen], trial.parameters) if enough_for_a_model(counted) else None
         forecasts = [
-            _forecast_day(features, as_of, issued, model, day - timedelta(trial.horizon - 1), day)
+            _forecast_day(features, counted, as_of, issued, model, day - timedelta(trial.horizon - 1), day)
             for day in fold
         ]
         yield Fold(fold[0], fold[-1], until, seen.height, _with_truth(pl.concat(forecasts), known, trial))
@@ -103,9 +113,10 @@ def _dates(first: date, last: date) -> list[date]:
     return [first + timedelta(days) for days in range((last - first).days + 1)]
 
 
-def _forecast_day(features, as_of, issued, model, issue_date: date, day: date) -> pl.DataFrame:
+def _forecast_day(features, counted, as_of, issued, model, issue_date: date, day: date) -> pl.DataFrame:
     rows = model_rows(features.filter(pl.col("service_date") == day), as_of, issued, issue_date)
-    return pl.concat([rows, forecast_rows(rows, model)], how="horizontal")
+    means = six_month_means(counted, rows, issue_date)
+    return pl.concat([rows, forecast_rows(rows, model), means], how="horizontal")
 
 
 def _with_truth(forecasts: pl.DataFrame, known: pl.DataFrame, trial: Backtest) -> pl.DataFrame:
@@ -113,5 +124,6 @@ def _with_truth(forecasts: pl.DataFrame, known: pl.DataFrame, trial: Backtest) -
     return forecasts.join(truth, on=KEY, how="left").select(
         *KEY, "trip_id_performed", "line_id", "mode", "direction_id", "stop_id", "slot_hour", "seats", "total_capacity",
         "horizon_days", "mean", "p10", "p50", "p90", "prob_above_seats", "source",
-        "expected", "expected_tier", *occupancy("mean", trial.thresholds), *baseline_columns(), "load",
+        "expected", "expected_tier", *occupancy("mean", trial.thresholds), *baseline_columns(), *baseline_quantiles(),
+        f"^{SIX_MONTH_MEAN}.*$", "load",
     )  # fmt: skip

@@ -1,16 +1,22 @@
-"""Baselines on model rows: LW, HA4, HA8, and the forecast that is published where no model stands."""
+"""Baselines: LW, HA4, HA8, the six-month mean of operators' products, and the forecast that is published without a model."""
 
 from __future__ import annotations
+
+from datetime import date, timedelta
 
 import numpy as np
 import polars as pl
 
 from ruter_dagster.contracts.features import LAG_WEEKS
+from ruter_dagster.forecasting.joins import looked_up
 from ruter_dagster.forecasting.model import forecast_columns
 from ruter_dagster.forecasting.spread import QUANTILES, Numbers, to_root
 from ruter_dagster.forecasting.tiers import with_ignorance
 
 BASELINES = ("last_week", "ha4", "ha8")
+SIX_MONTH_MEAN = "six_month_mean"
+_SIX_MONTHS = 182
+_WEEKS = {"last_week": 1, "ha4": 4, "ha8": 8}
 _BANDS = (2.0, 5.0, 10.0, 20.0, 40.0)
 """Bounds of the bands of load within which slots share one spread."""
 _FEWEST_IN_BAND = 50
@@ -20,6 +26,55 @@ _UNKNOWN_SPREAD = (-0.9, 0.0, 0.9)
 def baseline_columns() -> list[pl.Expr]:
     """`last_week`, `ha4`, `ha8` and `history_count` of departure features or model rows."""
     return [pl.col("lag_1").alias("last_week"), pl.col("ha4"), pl.col("ha8"), pl.col("history_count")]
+
+
+def baseline_quantiles() -> list[pl.Expr]:
+    """`<baseline>_p10`, `_p50`, `_p90` and `_above_seats` of model rows: quantiles of the lags that a baseline is the mean of,
+    and the share of them above the seats. Null where none is known."""
+    return [
+        column
+        for name, weeks in _WEEKS.items()
+        for column in _of_lags(name, [f"lag_{week}" for week in range(1, weeks + 1)])
+    ]
+
+
+def _of_lags(name: str, lags: list[str]) -> list[pl.Expr]:
+    known = pl.concat_list(lags).list.drop_nulls()
+    quantiles = [
+        known.list.eval(pl.element().quantile(level, "linear"))
+        .list.first()
+        .alias(f"{name}_p{round(100 * level)}")
+        for level in QUANTILES
+    ]
+    above = pl.mean_horizontal((pl.col(lag) > pl.col("seats")).cast(pl.Float64) for lag in lags)
+    return [*quantiles, above.alias(f"{name}_above_seats")]
+
+
+def six_month_means(counted: pl.DataFrame, rows: pl.DataFrame, issue_date: date) -> pl.DataFrame:
+    """`six_month_mean` and its `_p10`, `_p50`, `_p90` for each of `rows`, in their order: the baseline of operators' products.
+
+    It is the mean load of the same line, direction, stop, weekday, quarter hour and school period (holiday or not) on the
+    182 service dates before the issue date; null where there was none. Both frames are departure features; `counted` has
+    `load` too, and only its dates before the issue date are read.
+    """
+    quarter = (pl.col("departure_minute") // 15).alias("quarter_hour")
+    key = ("line_id", "direction_id", "stop_id", "weekday", "school_holiday", "quarter_hour")
+    first = issue_date - timedelta(_SIX_MONTHS)
+    earlier = pl.col("service_date").is_between(first, issue_date, closed="left")
+    load = pl.col("load")
+    means = (
+        counted.filter(earlier)
+        .with_columns(quarter)
+        .group_by(key)
+        .agg(
+            load.mean().alias(SIX_MONTH_MEAN),
+            *(
+                load.quantile(level, "linear").alias(f"{SIX_MONTH_MEAN}_p{round(100 * level)}")
+                for level in QUANTILES
+            ),
+        )
+    )
+    return looked_up(rows.with_columns(quarter), means, key)
 
 
 def forecast_baseline(rows: pl.DataFrame) -> pl.DataFrame:

@@ -7,14 +7,20 @@ ha4, ha8. Rows without a truth are left out of every score.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ruter_dagster.forecasting.baselines import BASELINES
+from ruter_dagster.forecasting.baselines import BASELINES, SIX_MONTH_MEAN
+from ruter_dagster.forecasting.spread import QUANTILES
 
 _DRAWS = 2000
 _CONFIDENCE = (2.5, 97.5)
+CROWDED_PRECISION = 0.5
+"""Precision at which the recall of crowded departures is told."""
+_BANDS = (0.01, 0.05, 0.2, 0.5)
+"""Bounds of the bands of chance in which reliability is told."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,120 @@ def scores(forecasts: pl.DataFrame, by: tuple[str, ...] = ()) -> pl.DataFrame:
     grouped = judged.group_by(by).agg(columns).sort(by) if by else judged.select(columns)
     return grouped.with_columns(
         (1 - pl.col("wape") / pl.col(f"wape_{name}")).alias(f"improvement_{name}") for name in BASELINES
+    )
+
+
+def distribution_scores(forecasts: pl.DataFrame) -> pl.DataFrame:
+    """How good whole distributions are: one row for the model and each baseline, over the rows that all of them know.
+
+    `forecasts` has beside the columns above `seats`, `prob_above_seats` and those of `baselines.baseline_quantiles`; with those of
+    `baselines.six_month_means` that baseline is judged too. Columns, passengers unless said otherwise:
+
+    - `wape` (share), `coverage` of P10 to P90 (share), `pinball_p10`, `pinball_p50`, `pinball_p90`;
+    - `crps`: of the three quantiles, `scoringrules.crps_quantile`;
+    - `crowded`: departures with more passengers than seats, `crowded_expected`: how many the chances add up to;
+    - `crowded_recall`: the largest share of them found by a threshold of which half of the departures found are crowded. The
+      model's threshold is on `prob_above_seats`, a baseline's on its mean over the seats.
+
+    What concerns seats is null where none are known; `crowded_expected` is null of the six-month mean.
+    """
+    known = [name for name in (*BASELINES, SIX_MONTH_MEAN) if name in forecasts.columns]
+    judged = forecasts.filter(pl.all_horizontal(pl.col("load", *known).is_not_null()))
+    with_seats = judged.filter(pl.col("seats").is_not_null()).with_columns(
+        (pl.col("load") > pl.col("seats")).alias("crowded")
+    )
+    model = _Distribution("model", "mean", "", "prob_above_seats", pl.col("prob_above_seats"))
+    baselines = [
+        _Distribution(
+            name,
+            name,
+            f"{name}_",
+            None if name == SIX_MONTH_MEAN else f"{name}_above_seats",
+            pl.col(name) / pl.col("seats"),
+        )
+        for name in known
+    ]
+    rows = [_of_distribution(one, judged, with_seats) for one in (model, *baselines)]
+    return pl.DataFrame(rows, schema_overrides={"crowded_expected": pl.Float64, "crowded_recall": pl.Float64})
+
+
+@dataclass(frozen=True)
+class _Distribution:
+    """Where the columns of a forecaster are: its mean, its quantiles, its chance above the seats, what ranks the crowded."""
+
+    name: str
+    mean: str
+    prefix: str
+    chance: str | None
+    rank: pl.Expr
+
+
+def _of_distribution(one: _Distribution, judged: pl.DataFrame, with_seats: pl.DataFrame) -> dict[str, Any]:
+    import scoringrules
+
+    quantiles = [f"{one.prefix}p{round(100 * level)}" for level in QUANTILES]
+    load = judged["load"].to_numpy()
+    losses = judged.select(
+        wape("load", one.mean).alias("wape"),
+        pl.col("load").is_between(quantiles[0], quantiles[-1]).mean().alias("coverage"),
+        *(
+            pinball("load", name, level).alias(f"pinball_p{round(100 * level)}")
+            for name, level in zip(quantiles, QUANTILES, strict=True)
+        ),
+    ).row(0, named=True)
+    crps = scoringrules.crps_quantile(load, judged.select(quantiles).to_numpy(), np.array(QUANTILES))
+    crowded = with_seats["crowded"]
+    return {
+        "forecast": one.name,
+        **losses,
+        "crps": float(np.mean(crps)) if judged.height else None,
+        "crowded": int(crowded.sum()) if with_seats.height else None,
+        "crowded_expected": with_seats[one.chance].sum() if one.chance and with_seats.height else None,
+        "crowded_recall": recall_at_precision(crowded, with_seats.select(one.rank).to_series()),
+    }
+
+
+def recall_at_precision(
+    happened: pl.Series, score: pl.Series, precision: float = CROWDED_PRECISION
+) -> float | None:
+    """The largest share of what happened that lies at or above a threshold of `score` with at least that precision.
+
+    Null where nothing happened; 0 where no threshold is precise enough.
+    """
+    if not happened.sum():
+        return None
+    found = (
+        pl.DataFrame({"happened": happened.cast(pl.Int64), "score": score})
+        .group_by("score")
+        .agg(pl.col("happened").sum(), pl.len().alias("rows"))
+        .sort("score", descending=True)
+        .select(pl.col("happened", "rows").cum_sum())
+    )
+    precise = found.filter(pl.col("happened") >= precision * pl.col("rows"))
+    return float(precise["happened"].max() or 0) / float(happened.sum())  # pyright: ignore[reportArgumentType]
+
+
+def reliability(forecasts: pl.DataFrame) -> pl.DataFrame:
+    """By bands of `prob_above_seats`: departures, the mean chance forecast, and the share that was above the seats.
+
+    Rows without load or seats are left out; a band without departures has no row.
+    """
+    judged = forecasts.filter(
+        pl.col("load").is_not_null()
+        & pl.col("seats").is_not_null()
+        & pl.col("prob_above_seats").is_not_null()
+    )
+    chance = pl.col("prob_above_seats")
+    labels = [f"{low:g} to {high:g}" for low, high in zip((0.0, *_BANDS), (*_BANDS, 1.0), strict=True)]
+    return (
+        judged.group_by(chance.cut(_BANDS, labels=labels).alias("band"))
+        .agg(
+            pl.len().alias("departures"),
+            chance.mean().alias("forecast"),
+            (pl.col("load") > pl.col("seats")).mean().alias("observed"),
+        )
+        .sort("forecast")
+        .with_columns(pl.col("band").cast(pl.String))
     )
 
 

@@ -28,6 +28,7 @@ from ruter_dagster.forecasting.joins import looked_up
 from ruter_dagster.forecasting.slots import departure_minute, slot_hour
 from ruter_dagster.forecasting.surroundings import along_journeys, hours_around
 from ruter_dagster.forecasting.tiers import expected_columns
+from ruter_dagster.forecasting.year_ago import year_ago
 
 LOAD_COLUMNS = (
     "service_date", "line_id", "direction_id", "stop_id", "slot_hour", "scheduled_departure_time", "load", "weight",
@@ -47,6 +48,7 @@ def calendar_facts(service_date: date, calendar: OperatingCalendar) -> dict[str,
     return {
         "time_zone": calendar.time_zone,
         "day": calendar.days([service_date]).row(0),
+        "year_ago": year_ago(service_date, calendar),
         "lags": [
             _weekly(service_date),
             _comparable(service_date, calendar),
@@ -118,6 +120,7 @@ def _of_date(plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: Opera
     planned = plan.join(calendar.days([day]), on="service_date", maintain_order="left").with_columns(
         calendar.event_count([day]),
         calendar.event_count([day], 7).alias("events_last_week"),
+        pl.lit(year_ago(day, calendar), pl.Date).alias("year_ago"),
         *_plan_features(),
     )
     known = [

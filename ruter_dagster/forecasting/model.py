@@ -1,4 +1,4 @@
-"""The load model: LightGBM for the mean (Poisson) and for the spread around it. Rows come from rows.py.
+"""The load model: LightGBM for the mean (three models of it) and for the spread around it. Rows come from rows.py.
 
 Not here: what the features mean (contracts/features.py, rows.py), how a model is judged (evaluation.py) or kept.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +19,13 @@ from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.forecasting.readiness import trust, trust_in_tiers
 from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS, STEADYING_LOAD
 from ruter_dagster.forecasting.spread import (
+    NORMAL_TAIL,
     QUANTILES,
     Numbers,
+    Tail,
     chance_above,
     fitting_factor,
+    measured_tail,
     quantiles_of,
     to_root,
     widened,
@@ -31,11 +35,19 @@ from ruter_dagster.forecasting.tiers import with_ignorance
 if TYPE_CHECKING:
     import lightgbm
 
-FORMAT = 2
+FORMAT = 3
+LOSSES: dict[str, dict[str, Any]] = {
+    "poisson": {"objective": "poisson"},
+    "tweedie": {"objective": "tweedie", "tweedie_variance_power": 1.3},
+    "root": {"objective": "l2"},
+}
+"""The models of the mean: two learn its logarithm, one its root. Their average is the forecast."""
+_ROOT = "root"
 Matrix = NDArray[np.float32]
 SPREAD_NUMBERS = (
-    "usual_deviation", "expected", "slot_hour", "weekday", "public_holiday", "school_holiday", "events",
-    "journey_position", "departures_in_slot", "history_count", "horizon_days", "tier",
+    "usual_deviation", "expected", "slot_hour", "weekday", "public_holiday", "public_holidays_nearby", "school_holiday",
+    "school_holiday_last_week", "school_holiday_weeks", "events", "journey_position", "departures_in_slot", "history_count",
+    "horizon_days", "tier",
 )  # fmt: skip
 """The features of the spread, beside the mean itself and the mode."""
 TRAINING_COLUMNS = tuple(
@@ -46,13 +58,18 @@ TRAINING_COLUMNS = tuple(
 """The columns that `train` reads of its rows."""
 _FEWEST_ROWS = 200
 _ROWS_A_THREAD = 50_000
+_BLOCK_DATES = 14
+_PARTS = 2
+_LINE_ROWS = 200_000
+"""Training rows that the line from roots to loads is fitted to at most."""
 
 
 @dataclass(frozen=True)
 class ModelParameters:
     """How a model is trained; docs/decisions/load-model.md says how the defaults were chosen."""
 
-    trees: int = 120
+    trees: int = 80
+    """Of each of the three models of the mean."""
     leaves: int = 31
     learning_rate: float = 0.08
     fewest_rows_in_leaf: int = 60
@@ -60,12 +77,10 @@ class ModelParameters:
     share_of_rows: float = 0.7
     l2: float = 5.0
     bins: int = 63
-    spread_trees: int = 80
+    spread_trees: int = 40
     spread_leaves: int = 7
     shortened_share: float = 0.4
     """Copies with an artificially shortened history that are added to the rows, as a share of them (shortened.py)."""
-    held_out_share: float = 0.2
-    """Newest share of the service dates on which the spread is learned and calibrated."""
     coverage: float = 0.8
     seed: int = 1
     threads: int = 2
@@ -73,13 +88,19 @@ class ModelParameters:
 
 @dataclass(frozen=True)
 class LoadModel:
-    """A trained model. `spread_factor` calibrates P10 to P90; `categories` are the known values, by their code;
-    `trust` is the share of its correction that it makes (readiness.py)."""
+    """A trained model.
+
+    `means` are boosters by the names of `LOSSES`; `root_line` makes a mean of a root: constant and factor of its square.
+    `spread_factor` calibrates P10 to P90, `tail` the chance above the seats; `categories` are the known values, by their code;
+    `trust` is the share of its correction that it makes (readiness.py).
+    """
 
     parameters: ModelParameters
-    mean: lightgbm.Booster
+    means: dict[str, lightgbm.Booster]
+    root_line: tuple[float, float]
     spread: tuple[lightgbm.Booster, ...]
     spread_factor: float
+    tail: Tail = NORMAL_TAIL
     categories: dict[str, list[str]] = field(default_factory=dict)
     trust: float = 1.0
 
@@ -88,15 +109,29 @@ class LoadModel:
 
         `rows` are model rows. Raises `BadInput` where they lack a feature.
         """
-        matrix = feature_matrix(rows, self.categories)
-        mean = _mean(self.mean, matrix, rows, self.trust)
+        # By rows, as LightGBM reads it: by columns, each booster would gather every row anew.
+        matrix = np.ascontiguousarray(feature_matrix(rows, self.categories))
+        mean = self.mean_of(matrix, rows)
         spread = widened(_spread(self.spread, spread_features(matrix, mean)), self.spread_factor)
-        return with_ignorance(forecast_columns(mean, spread, rows["seats"]), rows)
+        return with_ignorance(forecast_columns(mean, spread, rows["seats"], self.tail), rows)
+
+    def mean_of(self, matrix: Matrix, rows: pl.DataFrame) -> Numbers:
+        """The mean load of rows whose feature matrix is given: the average of what the models of it say."""
+        expected, part = _log_expected(rows), _part(rows, self.trust)
+        total = np.zeros(rows.height)
+        for name, booster in self.means.items():
+            correction = part * np.asarray(booster.predict(matrix, raw_score=True))
+            if name == _ROOT:
+                total += _of_squares(_squared(correction, expected), self.root_line)
+            else:
+                total += np.exp(correction + expected)
+        return total / len(self.means)
 
     def importance(self) -> dict[str, float]:
-        """Share of the mean's gain that each feature earns, greatest first."""
-        gains = self.mean.feature_importance("gain")
-        shares = dict(zip((*NUMBERS, *CATEGORIES), (gains / max(gains.sum(), 1e-9)).tolist(), strict=True))
+        """Share of the mean's gain that each feature earns, the average of the models of it, greatest first."""
+        gains = [booster.feature_importance("gain") for booster in self.means.values()]
+        average = np.mean([gain / max(gain.sum(), 1e-9) for gain in gains], axis=0)
+        shares = dict(zip((*NUMBERS, *CATEGORIES), average.tolist(), strict=True))
         return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     def to_bytes(self) -> bytes:
@@ -108,7 +143,9 @@ class LoadModel:
             "categories": self.categories,
             "spread_factor": self.spread_factor,
             "trust": self.trust,
-            "mean": self.mean.model_to_string(),
+            "tail": asdict(self.tail),
+            "root_line": self.root_line,
+            "means": {name: booster.model_to_string() for name, booster in self.means.items()},
             "spread": [booster.model_to_string() for booster in self.spread],
         }
         return json.dumps(content, sort_keys=True).encode()
@@ -124,9 +161,11 @@ class LoadModel:
                 raise BadInput("The load model was made by other code: its features differ; train a new one")
             return LoadModel(
                 ModelParameters(**parts["parameters"]),
-                lightgbm.Booster(model_str=parts["mean"]),
+                {name: lightgbm.Booster(model_str=parts["means"][name]) for name in LOSSES},
+                (float(parts["root_line"][0]), float(parts["root_line"][1])),
                 tuple(lightgbm.Booster(model_str=text) for text in parts["spread"]),
                 float(parts["spread_factor"]),
+                Tail(**{name: tuple(values) for name, values in parts["tail"].items()}),
                 parts["categories"],
                 float(parts["trust"]),
             )
@@ -139,8 +178,9 @@ class LoadModel:
 def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> LoadModel:
     """A model of training rows: model rows with `load`, `weight` and `sample_weight` (see sample.py).
 
-    The spread is learned where the mean is honest: on the newest dates, around a mean that has not seen them; half of
-    their rows teach it, the others calibrate its width. The mean that is kept has seen every row.
+    The spread is learned around means that have not seen the date: two Poisson models, each of every other fortnight, forecast
+    the fortnights of the other one. Every other date teaches the spread, the rest calibrate its width and its tail. The mean
+    that is kept has seen every row.
 
     Raises `BadInput` where fewer than 200 rows are given.
     """
@@ -159,15 +199,19 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     rows = rows.select(
         "service_date", "load", "expected", "tier", weight=weight / pl.col("sample_weight").mean()
     )
-    part = trust(rows["service_date"].n_unique())
-    spread, factor = _train_spread(rows, matrix, chosen, part)
-    return LoadModel(chosen, _train_mean(rows, matrix, chosen), spread, factor, categories, part)
+    trusted = trust(rows["service_date"].n_unique())
+    spread, factor, tail = _train_spread(rows, matrix, chosen, trusted)
+    means = _train_means(rows, matrix, chosen, tuple(LOSSES))
+    line = _root_line(rows, matrix, means[_ROOT], trusted)
+    return LoadModel(chosen, means, line, spread, factor, tail, categories, trusted)
 
 
-def forecast_columns(mean: Numbers, spread: Numbers, seats: pl.Series) -> pl.DataFrame:
+def forecast_columns(
+    mean: Numbers, spread: Numbers, seats: pl.Series, tail: Tail = NORMAL_TAIL
+) -> pl.DataFrame:
     """The frame that `LoadModel.predict` describes, of a mean and its spread on the scale of roots."""
     quantiles = quantiles_of(mean, spread)
-    chance = chance_above(seats.cast(pl.Float64).to_numpy(), mean, spread)
+    chance = chance_above(seats.cast(pl.Float64).to_numpy(), mean, spread, tail)
     columns = {f"p{round(100 * level)}": quantiles[:, index] for index, level in enumerate(QUANTILES)}
     return pl.DataFrame({"mean": mean, **columns, "prob_above_seats": chance}).with_columns(
         pl.col("prob_above_seats").fill_nan(None)
@@ -186,71 +230,85 @@ def feature_matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Matr
     return matrix.T
 
 
-def _train_mean(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters
-) -> lightgbm.Booster:
-    """Poisson trees that correct the expected load, on the scale of logarithms."""
-    return _boost(
-        matrix,
-        rows["load"].to_numpy(),
-        rows["weight"].to_numpy(),
-        parameters,
-        parameters.trees,
-        {"objective": "poisson", "num_leaves": parameters.leaves, "learning_rate": parameters.learning_rate},
-        start=_log_expected(rows),
-    )
+def _train_means(
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, losses: Sequence[str]
+) -> dict[str, lightgbm.Booster]:
+    """Trees that correct the expected load, a model for each loss; the binned features are made once."""
+    load, logarithm = rows["load"].to_numpy(), _log_expected(rows)
+    data = _dataset(matrix, load, rows["weight"].to_numpy(), parameters)
+    options = {"num_leaves": parameters.leaves, "learning_rate": parameters.learning_rate}
+    means = {}
+    for place, name in enumerate(losses):
+        data.set_label(to_root(load) if name == _ROOT else load)
+        data.set_init_score(_root_of(logarithm) if name == _ROOT else logarithm)
+        seed = parameters.seed + place
+        means[name] = _boost(data, parameters, parameters.trees, {**options, **LOSSES[name], "seed": seed})
+    return means
 
 
 def _train_spread(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, part: float
-) -> tuple[tuple[lightgbm.Booster, ...], float]:
-    """The quantile models and the factor that gives them their coverage, both from the newest service dates."""
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, trusted: float
+) -> tuple[tuple[lightgbm.Booster, ...], float, Tail]:
+    """The quantile models, the factor that gives them their coverage and the tail, all around means that had not seen the date."""
     dates = rows["service_date"].unique().sort().to_list()
-    held_out_dates = dates[-max(2, round(parameters.held_out_share * len(dates))) :]
-    newer = rows["service_date"].is_in(held_out_dates).to_numpy()
-    older = ~newer if newer.sum() < len(newer) else newer
-    honest = _train_mean(rows.filter(older), matrix[older], parameters)
-    held_out = rows.filter(newer)
-    mean = _mean(honest, matrix[newer], held_out, part)
+    mean = _honest_mean(rows, matrix, dates, parameters, trusted)
     # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
-    teach = held_out["service_date"].is_in(held_out_dates[::2]).to_numpy()
-    load, features = held_out["load"].to_numpy(), spread_features(matrix[newer], mean)
-    boosters = _teach_spread(
-        features[teach],
-        (to_root(load) - to_root(mean))[teach],
-        held_out["weight"].to_numpy()[teach],
-        parameters,
-    )
+    teach = rows["service_date"].is_in(dates[::2]).to_numpy()
+    load, weight = rows["load"].to_numpy(), rows["weight"].to_numpy()
+    features = spread_features(matrix, mean)
+    residual = to_root(load) - to_root(mean)
+    boosters = _teach_spread(features[teach], residual[teach], weight[teach], parameters)
     check = ~teach
-    spread = _spread(boosters, features[check])
-    return boosters, fitting_factor(load[check], mean[check], spread, parameters.coverage)
+    load, mean, weight, spread = load[check], mean[check], weight[check], _spread(boosters, features[check])
+    factor = fitting_factor(load, mean, spread, parameters.coverage, weight)
+    return boosters, factor, measured_tail(load, mean, widened(spread, factor), weight)
+
+
+def _honest_mean(
+    rows: pl.DataFrame,
+    matrix: Matrix | Numbers,
+    dates: Sequence[date],
+    parameters: ModelParameters,
+    trusted: float,
+) -> Numbers:
+    """Of every row the Poisson mean of trees that have not seen its date: each part of the dates by those of the others."""
+    mean, logarithm, part = np.empty(rows.height), _log_expected(rows), _part(rows, trusted)
+    blocks = [dates[start : start + _BLOCK_DATES] for start in range(0, len(dates), _BLOCK_DATES)]
+    parts = min(_PARTS, len(blocks))
+    for first in range(parts):
+        of_part = [day for block in blocks[first::parts] for day in block]
+        held_out = rows["service_date"].is_in(of_part).to_numpy()
+        booster = _train_means(rows.filter(~held_out), matrix[~held_out], parameters, ["poisson"])["poisson"]
+        raw = booster.predict(np.ascontiguousarray(matrix[held_out]), raw_score=True)
+        mean[held_out] = np.exp(part[held_out] * np.asarray(raw) + logarithm[held_out])
+    return mean
 
 
 def _teach_spread(
     features: Numbers, residual: Numbers, weight: Numbers, parameters: ModelParameters
 ) -> tuple[lightgbm.Booster, ...]:
-    options = {"objective": "quantile", "num_leaves": parameters.spread_leaves, "learning_rate": 0.1}
+    options = {"objective": "quantile", "num_leaves": parameters.spread_leaves, "learning_rate": 0.15}
+    data = _dataset(features, residual, weight, parameters)
     return tuple(
-        _boost(features, residual, weight, parameters, parameters.spread_trees, {**options, "alpha": level})
-        for level in QUANTILES
+        _boost(data, parameters, parameters.spread_trees, {**options, "alpha": level}) for level in QUANTILES
     )
 
 
-def _boost(
-    matrix: Matrix | Numbers,
-    target: Numbers,
-    weight: Numbers,
-    parameters: ModelParameters,
-    trees: int,
-    options: dict[str, Any],
-    start: Numbers | None = None,
-) -> lightgbm.Booster:
+def _dataset(
+    matrix: Matrix | Numbers, target: Numbers, weight: Numbers, parameters: ModelParameters
+) -> lightgbm.Dataset:
+    """The rows as LightGBM's bins."""
     import lightgbm
 
-    data = lightgbm.Dataset(
-        matrix, target, weight=weight, init_score=start, categorical_feature=[matrix.shape[1] - 1]
-    )
-    common = {
+    last = matrix.shape[1] - 1
+    options = _common(parameters, len(target))
+    return lightgbm.Dataset(
+        matrix, target, weight=weight, categorical_feature=[last], params=options
+    ).construct()
+
+
+def _common(parameters: ModelParameters, rows: int) -> dict[str, Any]:
+    return {
         "min_data_in_leaf": parameters.fewest_rows_in_leaf,
         "feature_fraction": parameters.share_of_features,
         "bagging_fraction": parameters.share_of_rows,
@@ -259,18 +317,56 @@ def _boost(
         "max_bin": parameters.bins,
         "seed": parameters.seed,
         # On few rows threads wait for each other longer than they work. The trees are the same.
-        "num_threads": min(parameters.threads, 1 + len(target) // _ROWS_A_THREAD),
+        "num_threads": min(parameters.threads, 1 + rows // _ROWS_A_THREAD),
         "deterministic": True,
         "force_row_wise": True,
         "verbose": -1,
     }
-    return lightgbm.train({**common, **options}, data, num_boost_round=trees)
 
 
-def _mean(booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame, part: float) -> Numbers:
-    """The expected load times that part of the trees' correction, on the scale of logarithms."""
-    part_of_row = part * trust_in_tiers(rows["tier"].to_numpy())
-    return np.exp(part_of_row * np.asarray(booster.predict(matrix, raw_score=True)) + _log_expected(rows))
+def _boost(
+    data: lightgbm.Dataset, parameters: ModelParameters, trees: int, options: dict[str, Any]
+) -> lightgbm.Booster:
+    import lightgbm
+
+    return lightgbm.train({**_common(parameters, data.num_data()), **options}, data, num_boost_round=trees)
+
+
+def _root_line(
+    rows: pl.DataFrame, matrix: Matrix | Numbers, booster: lightgbm.Booster, trusted: float
+) -> tuple[float, float]:
+    """Constant and factor that make a mean load of a predicted root's square.
+
+    The mean of squares is above the square of the mean root by the variance, which grows with the load. Least squares on
+    the training rows, the fuller ones counting less as they spread more; at most `_LINE_ROWS` of them.
+    """
+    chosen = slice(None, None, -(-rows.height // _LINE_ROWS))
+    some = rows[chosen]
+    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix[chosen]), raw_score=True))
+    square = _squared(_part(some, trusted) * raw, _log_expected(some))
+    scale = np.sqrt(some["weight"].to_numpy() / (1 + square))
+    design = np.column_stack([np.ones_like(square), square]) * scale[:, None]
+    constant, factor = np.linalg.lstsq(design, some["load"].to_numpy() * scale)[0]
+    return float(constant), float(factor)
+
+
+def _part(rows: pl.DataFrame, trusted: float) -> Numbers:
+    """The part of the trees' correction that is made for each row: by the training dates and the row's tier."""
+    return trusted * trust_in_tiers(rows["tier"].to_numpy())
+
+
+def _squared(correction: Numbers, log_expected: Numbers) -> Numbers:
+    """The square of the expected load's root with its correction."""
+    return np.maximum(correction + _root_of(log_expected), 0.0) ** 2
+
+
+def _of_squares(square: Numbers, line: tuple[float, float]) -> Numbers:
+    return np.maximum(line[0] + line[1] * square, 0.0)
+
+
+def _root_of(log_expected: Numbers) -> Numbers:
+    """The root of the expected load, of which the logarithm is given."""
+    return np.exp(log_expected / 2)
 
 
 def _spread(boosters: Sequence[lightgbm.Booster], features: Numbers) -> Numbers:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
 from ruter_dagster.contracts.tables import EXPECTED_TIERS
 
-FEWEST_DATES = 35
-"""Dates with counts below which baselines are published in place of a model."""
 _WHOLE_TRUST_DATES = 300
 """Training dates from which on a model's correction counts in full: most of a year, so that it has met its seasons."""
 
 
 def enough_for_a_model(dates_with_counts: int) -> bool:
     """Whether a model may be trained and published with counts of so many operating dates."""
-    return dates_with_counts >= FEWEST_DATES
+    return dates_with_counts >= MIN_COUNTED_DATES
 
 
 def trust(training_dates: int) -> float:
@@ -28,8 +27,9 @@ def trust(training_dates: int) -> float:
 
 
 def trust_in_tiers(tier: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The part of that correction that is made for each row of these tiers (`tiers.tier_number`): half where its line has no counts.
+    """The part of that correction that is made for each row of these tiers (`tiers.tier_number`): half where its line has no counts then.
 
-    How full the network is says less of a line that has never been counted than of the others.
+    How full a network or line is says less of lines and hours that have never been counted than of the others. A new stop's
+    guess, between its neighbours on the journey, is the one that needs its whole correction.
     """
-    return np.where(tier >= EXPECTED_TIERS.index("stop_hour"), 0.5, 1.0)
+    return np.where(tier >= EXPECTED_TIERS.index("neighbouring_hours"), 0.5, 1.0)

@@ -7,12 +7,12 @@ contracts/features.py; columns that are made here say how they relate to `expect
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, timedelta
 
 import polars as pl
 
-from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS
+from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, YEAR_AGO_SCOPES
 from ruter_dagster.forecasting.joins import looked_up
 from ruter_dagster.forecasting.levels import SCOPES
 from ruter_dagster.forecasting.tiers import tier_number
@@ -29,12 +29,15 @@ _LOADS = (
     "usual", "neighbouring_hours", "journey_load", "stop_hour_of_other_lines", "mode_hour_of_other_lines",
 )  # fmt: skip
 LEVEL_RATIOS = tuple(f"{scope}_ratio_{days}" for scope in SCOPES for days in LEVEL_RATIO_DAYS)
-"""The columns that levels add to a row."""
+"""The columns that the levels of the issue date add to a row."""
+YEAR_AGO_RATIOS = tuple(f"{scope}_year_ago" for scope in YEAR_AGO_SCOPES)
+"""Those that levels of a year before add."""
 _RATIOS = (
     "last_week_line_hour_ratio",
     "last_week_network_ratio",
     "weekday_of_line_hour",
     *LEVEL_RATIOS,
+    *YEAR_AGO_RATIOS,
 )
 _AS_THEY_ARE = (
     "slot_hour", "weekday", "comparable_weekday", "public_holiday", "minor_holiday", "bridge_day", "school_holiday",
@@ -49,6 +52,7 @@ NUMBERS = (
 )
 """The numeric features of a model, in order; nulls are allowed."""
 CATEGORIES = ("mode",)
+_DAY = timedelta(1)
 WEATHER = ("temperature", "precipitation", "wind_speed")
 HORIZONS = (0, 1, 2, 3)
 """Days from the issue date to the service date, `horizon_days`."""
@@ -57,17 +61,24 @@ HORIZONS = (0, 1, 2, 3)
 def joined_rows(
     features: pl.DataFrame, levels: pl.DataFrame, weather: pl.DataFrame, issue_date: date
 ) -> pl.DataFrame:
-    """Columns of `features`, in its order of rows, with `issue_date`, `horizon_days`, `LEVEL_RATIOS` and `WEATHER`.
+    """Columns of `features`, in its order of rows, with `issue_date`, `horizon_days`, `LEVEL_RATIOS`, `YEAR_AGO_RATIOS`
+    and `WEATHER`.
 
     Of `levels` (contract `features.levels`) and of `weather` (contract `raw.weather_forecasts`, may be empty) only
-    those of `issue_date` are read. What is not known is null.
+    those of `issue_date` are read, and of levels those of `year_ago_issue_dates`. What is not known is null.
     """
     issued = pl.col("issue_date") == issue_date
     rows = features.with_columns(
         pl.lit(issue_date).alias("issue_date"),
         (pl.col("service_date") - issue_date).dt.total_days().cast(pl.Int32).alias("horizon_days"),
     )
-    return _with_weather(_with_levels(rows, levels.filter(issued)), weather.filter(issued))
+    rows = _with_year_ago(_with_levels(rows, levels.filter(issued)), levels)
+    return _with_weather(rows, weather.filter(issued))
+
+
+def year_ago_issue_dates(dates: Iterable[date | None]) -> list[date]:
+    """The issue dates whose levels tell of the dates `year_ago` of departure features: the day after each."""
+    return sorted({day + _DAY for day in dates if day})
 
 
 def with_model_columns(joined: pl.DataFrame) -> pl.DataFrame:
@@ -113,10 +124,14 @@ def rows_with_truth(
     levels_of, weather_of = _by_date(levels), _by_date(weather)
     frames = []
     for day in dates:
+        a_year_ago = year_ago_issue_dates(by_date[(day,)]["year_ago"].unique())
         for drawn, horizon in enumerate(horizons):
             issued = day - timedelta(horizon)
             rows = by_date[(day,)].filter(pl.col("drawn") == drawn).drop("drawn")
-            frames.append(joined_rows(rows, levels_of(issued), weather_of(issued), issued))
+            as_of = pl.concat(
+                [levels_of(issued), *(levels_of(other) for other in a_year_ago if other != issued)]
+            )
+            frames.append(joined_rows(rows, as_of, weather_of(issued), issued))
     return pl.concat(frames) if frames else joined_rows(known.drop("drawn"), levels, weather, date.min)
 
 
@@ -165,6 +180,20 @@ def _with_levels(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
                 pl.lit(value, pl.Float64).alias(name)
                 for name, value in zip(of_scope.columns, known, strict=True)
             )
+    return rows
+
+
+def _with_year_ago(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
+    """How full the date `year_ago` was against what was expected of it: the last day's ratio of the day after it."""
+    wanted = year_ago_issue_dates(rows["year_ago"].unique())
+    of_dates = levels.filter(pl.col("issue_date").is_in(wanted))
+    for scope in YEAR_AGO_SCOPES:
+        known = of_dates.filter(pl.col("scope") == scope).select(
+            (pl.col("issue_date") - _DAY).alias("year_ago"),
+            *_parts_of_id(scope, rows.schema),
+            pl.col("ratio_1").alias(f"{scope}_year_ago"),
+        )
+        rows = _with_known(rows, known, ("year_ago", *SCOPES[scope]))
     return rows
 
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from ruter_dagster.contracts.features import LAG_WEEKS, LEVEL_RATIO_DAYS
 from ruter_dagster.forecasting.history import DECAY_A_WEEK
-from ruter_dagster.forecasting.rows import KEY
+from ruter_dagster.forecasting.rows import KEY, YEAR_AGO_RATIOS
 from ruter_dagster.forecasting.surroundings import between_hours
 from ruter_dagster.forecasting.tiers import expected_columns, has_basis, rests_on_own_counts
 
@@ -32,6 +32,7 @@ _OF_HOUR = (
     "usual_line_hour", "last_week_line_hour_ratio", "line_hour_of_day_class", "usual_previous_stop", "journey_load",
 )  # fmt: skip
 _OF_LINE = (*_OF_HOUR, *_HOURS_BESIDE, *_AROUND, "line_of_day_class")
+_YEAR_AGO_OF_LINE = ("line_hour_year_ago",)
 _MOST_DAYS = 7
 """What is new has been counted for fewer days than these: its own history begins a week later."""
 MOST_COPIES = 750
@@ -127,7 +128,7 @@ def _no_counts_of_its_own() -> Columns:
 
 
 def _new_line() -> Columns:
-    return {**_no_counts_of_its_own(), **_nothing(*_OF_LINE)}
+    return {**_no_counts_of_its_own(), **_nothing(*_OF_LINE, *_YEAR_AGO_OF_LINE)}
 
 
 def _renamed_line() -> Columns:
@@ -144,7 +145,7 @@ def _new_stop() -> Columns:
     others = pl.when(pl.col("draw") < 0.5).then("stop_hour_of_other_lines")
     return {
         **_no_counts_of_its_own(),
-        **_nothing(*_HOURS_BESIDE, *_AROUND),
+        **_nothing(*_HOURS_BESIDE, *_AROUND, "stop_year_ago"),
         "stop_hour_of_other_lines": others,
     }
 
@@ -164,11 +165,11 @@ def _new_hour() -> Columns:
         for known, names in ((sides["earlier"], _HOURS_BESIDE[::2]), (sides["later"], _HOURS_BESIDE[1::2]))
         for name in names
     }
-    return {**_no_counts_of_its_own(), **_nothing(*_OF_HOUR), **around, **beside}
+    return {**_no_counts_of_its_own(), **_nothing(*_OF_HOUR, *_YEAR_AGO_OF_LINE), **around, **beside}
 
 
 def _few_weeks() -> Columns:
-    """Counted for 1 to 7 weeks before the last one. A holiday's row, whose lags are ordinary days, stays as it is."""
+    """Counted for 1 to 7 weeks before the last one. A holiday's lags, which are ordinary days, stay as they are."""
     weeks = 1 + (pl.col("draw") * (LAG_WEEKS - 1)).floor()
     lags: Columns = {
         f"lag_{week}": pl.when(weeks >= week).then(f"lag_{week}") for week in range(1, LAG_WEEKS + 1)
@@ -204,7 +205,8 @@ def _few_weeks() -> Columns:
         },
     }
     ordinary = pl.col("weekday") == pl.col("comparable_weekday")
-    return {name: pl.when(ordinary).then(column).otherwise(name) for name, column in columns.items()}
+    shortened = {name: pl.when(ordinary).then(column).otherwise(name) for name, column in columns.items()}
+    return {**shortened, **_nothing(*YEAR_AGO_RATIOS)}
 
 
 def _class_mean(name: str, weeks: pl.Expr, pooled: pl.Expr) -> pl.Expr:

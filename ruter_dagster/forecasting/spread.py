@@ -5,15 +5,53 @@ On that scale the spread of a count hardly depends on its size, so one set of nu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
 import numpy as np
 from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 _SHIFT = 3 / 8
 QUANTILES = (0.1, 0.5, 0.9)
-_NORMAL_WIDTH = 2.5631
-"""Standard deviations between a normal variable's 10 % and 90 % quantiles."""
-_SMALLEST_DEVIATION = 0.05
+_SMALLEST_SIDE = 0.065
+"""Smallest distance of P10 and P90 from the median that a distance is measured in."""
+_CHANCES = (0.999, 0.99, 0.95, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+_FEWEST_BEYOND = 5
+"""Loads that must lie beyond a distance, on the rarer side, for its chance to be measured."""
+_FARTHEST_CHANCE = 1e-6
+
+
+@dataclass(frozen=True)
+class Tail:
+    """Chances of a load farther above the median than `distances`, in units of the distance of P90 (below it, of P10).
+
+    Distances ascend, chances descend. Between and beyond them, the chance's log-odds are linear in the distance.
+    """
+
+    distances: tuple[float, ...]
+    chances: tuple[float, ...]
+
+    def chance_beyond(self, distance: Numbers) -> Numbers:
+        """P(a load lies farther up than `distance`), never quite 0 or 1; NaN where the distance is."""
+        known, odds = np.array(self.distances), _log_odds(np.array(self.chances))
+        inside = np.interp(distance, known, odds)
+        first, last = ((odds[at + 1] - odds[at]) / (known[at + 1] - known[at]) for at in (0, -2))
+        inside = np.where(distance < known[0], odds[0] + (distance - known[0]) * first, inside)
+        inside = np.where(distance > known[-1], odds[-1] + (distance - known[-1]) * last, inside)
+        limit = _log_odds(np.array(_FARTHEST_CHANCE))
+        return 1 / (1 + np.exp(-np.clip(inside, limit, -limit)))
+
+
+def _log_odds(chance: Numbers) -> Numbers:
+    return np.log(chance / (1 - chance))
+
+
+NORMAL_TAIL = Tail(
+    tuple(NormalDist().inv_cdf(1 - chance) / NormalDist().inv_cdf(0.9) for chance in _CHANCES), _CHANCES
+)
+"""That of a normal variable, where too few loads are known to measure one."""
 
 
 def to_root(load: Numbers) -> Numbers:
@@ -33,29 +71,44 @@ def widened(spread: Numbers, factor: float) -> Numbers:
     return middle + (spread - middle) * factor
 
 
-def chance_above(seats: Numbers, mean: Numbers, spread: Numbers) -> Numbers:
-    """P(load > seats), NaN where the seats are unknown: a normal variable on the scale of roots."""
-    deviation = np.maximum((spread[:, 2] - spread[:, 0]) / _NORMAL_WIDTH, _SMALLEST_DEVIATION)
+def chance_above(seats: Numbers, mean: Numbers, spread: Numbers, tail: Tail = NORMAL_TAIL) -> Numbers:
+    """P(load > seats), NaN where the seats are unknown."""
     # A load is a whole number of passengers: more than the seats begins half a passenger above them.
-    distance = (to_root(seats + 0.5) - to_root(mean) - spread[:, 1]) / deviation
-    return _upper_tail(distance)
+    return tail.chance_beyond(_distance(seats + 0.5, mean, spread))
 
 
-def fitting_factor(load: Numbers, mean: Numbers, spread: Numbers, coverage: float) -> float:
-    """The factor of `widened` with which P10 to P90 covers the share `coverage` of loads (split conformal)."""
-    away = to_root(load) - to_root(mean) - spread[:, 1]
+def measured_tail(load: Numbers, mean: Numbers, spread: Numbers, weight: Numbers) -> Tail:
+    """The tail that loads had around their forecasts, a load counting by `weight` and by the mean forecast for it.
+
+    By the mean, because departures with few passengers, of which there are most, are not those that fill their seats.
+    Normal where fewer than a few hundred loads are known.
+    """
+    distance, counts = _distance(load, mean, spread), weight * np.maximum(mean, 0.1)
+    effective = counts.sum() ** 2 / max((counts**2).sum(), 1e-9)
+    chances = [chance for chance in _CHANCES if effective * min(chance, 1 - chance) >= _FEWEST_BEYOND]
+    if len(chances) < 5:
+        return NORMAL_TAIL
+    distances = _weighted_quantiles(distance, counts, [1 - chance for chance in chances])
+    # Ties would make a step of the tail.
+    apart = np.maximum.accumulate(distances + 1e-3 * np.arange(len(distances)))
+    return Tail(tuple(apart.tolist()), tuple(chances))
+
+
+def fitting_factor(load: Numbers, mean: Numbers, spread: Numbers, coverage: float, weight: Numbers) -> float:
+    """The factor of `widened` with which P10 to P90 covers the share `coverage` of loads by weight (split conformal)."""
     # Zero passengers lie within as soon as P10 is clipped at zero, which the true root of zero expresses.
+    needed = np.abs(_distance(load, mean, spread))
+    return float(np.clip(_weighted_quantiles(needed, weight, [coverage])[0], 0.5, 3.0))
+
+
+def _distance(load: Numbers, mean: Numbers, spread: Numbers) -> Numbers:
+    """How far a load lies above the median (negative: below it), in units of the distance of P90 (P10) from it."""
+    away = to_root(load) - to_root(mean) - spread[:, 1]
     side = np.where(away < 0, spread[:, 1] - spread[:, 0], spread[:, 2] - spread[:, 1])
-    needed = np.abs(away) / np.maximum(side, _SMALLEST_DEVIATION)
-    return float(np.clip(np.quantile(needed, coverage), 0.5, 3.0))
+    return away / np.maximum(side, _SMALLEST_SIDE)
 
 
-def _upper_tail(distance: Numbers) -> Numbers:
-    """1 - Φ(distance) by Abramowitz and Stegun 26.2.17, to 1e-7; SciPy is not among the job image's dependencies."""
-    size = np.abs(distance)
-    t = 1 / (1 + 0.2316419 * size)
-    polynomial = t * (
-        0.319381530 + t * (-0.356563782 + t * (1.781477937 + t * (-1.821255978 + t * 1.330274429)))
-    )
-    tail = np.exp(-(size**2) / 2) / np.sqrt(2 * np.pi) * polynomial
-    return np.clip(np.where(distance >= 0, tail, 1 - tail), 0.0, 1.0)
+def _weighted_quantiles(values: Numbers, weight: Numbers, levels: Sequence[float]) -> Numbers:
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weight[order])
+    return np.interp(np.array(levels), (reached - weight[order] / 2) / reached[-1], values[order])

@@ -11,8 +11,16 @@ import polars as pl
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, MODEL_NAME, Evaluate
 from ruter_dagster.contracts.model_checks import COVERAGE, MOST_BIAS
-from ruter_dagster.forecasting.baselines import BASELINES, baseline_columns
-from ruter_dagster.forecasting.evaluation import Gate, comparable, improvement, release_gate, scores
+from ruter_dagster.forecasting.baselines import BASELINES, baseline_columns, baseline_quantiles
+from ruter_dagster.forecasting.evaluation import (
+    Gate,
+    comparable,
+    distribution_scores,
+    improvement,
+    release_gate,
+    reliability,
+    scores,
+)
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.rows import HORIZONS
 from ruter_dagster.forecasting.sample import SAMPLE_ROWS
@@ -56,7 +64,11 @@ def _forecasts(dates: Sequence[date], record: ModelRecord, context: JobContext) 
             rows = inputs.rows((horizon,))
             frames.append(
                 pl.concat(
-                    [rows.with_columns(baseline_columns()), forecast_rows(rows, model)], how="horizontal"
+                    [
+                        rows.with_columns(*baseline_columns(), *baseline_quantiles()),
+                        forecast_rows(rows, model),
+                    ],
+                    how="horizontal",
                 )
             )
     return pl.concat(frames) if frames else None
@@ -128,6 +140,8 @@ def _tell(
         bias=overall["bias"],
         coverage=overall["coverage"],
         accuracy=table(accuracy),
+        distributions=table(distribution_scores(judged).to_dicts()),
+        reliability=table(reliability(judged).to_dicts()),
         by_mode=table(scores(comparable(judged), ("mode",)).to_dicts()),
         by_horizon=table(scores(comparable(judged), ("horizon_days",)).to_dicts()),
         forecast_against_truth=forecast_against_truth(judged),

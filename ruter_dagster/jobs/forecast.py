@@ -13,7 +13,8 @@ from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.rows import HORIZONS
+from ruter_dagster.forecasting.rows import HORIZONS, year_ago_issue_dates
+from ruter_dagster.forecasting.year_ago import year_ago
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.models import load_model
 from ruter_dagster.jobs.pipes import json_value, table
@@ -52,7 +53,8 @@ def _forecasts(
     """The forecasts of each service date from D to D+3, one at a time: a model's rows are wide."""
     days = day_range(issue_date, issue_date + timedelta(max(HORIZONS)))
     context.dates_passed(DEPARTURE_FEATURES, days, of_range=False)
-    levels = context.read(LEVELS, [issue_date])
+    known_then = year_ago_issue_dates(year_ago(day, context.calendar) for day in days)
+    levels = pl.concat([context.read(LEVELS, [issue_date]), context.read_history(LEVELS, known_then)])
     weather = context.read(WEATHER_FORECASTS, [issue_date])
     thresholds = OccupancyThresholds(**context.operator.occupancy.model_dump())
     for day in days:

@@ -14,7 +14,8 @@ from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import EVALUATION, MODEL_NAME
 from ruter_dagster.contracts.tables import STOP_LOADS, WEATHER_FORECASTS, Table
 from ruter_dagster.forecasting.model import LoadModel
-from ruter_dagster.forecasting.rows import HORIZONS, TRUTH, sampled, training_rows
+from ruter_dagster.forecasting.rows import HORIZONS, TRUTH, sampled, training_rows, year_ago_issue_dates
+from ruter_dagster.forecasting.year_ago import year_ago
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.storage.registry import ModelRecord
 
@@ -49,10 +50,11 @@ def read_inputs(
     levels, weather = _Window(LEVELS, context), _Window(WEATHER_FORECASTS, context)
     for day in context.track(known, "Departures read"):
         issued = day_range(day - timedelta(max(HORIZONS)), day)
+        known_then = year_ago_issue_dates([year_ago(day, context.calendar)])
         yield ModelInputs(
             features=sampled(context.read_history(DEPARTURE_FEATURES, [day]), share, seed),
             loads=context.read_history(STOP_LOADS, [day], TRUTH),
-            levels=levels.read(issued),
+            levels=levels.read([*known_then, *issued]),
             weather=weather.read(issued),
         )
 

@@ -3,10 +3,14 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from ruter_dagster.forecasting.baselines import baseline_quantiles
 from ruter_dagster.forecasting.evaluation import (
     comparable,
+    distribution_scores,
     improvement,
+    recall_at_precision,
     release_gate,
+    reliability,
     scores,
     share_without_last_week,
     without_last_week,
@@ -69,3 +73,62 @@ def test_the_gate_stops_a_mode_that_is_surely_worse_and_passes_one_that_may_not_
     verdicts = {gate.mode: gate.passed for gate in release_gate(pl.concat([worse, better]))}
     assert verdicts == {"bus": True, "tram": False}
     assert [gate.passed for gate in release_gate(worse.head(14))] == [True]
+
+
+def crowding(seats: int | None = 40) -> pl.DataFrame:
+    """100 departures, of which every tenth is crowded, with lags that say so of half of them."""
+    crowded = pl.int_range(100, eager=True) % 10 == 0
+    known = crowded & (pl.int_range(100, eager=True) % 20 == 0)
+    loads = [50.0 if one else 10.0 for one in crowded]
+    lags = [50.0 if one else 10.0 for one in known]
+    frame = pl.DataFrame({"load": loads, "mean": loads, "p10": loads, "p50": loads, "p90": loads})
+    return frame.with_columns(
+        pl.lit(seats, pl.Int32).alias("seats"),
+        pl.when(pl.col("load") > 40).then(0.9).otherwise(0.02).alias("prob_above_seats"),
+        *(pl.Series(f"lag_{week}", lags) for week in range(1, 9)),
+        *(pl.Series(name, lags) for name in ("last_week", "ha4", "ha8")),
+    ).with_columns(baseline_quantiles())
+
+
+def test_distributions_are_scored_beside_those_of_the_baselines():
+    judged = {row["forecast"]: row for row in distribution_scores(crowding()).to_dicts()}
+    assert list(judged) == ["model", "last_week", "ha4", "ha8"]
+    model, ha8 = judged["model"], judged["ha8"]
+    assert (model["wape"], model["crps"], model["coverage"], model["crowded_recall"]) == (0, 0, 1, 1)
+    assert model["crowded_expected"] == pytest.approx(10 * 0.9 + 90 * 0.02)
+    # Five of a hundred are 40 passengers off at each quantile: the mean loss over 0.1, 0.5 and 0.9, twice.
+    assert ha8["crps"] == pytest.approx(2 * 0.05 * 40 * (0.1 + 0.5 + 0.9) / 3)
+    assert ha8["pinball_p90"] == pytest.approx(0.05 * 0.9 * 40)
+    assert (ha8["crowded"], ha8["crowded_expected"], ha8["coverage"]) == (10, 5, 0.95)
+    # Ranked by HA8 over the seats, five are found; the others come with all the rest.
+    assert ha8["crowded_recall"] == 0.5
+
+
+def test_distributions_without_seats_have_no_crowding():
+    judged = distribution_scores(crowding(None).with_columns(prob_above_seats=pl.lit(None, pl.Float64)))
+    assert judged.select("crowded", "crowded_expected", "crowded_recall").null_count().row(0) == (4, 4, 4)
+    assert judged["crps"].null_count() == 0
+    assert reliability(crowding(None)).is_empty()
+
+
+def test_recall_is_that_of_the_loosest_threshold_precise_enough():
+    happened = pl.Series([True, False, True, False, False, False, True, False])
+    score = pl.Series([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
+    assert recall_at_precision(happened, score, 0.5) == pytest.approx(2 / 3)
+    assert recall_at_precision(happened, score, 0.95) == pytest.approx(1 / 3)
+    assert recall_at_precision(happened, -score, 0.9) == 0
+    assert recall_at_precision(~happened & happened, score) is None
+
+
+def test_equal_scores_are_found_together():
+    happened = pl.Series([True, True, False, False, False, False])
+    assert recall_at_precision(happened, pl.Series([0.5] * 6)) == 0
+
+
+def test_reliability_tells_forecast_and_observed_shares_by_band():
+    bands = reliability(crowding()).to_dicts()
+    assert [(one["band"], one["departures"], one["observed"]) for one in bands] == [
+        ("0.01 to 0.05", 90, 0.0),
+        ("0.5 to 1", 10, 1.0),
+    ]
+    assert [one["forecast"] for one in bands] == pytest.approx([0.02, 0.9])

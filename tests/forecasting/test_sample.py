@@ -6,6 +6,7 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.levels import levels
+from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.rows import KEY, training_rows
 from ruter_dagster.forecasting.sample import stratified, training_sample
 from ruter_dagster.forecasting.training import training_dates, training_rows_of
@@ -68,7 +69,8 @@ def test_loads_without_weight_are_not_sampled(known):
 
 
 def test_sampled_rows_are_those_of_an_unsampled_training(known):
-    sample = training_rows_of(training_sample(*known, NO_WEATHER, most_rows=60, seed=1))
+    parameters = ModelParameters(shortened_share=0.0)
+    sample = training_rows_of(training_sample(*known, NO_WEATHER, most_rows=60, seed=1), parameters)
     whole = training_rows(*known, NO_WEATHER)
     same = sample.select(KEY).join(whole, on=KEY, how="left", maintain_order="left")
     assert_frame_equal(

@@ -9,7 +9,7 @@ import pytest
 from ruter_dagster.aws.clients import client
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker import Broker
-from ruter_dagster.publishing.open import connection_of
+from ruter_dagster.publishing.open import connected, connection_of
 from ruter_dagster.settings import Settings
 
 
@@ -62,6 +62,18 @@ def test_the_local_broker_that_runs_is_found(settings: Settings, kafka_broker: B
     settings.source_dir.mkdir(parents=True)
     (settings.source_dir / "broker").symlink_to(kafka_broker.data_dir)
     assert connection_of(settings).bootstrap_servers == kafka_broker.bootstrap_servers
+
+
+@pytest.mark.kafka
+def test_publishing_job_uses_the_broker_until_it_ends(settings: Settings, kafka_broker: Broker) -> None:
+    settings.source_dir.mkdir(parents=True)
+    (settings.source_dir / "broker").symlink_to(kafka_broker.data_dir)
+    users = kafka_broker.data_dir / "users"
+    before = set(users.iterdir())
+    with connected(settings) as connection:
+        assert connection.bootstrap_servers == kafka_broker.bootstrap_servers
+        assert len(set(users.iterdir()) - before) == 1
+    assert set(users.iterdir()) == before
 
 
 def test_where_no_broker_runs_no_retry_is_worth_it_and_the_error_names_both_ways_to_have_one(

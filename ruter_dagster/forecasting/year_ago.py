@@ -1,0 +1,52 @@
+"""The date a year before that resembles a service date: the same weekday, or the same day before or after a holiday."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+from dateutil.easter import easter
+
+from ruter_dagster.forecasting.calendar import OperatingCalendar
+
+_YEAR = timedelta(364)
+_WEEK = timedelta(7)
+_BEFORE_EASTER = -14
+_AFTER_EASTER = 10
+_AFTER_WHITSUN = 52
+"""Days from Easter Sunday, of the dates that move with it: two weeks before it to the week after it, or after Whitsun."""
+_ASCENSION, _WHIT_MONDAY = timedelta(39), timedelta(50)
+
+
+def year_ago(day: date, calendar: OperatingCalendar) -> date | None:
+    """The date of the year before whose loads, against what was expected of them, may repeat on `day`.
+
+    Christmas and other holidays of a fixed date have the same date; dates that move with Easter have the same distance
+    from it; all others lie 364 days back, or a week beside that where it is a public holiday. None where even those are.
+    """
+    same_date = None if (day.month, day.day) == (2, 29) else day.replace(year=day.year - 1)
+    if same_date and _has_fixed_date(day, same_date, calendar):
+        return same_date
+    first = (
+        easter(day.year - 1) + (day - easter(day.year)) if _moves_with_easter(day, calendar) else day - _YEAR
+    )
+    wanted = calendar.is_public_holiday(day)
+    candidates = (first, first - _WEEK, first + _WEEK)
+    return next((other for other in candidates if calendar.is_public_holiday(other) == wanted), None)
+
+
+def _has_fixed_date(day: date, same_date: date, calendar: OperatingCalendar) -> bool:
+    christmas = (day.month, day.day) >= (12, 24) or (day.month, day.day) == (1, 1)
+    return christmas or (
+        calendar.is_public_holiday(day)
+        and calendar.is_public_holiday(same_date)
+        and not calendar.is_public_holiday(easter(day.year - 1) + (day - easter(day.year)))
+    )
+
+
+def _moves_with_easter(day: date, calendar: OperatingCalendar) -> bool:
+    """Whether the country keeps Easter (or Whitsun) and the date lies near it."""
+    sunday = easter(day.year)
+    after_whitsun = any(calendar.is_public_holiday(sunday + days) for days in (_ASCENSION, _WHIT_MONDAY))
+    keeps_easter = any(calendar.is_public_holiday(sunday + timedelta(days)) for days in (-2, 1))
+    last = _AFTER_WHITSUN if after_whitsun else _AFTER_EASTER
+    return keeps_easter and _BEFORE_EASTER <= (day - sunday).days <= last
