@@ -255,6 +255,10 @@ def show(result: BacktestResult) -> None:
         )
     elif not found["rows"]:
         console.print("No departure has a load of its own either: nothing can be scored.")
+    if found["rows"]:
+        console.print(_distribution_table(result))
+    if result.reliability:
+        console.print(_reliability_table(result))
     console.print(f"Forecasts of every planned departure: {result.out}")
 
 
@@ -271,9 +275,9 @@ def _distribution_table(result: BacktestResult) -> Table:
             _number(one["wape"], ".4f"),
             *(_number(one[name], ".3f") for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90")),
             _number(one["coverage"], ".1%"),
-            _number(one["crowded_expected"], ".1f"),
+            "" if one["crowded_expected"] is None else _number(one["crowded_expected"], ".1f"),
             _number(one["crowded"], ","),
-            _number(one["crowded_recall"], ".2f"),
+            "" if one["crowded_recall"] is None else _number(one["crowded_recall"], ".2f"),
         )
     return table
 

@@ -25,6 +25,7 @@ from ruter_dagster.forecasting.spread import (
     Tail,
     chance_above,
     fitting_factor,
+    from_root,
     measured_tail,
     quantiles_of,
     to_root,
@@ -60,6 +61,8 @@ _FEWEST_ROWS = 200
 _ROWS_A_THREAD = 50_000
 _BLOCK_DATES = 14
 _PARTS = 2
+_KEPT_OVER_HALF = 0.96
+"""How far loads fall from the mean of a model of all dates, over how far they fall from that of half of the dates."""
 _LINE_ROWS = 200_000
 """Training rows that the line from roots to loads is fitted to at most."""
 
@@ -68,16 +71,16 @@ _LINE_ROWS = 200_000
 class ModelParameters:
     """How a model is trained; docs/decisions/load-model.md says how the defaults were chosen."""
 
-    trees: int = 80
+    trees: int = 64
     """Of each of the three models of the mean."""
     leaves: int = 31
-    learning_rate: float = 0.08
+    learning_rate: float = 0.1
     fewest_rows_in_leaf: int = 60
     share_of_features: float = 0.6
     share_of_rows: float = 0.7
     l2: float = 5.0
     bins: int = 63
-    spread_trees: int = 40
+    spread_trees: int = 30
     spread_leaves: int = 7
     shortened_share: float = 0.4
     """Copies with an artificially shortened history that are added to the rows, as a share of them (shortened.py)."""
@@ -117,10 +120,10 @@ class LoadModel:
 
     def mean_of(self, matrix: Matrix, rows: pl.DataFrame) -> Numbers:
         """The mean load of rows whose feature matrix is given: the average of what the models of it say."""
-        expected, part = _log_expected(rows), _part(rows, self.trust)
+        expected = _log_expected(rows)
         total = np.zeros(rows.height)
         for name, booster in self.means.items():
-            correction = part * np.asarray(booster.predict(matrix, raw_score=True))
+            correction = _correction(booster, matrix, rows, self.trust)
             if name == _ROOT:
                 total += _of_squares(_squared(correction, expected), self.root_line)
             else:
@@ -254,9 +257,9 @@ def _train_spread(
     mean = _honest_mean(rows, matrix, dates, parameters, trusted)
     # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
     teach = rows["service_date"].is_in(dates[::2]).to_numpy()
-    load, weight = rows["load"].to_numpy(), rows["weight"].to_numpy()
-    features = spread_features(matrix, mean)
-    residual = to_root(load) - to_root(mean)
+    weight, features = rows["weight"].to_numpy(), spread_features(matrix, mean)
+    residual = _KEPT_OVER_HALF * (to_root(rows["load"].to_numpy()) - to_root(mean))
+    load = from_root(to_root(mean) + residual)
     boosters = _teach_spread(features[teach], residual[teach], weight[teach], parameters)
     check = ~teach
     load, mean, weight, spread = load[check], mean[check], weight[check], _spread(boosters, features[check])
@@ -272,22 +275,22 @@ def _honest_mean(
     trusted: float,
 ) -> Numbers:
     """Of every row the Poisson mean of trees that have not seen its date: each part of the dates by those of the others."""
-    mean, logarithm, part = np.empty(rows.height), _log_expected(rows), _part(rows, trusted)
+    mean, logarithm = np.empty(rows.height), _log_expected(rows)
     blocks = [dates[start : start + _BLOCK_DATES] for start in range(0, len(dates), _BLOCK_DATES)]
     parts = min(_PARTS, len(blocks))
     for first in range(parts):
         of_part = [day for block in blocks[first::parts] for day in block]
         held_out = rows["service_date"].is_in(of_part).to_numpy()
         booster = _train_means(rows.filter(~held_out), matrix[~held_out], parameters, ["poisson"])["poisson"]
-        raw = booster.predict(np.ascontiguousarray(matrix[held_out]), raw_score=True)
-        mean[held_out] = np.exp(part[held_out] * np.asarray(raw) + logarithm[held_out])
+        correction = _correction(booster, matrix[held_out], rows.filter(held_out), trusted)
+        mean[held_out] = np.exp(correction + logarithm[held_out])
     return mean
 
 
 def _teach_spread(
     features: Numbers, residual: Numbers, weight: Numbers, parameters: ModelParameters
 ) -> tuple[lightgbm.Booster, ...]:
-    options = {"objective": "quantile", "num_leaves": parameters.spread_leaves, "learning_rate": 0.15}
+    options = {"objective": "quantile", "num_leaves": parameters.spread_leaves, "learning_rate": 0.2}
     data = _dataset(features, residual, weight, parameters)
     return tuple(
         _boost(data, parameters, parameters.spread_trees, {**options, "alpha": level}) for level in QUANTILES
@@ -342,17 +345,19 @@ def _root_line(
     """
     chosen = slice(None, None, -(-rows.height // _LINE_ROWS))
     some = rows[chosen]
-    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix[chosen]), raw_score=True))
-    square = _squared(_part(some, trusted) * raw, _log_expected(some))
+    square = _squared(_correction(booster, matrix[chosen], some, trusted), _log_expected(some))
     scale = np.sqrt(some["weight"].to_numpy() / (1 + square))
     design = np.column_stack([np.ones_like(square), square]) * scale[:, None]
     constant, factor = np.linalg.lstsq(design, some["load"].to_numpy() * scale)[0]
     return float(constant), float(factor)
 
 
-def _part(rows: pl.DataFrame, trusted: float) -> Numbers:
-    """The part of the trees' correction that is made for each row: by the training dates and the row's tier."""
-    return trusted * trust_in_tiers(rows["tier"].to_numpy())
+def _correction(
+    booster: lightgbm.Booster, matrix: Matrix | Numbers, rows: pl.DataFrame, trusted: float
+) -> Numbers:
+    """That part of what the trees add to the expected load, on the scale of their target; less of it in lower tiers."""
+    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix), raw_score=True))
+    return trusted * trust_in_tiers(rows["tier"].to_numpy()) * raw
 
 
 def _squared(correction: Numbers, log_expected: Numbers) -> Numbers:

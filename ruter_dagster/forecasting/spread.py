@@ -59,10 +59,14 @@ def to_root(load: Numbers) -> Numbers:
     return np.sqrt(load + _SHIFT)
 
 
+def from_root(root: Numbers) -> Numbers:
+    """The load of a root, never negative."""
+    return np.maximum(np.maximum(root, 0.0) ** 2 - _SHIFT, 0.0)
+
+
 def quantiles_of(mean: Numbers, spread: Numbers) -> Numbers:
     """Loads at `QUANTILES`, never negative, shape (rows, 3); `spread` is their distance from the mean's root, ascending."""
-    roots = np.maximum(to_root(mean)[:, None] + spread, 0.0)
-    return np.maximum(roots**2 - _SHIFT, 0.0)
+    return from_root(to_root(mean)[:, None] + spread)
 
 
 def widened(spread: Numbers, factor: float) -> Numbers:

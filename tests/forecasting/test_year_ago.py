@@ -8,11 +8,18 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import LEVELS, YEAR_AGO_DAYS
 from ruter_dagster.contracts.frames import conform
+from ruter_dagster.forecasting.backtest import Backtest, backtest
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.features import departure_features
+from ruter_dagster.forecasting.forecast import forecast
+from ruter_dagster.forecasting.levels import levels
+from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.forecasting.rows import YEAR_AGO_RATIOS, model_rows, training_rows, year_ago_issue_dates
+from ruter_dagster.forecasting.sample import training_sample
+from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.forecasting.year_ago import year_ago
-from tests.forecasting.network import LAST, NO_WEATHER, OSLO, loads, plan
+from tests.forecasting.network import LAST, NO_WEATHER, OSLO, dates, loads, plan
 
 DENMARK = OperatingCalendar("DK", "Europe/Copenhagen")
 AMERICA = OperatingCalendar("US", "America/New_York")
@@ -95,3 +102,37 @@ def test_training_and_live_rows_agree_on_the_year_before(horizon: int) -> None:
     live = model_rows(features, known.filter(pl.col("issue_date").is_in([then, issued])), NO_WEATHER, issued)
     assert live["network_year_ago"].unique().to_list() == [0.8]
     assert_frame_equal(trained.select(live.columns), live, check_exact=True)
+
+
+@pytest.mark.slow
+def test_backtest_and_live_forecast_agree_with_a_year_before() -> None:
+    """Counts of the spring and of the same spring a year before: forecasts know both, from the same function."""
+    small = ModelParameters(trees=20, spread_trees=10)
+    days = dates(LAST - timedelta(62), LAST)
+    former = [day - timedelta(364 + 7 * week) for day in days for week in (0, 1, 2)]
+    all_days = sorted({*days, *former})
+    planned, known = plan(all_days), loads(all_days)
+    trial = Backtest(LAST, LAST, horizon=1, history_start=all_days[0], parameters=small)
+    (fold,) = backtest(
+        trial,
+        lambda asked: known.filter(pl.col("service_date").is_in(asked)),
+        lambda asked: planned.filter(pl.col("service_date").is_in(asked)),
+        OSLO,
+    )
+    before = known.filter(pl.col("service_date") < LAST)
+    features = departure_features(planned.filter(pl.col("service_date") < LAST), before, OSLO)
+    as_of = levels(before, features, dates(all_days[0] + timedelta(1), LAST))
+    sample = training_sample(features, before, as_of, NO_WEATHER, trial.sample_rows, trial.sample_seed)
+    seen = sample.filter(pl.col("service_date") > LAST - timedelta(1 + trial.training_days))
+    assert 0 < seen["network_year_ago"].null_count() < seen.height
+    live = forecast(
+        departure_features(planned.filter(pl.col("service_date") == LAST), before, OSLO),
+        as_of,
+        NO_WEATHER,
+        train_on([seen], small),
+        LAST,
+        OccupancyThresholds(),
+        "v1",
+    )
+    values = ["trip_id", "stop_sequence", "mean", "p10", "p50", "p90", "prob_above_seats"]
+    assert_frame_equal(live.select(values), fold.forecasts.select(values), check_exact=True)
