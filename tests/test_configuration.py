@@ -73,6 +73,16 @@ def test_changed_operator_outdates_what_follows_from_it(
     assert changed(before, versions(source="tides", tides_path=str(tmp_path))) == outdated
 
 
+def test_a_timetable_elsewhere_outdates_plan_and_counts(tmp_path: Path) -> None:
+    """Counts take their trip ids from it."""
+    (tmp_path / "operator.toml").write_text(OPERATOR)
+    none, here, there = (
+        versions(source="tides", tides_path=str(tmp_path), gtfs_path=path)
+        for path in (None, "feeds", "others")
+    )
+    assert changed(none, here) == changed(here, there) == {"raw/stop_visits", "raw/planned_departures"}
+
+
 def test_same_operator_outdates_nothing(tmp_path: Path) -> None:
     (tmp_path / "operator.toml").write_text(OPERATOR)
     first, again = (versions(source="tides", tides_path=str(tmp_path)) for _ in range(2))

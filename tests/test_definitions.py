@@ -252,13 +252,3 @@ class TestRetries:
             "forecasts/published_forecasts": (7, 30.0),
             "models/load_model": (0, 1.0),
         }
-
-
-def test_another_timetable_makes_plan_and_counts_outdated() -> None:
-    def versions(**settings: Any) -> list[str | None]:
-        graph = definitions(source="tides", tides_path="somewhere", **settings).resolve_asset_graph()
-        names = ("stop_visits", "planned_departures", "weather_forecasts")
-        return [graph.get(AssetKey(["raw", name])).code_version for name in names]
-
-    changed = [before != after for before, after in zip(versions(), versions(gtfs_path="feeds"), strict=True)]
-    assert changed == [True, True, False]

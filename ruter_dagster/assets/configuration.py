@@ -13,6 +13,7 @@ from typing import Any
 from ruter_dagster.contracts.jobs import EVALUATION, LOAD_MODEL, PUBLISHED_FORECASTS, REFITTED_MODEL
 from ruter_dagster.operator import Operator
 from ruter_dagster.settings import Settings
+from ruter_dagster.timetable import gtfs_location
 
 _CALENDAR = frozenset({"country", "subdivision", "time_zone", "school_holidays", "events", "renames"})
 
@@ -30,6 +31,12 @@ _SOURCE_FACTS = {"tides": frozenset({"time_zone", "route_types"}), "warehouse": 
 
 _WITHOUT_EFFECT = frozenset({"name", "history_start", "day_closes_at", "events_file"})
 _KNOWN = frozenset().union(*FACTS.values(), *_SOURCE_FACTS.values(), _WITHOUT_EFFECT)
+
+_TIMED = ("raw/stop_visits", "raw/planned_departures")
+"""What follows from where the timetable lies: the plan, and counts, which take their trip ids from it.
+
+A newer feed at the same place makes nothing outdated: dates that are planned keep the plan that they had.
+"""
 
 SETTINGS = {
     "features/training_sample": frozenset({"training_rows_per_date", "training_seed"}),
@@ -49,6 +56,8 @@ def configuration_hash(asset: str, operator: Operator, settings: Settings) -> st
     facts |= {name: getattr(settings, name) for name in SETTINGS.get(asset, ())}
     if asset.startswith("raw/") and settings.source == "warehouse":
         facts["queries"] = _content_of(settings.warehouse_file or "")
+    if asset in _TIMED and (location := gtfs_location(settings)):
+        facts["timetable"] = location
     if not facts:
         return ""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]

@@ -7,7 +7,6 @@ from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table
 from ruter_dagster.resources.launcher import JobLauncher
-from ruter_dagster.timetable import gtfs_location
 
 _CODE_VERSIONS = {STOP_VISITS.name: "2"}
 """Raised where the same source gives other rows than before."""
@@ -26,7 +25,7 @@ def _snapshot(house: House, table: Table, partitions) -> AssetsDefinition:
     @house.asset(
         asset_of(table.name),
         description=table.description,
-        code_version=_code_version(house, table),
+        code_version=_CODE_VERSIONS.get(table.name, "1"),
         kinds=(house.settings.source, "iceberg"),
         partitions=partitions,
         check_specs=_check_specs(table),
@@ -35,16 +34,6 @@ def _snapshot(house: House, table: Table, partitions) -> AssetsDefinition:
         yield from launcher.run(context, Snapshot(table=table.name, **over_dates(context, config)))
 
     return snapshot
-
-
-def _code_version(house: House, table: Table) -> str:
-    """Another place of the timetable makes plan and counts, which take their trip ids from it, outdated.
-
-    A newer feed at the same place does not: dates that are planned keep the plan that they had.
-    """
-    location = None if table is WEATHER_FORECASTS else gtfs_location(house.settings)
-    version = _CODE_VERSIONS.get(table.name, "1")
-    return f"{version}, planned by {location}" if location else version
 
 
 def _check_specs(table: Table) -> list[AssetCheckSpec]:
