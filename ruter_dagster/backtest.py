@@ -79,18 +79,7 @@ class BacktestResult:
     """`evaluation.reliability`: the chances of more passengers than seats, in bands."""
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON can say it: what is not a number is null."""
-        texts = {"first": str(self.first), "last": str(self.last), "out": str(self.out)}
-        return _finite({**asdict(self), **texts})
-
-
-def _finite(value: Any) -> Any:
-    """The value with null for every number that JSON lacks."""
-    if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return {**asdict(self), "first": str(self.first), "last": str(self.last), "out": str(self.out)}
 
 
 def run_backtest(
@@ -242,6 +231,7 @@ def show(result: BacktestResult) -> None:
         console.print(f"{_bias_and_coverage(found)}, {result.seconds:.0f} s")
         console.print(_distribution_table(result))
         if result.reliability:
+            console.print(_crowding_table(result))
             console.print(_reliability_table(result))
     else:
         console.print(
@@ -255,29 +245,39 @@ def show(result: BacktestResult) -> None:
         )
     elif not found["rows"]:
         console.print("No departure has a load of its own either: nothing can be scored.")
-    if found["rows"]:
-        console.print(_distribution_table(result))
-    if result.reliability:
-        console.print(_reliability_table(result))
     console.print(f"Forecasts of every planned departure: {result.out}")
 
 
 def _distribution_table(result: BacktestResult) -> Table:
     """Whole distributions, of the model and of each baseline: the loads that its mean is made of."""
     table = Table(
-        "", "WAPE", "CRPS", "pinball P10", "P50", "P90", "P10-P90 holds", "crowded expected", "observed",
-        f"recall at precision {CROWDED_PRECISION:g}",
-        title="Distributions, passengers; crowded: more passengers than seats",
+        "", "WAPE", "CRPS", "P10 loss", "P50 loss", "P90 loss", "in P10-P90",
+        title="CRPS and pinball losses, passengers",
     )  # fmt: skip
     for one in result.distributions:
+        losses = (one[name] for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90"))
         table.add_row(
-            one["forecast"],
+            one["forecast"].replace("_", " "),
             _number(one["wape"], ".4f"),
-            *(_number(one[name], ".3f") for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90")),
+            *(_number(loss, ".3f") for loss in losses),
             _number(one["coverage"], ".1%"),
-            "" if one["crowded_expected"] is None else _number(one["crowded_expected"], ".1f"),
-            _number(one["crowded"], ","),
-            "" if one["crowded_recall"] is None else _number(one["crowded_recall"], ".2f"),
+        )
+    return table
+
+
+def _crowding_table(result: BacktestResult) -> Table:
+    """Departures with more passengers than seats: how many were expected, how many came, how many can be found."""
+    table = Table(
+        "", "expected", "observed", f"recall at precision {CROWDED_PRECISION:g}",
+        title="Departures with more passengers than seats",
+    )  # fmt: skip
+    for one in result.distributions:
+        expected, recall = one["crowded_expected"], one["crowded_recall"]
+        table.add_row(
+            one["forecast"].replace("_", " "),
+            "" if expected is None else f"{expected:.1f}",
+            "" if one["crowded"] is None else f"{one['crowded']:,}",
+            "" if recall is None else f"{recall:.2f}",
         )
     return table
 

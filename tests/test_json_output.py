@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from ruter_dagster.backtest import BacktestResult, _score, show
+from ruter_dagster.forecasting.baselines import baseline_quantiles
 from ruter_dagster.json_output import strict_json
 
 EMPTY = BacktestResult(date(2026, 3, 2), date(2026, 3, 8), 2, 1, 1.0, Path("out.parquet"), {}, [], 0.0, None)
@@ -27,8 +28,12 @@ def forecasts(last_week: float | None, load: float | None = 4.0) -> pl.DataFrame
     """A week of forecasts, a departure a day."""
     days = pl.date_range(EMPTY.first, EMPTY.last, eager=True)
     known = {"mean": 5.0, "p10": 2.0, "p50": 5.0, "p90": 9.0, "last_week": last_week, "ha4": 4.5, "ha8": 5.5}
-    columns = [pl.lit(value, pl.Float64).alias(name) for name, value in {**known, "load": load}.items()]
-    return pl.DataFrame({"service_date": days}).with_columns(columns)
+    lags = {f"lag_{week}": last_week for week in range(1, 9)}
+    crowding = {"seats": 40.0, "prob_above_seats": 0.1, **lags}
+    columns = [
+        pl.lit(value, pl.Float64).alias(name) for name, value in {**known, **crowding, "load": load}.items()
+    ]
+    return pl.DataFrame({"service_date": days}).with_columns(columns).with_columns(baseline_quantiles())
 
 
 def test_numbers_that_json_does_not_have_are_null() -> None:
