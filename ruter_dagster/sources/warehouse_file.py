@@ -22,7 +22,7 @@ from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEAT
 
 RAW_TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
 _LITERALS = {"date": "DATE '{:%Y-%m-%d}'", "date_text": "'{:%Y-%m-%d}'", "date_compact": "'{:%Y%m%d}'"}
-_BY_QUERY_ONLY = ("block_id",)
+_BY_QUERY_ONLY = ("block_id", "line_name", "stop_name", "latitude", "longitude")
 """Optional columns that a table need not have; a query may give them."""
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*){0,2}")
