@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     import lightgbm
 
 FORMAT = 3
+_HA4 = "ha4_to_expected"
+_FEWEST_DATES_TO_PROVE = 28
+_PARTS_TRIED = np.linspace(0.0, 1.0, 11)
 LOSSES: dict[str, dict[str, Any]] = {
     "poisson": {"objective": "poisson"},
     "tweedie": {"objective": "tweedie", "tweedie_variance_power": 1.3},
@@ -122,14 +125,14 @@ class LoadModel:
 
     def mean_of(self, matrix: Matrix, rows: pl.DataFrame) -> Numbers:
         """The mean load of rows whose feature matrix is given: the average of what the models of it say."""
-        expected, part = _log_expected(rows), _part(rows, self.trust)
+        guess, part = _log_guess(rows, self.trust), _part(rows, self.trust)
         total = np.zeros(rows.height)
         for name, booster in self.means.items():
             correction = part * np.asarray(booster.predict(matrix, raw_score=True))
             if name == _ROOT:
-                total += _of_squares(_squared(correction, expected), self.root_line)
+                total += _of_squares(_squared(correction, guess), self.root_line)
             else:
-                total += np.exp(correction + expected)
+                total += np.exp(correction + guess)
         return total / len(self.means)
 
     def importance(self) -> dict[str, float]:
@@ -202,9 +205,9 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     matrix = feature_matrix(rows, categories)
     weight = pl.col("weight") * pl.col("sample_weight")
     rows = rows.select(
-        "service_date", "load", "expected", "tier", weight=weight / pl.col("sample_weight").mean()
+        "service_date", "load", "expected", "tier", _HA4, weight=weight / pl.col("sample_weight").mean()
     )
-    trusted = trust(rows["service_date"].n_unique())
+    trusted = _trust(rows, matrix, chosen)
     spread, factor, tail = _train_spread(rows, matrix, chosen, trusted)
     means = _train_means(rows, matrix, chosen, tuple(LOSSES))
     line = _root_line(rows, matrix, means[_ROOT], trusted)
@@ -277,7 +280,7 @@ def _honest_mean(
     trusted: float,
 ) -> Numbers:
     """Of every row the Poisson mean of trees that have not seen its date: each part of the dates by those of the others."""
-    mean, logarithm, part = np.empty(rows.height), _log_expected(rows), _part(rows, trusted)
+    mean, logarithm, part = np.empty(rows.height), _log_guess(rows, trusted), _part(rows, trusted)
     blocks = [dates[start : start + _BLOCK_DATES] for start in range(0, len(dates), _BLOCK_DATES)]
     parts = min(_PARTS, len(blocks))
     for first in range(parts):
@@ -337,6 +340,38 @@ def _boost(
     return lightgbm.train({**_common(parameters, data.num_data()), **options}, data, num_boost_round=trees)
 
 
+def _trust(rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters) -> float:
+    """The part of the trees' correction that is made: by the count of dates, or as much as every week held out has borne out.
+
+    With few dates, trees of the older half forecast the third quarter and trees of the older three quarters the last one. The
+    week that would have wanted the smallest part decides: what is passing is not to be taken for a rule.
+    """
+    dates = rows["service_date"].unique().sort().to_list()
+    by_count = trust(len(dates))
+    if by_count >= 1 or len(dates) < _FEWEST_DATES_TO_PROVE:
+        return by_count
+    half, quarter = len(dates) // 2, 3 * len(dates) // 4
+    spans = (dates[half:quarter], dates[quarter:])
+    return max(by_count, min(part for span in spans for part in _best_parts(rows, matrix, span, parameters)))
+
+
+def _best_parts(
+    rows: pl.DataFrame, matrix: Matrix | Numbers, span: Sequence[date], parameters: ModelParameters
+) -> list[float]:
+    """For each week of the span, the part of the correction of trees of all dates before it that errs least."""
+    before = (rows["service_date"] < span[0]).to_numpy()
+    within = rows["service_date"].is_in(list(span)).to_numpy()
+    booster = _train_means(rows.filter(before), matrix[before], parameters, ["poisson"])["poisson"]
+    some, load = rows.filter(within), rows.filter(within)["load"].to_numpy()
+    week = ((some["service_date"] - span[0]).dt.total_days() // 7).to_numpy()
+    raw = np.asarray(booster.predict(np.ascontiguousarray(matrix[within]), raw_score=True))
+    errors = np.stack(
+        [np.abs(np.exp(part * raw + _log_guess(some, part)) - load) for part in _PARTS_TRIED], axis=1
+    )
+    errors *= some["weight"].to_numpy()[:, None]
+    return [float(_PARTS_TRIED[errors[week == one].sum(axis=0).argmin()]) for one in np.unique(week)]
+
+
 def _root_line(
     rows: pl.DataFrame, matrix: Matrix | Numbers, booster: lightgbm.Booster, trusted: float
 ) -> tuple[float, float]:
@@ -348,7 +383,7 @@ def _root_line(
     chosen = slice(None, None, -(-rows.height // _LINE_ROWS))
     some = rows[chosen]
     raw = np.asarray(booster.predict(np.ascontiguousarray(matrix[chosen]), raw_score=True))
-    square = _squared(_part(some, trusted) * raw, _log_expected(some))
+    square = _squared(_part(some, trusted) * raw, _log_guess(some, trusted))
     scale = np.sqrt(some["weight"].to_numpy() / (1 + square))
     design = np.column_stack([np.ones_like(square), square]) * scale[:, None]
     constant, factor = np.linalg.lstsq(design, some["load"].to_numpy() * scale)[0]
@@ -386,3 +421,9 @@ def spread_features(matrix: Matrix | Numbers, mean: Numbers) -> Numbers:
 
 def _log_expected(rows: pl.DataFrame) -> Numbers:
     return np.log(rows["expected"].to_numpy() + STEADYING_LOAD)
+
+
+def _log_guess(rows: pl.DataFrame, trusted: float) -> Numbers:
+    """The logarithm of what the trees' correction is added to: where they are trusted in part, the rest leans half-way to HA4."""
+    lean = rows[_HA4].fill_null(0.0).cast(pl.Float64).to_numpy()
+    return _log_expected(rows) + (1 - trusted) * 0.5 * lean

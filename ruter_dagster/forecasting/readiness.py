@@ -21,7 +21,8 @@ def trust(training_dates: int) -> float:
     """How much of its correction of the expected load a model makes, 0 to 1, on the scale of logarithms.
 
     A few months teach what is passing (a holiday, a festival) as if it were a rule; with all of its correction a model of
-    two to five months is worse than HA8 (docs/decisions/load-model.md).
+    two to five months is worse than HA8 (docs/decisions/new-service.md). This is the least; weeks held out may bear out more
+    (`model.train`).
     """
     return min(1.0, training_dates / _WHOLE_TRUST_DATES)
 

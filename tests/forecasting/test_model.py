@@ -15,6 +15,7 @@ from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model import LoadModel, ModelParameters, train
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.forecasting.readiness import trust
 from ruter_dagster.forecasting.rows import training_rows
 from tests.forecasting.network import FIRST, LAST, NO_WEATHER, OSLO, dates, loads, plan
 
@@ -67,6 +68,18 @@ def test_a_model_read_back_predicts_the_same(rows, model):
     again = LoadModel.from_bytes(model.to_bytes())
     assert_frame_equal(again.predict(rows), model.predict(rows), check_exact=True)
     assert again.to_bytes() == model.to_bytes()
+
+
+def test_few_dates_earn_trust_only_where_every_week_bears_the_trees_out(rows):
+    hour = pl.col("slot_hour")
+    doubled = pl.when(hour < 12).then(2.0).otherwise(0.5) * pl.col("expected")
+    lasting = rows.with_columns(load=doubled)
+    passing = rows.with_columns(
+        load=pl.when(pl.col("service_date") < ISSUED - timedelta(7)).then(doubled).otherwise("expected")
+    )
+    by_count = trust(rows["service_date"].n_unique())
+    assert train(lasting, SMALL).trust >= 0.8
+    assert train(passing, SMALL).trust == pytest.approx(by_count)
 
 
 def test_what_is_no_model_is_bad_input():

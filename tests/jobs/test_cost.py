@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,7 @@ def test_a_publication_opens_its_forecasts_once(
     def published(forecasts: pl.DataFrame, *_: Any, **__: Any) -> PublicationResult:
         return PublicationResult("an-id", forecasts.height, False, ("load-forecasts",), 0.0)
 
-    monkeypatch.setattr("ruter_dagster.jobs.publish.connection_of", lambda _: None)
+    monkeypatch.setattr("ruter_dagster.jobs.publish.connected", lambda _: nullcontext())
     monkeypatch.setattr("ruter_dagster.jobs.publish.ensure_topics", lambda _: None)
     monkeypatch.setattr("ruter_dagster.jobs.publish.publish", published)
     run(Publish(dates=(TRIED,), issued_at="04:30"), forecast_folder)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -107,8 +108,12 @@ def cost_of(parameters: JobParameters, folder: Path) -> Cost:
         reads, artifacts = Reads(patched), Counter[str]()
         for name in ("find", "list", "exists"):
             _count(patched, name, artifacts)
-        for name, result in (("connection_of", None), ("ensure_topics", None), ("publish", _published)):
-            patched.setattr(f"ruter_dagster.jobs.publish.{name}", result or (lambda _: None))
+        for name, result in (
+            ("connected", lambda _: nullcontext()),
+            ("ensure_topics", lambda _: None),
+            ("publish", _published),
+        ):
+            patched.setattr(f"ruter_dagster.jobs.publish.{name}", result)
         run(parameters, folder)
     return Cost(reads.files, reads.rows, dict(reads.columns), artifacts)
 

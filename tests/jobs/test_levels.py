@@ -39,6 +39,8 @@ def test_an_issue_date_without_loads_of_the_day_before_is_refused(folder: Path) 
 
 
 def test_features_that_were_not_judged_are_left_out_and_told(folder: Path) -> None:
+    # Nothing is expected of departures without any history, so a week of it comes first.
+    make_loads(folder, YESTERDAY - timedelta(7))
     run(Snapshot(table=PLANNED_DEPARTURES.name, dates=(YESTERDAY,)), folder)
     run(judged(PLANNED_DEPARTURES, YESTERDAY), folder)
     run(Features(dates=(YESTERDAY,)), folder)
