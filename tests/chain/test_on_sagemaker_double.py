@@ -61,7 +61,7 @@ def test_each_materialisation_shows_its_job(house: SmallDemo, asset: str) -> Non
     told: dict[str, Any] = {
         name.removeprefix("sagemaker/"): made.metadata[name].value for name in made.metadata
     }
-    kind = "training" if asset == "models/load_model" else "processing"
+    kind = "training" if asset in ("models/load_model", "models/refitted_model") else "processing"
     assert (
         told["job_arn"]
         .split(":")[5]

@@ -19,6 +19,7 @@ from ruter_dagster.contracts.jobs import (
     Forecast,
     JobParameters,
     Levels,
+    Sample,
     Snapshot,
 )
 from ruter_dagster.contracts.tables import (
@@ -67,6 +68,7 @@ def history() -> list[JobParameters]:
         judged(DEPARTURE_FEATURES, *featured),
         Levels(dates=issued, of_range=True),
         judged(LEVELS, *issued),
+        Sample(dates=days(-21, -2), rows=1000, seed=1, of_range=True),
     ]
 
 
@@ -88,7 +90,6 @@ def settings(
         "RUTER_LAKE": "s3://lake/ruter",
         "RUTER_MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db",
         "RUTER_STATE_DIR": str(tmp_path / "state"),
-        "RUTER_TRAINING_DAYS": "21",
         "RUTER_EVALUATION_DAYS": "7",
         "KAFKA_BOOTSTRAP_SERVERS": kafka_broker.bootstrap_servers,
         "RUTER_KAFKA_TOPIC_PREFIX": topic_prefix,
@@ -110,12 +111,12 @@ def test_the_chain_of_an_issue_date_runs_without_dagster(
         definition = pipeline_definition(name, settings, role=ROLE, image="image@sha256:0")
         return execute(definition, given, STARTED, aws("sagemaker"), sagemaker_double)
 
-    assert len(run("training")) == 3
+    assert len(run("training")) == 4
     seen = context_of(settings, Forecast(dates=(D,)), tmp_path)
     champion = seen.models.newest_champion(MODEL_NAME, D - timedelta(1))
-    assert champion and seen.models.load(MODEL_NAME, champion).training_cutoff == D - timedelta(9)
+    assert champion and seen.models.load(MODEL_NAME, champion).training_cutoff == D - timedelta(2)
 
-    assert len(run("daily", IssueDate="today")) == 16, (
+    assert len(run("daily", IssueDate="today")) == 17, (
         "today is the operator's day when the execution was started"
     )
     seen = context_of(settings, Forecast(dates=(D,)), tmp_path)
