@@ -57,12 +57,13 @@ def stages(issue_date: date, settings: Settings) -> list[Stage]:
     featured = -featured_days(-history, settings.training_days)
     # Levels of a year before the oldest date that a model is trained on are features of it.
     compared = -featured_days(-history, settings.training_days + YEAR_AGO_DAYS)
-    earlier = days(-PERFORMANCE_DAYS, -1)
+    # The first date of the history has no levels before it, so that it is forecast by nobody.
+    earlier = days(max(-PERFORMANCE_DAYS, compared + 1), -1)
     plan, forecasting = RUNS["plan"], RUNS["forecasting"]
-    return [
+    planned = [
         Stage("Timetable", "plan", days(min(history, featured), HORIZON_DAYS), plan[:2]),
         Stage("Counts and loads", "counts", days(history, -1)),
-        Stage("Weather forecasts", "weather", days(featured - HORIZON_DAYS, 0)),
+        Stage("Weather forecasts", "weather", days(max(featured - HORIZON_DAYS, history), 0)),
         Stage("Departure features", "plan", days(compared, HORIZON_DAYS), plan[2:]),
         Stage("Levels", "forecasting", days(compared + 1, 0), forecasting[2:4]),
         Stage("Training sample", "sampling", days(featured, -1)),
@@ -71,6 +72,7 @@ def stages(issue_date: date, settings: Settings) -> list[Stage]:
         Stage("Forecasts, published on Kafka", "forecasting", (issue_date,), forecasting[4:]),
         Stage("Performance and drift", "monitoring", earlier),
     ]
+    return [stage for stage in planned if stage.dates or stage.title == MODEL_STAGE]
 
 
 def history_days_of(issue_date: date, settings: Settings) -> int:

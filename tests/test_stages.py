@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from ruter_dagster.settings import Settings, SettingsError, load_settings
-from ruter_dagster.stages import require_partitions, stages
+from ruter_dagster.stages import MODEL_STAGE, require_partitions, stages
 from tests.mornings import at_five
 from tests.scripted_house import defs
 
@@ -85,3 +85,12 @@ def test_features_reach_a_year_before_the_oldest_training_date() -> None:
     assert oldest == TODAY - timedelta(400)
     assert dates["features/levels"][0] <= oldest - timedelta(364)
     assert dates["features/departure_features"][0] < dates["features/levels"][0]
+
+
+@pytest.mark.parametrize("days", [1, 3, 7])
+def test_few_days_of_history_need_no_date_before_them(days: int) -> None:
+    settings = load_settings(_env_file=None, history_start=str(TODAY - timedelta(days)))
+    planned = stages(TODAY, settings)
+    first = TODAY - timedelta(days)
+    assert min(stage.dates[0] for stage in planned if stage.dates) == first
+    assert all(stage.dates for stage in planned if stage.title != MODEL_STAGE)
