@@ -195,7 +195,8 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     chosen = parameters or ModelParameters()
     # Bound again, so that what the caller let go of is free: millions of rows are held once.
     rows = rows.select(TRAINING_COLUMNS).filter(pl.col("weight") > 0)
-    rows = rows.sort("service_date", "trip_id", "stop_sequence")
+    # A row and its copies with a shortened history share their key: in order, whatever dates came together.
+    rows = rows.sort("service_date", "trip_id", "stop_sequence", maintain_order=True)
     if rows.height < _FEWEST_ROWS:
         raise BadInput(
             f"{rows.height} training rows with a weight are too few for a load model (at least {_FEWEST_ROWS}); "
@@ -281,7 +282,8 @@ def _honest_mean(
 ) -> Numbers:
     """Of every row the Poisson mean of trees that have not seen its date: each part of the dates by those of the others."""
     mean, logarithm, part = np.empty(rows.height), _log_guess(rows, trusted), _part(rows, trusted)
-    blocks = [dates[start : start + _BLOCK_DATES] for start in range(0, len(dates), _BLOCK_DATES)]
+    block = max(1, min(_BLOCK_DATES, len(dates) // 2))
+    blocks = [dates[start : start + block] for start in range(0, len(dates), block)]
     parts = min(_PARTS, len(blocks))
     for first in range(parts):
         of_part = [day for block in blocks[first::parts] for day in block]
