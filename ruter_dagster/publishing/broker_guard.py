@@ -32,7 +32,9 @@ class BrokerUsers:
     """The users of the broker on one data folder, of any process of this machine."""
 
     def __init__(self, data_dir: Path) -> None:
-        self._folder, self._lock = data_dir / "users", data_dir / "users.lock"
+        # By one path, so that an entry of this process is known as its own through a link too.
+        folder = data_dir.resolve()
+        self._folder, self._lock = folder / "users", folder / "users.lock"
 
     @contextmanager
     def settled(self) -> Iterator[None]:
