@@ -97,42 +97,49 @@ def run_backtest(
     source = open_source(settings, operator)
     start = _history_start(source, first, history_days)
     present, _ = split_by_availability(source, day_range(start, last))
-    if not any(first <= day <= last for day in present):
-        raise PermanentFailure(
-            f"{settings.source_name} has no visits from {first} to {last}: nothing to compare with"
-        )
-    newest = first - timedelta(horizon)
-    if not any(day <= newest for day in present):
-        raise PermanentFailure(
-            f"{settings.source_name} has no visits from {start} to {newest}, {horizon} days before --from: there is nothing to "
-            "train on. Choose a later --from, or a longer --history-days"
-        )
+    trial = _trial(settings, operator, first, last, horizon, start)
+    _require_visits(trial, present, settings)
     started = time.monotonic()
     visits, plan = read_range(source, track(present, "Reading visits and plan", console=Console(stderr=True)))
     validate(visits, STOP_VISITS, present)
-    folds = _folds(
-        Backtest(
-            first,
-            last,
-            horizon,
-            start,
-            training_days=settings.training_days,
-            sample_rows=settings.training_rows_per_date,
-            sample_seed=settings.training_seed,
-            parameters=ModelParameters(seed=settings.training_seed),
-            thresholds=_thresholds(operator),
-        ),
-        visits,
-        plan,
-        source,
-        operator,
-    )
+    folds = _folds(trial, visits, plan, source, operator)
     forecasts = pl.concat(fold.forecasts for fold in folds)
     _write(forecasts, out)
     return _score(
         forecasts,
         BacktestResult(first, last, horizon, len(folds), time.monotonic() - started, out, {}, [], 0.0, None),
     )
+
+
+def _trial(
+    settings: Settings, operator: Operator, first: date, last: date, horizon: int, start: date
+) -> Backtest:
+    """The backtest with the window, the sample and the seed of the chain's own trainings."""
+    return Backtest(
+        first,
+        last,
+        horizon,
+        start,
+        training_days=settings.training_days,
+        sample_rows=settings.training_rows_per_date,
+        sample_seed=settings.training_seed,
+        parameters=ModelParameters(seed=settings.training_seed),
+        thresholds=_thresholds(operator),
+    )
+
+
+def _require_visits(trial: Backtest, present: Sequence[date], settings: Settings) -> None:
+    """Raises PermanentFailure where there is nothing to compare with, or nothing to train on."""
+    if not any(trial.first <= day <= trial.last for day in present):
+        raise PermanentFailure(
+            f"{settings.source_name} has no visits from {trial.first} to {trial.last}: nothing to compare with"
+        )
+    newest = trial.first - timedelta(trial.horizon)
+    if not any(day <= newest for day in present):
+        raise PermanentFailure(
+            f"{settings.source_name} has no visits from {trial.history_start} to {newest}, {trial.horizon} days before --from: "
+            "there is nothing to train on. Choose a later --from, or a longer --history-days"
+        )
 
 
 def _history_start(source: Source, first: date, history_days: int | None) -> date:
