@@ -59,12 +59,12 @@ def with_shortened(rows: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
     Drawn are rows that rest on counts of their own, by key and `seed`, at most `MOST_COPIES` a date. Copies that nothing
     would be known of are left out.
     """
-    most = MOST_COPIES * rows["service_date"].n_unique() / max(1, rows.height)
-    share = min(share, most)
-    return pl.concat([rows, *(_shortened(rows, kind, share, seed) for kind in KINDS)])
+    # By date, so that a date has the same copies whatever dates come with it.
+    of_date = pl.min_horizontal(pl.lit(share), MOST_COPIES / pl.len().over("service_date"))
+    return pl.concat([rows, *(_shortened(rows, kind, of_date, seed) for kind in KINDS)])
 
 
-def _shortened(rows: pl.DataFrame, name: str, share: float, seed: int) -> pl.DataFrame:
+def _shortened(rows: pl.DataFrame, name: str, share: pl.Expr, seed: int) -> pl.DataFrame:
     """The copies of one kind."""
     kind = KINDS[name]
     place = list(KINDS).index(name)

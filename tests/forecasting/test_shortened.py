@@ -15,7 +15,7 @@ from ruter_dagster.forecasting.shortened import with_shortened
 from tests.forecasting.network import LAST, NO_WEATHER, OSLO, dates, loads, plan
 
 DAY = LAST - timedelta(20)
-ALL = 100.0
+ALL = pl.lit(100.0)
 """A share of rows at which each row is drawn for each kind."""
 GUESS = ("expected", "expected_tier", "history_count")
 
@@ -123,6 +123,15 @@ def test_a_large_sample_gets_a_bounded_number_of_copies(sample, monkeypatch):
     monkeypatch.setattr(shortened, "MOST_COPIES", 10)
     added = with_shortened(sample, 0.5, seed=1).height - sample.height
     assert 0 < added < 3 * 10 * sample["service_date"].n_unique()
+
+
+def test_copies_of_a_date_do_not_depend_on_other_dates(sample, monkeypatch):
+    monkeypatch.setattr(shortened, "MOST_COPIES", 10)
+    fewer = sample.filter((pl.col("service_date") == DAY) | (pl.col("stop_sequence") == 1))
+    together, alone = (
+        with_shortened(frame, 0.5, seed=1) for frame in (fewer, fewer.filter(service_date=DAY))
+    )
+    assert_frame_equal(together.filter(service_date=DAY), alone)
 
 
 def test_the_seed_decides_which_rows_are_copied(sample):
