@@ -197,10 +197,11 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     rows = rows.select(TRAINING_COLUMNS).filter(pl.col("weight") > 0)
     # A row and its copies with a shortened history share their key: in order, whatever dates came together.
     rows = rows.sort("service_date", "trip_id", "stop_sequence", maintain_order=True)
-    if rows.height < _FEWEST_ROWS:
+    dates = rows["service_date"].n_unique()
+    if rows.height < _FEWEST_ROWS or dates < 2:
         raise BadInput(
-            f"{rows.height} training rows with a weight are too few for a load model (at least {_FEWEST_ROWS}); "
-            "train on more operating dates"
+            f"{rows.height} training rows of {dates} operating dates are too few for a load model (at least {_FEWEST_ROWS} rows "
+            "with a weight, of 2 dates); train on more operating dates"
         )
     categories = {name: rows[name].unique().sort().to_list() for name in CATEGORIES}
     matrix = feature_matrix(rows, categories)

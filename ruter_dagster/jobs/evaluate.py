@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from datetime import date, timedelta
 
@@ -28,10 +27,8 @@ from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.models import EVALUATION_FILE, load_model, read_inputs
 from ruter_dagster.jobs.pictures import forecast_against_truth
 from ruter_dagster.jobs.pipes import table
+from ruter_dagster.json_output import strict_json
 from ruter_dagster.storage.registry import ModelRecord
-
-JUDGED = ("service_date", "mode", "horizon_days", "slot_hour", "load")
-"""What is kept of a row beside its forecasts."""
 
 
 def run(parameters: Evaluate, context: JobContext) -> None:
@@ -76,9 +73,7 @@ def _forecasts(dates: Sequence[date], record: ModelRecord, context: JobContext) 
 
 def _verdict(overall: dict[str, float], gates: Sequence[Gate]) -> bytes:
     failed = [f"{gate.mode} at horizon {gate.horizon_days}" for gate in gates if not gate.passed]
-    return json.dumps(
-        {"passed": not failed, "failed": failed, "scores": overall}, default=str, indent=2
-    ).encode()
+    return strict_json({"passed": not failed, "failed": failed, "scores": overall}).encode()
 
 
 def _check(overall: dict[str, float], gates: Sequence[Gate], context: JobContext) -> None:

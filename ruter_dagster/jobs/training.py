@@ -20,6 +20,8 @@ from ruter_dagster.jobs.pictures import importance
 from ruter_dagster.jobs.pipes import link
 from ruter_dagster.storage.registry import ModelRecord, model_version
 
+_FEWEST_DATES = 14
+"""Dates of the sample below which no model is trained: 35 dates with counts leave as many before those of the evaluation."""
 _BATCH_DATES = 28
 """Dates of the sample that are read at once."""
 
@@ -43,18 +45,20 @@ def train_version(
 ) -> ModelRecord:
     """The model version of the training sample of `dates`, as far as they are there: trained now, or kept from before.
 
-    Raises PermanentFailure where none of the dates is there, BadInput where they have too few rows.
+    Raises PermanentFailure if fewer than 14 of the dates are there, BadInput if they have too few rows.
     """
     known = context.snapshot(TRAINING_SAMPLE).versions(dates)
-    if not known:
+    if len(known) < _FEWEST_DATES:
         raise PermanentFailure(
-            f"There is nothing to train on from {dates[0]} to {dates[-1]}: materialise {asset_of(TRAINING_SAMPLE.name)} first"
+            f"{asset_of(TRAINING_SAMPLE.name)} has {len(known)} of the operating dates from {dates[0]} to {dates[-1]}; a training "
+            f"needs {_FEWEST_DATES}. Materialise it for the dates that have loads and departure features, then train again"
         )
     context.note(TRAINING_SAMPLE, known)
     used = {table: noted["dates"] for table, noted in context.inputs.items()}
     version = model_version(used, asdict(parameters), code_version)
     if context.models.exists(MODEL_NAME, version):
-        record = replace(context.models.load(MODEL_NAME, version), evaluated_version=evaluated_version)
+        record = context.models.load(MODEL_NAME, version)
+        record = replace(record, evaluated_version=evaluated_version or record.evaluated_version)
         context.models.save(record, {})
         return record
     rows = sum(context.snapshot(TRAINING_SAMPLE).rows_by_date(known).values())

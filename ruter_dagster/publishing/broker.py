@@ -312,7 +312,8 @@ def _take(lock: IO[str]) -> bool:
 def _is_alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    # The broker is this user's: a process of another one has taken the id of a broker that ended.
+    except (ProcessLookupError, PermissionError):
         return False
     return True
 

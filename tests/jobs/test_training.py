@@ -1,0 +1,26 @@
+"""What a training is refused for, before anything is trained."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.features import TRAINING_SAMPLE
+from ruter_dagster.contracts.frames import empty_frame
+from ruter_dagster.contracts.jobs import Train
+from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.training import training_dates
+from ruter_dagster.jobs.training import train_version
+from tests.jobs.demo_jobs import context_of
+
+NEWEST = date(2026, 11, 19)
+
+
+def test_training_on_few_dates_of_the_sample_is_refused(tmp_path: Path) -> None:
+    context = context_of(Train(days=42, held_out=0), tmp_path)
+    kept = training_dates(NEWEST, 3)
+    context.store.write(TRAINING_SAMPLE, empty_frame(TRAINING_SAMPLE), kept, code_version="1")
+    with pytest.raises(PermanentFailure, match=r"features/training_sample has 3 of .* a training needs 14"):
+        train_version(training_dates(NEWEST, 42), ModelParameters(), "1", context)
+    assert not list((tmp_path / "demo").glob("artifacts/models/**/*"))
