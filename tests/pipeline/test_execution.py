@@ -54,7 +54,7 @@ def days(first: int, last: int) -> tuple[date, ...]:
 def history() -> list[JobParameters]:
     """What former days left: counts and plans of seven weeks, three weeks to train on, and yesterday's forecast."""
 
-    counted, planned, featured, issued = days(-49, -2), days(-49, -1), days(-21, -1), days(-20, -1)
+    counted, planned, featured, issued = days(-49, -2), days(-49, -1), days(-23, -1), days(-20, -1)
     return [
         Snapshot(table=PLANNED_DEPARTURES.name, dates=planned, of_range=True),
         judged(PLANNED_DEPARTURES, *planned),
@@ -68,7 +68,7 @@ def history() -> list[JobParameters]:
         judged(DEPARTURE_FEATURES, *featured),
         Levels(dates=issued, of_range=True),
         judged(LEVELS, *issued),
-        Sample(dates=days(-21, -2), rows=1000, seed=1, of_range=True),
+        Sample(dates=days(-23, -2), rows=1000, seed=1, of_range=True),
     ]
 
 
