@@ -140,15 +140,17 @@ def _shares(kept: pl.DataFrame, rejected: pl.DataFrame, columns: list[str]) -> p
     )
     there = kept.group_by(by).agg(kept=pl.len())
     joined = gone.join(there, on=by, how="left").with_columns(pl.col("kept").fill_null(0))
+    # A visit kept without counts may be known under another line than the row that was set aside.
+    rows = pl.max_horizontal(pl.col("kept") + pl.col("lost"), "set_aside")
     scope = pl.format(f"its rows of {columns[0]} {{}}", columns[0]) if columns else pl.lit("its rows")
     return joined.select(
         "service_date",
         scope.alias("scope"),
-        (pl.col("kept") + pl.col("lost")).alias("rows"),
+        rows.alias("rows"),
         "set_aside",
         "kept",
         "trips",
-        (pl.col("set_aside") / (pl.col("kept") + pl.col("lost"))).alias("share"),
+        (pl.col("set_aside") / rows).alias("share"),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Protocol, runtime_checkable
 
@@ -89,10 +89,6 @@ class Reading:
     queries: tuple[SourceQuery, ...] = ()
     rejected: pl.DataFrame = field(default_factory=lambda: empty_frame(REJECTED_VISITS))
     feeds: tuple[FeedUse, ...] = ()
-
-    def with_rows(self, rows: pl.DataFrame, counts: Mapping[str, int]) -> Reading:
-        """The same reading with other rows and counts."""
-        return replace(self, rows=rows, counts=counts)
 
 
 @runtime_checkable

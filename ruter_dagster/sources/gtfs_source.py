@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import cached_property
 
@@ -161,7 +162,14 @@ class GtfsPlannedSource:
             frames.append(renamed)
             counts.update(matched)
         rows = conform(pl.concat(frames), STOP_VISITS) if frames else reading.rows
-        return reading.with_rows(rows, {**reading.counts, **counts})
+        rejected = self._with_plans_lines(reading.rejected)
+        return replace(reading, rows=rows, rejected=rejected, counts={**reading.counts, **counts})
+
+    def _with_plans_lines(self, rejected: pl.DataFrame) -> pl.DataFrame:
+        """Rows set aside, by the lines that their date's visits have: shares by line are of both together."""
+        parts = rejected.partition_by("service_date", as_dict=True, maintain_order=True)
+        renamed = [self._aliases(day).applied(rows) for (day,), rows in parts.items()]
+        return pl.concat(renamed) if renamed else rejected
 
     def _matched(
         self, visits: pl.DataFrame, day: date, dates: Sequence[date], added: pl.DataFrame

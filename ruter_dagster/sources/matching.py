@@ -34,11 +34,11 @@ class Aliases:
         return cls(_aliases(routes, "route_short_name", "route_id"), _aliases(stops, "stop_code", "stop_id"))
 
     def applied(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows with the plan's line_id and stop_id; ids that are the plan's, or nobody's, stay."""
+        """Rows with the plan's line_id and stop_id, as far as they have these; ids that are the plan's, or nobody's, stay."""
         return rows.with_columns(
             pl.col(name).replace(names)
             for name, names in (("line_id", self.lines), ("stop_id", self.stops))
-            if names
+            if names and name in rows.columns
         )
 
 

@@ -41,6 +41,13 @@ def test_a_visit_kept_without_counts_is_counted_once() -> None:
     assert blocked_dates(visits(DAY), rejected, LIMITS)[DAY].rows == 100
 
 
+def test_a_line_without_any_other_row_has_a_share() -> None:
+    """Visits kept without counts, under another line than the rows that were set aside."""
+    rejected = on_line(set_aside(DAY, 3), "4").with_columns(kept_without_counts=pl.lit(True))
+    blocked = blocked_dates(visits(DAY, journeys=400), rejected, LIMITS)[DAY]
+    assert (blocked.rows, blocked.set_aside, blocked.share) == (3, 3, 1.0)
+
+
 def test_a_line_is_blocked_beyond_its_own_share() -> None:
     network = visits(DAY, journeys=400)
     of_line_4 = visits(DAY, journeys=2).with_columns(line_id=pl.lit("4"))

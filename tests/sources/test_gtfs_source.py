@@ -11,6 +11,7 @@ import pytest
 from ruter_dagster.contracts.frames import validate
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.operator import operator_of
+from ruter_dagster.quality.rejects import shares_of
 from ruter_dagster.settings import load_settings
 from ruter_dagster.sources.base import DateAbsent, RangeSource, Source
 from ruter_dagster.sources.gtfs_source import GtfsPlannedSource, with_capacities
@@ -155,6 +156,23 @@ def test_lines_and_stops_are_called_as_the_feed_calls_them(tmp_path: Path) -> No
     visits, plan = source.stop_visits(DAY), source.planned_departures(DAY)
     assert set(visits["line_id"]) == {"R:31"}
     assert set(visits["stop_id"]) <= set(plan["stop_id"])
+
+
+def test_rows_set_aside_count_under_the_plans_line(tmp_path: Path) -> None:
+    """Three trips with a count below 0 of a line that the plan calls R:31: 3 of its 28 rows, and not 3 of 3."""
+    feed = {name: text.replace("31,31,", "R:31,31,").replace(",31,week", ",R:31,week") for name, text in FEED.items()}  # fmt: skip
+    planned_by(tmp_path, feed)
+    with (tmp_path / "stop_visits.csv").open("a") as visits, (tmp_path / "trips_performed.csv").open("a") as trips:  # fmt: skip
+        for trip in range(24):
+            count = -1 if trip < 3 else 1
+            visits.write(
+                f"{DAY},x{trip},1,v1,jernbanetorget,{DAY}T12:{trip:02}:00+01:00,{count},0,0,0,5,Scheduled\n"
+            )
+            trips.write(f"{DAY},x{trip},v1,,31,Bus Service,0,In service,Scheduled\n")
+    reading = of(tmp_path).read_table(STOP_VISITS, [DAY])
+    assert set(reading.rejected["line_id"]) == {"R:31"}
+    shares = shares_of(reading.rows, reading.rejected, "line_id")
+    assert shares.select("scope", "rows", "set_aside").rows() == [("its rows of line_id R:31", 28, 3)]
 
 
 def test_capacities_are_those_of_the_line_four_days_before(tmp_path: Path) -> None:
