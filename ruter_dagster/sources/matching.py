@@ -48,9 +48,10 @@ def match(visits: pl.DataFrame, plan: pl.DataFrame, added: pl.Series) -> tuple[p
     - By id: `trip_id` is a planned one of the same line, and the journey plans at least half of the stops.
     - Else by line, direction, counted stops in the journey's order, and the time at the first of them: the nearest
       within `TOLERANCE_MINUTES`, one trip a journey. Trips of `added` (trip_id_performed) are not matched so.
-    - A matched visit takes the journey's direction, its block where the counts name none, and the sequence of its stop there where all of the trip's stops are found
-      in order.
-    - Others keep their counts under the performed trip's id.
+    - A matched trip takes the journey's direction, and its block where the counts name none. A visit takes the journey's id with
+      the sequence that its stop has there, as far as the trip calls in the journey's order.
+    - Visits at other stops or out of order, and unmatched trips, keep their counts under the performed trip's id: no planned
+      departure gets the load of another stop.
 
     `visits` is contract `raw.stop_visits`, `plan` contract `raw.planned_departures`.
     """
@@ -65,8 +66,8 @@ def match(visits: pl.DataFrame, plan: pl.DataFrame, added: pl.Series) -> tuple[p
         BY_PATTERN: by_pattern.height,
         UNMATCHED: visits[_TRIP].n_unique() - matched.height,
     }
-    placed = _placed(others, free, pl.concat([by_id, by_pattern]))
-    return _renamed(visits, plan, matched, placed), counts
+    numbered = _numbered(_placed(others, free, pl.concat([by_id, by_pattern])), free)
+    return _renamed(visits, plan, matched, numbered), counts
 
 
 def _without(plan: pl.DataFrame, matched: pl.DataFrame) -> pl.DataFrame:
@@ -176,15 +177,30 @@ def _all_in_order() -> pl.Expr:
     return pl.col("place").is_not_null().all() & (pl.col("place").diff().fill_null(1) > 0).all()
 
 
+def _numbered(placed: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
+    """Visits of trips with one journey each, with `number`, the sequence that they take, and `is_planned`, whether their stop has it.
+
+    Numbers rise along the trip as the visits do, because loads are added up in their order: a visit has its stop's place, or
+    the number after the visit before, whichever is greater. So a stop added between two neighbours moves what follows it.
+    """
+    before = pl.int_range(pl.len(), dtype=pl.Int32).over(_TRIP)
+    numbered = placed.with_columns(
+        number=before + (pl.col("place").fill_null(1) - before).cum_max().over(_TRIP)
+    )
+    places = plan.select("stop_id", planned="trip_id", number="stop_sequence", is_planned=pl.lit(True))
+    return numbered.join(places, on=["planned", "number", "stop_id"], how="left").with_columns(
+        pl.col("is_planned").fill_null(False)
+    )
+
+
 def _renamed(
-    visits: pl.DataFrame, plan: pl.DataFrame, matched: pl.DataFrame, placed: pl.DataFrame
+    visits: pl.DataFrame, plan: pl.DataFrame, matched: pl.DataFrame, numbered: pl.DataFrame
 ) -> pl.DataFrame:
-    """Visits with what their match says; an unmatched trip's id is none of the plan's. `placed` are visits with another place."""
+    """Visits with what their match says; an id that is not planned is none of the plan's. `numbered`: those not matched exactly."""
     journeys = plan.select(planned="trip_id", direction="direction_id", block="block_id").unique("planned")
     pairs = matched.join(journeys, on="planned", how="left")
-    places = placed.with_columns(fits=_all_in_order().over(_TRIP)).filter("fits")
     found = visits.join(pairs, on=_TRIP, how="left", maintain_order="left").join(
-        places.select(_TRIP, "stop_sequence", "place"),
+        numbered.select(_TRIP, "stop_sequence", "number", "is_planned"),
         on=[_TRIP, "stop_sequence"],
         how="left",
         maintain_order="left",
@@ -196,7 +212,9 @@ def _renamed(
     if "block_id" in visits.columns:
         found = found.with_columns(block_id=pl.coalesce("block_id", "block"))
     return found.with_columns(
-        trip_id=pl.coalesce("planned", other),
+        trip_id=pl.when(pl.col("is_planned").fill_null(True))
+        .then(pl.coalesce("planned", other))
+        .otherwise(other),
         direction_id=pl.coalesce("direction", "direction_id"),
-        stop_sequence=pl.coalesce("place", "stop_sequence"),
+        stop_sequence=pl.coalesce("number", "stop_sequence"),
     ).select(visits.columns)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
+import pytest
 
 from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED, Aliases, match
 
@@ -120,9 +121,28 @@ def test_second_calls_at_a_stop_are_placed_apart() -> None:
     assert [place for _, place in rows] == [1, 2, 3, 4]
 
 
-def test_trips_with_an_added_stop_keep_their_own_places() -> None:
-    rows, counts = matched(trip("s1", "AXBC", performed="p1"), trip("s1", "ABC"))
-    assert (rows, counts) == ([("s1", 1), ("s1", 2), ("s1", 3), ("s1", 4)], {BY_ID: 1})
+@pytest.mark.parametrize(
+    ("performed", "planned", "expected"),
+    [
+        # A number that the plan has for another stop goes under the performed trip's id.
+        ("AXBC", "ABC", ["s1 1", "p1 2", "p1 3", "p1 4"]),
+        ("XABC", "ABC", ["p1 1", "p1 2", "p1 3", "p1 4"]),
+        ("ABCX", "ABC", ["s1 1", "s1 2", "s1 3", "p1 4"]),
+        # A stop in place of another, and one added where the trip skips another.
+        ("AXC", "ABC", ["s1 1", "p1 2", "s1 3"]),
+        ("AXBD", "ABCD", ["s1 1", "p1 2", "p1 3", "s1 4"]),
+        ("ACBD", "ABCD", ["s1 1", "s1 3", "p1 4", "p1 5"]),
+        # Loops serve a stop twice.
+        ("BCA", "ABCA", ["s1 2", "s1 3", "s1 4"]),
+        ("CAE", "ABCDAE", ["s1 3", "p1 4", "s1 6"]),
+    ],
+)
+def test_visits_take_planned_keys_of_their_own_stops_only(
+    performed: str, planned: str, expected: list[str]
+) -> None:
+    """Loads are joined to the plan by trip and sequence: a visit must not get those of another stop."""
+    rows, counts = matched(trip("s1", performed, performed="p1"), trip("s1", planned))
+    assert ([f"{name} {place}" for name, place in rows], counts) == (expected, {BY_ID: 1})
 
 
 def test_an_id_on_another_line_or_on_other_stops_does_not_match() -> None:
