@@ -19,6 +19,7 @@ _CALENDAR = frozenset({"country", "subdivision", "time_zone", "school_holidays",
 
 FACTS = {
     "raw/stop_visits": frozenset({"rejects"}),
+    "quality/stop_visits": frozenset({"rejects"}),
     "loads/stop_loads": frozenset({"time_zone", "loads"}),
     "features/departure_features": _CALENDAR,
     "forecasts/load_forecasts": frozenset({"occupancy"}),

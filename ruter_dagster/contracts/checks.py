@@ -71,6 +71,9 @@ LOW_COUNTS = 0.65
 """What a vehicle counted over what others counted at the same stops and hours, under which one of its doors may be dead."""
 
 
+UNKNOWN_STOPS = 0.02
+"""Share of a date's stop visits that may be at unknown stop points, where the operator file does not say otherwise."""
+
 ROWS_SET_ASIDE = 0.005
 """Share of a date's stop visits that may be set aside without a word: a few broken cells are no news."""
 
@@ -173,12 +176,23 @@ def load_column(table: Table) -> str | None:
     return next((name for name in ("load", "departure_load") if name in table.column_names), None)
 
 
-_STOP_POINTS_KNOWN = _faults(
-    STOP_VISITS,
+_STOP_POINTS_KNOWN = Check(
     "stop_points_known",
+    STOP_VISITS.name,
+    "WARN",
     "Every stop point occurs in the date's timetable; where it has none yet, in the plans, or else the visits, of the eight "
     "weeks before",
     "rows at a stop point that no planned departure serves",
+    maximum=0,
+)
+FEW_UNKNOWN_STOPS = Check(
+    "few_visits_at_unknown_stops",
+    STOP_VISITS.name,
+    "ERROR",
+    "Rows at a stop point that no planned departure serves; `share_of_date` in [rejects] of the operator file is the limit. "
+    "Not judged where fewer than `least_trips` trips have such rows",
+    "of the rows at unknown stop points",
+    maximum=UNKNOWN_STOPS,
 )
 _BALANCED = (
     _faults(
@@ -248,6 +262,7 @@ def _journeys_as_planned(table: Table, maximum: float) -> Check:
 
 _OWN_CHECKS: dict[str, tuple[Check, ...]] = {
     STOP_VISITS.name: (
+        FEW_UNKNOWN_STOPS,
         _STOP_POINTS_KNOWN,
         _FEW_SET_ASIDE,
         _VEHICLES_BALANCED,

@@ -40,6 +40,7 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
         former_stops=_former_stops(checked, dates, plan, context),
         former_vehicles=_former_vehicles(checked, dates, context),
         rejected=rejected,
+        limits=context.operator.rejects,
     )
     _keep_vehicles(report.vehicles, present, context)
     page = _publish(checked, dates, report, context)

@@ -7,12 +7,14 @@ so one process checks all tables of a run.
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.checks import CHECKS
+from ruter_dagster.contracts.checks import CHECKS, FEW_UNKNOWN_STOPS, Check
 from ruter_dagster.contracts.tables import Table
+from ruter_dagster.operator import RejectLimits
 from ruter_dagster.quality.data_docs import data_docs
 from ruter_dagster.quality.measures import measure
 from ruter_dagster.quality.rejects import set_aside
@@ -30,6 +32,7 @@ def check_table(
     former_stops: pl.Series | None = None,
     former_vehicles: pl.DataFrame | None = None,
     rejected: pl.DataFrame | None = None,
+    limits: RejectLimits | None = None,
 ) -> QualityReport:
     """Run every check of a table on `frame`, the rows of `dates`.
 
@@ -38,7 +41,8 @@ def check_table(
     trip_id, stop_id); `former_stops` are the stop points of the weeks before, for dates that have no plan;
     `former_vehicles` is `vehicle_counts` of the dates before (`QualityReport.vehicles`), stacked. Where they are missing, or
     too little is known, the checks that need them pass as not judged. `rejected` are the rows of the dates that were set
-    aside (contract `raw.rejected_visits`): their share is checked, and the page shows them.
+    aside (contract `raw.rejected_visits`): their share is checked, and the page shows them. `limits` are the operator's (the usual
+    ones where None): visits at unknown stops block a date beyond them.
 
     A faulty column, or a row outside `dates`, condemns every date; any other fault its own date alone.
 
@@ -46,9 +50,10 @@ def check_table(
         BadInput: values that do not fit the contract's types.
         RuntimeError: Great Expectations could not evaluate an expectation, which is no verdict on the data.
     """
-    days = tuple(sorted(dates))
-    measured = measure(table, frame, days, reference, plan, former_stops, former_vehicles, rejected)
-    validation = validate(table, measured.by_date)
+    days, limits = tuple(sorted(dates)), limits or RejectLimits()  # pyright: ignore[reportCallIssue]
+    checks = checks_within(table, limits)
+    measured = measure(table, frame, days, reference, plan, former_stops, former_vehicles, rejected, limits)
+    validation = validate(table, measured.by_date, checks)
     failed = failed_dates(validation)
     results = tuple(
         CheckResult(
@@ -57,8 +62,16 @@ def check_table(
             failed_dates=failed[check.name],
             examples=tuple(measured.examples(check.name, failed[check.name])),
         )
-        for check in CHECKS[table.name]
+        for check in checks
     )
     verdicts = verdicts_of(results, days)
     html = data_docs(table, validation, results, verdicts, set_aside(rejected))
     return QualityReport(table.name, results, verdicts, measured.profile, html, measured.vehicles)
+
+
+def checks_within(table: Table, limits: RejectLimits) -> tuple[Check, ...]:
+    """The table's checks with the bounds of the operator file in place of the catalogue's."""
+    return tuple(
+        replace(check, maximum=limits.share_of_date) if check is FEW_UNKNOWN_STOPS else check
+        for check in CHECKS[table.name]
+    )

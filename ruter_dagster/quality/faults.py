@@ -14,6 +14,7 @@ from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS, Table
 
 DATE = "date"
 """Column of the measured date in every frame of measures."""
+STOP_POINTS_KNOWN = "stop_points_known"
 EXAMPLES = 5
 """Rows shown for each condition that is broken."""
 TOLERANCE = 0.01
@@ -118,7 +119,7 @@ def _stop_points_known(plan: pl.DataFrame | None, former_stops: pl.Series | None
     unknown = pl.when(of_plan).then(stop.is_in(planned.implode()).not_())
     if former_stops is not None and not former_stops.is_empty():
         unknown = unknown.otherwise(stop.is_in(pl.concat([planned, former_stops]).unique().implode()).not_())
-    yield Condition("stop_id is known", unknown, ("stop_id",), "stop_points_known")
+    yield Condition("stop_id is known", unknown, ("stop_id",), STOP_POINTS_KNOWN)
 
 
 def _balanced() -> Iterator[Condition]:

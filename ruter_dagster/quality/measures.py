@@ -9,10 +9,19 @@ from typing import Any
 
 import polars as pl
 
-from ruter_dagster.contracts.checks import CHECKS
+from ruter_dagster.contracts.checks import CHECKS, FEW_UNKNOWN_STOPS
 from ruter_dagster.contracts.frames import Condition, column_faults, conform
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
-from ruter_dagster.quality.faults import DATE, EXAMPLES, conditions_of, count_faults, first_faults, plain
+from ruter_dagster.operator import RejectLimits
+from ruter_dagster.quality.faults import (
+    DATE,
+    EXAMPLES,
+    STOP_POINTS_KNOWN,
+    conditions_of,
+    count_faults,
+    first_faults,
+    plain,
+)
 from ruter_dagster.quality.profile import against_usual, measures_against_usual, profile
 from ruter_dagster.quality.rejects import shares_of_dates
 from ruter_dagster.quality.shares import (
@@ -62,6 +71,7 @@ def measure(
     former_stops: pl.Series | None = None,
     former_vehicles: pl.DataFrame | None = None,
     rejected: pl.DataFrame | None = None,
+    limits: RejectLimits | None = None,
 ) -> Measured:
     """Measure every check; the arguments are `check_table`'s."""
     days = pl.DataFrame({DATE: sorted(dates)}, schema={DATE: pl.Date})
@@ -70,6 +80,7 @@ def measure(
     frame = conform(frame, table)
     conditions = conditions_of(table, dates, plan, former_stops)
     counts = _counts(table, days, count_faults(table, frame, conditions))
+    least_trips = (limits or RejectLimits()).least_trips  # pyright: ignore[reportCallIssue]
     own = profile(table, frame)
     warnings, shown = _distributions(table, frame, own, reference, plan)
     vehicles = (
@@ -79,6 +90,10 @@ def measure(
         shown["vehicles_count_alike"] = _compared(vehicles, former_vehicles)
         warnings.append(vehicles_with_low_counts(shown["vehicles_count_alike"]))
     measured = counts
+    if table.name == STOP_VISITS.name:
+        strange = _at_unknown_stops(frame, conditions)
+        shown |= dict.fromkeys((STOP_POINTS_KNOWN, FEW_UNKNOWN_STOPS.name), _by_stop(strange))
+        measured = _with_share_at_unknown_stops(measured, strange, least_trips)
     for warning in warnings:
         measured = measured.join(warning, on=DATE, how="left", maintain_order="left")
     if rejected is not None:
@@ -106,6 +121,35 @@ def _counts(table: Table, days: pl.DataFrame, found: pl.DataFrame) -> pl.DataFra
         pl.when(without_rows).then(0).otherwise(pl.exclude(DATE)).name.keep()
     )
     return asked.with_columns(pl.col("dates_within_partition") + outside, columns_as_contracted=pl.lit(0))
+
+
+def _at_unknown_stops(frame: pl.DataFrame, conditions: Sequence[Condition]) -> pl.DataFrame:
+    """Visits at stop points that no planned departure serves, each with its `date`."""
+    (unknown,) = (one.broken for one in conditions if one.check == STOP_POINTS_KNOWN)
+    return frame.filter(unknown.fill_null(False)).with_columns(pl.col("service_date").alias(DATE))
+
+
+def _by_stop(strange: pl.DataFrame) -> pl.DataFrame:
+    """Unknown stop points of each date with their rows, the most first, and one trip of each."""
+    return (
+        strange.group_by(DATE, "stop_id")
+        .agg(rows=pl.len(), trip_id_performed=pl.col("trip_id_performed").min())
+        .sort("rows", DATE, "stop_id", descending=[True, False, False])
+    )
+
+
+def _with_share_at_unknown_stops(
+    measured: pl.DataFrame, strange: pl.DataFrame, least_trips: int
+) -> pl.DataFrame:
+    """Of a few trips a share says little: it is null where fewer than `least_trips` have such rows."""
+    trips = strange.group_by(DATE).agg(_trips=pl.col("trip_id_performed").n_unique())
+    few = pl.col("_trips").is_between(1, least_trips - 1).fill_null(False)
+    share = pl.when(~few).then(pl.col(STOP_POINTS_KNOWN) / pl.max_horizontal("rows_present", 1))
+    return (
+        measured.join(trips, on=DATE, how="left", maintain_order="left")
+        .with_columns(share.alias(FEW_UNKNOWN_STOPS.name))
+        .drop("_trips")
+    )
 
 
 def _distributions(

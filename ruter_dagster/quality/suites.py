@@ -7,6 +7,7 @@ polars made of the table's rows: so a range of dates gets a verdict a date, and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -22,15 +23,15 @@ from great_expectations.expectations.core.expect_column_values_to_be_between imp
     ExpectColumnValuesToBeBetween,
 )
 
-from ruter_dagster.contracts.checks import CHECKS
+from ruter_dagster.contracts.checks import Check
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.quality.faults import DATE
 
 _SEVERITIES = {"ERROR": "critical", "WARN": "warning"}
 
 
-def suite_of(table: Table) -> gx.ExpectationSuite:
-    """The suite of a table: for every check of the catalogue, that its measure keeps its bounds on every date."""
+def suite_of(table: Table, checks: Sequence[Check]) -> gx.ExpectationSuite:
+    """The suite of a table: for every check, that its measure keeps its bounds on every date."""
     expectations = [
         ExpectColumnValuesToBeBetween(
             column=check.name,
@@ -39,19 +40,21 @@ def suite_of(table: Table) -> gx.ExpectationSuite:
             severity=_SEVERITIES[check.severity],  # pyright: ignore[reportArgumentType]
             meta={"check": check.name, "unit": check.unit, "description": check.description},
         )
-        for check in CHECKS[table.name]
+        for check in checks
     ]
     return gx.ExpectationSuite(name=table.name, expectations=expectations)
 
 
-def validate(table: Table, measures: pl.DataFrame) -> ExpectationSuiteValidationResult:
-    """Validate measures (columns: `date`, then every check of the table; null where it cannot be said)."""
+def validate(
+    table: Table, measures: pl.DataFrame, checks: Sequence[Check]
+) -> ExpectationSuiteValidationResult:
+    """Validate measures (columns: `date`, then every one of the checks; null where it cannot be said)."""
     context = gx.get_context(mode="ephemeral", project_config=_in_memory())
     assets = context.data_sources.add_pandas(table.namespace)
     whole = assets.add_dataframe_asset(table.name).add_batch_definition_whole_dataframe("measures by date")
     frame = measures.with_columns(pl.col(DATE).cast(pl.String)).to_pandas()
     return whole.get_batch({"dataframe": frame}).validate(
-        suite_of(table),
+        suite_of(table, checks),
         result_format={
             "result_format": "COMPLETE",
             "unexpected_index_column_names": [DATE],

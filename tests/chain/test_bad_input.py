@@ -173,26 +173,29 @@ def test_a_date_delivered_again_with_a_fault_leaves_its_former_rows(chain: Chain
 
 
 @pytest.mark.parametrize("day", [NEW, DAY], ids=["new date", "date delivered again"])
-def test_an_unknown_stop_is_kept_as_raw_but_refused_to_every_reader(chain: Chain, day: date) -> None:
+def test_many_visits_at_an_unknown_stop_are_kept_as_raw_but_refused(chain: Chain, day: date) -> None:
     """The source's own plan would hold the stop too: the plan of the date was read before."""
     assert chain.run("plan", day, assets=("raw/planned_departures",)).succeeded
     before, former = chain.content(), chain.store.snapshot(STOP_VISITS)
     rows = former.read(former.dates())
     correct = visits_file(chain.tides, day).read_text()
-    replace("solli", "nowhere", 1)(chain.tides, day)
+    replace("solli", "nowhere")(chain.tides, day)
 
     outcome = chain.run("counts", day)
 
-    assert (outcome.asset, outcome.blocked) == (QUALITY, ["stop_points_known"])
+    assert (outcome.asset, outcome.blocked) == (QUALITY, ["few_visits_at_unknown_stops"])
     assert (
-        "blocked by stop_points_known: observed 1 rows at a stop point that no planned departure serves"
+        "blocked by few_visits_at_unknown_stops: observed 0.25 of the rows at unknown stop points"
         in outcome.message
     )
     assert f"fails on {day}" in outcome.message
     assert f"report: file://{chain.settings.source_dir}/artifacts/quality/reports" in outcome.message
     assert outcome.started == {RAW: 1, QUALITY: 1}
     told = chain.refuse(LOADS, "counts", day)
-    assert f"raw.stop_visits: service_date {day} did not pass stop_points_known; report: file://" in told
+    assert (
+        f"raw.stop_visits: service_date {day} did not pass few_visits_at_unknown_stops; report: file://"
+        in told
+    )
     assert f"Correct it at its source, then materialise {RAW} and {QUALITY} again." in told
     _assert_only_raw_differs(chain, before, day)
     assert chain.store.read(STOP_VISITS, former.dates(), snapshot_id=former.snapshot_id).equals(rows)
@@ -202,6 +205,17 @@ def test_an_unknown_stop_is_kept_as_raw_but_refused_to_every_reader(chain: Chain
         assert chain.run("counts", day, assets=(RAW, QUALITY, LOADS)).succeeded
         assert chain.content(STOP_VISITS)[STOP_VISITS.name][1] == before[STOP_VISITS.name][1]
         assert chain.content(STOP_LOADS) == {STOP_LOADS.name: before[STOP_LOADS.name]}
+
+
+def test_a_visit_at_an_unknown_stop_only_warns(chain: Chain) -> None:
+    assert chain.run("plan", NEW, assets=("raw/planned_departures",)).succeeded
+    replace("solli", "nowhere", 1)(chain.tides, NEW)
+
+    outcome = chain.run("counts", NEW, assets=(RAW, QUALITY, LOADS))
+
+    assert outcome.succeeded, outcome.message
+    assert (outcome.warned, outcome.blocked) == (["stop_points_known"], [])
+    assert chain.store.read(STOP_LOADS, [NEW]).height == 40
 
 
 def test_a_warning_is_shown_and_holds_nothing_up(chain: Chain) -> None:

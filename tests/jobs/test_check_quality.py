@@ -20,8 +20,9 @@ from tests.quality.frames import DAY, change, planned, visits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
 
+LIMIT = "few_visits_at_unknown_stops"
 WEEK_BEFORE = DAY - timedelta(weeks=1)
-STRANGE = change(visits(DAY), "stop_id", "Atlantis")
+STRANGE = change(visits(DAY), "stop_id", "Atlantis", rows=11)
 
 
 @pytest.fixture
@@ -57,19 +58,38 @@ def test_nothing_to_judge_against_is_not_judged(settings: Settings) -> None:
 
 def test_the_plans_of_the_weeks_before_know_the_stop_points(settings: Settings) -> None:
     plan(settings, planned(WEEK_BEFORE))
-    assert judge(settings, STRANGE)["failed"] == ["stop_points_known"]
+    assert judge(settings, STRANGE)["failed"] == [LIMIT]
     assert judge(settings, visits(DAY))["measures"]["stop_points_known"] == 0
+
+
+def test_a_few_visits_at_unknown_stops_only_warn(settings: Settings) -> None:
+    plan(settings, planned(DAY))
+    verdict = judge(settings, change(visits(DAY), "stop_id", "Atlantis"))
+    assert (verdict["passed"], verdict["measures"]["stop_points_known"]) == (True, 1)
+    assert "stop_points_known" in verdict["warned"]
+
+
+def test_the_operator_says_how_many_visits_may_be_at_unknown_stops(
+    settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "operator.toml"
+    file.write_text(
+        'name = "X"\ncountry = "NO"\ntime_zone = "Europe/Oslo"\nhistory_start = 2026-01-01\n[rejects]\nshare_of_date = 0.2\n'
+    )
+    plan(settings, planned(DAY))
+    assert judge(settings.model_copy(update={"operator": str(file)}), STRANGE)["passed"]
+    assert judge(settings, change(STRANGE, "stop_id", "Atlantis", rows=12))["failed"] == [LIMIT]
 
 
 def test_without_any_plan_earlier_visits_do(settings: Settings) -> None:
     judge(settings, visits(WEEK_BEFORE))
-    assert judge(settings, STRANGE)["failed"] == ["stop_points_known"]
+    assert judge(settings, STRANGE)["failed"] == [LIMIT]
 
 
 def test_a_refused_date_teaches_no_stop_point(settings: Settings) -> None:
     judge(settings, visits(WEEK_BEFORE - timedelta(weeks=1)))
-    assert judge(settings, change(visits(WEEK_BEFORE), "stop_id", "Atlantis"))["failed"]
-    assert judge(settings, STRANGE)["failed"] == ["stop_points_known"]
+    assert judge(settings, change(visits(WEEK_BEFORE), "stop_id", "Atlantis", rows=11))["failed"]
+    assert judge(settings, STRANGE)["failed"] == [LIMIT]
 
 
 def test_the_plan_of_the_date_itself_counts_before_all_others(settings: Settings) -> None:

@@ -14,6 +14,7 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
+from ruter_dagster.operator import RejectLimits
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.report import QualityReport
 from tests.quality.frames import DAY, change, loads, planned, visits
@@ -84,7 +85,12 @@ FAULTS = [
         "departure_load <= 2 * total_capacity), service_date=2026-11-20, trip_id=journey-0, stop_sequence=1, "
         "total_capacity=90, departure_load=181",
     ),
-    (STOP_VISITS, change(visits(DAY), "stop_id", "Atlantis"), "stop_points_known", "stop_id=Atlantis"),
+    (
+        STOP_VISITS,
+        change(visits(DAY), "stop_id", "Atlantis", rows=11),
+        "few_visits_at_unknown_stops",
+        "stop_id=Atlantis, rows=11, trip_id_performed=journey-0-performed",
+    ),
     (
         PLANNED_DEPARTURES,
         change(planned(DAY), "scheduled_departure_time", datetime(2026, 11, 24, tzinfo=UTC)),
@@ -201,25 +207,58 @@ def test_stop_points_are_not_judged_where_no_timetable_is_known() -> None:
 
     assert report.passed
     assert (outcomes["stop_points_known"], outcomes["key_is_unique"]) == ("not judged", "passed")
-    assert "stop_points_known" in report.verdicts[DAY].not_judged
+    assert {"stop_points_known", "few_visits_at_unknown_stops"} <= set(report.verdicts[DAY].not_judged)
     assert '<h3>stop_points_known <span class="not-judged">not judged</span></h3>' in report.html
 
 
 def test_a_date_without_a_timetable_is_judged_by_the_stop_points_of_the_weeks_before() -> None:
     former = planned(DAY)["stop_id"].unique()
-    strange = change(visits(DAY), "stop_id", "Atlantis")
+    strange = change(visits(DAY), "stop_id", "Atlantis", rows=11)
 
     assert check_table(STOP_VISITS, visits(DAY), [DAY], former_stops=former).verdicts[DAY].failed == ()
     report = check_table(STOP_VISITS, strange, [DAY], former_stops=former)
-    assert report.verdicts[DAY].failed == ("stop_points_known",)
+    assert report.verdicts[DAY].failed == ("few_visits_at_unknown_stops",)
     assert "stop_id=Atlantis" in report.message
 
 
 def test_a_date_with_a_timetable_is_judged_by_that_alone() -> None:
-    strange = change(visits(DAY), "stop_id", "Atlantis")
+    strange = change(visits(DAY), "stop_id", "Atlantis", rows=11)
     report = check_table(STOP_VISITS, strange, [DAY], plan=planned(DAY), former_stops=pl.Series(["Atlantis"]))
 
-    assert report.verdicts[DAY].failed == ("stop_points_known",)
+    assert report.verdicts[DAY].failed == ("few_visits_at_unknown_stops",)
+
+
+def at_atlantis(trips: int) -> pl.DataFrame:
+    """Visits of a date, one of each of the first trips at a stop point that nobody planned."""
+    strange = (pl.col("stop_sequence") == 3) & pl.col("trip_id").is_in([f"journey-{n}" for n in range(trips)])
+    stop = pl.when(strange).then(pl.lit("Atlantis")).otherwise("stop_id")
+    return visits(DAY, journeys=100).with_columns(stop_id=stop)
+
+
+@pytest.mark.parametrize(
+    ("trips", "share", "outcome"),
+    [(0, 0.02, "passed"), (1, 0.02, "WARN"), (10, 0.02, "WARN"), (11, 0.02, "ERROR"), (11, 0.05, "WARN"), (3, 0, "ERROR")],
+)  # fmt: skip
+def test_visits_at_unknown_stops_block_a_date_beyond_a_share(trips: int, share: float, outcome: str) -> None:
+    """Of 500 visits."""
+    limits = RejectLimits(share_of_date=share)  # pyright: ignore[reportCallIssue]
+    report = check_table(
+        STOP_VISITS, at_atlantis(trips), [DAY], plan=planned(DAY, journeys=100), limits=limits
+    )
+
+    verdict = report.verdicts[DAY]
+    assert verdict.failed == (("few_visits_at_unknown_stops",) if outcome == "ERROR" else ())
+    assert ("stop_points_known" in verdict.warned) == (trips > 0)
+    assert (f"stop_id=Atlantis, rows={trips}" in report.message) == (trips > 0)
+
+
+def test_visits_of_two_trips_at_unknown_stops_never_block() -> None:
+    frame = visits(DAY, journeys=2).with_columns(stop_id=pl.lit("Atlantis"))
+    report = check_table(STOP_VISITS, frame, [DAY], plan=planned(DAY, journeys=2))
+
+    assert report.passed
+    assert "few_visits_at_unknown_stops" in report.verdicts[DAY].not_judged
+    assert report.verdicts[DAY].warned == ("stop_points_known",)
 
 
 def test_of_a_range_only_the_dates_without_a_timetable_are_not_judged() -> None:
