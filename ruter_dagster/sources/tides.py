@@ -28,6 +28,7 @@ from ruter_dagster.sources.tides_vocabulary import (
     VEHICLES,
 )
 from ruter_dagster.sources.visit_rules import (
+    CAPACITY_UNKNOWN,
     FAULT,
     FILE,
     LINE,
@@ -37,6 +38,7 @@ from ruter_dagster.sources.visit_rules import (
     judge_visits,
     split_by_place,
     to_rejected,
+    without_impossible_capacities,
 )
 
 _TRIP = ("service_date", "trip_id_performed")
@@ -119,8 +121,8 @@ class TidesSource:
         Raises `BadInput` where a file, or a column of one, cannot be read.
         """
         visits = self._reader.read(STOP_VISITS, dates)
-        trips = _unique_trips(self._reader.read(TRIPS_PERFORMED, dates))
-        vehicles = _unique_vehicles(self._reader.read(VEHICLES))
+        trips = unique_trips(self._reader.read(TRIPS_PERFORMED, dates))
+        vehicles = unique_vehicles(self._reader.read(VEHICLES))
         stops = _stops(visits.frame, _journeys(trips.frame, self._modes), vehicles.frame)
         stops = with_optional_columns(stops, contract.PLANNED_DEPARTURES)
         placed, lost = split_by_place(stops.filter(_of_service), self._time_zone)
@@ -189,7 +191,7 @@ def _stops(visits: pl.DataFrame, journeys: pl.DataFrame, vehicles: pl.DataFrame)
     )
 
 
-def _unique_trips(trips: TableRows) -> TableRows:
+def unique_trips(trips: TableRows) -> TableRows:
     """One row a trip: of equal ones the first, of different ones one with a fault that says so."""
     rows = trips.frame.filter(pl.col("trip_id_performed").is_not_null())
     repairs = trips.repairs.copy()
@@ -204,14 +206,18 @@ def _unique_trips(trips: TableRows) -> TableRows:
     return TableRows(marked.unique(_TRIP, keep="first", maintain_order=True), repairs)
 
 
-def _unique_vehicles(vehicles: TableRows) -> TableRows:
-    """One row a vehicle, with its seats and total capacity; of different rows nobody knows which is right."""
+def unique_vehicles(vehicles: TableRows) -> TableRows:
+    """One row a vehicle, with its seats and total capacity, null where they are impossible or several rows differ.
+
+    The plan takes capacities from here too, and no rule of visits judges it.
+    """
     rows = vehicles.frame.filter(pl.col("vehicle_id").is_not_null()).select(
         "vehicle_id",
         seats="capacity_seated",
         total_capacity=pl.col("capacity_seated") + pl.col("capacity_standing"),
     )
     repairs = vehicles.repairs.copy()
+    rows, repairs[CAPACITY_UNKNOWN] = without_impossible_capacities(rows)
     different = rows.unique(maintain_order=True)
     repairs[_SAME_VEHICLE] += rows.height - different.height
     conflict = pl.len().over("vehicle_id") > 1

@@ -8,9 +8,10 @@ from datetime import date
 import polars as pl
 
 from ruter_dagster.operator import Operator
-from ruter_dagster.sources.tides import modes_of
+from ruter_dagster.sources.tides import modes_of, unique_trips, unique_vehicles
 from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES, TidesTable
+from ruter_dagster.sources.visit_rules import FAULT
 
 _TRIP = ("service_date", "trip_id_performed")
 _ADDED = ("Added", "Unscheduled", "Duplicated")
@@ -21,7 +22,7 @@ _VISITS = TidesTable(
 
 
 def trips_of_dates(location: str, operator: Operator) -> Callable[[Sequence[date]], pl.DataFrame]:
-    """A function of dates that gives their performed trips.
+    """A function of dates that gives their performed trips, as the counts' reader takes them: those with a fault are left out.
 
     Columns: service_date, trip_id_performed, line_id, mode, added (the trip was not in the schedule), seats and
     total_capacity of the vehicle, null where they are unknown.
@@ -30,11 +31,7 @@ def trips_of_dates(location: str, operator: Operator) -> Callable[[Sequence[date
     modes = modes_of(operator.route_types)
 
     def read(dates: Sequence[date]) -> pl.DataFrame:
-        trips = (
-            reader.read(TRIPS_PERFORMED, dates)
-            .frame.drop_nulls(_TRIP)
-            .unique(_TRIP, keep="first", maintain_order=True)
-        )
+        trips = unique_trips(reader.read(TRIPS_PERFORMED, dates)).frame.filter(pl.col(FAULT).is_null())
         if trips["vehicle_id"].null_count():
             of_visits = (
                 reader.read(_VISITS, dates)
@@ -44,14 +41,14 @@ def trips_of_dates(location: str, operator: Operator) -> Callable[[Sequence[date
             trips = trips.join(of_visits, on=_TRIP, how="left", suffix="_seen").with_columns(
                 vehicle_id=pl.coalesce("vehicle_id", "vehicle_id_seen")
             )
-        vehicles = reader.read(VEHICLES).frame.unique("vehicle_id", keep="first", maintain_order=True)
+        vehicles = unique_vehicles(reader.read(VEHICLES)).frame
         return trips.join(vehicles, on="vehicle_id", how="left").select(
             *_TRIP,
             line_id="route_id",
             mode=pl.col("route_type").replace_strict(modes, default=None, return_dtype=pl.String),
             added=pl.col("schedule_relationship").is_in(_ADDED).fill_null(False),
-            seats="capacity_seated",
-            total_capacity=pl.col("capacity_seated") + pl.col("capacity_standing"),
+            seats="seats",
+            total_capacity="total_capacity",
         )
 
     return read

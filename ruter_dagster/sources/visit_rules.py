@@ -104,6 +104,23 @@ def first_of_each(visits: pl.DataFrame) -> pl.DataFrame:
     return visits.unique(_KEY, keep="first", maintain_order=True) if _repeated(visits).any() else visits
 
 
+def without_impossible_capacities(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """Rows whose `seats` and `total_capacity` are null where no vehicle can have them; and how many rows have such a one."""
+    wrong = {
+        column.name: pl.col(column.name)
+        .is_between(column.minimum or 0, column.maximum or 0)
+        .not_()
+        .fill_null(False)
+        for column in (SEATS, TOTAL_CAPACITY)
+    }
+    impossible = rows.select(pl.any_horizontal(wrong.values()).sum()).item()
+    if not impossible:
+        return rows, 0
+    return rows.with_columns(
+        pl.when(~broken).then(name).alias(name) for name, broken in wrong.items()
+    ), impossible
+
+
 def to_rejected(rejected: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """Contract `raw.rejected_visits` of `JudgedVisits.rejected`, with each row as it was read (`FILE`, `LINE`, `row`).
 
@@ -147,16 +164,8 @@ def _with_reason(rows: pl.DataFrame, rules: Sequence[tuple[str, pl.Expr]]) -> pl
 
 def _mend(visits: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
     """Capacities and loads that nobody can believe become unknown, as far as nothing is lost; `_bad` is why counts are wrong."""
-    capacities = [
-        pl.col(column.name).is_between(column.minimum or 0, column.maximum or 0).not_().fill_null(False)
-        for column in (SEATS, TOTAL_CAPACITY)
-    ]
-    counts = Counter({CAPACITY_UNKNOWN: visits.select(pl.any_horizontal(capacities).sum()).item()})
-    if counts[CAPACITY_UNKNOWN]:
-        visits = visits.with_columns(
-            pl.when(~wrong).then(pl.col(name)).alias(name)
-            for name, wrong in zip(("seats", "total_capacity"), capacities, strict=True)
-        )
+    visits, impossible = without_impossible_capacities(visits)
+    counts = Counter({CAPACITY_UNKNOWN: impossible})
     capacity = pl.col("total_capacity")
     usual = pl.col("mode").replace_strict(MOST_ON_BOARD, default=None, return_dtype=pl.Int64)
     most = pl.when(capacity > 0).then(2 * capacity.cast(pl.Int64)).otherwise(usual)

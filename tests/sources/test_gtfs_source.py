@@ -195,6 +195,32 @@ def test_vehicles_that_only_visits_name_are_known(tmp_path: Path) -> None:
     assert plan.filter(pl.col("line_id") == "31")["seats"].unique().to_list() == [40]
 
 
+@pytest.mark.parametrize(
+    "rows", ["v1,40,60\nv1,41,60", "v1,99999,60", "v1,40,3000000000"], ids=["different rows", "seats", "standing"]
+)  # fmt: skip
+def test_capacities_that_counts_take_as_unknown_are_not_planned(tmp_path: Path, rows: str) -> None:
+    planned_by(tmp_path)
+    change(tmp_path, "vehicles", "v1,40,60", rows)
+    source = of(tmp_path)
+    plan = source.planned_departures(DAY + timedelta(4))
+    validate(plan, PLANNED_DEPARTURES, [DAY + timedelta(4)])
+    unknown = "total_capacity" if rows.endswith("000") else "seats"
+    for frame in (source.stop_visits(DAY), plan.filter(pl.col("line_id") == "31")):
+        assert frame[unknown].null_count() == frame.height
+
+
+def test_a_trip_whose_rows_differ_tells_no_capacity(tmp_path: Path) -> None:
+    """Counts set its visits aside: nobody knows which vehicle ran it."""
+    planned_by(tmp_path)
+    change(tmp_path, "vehicles", "v1,40,60", "v1,40,60\nv2,80,120")
+    for trip in ("p1", "p2"):
+        scheduled = trip.replace("p", "s")
+        with (tmp_path / "trips_performed.csv").open("a") as file:
+            file.write(f"{DAY},{trip},v2,{scheduled},31,Bus Service,0,In service,Scheduled\n")
+    plan = of(tmp_path).planned_departures(DAY + timedelta(4))
+    assert plan.filter(pl.col("line_id") == "31")["seats"].null_count() == 5
+
+
 def test_the_most_frequent_capacity_of_line_then_mode_is_taken() -> None:
     trips = pl.DataFrame(
         [("1", "bus", 30, 70), ("1", "bus", 40, 90), ("1", "bus", 40, 90), ("2", "bus", 50, 120), ("2", "bus", 20, 60),

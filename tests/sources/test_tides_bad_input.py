@@ -226,7 +226,7 @@ REPAIRED: dict[str, tuple[Edit, str, int]] = {
     "12.0": (edit("stop_visits", "3,2,0,0,5", "3.0,2,0,0,5"), "repaired, whole number written with a decimal point", 1),
     "seats": (edit("vehicles", "40", "forty"), "repaired, capacity_seated is not a whole number: taken as unknown", 1),
     "negative seats": (edit("vehicles", "40", "-40"), "repaired, capacity_seated is below 0: taken as unknown", 1),
-    "impossible seats": (edit("vehicles", "40", "99999"), "repaired, impossible capacity taken as unknown", 4),
+    "impossible seats": (edit("vehicles", "40", "99999"), "repaired, impossible capacity taken as unknown", 1),
     "unknown vehicle": (edit("vehicles", "v1", "v9"), "kept, vehicle that vehicles lacks: capacity unknown", 4),
     "equal vehicles": (edit("vehicles", "v1,40,60\n", "v1,40,60\nv1,40,60\n"), "repaired, one of several equal rows of a vehicle kept", 1),
     "different vehicles": (
@@ -238,6 +238,13 @@ REPAIRED: dict[str, tuple[Edit, str, int]] = {
         "repaired, one of several equal rows of a trip kept", 1,
     ),
 }  # fmt: skip
+
+
+def test_the_plan_too_takes_an_impossible_capacity_as_unknown(folder: Path) -> None:
+    edit("vehicles", "40,60", "99999,60")(folder)
+    plan = source(folder).planned_departures(DAY)
+    validate(plan, contract.PLANNED_DEPARTURES, {DAY})
+    assert plan.select("seats", "total_capacity").null_count().row(0) == (4, 4)
 
 
 @pytest.mark.parametrize("fault", REPAIRED)
