@@ -241,8 +241,8 @@ NO_DATE_BLOCKED = Check(
     "no_date_blocked",
     STOP_VISITS.name,
     "ERROR",
-    "No date of which more rows were set aside than [rejects] of the operator file allows. Such a date is left as it was, and the "
-    "others of a range go on",
+    "No date that cannot be read, or of which more rows were set aside than [rejects] of the operator file allows. Such a date is "
+    "left as it was, and the others of a range go on",
     "dates blocked",
     maximum=0,
 )

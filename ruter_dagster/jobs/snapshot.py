@@ -7,7 +7,7 @@ Rows of stop visits that were set aside go to `raw.rejected_visits` in the same 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
-from ruter_dagster.contracts.errors import NoDateThere
+from ruter_dagster.contracts.errors import BadInput, NoDateThere
 from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import (
@@ -28,7 +28,7 @@ from ruter_dagster.contracts.tables import (
 from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import json_value, link, markdown
 from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason
-from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SourceQuery, read_dates
+from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SourceQuery, read_apart, read_dates
 from ruter_dagster.sources.file_versions import FileVersions, file_versions
 from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
 
@@ -38,17 +38,19 @@ BATCH_DATES = 28
 
 
 class DatesBlocked(NoDateThere):
-    """Every date that the source has was blocked: too many of its rows were set aside."""
+    """Every date that the source has was blocked: too many of its rows were set aside, or it cannot be read."""
 
 
 @dataclass
 class _Snapshot:
-    """What was read of all dates."""
+    """What was read of a table on all dates. `blocked`: too much was set aside; `refused`: nothing could be read."""
 
+    table: Table
     frames: list[pl.DataFrame] = field(default_factory=list)
     rejected: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(REJECTED_VISITS)])
     absent: list[date] = field(default_factory=list)
     blocked: dict[date, Blocked] = field(default_factory=dict)
+    refused: dict[date, BadInput] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     queries: list[SourceQuery] = field(default_factory=list)
     feeds: list[FeedUse] = field(default_factory=list)
@@ -63,22 +65,39 @@ class _Snapshot:
         self.queries += reading.queries
         self.feeds += reading.feeds
 
+    @property
+    def left_out(self) -> list[date]:
+        """Dates of which nothing is kept, whatever the reason."""
+        return sorted({*self.blocked, *self.refused})
+
+    @property
+    def reasons(self) -> list[str]:
+        """A paragraph for each date that is blocked; dates that cannot be read for the same reason share one."""
+        dates: dict[str, list[str]] = {}
+        for day, fault in self.refused.items():
+            dates.setdefault(str(fault), []).append(str(day))
+        refused = [
+            f"{self.table.name}: {self.table.partition} {', '.join(days)} blocked, cannot be read: {reason}"
+            for reason, days in dates.items()
+        ]
+        return [*(one.message for one in self.blocked.values()), *refused]
+
 
 def run(parameters: Snapshot, context: JobContext) -> None:
     table = TABLES[parameters.table]
     # Before the rows are read: a file that changes meanwhile is another one afterwards.
     versions = {} if table is WEATHER_FORECASTS else file_versions(context.settings, parameters.dates)
     found = _read(table, parameters, context)
-    there = [day for day in parameters.dates if day not in found.absent]
+    read = [day for day in parameters.dates if day not in found.absent and day not in found.refused]
     rejected = pl.concat(found.rejected)
     if table is STOP_VISITS:
         # First, so that a blocked date's can be listed, and a failure between the two leaves a step that runs again.
-        _write_rejected(rejected, there, context)
-    for blocked in found.blocked.values():
-        log.error("%s", blocked.message)
-    kept = [day for day in there if day not in found.blocked]
-    if not kept and found.blocked:
-        raise DatesBlocked("\n".join(blocked.message for blocked in found.blocked.values()))
+        _write_rejected(rejected, read, context)
+    for reason in found.reasons:
+        log.error("%s", reason)
+    kept = [day for day in read if day not in found.blocked]
+    if not kept and found.left_out:
+        raise DatesBlocked("\n".join(found.reasons))
     if not kept:
         raise NoDateThere(
             f"{table.name}: the source has none of {parameters.dates[0]} to {parameters.dates[-1]}; nothing was written"
@@ -88,13 +107,11 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         pl.concat(found.frames),
         kept,
         dates_absent=_days(found.absent),
-        dates_blocked=_days(found.blocked),
-        blocked=markdown("\n\n".join(one.message for one in found.blocked.values()))
-        if found.blocked
-        else None,
+        dates_blocked=_days(found.left_out),
+        blocked=markdown("\n\n".join(found.reasons)) if found.left_out else None,
         rows_of_source=json_value(dict(found.counts)) if found.counts else None,
         rows_set_aside=json_value(rejects_by_reason(rejected)) if rejected.height else None,
-        source_versions=_source_versions(versions, rejected),
+        source_versions=_source_versions(versions, {*rejected["service_date"], *found.refused}),
         matched_share=_matched_share(found.counts),
         **_feeds(found.feeds),
         **_cost(found.queries),
@@ -103,29 +120,37 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         _report_check(found, context)
 
 
-def _source_versions(versions: Mapping[date, FileVersions], rejected: pl.DataFrame) -> dict[str, Any] | None:
-    """By date the files that it was read from: dates that were left out too, which a correction may bring."""
-    spoilt = set(rejected["service_date"].unique())
+def _source_versions(
+    versions: Mapping[date, FileVersions], spoilt: Collection[date]
+) -> dict[str, Any] | None:
+    """By date the files that it was read from: dates that were left out too, which a correction may bring.
+
+    `spoilt` are the dates that a correction of a file shared with other dates may mend.
+    """
     kept = {day.isoformat(): files.recorded(day in spoilt) for day, files in versions.items()}
     return json_value(kept) if kept else None
 
 
 def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
-    """All dates, a batch at a time; raises `DateAbsent` where a date asked for by itself is not there."""
-    found = _Snapshot()
+    """All dates, a batch at a time. Raises `BadInput` where a date asked for by itself is not there or cannot be read."""
+    found = _Snapshot(table)
+    if not parameters.of_range:
+        reading = read_dates(context.source, table, parameters.dates)
+        found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects))
+        return found
     batches = [
         parameters.dates[start : start + BATCH_DATES]
         for start in range(0, len(parameters.dates), BATCH_DATES)
     ]
     for days in context.track(batches, f"Reading {table.name}, {BATCH_DATES} dates at a time"):
         try:
-            reading = read_dates(context.source, table, days)
+            readings, refused = read_apart(context.source, table, days)
         except DateAbsent:
-            if not parameters.of_range:
-                raise
             found.absent += days
             continue
-        found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects))
+        found.refused |= refused
+        for reading in readings:
+            found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects))
     return found
 
 
@@ -143,10 +168,10 @@ def _report_check(found: _Snapshot, context: JobContext) -> None:
     context.report.checked(
         asset_of(STOP_VISITS.name),
         NO_DATE_BLOCKED.name,
-        not found.blocked,
+        not found.left_out,
         NO_DATE_BLOCKED.severity,
-        dates_blocked=_days(found.blocked),
-        observed="\n".join(one.message for one in found.blocked.values()) or "no date blocked",
+        dates_blocked=_days(found.left_out),
+        observed="\n".join(found.reasons) or "no date blocked",
         expected=NO_DATE_BLOCKED.expected,
     )
 
@@ -155,7 +180,7 @@ def _without(rows: pl.DataFrame, blocked: Mapping[date, Blocked]) -> pl.DataFram
     return rows.filter(~pl.col("service_date").is_in(list(blocked)))
 
 
-def _days(days: Sequence[date] | Mapping[date, Any]) -> dict[str, Any] | None:
+def _days(days: Sequence[date]) -> dict[str, Any] | None:
     return json_value([day.isoformat() for day in days]) if days else None
 
 

@@ -121,6 +121,32 @@ def read_dates(source: Source, table: Table, dates: Sequence[date]) -> Reading:
     return Reading(pl.concat(frames), tuple(absent))
 
 
+def read_apart(
+    source: Source, table: Table, dates: Sequence[date]
+) -> tuple[list[Reading], dict[date, BadInput]]:
+    """A raw table on `dates`, and the dates that cannot be read, each with its reason. A date without rows is in neither.
+
+    In one pass, as `read_dates`; where that fails, date by date, so that a broken file costs no more than its own dates.
+    Raises `DateAbsent` where none of the dates is there, and none is refused.
+    """
+    try:
+        return [read_dates(source, table, dates)], {}
+    except DateAbsent:
+        raise
+    except BadInput:
+        pass
+    readings: list[Reading] = []
+    refused: dict[date, BadInput] = {}
+    for day in dates:
+        try:
+            readings.append(read_dates(source, table, [day]))
+        except DateAbsent:
+            readings.append(Reading(empty_frame(table), (day,)))
+        except BadInput as fault:
+            refused[day] = fault
+    return readings, refused
+
+
 def read_range(source: Source, dates: Iterable[date]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Stop visits and planned departures of dates that the source has, each date's rows checked by nobody yet."""
     days = sorted(dates)

@@ -211,10 +211,11 @@ def unique_vehicles(vehicles: TableRows) -> TableRows:
 
     The plan takes capacities from here too, and no rule of visits judges it.
     """
+    whole = pl.when(pl.col(FAULT).is_null())
     rows = vehicles.frame.filter(pl.col("vehicle_id").is_not_null()).select(
         "vehicle_id",
-        seats="capacity_seated",
-        total_capacity=pl.col("capacity_seated") + pl.col("capacity_standing"),
+        seats=whole.then("capacity_seated"),
+        total_capacity=whole.then(pl.col("capacity_seated") + pl.col("capacity_standing")),
     )
     repairs = vehicles.repairs.copy()
     rows, repairs[CAPACITY_UNKNOWN] = without_impossible_capacities(rows)

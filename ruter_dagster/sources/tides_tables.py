@@ -17,6 +17,7 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 
 from ruter_dagster.aws.faults import remedy_of
 from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.sources import ragged_rows
 from ruter_dagster.sources.tides_cells import MEANING, TYPES, Cells, date_of, read_cells, written
 from ruter_dagster.sources.tides_files import Folder, TableFile, not_utf8, unreadable
 from ruter_dagster.sources.tides_vocabulary import MISSING_VALUES, Cost, TidesColumn, TidesTable
@@ -52,6 +53,7 @@ class TableReader:
         self.folder = Folder(location)
         self._time_zone = time_zone
         self._kept: dict[str, tuple[str, pl.DataFrame]] = {}
+        self._ragged: dict[str, tuple[str, pl.DataFrame]] = {}
 
     def read(self, table: TidesTable, dates: Collection[date] | None = None) -> TableRows:
         """The rows of `dates` (all where None), with every column of `table` in its type, null where it is absent.
@@ -87,7 +89,10 @@ class TableReader:
         return frozenset(found)
 
     def rows_as_read(self, table: TidesTable, places: pl.DataFrame) -> pl.DataFrame:
-        """The rows at `places` (`FILE`, `LINE`) as their files have them: `FILE`, `LINE` and `row`, JSON text of all columns."""
+        """The rows at `places` (`FILE`, `LINE`) as their files have them: `FILE`, `LINE` and `row`, JSON text of all columns.
+
+        Of a row with more or fewer cells than the header `row` is the JSON text of its line: nobody knows which cell is which.
+        """
         files = {file.path: file for file in self.folder.files(table)}
         found = [pl.DataFrame(schema={FILE: pl.String, LINE: pl.Int64, "row": pl.String})]
         for (path,), at in places.group_by(FILE):
@@ -101,9 +106,27 @@ class TableReader:
                         pl.lit(path, pl.String).alias(FILE),
                         pl.col(_ROW).cast(pl.Int64).alias(LINE),
                         pl.struct(names).struct.json_encode().alias("row"),
-                    )
+                    ).update(self._lines_of_ragged(file), on=[FILE, LINE])
                 )
         return pl.concat(found)
+
+    def _lines_of_ragged(self, file: TableFile) -> pl.DataFrame:
+        return self._ragged_rows(file).select(
+            pl.lit(file.path, pl.String).alias(FILE),
+            pl.col(ragged_rows.ROW).cast(pl.Int64).alias(LINE),
+            pl.struct(line=ragged_rows.TEXT).struct.json_encode().alias("row"),
+        )
+
+    def _ragged_rows(self, file: TableFile) -> pl.DataFrame:
+        """`ragged_rows.ragged_rows` of a file, looked for once: none in Parquet."""
+        if file.format == "parquet":
+            return ragged_rows.NONE
+        version, rows = self._ragged.get(file.path, ("", ragged_rows.NONE))
+        if version != file.version:
+            form = self.folder.csv_form(file)
+            rows = ragged_rows.ragged_rows(file.url, len(form.columns), form.separator)
+            self._ragged[file.path] = (file.version, rows)
+        return rows
 
     def _read_file(self, file: TableFile, table: TidesTable, dates: Collection[date] | None) -> TableRows:
         with _readable(file):
@@ -114,17 +137,25 @@ class TableReader:
             if dates is not None and table.dated and file.service_date is None:
                 rows = _of_dates(rows, found["service_date"], dates)
             cells = rows.select(_ROW, *(column.name for column in present)).collect()
+            ragged = self._ragged_rows(file)
         cells = _without_blank_lines(
             cells.with_columns(written(cells[column.name]) for column in present), file
         )
-        return self._typed(file, table, present, cells)
+        return self._typed(file, table, present, cells, _raggedness(cells, ragged))
 
     def _typed(
-        self, file: TableFile, table: TidesTable, present: Sequence[TidesColumn], cells: pl.DataFrame
+        self,
+        file: TableFile,
+        table: TidesTable,
+        present: Sequence[TidesColumn],
+        cells: pl.DataFrame,
+        reasons: dict[str, pl.Series],
     ) -> TableRows:
-        """Cells as values; what is wrong with a row goes into its column of faults, the first fault standing."""
+        """Cells as values; what is wrong with a row goes into its column of faults, the first fault standing.
+
+        `reasons` are the faults that are known already, by their column.
+        """
         values: dict[str, pl.Series] = {}
-        reasons: dict[str, pl.Series] = {}
         repairs: Counter[str] = Counter()
         for column in present:
             read = read_cells(cells[column.name], column, self._time_zone)
@@ -178,6 +209,7 @@ class TableReader:
             separator=form.separator,
             infer_schema=False,
             null_values=list(MISSING_VALUES),
+            truncate_ragged_lines=True,
             row_index_name=_ROW,
             row_index_offset=2,
         ).rename(str.strip)
@@ -228,6 +260,16 @@ def _without_blank_lines(cells: pl.DataFrame, file: TableFile) -> pl.DataFrame:
         return cells
     own = [name for name, type_ in cells.schema.items() if name != _ROW and type_ == pl.String]
     return cells.filter(~pl.all_horizontal(pl.col(own).is_null())) if own else cells
+
+
+def _raggedness(cells: pl.DataFrame, ragged: pl.DataFrame) -> dict[str, pl.Series]:
+    """Why rows with more or fewer cells than the header cannot be used, as faults of rows; nothing where there are none."""
+    if ragged.is_empty():
+        return {}
+    reason = pl.format("row has {} cells, not as many as the header", ragged_rows.CELLS)
+    of_rows = ragged.select(pl.col(ragged_rows.ROW).alias(_ROW), reason.alias(FAULT))
+    found = cells.select(_ROW).join(of_rows, on=_ROW, how="left", maintain_order="left")
+    return {FAULT: found[FAULT]}
 
 
 def _settle_date(read: Cells, file: TableFile) -> None:

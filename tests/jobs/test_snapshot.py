@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from ruter_dagster.contracts.container import Container
-from ruter_dagster.contracts.errors import NoDateThere
+from ruter_dagster.contracts.errors import BadInput, NoDateThere
 from ruter_dagster.contracts.jobs import Snapshot
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, Table
 from ruter_dagster.jobs import snapshot
@@ -164,6 +164,88 @@ def test_a_blocked_date_of_a_range_is_left_out_and_listed(folder: Path) -> None:
     passed, details = report.checks["no_date_blocked"]
     assert not passed
     assert f"service_date {WEEKS[1]} is blocked: 11.1% of its rows" in details["observed"]
+
+
+UNREADABLE: dict[str, tuple[str, bytes, str]] = {
+    "missing column": ("stop_visits", b"trip_stop_sequence", "lacks the column trip_stop_sequence"),
+    "not UTF-8": ("stop_visits", b"\xff", "is not UTF-8"),
+    "trips not UTF-8": ("trips_performed", b"\xff", "is not UTF-8"),
+    "half-written": ("stop_visits", b"", "is half-written"),
+    "empty": ("stop_visits", b"", "is empty: not even a header"),
+}
+
+
+@pytest.mark.parametrize("fault", UNREADABLE)
+def test_a_date_that_cannot_be_read_is_left_out_of_a_range(folder: Path, fault: str) -> None:
+    name, bytes_, reason = UNREADABLE[fault]
+    path = folder / name / f"{WEEKS[1]}.csv"
+    content = path.read_bytes()
+    spoilt = {
+        "missing column": content.replace(bytes_, b"sequence"),
+        "half-written": content[:-20],
+        "empty": b"",
+    }.get(fault, bytes_ + content)
+    path.write_bytes(spoilt)
+
+    parameters, context, report = job(folder, *WEEKS[:3])
+    snapshot.run(parameters, context)
+
+    assert context.store.dates(STOP_VISITS) == [WEEKS[0], WEEKS[2]]
+    assert report.told["dates_blocked"]["raw_value"] == [str(WEEKS[1])]
+    passed, details = report.checks["no_date_blocked"]
+    assert not passed
+    assert details["observed"].startswith(
+        f"raw.stop_visits: service_date {WEEKS[1]} blocked, cannot be read: "
+    )
+    assert f"{name}/{WEEKS[1]}.csv {reason}" in details["observed"]
+    with pytest.raises(BadInput, match=reason):
+        copy(folder, WEEKS[1])
+
+
+def test_the_plan_of_a_date_that_cannot_be_read_is_left_out_too(folder: Path) -> None:
+    spoil(folder, WEEKS[1], "trip_stop_sequence", "sequence")
+    context, told = copy(folder, *WEEKS[:3], table=PLANNED_DEPARTURES)
+    assert context.store.dates(PLANNED_DEPARTURES) == [WEEKS[0], WEEKS[2]]
+    assert told["dates_blocked"]["raw_value"] == [str(WEEKS[1])]
+
+
+def test_an_unreadable_date_keeps_its_former_rows_and_rejects(folder: Path) -> None:
+    spoil(folder, WEEKS[1], "3,2,0,0,5", "3,-2,0,0,5")
+    context, _ = copy(folder, *WEEKS[:3])
+    former = context.store.read(STOP_VISITS, WEEKS[:3])
+    spoil(folder, WEEKS[1], "trip_stop_sequence", "sequence")
+    context, told = copy(folder, *WEEKS[:3])
+    assert context.store.read(STOP_VISITS, WEEKS[:3]).equals(former)
+    assert rejected(context, WEEKS[1]).height == 1
+    assert "+" in told["source_versions"]["raw_value"][str(WEEKS[1])], "a file of many dates may mend it"
+
+
+def test_a_broken_file_of_all_dates_blocks_them_with_one_reason(folder: Path) -> None:
+    (folder / "vehicles.csv").write_bytes(b"\xff")
+    parameters, context, report = job(folder, *WEEKS[:3])
+    with pytest.raises(NoDateThere) as failure:
+        snapshot.run(parameters, context)
+    days = ", ".join(map(str, WEEKS[:3]))
+    assert str(failure.value) == (
+        f"raw.stop_visits: service_date {days} blocked, cannot be read: vehicles.csv is not UTF-8 (Latin-1, perhaps); "
+        "save it as UTF-8"
+    )
+    assert not report.told
+
+
+def test_ragged_rows_are_set_aside_and_beyond_the_limit_block_the_date(folder: Path) -> None:
+    for day, ragged in ((WEEKS[1], 1), (WEEKS[2], 3)):
+        with_more_trips(folder, day, good=100 if ragged == 1 else 20)
+        path = folder / "stop_visits" / f"{day}.csv"
+        path.write_text(path.read_text().replace("1,0,0,0,5,Scheduled", "1,0,0,5,Scheduled", ragged))
+    parameters, context, report = job(folder, *WEEKS[:3])
+    snapshot.run(parameters, context)
+    assert context.store.dates(STOP_VISITS) == WEEKS[:2]
+    rows = rejected(context, WEEKS[1])
+    assert rows.select("file", "line_number", "reason").rows() == [
+        (f"stop_visits/{WEEKS[1]}.csv", 6, "row has 11 cells, not as many as the header")
+    ]
+    assert report.told["dates_blocked"]["raw_value"] == [str(WEEKS[2])]
 
 
 def test_a_date_of_which_nothing_is_left_is_blocked(folder: Path) -> None:

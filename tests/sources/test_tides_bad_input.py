@@ -413,9 +413,33 @@ def test_latin_1(folder, place):
     assert "vehicles.csv is not UTF-8 (Latin-1, perhaps); save it as UTF-8" in message(folder)
 
 
-def test_a_row_with_too_many_cells(folder):
-    change(folder, "stop_visits", "4,Scheduled", "4,Scheduled,more")
-    assert "stop_visits.csv cannot be read as CSV" in message(folder)
+@pytest.mark.parametrize(
+    ("old", "new", "cells"),
+    [("0,0,0,4,Scheduled", "0,0,0,4,Scheduled,more", 13), ("4,0,0,0,4,Scheduled", "4,0,0,4,Scheduled", 11)],
+    ids=["too many", "too few"],
+)
+def test_a_row_with_too_many_or_too_few_cells_is_set_aside(folder, old, new, cells):
+    change(folder, "stop_visits", old, new)
+    reading = read(folder)
+    (row,) = reading.rejected.to_dicts()
+    assert (row["file"], row["line_number"]) == ("stop_visits.csv", 4)
+    assert row["reason"] == f"row has {cells} cells, not as many as the header"
+    line = (folder / "stop_visits.csv").read_text().splitlines()[3]
+    assert json.loads(row["row"]) == {"line": line}, "nothing of it is lost"
+    assert reading.stop_visits.height == 3
+
+
+def test_a_trip_with_too_few_cells_sets_its_visits_aside(folder):
+    change(folder, "trips_performed", "p2,v1,s2", "p2,s2")
+    assert (
+        read(folder).rejected["reason"].to_list()
+        == ["trip in trips_performed: row has 8 cells, not as many as the header"] * 2
+    )
+
+
+def test_a_vehicle_with_too_few_cells_has_no_known_capacity(folder):
+    change(folder, "vehicles", "v1,40,60\n", "v1,60\n")
+    assert read(folder).stop_visits["seats"].null_count() == 4
 
 
 @pytest.mark.parametrize("column", ["boarding_1", "stop_id"])

@@ -1,0 +1,31 @@
+"""Rows with more or fewer cells than their header are found, whatever their cells hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.sources.ragged_rows import ragged_rows
+
+CASES: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
+    "none": ("a,b,c\n1,2,3\n4,5,\n,,\n", []),
+    "one cell missing": ("a,b,c\n1,2,3\n4,5\n", [(3, 2, "4,5")]),
+    "one cell too many": ("a,b,c\n1,2,3,4\n5,6,7\n", [(2, 4, "1,2,3,4")]),
+    "blank lines": ("a,b,c\n1,2,3\n\n  \n4,5\n\n", [(5, 2, "4,5")]),
+    "lines as Windows ends them": ("a,b,c\r\n1,2,3\r\n4,5\r\n", [(3, 2, "4,5")]),
+    "separator in quotes": ('a,b,c\n"1,0",2,3\n"4,0",5\n', [(3, 2, '"4,0",5')]),
+    "quotes in quotes": ('a,b,c\n"say ""1,2""",2,3\n4,5\n', [(3, 2, "4,5")]),
+    "line end in quotes": ('a,b,c\n"1\n1",2,3\n4,5\n"6\n6",7\n', [(3, 2, "4,5"), (4, 2, '"6\n6",7')]),
+    "quotes within a cell": ('a,b,c\n1 "x,y" z,2\n4,5\n', [(3, 2, "4,5")]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_rows_with_other_than_the_headers_cells_are_found(tmp_path: Path, case: str) -> None:
+    text, expected = CASES[case]
+    file = tmp_path / "rows.csv"
+    file.write_bytes(text.encode())
+    assert ragged_rows(str(file), 3, ",").rows() == expected
+    file.write_bytes(text.replace(",", ";").encode())
+    assert [row[:2] for row in ragged_rows(str(file), 3, ";").rows()] == [row[:2] for row in expected]
