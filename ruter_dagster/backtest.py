@@ -5,10 +5,11 @@ Rolling origin and scores are `forecasting`'s; here the source is read and the t
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
@@ -20,8 +21,8 @@ from rich.progress import track
 from rich.table import Table
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.frames import empty_frame, validate
-from ruter_dagster.contracts.tables import STOP_VISITS, WEATHER_FORECASTS
+from ruter_dagster.contracts.frames import empty_frame
+from ruter_dagster.contracts.tables import WEATHER_FORECASTS
 from ruter_dagster.forecasting.backtest import Backtest, Fold, backtest
 from ruter_dagster.forecasting.baselines import BASELINES
 from ruter_dagster.forecasting.counts import balance
@@ -41,9 +42,11 @@ from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.jobs.context import calendar_of, carry_over_of, day_range
 from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
-from ruter_dagster.sources.base import Source, read_range, split_by_availability
+from ruter_dagster.sources.base import Source, split_by_availability
 from ruter_dagster.sources.open import open_source
+from ruter_dagster.usable_dates import read_usable_dates
 
+log = logging.getLogger("ruter_dagster.backtest")
 DEMO_HISTORY_DAYS = 126
 COLUMNS = {
     "service_date": "service_date",
@@ -77,6 +80,8 @@ class BacktestResult:
     """`evaluation.distribution_scores`: the model and each baseline."""
     reliability: list[dict[str, Any]] = field(default_factory=list)
     """`evaluation.reliability`: the chances of more passengers than seats, in bands."""
+    dates_left_out: dict[str, str] = field(default_factory=dict)
+    """Dates that the chain would not use, neither as history nor as truth, each with the reason."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "first": str(self.first), "last": str(self.last), "out": str(self.out)}
@@ -100,15 +105,24 @@ def run_backtest(
     trial = _trial(settings, operator, first, last, horizon, start)
     _require_visits(trial, present, settings)
     started = time.monotonic()
-    visits, plan = read_range(source, track(present, "Reading visits and plan", console=Console(stderr=True)))
-    validate(visits, STOP_VISITS, present)
-    folds = _folds(trial, visits, plan, source, operator)
+    read = read_usable_dates(source, present, operator.rejects, _shown("Reading visits and plan"))
+    for reason in read.left_out.values():
+        log.warning("%s", reason)
+    _require_visits(trial, read.dates, settings, read.left_out)
+    folds = _folds(trial, read.visits, read.plan, source, operator)
     forecasts = pl.concat(fold.forecasts for fold in folds)
     _write(forecasts, out)
     return _score(
         forecasts,
-        BacktestResult(first, last, horizon, len(folds), time.monotonic() - started, out, {}, [], 0.0, None),
-    )
+        BacktestResult(
+            first, last, horizon, len(folds), time.monotonic() - started, out, {}, [], 0.0, None,
+            dates_left_out={str(day): reason for day, reason in read.left_out.items()},
+        ),
+    )  # fmt: skip
+
+
+def _shown(what: str) -> Callable[[Sequence[Sequence[date]]], Iterable[Sequence[date]]]:
+    return lambda batches: track(batches, what, console=Console(stderr=True))
 
 
 def _trial(
@@ -128,17 +142,20 @@ def _trial(
     )
 
 
-def _require_visits(trial: Backtest, present: Sequence[date], settings: Settings) -> None:
-    """Raises PermanentFailure where there is nothing to compare with, or nothing to train on."""
+def _require_visits(
+    trial: Backtest, present: Sequence[date], settings: Settings, left_out: Mapping[date, str] | None = None
+) -> None:
+    """Raises PermanentFailure where there is nothing to compare with, or nothing to train on; with the first date left out."""
+    why = f". {len(left_out)} dates are left out, e.g. {next(iter(left_out.values()))}" if left_out else ""
     if not any(trial.first <= day <= trial.last for day in present):
         raise PermanentFailure(
-            f"{settings.source_name} has no visits from {trial.first} to {trial.last}: nothing to compare with"
+            f"{settings.source_name} has no visits from {trial.first} to {trial.last}: nothing to compare with{why}"
         )
     newest = trial.first - timedelta(trial.horizon)
     if not any(day <= newest for day in present):
         raise PermanentFailure(
             f"{settings.source_name} has no visits from {trial.history_start} to {newest}, {trial.horizon} days before --from: "
-            "there is nothing to train on. Choose a later --from, or a longer --history-days"
+            "there is nothing to train on. Choose a later --from, or a longer --history-days{why}"
         )
 
 
@@ -199,7 +216,7 @@ def _score(forecasts: pl.DataFrame, result: BacktestResult) -> BacktestResult:
         **{
             **{
                 name: getattr(result, name)
-                for name in ("first", "last", "horizon", "folds", "seconds", "out")
+                for name in ("first", "last", "horizon", "folds", "seconds", "out", "dates_left_out")
             },
             "scores": scores(comparable(judged)).row(0, named=True),
             "improvements": [improvement(judged, name) for name in BASELINES],
@@ -252,6 +269,12 @@ def show(result: BacktestResult) -> None:
         )
     elif not found["rows"]:
         console.print("No departure has a load of its own either: nothing can be scored.")
+    if result.dates_left_out:
+        console.print(
+            f"Left out, as the chain would: {len(result.dates_left_out)} dates, e.g. {next(iter(result.dates_left_out.values()))}. "
+            "--json lists them all",
+            markup=False,
+        )
     console.print(f"Forecasts of every planned departure: {result.out}")
 
 

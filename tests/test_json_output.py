@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
@@ -55,6 +56,16 @@ def test_backtest_is_shown_and_printed_whatever_is_known(
     show(result)
     strictly(strict_json(result.to_json()))
     assert "nan" not in capsys.readouterr().out.lower()
+
+
+def test_backtest_shows_the_dates_that_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    left_out = {"2026-03-04": "raw.stop_visits: service_date 2026-03-04 is blocked [rejects]"}
+    result = _score(forecasts(3.0), replace(EMPTY, dates_left_out=left_out))
+    show(result)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "Left out, as the chain would: 1 dates, e.g. " + left_out["2026-03-04"] in shown
+    told = strictly(strict_json(result.to_json()))
+    assert isinstance(told, dict) and told["dates_left_out"] == left_out
 
 
 def test_backtest_after_a_week_without_visits_says_what_it_cannot_compare(

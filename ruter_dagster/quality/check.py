@@ -7,16 +7,14 @@ so one process checks all tables of a run.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.checks import CHECKS, FEW_UNKNOWN_STOPS, Check
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.operator import RejectLimits
 from ruter_dagster.quality.data_docs import data_docs
-from ruter_dagster.quality.measures import measure
+from ruter_dagster.quality.measures import checks_within, measure
 from ruter_dagster.quality.rejects import set_aside
 from ruter_dagster.quality.report import CheckResult, QualityReport, verdicts_of
 from ruter_dagster.quality.suites import failed_dates, validate
@@ -67,11 +65,3 @@ def check_table(
     verdicts = verdicts_of(results, days)
     html = data_docs(table, validation, results, verdicts, set_aside(rejected))
     return QualityReport(table.name, results, verdicts, measured.profile, html, measured.vehicles)
-
-
-def checks_within(table: Table, limits: RejectLimits) -> tuple[Check, ...]:
-    """The table's checks with the bounds of the operator file in place of the catalogue's."""
-    return tuple(
-        replace(check, maximum=limits.share_of_date) if check is FEW_UNKNOWN_STOPS else check
-        for check in CHECKS[table.name]
-    )

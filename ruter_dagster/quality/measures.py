@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any
 
 import polars as pl
 
-from ruter_dagster.contracts.checks import CHECKS, FEW_UNKNOWN_STOPS
+from ruter_dagster.contracts.checks import CHECKS, FEW_UNKNOWN_STOPS, Check
 from ruter_dagster.contracts.frames import Condition, column_faults, conform
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
 from ruter_dagster.operator import RejectLimits
@@ -60,6 +61,40 @@ class Measured:
             rows = self.shown[check]
             return plain(rows.filter(pl.col(DATE).is_in(sorted(failed))).head(EXAMPLES))
         return first_faults(self.table, self.frame, self.conditions, check)
+
+
+def checks_within(table: Table, limits: RejectLimits) -> tuple[Check, ...]:
+    """The table's checks with the bounds of the operator file in place of the catalogue's."""
+    return tuple(
+        replace(check, maximum=limits.share_of_date) if check is FEW_UNKNOWN_STOPS else check
+        for check in CHECKS[table.name]
+    )
+
+
+def failing_dates(
+    table: Table,
+    frame: pl.DataFrame,
+    dates: Collection[date],
+    limits: RejectLimits,
+    plan: pl.DataFrame | None = None,
+) -> dict[date, tuple[str, ...]]:
+    """The dates of which a blocking check fails, and the names of these checks. Arguments: `check_table`'s."""
+    by_date = measure(table, frame, dates, plan=plan, limits=limits).by_date
+    blocking = [check for check in checks_within(table, limits) if check.severity == "ERROR"]
+    outside = by_date.select(
+        DATE,
+        *(
+            (
+                (pl.col(check.name) < (check.minimum if check.minimum is not None else -math.inf))
+                | (pl.col(check.name) > (check.maximum if check.maximum is not None else math.inf))
+            ).fill_null(False)
+            for check in blocking
+        ),
+    )
+    failing = {
+        row.pop(DATE): tuple(name for name, fails in row.items() if fails) for row in outside.to_dicts()
+    }
+    return {day: names for day, names in failing.items() if names}
 
 
 def measure(

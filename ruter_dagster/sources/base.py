@@ -147,17 +147,6 @@ def read_apart(
     return readings, refused
 
 
-def read_range(source: Source, dates: Iterable[date]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Stop visits and planned departures of dates that the source has, each date's rows checked by nobody yet."""
-    days = sorted(dates)
-    visits = [source.stop_visits(day) for day in days]
-    plan = [source.planned_departures(day) for day in days]
-    return (
-        pl.concat(visits) if visits else empty_frame(STOP_VISITS),
-        pl.concat(plan) if plan else empty_frame(PLANNED_DEPARTURES),
-    )
-
-
 def split_by_availability(source: Source, dates: Iterable[date]) -> tuple[list[date], list[date]]:
     """The dates that the source has visits for, and those that it lacks, each in order."""
     available, ordered = source.available_dates(), sorted(set(dates))

@@ -41,7 +41,7 @@ from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.settings import Settings
-from ruter_dagster.sources.base import read_range
+from ruter_dagster.usable_dates import read_usable_dates
 from tests.jobs.demo_jobs import judged
 
 AARHUS = Path(__file__).parents[2] / "examples" / "aarhus_1a"
@@ -105,7 +105,8 @@ def live(state: Path) -> pl.DataFrame:
 def tried(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     """The backtest's forecasts of the first date of a fold whose cut-off is the chain's."""
     context = context_of(Forecast(dates=(ISSUED,)), tmp_path_factory.mktemp("unused"))
-    visits, plan = read_range(context.source, day_range(FIRST, LAST))
+    read = read_usable_dates(context.source, day_range(FIRST, LAST), context.operator.rejects)
+    visits, plan = read.visits, read.plan
     loads = balance(visits, context.operator.time_zone)
     day = ISSUED + timedelta(HORIZON - 1)
     trial = Backtest(
