@@ -61,10 +61,11 @@ def read_usable_dates(
 def _read_batch(source: Source, dates: Sequence[date], limits: RejectLimits) -> UsableDates:
     left_out: dict[date, str] = {}
     readings = _read(source, STOP_VISITS, dates, left_out)
-    for reading in readings:
-        blocked = blocked_dates(reading.rows, reading.rejected, limits)
-        left_out |= {day: one.message for day, one in blocked.items()}
     plans = _read(source, PLANNED_DEPARTURES, dates, left_out)
+    for table, parts in ((STOP_VISITS, readings), (PLANNED_DEPARTURES, plans)):
+        for reading in parts:
+            blocked = blocked_dates(reading.rows, reading.rejected, limits, table)
+            left_out |= {day: one.message for day, one in blocked.items() if day not in left_out}
     visits, plan = _without(readings, STOP_VISITS, left_out), _without(plans, PLANNED_DEPARTURES, left_out)
     left_out |= _failing(STOP_VISITS, visits, limits, plan) | _failing(PLANNED_DEPARTURES, plan, limits, None)
     for table, rows in ((STOP_VISITS, visits), (PLANNED_DEPARTURES, plan)):

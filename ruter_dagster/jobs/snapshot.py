@@ -27,7 +27,8 @@ from ruter_dagster.contracts.tables import (
 )
 from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import json_value, link, markdown
-from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason
+from ruter_dagster.jobs.pipes import table as as_table
+from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason, set_aside
 from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SourceQuery, read_apart, read_dates
 from ruter_dagster.sources.file_versions import FileVersions, file_versions
 from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
@@ -111,6 +112,7 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         blocked=markdown("\n\n".join(found.reasons)) if found.left_out else None,
         rows_of_source=json_value(dict(found.counts)) if found.counts else None,
         rows_set_aside=json_value(rejects_by_reason(rejected)) if rejected.height else None,
+        set_aside_examples=_examples(rejected) if table is PLANNED_DEPARTURES else None,
         source_versions=_source_versions(versions, {*rejected["service_date"], *found.refused}),
         matched_share=_matched_share(found.counts),
         **_feeds(found.feeds),
@@ -136,7 +138,7 @@ def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
     found = _Snapshot(table)
     if not parameters.of_range:
         reading = read_dates(context.source, table, parameters.dates)
-        found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects))
+        found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects, table))
         return found
     batches = [
         parameters.dates[start : start + BATCH_DATES]
@@ -150,7 +152,7 @@ def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
             continue
         found.refused |= refused
         for reading in readings:
-            found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects))
+            found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects, table))
     return found
 
 
@@ -178,6 +180,11 @@ def _report_check(found: _Snapshot, context: JobContext) -> None:
 
 def _without(rows: pl.DataFrame, blocked: Mapping[date, Blocked]) -> pl.DataFrame:
     return rows.filter(~pl.col("service_date").is_in(list(blocked)))
+
+
+def _examples(rejected: pl.DataFrame) -> dict[str, Any] | None:
+    """One row of each reason; rows of visits have a table of their own."""
+    return as_table(set_aside(rejected)["examples"]) if rejected.height else None
 
 
 def _days(days: Sequence[date]) -> dict[str, Any] | None:

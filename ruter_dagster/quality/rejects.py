@@ -1,6 +1,6 @@
-"""How much of a date's stop visits was set aside, and whether the rest may still be used. Polars only.
+"""How much of a date's stop visits, or planned departures, was set aside, and whether the rest may still be used. Polars only.
 
-Which rows are set aside belongs in sources/visit_rules.py.
+Which rows are set aside belongs in sources/visit_rules.py and sources/plan_rules.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from typing import Any
 
 import polars as pl
 
+from ruter_dagster.contracts.jobs import asset_of
+from ruter_dagster.contracts.tables import STOP_VISITS, Table
 from ruter_dagster.operator import RejectLimits
 
 _REASONS, _EXAMPLES, _SHOWN = 3, 3, 20
@@ -21,8 +23,9 @@ _TRIP = pl.coalesce("trip_id_performed", pl.format("{}:{}", "file", "line_number
 
 @dataclass(frozen=True)
 class Blocked:
-    """A date of which too much was set aside: where (the date, a line, a vehicle type), how much, and what the limit is."""
+    """A date of a table of which too much was set aside: where (the date, a line, a vehicle type), how much, and what the limit is."""
 
+    table: str
     date: date
     scope: str
     rows: int
@@ -40,19 +43,25 @@ class Blocked:
     def message(self) -> str:
         """The paragraph that a person reads: date, share, limit, reasons, examples, remedy."""
         reasons = "; ".join(f"{reason} ({rows:,} rows)" for reason, rows in self.reasons)
+        listed = (
+            f" `ruter-dagster rejected --date {self.date}` lists the rows."
+            if self.table == STOP_VISITS.name
+            else ""
+        )
         return (
-            f"raw.stop_visits: service_date {self.date} is blocked: {self.share:.1%} of {self.scope} were set aside "
+            f"{self.table}: service_date {self.date} is blocked: {self.share:.1%} of {self.scope} were set aside "
             f"({self.set_aside:,} of {self.rows:,} rows), the limit is {self.limit:.1%}. Reasons: {reasons}. "
-            f"E.g. {'; '.join(self.examples)}. Correct the rows at their source, then materialise raw/stop_visits again; or "
-            f"raise {self.setting} in [rejects] of the operator file. "
-            f"`ruter-dagster rejected --date {self.date}` lists the rows."
+            f"E.g. {'; '.join(self.examples)}. Correct the rows at their source, then materialise {asset_of(self.table)} again; or "
+            f"raise {self.setting} in [rejects] of the operator file.{listed}"
         )
 
 
-def blocked_dates(kept: pl.DataFrame, rejected: pl.DataFrame, limits: RejectLimits) -> dict[date, Blocked]:
+def blocked_dates(
+    kept: pl.DataFrame, rejected: pl.DataFrame, limits: RejectLimits, table: Table = STOP_VISITS
+) -> dict[date, Blocked]:
     """The dates of which too much was set aside, each with the scope that is farthest beyond its limit.
 
-    `kept` and `rejected` are contracts `raw.stop_visits` and `raw.rejected_visits`. A date of which nothing is left is blocked
+    `kept` is contract `raw.stop_visits` or `raw.planned_departures`, `rejected` `raw.rejected_visits`. A date of which nothing is left is blocked
     however few its trips are.
     """
     if rejected.is_empty():
@@ -80,7 +89,9 @@ def blocked_dates(kept: pl.DataFrame, rejected: pl.DataFrame, limits: RejectLimi
         .sort("service_date", "beyond", descending=[False, True])
         .unique("service_date", keep="first")
     )
-    return {row["service_date"]: _blocked(row, rejected) for row in worst.sort("service_date").to_dicts()}
+    return {
+        row["service_date"]: _blocked(table, row, rejected) for row in worst.sort("service_date").to_dicts()
+    }
 
 
 def shares_of_dates(kept: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
@@ -154,9 +165,10 @@ def _shares(kept: pl.DataFrame, rejected: pl.DataFrame, columns: list[str]) -> p
     )
 
 
-def _blocked(row: Mapping[str, Any], rejected: pl.DataFrame) -> Blocked:
+def _blocked(table: Table, row: Mapping[str, Any], rejected: pl.DataFrame) -> Blocked:
     of_date = rejected.filter(pl.col("service_date") == row["service_date"])
     return Blocked(
+        table=table.name,
         date=row["service_date"],
         scope=row["scope"],
         rows=row["rows"],

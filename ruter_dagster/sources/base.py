@@ -80,7 +80,7 @@ class FeedUse:
 class Reading:
     """Rows of one raw table on some dates. `counts` says how many rows of the source were left out or mended, and why.
 
-    `rejected`: stop visits that were set aside, contract `raw.rejected_visits`.
+    `rejected`: stop visits or planned departures that were set aside, contract `raw.rejected_visits`.
     """
 
     rows: pl.DataFrame

@@ -42,6 +42,7 @@ NEWEST_ROW = "repaired, newest of several rows of a visit kept"
 CAPACITY_UNKNOWN = "repaired, impossible capacity taken as unknown"
 CONFLICT = "several different rows of one visit, and no time tells which is newest"
 REST_OF_TRIP = "most visits of its trip were set aside"
+_REQUIRED = ("trip_id_performed", "trip_id", "stop_sequence", "line_id", "mode", "direction_id", "stop_id")
 _KEY = list(STOP_VISITS.key)
 _TRIP = ["service_date", "trip_id_performed"]
 _INT32 = 2**31 - 1
@@ -88,7 +89,7 @@ def split_by_place(visits: pl.DataFrame, time_zone: str) -> tuple[pl.DataFrame, 
 
     `visits` has the columns of contract `raw.stop_visits`, counts of any integer type, and those named above.
     """
-    rules = _place_rules(time_zone)
+    rules = place_rules(time_zone)
     bad = visits.select(
         (
             pl.col(FAULT).is_not_null() | pl.any_horizontal(broken.fill_null(True) for _, broken in rules)
@@ -142,9 +143,8 @@ def vehicle_type() -> pl.Expr:
     return pl.coalesce(places, "mode").alias("vehicle_type")
 
 
-def _place_rules(time_zone: str) -> list[tuple[str, pl.Expr]]:
-    """What a row needs to be a visit: the reason, and an expression true where it is broken."""
-    required = ("trip_id_performed", "trip_id", "stop_sequence", "line_id", "mode", "direction_id", "stop_id")
+def place_rules(time_zone: str, required: Sequence[str] = _REQUIRED) -> list[tuple[str, pl.Expr]]:
+    """What a row needs to be a visit: the reason, and an expression true where it is broken. `required` columns have a value."""
     sequence, hour = pl.col("stop_sequence"), slot_hour("scheduled_departure_time", "service_date", time_zone)
     return [
         *((f"{name} has no value", pl.col(name).is_null()) for name in required),

@@ -27,6 +27,7 @@ from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings, SettingsError
 from ruter_dagster.sources.athena import Athena, Executed, Pace, Query
 from ruter_dagster.sources.base import DateAbsent, Reading, SourceQuery
+from ruter_dagster.sources.plan_rules import judge_plan
 from ruter_dagster.sources.visit_rules import (
     COUNTS_FAULT,
     FAULT,
@@ -50,7 +51,8 @@ class WarehouseSource:
     """Answers any date that the queries have rows of; timestamps without a zone are UTC.
 
     - A query gives the columns of its raw table's contract by their names; optional columns may be left out.
-    - Rows of stop visits that break a rule (visit_rules.py) are set aside, with the query and their number in its result by key.
+    - Rows of stop visits and of planned departures that break a rule (visit_rules.py, plan_rules.py) are set aside, with the
+      query and their number in its result, sorted by its columns.
     - Its rows lie below `staging` until they are read, each attempt's apart. What stays there when the process is killed,
       or a query writes while it is being stopped, is nobody's: a lifecycle rule of the bucket clears it.
     """
@@ -129,10 +131,13 @@ class WarehouseSource:
         return self._reading(table, dates, read, executed)
 
     def _judged(self, rows: pl.DataFrame, table: contract.Table, run: Executed) -> Reading:
-        """The rows of one date, those of stop visits judged. Raises `BadInput` where they do not fit the contract's types."""
+        """The rows of one date, visits and plan judged. Raises `BadInput` where they do not fit the contract's types."""
+        if table is contract.PLANNED_DEPARTURES:
+            plan = judge_plan(_numbered(rows, table), self._time_zone)
+            return Reading(plan.kept, counts=plan.counts, rejected=plan.rejected)
         if table is not contract.STOP_VISITS:
             return Reading(_conformed(rows, table, run))
-        numbered = _numbered(rows, run)
+        numbered = _with_rules_columns(_numbered(rows, table))
         placed, lost = split_by_place(numbered, self._time_zone)
         judged = judge_visits(placed, lost)
         places = judged.rejected.select(FILE, LINE)
@@ -211,20 +216,23 @@ def _conformed(rows: pl.DataFrame, table: contract.Table, run: Executed) -> pl.D
         raise BadInput(f"{fault}\n{_read_by(run)}") from None
 
 
-def _numbered(rows: pl.DataFrame, run: Executed) -> pl.DataFrame:
-    """The rows in the order of their trips, which a query's result has not, with what the rules of visits need to know."""
-    none = pl.lit(None, pl.String)
+def _numbered(rows: pl.DataFrame, table: contract.Table) -> pl.DataFrame:
+    """The rows in the order of their trips, which a query's result has not, with their number in it."""
     return (
-        rows.select(contract.STOP_VISITS.column_names)
-        .sort(contract.STOP_VISITS.column_names)
+        rows.select(table.column_names)
+        .sort(table.column_names)
         .with_row_index(LINE, 1)
-        .with_columns(
-            pl.col(LINE).cast(pl.Int64),
-            pl.lit("Athena query").alias(FILE),
-            pl.col("actual_departure_time").alias(UPDATED),
-            pl.lit(True).alias(SEEN),
-            *(none.alias(name) for name in (FAULT, COUNTS_FAULT, LOAD_FAULT)),
-        )
+        .with_columns(pl.col(LINE).cast(pl.Int64), pl.lit("Athena query").alias(FILE))
+    )
+
+
+def _with_rules_columns(visits: pl.DataFrame) -> pl.DataFrame:
+    """Visits with what their rules need to know."""
+    none = pl.lit(None, pl.String)
+    return visits.with_columns(
+        pl.col("actual_departure_time").alias(UPDATED),
+        pl.lit(True).alias(SEEN),
+        *(none.alias(name) for name in (FAULT, COUNTS_FAULT, LOAD_FAULT)),
     )
 
 

@@ -17,7 +17,8 @@ from ruter_dagster.jobs import snapshot
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.settings import Settings
-from ruter_dagster.sources.base import DateAbsent
+from ruter_dagster.sources.base import DateAbsent, Reading
+from tests.quality.frames import planned, set_aside
 from tests.sources.gtfs_feed import write_folder
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS
 
@@ -200,6 +201,39 @@ def test_a_date_that_cannot_be_read_is_left_out_of_a_range(folder: Path, fault: 
     assert f"{name}/{WEEKS[1]}.csv {reason}" in details["observed"]
     with pytest.raises(BadInput, match=reason):
         copy(folder, WEEKS[1])
+
+
+class Timetable:
+    """A source whose plan has rows set aside, by date."""
+
+    def __init__(self, rejected: dict[date, int]) -> None:
+        self._rejected = rejected
+
+    def read_table(self, table: Table, dates: list[date]) -> Reading:
+        rejected = [
+            set_aside(day, rows, "stop_id has no value")
+            for day, rows in self._rejected.items()
+            if day in dates
+        ]
+        return Reading(planned(*dates), rejected=pl.concat(rejected))
+
+
+def test_rows_of_a_plan_are_set_aside_and_block_a_date_beyond_the_limit(folder: Path) -> None:
+    """Of 100 rows a date."""
+    parameters, context, report = job(folder, *WEEKS[:3], table=PLANNED_DEPARTURES)
+    context.source = Timetable({WEEKS[0]: 1, WEEKS[1]: 4})  # pyright: ignore[reportAttributeAccessIssue]
+    snapshot.run(parameters, context)
+
+    assert context.store.dates(PLANNED_DEPARTURES) == [WEEKS[0], WEEKS[2]]
+    assert report.told["dates_blocked"]["raw_value"] == [str(WEEKS[1])]
+    assert report.told["rows_set_aside"]["raw_value"] == {"stop_id has no value": 5}
+    (example,) = report.told["set_aside_examples"]["raw_value"]["records"]
+    assert (example["line_number"], example["reason"]) == (2, "stop_id has no value")
+    blocked = report.told["blocked"]["raw_value"]
+    assert blocked.startswith(f"raw.planned_departures: service_date {WEEKS[1]} is blocked: 3.8% of its rows")
+    assert "materialise raw/planned_departures again" in blocked
+    assert "ruter-dagster rejected" not in blocked, "which lists visits"
+    assert context.store.dates(REJECTED_VISITS) == []
 
 
 def test_the_plan_of_a_date_that_cannot_be_read_is_left_out_too(folder: Path) -> None:

@@ -241,6 +241,25 @@ def test_bad_rows_of_a_query_are_set_aside(
     assert '"trip_id":"j1"' in reading.rejected["row"][0]
 
 
+def test_bad_rows_of_a_warehouses_plan_are_set_aside(bucket: Any) -> None:
+    rows = pl.concat([planned(DAY).with_columns(trip_id=pl.lit(trip)) for trip in ("j1", "j2", "j3")])
+    file = io.BytesIO()
+    rows.with_columns(
+        pl.when(pl.col("trip_id") != "j2").then("stop_id").alias("stop_id"),
+        pl.when(pl.col("trip_id") == "j3").then(-30).otherwise("seats").cast(pl.Int32).alias("seats"),
+    ).write_parquet(file)
+    bucket.put_object(Bucket="lake", Key=f"warehouse/planned_departures/{DAY}.parquet", Body=file.getvalue())
+
+    reading = warehouse().read_table(PLANNED_DEPARTURES, [DAY, NEXT_DAY])
+
+    validate(reading.rows, PLANNED_DEPARTURES, [DAY, NEXT_DAY])
+    assert reading.rows.select("trip_id", "seats").rows() == [("j1", 30), ("j3", None), ("j1", 30)]
+    assert reading.counts == {"repaired, impossible capacity taken as unknown": 1}
+    (row,) = reading.rejected.to_dicts()
+    assert (row["service_date"], row["reason"]) == (DAY, "stop_id has no value")
+    assert '"trip_id":"j2"' in row["row"]
+
+
 def test_whole_numbers_that_a_query_made_floats_of_are_read(bucket: Any, tmp_path: Path) -> None:
     file = edited(tmp_path, "CAST(boarded AS integer)", "CAST(boarded AS double)")
     assert warehouse(file).stop_visits(DAY)["boardings"].to_list() == [3, 0, 12]
