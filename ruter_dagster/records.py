@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,21 +142,33 @@ def content_hashes(instance: DagsterInstance, asset: str) -> dict[str, str]:
 
     Without those that have none: Dagster records a range's step for all of its dates, the absent ones too.
     """
+    return _newest_values(instance, asset, "content_hash", None)
+
+
+def source_versions(instance: DagsterInstance, asset: str, partitions: Collection[str]) -> dict[str, str]:
+    """The versions of the source's files that each partition was read from, as far as they were recorded."""
+    return _newest_values(instance, asset, "source_version", set(partitions)) if partitions else {}
+
+
+def _newest_values(
+    instance: DagsterInstance, asset: str, name: str, partitions: set[str] | None
+) -> dict[str, str]:
+    """A value of the metadata of each partition's newest materialisation, where it has one."""
     key = AssetKey(asset.split("/"))
     newest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        key, DagsterEventType.ASSET_MATERIALIZATION
+        key, DagsterEventType.ASSET_MATERIALIZATION, partitions
     )
     if not newest:
         return {}
-    wanted = AssetRecordsFilter(asset_key=key, storage_ids=sorted(newest.values()))
+    wanted = AssetRecordsFilter(asset_key=key, storage_ids=sorted(set(newest.values())))
     found = [
         record.asset_materialization
         for record in instance.fetch_materializations(wanted, limit=len(newest)).records
     ]
     return {
-        event.partition: str(event.metadata["content_hash"].value)
+        event.partition: str(event.metadata[name].value)
         for event in found
-        if event and event.partition and "content_hash" in event.metadata
+        if event and event.partition and name in event.metadata
     }
 
 

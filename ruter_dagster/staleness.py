@@ -26,7 +26,7 @@ from ruter_dagster.contracts.jobs import CHAMPION, QUALITY_GROUP
 from ruter_dagster.records import content_hash, content_hashes
 
 if TYPE_CHECKING:
-    from ruter_dagster.sources.file_versions import FileVersions
+    from ruter_dagster.contracts.file_versions import FileVersions
     from ruter_dagster.storage.present import PresentState
 
 RAW_GROUP = "raw"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from dagster import AssetKey, DagsterInstance, Definitions
 
-from ruter_dagster.sources.file_versions import FileVersions
+from ruter_dagster.contracts.file_versions import FileVersions
 from ruter_dagster.staleness import Delivered, is_out_of_date, out_of_date
 from tests.scripted_house import defs, write_script
 

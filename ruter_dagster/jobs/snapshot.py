@@ -16,6 +16,7 @@ import polars as pl
 
 from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.errors import BadInput, NoDateThere
+from ruter_dagster.contracts.file_versions import FileVersions
 from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import (
@@ -30,7 +31,7 @@ from ruter_dagster.jobs.pipes import json_value, link, markdown
 from ruter_dagster.jobs.pipes import table as as_table
 from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason, set_aside
 from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SourceQuery, read_apart, read_dates
-from ruter_dagster.sources.file_versions import FileVersions, file_versions
+from ruter_dagster.sources.file_versions import file_versions
 from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
 
 TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}

@@ -1,4 +1,4 @@
-"""Starts the day's chain when a new raw day appears at the source. What is listed and how belongs in sources.
+"""Starts the day's chain when a new raw day appears at the source, or a recent one is corrected there. What is listed and how belongs in sources.
 
 Where S3's events come through a queue (RUTER_ARRIVALS_QUEUE), they only say when to list: the listing is the truth.
 """
@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,10 +26,11 @@ from dagster import (
 )
 
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.file_versions import RECENT_DATES, FileVersions
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.operator import Operator
-from ruter_dagster.records import content_hashes
+from ruter_dagster.records import content_hashes, source_versions
 from ruter_dagster.sensors.chain import (
     counts_request,
     issue_date_of,
@@ -39,6 +40,7 @@ from ruter_dagster.sensors.chain import (
     starts_on_arrival,
 )
 from ruter_dagster.settings import Settings
+from ruter_dagster.timetable import plans_ahead
 
 INTERVAL_SECONDS = 300
 """Between two listings of the source where no event has come."""
@@ -48,17 +50,27 @@ EVENTS_AT_ONCE = 100
 LISTING_SECONDS = 45
 """How long a listing may take: less than the minute that Dagster gives a sensor."""
 
-DatesAtSource = Callable[[Settings], "frozenset[date] | None"]
+
+@dataclass(frozen=True)
+class Listing:
+    """What the source has: its dates, None where it answers any date, and the files of the newest ones, if it has files."""
+
+    dates: frozenset[date] | None
+    files: Mapping[date, FileVersions] = field(default_factory=dict)
+
+
+ListSource = Callable[[Settings], Listing]
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The sensor's cursor: dates asked for that are not materialised yet, when the source was last listed, and whether
-    there was more to do than one date."""
+    """The sensor's cursor: dates asked for that are not materialised yet, when the source was last listed, whether there was
+    more to do than one date, and of recent dates the version of their files when they were asked for."""
 
     asked: frozenset[date] = frozenset()
     listed: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     more: bool = False
+    versions: Mapping[date, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cursor: str | None) -> Memory:
@@ -66,11 +78,15 @@ class Memory:
             return cls()
         kept = json.loads(cursor)
         asked = frozenset(map(date.fromisoformat, kept["asked"]))
-        return cls(asked, datetime.fromisoformat(kept["listed"]), kept["more"])
+        versions = {date.fromisoformat(day): version for day, version in kept.get("versions", {}).items()}
+        return cls(asked, datetime.fromisoformat(kept["listed"]), kept["more"], versions)
 
     def to_cursor(self) -> str:
         asked = sorted(day.isoformat() for day in self.asked)
-        return json.dumps({"asked": asked, "listed": self.listed.isoformat(), "more": self.more})
+        versions = {day.isoformat(): version for day, version in self.versions.items()}
+        return json.dumps(
+            {"asked": asked, "listed": self.listed.isoformat(), "more": self.more, "versions": versions}
+        )
 
     def is_due(self, now: datetime) -> bool:
         return self.more or now - self.listed >= timedelta(seconds=INTERVAL_SECONDS)
@@ -80,11 +96,11 @@ def arrival_sensors(
     settings: Settings,
     operator: Operator,
     jobs: Mapping[str, Any],
-    dates_at_source: DatesAtSource | None = None,
+    list_source: ListSource | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[SensorDefinition]:
     """The sensor `new_operating_dates`."""
-    list_dates = dates_at_source or _list_dates
+    list_source = list_source or _list_source
     queued = settings.arrivals_queue is not None
 
     @sensor(
@@ -93,7 +109,8 @@ def arrival_sensors(
         default_status=sensor_status(settings),
         description="Asks for counts and plan of an operating date that is new at the source: each date once, in order, "
         "one at a time, because features of a date look back at the dates before. Days that were there before the "
-        "first materialised one are history: materialise those by a range.",
+        f"first materialised one are history: materialise those by a range. Of the {RECENT_DATES} newest dates, those are asked "
+        "for again whose files at the source have changed.",
     )
     def new_operating_dates(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         if not starts_on_arrival(settings):
@@ -104,7 +121,7 @@ def arrival_sensors(
             if queued and not news and not memory.is_due(now()):
                 yield SkipReason(f"No event of new data at {settings.tides_path}")
                 return
-            yield from _look(context, memory, settings, operator, list_dates, now())
+            yield from _look(context, memory, settings, operator, list_source, now())
 
     return [new_operating_dates]
 
@@ -114,10 +131,10 @@ def _look(
     memory: Memory,
     settings: Settings,
     operator: Operator,
-    list_dates: DatesAtSource,
+    list_source: ListSource,
     now: datetime,
 ) -> Iterator[RunRequest | SkipReason]:
-    """Lists the source and asks for the first new date; the cursor then knows what was asked for."""
+    """Lists the source and asks for the first new date, else the first corrected one; the cursor then knows what was asked for."""
     known = _materialised(context)
     if not known:
         yield SkipReason(
@@ -125,21 +142,53 @@ def _look(
         )
         return
     asked = memory.asked - known
-    underway = _unfinished(context, asked, settings)
+    underway = _unfinished(context, {*asked, *memory.versions}, settings)
     if underway:
-        context.update_cursor(Memory(asked, memory.listed, more=True).to_cursor())
+        context.update_cursor(Memory(asked, memory.listed, True, memory.versions).to_cursor())
         yield SkipReason(f"The counts of {underway} have not ended yet")
         return
-    at_source = list_dates(settings) or frozenset()
+    listing = list_source(settings)
+    at_source, versions = listing.dates or frozenset(), _recent(memory.versions, listing)
     new = [day for day in _closed(at_source - known - asked, operator, now) if day > min(known)]
-    if not new:
-        context.update_cursor(Memory(asked, now).to_cursor())
+    corrected = [day for day in _corrected(context, listing, versions) if day > min(known)]
+    if not new and not corrected:
+        context.update_cursor(Memory(asked, now, versions=versions).to_cursor())
         yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
         return
-    day = min(new)
-    yield counts_request(day, settings)
-    yield plan_request(day, settings, operator)
-    context.update_cursor(Memory(asked | {day}, now, more=True).to_cursor())
+    day = min(new or corrected)
+    files = listing.files.get(day)
+    version = {day: files.recorded(with_shared=True)} if files else {}
+    yield from _requests(day, settings, operator, "" if new else version[day])
+    context.update_cursor(Memory(asked | {day}, now, True, {**versions, **version}).to_cursor())
+
+
+def _requests(day: date, settings: Settings, operator: Operator, correction: str) -> Iterator[RunRequest]:
+    """Counts and plan of a date. Corrected counts need another plan only where the plan is what ran."""
+    yield counts_request(day, settings, correction)
+    if not correction or not plans_ahead(settings):
+        yield plan_request(day, settings, operator, correction)
+
+
+def _recent(versions: Mapping[date, str], listing: Listing) -> dict[date, str]:
+    return {day: version for day, version in versions.items() if day in listing.files}
+
+
+def _corrected(
+    context: SensorEvaluationContext, listing: Listing, versions: Mapping[date, str]
+) -> list[date]:
+    """Recent dates whose files are others than those that were read last, or that were asked for since."""
+    days = [day.isoformat() for day in listing.files]
+    read = source_versions(context.instance, asset_of(STOP_VISITS.name), days)
+    return [
+        day
+        for day, files in listing.files.items()
+        if all(
+            files.has_changed(former)
+            for former in (read.get(day.isoformat()), versions.get(day))
+            if former is not None
+        )
+        and (day.isoformat() in read or day in versions)
+    ]
 
 
 @contextmanager
@@ -188,7 +237,7 @@ def _closed(days: Iterable[date], operator: Operator, now: datetime) -> list[dat
     ]
 
 
-def _list_dates(settings: Settings) -> frozenset[date] | None:
+def _list_source(settings: Settings) -> Listing:
     """Asks the source in a process of its own: the code location loads no data library, and waits no longer than it may."""
     listing = subprocess.run(
         [sys.executable, "-m", "ruter_dagster.sources.listing"],
@@ -202,5 +251,7 @@ def _list_dates(settings: Settings) -> frozenset[date] | None:
         raise PermanentFailure(
             listing.stderr.strip() or f"The listing ended with exit code {listing.returncode}"
         )
-    dates = json.loads(listing.stdout)
-    return None if dates is None else frozenset(map(date.fromisoformat, dates))
+    found = json.loads(listing.stdout)
+    dates = None if found["dates"] is None else frozenset(map(date.fromisoformat, found["dates"]))
+    files = {date.fromisoformat(day): FileVersions(*hashes) for day, hashes in found["files"].items()}
+    return Listing(dates, files)

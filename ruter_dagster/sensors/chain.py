@@ -70,16 +70,19 @@ def issue_date_of(operating_date: date, settings: Settings) -> date:
     return operating_date + timedelta(1 if plans_ahead(settings) else -HORIZON_DAYS)
 
 
-def counts_request(operating_date: date, settings: Settings) -> RunRequest:
+def counts_request(operating_date: date, settings: Settings, correction: str = "") -> RunRequest:
+    """A run of a date's counts; `correction` is the version of its files where they are others than those that were read."""
     return RunRequest(
-        run_key=f"counts {operating_date}",
+        run_key=f"counts {operating_date} {correction}".strip(),
         job_name="counts",
         partition_key=operating_date.isoformat(),
         tags={ISSUE_DATE_TAG: issue_date_of(operating_date, settings).isoformat()},
     )
 
 
-def plan_request(operating_date: date, settings: Settings, operator: Operator) -> RunRequest:
+def plan_request(
+    operating_date: date, settings: Settings, operator: Operator, correction: str = ""
+) -> RunRequest:
     """One run over the dates that the issue date forecasts, from the first date of the partitions on."""
     issue_date = issue_date_of(operating_date, settings)
     first = max(issue_date, settings.history_start or operator.history_start)
@@ -88,7 +91,7 @@ def plan_request(operating_date: date, settings: Settings, operator: Operator) -
         ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
         ASSET_PARTITION_RANGE_END_TAG: (issue_date + timedelta(HORIZON_DAYS)).isoformat(),
     }
-    return RunRequest(run_key=f"plan {issue_date}", job_name="plan", tags=tags)
+    return RunRequest(run_key=f"plan {issue_date} {correction}".strip(), job_name="plan", tags=tags)
 
 
 @dataclass(frozen=True)

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from datetime import date
 
+from ruter_dagster.contracts.file_versions import FileVersions
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.tides_files import Folder, TableFile
 from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES
 
 _NONE = "none"
-
-
-@dataclass(frozen=True)
-class FileVersions:
-    """Hashes of a date's own files, whose paths name it, and of those files that it shares with other dates."""
-
-    own: str
-    shared: str
-
-    def recorded(self, with_shared: bool) -> str:
-        """What is kept with a date that was read. With rows set aside a shared file matters too: they may be corrected there.
-
-        Without, it does not: a file of many dates changes whenever a date is added to it.
-        """
-        return f"{self.own}+{self.shared}" if with_shared else self.own
-
-    def has_changed(self, recorded: str) -> bool:
-        """Whether these are other files than those of which `recorded` was kept."""
-        return self.recorded("+" in recorded) != recorded
 
 
 def file_versions(settings: Settings, dates: Collection[date]) -> dict[date, FileVersions]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from dagster import AssetKey, DagsterInstance, DagsterRunStatus, SensorDefinition
+from dagster import AssetKey, AssetMaterialization, DagsterInstance, DagsterRunStatus, SensorDefinition
 
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.file_versions import FileVersions
 from ruter_dagster.operator import load_operator
-from ruter_dagster.sensors.arrivals import arrival_sensors
+from ruter_dagster.sensors.arrivals import Listing, arrival_sensors
 from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.sources.file_versions import file_versions
 from tests.scripted_house import JOBS, defs, write_script
 from tests.sensors.conftest import Tick
 
@@ -23,10 +25,13 @@ RUTER_ZONE = ZoneInfo(RUTER.time_zone)
 NOON = datetime(2026, 3, 30, 12, tzinfo=UTC)
 
 
-def arrivals(*days: int, settings: Settings = TIDES, now: datetime = NOON) -> SensorDefinition:
-    """The sensor at a source that has these days of March 2026."""
+def arrivals(
+    *days: int, settings: Settings = TIDES, now: datetime = NOON, files: Mapping[int, str] | None = None
+) -> SensorDefinition:
+    """The sensor at a source that has these days of March 2026; `files` are the versions of a day's own files."""
     dates = frozenset(date(2026, 3, day) for day in days)
-    (sensor,) = arrival_sensors(settings, RUTER, JOBS, lambda _: dates, lambda: now)
+    versions = {date(2026, 3, day): FileVersions(own, "shared") for day, own in (files or {}).items()}
+    (sensor,) = arrival_sensors(settings, RUTER, JOBS, lambda _: Listing(dates, versions), lambda: now)
     return sensor
 
 
@@ -91,6 +96,72 @@ def test_the_next_day_waits_until_the_counts_of_the_former_have_ended(
     assert asked(tick(source)) == ["2026-03-24"]
 
 
+def read_from(instance: DagsterInstance, day: int, version: str) -> None:
+    """Records that a day of March 2026 was read from this version of its files."""
+    partition = f"2026-03-{day}"
+    instance.report_runless_asset_event(
+        AssetMaterialization(
+            asset_key=["raw", "stop_visits"],
+            partition=partition,
+            metadata={"content_hash": f"{version} {partition}", "source_version": version},
+        )
+    )
+
+
+def test_a_corrected_day_is_asked_for_once(tick: Tick, instance: DagsterInstance) -> None:
+    for day in (20, 21, 22):
+        read_from(instance, day, "first")
+    unchanged = {20: "first", 21: "first", 22: "first"}
+    corrected = unchanged | {21: "second"}
+    assert not asked(tick(arrivals(20, 21, 22, files=unchanged)))
+    result = tick(arrivals(20, 21, 22, files=corrected))
+    assert [run.job_name for run in result.run_requests or []] == ["counts", "plan"]
+    assert asked(result) == ["2026-03-21"]
+    assert (result.run_requests or [])[0].run_key == "counts 2026-03-21 second+shared"
+    assert not asked(tick(arrivals(20, 21, 22, files=corrected))), "refused perhaps: its former rows stand"
+    read_from(instance, 21, "second")
+    assert not asked(tick(arrivals(20, 21, 22, files=corrected)))
+    assert asked(tick(arrivals(20, 21, 22, files=corrected | {21: "third"}))) == ["2026-03-21"]
+
+
+def test_new_days_come_before_corrected_ones(tick: Tick, instance: DagsterInstance) -> None:
+    for day in (20, 21):
+        read_from(instance, day, "first")
+    source = arrivals(20, 21, 22, files={20: "first", 21: "second", 22: "first"})
+    assert [asked(tick(source)) for _ in range(3)] == [["2026-03-22"], ["2026-03-21"], []]
+
+
+def test_a_new_day_that_failed_is_asked_for_again_once_corrected(
+    tick: Tick, instance: DagsterInstance, ended: Callable[..., None]
+) -> None:
+    for day in (20, 21):
+        read_from(instance, day, "first")
+    files = {20: "first", 21: "first", 22: "first"}
+    assert asked(tick(arrivals(20, 21, 22, files=files))) == ["2026-03-22"]
+    ended("counts", "2026-03-19", DagsterRunStatus.FAILURE)
+    assert not asked(tick(arrivals(20, 21, 22, files=files)))
+    assert asked(tick(arrivals(20, 21, 22, files=files | {22: "second"}))) == ["2026-03-22"]
+
+
+def test_a_correction_waits_until_the_counts_of_the_former_have_ended(
+    tick: Tick, instance: DagsterInstance, ended: Callable[..., None]
+) -> None:
+    for day in (20, 21, 22):
+        read_from(instance, day, "first")
+    source = arrivals(20, 21, 22, files={20: "first", 21: "second", 22: "second"})
+    assert asked(tick(source)) == ["2026-03-21"]
+    ended("counts", "2026-03-18", DagsterRunStatus.STARTED)
+    assert tick(source).skip_message == "The counts of 2026-03-21 have not ended yet"
+
+
+def test_a_shared_file_matters_only_to_days_with_rows_set_aside(
+    tick: Tick, instance: DagsterInstance
+) -> None:
+    for day, version in ((20, "first"), (21, "first"), (22, "first+before")):
+        read_from(instance, day, version)
+    assert asked(tick(arrivals(20, 21, 22, files=dict.fromkeys((20, 21, 22), "first")))) == ["2026-03-22"]
+
+
 def test_a_day_that_is_still_being_written_is_not_asked_for(tick: Tick, history: None) -> None:
     at_three = datetime(2026, 3, 24, 3, tzinfo=RUTER_ZONE)
     at_four = datetime(2026, 3, 24, 4, tzinfo=RUTER_ZONE)
@@ -119,8 +190,26 @@ def test_a_real_folder_is_listed_by_the_names_of_its_files(
         (folder / "stop_visits" / f"{day}.csv").write_text("service_date\n")
     holds("raw/stop_visits", "first", "2026-03-22")
     settings = load_settings(_env_file=None, source="tides", tides_path=str(folder), operator="ruter")
+    for table in ("trips_performed", "vehicles"):
+        (folder / f"{table}.csv").write_text("vehicle_id\n")
     (sensor,) = arrival_sensors(settings, RUTER, JOBS)
     assert asked(tick(sensor)) == ["2026-03-23"]
+
+
+def test_a_corrected_file_of_a_real_folder_is_noticed(
+    tick: Tick, instance: DagsterInstance, tmp_path: Path
+) -> None:
+    folder = tmp_path / "tides"
+    (folder / "stop_visits").mkdir(parents=True)
+    for table in ("trips_performed", "vehicles", "stop_visits/2026-03-21", "stop_visits/2026-03-22"):
+        (folder / f"{table}.csv").write_text("service_date\n")
+    settings = load_settings(_env_file=None, source="tides", tides_path=str(folder), operator="ruter")
+    for day, files in file_versions(settings, [date(2026, 3, 21), date(2026, 3, 22)]).items():
+        read_from(instance, day.day, files.own)
+    (sensor,) = arrival_sensors(settings, RUTER, JOBS)
+    assert not asked(tick(sensor))
+    (folder / "stop_visits" / "2026-03-22.csv").write_text("service_date,stop_id\n")
+    assert asked(tick(sensor)) == ["2026-03-22"]
 
 
 def test_a_folder_that_cannot_be_read_fails_the_tick_with_its_name(tick: Tick, history: None) -> None:
