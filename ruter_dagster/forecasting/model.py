@@ -395,7 +395,7 @@ def _root_line(
 
 def _part(rows: pl.DataFrame, trusted: float) -> Numbers:
     """The part of the trees' correction that is made for each row: by the training dates and the row's tier."""
-    return trusted * trust_in_tiers(rows["tier"].to_numpy())
+    return trust_in_tiers(rows["tier"].to_numpy(), trusted)
 
 
 def _squared(correction: Numbers, log_expected: Numbers) -> Numbers:
