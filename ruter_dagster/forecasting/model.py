@@ -113,7 +113,7 @@ class LoadModel:
     trust: float = 1.0
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """`mean`, `p10`, `p50`, `p90` (passengers) and `prob_above_seats` (null where seats are unknown), a row a row.
+        """`mean`, `p10`, `p50`, `p90` (passengers) and `prob_above_seats` (null where seats are unknown), one row for each row.
 
         `rows` are model rows. Raises `BadInput` where they lack a feature.
         """

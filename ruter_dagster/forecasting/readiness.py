@@ -32,7 +32,7 @@ def trust_in_tiers(tier: NDArray[np.floating], trusted: float) -> NDArray[np.flo
 
     - A new stop, whose line is known: all of it. Straight between its neighbours is a poor guess, and trees learn from the line's
       other stops how far off it is.
-    - A new line or hour: half of the model's part. How full a network or line is says less of what has never been counted.
+    - New hours and lines: half of the model's part. How full a network or line is says less of what has never been counted.
     """
     part = np.where(tier >= EXPECTED_TIERS.index("neighbouring_hours"), 0.5 * trusted, trusted)
     return np.where(tier == EXPECTED_TIERS.index("journey"), 1.0, part)

@@ -36,7 +36,7 @@ def test_renamed_line_is_forecast_by_what_its_stops_carry(known, history_start):
     assert wape <= 0.22
     assert abs(bias) <= 0.10
     # The goal is 90 % at most; with five months of history it is 91 % (docs/decisions/new-service.md).
-    assert 0.70 <= coverage <= 0.92
+    assert 0.70 <= coverage <= 0.91
 
 
 def test_added_hours_are_forecast_by_the_hours_around_them(known):

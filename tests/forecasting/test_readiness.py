@@ -14,7 +14,7 @@ def test_trust_grows_with_the_training_dates_up_to_300():
 
 
 def test_tiers_are_trusted_by_what_they_say():
-    """Of a model that makes 0.6 of its correction: new stops get all of it, new lines and hours half of the 0.6."""
+    """Of a model that makes 0.6 of its correction: new stops get all of it, new hours and lines half of the 0.6."""
     tiers = np.arange(len(EXPECTED_TIERS), dtype=float)
     parts = dict(zip(EXPECTED_TIERS, trust_in_tiers(tiers, 0.6).tolist(), strict=True))
     assert (parts["departure"], parts["slot"], parts["journey"]) == (0.6, 0.6, 1.0)
