@@ -99,13 +99,15 @@ class FollowUp:
     """A run that is asked for when others of its issue date have passed, once for each content of its inputs.
 
     `day` is its partition, in days from the issue date; `inputs` are assets with the first and last date that is read,
-    in days from that partition. The first date of the first input must be there.
+    in days from that partition. The first date of the first input must be there. `not_behind`: an issue date is not made again
+    once a newer one has been.
     """
 
     job: str
     after: tuple[str, ...]
     day: int
     inputs: tuple[tuple[str, int, int], ...]
+    not_behind: bool = False
 
     def partition(self, issue_date: str) -> date:
         return date.fromisoformat(issue_date) + timedelta(self.day)
@@ -113,6 +115,8 @@ class FollowUp:
 
 def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
     """What follows: forecasts when counts and plan have passed, monitoring and sample of the newest date that was forecast and counted."""
+    # A source without a timetable is forecast only when the truth is there, so that the issue date itself is the newest.
+    late = not plans_ahead(settings)
     forecasting = FollowUp(
         "forecasting",
         after=("counts", "plan"),
@@ -122,9 +126,9 @@ def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
             (asset_of(STOP_LOADS.name), -LEVEL_WINDOW_DAYS, -2),
             (asset_of(DEPARTURE_FEATURES.name), -LEVEL_WINDOW_DAYS, HORIZON_DAYS),
         ),
+        # Corrected counts of last week must not publish last week's forecasts after today's.
+        not_behind=not late,
     )
-    # A source without a timetable is forecast only when the truth is there, so that the issue date itself is the newest.
-    late = not plans_ahead(settings)
     monitoring = FollowUp(
         "monitoring",
         after=("forecasting",) if late else ("counts",),
@@ -201,6 +205,8 @@ def _due(follow_up: FollowUp, newest: Mapping[str, Mapping[str, RunRecord]]) -> 
     for issue_date in sorted(shared):
         before = [newest[job][issue_date] for job in follow_up.after]
         last = newest[follow_up.job].get(issue_date)
+        if last and follow_up.not_behind and issue_date < max(newest[follow_up.job]):
+            continue
         passed = all(record.dagster_run.status == DagsterRunStatus.SUCCESS for record in before)
         if passed and (last is None or last.storage_id < max(record.storage_id for record in before)):
             due.append(issue_date)

@@ -167,3 +167,16 @@ def test_a_timetable_sets_the_issue_date_to_the_next_day() -> None:
     assert (plan.tags[ASSET_PARTITION_RANGE_START_TAG], plan.tags[ASSET_PARTITION_RANGE_END_TAG]) == (
         PLANNED[0], PLANNED[-1],
     )  # fmt: skip
+
+
+def test_corrected_counts_do_not_forecast_an_issue_date_behind_the_newest(
+    tick: Tick, ended: Callable[..., None], inputs: None
+) -> None:
+    """Readers take the newest message for the newest forecast; monitoring still follows the corrected counts."""
+    for job in ("plan", "counts", "forecasting"):
+        ended(job, ISSUED)
+    ended("counts", ISSUED)
+    assert asked_for(tick, "forecasting"), "without a newer issue date, changed counts are forecast again"
+    ended("forecasting", "2026-03-31")
+    assert not asked_for(tick, "forecasting")
+    assert [run.partition_key for run in asked_for(tick, "monitoring")] == [CLOSED]
