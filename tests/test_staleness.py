@@ -208,7 +208,7 @@ def test_lost_model_is_out_of_date(made: DagsterInstance) -> None:
 
 def files(own: str, shared: str = "s1") -> Delivered:
     """What the source has of every date."""
-    return lambda dates: {day: FileVersions(own, shared) for day in dates}
+    return lambda dates: {day: FileVersions(own, shared, lambda: f"rows of {shared}") for day in dates}
 
 
 @pytest.mark.parametrize(
@@ -216,15 +216,17 @@ def files(own: str, shared: str = "s1") -> Delivered:
     [
         ("a1", files("a1", "s2"), []),
         ("a1", files("a2"), DAYS),
-        ("a1+s1", files("a1", "s1"), []),
-        ("a1+s1", files("a1", "s2"), DAYS),
+        ("a1+s1+rows of s1", files("a1", "s1"), []),
+        ("a1+s1+rows of s2", files("a1", "s2"), []),
+        ("a1+s1+rows of s1", files("a1", "s2"), DAYS),
         ("a1", None, []),
     ],
     ids=[
-        "another shared file",
+        "no shared file recorded",
         "other own files",
-        "with rejects",
-        "with rejects and another shared file",
+        "same files",
+        "another shared file of the same rows",
+        "another shared file of other rows",
         "not asked",
     ],
 )

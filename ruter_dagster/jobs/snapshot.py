@@ -29,7 +29,7 @@ from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import json_value, link, markdown
 from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason
 from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SourceQuery, read_dates
-from ruter_dagster.sources.file_versions import FileVersions, file_versions
+from ruter_dagster.sources.file_versions import file_versions
 from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
 
 TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
@@ -67,7 +67,7 @@ class _Snapshot:
 def run(parameters: Snapshot, context: JobContext) -> None:
     table = TABLES[parameters.table]
     # Before the rows are read: a file that changes meanwhile is another one afterwards.
-    versions = {} if table is WEATHER_FORECASTS else file_versions(context.settings, parameters.dates)
+    versions = _source_versions(table, parameters, context)
     found = _read(table, parameters, context)
     there = [day for day in parameters.dates if day not in found.absent]
     rejected = pl.concat(found.rejected)
@@ -94,7 +94,7 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         else None,
         rows_of_source=json_value(dict(found.counts)) if found.counts else None,
         rows_set_aside=json_value(rejects_by_reason(rejected)) if rejected.height else None,
-        source_versions=_source_versions(versions, rejected),
+        source_versions=versions,
         matched_share=_matched_share(found.counts),
         **_feeds(found.feeds),
         **_cost(found.queries),
@@ -103,11 +103,16 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         _report_check(found, context)
 
 
-def _source_versions(versions: Mapping[date, FileVersions], rejected: pl.DataFrame) -> dict[str, Any] | None:
-    """By date the files that it was read from: dates that were left out too, which a correction may bring."""
-    spoilt = set(rejected["service_date"].unique())
-    kept = {day.isoformat(): files.recorded(day in spoilt) for day, files in versions.items()}
-    return json_value(kept) if kept else None
+def _source_versions(table: Table, parameters: Snapshot, context: JobContext) -> dict[str, Any] | None:
+    """By date the files that it is read from: of dates that will be left out too, which a correction may bring."""
+    if table is WEATHER_FORECASTS:
+        return None
+    versions = file_versions(context.settings, parameters.dates)
+    return (
+        json_value({day.isoformat(): files.recorded() for day, files in versions.items()})
+        if versions
+        else None
+    )
 
 
 def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:

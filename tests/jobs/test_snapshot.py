@@ -18,6 +18,7 @@ from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent
+from ruter_dagster.sources.file_versions import file_versions
 from tests.sources.gtfs_feed import write_folder
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS
 
@@ -55,13 +56,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def job(folder: Path, *dates: date, table: Table = STOP_VISITS) -> tuple[Snapshot, JobContext, Recorder]:
-    settings = Settings(
+def settings_of(folder: Path) -> Settings:
+    return Settings(
         source="tides", tides_path=str(folder), operator="ruter", state_dir=folder / "state", _env_file=None
     )  # pyright: ignore[reportCallIssue]
+
+
+def job(folder: Path, *dates: date, table: Table = STOP_VISITS) -> tuple[Snapshot, JobContext, Recorder]:
     parameters = Snapshot(table=table.name, dates=dates, of_range=len(dates) > 1, code_version="1")
     report = Recorder()
-    return parameters, JobContext(settings, parameters, Container(folder), report), report
+    return parameters, JobContext(settings_of(folder), parameters, Container(folder), report), report
 
 
 def copy(folder: Path, *dates: date, table: Table = STOP_VISITS) -> tuple[JobContext, dict[str, Any]]:
@@ -143,16 +147,32 @@ def test_a_date_with_too_many_bad_rows_is_blocked(folder: Path) -> None:
     assert rejected(context, DAY)["date_blocked"].to_list() == [True] * 3
 
 
-def test_files_of_dates_are_recorded_with_shared_ones_for_rejects(folder: Path) -> None:
-    spoil(folder, WEEKS[1], "3,2,0,0,5", "3,-2,0,0,5")
+@pytest.mark.parametrize("table", [STOP_VISITS, PLANNED_DEPARTURES])
+def test_files_of_dates_are_recorded(folder: Path, table: Table) -> None:
     absent = WEEKS[0] + timedelta(1)
-    _, told = copy(folder, WEEKS[0], absent, WEEKS[1])
-    versions = told["source_versions"]["raw_value"]
-    assert {day: "+" in version for day, version in versions.items()} == {
-        str(WEEKS[0]): False,
-        str(absent): False,
-        str(WEEKS[1]): True,
-    }
+    _, told = copy(folder, WEEKS[0], absent, WEEKS[1], table=table)
+    now = file_versions(settings_of(folder), [WEEKS[0], absent, WEEKS[1]])
+    recorded = told["source_versions"]["raw_value"]
+    assert recorded == {str(day): files.recorded() for day, files in now.items()}
+    assert len(set(recorded.values())) == 3
+
+
+@pytest.mark.parametrize("table", [STOP_VISITS, PLANNED_DEPARTURES])
+def test_a_corrected_trip_makes_its_date_outdated(folder: Path, table: Table) -> None:
+    for day in WEEKS:
+        with (folder / "trips_performed.csv").open("a") as file:
+            file.write((folder / "trips_performed" / f"{day}.csv").read_text().partition("\n")[2])
+        (folder / "trips_performed" / f"{day}.csv").unlink()
+    content = (folder / "trips_performed.csv").read_text()
+    (folder / "trips_performed.csv").write_text(TRIPS.partition("\n")[0] + "\n" + content)
+    _, told = copy(folder, *WEEKS[:2], table=table)
+    text = (folder / "trips_performed.csv").read_text()
+    corrected = text.replace(f"{WEEKS[1]},p2,v1,s2,31", f"{WEEKS[1]},p2,v1,s2,32")
+    assert corrected != text
+    (folder / "trips_performed.csv").write_text(corrected)
+    now = file_versions(settings_of(folder), WEEKS[:2])
+    recorded = told["source_versions"]["raw_value"]
+    assert [day for day, files in now.items() if files.has_changed(recorded[str(day)])] == [WEEKS[1]]
 
 
 def test_a_blocked_date_of_a_range_is_left_out_and_listed(folder: Path) -> None:

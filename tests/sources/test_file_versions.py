@@ -1,4 +1,4 @@
-"""A date is read again when its files have changed, and one with rows set aside also when a file that it shares has."""
+"""A date is read again when its own files have changed, or what a file that it shares says of it."""
 
 from __future__ import annotations
 
@@ -29,15 +29,24 @@ def settings(folder: Path) -> Settings:
     return Settings(source="tides", tides_path=str(folder), _env_file=None)  # pyright: ignore[reportCallIssue]
 
 
-def changed(folder: Path, file: str, with_rejects: bool = False) -> set[date]:
+def changed(folder: Path, file: str, old: str = "", new: str = "", more: str = "\n") -> set[date]:
     """The dates that are to be read again once a file has changed."""
-    before = {
-        day: files.recorded(with_rejects)
-        for day, files in file_versions(settings(folder), [DAY, NEXT]).items()
-    }
-    (folder / file).write_text((folder / file).read_text() + "\n")
+    before = {day: files.recorded() for day, files in file_versions(settings(folder), [DAY, NEXT]).items()}
+    text = (folder / file).read_text()
+    assert old in text
+    (folder / file).write_text(text.replace(old, new) + more)
     now = file_versions(settings(folder), [DAY, NEXT])
     return {day for day in now if now[day].has_changed(before[day])}
+
+
+@pytest.fixture
+def shared(tmp_path: Path) -> Path:
+    """Two dates in one file of each table."""
+    write_tables(tmp_path)
+    for table in ("stop_visits", "trips_performed"):
+        header, _, rows = (tmp_path / f"{table}.csv").read_text().partition("\n")
+        (tmp_path / f"{table}.csv").write_text(f"{header}\n{rows}{rows.replace(str(DAY), str(NEXT))}")
+    return tmp_path
 
 
 @pytest.mark.parametrize("table", ["stop_visits", "trips_performed"])
@@ -45,20 +54,44 @@ def test_a_changed_file_concerns_its_own_date(folder: Path, table: str) -> None:
     assert changed(folder, f"{table}/{NEXT}.csv") == {NEXT}
 
 
-def test_a_shared_file_concerns_dates_with_rejects(folder: Path) -> None:
-    assert changed(folder, "vehicles.csv") == set()
-    assert changed(folder, "vehicles.csv", with_rejects=True) == {DAY, NEXT}
+@pytest.mark.parametrize(
+    ("file", "row"),
+    [
+        ("trips_performed.csv", f"{NEXT},p1,v1,s1,31"),
+        ("stop_visits.csv", f"{NEXT},p1,2,v1,nationaltheatret"),
+    ],
+)
+def test_a_corrected_row_of_a_shared_file_concerns_its_date(shared: Path, file: str, row: str) -> None:
+    assert changed(shared, file, row, f"{row}x") == {NEXT}
 
 
-def test_a_file_of_many_dates_is_shared(tmp_path: Path) -> None:
-    write_tables(tmp_path)
-    assert changed(tmp_path, "stop_visits.csv") == set()
-    assert changed(tmp_path, "stop_visits.csv", with_rejects=True) == {DAY, NEXT}
+def test_a_row_less_in_a_shared_file_concerns_its_date(shared: Path) -> None:
+    trip = f"{DAY},p2,v1,s2,31,Bus Service,1,In service,Scheduled\n"
+    assert changed(shared, "trips_performed.csv", trip) == {DAY}
+
+
+def test_corrected_vehicles_concern_every_date(folder: Path) -> None:
+    assert changed(folder, "vehicles.csv", "v1,40", "v1,45") == {DAY, NEXT}
+
+
+def test_a_shared_file_with_the_same_rows_concerns_no_date(shared: Path) -> None:
+    assert changed(shared, "vehicles.csv") == set()
+    _, *rows = (shared / "stop_visits.csv").read_text().splitlines()
+    assert changed(shared, "stop_visits.csv", "\n".join(rows), "\n".join(reversed(rows))) == set()
+
+
+def test_a_date_added_to_a_shared_file_concerns_no_other(shared: Path) -> None:
+    late = TRIPS.partition("\n")[2].replace(str(DAY), str(NEXT + timedelta(1)))
+    assert changed(shared, "trips_performed.csv", more=late) == set()
+
+
+def test_a_shared_file_that_cannot_be_read_concerns_every_date(shared: Path) -> None:
+    assert changed(shared, "trips_performed.csv", "service_date", "day") == {DAY, NEXT}
 
 
 def test_a_date_that_arrives_has_changed(folder: Path) -> None:
     late = NEXT + timedelta(1)
-    before = file_versions(settings(folder), [late])[late].recorded(False)
+    before = file_versions(settings(folder), [late])[late].recorded()
     (folder / "stop_visits" / f"{late}.csv").write_text(VISITS.replace(str(DAY), str(late)))
     assert file_versions(settings(folder), [late])[late].has_changed(before)
 
