@@ -91,7 +91,7 @@ def test_the_orchestrator_brings_no_library_of_a_job(orchestrator: Image):
 def test_the_orchestrator_lists_the_source_for_its_sensor(orchestrator: Image):
     environment = {"RUTER_SOURCE": "tides", "RUTER_TIDES_PATH": str(ROOT / "examples/aarhus_1a")}
     listed = orchestrator.run("python", "-m", "ruter_dagster.sources.listing", **environment)
-    assert listed.stdout.startswith('["2021-12-31"'), listed.stderr
+    assert listed.stdout.startswith('{"dates": ["2021-12-31"'), listed.stderr
 
 
 def test_the_code_location_serves_and_ends_when_it_is_told_to(orchestrator: Image, tmp_path: Path):

@@ -105,9 +105,7 @@ def run(parameters: Snapshot, context: JobContext) -> None:
 
 def _source_versions(table: Table, parameters: Snapshot, context: JobContext) -> dict[str, Any] | None:
     """By date the files that it is read from: of dates that will be left out too, which a correction may bring."""
-    if table is WEATHER_FORECASTS:
-        return None
-    versions = file_versions(context.settings, parameters.dates)
+    versions = file_versions(context.settings, table.name, parameters.dates)
     return (
         json_value({day.isoformat(): files.recorded() for day, files in versions.items()})
         if versions

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -48,17 +48,29 @@ EVENTS_AT_ONCE = 100
 LISTING_SECONDS = 45
 """How long a listing may take: less than the minute that Dagster gives a sensor."""
 
-DatesAtSource = Callable[[Settings], "frozenset[date] | None"]
+ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What the source has: dates with counts (None where it answers any), and what identifies its timetable, if it has one."""
+
+    dates: frozenset[date] | None
+    timetable: str | None = None
+
+
+ListSource = Callable[[Settings], Listing]
 
 
 @dataclass(frozen=True)
 class Memory:
-    """The sensor's cursor: dates asked for that are not materialised yet, when the source was last listed, and whether
-    there was more to do than one date."""
+    """The sensor's cursor: dates asked for that are not materialised yet, when the source was last listed, whether there was
+    more to do than one date, and the timetable that dates ahead were last planned by."""
 
     asked: frozenset[date] = frozenset()
     listed: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     more: bool = False
+    timetable: str | None = None
 
     @classmethod
     def of(cls, cursor: str | None) -> Memory:
@@ -66,11 +78,13 @@ class Memory:
             return cls()
         kept = json.loads(cursor)
         asked = frozenset(map(date.fromisoformat, kept["asked"]))
-        return cls(asked, datetime.fromisoformat(kept["listed"]), kept["more"])
+        listed = datetime.fromisoformat(kept["listed"])
+        return cls(asked, listed, kept["more"], kept.get("timetable"))
 
     def to_cursor(self) -> str:
         asked = sorted(day.isoformat() for day in self.asked)
-        return json.dumps({"asked": asked, "listed": self.listed.isoformat(), "more": self.more})
+        kept = {"asked": asked, "listed": self.listed.isoformat(), "more": self.more}
+        return json.dumps(kept | {"timetable": self.timetable})
 
     def is_due(self, now: datetime) -> bool:
         return self.more or now - self.listed >= timedelta(seconds=INTERVAL_SECONDS)
@@ -80,11 +94,11 @@ def arrival_sensors(
     settings: Settings,
     operator: Operator,
     jobs: Mapping[str, Any],
-    dates_at_source: DatesAtSource | None = None,
+    list_source: ListSource | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> list[SensorDefinition]:
     """The sensor `new_operating_dates`."""
-    list_dates = dates_at_source or _list_dates
+    list_source = list_source or _list_source
     queued = settings.arrivals_queue is not None
 
     @sensor(
@@ -93,7 +107,7 @@ def arrival_sensors(
         default_status=sensor_status(settings),
         description="Asks for counts and plan of an operating date that is new at the source: each date once, in order, "
         "one at a time, because features of a date look back at the dates before. Days that were there before the "
-        "first materialised one are history: materialise those by a range.",
+        "first materialised one are history: materialise those by a range. A changed timetable has the dates ahead planned anew.",
     )
     def new_operating_dates(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         if not starts_on_arrival(settings):
@@ -104,7 +118,7 @@ def arrival_sensors(
             if queued and not news and not memory.is_due(now()):
                 yield SkipReason(f"No event of new data at {settings.tides_path}")
                 return
-            yield from _look(context, memory, settings, operator, list_dates, now())
+            yield from _look(context, memory, settings, operator, list_source, now())
 
     return [new_operating_dates]
 
@@ -114,10 +128,10 @@ def _look(
     memory: Memory,
     settings: Settings,
     operator: Operator,
-    list_dates: DatesAtSource,
+    list_source: ListSource,
     now: datetime,
 ) -> Iterator[RunRequest | SkipReason]:
-    """Lists the source and asks for the first new date; the cursor then knows what was asked for."""
+    """Lists the source and asks for the first new date, else for the plan by a new timetable; the cursor then knows it."""
     known = _materialised(context)
     if not known:
         yield SkipReason(
@@ -127,19 +141,29 @@ def _look(
     asked = memory.asked - known
     underway = _unfinished(context, asked, settings)
     if underway:
-        context.update_cursor(Memory(asked, memory.listed, more=True).to_cursor())
+        context.update_cursor(replace(memory, asked=asked, more=True).to_cursor())
         yield SkipReason(f"The counts of {underway} have not ended yet")
         return
-    at_source = list_dates(settings) or frozenset()
+    listing = list_source(settings)
+    at_source = listing.dates or frozenset()
+    memory = Memory(asked, now, timetable=memory.timetable or listing.timetable)
     new = [day for day in _closed(at_source - known - asked, operator, now) if day > min(known)]
-    if not new:
-        context.update_cursor(Memory(asked, now).to_cursor())
+    newest = max(known | asked)
+    if new:
+        day = min(new)
+        yield counts_request(day, settings)
+        yield plan_request(day, settings, operator)
+        # A late date's plan says nothing of the dates ahead: a new timetable is for the next tick then.
+        planned_by = listing.timetable if day > newest else memory.timetable
+        memory = replace(memory, asked=asked | {day}, more=True, timetable=planned_by)
+    elif listing.timetable == memory.timetable:
         yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
-        return
-    day = min(new)
-    yield counts_request(day, settings)
-    yield plan_request(day, settings, operator)
-    context.update_cursor(Memory(asked | {day}, now, more=True).to_cursor())
+    elif _is_under_way(context, "plan", newest, settings):
+        yield SkipReason(f"The timetable has changed, and the plan after {newest} has not ended yet")
+    else:
+        yield plan_request(newest, settings, operator, listing.timetable)
+        memory = replace(memory, timetable=listing.timetable)
+    context.update_cursor(memory.to_cursor())
 
 
 @contextmanager
@@ -169,13 +193,13 @@ def _materialised(context: SensorEvaluationContext) -> frozenset[date]:
 
 def _unfinished(context: SensorEvaluationContext, asked: Iterable[date], settings: Settings) -> date | None:
     """A date whose counts were asked for and are queued or running."""
-    newest = newest_runs(context.instance, "counts")
-    ended = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-    for day in sorted(asked):
-        record = newest.get(issue_date_of(day, settings).isoformat())
-        if record and record.dagster_run.status not in ended:
-            return day
-    return None
+    return next((day for day in sorted(asked) if _is_under_way(context, "counts", day, settings)), None)
+
+
+def _is_under_way(context: SensorEvaluationContext, job: str, day: date, settings: Settings) -> bool:
+    """Whether the newest run of a job that followed the counts of a date is queued or running."""
+    record = newest_runs(context.instance, job).get(issue_date_of(day, settings).isoformat())
+    return record is not None and record.dagster_run.status not in ENDED
 
 
 def _closed(days: Iterable[date], operator: Operator, now: datetime) -> list[date]:
@@ -188,7 +212,7 @@ def _closed(days: Iterable[date], operator: Operator, now: datetime) -> list[dat
     ]
 
 
-def _list_dates(settings: Settings) -> frozenset[date] | None:
+def _list_source(settings: Settings) -> Listing:
     """Asks the source in a process of its own: the code location loads no data library, and waits no longer than it may."""
     listing = subprocess.run(
         [sys.executable, "-m", "ruter_dagster.sources.listing"],
@@ -202,5 +226,6 @@ def _list_dates(settings: Settings) -> frozenset[date] | None:
         raise PermanentFailure(
             listing.stderr.strip() or f"The listing ended with exit code {listing.returncode}"
         )
-    dates = json.loads(listing.stdout)
-    return None if dates is None else frozenset(map(date.fromisoformat, dates))
+    listed = json.loads(listing.stdout)
+    dates = listed["dates"]
+    return Listing(None if dates is None else frozenset(map(date.fromisoformat, dates)), listed["timetable"])

@@ -79,8 +79,13 @@ def counts_request(operating_date: date, settings: Settings) -> RunRequest:
     )
 
 
-def plan_request(operating_date: date, settings: Settings, operator: Operator) -> RunRequest:
-    """One run over the dates that the issue date forecasts, from the first date of the partitions on."""
+def plan_request(
+    operating_date: date, settings: Settings, operator: Operator, timetable: str | None = None
+) -> RunRequest:
+    """One run over the dates that the issue date forecasts, from the first date of the partitions on.
+
+    Once more for each `timetable`, where it is given.
+    """
     issue_date = issue_date_of(operating_date, settings)
     first = max(issue_date, settings.history_start or operator.history_start)
     tags = {
@@ -88,7 +93,8 @@ def plan_request(operating_date: date, settings: Settings, operator: Operator) -
         ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
         ASSET_PARTITION_RANGE_END_TAG: (issue_date + timedelta(HORIZON_DAYS)).isoformat(),
     }
-    return RunRequest(run_key=f"plan {issue_date}", job_name="plan", tags=tags)
+    run_key = f"plan {issue_date} {timetable}" if timetable else f"plan {issue_date}"
+    return RunRequest(run_key=run_key, job_name="plan", tags=tags)
 
 
 @dataclass(frozen=True)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import cached_property
 
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, WEATHER_FORECASTS
+from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
+from ruter_dagster.sources.gtfs_source import Timetable, capacity_dates
 from ruter_dagster.sources.tides_files import TableFile
 from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES
+from ruter_dagster.timetable import gtfs_location
 
 _TABLES = (STOP_VISITS, TRIPS_PERFORMED, VEHICLES)
 """Visits and plan of a date come from all of these: trips say what ran and what was scheduled, vehicles what they hold."""
 _NONE = "none"
 _SEPARATOR = "+"
+_FEED = "feed "
 
 
 @dataclass(frozen=True)
@@ -24,18 +29,28 @@ class FileVersions:
     """Hashes of what a date is read from: its own files, whose paths name it, and those that it shares with other dates.
 
     A shared file changes whenever a date is added to it, so `rows` says what it has of this date; it is read when it is asked for.
+    `timetable` says which feed plans the date and what its capacities follow from; `is_ahead`: nothing else is known of it yet.
     """
 
     own: str
     shared: str
     rows: Callable[[], str]
+    timetable: Callable[[], str] = lambda: _NONE
+    is_ahead: bool = False
 
     def recorded(self) -> str:
         """What is kept with a date that was read."""
-        return _SEPARATOR.join((self.own, self.shared, self.rows()))
+        return self._planned() if self.is_ahead else _SEPARATOR.join((self.own, self.shared, self.rows()))
 
-    def has_changed(self, recorded: str) -> bool:
-        """Whether the date would be read from other rows than those of which `recorded` was kept."""
+    def has_changed(self, recorded: str, is_matched: bool = False) -> bool:
+        """Whether the date would be read from other rows than those of which `recorded` was kept.
+
+        A date that was planned ahead keeps its plan once counts were matched to it (`is_matched`).
+        """
+        if recorded.startswith(_FEED):
+            return not is_matched and recorded != self._planned()
+        if self.is_ahead:
+            return True
         own, *shared = recorded.split(_SEPARATOR)
         if own != self.own:
             return True
@@ -43,16 +58,23 @@ class FileVersions:
             return False
         return shared[1:] != [self.rows()]
 
+    def _planned(self) -> str:
+        return f"{_FEED}{self.timetable()}"
 
-def file_versions(settings: Settings, dates: Collection[date]) -> dict[date, FileVersions]:
-    """The files of the dates' counts; empty where the source has no files. Lists them, and opens none before it must.
+
+def file_versions(settings: Settings, table: str, dates: Collection[date]) -> dict[date, FileVersions]:
+    """The files that a raw table's dates are read from; empty where there are none. Lists them, and opens none before it must.
 
     Raises `BadInput` where the folder cannot be read, or a table is missing.
     """
-    if settings.source != "tides":
+    if settings.source != "tides" or table == WEATHER_FORECASTS.name:
         return {}
     counts = _CountFiles(settings.tides_path or "")
-    return {day: counts.version(day) for day in dates}
+    location = gtfs_location(settings)
+    if table != PLANNED_DEPARTURES.name or location is None:
+        return {day: counts.version(day) for day in dates}
+    plan = _PlanFiles(location, operator_of(settings), counts)
+    return {day: plan.version(day) for day in dates}
 
 
 class _CountFiles:
@@ -68,6 +90,11 @@ class _CountFiles:
             if file.service_date is not None:
                 self._own.setdefault(file.service_date, []).append(file)
 
+    @cached_property
+    def dates(self) -> frozenset[date]:
+        """Dates with counts."""
+        return self._reader.dates(STOP_VISITS)
+
     def version(self, day: date) -> FileVersions:
         own = _hash(_line(file) for file in self._own.get(day, ()))
         return FileVersions(own, self._shared, lambda: self._rows(day))
@@ -80,6 +107,29 @@ class _CountFiles:
     @cached_property
     def _digests(self) -> list[dict[date | None, str]]:
         return [self._reader.row_digests(table) for table in _TABLES]
+
+
+class _PlanFiles:
+    """The feeds of a timetable, and the counts that tell which seats their journeys have."""
+
+    def __init__(self, location: str, operator: Operator, counts: _CountFiles) -> None:
+        self._location, self._operator, self._counts = location, operator, counts
+
+    def version(self, day: date) -> FileVersions:
+        known = self._counts.dates
+        is_ahead = bool(known) and day > max(known)
+        return replace(self._counts.version(day), timetable=lambda: self._feed(day), is_ahead=is_ahead)
+
+    def _feed(self, day: date) -> str:
+        feed = self._timetable.feed_of(day)
+        if feed is None:
+            return _NONE
+        counted = [self._counts.version(other) for other in capacity_dates(day, self._counts.dates)]
+        return _hash([feed.files.identity, *(f"{files.own} {files.rows()}" for files in counted)])
+
+    @cached_property
+    def _timetable(self) -> Timetable:
+        return Timetable(self._location, self._operator.time_zone, self._operator.route_types)
 
 
 def _line(file: TableFile) -> str:

@@ -131,6 +131,11 @@ def find_feeds(location: str) -> list[FeedFiles]:
     return feeds
 
 
+def identity_of(feeds: Sequence[FeedFiles]) -> str:
+    """Changes when any of the feeds is written, added or removed."""
+    return _digest([(feed.name, feed.identity) for feed in feeds])
+
+
 def _from_zip(place: _Place, path: str, base: str) -> FeedFiles:
     """The files may lie in one folder inside the zip."""
     name = _shown(base, path)

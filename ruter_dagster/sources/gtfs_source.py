@@ -19,7 +19,7 @@ from ruter_dagster.operator import Operator
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, Source, read_dates
 from ruter_dagster.sources.gtfs import Feed
-from ruter_dagster.sources.gtfs_files import FeedFiles, find_feeds
+from ruter_dagster.sources.gtfs_files import FeedFiles, find_feeds, identity_of
 from ruter_dagster.sources.matching import Aliases, match
 from ruter_dagster.sources.tides import TidesSource
 from ruter_dagster.sources.tides_fleet import trips_of_dates
@@ -45,7 +45,7 @@ class Timetable:
     """The feeds at a location; a date is planned by the newest that is valid on it.
 
     Feeds whose name carries a date are opened from the newest on, as far as dates need them; others at once, as only their
-    calendars say which is newer.
+    calendars say which is newer. `identity` changes when any feed is written, added or removed.
     """
 
     def __init__(self, location: str, time_zone: str, route_types: Mapping[str, str] | None = None) -> None:
@@ -53,6 +53,7 @@ class Timetable:
         self.location = location
         self._time_zone, self._route_types = time_zone, route_types
         found = find_feeds(location)
+        self.identity = identity_of(found)
         self._opened: list[Feed] = []
         self._open([files for files in found if files.published is None])
         self._unopened = sorted((files for files in found if files.published), key=_published)
@@ -265,20 +266,13 @@ class GtfsPlannedSource:
         return Aliases.of(feed.routes, feed.stops)
 
     def _with_capacities(self, plan: Mapping[date, pl.DataFrame]) -> dict[date, pl.DataFrame]:
-        windows = {day: self._capacity_dates(day) for day in plan}
+        windows = {day: capacity_dates(day, self._known_dates) for day in plan}
         needed = sorted({other for window in windows.values() for other in window})
         trips = self._trips_on(needed)
         return {
             day: with_capacities(frame, trips.filter(pl.col("service_date").is_in(list(windows[day]))))
             for day, frame in plan.items()
         }
-
-    def _capacity_dates(self, day: date) -> tuple[date, ...]:
-        last = day - timedelta(CAPACITY_LAG_DAYS)
-        known = self._known_dates
-        if known is None:
-            return tuple(last - timedelta(back) for back in range(CAPACITY_DATES))
-        return tuple(sorted((other for other in known if other <= last), reverse=True)[:CAPACITY_DATES])
 
     def _trips_on(self, dates: Sequence[date]) -> pl.DataFrame:
         """Performed trips of dates, each date read once; lines by the ids of the plan."""
@@ -291,6 +285,14 @@ class GtfsPlannedSource:
             self._trips = pl.concat([self._trips, found.with_columns(pl.col("line_id").replace(lines))])
             self._trips_known |= frozenset(missing)
         return self._trips.filter(pl.col("service_date").is_in(list(dates)))
+
+
+def capacity_dates(day: date, known: frozenset[date] | None) -> tuple[date, ...]:
+    """The dates whose vehicles a date is planned with, of those that have counts (None: any date has)."""
+    last = day - timedelta(CAPACITY_LAG_DAYS)
+    if known is None:
+        return tuple(last - timedelta(back) for back in range(CAPACITY_DATES))
+    return tuple(sorted((other for other in known if other <= last), reverse=True)[:CAPACITY_DATES])
 
 
 def with_capacities(plan: pl.DataFrame, trips: pl.DataFrame) -> pl.DataFrame:

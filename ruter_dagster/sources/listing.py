@@ -1,4 +1,6 @@
-"""Prints the service dates that the source has, as JSON: `python -m ruter_dagster.sources.listing`; null where it answers any date.
+"""Prints what the source has, as JSON: `python -m ruter_dagster.sources.listing`.
+
+`dates` are its service dates, null where it answers any; `timetable` changes with its GTFS feeds, null where it has none.
 
 A process of its own, so that whoever asks (a sensor) loads no data library and never waits for longer than it wants to.
 """
@@ -12,17 +14,21 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EXIT_PERMANENT
 from ruter_dagster.operator import operator_of
 from ruter_dagster.settings import load_settings
+from ruter_dagster.sources.gtfs_source import GtfsPlannedSource
 from ruter_dagster.sources.open import open_source
 
 
 def main() -> int:
     try:
         settings = load_settings()
-        dates = open_source(settings, operator_of(settings)).available_dates()
+        source = open_source(settings, operator_of(settings))
+        dates = source.available_dates()
     except PermanentFailure as failure:
         print(failure, file=sys.stderr)
         return EXIT_PERMANENT
-    print(json.dumps(None if dates is None else sorted(day.isoformat() for day in dates)))
+    timetable = source.timetable.identity if isinstance(source, GtfsPlannedSource) else None
+    listed = None if dates is None else sorted(day.isoformat() for day in dates)
+    print(json.dumps({"dates": listed, "timetable": timetable}))
     return 0
 
 

@@ -151,7 +151,7 @@ def test_a_date_with_too_many_bad_rows_is_blocked(folder: Path) -> None:
 def test_files_of_dates_are_recorded(folder: Path, table: Table) -> None:
     absent = WEEKS[0] + timedelta(1)
     _, told = copy(folder, WEEKS[0], absent, WEEKS[1], table=table)
-    now = file_versions(settings_of(folder), [WEEKS[0], absent, WEEKS[1]])
+    now = file_versions(settings_of(folder), table.name, [WEEKS[0], absent, WEEKS[1]])
     recorded = told["source_versions"]["raw_value"]
     assert recorded == {str(day): files.recorded() for day, files in now.items()}
     assert len(set(recorded.values())) == 3
@@ -170,7 +170,7 @@ def test_a_corrected_trip_makes_its_date_outdated(folder: Path, table: Table) ->
     corrected = text.replace(f"{WEEKS[1]},p2,v1,s2,31", f"{WEEKS[1]},p2,v1,s2,32")
     assert corrected != text
     (folder / "trips_performed.csv").write_text(corrected)
-    now = file_versions(settings_of(folder), WEEKS[:2])
+    now = file_versions(settings_of(folder), table.name, WEEKS[:2])
     recorded = told["source_versions"]["raw_value"]
     assert [day for day, files in now.items() if files.has_changed(recorded[str(day)])] == [WEEKS[1]]
 

@@ -10,7 +10,7 @@ import pytest
 from dagster import SensorDefinition
 
 from ruter_dagster.operator import load_operator
-from ruter_dagster.sensors.arrivals import INTERVAL_SECONDS, arrival_sensors
+from ruter_dagster.sensors.arrivals import INTERVAL_SECONDS, Listing, arrival_sensors
 from ruter_dagster.settings import load_settings
 from tests.events_queue import queue_of_events, waiting
 from tests.sagemaker_double.control import Remote
@@ -46,9 +46,9 @@ class Source:
         (sensor,) = arrival_sensors(settings, RUTER, JOBS, self._list, lambda: self.now)
         return sensor
 
-    def _list(self, settings: Any) -> frozenset[date]:
+    def _list(self, settings: Any) -> Listing:
         self.listings += 1
-        return frozenset(date(2026, 3, day) for day in self.days)
+        return Listing(frozenset(date(2026, 3, day) for day in self.days))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dagster import AssetKey, DagsterInstance, DagsterRunStatus, SensorDefinitio
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.operator import load_operator
-from ruter_dagster.sensors.arrivals import arrival_sensors
+from ruter_dagster.sensors.arrivals import Listing, arrival_sensors
 from ruter_dagster.settings import Settings, load_settings
 from tests.scripted_house import JOBS, defs, write_script
 from tests.sensors.conftest import Tick
@@ -23,10 +23,12 @@ RUTER_ZONE = ZoneInfo(RUTER.time_zone)
 NOON = datetime(2026, 3, 30, 12, tzinfo=UTC)
 
 
-def arrivals(*days: int, settings: Settings = TIDES, now: datetime = NOON) -> SensorDefinition:
-    """The sensor at a source that has these days of March 2026."""
-    dates = frozenset(date(2026, 3, day) for day in days)
-    (sensor,) = arrival_sensors(settings, RUTER, JOBS, lambda _: dates, lambda: now)
+def arrivals(
+    *days: int, settings: Settings = TIDES, now: datetime = NOON, timetable: str | None = None
+) -> SensorDefinition:
+    """The sensor at a source that has these days of March 2026, and this timetable."""
+    listing = Listing(frozenset(date(2026, 3, day) for day in days), timetable)
+    (sensor,) = arrival_sensors(settings, RUTER, JOBS, lambda _: listing, lambda: now)
     return sensor
 
 
@@ -121,6 +123,53 @@ def test_a_real_folder_is_listed_by_the_names_of_its_files(
     settings = load_settings(_env_file=None, source="tides", tides_path=str(folder), operator="ruter")
     (sensor,) = arrival_sensors(settings, RUTER, JOBS)
     assert asked(tick(sensor)) == ["2026-03-23"]
+
+
+TIMED = TIDES.model_copy(update={"gtfs_path": "feeds"})
+
+
+def runs(result) -> list[tuple[str, str]]:
+    """Jobs asked for, with their partition or the first of their range."""
+    start = "dagster/asset_partition_range_start"
+    return [(run.job_name, run.partition_key or run.tags[start]) for run in result.run_requests or []]
+
+
+def test_a_new_timetable_has_the_dates_ahead_planned_anew(tick: Tick, history: None) -> None:
+    def look(timetable: str, *more: int) -> list[tuple[str, str]]:
+        return runs(tick(arrivals(20, 21, 22, *more, settings=TIMED, timetable=timetable)))
+
+    assert look("autumn") == []
+    assert look("winter") == [("plan", "2026-03-23")]
+    assert look("winter") == []
+    assert look("spring", 23) == [("counts", "2026-03-23"), ("plan", "2026-03-24")]
+    assert look("spring", 23) == [], "that plan is by the new timetable already"
+
+
+def test_each_timetable_is_planned_by_once(tick: Tick, history: None) -> None:
+    keys = {
+        run.run_key
+        for timetable in ("autumn", "winter", "spring")
+        for run in tick(arrivals(20, 21, 22, settings=TIMED, timetable=timetable)).run_requests or []
+    }
+    assert keys == {"plan 2026-03-23 winter", "plan 2026-03-23 spring"}
+
+
+def test_a_new_timetable_waits_for_the_plan_under_way(
+    tick: Tick, history: None, ended: Callable[..., None]
+) -> None:
+    tick(arrivals(20, 21, 22, settings=TIMED, timetable="autumn"))
+    ended("plan", "2026-03-23", DagsterRunStatus.STARTED)
+    assert not runs(tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter")))
+    ended("plan", "2026-03-23")
+    assert runs(tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter"))) == [("plan", "2026-03-23")]
+
+
+def test_a_late_day_leaves_a_new_timetable_to_the_next_tick(tick: Tick, holds: Callable[..., None]) -> None:
+    holds("raw/stop_visits", "first", "2026-03-20", "2026-03-22")
+    tick(arrivals(20, 22, settings=TIMED, timetable="autumn"))
+    late = tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter"))
+    assert runs(late) == [("counts", "2026-03-21"), ("plan", "2026-03-22")]
+    assert runs(tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter"))) == [("plan", "2026-03-23")]
 
 
 def test_a_folder_that_cannot_be_read_fails_the_tick_with_its_name(tick: Tick, history: None) -> None:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.file_versions import file_versions
+from tests.sources.gtfs_feed import FEED, write_folder, write_zip
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS, write_tables
 
 NEXT = DAY + timedelta(1)
@@ -26,16 +28,19 @@ def folder(tmp_path: Path) -> Path:
 
 
 def settings(folder: Path) -> Settings:
-    return Settings(source="tides", tides_path=str(folder), _env_file=None)  # pyright: ignore[reportCallIssue]
+    return Settings(source="tides", tides_path=str(folder), operator="ruter", _env_file=None)  # pyright: ignore[reportCallIssue]
 
 
 def changed(folder: Path, file: str, old: str = "", new: str = "", more: str = "\n") -> set[date]:
     """The dates that are to be read again once a file has changed."""
-    before = {day: files.recorded() for day, files in file_versions(settings(folder), [DAY, NEXT]).items()}
+    before = {
+        day: files.recorded()
+        for day, files in file_versions(settings(folder), STOP_VISITS.name, [DAY, NEXT]).items()
+    }
     text = (folder / file).read_text()
     assert old in text
     (folder / file).write_text(text.replace(old, new) + more)
-    now = file_versions(settings(folder), [DAY, NEXT])
+    now = file_versions(settings(folder), STOP_VISITS.name, [DAY, NEXT])
     return {day for day in now if now[day].has_changed(before[day])}
 
 
@@ -91,10 +96,70 @@ def test_a_shared_file_that_cannot_be_read_concerns_every_date(shared: Path) -> 
 
 def test_a_date_that_arrives_has_changed(folder: Path) -> None:
     late = NEXT + timedelta(1)
-    before = file_versions(settings(folder), [late])[late].recorded()
+    before = file_versions(settings(folder), STOP_VISITS.name, [late])[late].recorded()
     (folder / "stop_visits" / f"{late}.csv").write_text(VISITS.replace(str(DAY), str(late)))
-    assert file_versions(settings(folder), [late])[late].has_changed(before)
+    assert file_versions(settings(folder), STOP_VISITS.name, [late])[late].has_changed(before)
 
 
 def test_a_source_without_files_has_none() -> None:
-    assert file_versions(Settings(source="demo", _env_file=None), [DAY]) == {}  # pyright: ignore[reportCallIssue]
+    assert file_versions(Settings(source="demo", _env_file=None), STOP_VISITS.name, [DAY]) == {}  # pyright: ignore[reportCallIssue]
+
+
+AHEAD = [NEXT + timedelta(days) for days in range(5)]
+"""The newest date with counts, and those after it."""
+
+
+def planned(folder: Path) -> dict[date, str]:
+    """What is kept with the planned departures of these dates, were they read now."""
+    found = file_versions(settings(folder), PLANNED_DEPARTURES.name, AHEAD)
+    return {day: files.recorded() for day, files in found.items()}
+
+
+def outdated(folder: Path, before: dict[date, str], table: Table = PLANNED_DEPARTURES) -> list[date]:
+    now = file_versions(settings(folder), table.name, before)
+    return [day for day, files in now.items() if files.has_changed(before[day])]
+
+
+def test_a_feed_put_in_the_place_of_another_concerns_dates_ahead(folder: Path) -> None:
+    write_zip(folder / "gtfs.zip")
+    before = planned(folder)
+    assert outdated(folder, before) == []
+    write_zip(folder / "gtfs.zip", FEED | {"stops.txt": FEED["stops.txt"] + "x,,X,,\n"})
+    assert outdated(folder, before) == AHEAD[1:]
+
+
+def test_a_newer_feed_concerns_dates_ahead_that_it_plans(folder: Path) -> None:
+    write_folder(folder / "gtfs" / "2026-11-16")
+    before = planned(folder)
+    from_tuesday = {"feed_info.txt": FEED["feed_info.txt"].replace("20261116", f"{AHEAD[3]:%Y%m%d}")}
+    write_folder(folder / "gtfs" / "2026-11-20", FEED | from_tuesday)
+    assert outdated(folder, before) == AHEAD[3:]
+
+
+def test_corrected_trips_concern_dates_ahead_planned_with_their_vehicles(folder: Path) -> None:
+    """A date is planned with the vehicles of dates four days before it and earlier."""
+    write_zip(folder / "gtfs.zip")
+    before = planned(folder)
+    trips = folder / "trips_performed" / f"{NEXT}.csv"
+    trips.write_text(trips.read_text().replace("p2,v1", "p2,v2"))
+    assert outdated(folder, before) == [NEXT, AHEAD[4]]
+
+
+def test_a_plan_ahead_stays_once_its_date_has_counts(folder: Path) -> None:
+    write_zip(folder / "gtfs.zip")
+    before = planned(folder)
+    for table, rows in (("stop_visits", VISITS), ("trips_performed", TRIPS)):
+        (folder / table / f"{AHEAD[1]}.csv").write_text(rows.replace(str(DAY), str(AHEAD[1])))
+    assert outdated(folder, before) == []
+    write_zip(folder / "gtfs.zip", FEED | {"stops.txt": FEED["stops.txt"] + "x,,X,,\n"})
+    now = file_versions(settings(folder), PLANNED_DEPARTURES.name, AHEAD)
+    assert now[AHEAD[1]].has_changed(before[AHEAD[1]])
+    assert not now[AHEAD[1]].has_changed(before[AHEAD[1]], is_matched=True)
+
+
+def test_counts_do_not_follow_the_feed(folder: Path) -> None:
+    write_zip(folder / "gtfs.zip")
+    found = file_versions(settings(folder), STOP_VISITS.name, [DAY, NEXT])
+    before = {day: files.recorded() for day, files in found.items()}
+    write_zip(folder / "gtfs.zip", FEED | {"stops.txt": FEED["stops.txt"] + "x,,X,,\n"})
+    assert outdated(folder, before, STOP_VISITS) == []
