@@ -77,15 +77,15 @@ def run(parameters: Snapshot, context: JobContext) -> None:
     for blocked in found.blocked.values():
         log.error("%s", blocked.message)
     kept = [day for day in there if day not in found.blocked]
-    if not kept and found.blocked:
+    if not kept and found.blocked and not parameters.part_of_range:
         raise DatesBlocked("\n".join(blocked.message for blocked in found.blocked.values()))
-    if not kept:
+    if not kept and not parameters.part_of_range:
         raise NoDateThere(
             f"{table.name}: the source has none of {parameters.dates[0]} to {parameters.dates[-1]}; nothing was written"
         )
     context.write(
         table,
-        pl.concat(found.frames),
+        pl.concat([empty_frame(table), *found.frames]),
         kept,
         dates_absent=_days(found.absent),
         dates_blocked=_days(found.blocked),

@@ -193,6 +193,30 @@ def test_a_date_of_which_nothing_is_left_is_blocked(folder: Path) -> None:
         snapshot.run(parameters, context)
 
 
+def test_a_blocked_date_of_a_standing_range_is_left_out_and_noted(folder: Path) -> None:
+    copy(folder, WEEKS[1])
+    spoil(folder, DAY, f"{DAY},p", f"{DAY},q")
+    parameters, context, report = job(folder, DAY)
+    part = parameters.model_copy(update={"of_range": True, "part_of_range": True})
+    snapshot.run(part, context)
+    assert report.told["dates"] == {}
+    assert report.told["dates_blocked"]["raw_value"] == [str(DAY)]
+    assert not report.checks["no_date_blocked"][0]
+    [recorded] = report.told["source_versions"]["raw_value"].values()
+    now = file_versions(settings_of(folder), STOP_VISITS.name, [DAY])[DAY]
+    assert not now.has_changed(recorded), "it is read again once it was corrected"
+
+
+def test_an_absent_date_of_a_standing_range_is_left_out_and_noted(folder: Path) -> None:
+    copy(folder, WEEKS[1])
+    absent = DAY + timedelta(1)
+    parameters, context, report = job(folder, absent)
+    part = parameters.model_copy(update={"of_range": True, "part_of_range": True})
+    snapshot.run(part, context)
+    assert report.told["dates_absent"]["raw_value"] == [str(absent)]
+    assert report.told["dates"] == {}
+
+
 def test_rejects_that_cannot_be_kept_fail_the_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is materialised has its rejects: they are written first."""
     spoil(folder, DAY, "3,2,0,0,5", "3,-2,0,0,5")
