@@ -10,13 +10,13 @@ import tomllib
 from datetime import date, time, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.carry_over import CarryOverMode
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import MODES
 from ruter_dagster.settings import Settings
 
