@@ -28,13 +28,17 @@ from ruter_dagster.contracts.tables import (
 from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import json_value, link, markdown
 from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason
-from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SourceQuery, read_dates
+from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SourceQuery, batches_of, read_dates
 from ruter_dagster.sources.file_versions import file_versions
 from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
 
 TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
 BATCH_DATES = 28
-"""Dates read in one pass: a source's files are opened once for them, and no more than four weeks are joined at a time."""
+"""Dates read in one pass at most: a source's files are opened once for them, and no more than four weeks are joined at a time."""
+BATCH_BYTES = 64 * 2**20
+"""Stop visits read in one pass at most, in CSV: some 400,000."""
+ROWS_HELD = 300_000
+"""Rows of former passes that are kept for one commit; beyond it they are written before the next pass."""
 
 
 class DatesBlocked(NoDateThere):
@@ -52,6 +56,8 @@ class _Snapshot:
     counts: Counter[str] = field(default_factory=Counter)
     queries: list[SourceQuery] = field(default_factory=list)
     feeds: list[FeedUse] = field(default_factory=list)
+    written: dict[date, str] = field(default_factory=dict)
+    """Content hashes of the dates that were written before the last pass."""
 
     def add(self, reading: Reading, blocked: Mapping[date, Blocked]) -> None:
         refused = pl.lit(reading.rejected["service_date"].is_in(list(blocked)))
@@ -86,7 +92,8 @@ def run(parameters: Snapshot, context: JobContext) -> None:
     context.write(
         table,
         pl.concat([empty_frame(table), *found.frames]),
-        kept,
+        [day for day in kept if day not in found.written],
+        standing=found.written,
         dates_absent=_days(found.absent),
         dates_blocked=_days(found.blocked),
         blocked=markdown("\n\n".join(one.message for one in found.blocked.values()))
@@ -116,11 +123,10 @@ def _source_versions(table: Table, parameters: Snapshot, context: JobContext) ->
 def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
     """All dates, a batch at a time; raises `DateAbsent` where a date asked for by itself is not there."""
     found = _Snapshot()
-    batches = [
-        parameters.dates[start : start + BATCH_DATES]
-        for start in range(0, len(parameters.dates), BATCH_DATES)
-    ]
-    for days in context.track(batches, f"Reading {table.name}, {BATCH_DATES} dates at a time"):
+    batches = batches_of(context.source, parameters.dates, BATCH_DATES, BATCH_BYTES)
+    for days in context.track(batches, f"Reading {table.name}, {BATCH_DATES} dates at a time at most"):
+        if sum(frame.height for frame in found.frames) > ROWS_HELD:
+            _write_so_far(table, found, parameters.dates[: parameters.dates.index(days[0])], context)
         try:
             reading = read_dates(context.source, table, days)
         except DateAbsent:
@@ -130,6 +136,19 @@ def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
             continue
         found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects))
     return found
+
+
+def _write_so_far(table: Table, found: _Snapshot, dates: Sequence[date], context: JobContext) -> None:
+    """Writes what was read of `dates`, so that memory does not grow with the length of a range. Rejects first, as in `run`."""
+    there = [day for day in dates if day not in found.absent and day not in found.written]
+    if table is STOP_VISITS:
+        rejected = pl.concat(found.rejected)
+        _write_rejected(rejected.filter(pl.col("service_date").is_in(there)), there, context)
+    kept = [day for day in there if day not in found.blocked]
+    rows = pl.concat(found.frames)
+    found.frames.clear()
+    code_version = context.parameters.code_version
+    found.written |= context.store.write(table, rows, kept, code_version=code_version).hashes
 
 
 def _write_rejected(rejected: pl.DataFrame, dates: Sequence[date], context: JobContext) -> None:

@@ -17,7 +17,7 @@ from ruter_dagster.contracts.frames import conform
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
 from ruter_dagster.operator import Operator
 from ruter_dagster.settings import Settings
-from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, Source, read_dates
+from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SizedSource, Source, read_dates
 from ruter_dagster.sources.gtfs import Feed
 from ruter_dagster.sources.gtfs_files import FeedFiles, find_feeds, identity_of
 from ruter_dagster.sources.matching import Aliases, match
@@ -203,6 +203,9 @@ class GtfsPlannedSource:
     @cached_property
     def _known_dates(self) -> frozenset[date] | None:
         return self._counts.available_dates()
+
+    def date_sizes(self, dates: Sequence[date]) -> Mapping[date, int]:
+        return self._counts.date_sizes(dates) if isinstance(self._counts, SizedSource) else {}
 
     def _read_visits(self, dates: Sequence[date]) -> Reading:
         reading = read_dates(self._counts, STOP_VISITS, dates)

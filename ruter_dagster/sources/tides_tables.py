@@ -25,6 +25,8 @@ from ruter_dagster.sources.visit_rules import COUNTS_FAULT, FAULT, FILE, LINE, L
 
 KEPT_FILE_SIZE = 64 * 2**20
 """Files that span many dates are kept in memory once read, if they are no larger than this (bytes)."""
+ROW_BYTES = 150
+"""Of a stop visit as CSV."""
 LEAST_CELLS = 3
 """A column of which so many cells, and all, are no values of it cannot be read at all."""
 KEPT_DIGESTS = 100
@@ -89,6 +91,15 @@ class TableReader:
                     self._read_file(file, only_date, None).frame["service_date"].drop_nulls().unique()
                 )
         return frozenset(found)
+
+    def csv_size(self, file: TableFile) -> int:
+        """Bytes of a file as CSV: of Parquet, whose size says little of its rows, by the number of rows in its footer."""
+        if file.format == "csv":
+            return file.size
+        try:
+            return ROW_BYTES * pl.scan_parquet(file.url, glob=False).select(pl.len()).collect().item()
+        except (pl.exceptions.PolarsError, OSError, BaseError):
+            return file.size  # reading it will say what is wrong
 
     def row_digests(self, table: TidesTable) -> dict[date | None, str]:
         """What files without a date of their own say of each date, as a number that changes with any row of it, in any order.

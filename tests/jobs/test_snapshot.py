@@ -244,6 +244,37 @@ def test_a_range_is_read_in_passes_and_lists_the_dates_that_are_absent(folder: P
     assert told["rows_of_source"]["raw_value"]["visits"] == 4 * len(WEEKS)
 
 
+def test_a_long_range_is_written_as_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes are bounded by bytes: two of these dates each, and no pass waits for the next to be written."""
+    spoil(folder, WEEKS[1], "3,2,0,0,5", "3,-2,0,0,5")
+    with_more_trips(folder, WEEKS[3], bad=3)
+    together, _ = copy(folder, *WEEKS)
+    kept = [day for day in WEEKS if day != WEEKS[3]]
+    expected = together.store.read(STOP_VISITS, kept)
+    before = together.store.snapshot(STOP_VISITS).versions(WEEKS)
+    monkeypatch.setattr(snapshot, "BATCH_BYTES", 2 * len(VISITS))
+    monkeypatch.setattr(snapshot, "ROWS_HELD", 5)
+    parameters, context, report = job(folder, *WEEKS)
+    context.settings = context.settings.model_copy(update={"state_dir": folder / "other"})
+    writes: list[list[date]] = []
+    write = context.store.write
+
+    def note(table: Table, frame: pl.DataFrame, dates: Any, **options: Any) -> Any:
+        if table is STOP_VISITS:
+            writes.append(list(dates))
+        return write(table, frame, dates, **options)
+
+    monkeypatch.setattr(context.store, "write", note)
+    snapshot.run(parameters, context)
+    assert len(writes) > 1
+    assert [day for dates in writes for day in dates] == kept
+    assert context.store.read(STOP_VISITS, kept).equals(expected)
+    assert context.store.snapshot(STOP_VISITS).versions(WEEKS) == before
+    rows = {day: part.rows for day, part in report.told["dates"].items()}
+    assert rows == dict(expected.group_by("service_date").len().iter_rows())
+    assert rejected(context, WEEKS[1], WEEKS[3]).height == 4
+
+
 def test_a_date_asked_for_by_itself_must_be_there(folder: Path) -> None:
     with pytest.raises(DateAbsent, match="no counted visit on 2026-11-21; it has 6 dates from 2026-11-20"):
         copy(folder, DAY + timedelta(1))
