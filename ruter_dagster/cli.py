@@ -175,7 +175,7 @@ def backtest(
 ) -> None:
     """Forecast past service dates as if it were then, and compare with what came.
 
-    A model is refitted for each week on visits up to N days before it. The file has a row a departure: service_date,
+    A model is refitted for each week on visits up to N days before it. The file has one row for each departure: service_date,
     trip_id_performed, trip_stop_sequence, mean, p10, p50, p90, prob_above_seats, occupancy. Printed are WAPE, bias and
     coverage beside the baselines: last week (LW), mean of the last 4 (HA4) and 8 (HA8) weeks.
 

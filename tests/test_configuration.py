@@ -54,7 +54,7 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
         (
             "2026-01-01\n",
             '2026-01-01\n[[renames]]\nline = "1B"\nwas = "1A"\nfrom = 2026-05-01\n',
-            {FEATURES},
+            {FEATURES, "features/levels"},
         ),
         ("2026-01-01\n", "2026-01-01\n[rejects]\nshare_of_date = 0.1\n", {"raw/stop_visits"}),
         ("2026-01-01\n", '2026-01-01\n[loads.lines]\n"20" = "always"\n', {LOADS}),

@@ -21,6 +21,7 @@ FACTS = {
     "raw/stop_visits": frozenset({"rejects"}),
     "loads/stop_loads": frozenset({"time_zone", "loads"}),
     "features/departure_features": _CALENDAR,
+    "features/levels": frozenset({"renames"}),
     "forecasts/load_forecasts": frozenset({"occupancy"}),
     PUBLISHED_FORECASTS: frozenset({"time_zone"}),
 }

@@ -23,7 +23,7 @@ from ruter_dagster.forecasting.baselines import (
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
-from ruter_dagster.forecasting.levels import levels
+from ruter_dagster.forecasting.levels import levels_under_all_ids
 from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
 from ruter_dagster.forecasting.readiness import enough_for_a_model
@@ -92,7 +92,7 @@ def backtest(
     dates = _dates(trial.history_start, trial.last)
     known = loads(dates)
     features = departure_features(plan(dates), known, calendar)
-    as_of = levels(known, features, _dates(dates[1], dates[-1]))
+    as_of = levels_under_all_ids(known, features, _dates(dates[1], dates[-1]), calendar)
     issued = weather(dates) if weather else empty_frame(WEATHER_FORECASTS)
     with_loads = features.join(known.filter(pl.col("weight") > 0).select(*KEY, "load"), on=KEY)
     sample = training_sample(features, known, as_of, issued, trial.sample_rows, trial.sample_seed)

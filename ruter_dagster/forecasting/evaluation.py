@@ -1,6 +1,6 @@
 """How good forecasts are: scores beside the baselines, intervals by week, and the release gate.
 
-Frames here hold, a row a forecast: service_date, mode, horizon_days, load (the truth), mean, p10, p50, p90, last_week,
+Frames here hold, one row for each forecast: service_date, mode, horizon_days, load (the truth), mean, p10, p50, p90, last_week,
 ha4, ha8. Rows without a truth are left out of every score.
 """
 
@@ -244,7 +244,7 @@ def release_gate(forecasts: pl.DataFrame) -> list[Gate]:
 
 
 def _weekly_errors(forecasts: pl.DataFrame, baseline: str) -> pl.DataFrame:
-    """Absolute errors of the model and `baseline`, a row a week."""
+    """Absolute errors of the model and `baseline`, one row a week."""
     week = (pl.col("service_date") - pl.col("service_date").min()).dt.total_days() // 7
     return (
         comparable(forecasts.filter(pl.col("load").is_not_null()))

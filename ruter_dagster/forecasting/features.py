@@ -60,7 +60,7 @@ def calendar_facts(service_date: date, calendar: OperatingCalendar) -> dict[str,
 
 
 def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: OperatingCalendar) -> pl.DataFrame:
-    """Features of every planned departure: contract `features.departure_features`, a row a row of `plan`, by date and in its order.
+    """Features of every planned departure: contract `features.departure_features`, one row for each of `plan`, by date and in its order.
 
     `plan` is contract `raw.planned_departures` of any dates. `loads` is contract `loads.stop_loads`, or just `LOAD_COLUMNS`
     of it, in any order (more dates than `lag_dates` do no harm: they are not read; missing ones are missing lags).
@@ -179,7 +179,7 @@ def _with_surroundings(slots: pl.LazyFrame, modes: pl.LazyFrame) -> pl.LazyFrame
 
 
 def _shared_by_lines(slots: pl.DataFrame, counted: pl.DataFrame, key: str) -> pl.DataFrame:
-    """The mean of what several lines share, and that of all lines but the slot's own; a row a row of `slots`.
+    """The mean of what several lines share, and that of all lines but the slot's own; one row for each of `slots`.
 
     Without its own line, so that it is for every slot what it would be if the line were new.
     """

@@ -46,7 +46,7 @@ def forecast(
 
 
 def forecast_rows(rows: pl.DataFrame, model: LoadModel | None) -> pl.DataFrame:
-    """`mean`, `p10`, `p50`, `p90`, `prob_above_seats` and `source` of model rows, a row a row."""
+    """`mean`, `p10`, `p50`, `p90`, `prob_above_seats` and `source` of model rows, one row for each row."""
     if model is None:
         return forecast_baseline(rows)
     source = pl.when(rests_on_own_counts()).then(pl.lit("model")).otherwise(pl.lit("fallback"))

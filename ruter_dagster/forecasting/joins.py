@@ -8,7 +8,7 @@ import polars as pl
 
 
 def looked_up(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """The other columns of `known` (at most one row a key), a row a row of `rows` and in their order; null where a key is unknown.
+    """The other columns of `known` (at most one row a key), one row for each of `rows` and in their order; null where a key is unknown.
 
     To be put beside the rows: a join of the rows themselves copies every one of their columns. And the keys alone are
     joined: what is known is then gathered by its place, in less than half the time.

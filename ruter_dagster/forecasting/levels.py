@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import date, timedelta
 
 import polars as pl
 
 from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, LEVEL_WINDOW_DAYS, LEVELS
 from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import DECIMALS, exact_sum
 from ruter_dagster.forecasting.tiers import has_basis
 
@@ -27,6 +29,8 @@ EXPECTED_COLUMNS = (
 LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "load", "weight")
 """Those that they read of loads."""
 _KEY = ("service_date", "trip_id", "stop_sequence")
+_LAST_HORIZON = timedelta(3)
+"""From an issue date to the last service date that is forecast on it."""
 _STEADYING_LOAD = 10.0
 """Passengers added to both sides of a ratio, so that a nearly empty line does not swing it."""
 
@@ -65,6 +69,27 @@ def levels(loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[da
     if not frames:
         return empty_frame(LEVELS)
     return conform(pl.concat(frames), LEVELS).sort("issue_date", "scope", "scope_id")
+
+
+def levels_under_all_ids(
+    loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[date], calendar: OperatingCalendar
+) -> pl.DataFrame:
+    """`levels`; a line or stop that `calendar` renames after a date of the window has them under its later ids too.
+
+    Forecasts look levels up by the ids of their service date: in the weeks after a rename those of the issue date, for a year those
+    of the year before. Where an id had been another line's, that line's levels stand until the forecasts reach the rename.
+    """
+    wanted = sorted(set(issue_dates))
+    found = levels(loads, features, wanted)
+    for first in sorted({rename.first for rename in calendar.renames}):
+        of_date = replace(calendar, renames=tuple(one for one in calendar.renames if one.first <= first))
+        renamed = features.with_columns(of_date.present_id(name) for name in ("line_id", "stop_id"))
+        before = [issued for issued in wanted if level_dates(issued)[-1] < first]
+        later = levels(loads, renamed, before)
+        reaches = pl.col("issue_date") + _LAST_HORIZON >= first
+        parts = [later.filter(reaches), found, later.filter(~reaches)]
+        found = pl.concat(parts).unique(("issue_date", "scope", "scope_id"), keep="first")
+    return found.sort("issue_date", "scope", "scope_id")
 
 
 def _daily_sums(compared: pl.LazyFrame, scope: str) -> pl.LazyFrame:

@@ -113,7 +113,7 @@ class LoadModel:
     trust: float = 1.0
 
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """`mean`, `p10`, `p50`, `p90` (passengers) and `prob_above_seats` (null where seats are unknown), a row a row.
+        """`mean`, `p10`, `p50`, `p90` (passengers) and `prob_above_seats` (null where seats are unknown), one row for each row.
 
         `rows` are model rows. Raises `BadInput` where they lack a feature.
         """
@@ -395,7 +395,7 @@ def _root_line(
 
 def _part(rows: pl.DataFrame, trusted: float) -> Numbers:
     """The part of the trees' correction that is made for each row: by the training dates and the row's tier."""
-    return trusted * trust_in_tiers(rows["tier"].to_numpy())
+    return trust_in_tiers(rows["tier"].to_numpy(), trusted)
 
 
 def _squared(correction: Numbers, log_expected: Numbers) -> Numbers:

@@ -27,10 +27,12 @@ def trust(training_dates: int) -> float:
     return min(1.0, training_dates / _WHOLE_TRUST_DATES)
 
 
-def trust_in_tiers(tier: NDArray[np.floating]) -> NDArray[np.float64]:
-    """The part of that correction that is made for each row of these tiers (`tiers.tier_number`): half where its line has no counts then.
+def trust_in_tiers(tier: NDArray[np.floating], trusted: float) -> NDArray[np.float64]:
+    """The part of its correction that a model of this `trusted` makes for each row of these tiers (`tiers.tier_number`).
 
-    How full a network or line is says less of lines and hours that have never been counted than of the others. A new stop's
-    guess, between its neighbours on the journey, is the one that needs its whole correction.
+    - A new stop, whose line is known: all of it. Straight between its neighbours is a poor guess, and trees learn from the line's
+      other stops how far off it is.
+    - New hours and lines: half of the model's part. How full a network or line is says less of what has never been counted.
     """
-    return np.where(tier >= EXPECTED_TIERS.index("neighbouring_hours"), 0.5, 1.0)
+    part = np.where(tier >= EXPECTED_TIERS.index("neighbouring_hours"), 0.5 * trusted, trusted)
+    return np.where(tier == EXPECTED_TIERS.index("journey"), 1.0, part)

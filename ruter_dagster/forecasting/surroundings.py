@@ -20,7 +20,7 @@ _SIDES: dict[str, Literal["backward", "forward"]] = {"earlier": "backward", "lat
 
 
 def hours_around(slots: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
-    """The nearest hours with counts of each slot's line and stop, and what lies between; a row a row of `slots`.
+    """The nearest hours with counts of each slot's line and stop, and what lies between; one row for each of `slots`.
 
     `counted` has `slot`, `value` and `total` (sums of class-of-day loads). Columns are `earlier_hour`, `hours_to_earlier`
     and so on of contract `features.departure_features`, and `neighbouring_hours`.
@@ -77,7 +77,7 @@ def between_hours(hour: pl.Expr) -> pl.Expr:
 
 
 def along_journeys(rows: pl.DataFrame) -> pl.DataFrame:
-    """`usual_previous_stop` and `journey_load`; a row a row of `rows` (features of one service date)."""
+    """`usual_previous_stop` and `journey_load`; one row for each of `rows` (features of one service date)."""
     ordered = (
         rows.lazy()
         .select("trip_id", "stop_sequence", "usual", own_guess().alias("own"))

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 
 import polars as pl
@@ -6,8 +7,15 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import LEVELS
 from ruter_dagster.contracts.frames import validate
+from ruter_dagster.forecasting.calendar import Rename
 from ruter_dagster.forecasting.features import departure_features
-from ruter_dagster.forecasting.levels import EXPECTED_COLUMNS, LOAD_COLUMNS, level_dates, levels
+from ruter_dagster.forecasting.levels import (
+    EXPECTED_COLUMNS,
+    LOAD_COLUMNS,
+    level_dates,
+    levels,
+    levels_under_all_ids,
+)
 from tests.forecasting.network import FIRST, LAST, OSLO, dates, loads, plan, scrambled
 
 ISSUED = LAST - timedelta(9)
@@ -87,3 +95,39 @@ def test_an_issue_date_has_the_same_levels_alone_and_among_others(history, featu
 
 def test_an_issue_date_before_any_load_has_no_levels(history, features):
     assert levels(history, features, [FIRST]).is_empty()
+
+
+def of_lines(found: pl.DataFrame) -> dict[str, float]:
+    rows = found.filter(scope="line").select("scope_id", "ratio_14").rows()
+    return dict(rows)
+
+
+@pytest.mark.parametrize("days_ago", [-30, 0, 5])
+def test_a_renamed_line_keeps_its_level(history, features, days_ago):
+    """Renamed a month after the issue date (forecasts of the next year look back to it), on it, and five days before."""
+    first = ISSUED - timedelta(days_ago)
+    renamed = pl.when(pl.col("service_date") >= first).then(pl.lit("74")).otherwise("line_id")
+    is_31 = pl.col("line_id") == "31"
+    with_rename = features.with_columns(line_id=pl.when(is_31).then(renamed).otherwise("line_id"))
+    calendar = replace(OSLO, renames=(Rename("line_id", "31", "74", first),))
+    usual = of_lines(levels(history, features, [ISSUED]))
+    found = levels_under_all_ids(history, with_rename, [ISSUED], calendar)
+    validate(found, LEVELS, [ISSUED])
+    assert of_lines(found)["74"] == usual["31"]
+    assert {line: of_lines(found)[line] for line in usual if line != "31"} == {
+        line: ratio for line, ratio in usual.items() if line != "31"
+    }
+    hours = found.filter(pl.col("scope_id").str.starts_with("74|")).height
+    assert (
+        hours == levels(history, features, [ISSUED]).filter(pl.col("scope_id").str.starts_with("31|")).height
+    )
+
+
+def test_lines_that_swap_their_ids_keep_their_levels(history, features):
+    usual = of_lines(levels(history, features, [ISSUED]))
+    swap = (Rename("line_id", "31", "17", ISSUED), Rename("line_id", "17", "31", ISSUED))
+    found = of_lines(levels_under_all_ids(history, features, [ISSUED], replace(OSLO, renames=swap)))
+    assert (found["31"], found["17"]) == (usual["17"], usual["31"])
+    later = tuple(replace(one, first=ISSUED + timedelta(30)) for one in swap)
+    found = of_lines(levels_under_all_ids(history, features, [ISSUED], replace(OSLO, renames=later)))
+    assert (found["31"], found["17"]) == (usual["31"], usual["17"])

@@ -36,7 +36,7 @@ def test_renamed_line_is_forecast_by_what_its_stops_carry(known, history_start):
     assert wape <= 0.22
     assert abs(bias) <= 0.10
     # The goal is 90 % at most; with five months of history it is 91 % (docs/decisions/new-service.md).
-    assert 0.70 <= coverage <= 0.92
+    assert 0.70 <= coverage <= 0.91
 
 
 def test_added_hours_are_forecast_by_the_hours_around_them(known):
@@ -64,13 +64,15 @@ def test_new_stop_is_forecast_by_the_stops_around_it(known, stop_id):
     assert 0.65 <= coverage <= 0.92
 
 
-def test_stop_with_another_id_is_forecast_by_the_stops_around_it(known):
+@pytest.mark.parametrize("stop_id", ["park_alle", "norreport"])
+def test_stop_with_another_id_is_forecast_by_the_stops_around_it(known, stop_id):
     loads, plan, calendar = known
-    loads, plan = (renamed_stop("norreport", frame) for frame in (loads, plan))
-    rows = forecasts(loads, plan, calendar, history_start=FIVE_MONTHS_BEFORE).filter(stop_id="norreport_2")
-    assert score(rows)[0] <= 0.45
-    # The goal is 20 %; with five months of history it is -25 % (docs/decisions/new-service.md).
-    assert abs(score(rows)[1]) <= 0.27
+    loads, plan = (renamed_stop(stop_id, frame) for frame in (loads, plan))
+    rows = forecasts(loads, plan, calendar, history_start=FIVE_MONTHS_BEFORE).filter(stop_id=f"{stop_id}_2")
+    wape, bias, coverage = score(rows)
+    assert wape <= 0.45
+    assert abs(bias) <= 0.20
+    assert 0.65 <= coverage <= 0.92
 
 
 @pytest.mark.parametrize("dates", [14, 28, 56, 70, 150])

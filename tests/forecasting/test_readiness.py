@@ -13,8 +13,9 @@ def test_trust_grows_with_the_training_dates_up_to_300():
     assert [trust(dates) for dates in (30, 150, 300, 400)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
 
 
-def test_new_lines_and_hours_are_corrected_by_half():
+def test_tiers_are_trusted_by_what_they_say():
+    """Of a model that makes 0.6 of its correction: new stops get all of it, new hours and lines half of the 0.6."""
     tiers = np.arange(len(EXPECTED_TIERS), dtype=float)
-    half = dict(zip(EXPECTED_TIERS, trust_in_tiers(tiers).tolist(), strict=True))
-    assert half["departure"] == half["slot"] == half["journey"] == 1.0
-    assert half["neighbouring_hours"] == half["stop_hour"] == half["network"] == 0.5
+    parts = dict(zip(EXPECTED_TIERS, trust_in_tiers(tiers, 0.6).tolist(), strict=True))
+    assert (parts["departure"], parts["slot"], parts["journey"]) == (0.6, 0.6, 1.0)
+    assert parts["neighbouring_hours"] == parts["stop_hour"] == parts["network"] == 0.3
