@@ -152,7 +152,7 @@ def _bring_up_to_date(
         return
     progress.update(bar, asset=_span(dates))
     outcome = execute(
-        RunRequest(stage.job, assets, dates),
+        RunRequest(stage.job, assets, dates, part_of_range=len(dates) < len(stage.dates)),
         instance,
         new_log(settings.source_dir / "logs", stage.job),
         lambda asset: progress.update(bar, advance=1, asset=asset),

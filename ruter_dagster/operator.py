@@ -10,11 +10,12 @@ import tomllib
 from datetime import date, time, timedelta
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from ruter_dagster.contracts.carry_over import CarryOverMode
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import MODES
 from ruter_dagster.settings import Settings
@@ -124,9 +125,6 @@ class OccupancyThresholds(_Strict):
         if self.few_seats_free_above > self.many_seats_free_above:
             raise ValueError("few_seats_free_above must not exceed many_seats_free_above")
         return self
-
-
-CarryOverMode = Literal["infer", "always", "never"]
 
 
 class Loads(_Strict):

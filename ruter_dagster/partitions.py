@@ -11,6 +11,8 @@ from datetime import date
 from dagster import AssetExecutionContext, DailyPartitionsDefinition, TimeWindowPartitionMapping
 
 HORIZON_DAYS = 3
+PART_OF_RANGE_TAG = "ruter/part_of_range"
+"""Tag of a run over those dates of a range that are out of date, one or several, while its others stand."""
 DRIFT_DAYS = 56
 """Operating dates that drift is measured against."""
 

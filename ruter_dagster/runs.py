@@ -36,6 +36,7 @@ from dagster._core.storage.tags import (
 from dagster._core.utils import make_new_run_id
 
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.partitions import PART_OF_RANGE_TAG
 from ruter_dagster.records import asset_of_step, fault_of
 from ruter_dagster.resources.orphans import end_with_parent
 
@@ -50,16 +51,22 @@ OF_ONE_RUN = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One run: a job of the definitions, the dates it is for (none for models), and which of its assets."""
+    """One run: a job of the definitions, the dates it is for (none for models), and which of its assets.
+
+    `part_of_range`: they are some dates of a range whose others stand.
+    """
 
     job: str
     assets: tuple[str, ...]
     dates: tuple[date, ...] = ()
     config: dict[str, Any] = field(default_factory=dict)
+    part_of_range: bool = False
 
     def tags(self) -> dict[str, str]:
         """The range of dates, and the label by which the UI counts the run among its job's."""
         label = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{LOCATION}"}
+        if self.part_of_range:
+            label[PART_OF_RANGE_TAG] = "true"
         if len(self.dates) < 2:
             return label
         return label | {

@@ -22,7 +22,8 @@ from dagster import (
 from dagster._core.definitions.data_version import CODE_VERSION_TAG
 from dagster._core.definitions.partitions.context import partition_loading_context
 
-from ruter_dagster.contracts.jobs import CHAMPION, QUALITY_GROUP
+from ruter_dagster.contracts.jobs import CHAMPION, QUALITY_GROUP, asset_of
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.records import content_hash, content_hashes
 
 if TYPE_CHECKING:
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from ruter_dagster.storage.present import PresentState
 
 RAW_GROUP = "raw"
-Delivered = Callable[[Collection[date]], "Mapping[date, FileVersions]"]
-"""The files that the source has of dates now."""
+Delivered = Callable[[str, Collection[date]], "Mapping[date, FileVersions]"]
+"""The files that the source has now of a raw table's dates."""
 MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION
 
 
@@ -161,8 +162,14 @@ def _corrected(
         for day, event in _newest(instance, key, made).items()
         if "source_version" in event.metadata
     }
-    files = delivered(recorded) if recorded else {}
-    return {day.isoformat() for day, now in files.items() if now.has_changed(recorded[day])}
+    table = ".".join(key.path)
+    files = delivered(table, recorded) if recorded else {}
+    matched = content_hashes(instance, asset_of(STOP_VISITS.name)) if table == PLANNED_DEPARTURES.name else {}
+    return {
+        day.isoformat()
+        for day, now in files.items()
+        if now.has_changed(recorded[day], day.isoformat() in matched)
+    }
 
 
 def _newest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, timedelta
 from typing import Any
 
@@ -208,7 +209,7 @@ def test_lost_model_is_out_of_date(made: DagsterInstance) -> None:
 
 def files(own: str, shared: str = "s1") -> Delivered:
     """What the source has of every date."""
-    return lambda dates: {day: FileVersions(own, shared) for day in dates}
+    return lambda _, dates: {day: FileVersions(own, shared, lambda: f"rows of {shared}") for day in dates}
 
 
 @pytest.mark.parametrize(
@@ -216,15 +217,17 @@ def files(own: str, shared: str = "s1") -> Delivered:
     [
         ("a1", files("a1", "s2"), []),
         ("a1", files("a2"), DAYS),
-        ("a1+s1", files("a1", "s1"), []),
-        ("a1+s1", files("a1", "s2"), DAYS),
+        ("a1+s1+rows of s1", files("a1", "s1"), []),
+        ("a1+s1+rows of s2", files("a1", "s2"), []),
+        ("a1+s1+rows of s1", files("a1", "s2"), DAYS),
         ("a1", None, []),
     ],
     ids=[
-        "another shared file",
+        "no shared file recorded",
         "other own files",
-        "with rejects",
-        "with rejects and another shared file",
+        "same files",
+        "another shared file of the same rows",
+        "another shared file of other rows",
         "not asked",
     ],
 )
@@ -236,6 +239,26 @@ def test_raw_data_is_out_of_date_once_its_files_changed(
     make(instance, "counts", *LOADS[:2], days=DAYS)
     assert out_of_date(defs, instance, LOADS[0], DAYS, delivered=now) == outdated
     assert out_of_date(defs, instance, LOADS[1], DAYS, delivered=now) == []
+
+
+@pytest.mark.parametrize(
+    ("feed", "counted", "outdated"), [("f1", [], []), ("f2", [], DAYS[:2]), ("f2", [DAYS[0]], [DAYS[1]])]
+)
+def test_a_plan_ahead_follows_its_feed_until_counts_are_matched_to_it(
+    instance: DagsterInstance, feed: str, counted: list[date], outdated: list[date]
+) -> None:
+    write_script(instance, raw__planned_departures={"source_versions": "feed f1"})
+    make(instance, "plan", "raw/planned_departures", days=DAYS[:2])
+    for day in counted:
+        make(instance, "counts", "raw/stop_visits", days=[day])
+
+    def now(_: str, dates: Collection[date]) -> dict[date, FileVersions]:
+        return {
+            day: FileVersions("none", "s", lambda: "none", lambda: feed, is_ahead=day not in counted)
+            for day in dates
+        }
+
+    assert out_of_date(defs, instance, "raw/planned_departures", DAYS[:2], delivered=now) == outdated
 
 
 def test_raw_data_of_which_no_files_were_recorded_stays(instance: DagsterInstance) -> None:

@@ -32,7 +32,7 @@ from ruter_dagster.contracts.jobs import asset_of, quality_asset_of
 from ruter_dagster.contracts.model_checks import ModelCheck
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.operator import Operator
-from ruter_dagster.partitions import Partitions, dates_of
+from ruter_dagster.partitions import PART_OF_RANGE_TAG, Partitions, dates_of
 from ruter_dagster.settings import Settings
 
 OWNER = "team:passenger-load"
@@ -141,9 +141,11 @@ def check_specs(key: str, checks: Iterable[Check | ModelCheck]) -> list[AssetChe
 def over_dates(context: AssetExecutionContext, config: PinsConfig) -> Mapping[str, Any]:
     """Parameters that every job over dates takes from its run."""
     dates = dates_of(context)
+    part_of_range = PART_OF_RANGE_TAG in context.run.tags
     return {
         "dates": dates,
-        "of_range": len(dates) > 1,
+        "of_range": part_of_range or len(dates) > 1,
+        "part_of_range": part_of_range,
         "pins": config.pins,
         "code_version": code_version_of(context),
     }

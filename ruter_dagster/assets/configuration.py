@@ -37,7 +37,7 @@ _KNOWN = frozenset().union(*FACTS.values(), *_SOURCE_FACTS.values(), _WITHOUT_EF
 _TIMED = ("raw/stop_visits", "raw/planned_departures")
 """What follows from where the timetable lies: the plan, and counts, which take their trip ids from it.
 
-A newer feed at the same place makes nothing outdated: dates that are planned keep the plan that they had.
+A newer feed at the same place makes dates outdated that are ahead of the counts, as sources/file_versions.py says; others keep their plan.
 """
 
 SETTINGS = {

@@ -67,6 +67,12 @@ def with_optional_columns(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     return frame.with_columns(pl.lit(None, schema[name]).alias(name) for name in absent)
 
 
+def vehicle_type() -> pl.Expr:
+    """Mode and capacity, as far as they are known: TIDES and most counters name no type of vehicle, and these two tell them apart."""
+    places = pl.format("{} of {} places", "mode", "total_capacity")
+    return pl.coalesce(places, "mode").alias("vehicle_type")
+
+
 def ordered_by_key(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     """The same rows sorted by key; those that lie so already, as most results do, are not copied."""
     later = pl.lit(False)

@@ -61,7 +61,11 @@ class JobParameters(BaseModel):
 
 
 class DatesParameters(JobParameters):
-    """A job over operating dates (or issue dates). `of_range`: absent dates are left out and listed, else they are an error."""
+    """A job over operating dates (or issue dates).
+
+    `of_range`: absent dates are left out and listed, else they are an error. `part_of_range`: the other dates of their range
+    stand, so that it is no error either if all of these are absent.
+    """
 
     in_order: ClassVar[bool] = False
     """Whether each job of a range reads what the one before it left: then they never run side by side."""
@@ -70,6 +74,7 @@ class DatesParameters(JobParameters):
 
     dates: tuple[date, ...]
     of_range: bool = False
+    part_of_range: bool = False
 
 
 class Snapshot(DatesParameters):

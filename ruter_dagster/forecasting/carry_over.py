@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 import polars as pl
 from polars.functions import col
 
-CarryOverMode = Literal["infer", "always", "never"]
+from ruter_dagster.contracts.carry_over import CarryOverMode
 
 LEAST_CONNECTIONS = 10
 """Connections of a line and direction on a date under which nothing is inferred."""

@@ -7,7 +7,7 @@ Rows of stop visits that were set aside go to `raw.rejected_visits` in the same 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -16,7 +16,6 @@ import polars as pl
 
 from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.errors import BadInput, NoDateThere
-from ruter_dagster.contracts.file_versions import FileVersions
 from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import (
@@ -30,13 +29,25 @@ from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import json_value, link, markdown
 from ruter_dagster.jobs.pipes import table as as_table
 from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason, set_aside
-from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SourceQuery, read_apart, read_dates
+from ruter_dagster.sources.base import (
+    DateAbsent,
+    FeedUse,
+    Reading,
+    SourceQuery,
+    batches_of,
+    read_apart,
+    read_dates,
+)
 from ruter_dagster.sources.file_versions import file_versions
 from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
 
 TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
 BATCH_DATES = 28
-"""Dates read in one pass: a source's files are opened once for them, and no more than four weeks are joined at a time."""
+"""Dates read in one pass at most: a source's files are opened once for them, and no more than four weeks are joined at a time."""
+BATCH_BYTES = 64 * 2**20
+"""Stop visits read in one pass at most, in CSV: some 400,000."""
+ROWS_HELD = 300_000
+"""Rows of former passes that are kept for one commit; beyond it they are written before the next pass."""
 
 
 class DatesBlocked(NoDateThere):
@@ -56,6 +67,8 @@ class _Snapshot:
     counts: Counter[str] = field(default_factory=Counter)
     queries: list[SourceQuery] = field(default_factory=list)
     feeds: list[FeedUse] = field(default_factory=list)
+    written: dict[date, str] = field(default_factory=dict)
+    """Content hashes of the dates that were written before the last pass."""
 
     def add(self, reading: Reading, blocked: Mapping[date, Blocked]) -> None:
         refused = pl.lit(reading.rejected["service_date"].is_in(list(blocked)))
@@ -88,7 +101,7 @@ class _Snapshot:
 def run(parameters: Snapshot, context: JobContext) -> None:
     table = TABLES[parameters.table]
     # Before the rows are read: a file that changes meanwhile is another one afterwards.
-    versions = {} if table is WEATHER_FORECASTS else file_versions(context.settings, parameters.dates)
+    versions = _source_versions(table, parameters, context)
     found = _read(table, parameters, context)
     read = [day for day in parameters.dates if day not in found.absent and day not in found.refused]
     rejected = pl.concat(found.rejected)
@@ -98,23 +111,24 @@ def run(parameters: Snapshot, context: JobContext) -> None:
     for reason in found.reasons:
         log.error("%s", reason)
     kept = [day for day in read if day not in found.blocked]
-    if not kept and found.left_out:
+    if not kept and found.left_out and not parameters.part_of_range:
         raise DatesBlocked("\n".join(found.reasons))
-    if not kept:
+    if not kept and not parameters.part_of_range:
         raise NoDateThere(
             f"{table.name}: the source has none of {parameters.dates[0]} to {parameters.dates[-1]}; nothing was written"
         )
     context.write(
         table,
-        pl.concat(found.frames),
-        kept,
+        pl.concat([empty_frame(table), *found.frames]),
+        [day for day in kept if day not in found.written],
+        standing=found.written,
         dates_absent=_days(found.absent),
         dates_blocked=_days(found.left_out),
         blocked=markdown("\n\n".join(found.reasons)) if found.left_out else None,
         rows_of_source=json_value(dict(found.counts)) if found.counts else None,
         rows_set_aside=json_value(rejects_by_reason(rejected)) if rejected.height else None,
         set_aside_examples=_examples(rejected) if table is PLANNED_DEPARTURES else None,
-        source_versions=_source_versions(versions, {*rejected["service_date"], *found.refused}),
+        source_versions=versions,
         matched_share=_matched_share(found.counts),
         **_feeds(found.feeds),
         **_cost(found.queries),
@@ -123,15 +137,11 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         _report_check(found, context)
 
 
-def _source_versions(
-    versions: Mapping[date, FileVersions], spoilt: Collection[date]
-) -> dict[str, Any] | None:
-    """By date the files that it was read from: dates that were left out too, which a correction may bring.
-
-    `spoilt` are the dates that a correction of a file shared with other dates may mend.
-    """
-    kept = {day.isoformat(): files.recorded(day in spoilt) for day, files in versions.items()}
-    return json_value(kept) if kept else None
+def _source_versions(table: Table, parameters: Snapshot, context: JobContext) -> dict[str, Any] | None:
+    """By date the files that it is read from: of dates that will be left out too, which a correction may bring."""
+    versions = file_versions(context.settings, table.name, parameters.dates)
+    recorded = {day.isoformat(): files.recorded() for day, files in versions.items()}
+    return json_value(recorded) if recorded else None
 
 
 def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
@@ -141,11 +151,10 @@ def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
         reading = read_dates(context.source, table, parameters.dates)
         found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects, table))
         return found
-    batches = [
-        parameters.dates[start : start + BATCH_DATES]
-        for start in range(0, len(parameters.dates), BATCH_DATES)
-    ]
-    for days in context.track(batches, f"Reading {table.name}, {BATCH_DATES} dates at a time"):
+    batches = batches_of(context.source, parameters.dates, BATCH_DATES, BATCH_BYTES)
+    for days in context.track(batches, f"Reading {table.name}, at most {BATCH_DATES} dates at a time"):
+        if sum(frame.height for frame in found.frames) > ROWS_HELD:
+            _write_so_far(found, parameters.dates[: parameters.dates.index(days[0])], context)
         try:
             readings, refused = read_apart(context.source, table, days)
         except DateAbsent:
@@ -155,6 +164,20 @@ def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
         for reading in readings:
             found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects, table))
     return found
+
+
+def _write_so_far(found: _Snapshot, dates: Sequence[date], context: JobContext) -> None:
+    """Writes what was read of `dates`, so that memory does not grow with the length of a range. Rejects first, as in `run`."""
+    left = {*found.absent, *found.refused, *found.written}
+    read = [day for day in dates if day not in left]
+    if found.table is STOP_VISITS:
+        rejected = pl.concat(found.rejected)
+        _write_rejected(rejected.filter(pl.col("service_date").is_in(read)), read, context)
+    kept = [day for day in read if day not in found.blocked]
+    rows = pl.concat(found.frames)
+    found.frames.clear()
+    code_version = context.parameters.code_version
+    found.written |= context.store.write(found.table, rows, kept, code_version=code_version).hashes
 
 
 def _write_rejected(rejected: pl.DataFrame, dates: Sequence[date], context: JobContext) -> None:

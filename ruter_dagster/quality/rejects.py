@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from ruter_dagster.contracts.frames import vehicle_type
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
 from ruter_dagster.operator import RejectLimits
@@ -144,8 +145,7 @@ def _first_of_reasons(rejected: pl.DataFrame) -> pl.DataFrame:
 
 def _shares(kept: pl.DataFrame, rejected: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     by = ["service_date", *columns]
-    places = pl.format("{} of {} places", "mode", "total_capacity")
-    kept = kept.with_columns(vehicle_type=pl.coalesce(places, "mode"))
+    kept = kept.with_columns(vehicle_type())
     gone = rejected.group_by(by).agg(
         set_aside=pl.len(), lost=(~pl.col("kept_without_counts")).sum(), trips=_TRIP.n_unique()
     )

@@ -99,6 +99,13 @@ class Chunks:
         return Failure(words, metadata=failure.metadata, allow_retries=failure.allow_retries)
 
     @property
+    def is_left_out(self) -> bool:
+        """Whether nothing is there of any date, and the other dates of their range stand: then that is no failure."""
+        parameters = self.all[0].parameters
+        is_part = isinstance(parameters, DatesParameters) and parameters.part_of_range
+        return is_part and len(self._absent) == len(self.all)
+
+    @property
     def materialised(self) -> list[MaterializeResult]:
         """What jobs materialised, in the order of their dates."""
         return [

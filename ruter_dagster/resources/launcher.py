@@ -5,7 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
-from dagster import AssetExecutionContext, AssetMaterialization, Failure
+from dagster import (
+    AssetCheckResult,
+    AssetExecutionContext,
+    AssetMaterialization,
+    Failure,
+    MaterializeResult,
+    MetadataValue,
+)
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from ruter_dagster.contracts.jobs import JobParameters
@@ -57,6 +64,9 @@ class JobLauncher(ABC):
             result._replace(metadata={**(result.metadata or {}), **chunks.metadata})
             for result in merged_materialisations(chunks.materialised, chunks.absent)
         ]
+        if chunks.is_left_out:
+            yield from _left_out(context, chunks)
+            return
         if failure := chunks.failure:
             # The next try gives what others wrote again, and would record it twice.
             for result in [] if _is_tried_again(context, failure) else made:
@@ -84,6 +94,22 @@ class OneByOneLauncher(JobLauncher):
                 chunks.ended(chunk.number, self.launch(context, chunk.parameters, chunk.number))
             except Failure as failure:
                 chunks.failed(chunk.number, failure)
+
+
+def _left_out(context: AssetExecutionContext, chunks: Chunks) -> Iterator[JobEvent]:
+    """What a step gives that has none of its dates: the same as a range records of dates that it left out."""
+    reasons = "\n".join(chunks.reasons_absent)
+    context.log.warning(reasons)
+    for key in context.selected_asset_keys:
+        absent = {"dates_absent": MetadataValue.json(chunks.absent), "reason": reasons}
+        yield MaterializeResult(asset_key=key, metadata=absent)
+    for check in context.selected_asset_check_keys:
+        yield AssetCheckResult(
+            asset_key=check.asset_key,
+            check_name=check.name,
+            passed=True,
+            metadata={"judged": False, "observed": reasons},
+        )
 
 
 def _is_tried_again(context: AssetExecutionContext, failure: Failure) -> bool:

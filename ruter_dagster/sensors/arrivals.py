@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,7 +26,7 @@ from dagster import (
 )
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.file_versions import RECENT_DATES, FileVersions
+from ruter_dagster.contracts.file_versions import RECENT_DATES, own_version
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.operator import Operator
@@ -50,13 +50,17 @@ EVENTS_AT_ONCE = 100
 LISTING_SECONDS = 45
 """How long a listing may take: less than the minute that Dagster gives a sensor."""
 
+ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+
 
 @dataclass(frozen=True)
 class Listing:
-    """What the source has: its dates, None where it answers any date, and the files of the newest ones, if it has files."""
+    """What the source has: dates with counts (None where it answers any), versions of the newest dates' own files if it has
+    files, and what identifies its timetable, if it has one."""
 
     dates: frozenset[date] | None
-    files: Mapping[date, FileVersions] = field(default_factory=dict)
+    files: Mapping[date, str] = field(default_factory=dict)
+    timetable: str | None = None
 
 
 ListSource = Callable[[Settings], Listing]
@@ -65,12 +69,14 @@ ListSource = Callable[[Settings], Listing]
 @dataclass(frozen=True)
 class Memory:
     """The sensor's cursor: dates asked for that are not materialised yet, when the source was last listed, whether there was
-    more to do than one date, and of recent dates the version of their files when they were asked for."""
+    more to do than one date, of recent dates the version of their files when they were asked for, and the timetable that dates
+    ahead were last planned by."""
 
     asked: frozenset[date] = frozenset()
     listed: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     more: bool = False
     versions: Mapping[date, str] = field(default_factory=dict)
+    timetable: str | None = None
 
     @classmethod
     def of(cls, cursor: str | None) -> Memory:
@@ -79,14 +85,18 @@ class Memory:
         kept = json.loads(cursor)
         asked = frozenset(map(date.fromisoformat, kept["asked"]))
         versions = {date.fromisoformat(day): version for day, version in kept.get("versions", {}).items()}
-        return cls(asked, datetime.fromisoformat(kept["listed"]), kept["more"], versions)
+        listed = datetime.fromisoformat(kept["listed"])
+        return cls(asked, listed, kept["more"], versions, kept.get("timetable"))
 
     def to_cursor(self) -> str:
-        asked = sorted(day.isoformat() for day in self.asked)
-        versions = {day.isoformat(): version for day, version in self.versions.items()}
-        return json.dumps(
-            {"asked": asked, "listed": self.listed.isoformat(), "more": self.more, "versions": versions}
-        )
+        kept = {
+            "asked": sorted(day.isoformat() for day in self.asked),
+            "listed": self.listed.isoformat(),
+            "more": self.more,
+            "versions": {day.isoformat(): version for day, version in self.versions.items()},
+            "timetable": self.timetable,
+        }
+        return json.dumps(kept)
 
     def is_due(self, now: datetime) -> bool:
         return self.more or now - self.listed >= timedelta(seconds=INTERVAL_SECONDS)
@@ -110,7 +120,7 @@ def arrival_sensors(
         description="Asks for counts and plan of an operating date that is new at the source: each date once, in order, "
         "one at a time, because features of a date look back at the dates before. Days that were there before the "
         f"first materialised one are history: materialise those by a range. Of the {RECENT_DATES} newest dates, those are asked "
-        "for again whose files at the source have changed.",
+        "for again whose files at the source have changed. A changed timetable has the dates ahead planned anew.",
     )
     def new_operating_dates(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         if not starts_on_arrival(settings):
@@ -134,7 +144,8 @@ def _look(
     list_source: ListSource,
     now: datetime,
 ) -> Iterator[RunRequest | SkipReason]:
-    """Lists the source and asks for the first new date, else the first corrected one; the cursor then knows what was asked for."""
+    """Lists the source and asks for the first new date, else the first corrected one, else for the plan by a new timetable; the
+    cursor then knows what was asked for."""
     known = _materialised(context)
     if not known:
         yield SkipReason(
@@ -144,51 +155,60 @@ def _look(
     asked = memory.asked - known
     underway = _unfinished(context, {*asked, *memory.versions}, settings)
     if underway:
-        context.update_cursor(Memory(asked, memory.listed, True, memory.versions).to_cursor())
+        context.update_cursor(replace(memory, asked=asked, more=True).to_cursor())
         yield SkipReason(f"The counts of {underway} have not ended yet")
         return
     listing = list_source(settings)
-    at_source, versions = listing.dates or frozenset(), _recent(memory.versions, listing)
+    at_source = listing.dates or frozenset()
+    versions = {day: version for day, version in memory.versions.items() if day in listing.files}
+    memory = Memory(asked, now, versions=versions, timetable=memory.timetable or listing.timetable)
     new = [day for day in _closed(at_source - known - asked, operator, now) if day > min(known)]
-    corrected = [day for day in _corrected(context, listing, versions) if day > min(known)]
-    if not new and not corrected:
-        context.update_cursor(Memory(asked, now, versions=versions).to_cursor())
+    newest = max(known | asked)
+    if new:
+        day = min(new)
+        yield counts_request(day, settings)
+        yield plan_request(day, settings, operator)
+        # A late date's plan says nothing of the dates ahead: a new timetable is for the next tick then.
+        memory = _asked(memory, day, listing, listing.timetable if day > newest else memory.timetable)
+    elif corrected := [day for day in _corrected(context, listing, versions) if day > min(known)]:
+        yield from _again(min(corrected), listing, settings, operator)
+        memory = _asked(memory, min(corrected), listing, memory.timetable)
+    elif listing.timetable == memory.timetable:
         yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
-        return
-    day = min(new or corrected)
-    files = listing.files.get(day)
-    version = {day: files.recorded(with_shared=True)} if files else {}
-    yield from _requests(day, settings, operator, "" if new else version[day])
-    context.update_cursor(Memory(asked | {day}, now, True, {**versions, **version}).to_cursor())
+    elif _is_under_way(context, "plan", newest, settings):
+        yield SkipReason(f"The timetable has changed, and the plan after {newest} has not ended yet")
+    else:
+        yield plan_request(newest, settings, operator, listing.timetable or "")
+        memory = replace(memory, timetable=listing.timetable)
+    context.update_cursor(memory.to_cursor())
 
 
-def _requests(day: date, settings: Settings, operator: Operator, correction: str) -> Iterator[RunRequest]:
-    """Counts and plan of a date. Corrected counts need another plan only where the plan is what ran."""
-    yield counts_request(day, settings, correction)
-    if not correction or not plans_ahead(settings):
-        yield plan_request(day, settings, operator, correction)
+def _asked(memory: Memory, day: date, listing: Listing, timetable: str | None) -> Memory:
+    """The memory once counts and plan of a date were asked for."""
+    version = {day: listing.files[day]} if day in listing.files else {}
+    return Memory(memory.asked | {day}, memory.listed, True, {**memory.versions, **version}, timetable)
 
 
-def _recent(versions: Mapping[date, str], listing: Listing) -> dict[date, str]:
-    return {day: version for day, version in versions.items() if day in listing.files}
+def _again(day: date, listing: Listing, settings: Settings, operator: Operator) -> Iterator[RunRequest]:
+    """Counts of a corrected date, and its plan where that is what ran."""
+    yield counts_request(day, settings, listing.files[day])
+    if not plans_ahead(settings):
+        yield plan_request(day, settings, operator, listing.files[day])
 
 
 def _corrected(
     context: SensorEvaluationContext, listing: Listing, versions: Mapping[date, str]
 ) -> list[date]:
-    """Recent dates whose files are others than those that were read last, or that were asked for since."""
+    """Recent dates whose own files are others than those that were read last, and that were asked for since."""
     days = [day.isoformat() for day in listing.files]
     read = source_versions(context.instance, asset_of(STOP_VISITS.name), days)
-    return [
-        day
-        for day, files in listing.files.items()
-        if all(
-            files.has_changed(former)
-            for former in (read.get(day.isoformat()), versions.get(day))
-            if former is not None
-        )
-        and (day.isoformat() in read or day in versions)
-    ]
+    found = []
+    for day, version in listing.files.items():
+        recorded = read.get(day.isoformat())
+        known = [own_version(recorded) if recorded else None, versions.get(day)]
+        if any(known) and version not in known:
+            found.append(day)
+    return found
 
 
 @contextmanager
@@ -218,13 +238,13 @@ def _materialised(context: SensorEvaluationContext) -> frozenset[date]:
 
 def _unfinished(context: SensorEvaluationContext, asked: Iterable[date], settings: Settings) -> date | None:
     """A date whose counts were asked for and are queued or running."""
-    newest = newest_runs(context.instance, "counts")
-    ended = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-    for day in sorted(asked):
-        record = newest.get(issue_date_of(day, settings).isoformat())
-        if record and record.dagster_run.status not in ended:
-            return day
-    return None
+    return next((day for day in sorted(asked) if _is_under_way(context, "counts", day, settings)), None)
+
+
+def _is_under_way(context: SensorEvaluationContext, job: str, day: date, settings: Settings) -> bool:
+    """Whether the newest run of a job that followed the counts of a date is queued or running."""
+    record = newest_runs(context.instance, job).get(issue_date_of(day, settings).isoformat())
+    return record is not None and record.dagster_run.status not in ENDED
 
 
 def _closed(days: Iterable[date], operator: Operator, now: datetime) -> list[date]:
@@ -251,7 +271,10 @@ def _list_source(settings: Settings) -> Listing:
         raise PermanentFailure(
             listing.stderr.strip() or f"The listing ended with exit code {listing.returncode}"
         )
-    found = json.loads(listing.stdout)
-    dates = None if found["dates"] is None else frozenset(map(date.fromisoformat, found["dates"]))
-    files = {date.fromisoformat(day): FileVersions(*hashes) for day, hashes in found["files"].items()}
-    return Listing(dates, files)
+    listed = json.loads(listing.stdout)
+    dates = listed["dates"]
+    return Listing(
+        None if dates is None else frozenset(map(date.fromisoformat, dates)),
+        {date.fromisoformat(day): version for day, version in listed["files"].items()},
+        listed["timetable"],
+    )

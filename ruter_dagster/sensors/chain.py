@@ -6,6 +6,7 @@ The first runs, counts and plan, are asked for by schedules.py or arrivals.py; b
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -42,6 +43,8 @@ ISSUE_DATE_TAG = "ruter/issue_date"
 LOOK_BACK = 100
 """Newest runs of each job among which those of a chain are looked for."""
 INTERVAL_SECONDS = 30
+SAMPLES_AT_ONCE = 5
+"""Samples that a tick asks for: after weeks without a sensor, or an upgrade, as many dates are due as there were runs."""
 
 
 def automation_is_on(settings: Settings) -> bool:
@@ -80,10 +83,11 @@ def counts_request(operating_date: date, settings: Settings, correction: str = "
     )
 
 
-def plan_request(
-    operating_date: date, settings: Settings, operator: Operator, correction: str = ""
-) -> RunRequest:
-    """One run over the dates that the issue date forecasts, from the first date of the partitions on."""
+def plan_request(operating_date: date, settings: Settings, operator: Operator, cause: str = "") -> RunRequest:
+    """One run over the dates that the issue date forecasts, from the first date of the partitions on.
+
+    Once more for each `cause`: the version of corrected files, or of a timetable.
+    """
     issue_date = issue_date_of(operating_date, settings)
     first = max(issue_date, settings.history_start or operator.history_start)
     tags = {
@@ -91,7 +95,7 @@ def plan_request(
         ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
         ASSET_PARTITION_RANGE_END_TAG: (issue_date + timedelta(HORIZON_DAYS)).isoformat(),
     }
-    return RunRequest(run_key=f"plan {issue_date} {correction}".strip(), job_name="plan", tags=tags)
+    return RunRequest(run_key=f"plan {issue_date} {cause}".strip(), job_name="plan", tags=tags)
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,8 @@ class FollowUp:
 
     `day` is its partition, in days from the issue date; `inputs` are assets with the first and last date that is read,
     in days from that partition. The first date of the first input must be there. `not_behind`: an issue date is not made again
-    once a newer one has been.
+    once a newer one has been. `at_once`: the most runs that a tick asks for, where there is a limit; those of other issue dates
+    follow at later ticks.
     """
 
     job: str
@@ -108,6 +113,7 @@ class FollowUp:
     day: int
     inputs: tuple[tuple[str, int, int], ...]
     not_behind: bool = False
+    at_once: int | None = None
 
     def partition(self, issue_date: str) -> date:
         return date.fromisoformat(issue_date) + timedelta(self.day)
@@ -145,6 +151,7 @@ def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
             (asset_of(STOP_LOADS.name), 0, 0),
             (asset_of(LEVELS.name), -HORIZON_DAYS, 0),
         ),
+        at_once=SAMPLES_AT_ONCE,
     )
     return forecasting, monitoring, sampling
 
@@ -173,12 +180,15 @@ def chain_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDef
             job: newest_runs(context.instance, job)
             for job in {name for follow_up in follow for name in (follow_up.job, *follow_up.after)}
         }
-        asked = [
-            request
-            for follow_up in follow
-            for issue_date in _due(follow_up, newest)
-            if (request := _request(follow_up, issue_date, context.instance))
-        ]
+        last: dict[str, str] = json.loads(context.cursor or "{}")
+        asked: list[RunRequest] = []
+        for follow_up in follow:
+            requests = _requests(follow_up, newest, last.get(follow_up.job, ""), context.instance)
+            taken = list(islice(requests, follow_up.at_once))
+            asked += taken
+            if taken and len(taken) == follow_up.at_once:
+                last[follow_up.job] = taken[-1].tags[ISSUE_DATE_TAG]
+        context.update_cursor(json.dumps(last))
         if not asked:
             yield SkipReason(
                 "No issue date whose counts and plan have passed waits for its forecasts or monitoring"
@@ -211,6 +221,19 @@ def _due(follow_up: FollowUp, newest: Mapping[str, Mapping[str, RunRecord]]) -> 
         if passed and (last is None or last.storage_id < max(record.storage_id for record in before)):
             due.append(issue_date)
     return due
+
+
+def _requests(
+    follow_up: FollowUp,
+    newest: Mapping[str, Mapping[str, RunRecord]],
+    last: str,
+    instance: DagsterInstance,
+) -> Iterator[RunRequest]:
+    """The runs that are due, those after the issue date `last` first: dates that need no run again hold up no others."""
+    due = _due(follow_up, newest)
+    for issue_date in sorted(due, key=lambda issue_date: (issue_date <= last, issue_date)):
+        if request := _request(follow_up, issue_date, instance):
+            yield request
 
 
 def _request(follow_up: FollowUp, issue_date: str, instance: DagsterInstance) -> RunRequest | None:

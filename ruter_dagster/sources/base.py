@@ -100,6 +100,29 @@ class RangeSource(Protocol):
         ...
 
 
+@runtime_checkable
+class SizedSource(Protocol):
+    """A source that knows how much it has of a date before it reads it."""
+
+    def date_sizes(self, dates: Sequence[date]) -> Mapping[date, int]:
+        """Bytes of stop visits of each date, as they would be in CSV."""
+        ...
+
+
+def batches_of(source: Source, dates: Sequence[date], most_dates: int, most_bytes: int) -> list[list[date]]:
+    """Dates in order, in as few batches as may be: of so many dates and bytes at most, or of one date."""
+    sizes = source.date_sizes(dates) if isinstance(source, SizedSource) else {}
+    batches: list[list[date]] = []
+    size = 0
+    for day in dates:
+        size += sizes.get(day, 0)
+        if not batches or len(batches[-1]) == most_dates or size > most_bytes:
+            batches.append([])
+            size = sizes.get(day, 0)
+        batches[-1].append(day)
+    return batches
+
+
 def read_dates(source: Source, table: Table, dates: Sequence[date]) -> Reading:
     """A raw table on `dates`: in one pass where the source can, else date by date. Raises `DateAbsent` where none is there."""
     if isinstance(source, RangeSource):

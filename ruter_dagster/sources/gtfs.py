@@ -15,7 +15,7 @@ import polars as pl
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.frames import with_optional_columns
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
-from ruter_dagster.sources.gtfs_calendar import read_calendar, validity
+from ruter_dagster.sources.gtfs_calendar import ServiceCalendar, read_calendar, validity
 from ruter_dagster.sources.gtfs_files import FeedFiles
 from ruter_dagster.sources.gtfs_stop_times import StopTimes, read_stop_times
 from ruter_dagster.sources.gtfs_tables import Findings, clock, parsed, read_table, seconds
@@ -28,9 +28,12 @@ _EXTENDED_MODES = (
     (1200, 1299, "boat"), (1400, 1499, "rail"),
 )  # fmt: skip
 
+_VALIDITIES: dict[tuple[str, str], tuple[str, date, date]] = {}
+"""Version, first and last valid date of feeds, by name and identity."""
+
 
 class Feed:
-    """One GTFS feed. Its calendar is read at once, trips and stop times when a date is asked for.
+    """One GTFS feed. Its validity is read at once, trips and stop times when a date is asked for.
 
     - `trip_id` is GTFS's; each run of a trip of frequencies.txt, whether its times are exact or not, is `<trip_id>@HH:MM:SS`.
     - `stop_sequence` counts the trip's stops from 1, as TIDES does, whatever numbers the feed has.
@@ -46,11 +49,18 @@ class Feed:
         """`time_zone` is the operator's; `route_types` are its modes of route types. Raises `BadInput`."""
         self.files, self.findings = files, Findings(files)
         self._operator_zone, self._modes = time_zone, route_types or {}
-        files.require("agency.txt", "routes.txt", "stops.txt", "trips.txt", "stop_times.txt")
-        self.calendar = read_calendar(files)
-        self.version, self.first, self.last = validity(files, self.calendar)
+        # A process opens a feed that has not changed only once, unless it plans a date.
+        key = (files.name, files.identity)
+        if key not in _VALIDITIES:
+            files.require("agency.txt", "routes.txt", "stops.txt", "trips.txt", "stop_times.txt")
+            _VALIDITIES[key] = validity(files, self.calendar)
+        self.version, self.first, self.last = _VALIDITIES[key]
         self._stop_times: StopTimes | None = None
         self._loaded: frozenset[date] = frozenset()
+
+    @cached_property
+    def calendar(self) -> ServiceCalendar:
+        return read_calendar(self.files)
 
     @property
     def name(self) -> str:

@@ -6,16 +6,19 @@ What the files mean belongs in gtfs_tables.py and gtfs.py.
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import obstore
 
@@ -29,6 +32,8 @@ MEMBERS = (
 """The files of a feed that are read."""
 _DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)")
 _HASH_DIGITS = 12
+_FETCHED_AT_ONCE = 2**20
+"""Bytes of a zip in an object store that are fetched together."""
 
 
 class _Place(Protocol):
@@ -36,38 +41,65 @@ class _Place(Protocol):
 
     def paths(self) -> list[str]: ...
 
+    def open(self, path: str) -> BinaryIO:
+        """The file, to be read from any position: of one in an object store only what is asked for is fetched."""
+        ...
+
     def fetch(self, path: str, target: Path) -> Path:
         """The file on this machine, at `target` unless it lies here already."""
         ...
 
-    def version(self, path: str) -> str:
-        """Changes with the content of the file."""
+    def identity(self, path: str) -> str:
+        """Changes when the file is written; known without reading it."""
+        ...
+
+    def content(self, path: str) -> str:
+        """Changes with the content of the file alone, where that can be told."""
         ...
 
 
-class FeedFiles:
-    """The files of one feed, unpacked or fetched when they are first read.
+@dataclass(frozen=True)
+class _Member:
+    """One file of a feed: what puts it below a folder and gives its path, and what identifies its content."""
 
-    `name` is the address of its zip or folder, `names` are the files that it has, `content` identifies what is in them,
-    `published` is the date that its name carries, if any.
+    put: Callable[[Path], Path]
+    content: Callable[[], str]
+
+
+class FeedFiles:
+    """The files of one feed. Its zip is opened, and files are unpacked or fetched, when they are first asked for.
+
+    `name` is the address of its zip or folder, `published` the date that its name carries, if any; `identity` changes when any of
+    its files is written. `names` are the files that it has, `content` identifies what is in them.
     """
 
     def __init__(
-        self, name: str, published: date | None, content: str, files: Mapping[str, Callable[[Path], Path]]
+        self, name: str, published: date | None, identity: str, find: Callable[[], Mapping[str, _Member]]
     ) -> None:
-        """`files`: by name, what puts the file below a folder and gives its path."""
-        self.name, self.published, self.content = name, published, content
-        self.names = frozenset(files)
-        self._files = files
+        """`find` gives the files by name, and raises `BadInput` where they cannot be read."""
+        self.name, self.published, self.identity = name, published, identity
+        self._find = find
         # Unpacked files are removed with this object.
         self._folder = TemporaryDirectory(prefix="gtfs-")
         self._paths: dict[str, Path] = {}
+
+    @cached_property
+    def _members(self) -> Mapping[str, _Member]:
+        return self._find()
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._members)
+
+    @cached_property
+    def content(self) -> str:
+        return _digest([(name, member.content()) for name, member in sorted(self._members.items())])
 
     def path(self, name: str) -> Path:
         """The file on this machine. Raises `BadInput` where the feed lacks it."""
         self.require(name)
         if name not in self._paths:
-            self._paths[name] = self._files[name](Path(self._folder.name))
+            self._paths[name] = self._members[name].put(Path(self._folder.name))
         return self._paths[name]
 
     def require(self, *names: str) -> None:
@@ -83,7 +115,7 @@ class FeedFiles:
 def find_feeds(location: str) -> list[FeedFiles]:
     """Every feed at a location: one zip, one folder of .txt files, or a folder (or `s3://` prefix) of such zips and folders.
 
-    Names that start with `.` or `_` are skipped. Raises `BadInput`: no such place, no feed in it, a zip that cannot be read.
+    Lists them, and opens none. Names that start with `.` or `_` are skipped. Raises `BadInput`: no such place, no feed in it.
     """
     place, base = _open(location)
     paths = [path for path in place.paths() if not _is_hidden(path)]
@@ -99,20 +131,27 @@ def find_feeds(location: str) -> list[FeedFiles]:
     return feeds
 
 
+def identity_of(feeds: Sequence[FeedFiles]) -> str:
+    """Changes when any of the feeds is written, added or removed."""
+    return _digest([(feed.name, feed.identity) for feed in feeds])
+
+
 def _from_zip(place: _Place, path: str, base: str) -> FeedFiles:
     """The files may lie in one folder inside the zip."""
     name = _shown(base, path)
-    kept = TemporaryDirectory(prefix="gtfs-")
-    local = place.fetch(path, Path(kept.name) / "feed.zip")
-    with _zip_faults(name), zipfile.ZipFile(local) as archive:
-        members = _members(name, archive)
+
+    def find() -> dict[str, _Member]:
+        with _zip_faults(name), place.open(path) as file, zipfile.ZipFile(file) as archive:
+            members = _members(name, archive)
+        return {member: _Member(unpack(info), content(info)) for member, info in members.items()}
 
     def unpack(info: zipfile.ZipInfo) -> Callable[[Path], Path]:
-        # `kept` is named so that the fetched zip lives as long as what unpacks it.
-        return lambda folder, kept=kept: _unpack(name, local, info, folder)
+        return lambda folder: _unpack(name, place, path, info, folder)
 
-    digest = _digest([(member, f"{info.CRC} {info.file_size}") for member, info in sorted(members.items())])
-    return FeedFiles(name, _date_of(path), digest, {member: unpack(info) for member, info in members.items()})
+    def content(info: zipfile.ZipInfo) -> Callable[[], str]:
+        return lambda: f"{info.CRC} {info.file_size}"
+
+    return FeedFiles(name, _date_of(path), _digest([(path, place.identity(path))]), find)
 
 
 @contextmanager
@@ -140,11 +179,12 @@ def _members(name: str, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     return by_name
 
 
-def _unpack(name: str, local: Path, info: zipfile.ZipInfo, folder: Path) -> Path:
+def _unpack(name: str, place: _Place, path: str, info: zipfile.ZipInfo, folder: Path) -> Path:
     target = folder / PurePosixPath(info.filename).name
     with (
         _zip_faults(name),
-        zipfile.ZipFile(local) as archive,
+        place.open(path) as file,
+        zipfile.ZipFile(file) as archive,
         archive.open(info) as packed,
         target.open("wb") as unpacked,
     ):
@@ -155,15 +195,16 @@ def _unpack(name: str, local: Path, info: zipfile.ZipInfo, folder: Path) -> Path
 def _from_folder(place: _Place, paths: Sequence[str], folder: str, base: str) -> FeedFiles:
     members = sorted(path for path in paths if _is_member(path) and str(PurePosixPath(path).parent) == folder)
 
-    def fetch(path: str) -> Callable[[Path], Path]:
-        return lambda target: place.fetch(path, target / PurePosixPath(path).name)
+    def member(path: str) -> _Member:
+        name = PurePosixPath(path).name
+        return _Member(lambda target: place.fetch(path, target / name), lambda: place.content(path))
 
     named = base.rsplit("/", 1)[-1] if folder == "." else folder
     return FeedFiles(
         _shown(base, "" if folder == "." else folder),
         _date_of(named),
-        _digest([(PurePosixPath(path).name, place.version(path)) for path in members]),
-        {PurePosixPath(path).name: fetch(path) for path in members},
+        _digest([(path, place.identity(path)) for path in members]),
+        lambda: {PurePosixPath(path).name: member(path) for path in members},
     )
 
 
@@ -232,29 +273,45 @@ class _Local:
     def fetch(self, path: str, target: Path) -> Path:
         return self._folder / path
 
-    def version(self, path: str) -> str:
+    def open(self, path: str) -> BinaryIO:
+        return (self._folder / path).open("rb")
+
+    def identity(self, path: str) -> str:
+        try:
+            status = (self._folder / path).stat()
+        except OSError as error:
+            raise self._unreadable(path, error) from None
+        return f"{status.st_size} {status.st_mtime_ns}"
+
+    def content(self, path: str) -> str:
         try:
             with (self._folder / path).open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
         except OSError as error:
-            raise BadInput(
-                f"{self._folder / path} cannot be read ({error.strerror}); check its rights"
-            ) from None
+            raise self._unreadable(path, error) from None
+
+    def _unreadable(self, path: str, error: OSError) -> BadInput:
+        return BadInput(f"{self._folder / path} cannot be read ({error.strerror}); check its rights")
 
 
 class _Remote:
     def __init__(self, url: str, only: str | None = None) -> None:
         self._url, self._only = url, only
-        self._versions: dict[str, str] = {}
+        self._objects: dict[str, Any] = {}
 
     def paths(self) -> list[str]:
-        if self._only:
-            return [self._only]
-        self._versions = {meta["path"]: str(meta["e_tag"]) for meta in self._listing()}
-        return sorted(self._versions)
+        self._objects = {meta["path"]: meta for meta in self._listing()}
+        return sorted(self._objects)
 
-    def version(self, path: str) -> str:
-        return self._versions[path]
+    def open(self, path: str) -> BinaryIO:
+        return io.BufferedReader(_RemoteFile(self._url, path, self._objects[path]["size"]), _FETCHED_AT_ONCE)  # pyright: ignore[reportReturnType]
+
+    def identity(self, path: str) -> str:
+        found = self._objects[path]
+        return f"{found['e_tag']} {found['last_modified']} {found['size']}"
+
+    def content(self, path: str) -> str:
+        return str(self._objects[path]["e_tag"])
 
     def fetch(self, path: str, target: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -268,10 +325,43 @@ class _Remote:
 
     def _listing(self) -> list[Any]:
         try:
+            if self._only:
+                return [obstore.head(open_store(self._url), self._only)]
             return [meta for batch in open_store(self._url).list() for meta in batch]
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
-            raise self._unreadable("", error) from None
+            raise self._unreadable(self._only or "", error) from None
 
     def _unreadable(self, path: str, error: BaseException) -> BadInput:
         reason = str(error).splitlines()[0]
         return BadInput(f"{_shown(self._url, path)} cannot be read ({reason}); check address and rights")
+
+
+class _RemoteFile(io.RawIOBase):
+    """An object that is fetched in parts, as they are read."""
+
+    def __init__(self, url: str, path: str, size: int) -> None:
+        self._store, self._path, self._size, self._at = open_store(url), path, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence] + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        length = max(0, min(len(buffer), self._size - self._at))
+        if length:
+            try:
+                part = obstore.get_range(self._store, self._path, start=self._at, length=length)
+            except obstore.exceptions.BaseError as error:
+                raise OSError(str(error).splitlines()[0]) from None
+            buffer[:length] = bytes(part)
+            self._at += length
+        return length

@@ -17,9 +17,9 @@ from ruter_dagster.contracts.frames import conform
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
 from ruter_dagster.operator import Operator
 from ruter_dagster.settings import Settings
-from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, Source, read_dates
+from ruter_dagster.sources.base import DateAbsent, FeedUse, Reading, SizedSource, Source, read_dates
 from ruter_dagster.sources.gtfs import Feed
-from ruter_dagster.sources.gtfs_files import find_feeds
+from ruter_dagster.sources.gtfs_files import FeedFiles, find_feeds, identity_of
 from ruter_dagster.sources.matching import Aliases, match
 from ruter_dagster.sources.tides import TidesSource
 from ruter_dagster.sources.tides_fleet import trips_of_dates
@@ -29,6 +29,8 @@ CAPACITY_LAG_DAYS = HORIZON_DAYS + 1
 """A date is planned first on the issue date three days before it, and the counts known then are those of the day before."""
 CAPACITY_DATES = 7
 """Newest dates with counts whose trips say which vehicles a line has."""
+_SHOWN = 5
+"""Feeds that an error names, the newest."""
 _CAPACITY = ("seats", "total_capacity")
 _TRIPS_SCHEMA = {
     "service_date": pl.Date, "trip_id_performed": pl.String, "line_id": pl.String, "mode": pl.String, "added": pl.Boolean,
@@ -40,16 +42,35 @@ TripsOfDates = Callable[[Sequence[date]], pl.DataFrame]
 
 
 class Timetable:
-    """The feeds at a location; a date is planned by the newest that is valid on it."""
+    """The feeds at a location; a date is planned by the newest that is valid on it.
+
+    Feeds whose name carries a date are opened from the newest on, as far as dates need them; others at once, as only their
+    calendars say which is newer. `identity` changes when any feed is written, added or removed.
+    """
 
     def __init__(self, location: str, time_zone: str, route_types: Mapping[str, str] | None = None) -> None:
-        """Raises `BadInput` where a feed cannot be read."""
+        """Raises `BadInput` where there is no feed, or one cannot be read."""
         self.location = location
-        found = [Feed(files, time_zone, route_types) for files in find_feeds(location)]
-        self.feeds = sorted(found, key=lambda feed: feed.order, reverse=True)
+        self._time_zone, self._route_types = time_zone, route_types
+        found = find_feeds(location)
+        self.identity = identity_of(found)
+        self._opened: list[Feed] = []
+        self._open([files for files in found if files.published is None])
+        self._unopened = sorted((files for files in found if files.published), key=_published)
+
+    @property
+    def feeds(self) -> list[Feed]:
+        """All of them, the newest first."""
+        while self._unopened:
+            self._open_next()
+        return self._opened
 
     def feed_of(self, day: date) -> Feed | None:
-        return next((feed for feed in self.feeds if feed.is_valid(day)), None)
+        while True:
+            found = next((feed for feed in self._opened if feed.is_valid(day)), None)
+            if not self._unopened or (found and _published(self._unopened[-1]) < found.order[0]):
+                return found
+            self._open_next()
 
     def nearest(self, day: date) -> Feed:
         """The feed of a date; of a date that none is valid on, the one whose validity is nearest."""
@@ -58,22 +79,27 @@ class Timetable:
         )
 
     def absent(self, day: date) -> DateAbsent:
-        spans = ", ".join(
-            f"{feed.name} (version {feed.version}) from {feed.first} to {feed.last}" for feed in self.feeds
-        )
         if feed := self.feed_of(day):
             return DateAbsent(
                 f"GTFS feed {feed.name} (version {feed.version}) plans no journey on {day}, though it is valid from "
                 f"{feed.first} to {feed.last}"
             )
+        spans = [
+            f"{feed.name} (version {feed.version}) from {feed.first} to {feed.last}" for feed in self.feeds
+        ]
+        older = f" and {len(spans) - _SHOWN} older ones" if len(spans) > _SHOWN else ""
         return DateAbsent(
-            f"No GTFS feed is valid on {day}, and there are no counts that tell what ran: {spans}. Add a newer feed at "
-            f"{self.location}"
+            f"No GTFS feed is valid on {day}, and there are no counts that tell what ran: {', '.join(spans[:_SHOWN])}{older}. "
+            f"Add a newer feed at {self.location}"
         )
 
     def uses(self, dates: Sequence[date]) -> tuple[FeedUse, ...]:
-        """The feeds, newest first: the dates that each plans, and what there is to say about it."""
+        """The feeds that matter to these dates, newest first: which dates each plans, and what there is to say about it."""
         planned = {day: self.feed_of(day) for day in dates}
+        expired = {feed: day for day in sorted(dates) if (feed := self._expired(day))}
+        overlapped = {
+            older: newer for newer in planned.values() if newer and (older := self._next(newer, dates))
+        }
         return tuple(
             FeedUse(
                 feed.name,
@@ -81,22 +107,50 @@ class Timetable:
                 feed.first,
                 feed.last,
                 tuple(day for day, user in planned.items() if user is feed),
-                tuple(self._remarks(feed, max(dates))),
+                tuple(_remarks(feed, expired.get(feed), overlapped.get(feed))),
             )
-            for feed in self.feeds
+            for feed in self._opened
+            if feed in {*planned.values(), *expired, *overlapped}
         )
 
-    def _remarks(self, feed: Feed, newest: date) -> list[str]:
-        remarks = [f"{name}: {count:,}" for name, count in feed.findings.counts.items()]
-        if feed.last < newest:
-            remarks.append(f"expired: {newest} is after its last date")
-        for newer in self.feeds[: self.feeds.index(feed)]:
-            first, last = max(feed.first, newer.first), min(feed.last, newer.last)
-            if first <= last:
-                remarks.append(
-                    f"overlapped by {newer.name} from {first} to {last}, which is newer and used there"
-                )
-        return remarks
+    def _expired(self, day: date) -> Feed | None:
+        """The feed that ended last, of a date after every feed."""
+        if self.feed_of(day):
+            return None
+        last = max(self.feeds, key=lambda feed: feed.last)
+        return last if last.last < day else None
+
+    def _next(self, feed: Feed, dates: Sequence[date]) -> Feed | None:
+        """The next older feed that would plan one of the dates as well: of an archive's many one is enough to report."""
+        if self._opened[-1] is feed and self._unopened:
+            self._open_next()
+        older = self._opened[self._opened.index(feed) + 1 :]
+        both = [day for day in dates if self.feed_of(day) is feed]
+        return next((other for other in older if any(map(other.is_valid, both))), None)
+
+    def _open_next(self) -> None:
+        """Opens the newest of those whose names carry a date, and all others of that date."""
+        newest = _published(self._unopened[-1])
+        self._open([files for files in self._unopened if files.published == newest])
+        self._unopened = [files for files in self._unopened if files.published != newest]
+
+    def _open(self, found: Sequence[FeedFiles]) -> None:
+        self._opened += [Feed(files, self._time_zone, self._route_types) for files in found]
+        self._opened.sort(key=lambda feed: feed.order, reverse=True)
+
+
+def _published(files: FeedFiles) -> date:
+    return files.published or date.min
+
+
+def _remarks(feed: Feed, expired_on: date | None, newer: Feed | None) -> list[str]:
+    remarks = [f"{name}: {count:,}" for name, count in feed.findings.counts.items()]
+    if expired_on:
+        remarks.append(f"expired: {expired_on} is after its last date")
+    if newer:
+        first, last = max(feed.first, newer.first), min(feed.last, newer.last)
+        remarks.append(f"overlapped by {newer.name} from {first} to {last}, which is newer and used there")
+    return remarks
 
 
 class GtfsPlannedSource:
@@ -149,6 +203,9 @@ class GtfsPlannedSource:
     @cached_property
     def _known_dates(self) -> frozenset[date] | None:
         return self._counts.available_dates()
+
+    def date_sizes(self, dates: Sequence[date]) -> Mapping[date, int]:
+        return self._counts.date_sizes(dates) if isinstance(self._counts, SizedSource) else {}
 
     def _read_visits(self, dates: Sequence[date]) -> Reading:
         reading = read_dates(self._counts, STOP_VISITS, dates)
@@ -212,20 +269,13 @@ class GtfsPlannedSource:
         return Aliases.of(feed.routes, feed.stops)
 
     def _with_capacities(self, plan: Mapping[date, pl.DataFrame]) -> dict[date, pl.DataFrame]:
-        windows = {day: self._capacity_dates(day) for day in plan}
+        windows = {day: capacity_dates(day, self._known_dates) for day in plan}
         needed = sorted({other for window in windows.values() for other in window})
         trips = self._trips_on(needed)
         return {
             day: with_capacities(frame, trips.filter(pl.col("service_date").is_in(list(windows[day]))))
             for day, frame in plan.items()
         }
-
-    def _capacity_dates(self, day: date) -> tuple[date, ...]:
-        last = day - timedelta(CAPACITY_LAG_DAYS)
-        known = self._known_dates
-        if known is None:
-            return tuple(last - timedelta(back) for back in range(CAPACITY_DATES))
-        return tuple(sorted((other for other in known if other <= last), reverse=True)[:CAPACITY_DATES])
 
     def _trips_on(self, dates: Sequence[date]) -> pl.DataFrame:
         """Performed trips of dates, each date read once; lines by the ids of the plan."""
@@ -238,6 +288,14 @@ class GtfsPlannedSource:
             self._trips = pl.concat([self._trips, found.with_columns(pl.col("line_id").replace(lines))])
             self._trips_known |= frozenset(missing)
         return self._trips.filter(pl.col("service_date").is_in(list(dates)))
+
+
+def capacity_dates(day: date, known: frozenset[date] | None) -> tuple[date, ...]:
+    """The dates whose vehicles a date is planned with, of those that have counts (None: any date has)."""
+    last = day - timedelta(CAPACITY_LAG_DAYS)
+    if known is None:
+        return tuple(last - timedelta(back) for back in range(CAPACITY_DATES))
+    return tuple(sorted((other for other in known if other <= last), reverse=True)[:CAPACITY_DATES])
 
 
 def with_capacities(plan: pl.DataFrame, trips: pl.DataFrame) -> pl.DataFrame:

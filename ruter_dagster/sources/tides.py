@@ -115,6 +115,18 @@ class TidesSource:
         absent = tuple(day for day in dates if day not in there)
         return Reading(rows, absent, reading.counts if is_visits else {}, rejected=rejected)
 
+    def date_sizes(self, dates: Sequence[date]) -> dict[date, int]:
+        """Bytes of stop visits of each date, as they would be in CSV; a file of many dates is taken to have as much of each."""
+        files = self._reader.folder.files(STOP_VISITS)
+        dated = [file for file in files if file.service_date is None or file.service_date in dates]
+        sizes = Counter({file.path: self._reader.csv_size(file) for file in dated})
+        shared = sum(sizes[file.path] for file in files if file.service_date is None)
+        each = shared // max(1, len(self.available_dates())) if shared else 0
+        own = Counter({file.service_date: 0 for file in files})
+        for file in files:
+            own[file.service_date] += sizes[file.path]
+        return {day: own[day] + each for day in dates}
+
     def read(self, dates: Collection[date]) -> TidesReading:
         """Both raw tables of all `dates` in one pass; dates that the source lacks have no rows.
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 import polars as pl
@@ -25,8 +26,13 @@ from ruter_dagster.sources.visit_rules import COUNTS_FAULT, FAULT, FILE, LINE, L
 
 KEPT_FILE_SIZE = 64 * 2**20
 """Files that span many dates are kept in memory once read, if they are no larger than this (bytes)."""
+ROW_BYTES = 150
+"""Of a stop visit as CSV."""
 LEAST_CELLS = 3
 """A column of which so many cells, and all, are no values of it cannot be read at all."""
+KEPT_DIGESTS = 100
+"""Files of which a process remembers what their rows amount to."""
+_DIGESTS: dict[tuple[str, str, str], dict[date | None, str]] = {}
 _EXAMPLES = 3
 _ROW = "_row"
 _REFUSED = (NotFoundError, PermissionDeniedError, UnauthenticatedError)
@@ -87,6 +93,43 @@ class TableReader:
                     self._read_file(file, only_date, None).frame["service_date"].drop_nulls().unique()
                 )
         return frozenset(found)
+
+    def csv_size(self, file: TableFile) -> int:
+        """Bytes of a file as CSV: of Parquet, whose size says little of its rows, by the number of rows in its footer."""
+        if file.format == "csv":
+            return file.size
+        try:
+            return ROW_BYTES * pl.scan_parquet(file.url, glob=False).select(pl.len()).collect().item()
+        except (pl.exceptions.PolarsError, OSError, BaseError):
+            return file.size  # reading it will say what is wrong
+
+    def row_digests(self, table: TidesTable) -> dict[date | None, str]:
+        """What files without a date of their own say of each date, as a number that changes with any row of it, in any order.
+
+        Of a table without dates all rows are those of None. A file that cannot be read counts for every date.
+        """
+        parts = [self._digests(file, table) for file in self.folder.files(table) if file.service_date is None]
+        return {day: " ".join(part.get(day, "") for part in parts) for day in dict.fromkeys(chain(*parts))}
+
+    def _digests(self, file: TableFile, table: TidesTable) -> dict[date | None, str]:
+        key = (file.url, file.version, table.name)
+        if key not in _DIGESTS:
+            while len(_DIGESTS) >= KEPT_DIGESTS:
+                _DIGESTS.pop(next(iter(_DIGESTS)))
+            _DIGESTS[key] = self._read_digests(file, table)
+        return _DIGESTS[key]
+
+    def _read_digests(self, file: TableFile, table: TidesTable) -> dict[date | None, str]:
+        try:
+            with _readable(file):
+                rows = self._open(file, table)
+                found = rows.collect_schema()
+                names = [column.name for column in table.columns if column.name in found]
+                day = _date_of_rows(found["service_date"]) if table.dated else pl.lit(None, pl.Date)
+                sums = _digest_by_date(rows, day, names).collect(engine="streaming")
+        except (BadInput, KeyError):
+            return {None: file.version}  # reading it will say what is wrong
+        return {row[0]: "-".join(map(str, row[1:])) for row in sums.iter_rows()}
 
     def rows_as_read(self, table: TidesTable, places: pl.DataFrame) -> pl.DataFrame:
         """The rows at `places` (`FILE`, `LINE`) as their files have them: `FILE`, `LINE` and `row`, JSON text of all columns.
@@ -251,7 +294,27 @@ def _of_dates(rows: pl.LazyFrame, dtype: pl.DataType, dates: Collection[date]) -
     day = date_of("service_date", dtype)
     if dtype == pl.Date and not rows.select(pl.col("service_date").has_nulls()).collect().item():
         return rows.filter(day.is_in(list(dates)))  # Parquet's statistics spare reading the others
-    return rows.filter(day.forward_fill().backward_fill().is_in(list(dates)))
+    return rows.filter(_date_of_rows(dtype).is_in(list(dates)))
+
+
+def _date_of_rows(dtype: pl.DataType) -> pl.Expr:
+    return date_of("service_date", dtype).forward_fill().backward_fill()
+
+
+def _digest_by_date(rows: pl.LazyFrame, day: pl.Expr, names: Sequence[str]) -> pl.LazyFrame:
+    """Number of rows and sums of both halves of their hashes: 32 bits each, so that no sum overflows."""
+    kinds = rows.collect_schema()
+    cells = [
+        pl.col(name).cast(pl.String) if isinstance(kinds[name], pl.Categorical | pl.Enum) else pl.col(name)
+        for name in names
+    ]
+    hashed = pl.col("hash")
+    return (
+        rows.filter(pl.any_horizontal(pl.col(names).is_not_null()))  # no blank lines
+        .select(day=day, hash=pl.struct(cells).hash())
+        .group_by("day")
+        .agg(pl.len(), low=(hashed % 2**32).sum(), high=(hashed // 2**32).sum())
+    )
 
 
 def _without_blank_lines(cells: pl.DataFrame, file: TableFile) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.frames import conform, vehicle_type
 from ruter_dagster.contracts.tables import (
     MODES,
     MOST_ON_BOARD,
@@ -135,12 +135,6 @@ def to_rejected(rejected: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
         .select(REJECTED_VISITS.column_names),
         REJECTED_VISITS,
     )
-
-
-def vehicle_type() -> pl.Expr:
-    """Mode and capacity, as far as they are known: TIDES and most counters name no type of vehicle, and these two tell them apart."""
-    places = pl.format("{} of {} places", "mode", "total_capacity")
-    return pl.coalesce(places, "mode").alias("vehicle_type")
 
 
 def place_rules(time_zone: str, required: Sequence[str] = _REQUIRED) -> list[tuple[str, pl.Expr]]:

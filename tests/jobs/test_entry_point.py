@@ -24,7 +24,7 @@ WEATHER = Snapshot(table=WEATHER_FORECASTS.name, dates=(DAY,))
 LONG = Snapshot(
     table=STOP_VISITS.name, dates=tuple(DAY + timedelta(ahead) for ahead in range(200)), of_range=True
 )
-UNDER_WAY = f"Reading {STOP_VISITS.name}, 28 dates at a time: 1 of 8"
+UNDER_WAY = f"Reading {STOP_VISITS.name}, at most 28 dates at a time: 1 of 8"
 """Printed when an eighth is read: nothing is written yet, and much is left to do."""
 
 

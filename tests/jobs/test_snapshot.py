@@ -18,6 +18,7 @@ from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent, Reading
+from ruter_dagster.sources.file_versions import file_versions
 from tests.quality.frames import planned, set_aside
 from tests.sources.gtfs_feed import write_folder
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS
@@ -56,13 +57,16 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def job(folder: Path, *dates: date, table: Table = STOP_VISITS) -> tuple[Snapshot, JobContext, Recorder]:
-    settings = Settings(
+def settings_of(folder: Path) -> Settings:
+    return Settings(
         source="tides", tides_path=str(folder), operator="ruter", state_dir=folder / "state", _env_file=None
     )  # pyright: ignore[reportCallIssue]
+
+
+def job(folder: Path, *dates: date, table: Table = STOP_VISITS) -> tuple[Snapshot, JobContext, Recorder]:
     parameters = Snapshot(table=table.name, dates=dates, of_range=len(dates) > 1, code_version="1")
     report = Recorder()
-    return parameters, JobContext(settings, parameters, Container(folder), report), report
+    return parameters, JobContext(settings_of(folder), parameters, Container(folder), report), report
 
 
 def copy(folder: Path, *dates: date, table: Table = STOP_VISITS) -> tuple[JobContext, dict[str, Any]]:
@@ -144,16 +148,32 @@ def test_a_date_with_too_many_bad_rows_is_blocked(folder: Path) -> None:
     assert rejected(context, DAY)["date_blocked"].to_list() == [True] * 3
 
 
-def test_files_of_dates_are_recorded_with_shared_ones_for_rejects(folder: Path) -> None:
-    spoil(folder, WEEKS[1], "3,2,0,0,5", "3,-2,0,0,5")
+@pytest.mark.parametrize("table", [STOP_VISITS, PLANNED_DEPARTURES])
+def test_files_of_dates_are_recorded(folder: Path, table: Table) -> None:
     absent = WEEKS[0] + timedelta(1)
-    _, told = copy(folder, WEEKS[0], absent, WEEKS[1])
-    versions = told["source_versions"]["raw_value"]
-    assert {day: "+" in version for day, version in versions.items()} == {
-        str(WEEKS[0]): False,
-        str(absent): False,
-        str(WEEKS[1]): True,
-    }
+    _, told = copy(folder, WEEKS[0], absent, WEEKS[1], table=table)
+    now = file_versions(settings_of(folder), table.name, [WEEKS[0], absent, WEEKS[1]])
+    recorded = told["source_versions"]["raw_value"]
+    assert recorded == {str(day): files.recorded() for day, files in now.items()}
+    assert len(set(recorded.values())) == 3
+
+
+@pytest.mark.parametrize("table", [STOP_VISITS, PLANNED_DEPARTURES])
+def test_a_corrected_trip_makes_its_date_outdated(folder: Path, table: Table) -> None:
+    for day in WEEKS:
+        with (folder / "trips_performed.csv").open("a") as file:
+            file.write((folder / "trips_performed" / f"{day}.csv").read_text().partition("\n")[2])
+        (folder / "trips_performed" / f"{day}.csv").unlink()
+    content = (folder / "trips_performed.csv").read_text()
+    (folder / "trips_performed.csv").write_text(TRIPS.partition("\n")[0] + "\n" + content)
+    _, told = copy(folder, *WEEKS[:2], table=table)
+    text = (folder / "trips_performed.csv").read_text()
+    corrected = text.replace(f"{WEEKS[1]},p2,v1,s2,31", f"{WEEKS[1]},p2,v1,s2,32")
+    assert corrected != text
+    (folder / "trips_performed.csv").write_text(corrected)
+    now = file_versions(settings_of(folder), table.name, WEEKS[:2])
+    recorded = told["source_versions"]["raw_value"]
+    assert [day for day, files in now.items() if files.has_changed(recorded[str(day)])] == [WEEKS[1]]
 
 
 def test_a_blocked_date_of_a_range_is_left_out_and_listed(folder: Path) -> None:
@@ -289,6 +309,30 @@ def test_a_date_of_which_nothing_is_left_is_blocked(folder: Path) -> None:
         snapshot.run(parameters, context)
 
 
+def test_a_blocked_date_of_a_standing_range_is_left_out_and_noted(folder: Path) -> None:
+    copy(folder, WEEKS[1])
+    spoil(folder, DAY, f"{DAY},p", f"{DAY},q")
+    parameters, context, report = job(folder, DAY)
+    part = parameters.model_copy(update={"of_range": True, "part_of_range": True})
+    snapshot.run(part, context)
+    assert report.told["dates"] == {}
+    assert report.told["dates_blocked"]["raw_value"] == [str(DAY)]
+    assert not report.checks["no_date_blocked"][0]
+    [recorded] = report.told["source_versions"]["raw_value"].values()
+    now = file_versions(settings_of(folder), STOP_VISITS.name, [DAY])[DAY]
+    assert not now.has_changed(recorded), "it is read again once it was corrected"
+
+
+def test_an_absent_date_of_a_standing_range_is_left_out_and_noted(folder: Path) -> None:
+    copy(folder, WEEKS[1])
+    absent = DAY + timedelta(1)
+    parameters, context, report = job(folder, absent)
+    part = parameters.model_copy(update={"of_range": True, "part_of_range": True})
+    snapshot.run(part, context)
+    assert report.told["dates_absent"]["raw_value"] == [str(absent)]
+    assert report.told["dates"] == {}
+
+
 def test_rejects_that_cannot_be_kept_fail_the_step(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is materialised has its rejects: they are written first."""
     spoil(folder, DAY, "3,2,0,0,5", "3,-2,0,0,5")
@@ -314,6 +358,37 @@ def test_a_range_is_read_in_passes_and_lists_the_dates_that_are_absent(folder: P
     assert len(span) > snapshot.BATCH_DATES
     assert told["dates_absent"]["raw_value"] == [str(day) for day in span if day not in WEEKS]
     assert told["rows_of_source"]["raw_value"]["visits"] == 4 * len(WEEKS)
+
+
+def test_a_long_range_is_written_as_it_is_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Passes are bounded by bytes: two of these dates each, and no pass waits for the next to be written."""
+    spoil(folder, WEEKS[1], "3,2,0,0,5", "3,-2,0,0,5")
+    with_more_trips(folder, WEEKS[3], bad=3)
+    together, _ = copy(folder, *WEEKS)
+    kept = [day for day in WEEKS if day != WEEKS[3]]
+    expected = together.store.read(STOP_VISITS, kept)
+    before = together.store.snapshot(STOP_VISITS).versions(WEEKS)
+    monkeypatch.setattr(snapshot, "BATCH_BYTES", 2 * len(VISITS))
+    monkeypatch.setattr(snapshot, "ROWS_HELD", 5)
+    parameters, context, report = job(folder, *WEEKS)
+    context.settings = context.settings.model_copy(update={"state_dir": folder / "other"})
+    writes: list[list[date]] = []
+    write = context.store.write
+
+    def note(table: Table, frame: pl.DataFrame, dates: Any, **options: Any) -> Any:
+        if table is STOP_VISITS:
+            writes.append(list(dates))
+        return write(table, frame, dates, **options)
+
+    monkeypatch.setattr(context.store, "write", note)
+    snapshot.run(parameters, context)
+    assert len(writes) > 1
+    assert [day for dates in writes for day in dates] == kept
+    assert context.store.read(STOP_VISITS, kept).equals(expected)
+    assert context.store.snapshot(STOP_VISITS).versions(WEEKS) == before
+    rows = {day: part.rows for day, part in report.told["dates"].items()}
+    assert rows == dict(expected.group_by("service_date").len().iter_rows())
+    assert rejected(context, WEEKS[1], WEEKS[3]).height == 4
 
 
 def test_a_date_asked_for_by_itself_must_be_there(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, ExecuteInProc
 
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.records import content_hash, content_hashes, failed_checks, fault_of
+from ruter_dagster.runs import RunRequest
 from ruter_dagster.staleness import out_of_date
 from tests.scripted_house import SETTINGS, ScriptedLauncher, write_script
 from tests.test_staleness import DAYS, FIRST, LAST
@@ -51,6 +53,37 @@ def test_a_range_of_which_nothing_is_there_fails_with_its_dates(instance: Dagste
     assert f"Nothing is there of any date from {KEYS[0]} to {KEYS[-1]}" in str(
         fault_of(instance, result.run_id)
     )
+
+
+def run_again(instance: DagsterInstance, job: str, *assets: str, days: tuple[date, ...], part: bool = True):
+    """Runs some dates of a range again, as the demo does."""
+    request = RunRequest(job, assets, days, part_of_range=part)
+    return DEFS.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        partition_key=days[0].isoformat() if len(days) == 1 else None,
+        asset_selection=[AssetKey(asset.split("/")) for asset in assets],
+        tags=request.tags(),
+        raise_on_error=False,
+    )
+
+
+@pytest.mark.parametrize("days", [DAYS[2:3], DAYS[2:6]], ids=["one date", "several"])
+def test_dates_that_a_standing_range_lacks_are_left_out_again(
+    instance: DagsterInstance, days: tuple[date, ...]
+) -> None:
+    assert run(instance, "counts", VISITS).success
+    missing = {"absent": [day.isoformat() for day in days]}
+    write_script(instance, raw__stop_visits=missing, quality__stop_visits=missing)
+    assert run_again(instance, "counts", VISITS, "quality/stop_visits", days=tuple(days)).success
+    assert set(KEYS) - set(content_hashes(instance, VISITS)) == set(missing["absent"])
+    assert metadata_of(instance, VISITS, missing["absent"][-1])["dates_absent"] == missing["absent"]
+    assert out_of_date(DEFS, instance, VISITS, DAYS) == []
+
+
+def test_an_absent_date_asked_for_by_itself_fails(instance: DagsterInstance) -> None:
+    assert run(instance, "counts", VISITS).success
+    write_script(instance, raw__stop_visits={"absent": KEYS[2:3]})
+    assert not run_again(instance, "counts", VISITS, days=tuple(DAYS[2:3]), part=False).success
 
 
 def test_a_failure_names_the_dates_of_its_job_and_what_was_written_before_it_is_known(

@@ -11,7 +11,7 @@ import pytest
 from dagster import AssetKey, AssetMaterialization, DagsterInstance, DagsterRunStatus, SensorDefinition
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.file_versions import FileVersions
+from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.operator import load_operator
 from ruter_dagster.sensors.arrivals import Listing, arrival_sensors
 from ruter_dagster.settings import Settings, load_settings
@@ -26,12 +26,16 @@ NOON = datetime(2026, 3, 30, 12, tzinfo=UTC)
 
 
 def arrivals(
-    *days: int, settings: Settings = TIDES, now: datetime = NOON, files: Mapping[int, str] | None = None
+    *days: int,
+    settings: Settings = TIDES,
+    now: datetime = NOON,
+    files: Mapping[int, str] | None = None,
+    timetable: str | None = None,
 ) -> SensorDefinition:
-    """The sensor at a source that has these days of March 2026; `files` are the versions of a day's own files."""
-    dates = frozenset(date(2026, 3, day) for day in days)
-    versions = {date(2026, 3, day): FileVersions(own, "shared") for day, own in (files or {}).items()}
-    (sensor,) = arrival_sensors(settings, RUTER, JOBS, lambda _: Listing(dates, versions), lambda: now)
+    """The sensor at a source that has these days of March 2026, and this timetable; `files` are the versions of a day's own files."""
+    versions = {date(2026, 3, day): own for day, own in (files or {}).items()}
+    listing = Listing(frozenset(date(2026, 3, day) for day in days), versions, timetable)
+    (sensor,) = arrival_sensors(settings, RUTER, JOBS, lambda _: listing, lambda: now)
     return sensor
 
 
@@ -117,7 +121,7 @@ def test_a_corrected_day_is_asked_for_once(tick: Tick, instance: DagsterInstance
     result = tick(arrivals(20, 21, 22, files=corrected))
     assert [run.job_name for run in result.run_requests or []] == ["counts", "plan"]
     assert asked(result) == ["2026-03-21"]
-    assert (result.run_requests or [])[0].run_key == "counts 2026-03-21 second+shared"
+    assert (result.run_requests or [])[0].run_key == "counts 2026-03-21 second"
     assert not asked(tick(arrivals(20, 21, 22, files=corrected))), "refused perhaps: its former rows stand"
     read_from(instance, 21, "second")
     assert not asked(tick(arrivals(20, 21, 22, files=corrected)))
@@ -154,12 +158,11 @@ def test_a_correction_waits_until_the_counts_of_the_former_have_ended(
     assert tick(source).skip_message == "The counts of 2026-03-21 have not ended yet"
 
 
-def test_a_shared_file_matters_only_to_days_with_rows_set_aside(
-    tick: Tick, instance: DagsterInstance
-) -> None:
-    for day, version in ((20, "first"), (21, "first"), (22, "first+before")):
-        read_from(instance, day, version)
-    assert asked(tick(arrivals(20, 21, 22, files=dict.fromkeys((20, 21, 22), "first")))) == ["2026-03-22"]
+def test_files_that_dates_share_are_not_looked_into(tick: Tick, instance: DagsterInstance) -> None:
+    """Such a file changes with every date that is added to it."""
+    read_from(instance, 21, "first+before+rows")
+    read_from(instance, 22, "first+before+rows")
+    assert asked(tick(arrivals(21, 22, files={21: "first", 22: "second"}))) == ["2026-03-22"]
 
 
 def test_a_day_that_is_still_being_written_is_not_asked_for(tick: Tick, history: None) -> None:
@@ -204,12 +207,61 @@ def test_a_corrected_file_of_a_real_folder_is_noticed(
     for table in ("trips_performed", "vehicles", "stop_visits/2026-03-21", "stop_visits/2026-03-22"):
         (folder / f"{table}.csv").write_text("service_date\n")
     settings = load_settings(_env_file=None, source="tides", tides_path=str(folder), operator="ruter")
-    for day, files in file_versions(settings, [date(2026, 3, 21), date(2026, 3, 22)]).items():
+    for day, files in file_versions(
+        settings, STOP_VISITS.name, [date(2026, 3, 21), date(2026, 3, 22)]
+    ).items():
         read_from(instance, day.day, files.own)
     (sensor,) = arrival_sensors(settings, RUTER, JOBS)
     assert not asked(tick(sensor))
     (folder / "stop_visits" / "2026-03-22.csv").write_text("service_date,stop_id\n")
     assert asked(tick(sensor)) == ["2026-03-22"]
+
+
+TIMED = TIDES.model_copy(update={"gtfs_path": "feeds"})
+
+
+def runs(result) -> list[tuple[str, str]]:
+    """Jobs asked for, with their partition or the first of their range."""
+    start = "dagster/asset_partition_range_start"
+    return [(run.job_name, run.partition_key or run.tags[start]) for run in result.run_requests or []]
+
+
+def test_a_new_timetable_has_the_dates_ahead_planned_anew(tick: Tick, history: None) -> None:
+    def look(timetable: str, *more: int) -> list[tuple[str, str]]:
+        return runs(tick(arrivals(20, 21, 22, *more, settings=TIMED, timetable=timetable)))
+
+    assert look("autumn") == []
+    assert look("winter") == [("plan", "2026-03-23")]
+    assert look("winter") == []
+    assert look("spring", 23) == [("counts", "2026-03-23"), ("plan", "2026-03-24")]
+    assert look("spring", 23) == [], "that plan is by the new timetable already"
+
+
+def test_each_timetable_is_planned_by_once(tick: Tick, history: None) -> None:
+    keys = {
+        run.run_key
+        for timetable in ("autumn", "winter", "spring")
+        for run in tick(arrivals(20, 21, 22, settings=TIMED, timetable=timetable)).run_requests or []
+    }
+    assert keys == {"plan 2026-03-23 winter", "plan 2026-03-23 spring"}
+
+
+def test_a_new_timetable_waits_for_the_plan_under_way(
+    tick: Tick, history: None, ended: Callable[..., None]
+) -> None:
+    tick(arrivals(20, 21, 22, settings=TIMED, timetable="autumn"))
+    ended("plan", "2026-03-23", DagsterRunStatus.STARTED)
+    assert not runs(tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter")))
+    ended("plan", "2026-03-23")
+    assert runs(tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter"))) == [("plan", "2026-03-23")]
+
+
+def test_a_late_day_leaves_a_new_timetable_to_the_next_tick(tick: Tick, holds: Callable[..., None]) -> None:
+    holds("raw/stop_visits", "first", "2026-03-20", "2026-03-22")
+    tick(arrivals(20, 22, settings=TIMED, timetable="autumn"))
+    late = tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter"))
+    assert runs(late) == [("counts", "2026-03-21"), ("plan", "2026-03-22")]
+    assert runs(tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter"))) == [("plan", "2026-03-23")]
 
 
 def test_a_folder_that_cannot_be_read_fails_the_tick_with_its_name(tick: Tick, history: None) -> None:

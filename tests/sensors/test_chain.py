@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunRequest
@@ -118,6 +118,21 @@ def test_monitoring_of_the_closed_date_follows_counts_alone(
     ended("counts", ISSUED)
     (run,) = asked_for(tick, "monitoring")
     assert run.partition_key == CLOSED
+
+
+def test_a_tick_asks_for_a_few_samples_and_the_next_for_others(
+    tick: Tick, ended: Callable[..., None], holds: Callable[..., None]
+) -> None:
+    days = [date(2026, 2, 1) + timedelta(days) for days in range(12)]
+    for asset in ("features/departure_features", "loads/stop_loads"):
+        holds(asset, "first", *map(str, days))
+    for day in days:
+        ended("counts", str(day + timedelta(1)))
+    asked = [[run.partition_key for run in asked_for(tick, "sampling")] for _ in range(3)]
+    assert [len(keys) for keys in asked] == [5, 5, 5]
+    assert sorted({key for keys in asked for key in keys}) == [str(day) for day in days], (
+        "dates that were asked for before do not keep the others waiting"
+    )
 
 
 def test_runs_that_no_chain_started_are_left_alone(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import zipfile
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 import boto3
+import obstore
 import pytest
 from moto.server import ThreadedMotoServer
 
 from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.sources import gtfs_files
 from ruter_dagster.sources.gtfs_files import find_feeds
 from ruter_dagster.sources.gtfs_source import Timetable
 from tests.sources.gtfs_feed import FEED, FRIDAY, OSLO, changed, feed_of, write_folder, write_zip
@@ -79,9 +82,70 @@ def test_overlapping_and_expired_feeds_are_reported(tmp_path: Path) -> None:
         (),
     )
     assert older.remarks == (
-        "expired: 2026-12-15 is after its last date",
         f"overlapped by {tmp_path}/a.zip from 2026-11-23 to 2026-12-13, which is newer and used there",
     )
+    assert [feed.remarks for feed in timetable(tmp_path).uses([date(2026, 12, 20), date(2026, 12, 22)])] == [
+        ("expired: 2026-12-22 is after its last date",)
+    ]
+
+
+def write_archive(folder: Path) -> list[date]:
+    """Three years of feeds, each published on a Monday and valid for four weeks from then on; the Mondays."""
+    mondays = [date(2024, 1, 1) + timedelta(weeks=week) for week in range(156)]
+    for monday in mondays:
+        last = monday + timedelta(27)
+        feed = changed(
+            "feed_info.txt", "autumn-1,20261116,20261213", f"{monday},{monday:%Y%m%d},{last:%Y%m%d}"
+        )
+        service = (
+            FEED["calendar.txt"].replace("20261116", f"{monday:%Y%m%d}").replace("20261213", f"{last:%Y%m%d}")
+        )
+        write_zip(folder / f"gtfs_{monday:%Y%m%d}.zip", feed | {"calendar.txt": service, "calendar_dates.txt": "service_id,date,exception_type\n"})  # fmt: skip
+    return mondays
+
+
+def test_only_feeds_that_matter_to_the_dates_are_opened_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *_, before, newest = write_archive(tmp_path)
+    opened: list[str] = []
+    members = gtfs_files._members
+    monkeypatch.setattr(
+        gtfs_files, "_members", lambda name, archive: opened.append(name) or members(name, archive)
+    )
+    days = [newest + timedelta(days) for days in range(4)]
+    used, older = timetable(tmp_path).uses(days)
+    assert [(feed.version, feed.dates) for feed in (used, older)] == [
+        (str(newest), tuple(days)),
+        (str(before), ()),
+    ]
+    assert used.remarks == ()
+    assert [remark.split(" from ")[0] for remark in older.remarks] == [f"overlapped by {used.name}"]
+    assert opened == [used.name, older.name]
+    assert timetable(tmp_path).feed_of(days[0])
+    assert len(opened) == 2, "the same process opens a feed once"
+
+
+def test_a_date_after_an_archive_names_its_newest_feeds(tmp_path: Path) -> None:
+    newest = write_archive(tmp_path)[-1]
+    late = newest + timedelta(28)
+    known = timetable(tmp_path)
+    [last] = known.uses([newest + timedelta(27), late])
+    assert last.remarks == (f"expired: {late} is after its last date",)
+    assert "and 151 older ones. Add a newer feed" in str(known.absent(late))
+
+
+def test_a_feed_written_anew_has_another_identity(tmp_path: Path) -> None:
+    def identity() -> str:
+        return find_feeds(str(path))[0].identity
+
+    path = write_zip(tmp_path / "feed.zip")
+    first = identity()
+    assert identity() == first
+    assert timetable(path).feeds[0].version == "autumn-1"
+    write_zip(path, NEW)
+    assert identity() != first
+    assert timetable(path).feeds[0].version == "autumn-2"
 
 
 def test_a_date_outside_every_feed_names_them_and_their_spans(tmp_path: Path) -> None:
@@ -121,7 +185,7 @@ def test_a_zip_that_is_no_feed_is_refused(
     else:
         write_zip(path, content)
     with pytest.raises(BadInput) as refused:
-        find_feeds(str(path))
+        timetable(path)
     assert all(part in str(refused.value) for part in message.split(" .*"))
 
 
@@ -184,6 +248,26 @@ def test_feeds_of_an_object_store_are_read(bucket, tmp_path: Path) -> None:
     assert all(feed.departures(FRIDAY).equals(expected) for feed in known.feeds)
     [one] = timetable("s3://timetables/oslo/new feed.zip").feeds
     assert one.version == "autumn-2"
+
+
+def test_of_a_large_zip_in_an_object_store_only_parts_are_fetched(
+    bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = random.Random(1).randbytes(2**23).hex()
+    path = write_zip(tmp_path / "a.zip", {**FEED, "shapes.txt": shapes})
+    bucket.put_object(Key="gtfs.zip", Body=path.read_bytes())
+    fetched: list[int] = []
+    get_range = obstore.get_range
+    monkeypatch.setattr(
+        gtfs_files.obstore,
+        "get_range",
+        lambda store, path, start, length: (
+            fetched.append(length) or get_range(store, path, start=start, length=length)
+        ),
+    )
+    [feed] = timetable("s3://timetables/gtfs.zip").feeds
+    assert feed.version == "autumn-1"
+    assert sum(fetched) < path.stat().st_size
 
 
 def test_an_absent_object_is_named(bucket) -> None:

@@ -139,6 +139,24 @@ def test_cancelled_trips_stay_planned(tmp_path: Path) -> None:
     assert "s2" in source.planned_departures(DAY)["trip_id"]
 
 
+def test_a_journey_added_in_place_of_a_cancelled_one_has_none_of_its_keys(tmp_path: Path) -> None:
+    """s2 is cancelled; p3, added later, calls at its stops and time. The plan keeps s2, and no visit has a key of it."""
+    planned_by(tmp_path)
+    change(tmp_path, "trips_performed", "1,In service,Scheduled", "1,In service,Canceled")
+    with (tmp_path / "stop_visits.csv").open("a") as visits, (tmp_path / "trips_performed.csv").open("a") as trips:  # fmt: skip
+        for sequence, stop in enumerate(("nationaltheatret", "jernbanetorget"), 1):
+            visits.write(f"{DAY},p3,{sequence},v1,{stop},{DAY}T09:0{sequence}:00+01:00,1,0,0,0,1,Scheduled\n")
+        trips.write(f"{DAY},p3,v1,,31,Bus Service,1,In service,Added\n")
+    source = of(tmp_path)
+    plan, visits = source.planned_departures(DAY), source.stop_visits(DAY)
+    assert trips_of(source, DAY) == ["p3", "s1"]
+    key = ["trip_id", "stop_sequence"]
+    own = visits.join(plan, on=key, how="inner", suffix="_planned")
+    assert set(own["trip_id"]) == {"s1"}
+    assert own["stop_id"].equals(own["stop_id_planned"], check_names=False)
+    assert plan.filter(pl.col("trip_id") == "s2").height > 0
+
+
 def test_trips_that_the_feed_lacks_keep_their_counts(tmp_path: Path) -> None:
     planned_by(tmp_path)
     change(tmp_path, "trips_performed", "v1,s2,31", "v1,s99,31")

@@ -95,7 +95,10 @@ def test_files_by_date_are_listed_and_read(
         put(tables, f"stop_visits/{day}.csv", VISITS.replace(str(DAY), str(day)))
     assert_reads_as_the_folder_does(tmp_path)
     assert listing.main() == 0
-    assert json.loads(capsys.readouterr().out) == ["2026-11-20", "2026-11-21"]
+    listed = json.loads(capsys.readouterr().out)
+    assert (listed["dates"], listed["timetable"]) == (["2026-11-20", "2026-11-21"], None)
+    assert set(listed["files"]) == {"2026-11-20", "2026-11-21"}
+    assert len(set(listed["files"].values())) == 2
 
 
 def test_parquet_with_the_date_in_its_path_alone(tables, tmp_path: Path) -> None:
