@@ -28,7 +28,7 @@ from ruter_dagster.contracts.tables import (
 from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import json_value, link, markdown
 from ruter_dagster.jobs.pipes import table as as_table
-from ruter_dagster.quality.rejects import Blocked, blocked_dates, rejects_by_reason, set_aside
+from ruter_dagster.quality.rejects import Blocked, RejectSummary, blocked_dates
 from ruter_dagster.sources.base import (
     DateAbsent,
     FeedUse,
@@ -47,7 +47,7 @@ BATCH_DATES = 28
 BATCH_BYTES = 64 * 2**20
 """Stop visits read in one pass at most, in CSV: some 400,000."""
 ROWS_HELD = 300_000
-"""Rows of former passes that are kept for one commit; beyond it they are written before the next pass."""
+"""Rows of former passes, rejects among them, that are kept for one commit; beyond it they are written before the next pass."""
 
 
 class DatesBlocked(NoDateThere):
@@ -56,11 +56,15 @@ class DatesBlocked(NoDateThere):
 
 @dataclass
 class _Snapshot:
-    """What was read of a table on all dates. `blocked`: too much was set aside; `refused`: nothing could be read."""
+    """What was read of a table on all dates. `blocked`: too much was set aside; `refused`: nothing could be read.
+
+    `frames` and `rejected` are the rows that are not written yet.
+    """
 
     table: Table
     frames: list[pl.DataFrame] = field(default_factory=list)
-    rejected: list[pl.DataFrame] = field(default_factory=lambda: [empty_frame(REJECTED_VISITS)])
+    rejected: list[pl.DataFrame] = field(default_factory=list)
+    rejects: RejectSummary = field(default_factory=RejectSummary)
     absent: list[date] = field(default_factory=list)
     blocked: dict[date, Blocked] = field(default_factory=dict)
     refused: dict[date, BadInput] = field(default_factory=dict)
@@ -69,16 +73,24 @@ class _Snapshot:
     feeds: list[FeedUse] = field(default_factory=list)
     written: dict[date, str] = field(default_factory=dict)
     """Content hashes of the dates that were written before the last pass."""
+    settled: set[date] = field(default_factory=set)
+    """Dates whose rejects were written before the last pass: those of `written`, and blocked ones."""
 
     def add(self, reading: Reading, blocked: Mapping[date, Blocked]) -> None:
         refused = pl.lit(reading.rejected["service_date"].is_in(list(blocked)))
         self.frames.append(_without(reading.rows, blocked) if blocked else reading.rows)
-        self.rejected.append(reading.rejected.with_columns(refused.alias("date_blocked")))
+        self.rejects.add(reading.rejected)
+        if self.table is STOP_VISITS:
+            self.rejected.append(reading.rejected.with_columns(refused.alias("date_blocked")))
         self.absent += reading.absent
         self.blocked.update(blocked)
         self.counts.update(reading.counts)
         self.queries += reading.queries
         self.feeds += reading.feeds
+
+    @property
+    def rows_held(self) -> int:
+        return sum(frame.height for frame in (*self.frames, *self.rejected))
 
     @property
     def left_out(self) -> list[date]:
@@ -104,10 +116,8 @@ def run(parameters: Snapshot, context: JobContext) -> None:
     versions = _source_versions(table, parameters, context)
     found = _read(table, parameters, context)
     read = [day for day in parameters.dates if day not in found.absent and day not in found.refused]
-    rejected = pl.concat(found.rejected)
-    if table is STOP_VISITS:
-        # First, so that a blocked date's can be listed, and a failure between the two leaves a step that runs again.
-        _write_rejected(rejected, read, context)
+    # First, so that a blocked date's can be listed, and a failure between the two leaves a step that runs again.
+    _write_rejected(found, read, context)
     for reason in found.reasons:
         log.error("%s", reason)
     kept = [day for day in read if day not in found.blocked]
@@ -126,8 +136,8 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         dates_blocked=_days(found.left_out),
         blocked=markdown("\n\n".join(found.reasons)) if found.left_out else None,
         rows_of_source=json_value(dict(found.counts)) if found.counts else None,
-        rows_set_aside=json_value(rejects_by_reason(rejected)) if rejected.height else None,
-        set_aside_examples=_examples(rejected) if table is PLANNED_DEPARTURES else None,
+        rows_set_aside=json_value(found.rejects.by_reason()) if found.rejects.rows else None,
+        set_aside_examples=_examples(found.rejects) if table is PLANNED_DEPARTURES else None,
         source_versions=versions,
         matched_share=_matched_share(found.counts),
         **_feeds(found.feeds),
@@ -153,7 +163,7 @@ def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
         return found
     batches = batches_of(context.source, parameters.dates, BATCH_DATES, BATCH_BYTES)
     for days in context.track(batches, f"Reading {table.name}, at most {BATCH_DATES} dates at a time"):
-        if sum(frame.height for frame in found.frames) > ROWS_HELD:
+        if found.rows_held > ROWS_HELD:
             _write_so_far(found, parameters.dates[: parameters.dates.index(days[0])], context)
         try:
             readings, refused = read_apart(context.source, table, days)
@@ -168,26 +178,32 @@ def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
 
 def _write_so_far(found: _Snapshot, dates: Sequence[date], context: JobContext) -> None:
     """Writes what was read of `dates`, so that memory does not grow with the length of a range. Rejects first, as in `run`."""
-    left = {*found.absent, *found.refused, *found.written}
+    left = {*found.absent, *found.refused, *found.settled}
     read = [day for day in dates if day not in left]
-    if found.table is STOP_VISITS:
-        rejected = pl.concat(found.rejected)
-        _write_rejected(rejected.filter(pl.col("service_date").is_in(read)), read, context)
+    _write_rejected(found, read, context)
     kept = [day for day in read if day not in found.blocked]
     rows = pl.concat(found.frames)
     found.frames.clear()
+    if not kept:
+        return
     code_version = context.parameters.code_version
     found.written |= context.store.write(found.table, rows, kept, code_version=code_version).hashes
 
 
-def _write_rejected(rejected: pl.DataFrame, dates: Sequence[date], context: JobContext) -> None:
-    """Replaces the rejects of exactly these dates; where there are none and were none, nothing is to be done."""
-    former = context.store.snapshot(REJECTED_VISITS).versions(dates)
+def _write_rejected(found: _Snapshot, dates: Sequence[date], context: JobContext) -> None:
+    """Replaces the rejects of those `dates` that are not settled; where there are none and were none, nothing is to be done."""
+    if found.table is not STOP_VISITS:
+        return
+    rejected = pl.concat([empty_frame(REJECTED_VISITS), *found.rejected])
+    found.rejected.clear()
+    open_dates = [day for day in dates if day not in found.settled]
+    former = context.store.snapshot(REJECTED_VISITS).versions(open_dates)
     concerned = sorted({*former, *rejected["service_date"].unique()})
     if concerned:
         context.store.write(
             REJECTED_VISITS, rejected, concerned, code_version=context.parameters.code_version
         )
+    found.settled.update(dates)
 
 
 def _report_check(found: _Snapshot, context: JobContext) -> None:
@@ -206,9 +222,9 @@ def _without(rows: pl.DataFrame, blocked: Mapping[date, Blocked]) -> pl.DataFram
     return rows.filter(~pl.col("service_date").is_in(list(blocked)))
 
 
-def _examples(rejected: pl.DataFrame) -> dict[str, Any] | None:
+def _examples(rejects: RejectSummary) -> dict[str, Any] | None:
     """One row of each reason; rows of visits have a table of their own."""
-    return as_table(set_aside(rejected)["examples"]) if rejected.height else None
+    return as_table(rejects.examples()) if rejects.rows else None
 
 
 def _days(days: Sequence[date]) -> dict[str, Any] | None:

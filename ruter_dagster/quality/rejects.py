@@ -5,8 +5,9 @@ Which rows are set aside belongs in sources/visit_rules.py and sources/plan_rule
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
 
@@ -126,6 +127,30 @@ def rejects_by(rejected: pl.DataFrame, column: str) -> list[dict[str, Any]]:
 def rejects_by_reason(rejected: pl.DataFrame) -> dict[str, int]:
     """Rows set aside by reason, the most first."""
     return {row["reason"]: row["rows"] for row in rejects_by(rejected, "reason")}
+
+
+@dataclass
+class RejectSummary:
+    """Rows set aside by reason and the first row of each: its size depends on the number of reasons, not on that of rows."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    _first: pl.DataFrame | None = None
+
+    def add(self, rejected: pl.DataFrame) -> None:
+        """`rejected` is contract `raw.rejected_visits`."""
+        if rejected.is_empty():
+            return
+        self.rows.update(dict(rejected.group_by("reason").len().iter_rows()))
+        first = _first_of_reasons(rejected)
+        self._first = _first_of_reasons(first if self._first is None else pl.concat([self._first, first]))
+
+    def by_reason(self) -> dict[str, int]:
+        """`rejects_by_reason` of all rows added."""
+        return dict(sorted(self.rows.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN])
+
+    def examples(self) -> list[dict[str, Any]]:
+        """The first row of each reason, as `set_aside` shows them."""
+        return [] if self._first is None else self._first.head(_SHOWN).to_dicts()
 
 
 def examples(rejected: pl.DataFrame, number: int = _EXAMPLES) -> Iterator[str]:

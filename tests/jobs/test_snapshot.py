@@ -391,6 +391,33 @@ def test_a_long_range_is_written_as_it_is_read(folder: Path, monkeypatch: pytest
     assert rejected(context, WEEKS[1], WEEKS[3]).height == 4
 
 
+def test_memory_does_not_grow_with_blocked_dates(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One date a pass; all but the last have three rows set aside, which blocks them."""
+    blocked = WEEKS[:-1]
+    for day in blocked:
+        with_more_trips(folder, day, bad=3)
+    monkeypatch.setattr(snapshot, "BATCH_DATES", 1)
+    monkeypatch.setattr(snapshot, "ROWS_HELD", 2)
+    held: list[int] = []
+    add = snapshot._Snapshot.add
+
+    def note(found: snapshot._Snapshot, *args: Any) -> None:
+        add(found, *args)
+        held.append(sum(frame.height for frame in found.rejected))
+
+    monkeypatch.setattr(snapshot._Snapshot, "add", note)
+    parameters, context, report = job(folder, *WEEKS)
+    snapshot.run(parameters, context)
+
+    assert held == [*([3] * len(blocked)), 0]
+    rows = rejected(context, *blocked)
+    assert dict(rows.group_by("service_date").len().iter_rows()) == dict.fromkeys(blocked, 3)
+    assert rows["date_blocked"].all()
+    assert report.told["rows_set_aside"]["raw_value"] == {"boarding_1 is below 0": 15}
+    assert report.told["dates_blocked"]["raw_value"] == [str(day) for day in blocked]
+    assert context.store.dates(STOP_VISITS) == WEEKS[-1:]
+
+
 def test_a_date_asked_for_by_itself_must_be_there(folder: Path) -> None:
     with pytest.raises(DateAbsent, match="no counted visit on 2026-11-21; it has 6 dates from 2026-11-20"):
         copy(folder, DAY + timedelta(1))

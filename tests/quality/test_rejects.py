@@ -10,7 +10,8 @@ import pytest
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.operator import RejectLimits
 from ruter_dagster.quality.check import check_table
-from ruter_dagster.quality.rejects import blocked_dates
+from ruter_dagster.quality.rejects import RejectSummary, blocked_dates, rejects_by_reason
+from ruter_dagster.quality.rejects import set_aside as tables_of
 from tests.quality.frames import DAY, set_aside, visits
 
 LIMITS = RejectLimits.model_validate({})
@@ -109,3 +110,23 @@ def test_the_report_shows_reasons_vehicles_lines_and_examples() -> None:
 def test_a_report_without_rejects_has_no_such_part() -> None:
     report = check_table(STOP_VISITS, visits(DAY), [DAY], rejected=set_aside(DAY, 0))
     assert "Rows set aside" not in report.html
+
+
+def test_a_summary_equals_that_of_all_rows() -> None:
+    parts = [
+        set_aside(NEXT, 3),
+        set_aside(DAY, 1),
+        set_aside(DAY, 0),
+        set_aside(NEXT, 2, "stop_id has no value"),
+    ]
+    summary = RejectSummary()
+    for part in parts:
+        summary.add(part)
+    rejected = pl.concat(parts)
+    assert summary.by_reason() == rejects_by_reason(rejected)
+    assert summary.examples() == tables_of(rejected)["examples"]
+    assert [example["service_date"] for example in summary.examples()] == [str(DAY), str(NEXT)]
+
+
+def test_a_summary_without_rows_is_empty() -> None:
+    assert (RejectSummary().by_reason(), RejectSummary().examples()) == ({}, [])
