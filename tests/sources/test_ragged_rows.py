@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
 
 from ruter_dagster.sources.ragged_rows import ragged_rows
@@ -17,6 +19,10 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
     "separator in quotes": ('a,b,c\n"1,0",2,3\n"4,0",5\n', [(3, 2, '"4,0",5')]),
     "quotes in quotes": ('a,b,c\n"say ""1,2""",2,3\n4,5\n', [(3, 2, "4,5")]),
     "line end in quotes": ('a,b,c\n"1\n1",2,3\n4,5\n"6\n6",7\n', [(3, 2, "4,5"), (4, 2, '"6\n6",7')]),
+    "rows of several lines before": (
+        'a,b,c\n"1\n,,\n1",2,3\n"2\n",2,3\n4,5\n"6\n\n6",7,8\n9\n',
+        [(4, 2, "4,5"), (6, 1, "9")],
+    ),
     "quotes within a cell": ('a,b,c\n1 "x,y" z,2\n4,5\n', [(3, 2, "4,5")]),
 }
 
@@ -29,3 +35,20 @@ def test_rows_with_other_than_the_headers_cells_are_found(tmp_path: Path, case: 
     assert ragged_rows(str(file), 3, ",").rows() == expected
     file.write_bytes(text.replace(",", ";").encode())
     assert [row[:2] for row in ragged_rows(str(file), 3, ";").rows()] == [row[:2] for row in expected]
+
+
+def test_only_unusual_lines_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 1,002 rows whose cells are quoted, a row short of a cell and one whose cell has two lines."""
+    file = tmp_path / "rows.csv"
+    file.write_text("a,b,c\n" + '"1,0",2,3\n' * 1000 + '"4,0",5\n"6\n6",7,8\n')
+    collected: list[int] = []
+    collect = pl.LazyFrame.collect
+
+    def note(frame: pl.LazyFrame, **options: Any) -> pl.DataFrame:
+        result = collect(frame, **options)
+        collected.append(result.height)
+        return result
+
+    monkeypatch.setattr(pl.LazyFrame, "collect", note)
+    assert ragged_rows(str(file), 3, ",").rows() == [(1002, 2, '"4,0",5')]
+    assert max(collected) == 3
