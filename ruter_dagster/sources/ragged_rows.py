@@ -4,36 +4,59 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 
 import polars as pl
 
-ROW, CELLS, TEXT = "row", "cells", "text"
-_SCHEMA = {ROW: pl.UInt32, CELLS: pl.UInt32, TEXT: pl.String}
-NONE = pl.DataFrame(schema=_SCHEMA)
+ROW, CELLS, COLUMNS, TEXT = "row", "cells", "columns", "text"
+_SCHEMA = {ROW: pl.UInt32, CELLS: pl.UInt32, COLUMNS: pl.UInt32, TEXT: pl.String}
 _NO_CELL_HAS_IT = "\x01"
 _QUOTED = '"[^"]*"'
-_LINE, _UNPAIRED, _FIRST = "line", "unpaired", "first"
+_LINE, _UNPAIRED, _FIRST, _PADDED = "line", "unpaired", "first", "padded"
 
 
-def ragged_rows(url: str, columns: int, separator: str) -> pl.DataFrame:
-    """Rows without `columns` cells: `row` (the header is 1), `cells`, their number, and `text`, the row as it is written.
+@dataclass(frozen=True)
+class RaggedRows:
+    """`short_or_long`: rows that cannot be used: `row` (the header is 1), `cells`, their number, `columns`, that of the header, and `text`, the row as it is written.
+
+    `padded`: the numbers of rows whose cells beyond the header's are all empty.
+    """
+
+    short_or_long: pl.DataFrame
+    padded: pl.Series
+
+
+NONE = RaggedRows(pl.DataFrame(schema=_SCHEMA), pl.Series(ROW, dtype=pl.UInt32))
+
+
+def ragged_rows(url: str, columns: int, separator: str) -> RaggedRows:
+    """Rows that have more or fewer cells than `columns`.
 
     Blank lines are none. A quoted cell may hold separators and line ends. Of the file, only such lines are kept in memory
-    that seem to have another number of cells, or belong to a cell of several lines.
+    that seem to lack cells or to have too many, or belong to a cell of several lines; of padded ones only the number.
     """
     lines = _lines(url)
     unusual = _unusual(lines, columns, separator)
     if unusual.is_empty():
         return NONE
-    unpaired = unusual.filter(_UNPAIRED)[_LINE]
-    spans = _spans(unpaired)
+    spans = _spans(unusual.filter(_UNPAIRED)[_LINE])
     parts = _lines_of(lines, spans)
-    single = unusual.filter(~pl.col(_UNPAIRED)).join(parts, on=_LINE, how="anti").select(_LINE, TEXT)
-    long = parts.group_by(_FIRST).agg(pl.col(TEXT).sort_by(_LINE).str.join("\n")).rename({_FIRST: _LINE})
-    rows = pl.concat([single, long]).sort(_LINE)
-    cells = [_number_of_cells(text, separator) for text in rows[TEXT]]
-    found = rows.select(_row_of_line(spans), pl.Series(CELLS, cells, pl.UInt32), TEXT)
-    return found.filter(pl.col(CELLS) != columns)
+    single = unusual.filter(~pl.col(_UNPAIRED)).join(parts, on=_LINE, how="anti")
+    long = parts.group_by(_FIRST).agg(pl.col(TEXT).sort_by(_LINE).str.join("\n"))
+    long = long.select(pl.col(_FIRST).alias(_LINE), TEXT, pl.lit(False).alias(_PADDED))
+    rows = pl.concat([single.select(long.columns), long]).sort(_LINE)
+    rows = rows.select(_row_of_line(spans), TEXT, _PADDED)
+    padded, doubtful = rows.filter(_PADDED)[ROW], rows.filter(~pl.col(_PADDED))
+    cells = [_cells(text, separator) for text in doubtful[TEXT]]
+    extra = [_is_blank(row[columns:]) if len(row) > columns else None for row in cells]
+    counted = doubtful.with_columns(
+        pl.Series(CELLS, [len(row) for row in cells], pl.UInt32), pl.Series(_PADDED, extra, pl.Boolean)
+    )
+    wrong = counted.filter(pl.col(CELLS) != columns, ~pl.col(_PADDED).fill_null(False))
+    return RaggedRows(
+        wrong.select(ROW, CELLS, pl.lit(columns, pl.UInt32).alias(COLUMNS), TEXT),
+        pl.concat([padded, counted.filter(_PADDED)[ROW]]),
+    )
 
 
 def _lines(url: str) -> pl.LazyFrame:
@@ -53,14 +76,21 @@ def _lines(url: str) -> pl.LazyFrame:
 
 
 def _unusual(lines: pl.LazyFrame, columns: int, separator: str) -> pl.DataFrame:
-    """Lines below the header that have, what stands in quotes apart, other than `columns` cells, or an odd number of quotes."""
+    """Lines below the header that have other than `columns` cells, each that is quoted taken as a letter, or an odd number of quotes.
+
+    `unpaired` says the latter, `padded` that what is beyond `columns` is blank; `text` is null then.
+    """
     text = pl.col(TEXT)
     quotes = text.str.count_matches('"', literal=True)
-    bare = pl.when(quotes > 0).then(text.str.replace_all(_QUOTED, "")).otherwise(text)
+    bare = pl.when(quotes > 0).then(text.str.replace_all(_QUOTED, "x")).otherwise(text)
     cells = bare.str.count_matches(separator, literal=True) + 1
+    filled = bare.str.strip_chars_end(f" \t\r{separator}").str.count_matches(separator, literal=True) + 1
+    padded = (quotes % 2 == 0) & (cells > columns) & (filled <= columns)
     return (
         lines.with_columns((quotes % 2 == 1).alias(_UNPAIRED))
         .filter(pl.col(_UNPAIRED) | (cells != columns), pl.col(_LINE) > 1, text.str.strip_chars() != "")
+        .with_columns(padded.alias(_PADDED))
+        .with_columns(pl.when(~pl.col(_PADDED)).then(text).alias(TEXT))
         .collect(engine="streaming")
     )
 
@@ -90,6 +120,10 @@ def _row_of_line(spans: pl.DataFrame) -> pl.Expr:
     return (pl.col(_LINE) - skipped).cast(pl.UInt32).alias(ROW)
 
 
-def _number_of_cells(text: str, separator: str) -> int:
+def _cells(text: str, separator: str) -> list[str]:
     """A quote within a cell that is not quoted is a letter like others: Python's reader knows."""
-    return len(next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), []))
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
+
+
+def _is_blank(cells: list[str]) -> bool:
+    return not any(cell.strip() for cell in cells)

@@ -19,6 +19,7 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from ruter_dagster.aws.faults import remedy_of
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources import ragged_rows
+from ruter_dagster.sources.ragged_rows import RaggedRows
 from ruter_dagster.sources.tides_cells import MEANING, TYPES, Cells, date_of, read_cells, written
 from ruter_dagster.sources.tides_files import Folder, TableFile, not_utf8, unreadable
 from ruter_dagster.sources.tides_vocabulary import MISSING_VALUES, Cost, TidesColumn, TidesTable
@@ -30,6 +31,7 @@ ROW_BYTES = 150
 """Of a stop visit as CSV."""
 LEAST_CELLS = 3
 """A column of which so many cells, and all, are no values of it cannot be read at all."""
+PADDED = "repaired, row with empty cells beyond those of the header"
 KEPT_DIGESTS = 100
 """Files of which a process remembers what their rows amount to."""
 _DIGESTS: dict[tuple[str, str, str], dict[date | None, str]] = {}
@@ -59,7 +61,7 @@ class TableReader:
         self.folder = Folder(location)
         self._time_zone = time_zone
         self._kept: dict[str, tuple[str, pl.DataFrame]] = {}
-        self._ragged: dict[str, tuple[str, pl.DataFrame]] = {}
+        self._ragged: dict[str, tuple[str, RaggedRows]] = {}
 
     def read(self, table: TidesTable, dates: Collection[date] | None = None) -> TableRows:
         """The rows of `dates` (all where None), with every column of `table` in its type, null where it is absent.
@@ -154,13 +156,13 @@ class TableReader:
         return pl.concat(found)
 
     def _lines_of_ragged(self, file: TableFile) -> pl.DataFrame:
-        return self._ragged_rows(file).select(
+        return self._ragged_rows(file).short_or_long.select(
             pl.lit(file.path, pl.String).alias(FILE),
             pl.col(ragged_rows.ROW).cast(pl.Int64).alias(LINE),
             pl.struct(line=ragged_rows.TEXT).struct.json_encode().alias("row"),
         )
 
-    def _ragged_rows(self, file: TableFile) -> pl.DataFrame:
+    def _ragged_rows(self, file: TableFile) -> RaggedRows:
         """`ragged_rows.ragged_rows` of a file, looked for once: none in Parquet."""
         if file.format == "parquet":
             return ragged_rows.NONE
@@ -184,7 +186,10 @@ class TableReader:
         cells = _without_blank_lines(
             cells.with_columns(written(cells[column.name]) for column in present), file
         )
-        return self._typed(file, table, present, cells, _raggedness(cells, ragged))
+        typed = self._typed(file, table, present, cells, _raggedness(cells, ragged.short_or_long))
+        if padded := _number_of(cells, ragged.padded):
+            typed.repairs[PADDED] += padded
+        return typed
 
     def _typed(
         self,
@@ -329,10 +334,15 @@ def _raggedness(cells: pl.DataFrame, ragged: pl.DataFrame) -> dict[str, pl.Serie
     """Why rows with more or fewer cells than the header cannot be used, as faults of rows; nothing where there are none."""
     if ragged.is_empty():
         return {}
-    reason = pl.format("row has {} cells, not as many as the header", ragged_rows.CELLS)
+    reason = pl.format("row has {} cells, the header has {}", ragged_rows.CELLS, ragged_rows.COLUMNS)
     of_rows = ragged.select(pl.col(ragged_rows.ROW).alias(_ROW), reason.alias(FAULT))
     found = cells.select(_ROW).join(of_rows, on=_ROW, how="left", maintain_order="left")
     return {FAULT: found[FAULT]}
+
+
+def _number_of(cells: pl.DataFrame, rows: pl.Series) -> int:
+    """How many of `rows` are among these cells."""
+    return cells.join(rows.to_frame(_ROW), on=_ROW, how="semi").height if rows.len() else 0
 
 
 def _settle_date(read: Cells, file: TableFile) -> None:

@@ -297,7 +297,7 @@ def test_ragged_rows_are_set_aside_and_beyond_the_limit_block_the_date(folder: P
     assert context.store.dates(STOP_VISITS) == WEEKS[:2]
     rows = rejected(context, WEEKS[1])
     assert rows.select("file", "line_number", "reason").rows() == [
-        (f"stop_visits/{WEEKS[1]}.csv", 6, "row has 11 cells, not as many as the header")
+        (f"stop_visits/{WEEKS[1]}.csv", 6, "row has 11 cells, the header has 12")
     ]
     assert report.told["dates_blocked"]["raw_value"] == [str(WEEKS[2])]
 

@@ -32,9 +32,22 @@ def test_rows_with_other_than_the_headers_cells_are_found(tmp_path: Path, case: 
     text, expected = CASES[case]
     file = tmp_path / "rows.csv"
     file.write_bytes(text.encode())
-    assert ragged_rows(str(file), 3, ",").rows() == expected
+    found = ragged_rows(str(file), 3, ",").short_or_long
+    assert found["columns"].unique().to_list() == [3] * bool(expected)
+    assert found.drop("columns").rows() == expected
     file.write_bytes(text.replace(",", ";").encode())
-    assert [row[:2] for row in ragged_rows(str(file), 3, ";").rows()] == [row[:2] for row in expected]
+    again = ragged_rows(str(file), 3, ";").short_or_long
+    assert again.select("row", "cells").rows() == [row[:2] for row in expected]
+
+
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_rows_whose_extra_cells_are_empty_are_padded(tmp_path: Path, separator: str) -> None:
+    file = tmp_path / "rows.csv"
+    text = 'a,b,c\n1,2,3,\n1,2,,  ,\n1,2,3,""\n1,2,3,"x"\n1,2,3,,x\n"1\n",2,3,,\n"1,",2,3,\n1,2,\n'
+    file.write_text(text.replace(",", separator))
+    found = ragged_rows(str(file), 3, separator)
+    assert sorted(found.padded) == [2, 3, 4, 7, 8]
+    assert found.short_or_long.select("row", "cells").rows() == [(5, 4), (6, 5)]
 
 
 def test_only_unusual_lines_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,5 +63,5 @@ def test_only_unusual_lines_are_kept_in_memory(tmp_path: Path, monkeypatch: pyte
         return result
 
     monkeypatch.setattr(pl.LazyFrame, "collect", note)
-    assert ragged_rows(str(file), 3, ",").rows() == [(1002, 2, '"4,0",5')]
+    assert ragged_rows(str(file), 3, ",").short_or_long.rows() == [(1002, 2, 3, '"4,0",5')]
     assert max(collected) == 3

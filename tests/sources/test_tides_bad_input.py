@@ -423,7 +423,7 @@ def test_a_row_with_too_many_or_too_few_cells_is_set_aside(folder, old, new, cel
     reading = read(folder)
     (row,) = reading.rejected.to_dicts()
     assert (row["file"], row["line_number"]) == ("stop_visits.csv", 4)
-    assert row["reason"] == f"row has {cells} cells, not as many as the header"
+    assert row["reason"] == f"row has {cells} cells, the header has 12"
     line = (folder / "stop_visits.csv").read_text().splitlines()[3]
     assert json.loads(row["row"]) == {"line": line}, "nothing of it is lost"
     assert reading.stop_visits.height == 3
@@ -433,8 +433,27 @@ def test_a_trip_with_too_few_cells_sets_its_visits_aside(folder):
     change(folder, "trips_performed", "p2,v1,s2", "p2,s2")
     assert (
         read(folder).rejected["reason"].to_list()
-        == ["trip in trips_performed: row has 8 cells, not as many as the header"] * 2
+        == ["trip in trips_performed: row has 8 cells, the header has 9"] * 2
     )
+
+
+def with_trailing_separators(text: str, number: int, separators: str = ",") -> str:
+    """The table with separators at the end of its first rows."""
+    header, *rows = text.splitlines()
+    return "\n".join([header, *(row + separators * (at < number) for at, row in enumerate(rows))]) + "\n"
+
+
+@pytest.mark.parametrize(("number", "separators"), [(1, ","), (4, ","), (2, ",, ,")])
+def test_rows_that_end_in_empty_cells_are_used(folder: Path, number: int, separators: str) -> None:
+    expected = read(folder).stop_visits
+    for name in ("stop_visits", "trips_performed", "vehicles"):
+        path = folder / f"{name}.csv"
+        path.write_text(with_trailing_separators(path.read_text(), number, separators))
+    reading = read(folder)
+    assert reading.stop_visits.equals(expected)
+    assert reading.rejected.is_empty()
+    name = "repaired, row with empty cells beyond those of the header"
+    assert reading.counts[name] == number + min(number, 2) + 1, "of visits, trips and the vehicle"
 
 
 def test_a_vehicle_with_too_few_cells_has_no_known_capacity(folder):
