@@ -22,6 +22,7 @@ from ruter_dagster.sources.tides_vocabulary import TidesTable
 
 _SAMPLE = 65_536
 _DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t", "|")
 
 
@@ -75,10 +76,13 @@ class Folder:
         return sorted(found, key=lambda file: file.path)
 
     def csv_form(self, file: TableFile) -> CsvForm:
-        """Columns and separator of a CSV file; raises `BadInput` where it is no UTF-8 or ends within a row."""
+        """Columns and separator of a CSV file; raises `BadInput` where its header is no UTF-8 or the file ends within a row."""
         head = self._bytes(file, 0, min(_SAMPLE, file.size))
+        header = head.splitlines()[0] if head else b""
+        if header.startswith(_UTF_16_MARKS) or b"\0" in header:
+            raise not_utf8(file, "UTF-16")
         try:
-            first = head.splitlines()[0].decode("utf-8-sig") if head else ""
+            first = header.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise not_utf8(file) from None
         if not first.strip():
@@ -162,8 +166,9 @@ def unreadable(file: TableFile, error: Exception) -> BadInput:
     )
 
 
-def not_utf8(file: TableFile) -> BadInput:
-    return BadInput(f"{file.path} is not UTF-8 (Latin-1, perhaps); save it as UTF-8")
+def not_utf8(file: TableFile, encoding: str = "Latin-1") -> BadInput:
+    """`encoding` is the likely one."""
+    return BadInput(f"{file.path} is not UTF-8 ({encoding}, perhaps); save it as UTF-8")
 
 
 def _date_of(path: str, named: list[str]) -> date | None:

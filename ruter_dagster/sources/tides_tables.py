@@ -5,11 +5,15 @@ How a cell becomes a value belongs in tides_cells.py, what the tables mean toget
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
+from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
@@ -19,7 +23,7 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from ruter_dagster.aws.faults import remedy_of
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources import ragged_rows
-from ruter_dagster.sources.ragged_rows import RaggedRows
+from ruter_dagster.sources.ragged_rows import LOST_LETTER, RowFaults, row_faults, write_without_unpaired
 from ruter_dagster.sources.tides_cells import MEANING, TYPES, Cells, date_of, read_cells, written
 from ruter_dagster.sources.tides_files import Folder, TableFile, not_utf8, unreadable
 from ruter_dagster.sources.tides_vocabulary import MISSING_VALUES, Cost, TidesColumn, TidesTable
@@ -37,6 +41,8 @@ KEPT_DIGESTS = 100
 _DIGESTS: dict[tuple[str, str, str], dict[date | None, str]] = {}
 _EXAMPLES = 3
 _ROW = "_row"
+_UNPAIRED = "row has a quote without its partner"
+_NOT_UTF8 = "is not UTF-8 (Latin-1, perhaps); save the file as UTF-8"
 _REFUSED = (NotFoundError, PermissionDeniedError, UnauthenticatedError)
 _COLUMN_OF: dict[Cost, str] = {"row": FAULT, "counts": COUNTS_FAULT, "load": LOAD_FAULT}
 
@@ -61,7 +67,8 @@ class TableReader:
         self.folder = Folder(location)
         self._time_zone = time_zone
         self._kept: dict[str, tuple[str, pl.DataFrame]] = {}
-        self._ragged: dict[str, tuple[str, RaggedRows]] = {}
+        self._faults: dict[str, tuple[str, RowFaults]] = {}
+        self._copies: Path | None = None
 
     def read(self, table: TidesTable, dates: Collection[date] | None = None) -> TableRows:
         """The rows of `dates` (all where None), with every column of `table` in its type, null where it is absent.
@@ -136,7 +143,8 @@ class TableReader:
     def rows_as_read(self, table: TidesTable, places: pl.DataFrame) -> pl.DataFrame:
         """The rows at `places` (`FILE`, `LINE`) as their files have them: `FILE`, `LINE` and `row`, JSON text of all columns.
 
-        Of a row with more or fewer cells than the header `row` is the JSON text of its line: nobody knows which cell is which.
+        Of a row with more or fewer cells than the header, or with a quote that has no partner, `row` is the JSON text of its
+        line: nobody knows which cell is which.
         """
         files = {file.path: file for file in self.folder.files(table)}
         found = [pl.DataFrame(schema={FILE: pl.String, LINE: pl.Int64, "row": pl.String})]
@@ -151,27 +159,48 @@ class TableReader:
                         pl.lit(path, pl.String).alias(FILE),
                         pl.col(_ROW).cast(pl.Int64).alias(LINE),
                         pl.struct(names).struct.json_encode().alias("row"),
-                    ).update(self._lines_of_ragged(file), on=[FILE, LINE])
+                    ).update(self._lines_as_written(file), on=[FILE, LINE])
                 )
         return pl.concat(found)
 
-    def _lines_of_ragged(self, file: TableFile) -> pl.DataFrame:
-        return self._ragged_rows(file).short_or_long.select(
+    def _lines_as_written(self, file: TableFile) -> pl.DataFrame:
+        """Of rows whose cells cannot be told apart: `FILE`, `LINE` and `row`, JSON text of the line."""
+        faults = self._row_faults(file)
+        lines = pl.concat(
+            [
+                frame.select(ragged_rows.ROW, ragged_rows.TEXT)
+                for frame in (faults.unpaired, faults.short_or_long)
+            ]
+        ).unique(ragged_rows.ROW, keep="first")
+        return lines.select(
             pl.lit(file.path, pl.String).alias(FILE),
             pl.col(ragged_rows.ROW).cast(pl.Int64).alias(LINE),
             pl.struct(line=ragged_rows.TEXT).struct.json_encode().alias("row"),
         )
 
-    def _ragged_rows(self, file: TableFile) -> RaggedRows:
-        """`ragged_rows.ragged_rows` of a file, looked for once: none in Parquet."""
+    def _row_faults(self, file: TableFile) -> RowFaults:
+        """`row_faults` of a file, looked for once: none in Parquet. A copy is made where quotes without a partner are in the way."""
         if file.format == "parquet":
-            return ragged_rows.NONE
-        version, rows = self._ragged.get(file.path, ("", ragged_rows.NONE))
-        if version != file.version:
+            return RowFaults()
+        version, faults = self._faults.get(file.path, ("", None))
+        if faults is None or version != file.version:
             form = self.folder.csv_form(file)
-            rows = ragged_rows.ragged_rows(file.url, len(form.columns), form.separator)
-            self._ragged[file.path] = (file.version, rows)
-        return rows
+            columns, separator = len(form.columns), form.separator
+            faults = row_faults(file.url, columns, separator)
+            if faults.unpaired.height:
+                copy = self._copy_of(file)
+                write_without_unpaired(file.url, faults, copy)
+                of_copy = row_faults(str(copy), columns, separator)
+                faults = replace(of_copy, unpaired=faults.unpaired, lossy=faults.lossy)
+            self._faults[file.path] = (file.version, faults)
+        return faults
+
+    def _copy_of(self, file: TableFile) -> Path:
+        """Where the copy of a file is or will be: in a temporary folder that goes with the reader."""
+        if self._copies is None:
+            self._copies = Path(tempfile.mkdtemp(prefix="tides-"))
+            weakref.finalize(self, shutil.rmtree, self._copies, ignore_errors=True)
+        return self._copies / f"{sha256(file.path.encode()).hexdigest()}.csv"
 
     def _read_file(self, file: TableFile, table: TidesTable, dates: Collection[date] | None) -> TableRows:
         with _readable(file):
@@ -182,12 +211,12 @@ class TableReader:
             if dates is not None and table.dated and file.service_date is None:
                 rows = _of_dates(rows, found["service_date"], dates)
             cells = rows.select(_ROW, *(column.name for column in present)).collect()
-            ragged = self._ragged_rows(file)
+            faults = self._row_faults(file)
         cells = _without_blank_lines(
             cells.with_columns(written(cells[column.name]) for column in present), file
         )
-        typed = self._typed(file, table, present, cells, _raggedness(cells, ragged.short_or_long))
-        if padded := _number_of(cells, ragged.padded):
+        typed = self._typed(file, table, present, cells, _reasons_of_rows(cells, present, faults))
+        if padded := _number_of(cells, faults.padded):
             typed.repairs[PADDED] += padded
         return typed
 
@@ -251,10 +280,12 @@ class TableReader:
                 file.url, glob=False, hive_partitioning=False, row_index_name=_ROW, row_index_offset=1
             )
         form = self.folder.csv_form(file)
+        faults = self._row_faults(file)
         return pl.scan_csv(
-            file.url,
+            self._copy_of(file) if faults.unpaired.height else file.url,
             glob=False,
             separator=form.separator,
+            encoding="utf8-lossy" if faults.lossy else "utf8",
             infer_schema=False,
             null_values=list(MISSING_VALUES),
             truncate_ragged_lines=True,
@@ -330,14 +361,27 @@ def _without_blank_lines(cells: pl.DataFrame, file: TableFile) -> pl.DataFrame:
     return cells.filter(~pl.all_horizontal(pl.col(own).is_null())) if own else cells
 
 
-def _raggedness(cells: pl.DataFrame, ragged: pl.DataFrame) -> dict[str, pl.Series]:
-    """Why rows with more or fewer cells than the header cannot be used, as faults of rows; nothing where there are none."""
-    if ragged.is_empty():
-        return {}
-    reason = pl.format("row has {} cells, the header has {}", ragged_rows.CELLS, ragged_rows.COLUMNS)
-    of_rows = ragged.select(pl.col(ragged_rows.ROW).alias(_ROW), reason.alias(FAULT))
-    found = cells.select(_ROW).join(of_rows, on=_ROW, how="left", maintain_order="left")
-    return {FAULT: found[FAULT]}
+def _reasons_of_rows(
+    cells: pl.DataFrame, present: Sequence[TidesColumn], faults: RowFaults
+) -> dict[str, pl.Series]:
+    """Why rows cannot be used that are not written as CSV in UTF-8 should be, as faults of rows; nothing where there are none."""
+    ragged = pl.format("row has {} cells, the header has {}", ragged_rows.CELLS, ragged_rows.COLUMNS)
+    known = pl.concat(
+        [
+            faults.unpaired.select(ragged_rows.ROW, pl.lit(_UNPAIRED).alias(FAULT)),
+            faults.short_or_long.select(ragged_rows.ROW, ragged.alias(FAULT)),
+        ]
+    ).unique(ragged_rows.ROW, keep="first")
+    reasons = None
+    if known.height:
+        of_rows = known.rename({ragged_rows.ROW: _ROW})
+        reasons = cells.select(_ROW).join(of_rows, on=_ROW, how="left", maintain_order="left")[FAULT]
+    for column in present if faults.lossy else ():
+        cell = cells[column.name]
+        if cell.dtype == pl.String:
+            lost = cell.str.contains(LOST_LETTER, literal=True).fill_null(False)
+            reasons = _noted(reasons, lost, f"{column.name} {_NOT_UTF8}")
+    return {} if reasons is None else {FAULT: reasons}
 
 
 def _number_of(cells: pl.DataFrame, rows: pl.Series) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ruter_dagster.sources.ragged_rows import ragged_rows
+from ruter_dagster.sources.ragged_rows import row_faults, write_without_unpaired
 
 CASES: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
     "none": ("a,b,c\n1,2,3\n4,5,\n,,\n", []),
@@ -32,11 +32,11 @@ def test_rows_with_other_than_the_headers_cells_are_found(tmp_path: Path, case: 
     text, expected = CASES[case]
     file = tmp_path / "rows.csv"
     file.write_bytes(text.encode())
-    found = ragged_rows(str(file), 3, ",").short_or_long
+    found = row_faults(str(file), 3, ",").short_or_long
     assert found["columns"].unique().to_list() == [3] * bool(expected)
     assert found.drop("columns").rows() == expected
     file.write_bytes(text.replace(",", ";").encode())
-    again = ragged_rows(str(file), 3, ";").short_or_long
+    again = row_faults(str(file), 3, ";").short_or_long
     assert again.select("row", "cells").rows() == [row[:2] for row in expected]
 
 
@@ -45,7 +45,7 @@ def test_rows_whose_extra_cells_are_empty_are_padded(tmp_path: Path, separator: 
     file = tmp_path / "rows.csv"
     text = 'a,b,c\n1,2,3,\n1,2,,  ,\n1,2,3,""\n1,2,3,"x"\n1,2,3,,x\n"1\n",2,3,,\n"1,",2,3,\n1,2,\n'
     file.write_text(text.replace(",", separator))
-    found = ragged_rows(str(file), 3, separator)
+    found = row_faults(str(file), 3, separator)
     assert sorted(found.padded) == [2, 3, 4, 7, 8]
     assert found.short_or_long.select("row", "cells").rows() == [(5, 4), (6, 5)]
 
@@ -63,5 +63,36 @@ def test_only_unusual_lines_are_kept_in_memory(tmp_path: Path, monkeypatch: pyte
         return result
 
     monkeypatch.setattr(pl.LazyFrame, "collect", note)
-    assert ragged_rows(str(file), 3, ",").short_or_long.rows() == [(1002, 2, 3, '"4,0",5')]
+    assert row_faults(str(file), 3, ",").short_or_long.rows() == [(1002, 2, 3, '"4,0",5')]
     assert max(collected) == 3
+
+
+UNPAIRED: dict[str, tuple[str, list[tuple[int, int]]]] = {
+    "within a cell": ('1,2",3\n4,5,6\n', [(2, 2)]),
+    "before a cell": ('1,"2,3\n4,5,6\n', [(2, 2)]),
+    "after a cell": ('1,2,3"\n4,5,6\n', [(2, 2)]),
+    "two in different rows": ('1,"2,3\n4,5,6\n7,8,9"\n', [(2, 2), (4, 4)]),
+    "two in neighbours": ('1,"2,3\n4,5"\n', [(2, 2), (3, 3)]),
+    "too far apart": ('"1\n' + "\n" * 100 + '1",2,3\n', [(2, 2), (103, 103)]),
+    "after a row of two lines": ('"1\n1",2,3\n4,"5,6\n7,8,9\n', [(3, 4)]),
+    "before a row of two lines": ('4,"5,6\n"1\n1",2,3\n7,8,9\n', [(2, 2)]),
+    "an even number": ('1,""2,3\n4,"5"6",7"\n"1","2",3\n', [(2, 2), (3, 3)]),
+    "none": ('1,2" x 3",4\n"1 ""a"" \n1",2,3\n', []),
+}
+
+
+@pytest.mark.parametrize("case", UNPAIRED)
+def test_lines_with_a_quote_without_its_partner_are_found(tmp_path: Path, case: str) -> None:
+    text, expected = UNPAIRED[case]
+    file = tmp_path / "rows.csv"
+    file.write_text("a,b,c\n" + text)
+    assert row_faults(str(file), 3, ",").unpaired.select("row", "line").rows() == expected
+
+
+def test_a_copy_has_no_quotes_without_partner(tmp_path: Path) -> None:
+    file, copy = tmp_path / "rows.csv", tmp_path / "copy.csv"
+    file.write_bytes('a,b,c\n"1\n1",2,3\n\n4,"\xe5,6\n"7,7",8,9\n'.encode("latin-1"))
+    faults = row_faults(str(file), 3, ",")
+    assert (faults.lossy, faults.unpaired["text"].to_list()) == (True, ['4,"\ufffd,6'])
+    write_without_unpaired(str(file), faults, copy)
+    assert copy.read_text() == 'a,b,c\n"1\n1",2,3\n\n4,\ufffd,6\n"7,7",8,9\n'

@@ -18,7 +18,17 @@ from ruter_dagster.operator import RejectLimits
 from ruter_dagster.quality.rejects import blocked_dates
 from ruter_dagster.sources.base import DateAbsent
 from ruter_dagster.sources.tides import TidesReading
-from tests.sources.tides_folder import DAY, EXAMPLE, VEHICLES, VISITS, change, message, source, write_tables
+from tests.sources.tides_folder import (
+    DAY,
+    EXAMPLE,
+    TRIPS,
+    VEHICLES,
+    VISITS,
+    change,
+    message,
+    source,
+    write_tables,
+)
 
 Edit = Callable[[Path], None]
 
@@ -406,11 +416,95 @@ def test_an_empty_file(folder):
     assert "vehicles.csv is empty: not even a header" in message(folder)
 
 
-@pytest.mark.parametrize("place", ["vehicle_id", "v1,40"], ids=["header", "row"])
-def test_latin_1(folder, place):
-    content = VEHICLES.replace(place, "ø" + place)
-    (folder / "vehicles.csv").write_bytes(content.encode("latin-1"))
-    assert "vehicles.csv is not UTF-8 (Latin-1, perhaps); save it as UTF-8" in message(folder)
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_header_that_is_not_utf_8_is_refused(folder: Path, encoding: str) -> None:
+    content = VEHICLES.replace("vehicle_id", "vehicle_id,ø")
+    (folder / "vehicles.csv").write_bytes(content.encode(encoding))
+    likely = "Latin-1" if encoding == "latin-1" else "UTF-16"
+    assert f"vehicles.csv is not UTF-8 ({likely}, perhaps); save it as UTF-8" in message(folder)
+
+
+def test_a_row_that_is_not_utf_8_is_set_aside(folder: Path) -> None:
+    content = VISITS.replace("p2,1,v1,jernbanetorget", "p2,1,v1,tøyen")
+    (folder / "stop_visits.csv").write_bytes(content.encode("latin-1"))
+    reading = read(folder)
+    (row,) = reading.rejected.to_dicts()
+    assert (row["file"], row["line_number"], row["trip_id_performed"]) == ("stop_visits.csv", 4, "p2")
+    assert row["reason"] == "stop_id is not UTF-8 (Latin-1, perhaps); save the file as UTF-8"
+    assert json.loads(row["row"])["stop_id"] == "t\ufffdyen"
+    assert reading.stop_visits.height == 3
+
+
+def test_bytes_in_a_column_that_is_not_used_cost_nothing(folder: Path) -> None:
+    expected = read(folder).stop_visits
+    header, *rows = VISITS.splitlines()
+    content = "\n".join([f"{header},stop_name", *(f"{row},Tøyen" for row in rows)]) + "\n"
+    (folder / "stop_visits.csv").write_bytes(content.encode("latin-1"))
+    reading = read(folder)
+    assert reading.stop_visits.equals(expected)
+    assert reading.rejected.is_empty()
+
+
+def test_a_file_all_in_latin_1_blocks_its_date_and_names_the_encoding(folder: Path) -> None:
+    content = VISITS.replace("jernbanetorget", "tøyen").replace("nationaltheatret", "blåsen")
+    (folder / "stop_visits.csv").write_bytes(content.encode("latin-1"))
+    reading = read(folder)
+    assert reading.rejected.height == 4
+    blocked = blocked_dates(reading.stop_visits, reading.rejected, RejectLimits.model_validate({}))
+    assert "stop_id is not UTF-8 (Latin-1, perhaps); save the file as UTF-8 (4 rows)" in blocked[DAY].message
+
+
+def test_visits_of_a_trip_that_is_not_utf_8_are_set_aside(folder: Path) -> None:
+    content = TRIPS.replace("p2,v1,s2,31", "p2,v1,s2,3ø")
+    (folder / "trips_performed.csv").write_bytes(content.encode("latin-1"))
+    reason = "trip in trips_performed: route_id is not UTF-8 (Latin-1, perhaps); save the file as UTF-8"
+    assert read(folder).rejected["reason"].to_list() == [reason] * 2
+
+
+def test_a_vehicle_that_is_not_utf_8_has_no_known_capacity(folder: Path) -> None:
+    (folder / "vehicles.csv").write_bytes(VEHICLES.replace("v1,40", "ø,40").encode("latin-1"))
+    reading = read(folder)
+    assert reading.stop_visits["seats"].null_count() == 4
+    assert reading.rejected.is_empty()
+
+
+@pytest.mark.parametrize("cell", ['v"1', '"v1', 'v1"', '"v"1"', '""v1'])
+def test_a_row_with_a_lone_quote_is_set_aside(folder: Path, cell: str) -> None:
+    """The quoted cells of other rows are read as usual, those of two lines too."""
+    header, *rows = VISITS.splitlines()
+    rows = [f'{row},"a, ""b""\nc"' for row in rows[:2]] + [f'{row},"d, e"' for row in rows[2:]]
+    rows[2] = rows[2].replace("p2,1,v1", f"p2,1,{cell}")
+    (folder / "stop_visits.csv").write_text("\n".join([f"{header},note", *rows]) + "\n")
+    reading = read(folder)
+    (row,) = reading.rejected.to_dicts()
+    assert row["reason"] == "row has a quote without its partner"
+    assert (row["file"], row["line_number"], row["trip_id_performed"]) == ("stop_visits.csv", 4, "p2")
+    assert json.loads(row["row"]) == {"line": rows[2]}
+    assert sorted(reading.stop_visits.select("trip_id", "stop_sequence").rows()) == [
+        ("s1", 1),
+        ("s1", 2),
+        ("s2", 2),
+    ]
+
+
+def test_quotes_far_apart_swallow_no_rows_between(folder: Path) -> None:
+    header, *rows = VISITS.splitlines()
+    rows[0] = rows[0].replace("jernbanetorget", '"jernbanetorget')
+    rows[3] = f'{rows[3]}"'
+    (folder / "stop_visits.csv").write_text("\n".join([header, *rows]) + "\n")
+    reading = read(folder)
+    assert reading.rejected["line_number"].to_list() == [2, 5]
+    assert reading.stop_visits.height == 2
+
+
+@pytest.mark.parametrize(
+    ("table", "old", "visits"), [("trips_performed", "Bus Service,1", 2), ("vehicles", "v1,40", 4)]
+)
+def test_a_lone_quote_elsewhere_costs_its_row_alone(folder: Path, table: str, old: str, visits: int) -> None:
+    change(folder, table, old, f'{old}"')
+    reading = read(folder)
+    assert reading.stop_visits.height == visits
+    assert set(reading.rejected["reason"]) <= {"trip in trips_performed: row has a quote without its partner"}
 
 
 @pytest.mark.parametrize(
