@@ -20,8 +20,6 @@ _NO_CELL_HAS_IT = "\x01"
 _QUOTED = '"[^"]*"'
 _LINE, _UNPAIRED, _DOUBTFUL = "line", "unpaired", "doubtful"
 _FIRST, _LAST, _PADDED = "first", "last", "padded"
-
-
 LONGEST_ROW = 100
 """Lines of a row whose cells hold line ends; two quotes that are farther apart are no pair."""
 LOST_LETTER = "\ufffd"
@@ -77,7 +75,7 @@ def _row_faults(lines: pl.LazyFrame, columns: int, separator: str) -> RowFaults:
     unpaired = unusual.filter(_UNPAIRED)
     spans = _spans(unpaired[_LINE])
     parts = _lines_of(lines, spans)
-    if unpaired.height % 2 or not _are_pairs(parts, columns, separator):
+    if 2 * spans.height < unpaired.height or not _are_pairs(parts, columns, separator):
         spans = _true_spans(lines, unpaired, columns, separator)
         parts = _lines_of(lines, spans)
     rest = unusual.join(parts, on=_LINE, how="anti")

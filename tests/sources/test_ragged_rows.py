@@ -76,6 +76,10 @@ UNPAIRED: dict[str, tuple[str, list[tuple[int, int]]]] = {
     "too far apart": ('"1\n' + "\n" * 100 + '1",2,3\n', [(2, 2), (103, 103)]),
     "after a row of two lines": ('"1\n1",2,3\n4,"5,6\n7,8,9\n', [(3, 4)]),
     "before a row of two lines": ('4,"5,6\n"1\n1",2,3\n7,8,9\n', [(2, 2)]),
+    "around a row of two lines": (
+        '1,"2,3\n' + "1,2,3\n" * 100 + '"1\n1",2,3\n' + "1,2,3\n" * 100 + '7,8,9"\n',
+        [(2, 2), (204, 205)],
+    ),
     "an even number": ('1,""2,3\n4,"5"6",7"\n"1","2",3\n', [(2, 2), (3, 3)]),
     "none": ('1,2" x 3",4\n"1 ""a"" \n1",2,3\n', []),
 }
