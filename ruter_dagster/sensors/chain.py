@@ -158,16 +158,14 @@ def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
 
 def has_enough_to_train(instance: DagsterInstance, evaluation_days: int) -> bool:
     """Whether there are loads of enough operating dates for a model, and enough of the training sample before the evaluation's dates."""
-    if (
-        len(list(islice(_dates_made(instance, asset_of(STOP_LOADS.name)), MIN_COUNTED_DATES)))
-        < MIN_COUNTED_DATES
-    ):
-        return False
-    sampled = list(
-        islice(_dates_made(instance, asset_of(TRAINING_SAMPLE.name)), MIN_TRAINING_DATES + evaluation_days)
+    counted, sampled = (
+        _dates_made(instance, asset_of(table.name)) for table in (STOP_LOADS, TRAINING_SAMPLE)
     )
+    newest = list(islice(sampled, MIN_TRAINING_DATES + evaluation_days))
+    trained = [day for day in newest if day <= newest[0] - timedelta(evaluation_days)]
     return (
-        len([day for day in sampled if day <= sampled[0] - timedelta(evaluation_days)]) >= MIN_TRAINING_DATES
+        len(list(islice(counted, MIN_COUNTED_DATES))) == MIN_COUNTED_DATES
+        and len(trained) >= MIN_TRAINING_DATES
     )
 
 
