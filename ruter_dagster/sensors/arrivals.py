@@ -282,19 +282,28 @@ def _closed(days: Iterable[date], operator: Operator, now: datetime) -> list[dat
 
 def _list_source(settings: Settings) -> Listing:
     """Asks the source in a process of its own: the code location loads no data library, and waits no longer than it may."""
-    listing = subprocess.run(
-        [sys.executable, "-m", "ruter_dagster.sources.listing"],
-        env={**os.environ, **settings.to_environment()},
-        capture_output=True,
-        text=True,
-        timeout=LISTING_SECONDS,
-        check=False,
-    )
+    try:
+        listing = subprocess.run(
+            [sys.executable, "-m", "ruter_dagster.sources.listing"],
+            env={**os.environ, **settings.to_environment()},
+            capture_output=True,
+            text=True,
+            timeout=LISTING_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise PermanentFailure(
+            f"{settings.tides_path} could not be listed in {LISTING_SECONDS} s; the next tick tries again. Put each date into files of "
+            "its own below fewer folders, or see whether the place answers"
+        ) from None
     if listing.returncode:
         raise PermanentFailure(
             listing.stderr.strip() or f"The listing ended with exit code {listing.returncode}"
         )
-    listed = json.loads(listing.stdout)
+    return _parsed(json.loads(listing.stdout))
+
+
+def _parsed(listed: Mapping[str, Any]) -> Listing:
     dates = listed["dates"]
     return Listing(
         None if dates is None else frozenset(map(date.fromisoformat, dates)),

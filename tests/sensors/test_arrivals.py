@@ -13,6 +13,7 @@ from dagster import AssetKey, AssetMaterialization, DagsterInstance, DagsterRunS
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.operator import load_operator
+from ruter_dagster.sensors import arrivals as arrivals_module
 from ruter_dagster.sensors.arrivals import Listing, arrival_sensors
 from ruter_dagster.settings import Settings, load_settings
 from ruter_dagster.sources.file_versions import file_versions
@@ -281,4 +282,14 @@ def test_a_late_day_leaves_a_new_timetable_to_the_next_tick(tick: Tick, holds: C
 def test_a_folder_that_cannot_be_read_fails_the_tick_with_its_name(tick: Tick, history: None) -> None:
     (sensor,) = arrival_sensors(TIDES, RUTER, JOBS)
     with pytest.raises(PermanentFailure, match="TIDES folder somewhere does not exist"):
+        tick(sensor)
+
+
+def test_a_listing_that_takes_too_long_fails_the_tick_with_its_place(
+    tick: Tick, history: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = load_settings(_env_file=None, source="tides", tides_path=str(tmp_path), operator="ruter")
+    monkeypatch.setattr(arrivals_module, "LISTING_SECONDS", 0.001)
+    (sensor,) = arrival_sensors(settings, RUTER, JOBS)
+    with pytest.raises(PermanentFailure, match=f"{tmp_path} could not be listed in"):
         tick(sensor)
