@@ -121,12 +121,8 @@ def run(parameters: Snapshot, context: JobContext) -> None:
     for reason in found.reasons:
         log.error("%s", reason)
     kept = [day for day in read if day not in found.blocked]
-    if not kept and found.left_out and not parameters.part_of_range:
-        raise DatesBlocked("\n".join(found.reasons))
-    if not kept and not parameters.part_of_range:
-        raise NoDateThere(
-            f"{table.name}: the source has none of {parameters.dates[0]} to {parameters.dates[-1]}; nothing was written"
-        )
+    if not kept and not (parameters.part_of_range and context.store.dates(table)):
+        raise _nothing_kept(found, parameters)
     context.write(
         table,
         pl.concat([empty_frame(table), *found.frames]),
@@ -145,6 +141,13 @@ def run(parameters: Snapshot, context: JobContext) -> None:
     )
     if table is STOP_VISITS:
         _report_check(found, context)
+
+
+def _nothing_kept(found: _Snapshot, parameters: Snapshot) -> NoDateThere:
+    if found.left_out:
+        return DatesBlocked("\n".join(found.reasons))
+    first, last = parameters.dates[0], parameters.dates[-1]
+    return NoDateThere(f"{found.table.name}: the source has none of {first} to {last}; nothing was written")
 
 
 def _source_versions(table: Table, parameters: Snapshot, context: JobContext) -> dict[str, Any] | None:
