@@ -6,14 +6,14 @@ What a feed says is gtfs.py, how counts find their planned journey matching.py.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from functools import cached_property
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.frames import conform, empty_frame
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
 from ruter_dagster.operator import Operator
 from ruter_dagster.settings import Settings
@@ -29,6 +29,8 @@ CAPACITY_LAG_DAYS = HORIZON_DAYS + 1
 """A date is planned first on the issue date three days before it, and the counts known then are those of the day before."""
 CAPACITY_DATES = 7
 """Newest dates with counts whose trips say which vehicles a line has."""
+PLANS_AT_ONCE = 7
+"""Stored plans that are held at a time: at 500,000 departures a date some 400 MB."""
 _SHOWN = 5
 """Feeds that an error names, the newest."""
 _CAPACITY = ("seats", "total_capacity")
@@ -39,6 +41,13 @@ _TRIPS_SCHEMA = {
 
 TripsOfDates = Callable[[Sequence[date]], pl.DataFrame]
 """Performed trips of dates: columns service_date, trip_id_performed, line_id, mode, added, seats, total_capacity."""
+
+StoredPlans = Callable[[Sequence[date]], pl.DataFrame]
+"""The planned departures that are stored of dates, as far as there are any: `matching.PLAN_COLUMNS`."""
+
+
+def _no_plans(dates: Sequence[date]) -> pl.DataFrame:
+    return empty_frame(PLANNED_DEPARTURES)
 
 
 class Timetable:
@@ -158,22 +167,33 @@ class GtfsPlannedSource:
 
     - Visits of planned dates get the trip ids and stop sequences of the journeys that they are matched to: matching.py.
       Lines and stops may be called by route_short_name and stop_code.
+    - Visits are matched to the plan that is stored of their date: forecasts have its ids, and a newer feed may have others.
+      Only where none is stored are they matched to the feed's.
     - Seats and capacity are those that most trips of the line had, on the `CAPACITY_DATES` newest dates with counts up
       to `CAPACITY_LAG_DAYS` days before: what was known when the date was first forecast. A line without trips then has
       what most trips of its mode had.
     """
 
-    def __init__(self, counts: Source, timetable: Timetable, trips_of_dates: TripsOfDates) -> None:
+    def __init__(
+        self,
+        counts: Source,
+        timetable: Timetable,
+        trips_of_dates: TripsOfDates,
+        stored_plans: StoredPlans | None = None,
+    ) -> None:
         self._counts, self.timetable, self._trips_of_dates = counts, timetable, trips_of_dates
+        self._stored_plans = stored_plans or _no_plans
         self._trips = pl.DataFrame(schema=_TRIPS_SCHEMA)
         self._trips_known: frozenset[date] = frozenset()
 
     @classmethod
-    def of(cls, settings: Settings, operator: Operator, location: str) -> GtfsPlannedSource:
+    def of(
+        cls, settings: Settings, operator: Operator, location: str, stored_plans: StoredPlans | None = None
+    ) -> GtfsPlannedSource:
         """The TIDES tables that the settings name, planned by the feeds at `location`."""
         counts = TidesSource.of(settings, operator)
         timetable = Timetable(location, operator.time_zone, operator.route_types)
-        return cls(counts, timetable, trips_of_dates(settings.tides_path or "", operator))
+        return cls(counts, timetable, trips_of_dates(settings.tides_path or "", operator), stored_plans)
 
     def available_dates(self) -> frozenset[date] | None:
         return self._counts.available_dates()
@@ -212,10 +232,13 @@ class GtfsPlannedSource:
         added = self._trips_on(dates).filter("added")
         frames: list[pl.DataFrame] = []
         counts: Counter[str] = Counter()
-        for (day,), visits in reading.rows.partition_by(
-            "service_date", as_dict=True, maintain_order=True
-        ).items():
-            renamed, matched = self._matched(visits, day, dates, added)
+        visits = _by_date(reading.rows)
+        for day, plan in self._plans_to_match(list(visits), dates):
+            renamed = self._aliases(day).applied(visits.pop(day))
+            matched: dict[str, int] = {}
+            if plan is not None:
+                others = added.filter(pl.col("service_date") == day)["trip_id_performed"]
+                renamed, matched = match(renamed, plan, others)
             frames.append(renamed)
             counts.update(matched)
         rows = conform(pl.concat(frames), STOP_VISITS) if frames else reading.rows
@@ -224,19 +247,30 @@ class GtfsPlannedSource:
 
     def _with_plans_lines(self, rejected: pl.DataFrame) -> pl.DataFrame:
         """Rows set aside, by the lines that their date's visits have: shares by line are of both together."""
-        parts = rejected.partition_by("service_date", as_dict=True, maintain_order=True)
-        renamed = [self._aliases(day).applied(rows) for (day,), rows in parts.items()]
+        renamed = [self._aliases(day).applied(rows) for day, rows in _by_date(rejected).items()]
         return pl.concat(renamed) if renamed else rejected
 
-    def _matched(
-        self, visits: pl.DataFrame, day: date, dates: Sequence[date], added: pl.DataFrame
-    ) -> tuple[pl.DataFrame, dict[str, int]]:
-        visits = self._aliases(day).applied(visits)
-        feed = self.timetable.feed_of(day)
-        if feed is None:
-            return visits, {}
-        others = added.filter(pl.col("service_date") == day)["trip_id_performed"]
-        return match(visits, feed.departures(day, dates), others)
+    def _plans_to_match(
+        self, days: Sequence[date], batch: Sequence[date]
+    ) -> Iterator[tuple[date, pl.DataFrame | None]]:
+        """Each date with the plan that its counts are matched to: the stored one, else its feed's, else none."""
+        for first in range(0, len(days), PLANS_AT_ONCE):
+            part = days[first : first + PLANS_AT_ONCE]
+            stored = self._stored(part)
+            for day in part:
+                feed = None if day in stored else self.timetable.feed_of(day)
+                yield day, feed.departures(day, batch) if feed else stored.pop(day, None)
+
+    def _stored(self, days: Sequence[date]) -> dict[date, pl.DataFrame]:
+        """Stored plans by date, without those that only say what ran: there is nothing to match with them."""
+        plans = _by_date(self._stored_plans(days))
+        own = self._plan_of_counts([day for day in plans if self.timetable.feed_of(day) is None])
+        ran = {day: own[day]["trip_id"].unique().implode() for day in own}
+        return {
+            day: plan
+            for day, plan in plans.items()
+            if day not in ran or not plan["trip_id"].is_in(ran[day]).all()
+        }
 
     def _read_plan(self, dates: Sequence[date]) -> Reading:
         """Each date's plan by its feed; dates without a feed by the counts, where there are some."""
@@ -261,8 +295,7 @@ class GtfsPlannedSource:
             rows = read_dates(self._counts, PLANNED_DEPARTURES, there).rows
         except DateAbsent:
             return {}
-        parts = rows.partition_by("service_date", as_dict=True, maintain_order=True)
-        return {day: self._aliases(day).applied(frame) for (day,), frame in parts.items()}
+        return {day: self._aliases(day).applied(frame) for day, frame in _by_date(rows).items()}
 
     def _aliases(self, day: date) -> Aliases:
         feed = self.timetable.nearest(day)
@@ -288,6 +321,11 @@ class GtfsPlannedSource:
             self._trips = pl.concat([self._trips, found.with_columns(pl.col("line_id").replace(lines))])
             self._trips_known |= frozenset(missing)
         return self._trips.filter(pl.col("service_date").is_in(list(dates)))
+
+
+def _by_date(rows: pl.DataFrame) -> dict[date, pl.DataFrame]:
+    parts = rows.partition_by("service_date", as_dict=True, maintain_order=True)
+    return {day: part for (day,), part in parts.items()}
 
 
 def capacity_dates(day: date, known: frozenset[date] | None) -> tuple[date, ...]:

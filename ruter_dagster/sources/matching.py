@@ -18,6 +18,10 @@ BY_ID, BY_PATTERN, UNMATCHED = (
     "trips matched by line, direction, stops and time",
     "trips without a planned journey",
 )
+PLAN_COLUMNS = (
+    "service_date", "trip_id", "stop_sequence", "stop_id", "line_id", "direction_id", "block_id", "scheduled_departure_time",
+)  # fmt: skip
+"""The columns of `raw.planned_departures` that trips are matched by."""
 _TRIP = "trip_id_performed"
 
 
@@ -53,7 +57,7 @@ def match(visits: pl.DataFrame, plan: pl.DataFrame, added: pl.Series) -> tuple[p
     - Visits at other stops or out of order, and unmatched trips, keep their counts under the performed trip's id: no planned
       departure gets the load of another stop.
 
-    `visits` is contract `raw.stop_visits`, `plan` contract `raw.planned_departures`.
+    `visits` is contract `raw.stop_visits`, `plan` has `PLAN_COLUMNS` of contract `raw.planned_departures`.
     """
     exact = _matched_exactly(visits, plan)
     others, free = visits.join(exact, on=_TRIP, how="anti"), _without(plan, exact)

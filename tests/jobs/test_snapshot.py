@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent, Reading
 from ruter_dagster.sources.file_versions import file_versions
 from tests.quality.frames import planned, set_aside
-from tests.sources.gtfs_feed import write_folder
+from tests.sources.gtfs_feed import FEED, write_folder, write_zip
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
@@ -427,3 +428,46 @@ def test_a_planned_date_without_a_feed_is_named(folder: Path) -> None:
         DateAbsent, match=r"No GTFS feed is valid on 2027-03-01.*gtfs \(version autumn-1\) from 2026-11-16"
     ):
         copy(folder, date(2027, 3, 1), table=PLANNED_DEPARTURES)
+
+
+RENUMBERED = {
+    name: re.sub(r"(?m)^s(\d),", r"n\1,", text).replace("autumn-1", "autumn-2") for name, text in FEED.items()
+}
+"""The same journeys under other trip ids."""
+
+
+@pytest.mark.parametrize("first", [DAY, DAY + timedelta(1)], ids=["same dates", "valid from tomorrow"])
+def test_counts_are_matched_to_the_stored_plan(folder: Path, first: date) -> None:
+    """Forecasts have the ids of the plan that stands; a feed that took its feed's place has others."""
+    write_zip(folder / "gtfs.zip")
+    context, _ = copy(folder, DAY, table=PLANNED_DEPARTURES)
+    write_zip(folder / "gtfs.zip", with_first_date(RENUMBERED, first))
+    context, told = copy(folder, DAY)
+    visits = context.store.read(STOP_VISITS, [DAY])
+    plan = context.store.read(PLANNED_DEPARTURES, [DAY])
+    shared = visits.join(plan, on=["service_date", "trip_id", "stop_sequence", "stop_id"], how="semi")
+    assert set(shared["trip_id"]) == {"s1", "s2"}
+    assert told["matched_share"] == 1.0
+    assert list(told["inputs"]["raw_value"]) == [PLANNED_DEPARTURES.name]
+    assert list(told["inputs"]["raw_value"][PLANNED_DEPARTURES.name]["dates"]) == [str(DAY)]
+
+
+def with_first_date(feed: dict[str, str], first: date) -> dict[str, str]:
+    return feed | {"feed_info.txt": feed["feed_info.txt"].replace("20261116", f"{first:%Y%m%d}")}
+
+
+def test_counts_without_a_stored_plan_are_matched_to_the_feed(folder: Path) -> None:
+    write_zip(folder / "gtfs.zip", RENUMBERED)
+    context, told = copy(folder, DAY)
+    assert "n1" in set(context.store.read(STOP_VISITS, [DAY])["trip_id"])
+    assert told["inputs"] is None
+
+
+def test_counts_planned_by_what_ran_are_as_without_a_timetable(folder: Path) -> None:
+    context, _ = copy(folder, DAY)
+    expected = context.store.read(STOP_VISITS, [DAY])
+    write_zip(folder / "gtfs.zip", with_first_date(FEED, DAY + timedelta(1)))
+    copy(folder, DAY, table=PLANNED_DEPARTURES)
+    context, told = copy(folder, DAY)
+    assert context.store.read(STOP_VISITS, [DAY]).equals(expected)
+    assert told["matched_share"] is None
