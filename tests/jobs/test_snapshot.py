@@ -471,3 +471,35 @@ def test_counts_planned_by_what_ran_are_as_without_a_timetable(folder: Path) -> 
     context, told = copy(folder, DAY)
     assert context.store.read(STOP_VISITS, [DAY]).equals(expected)
     assert told["matched_share"] is None
+
+
+def test_a_broken_newer_feed_costs_the_dates_that_no_other_plans(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_zip(folder / "gtfs" / "a.zip")
+    broken = folder / "gtfs" / "b.zip"
+    broken.write_bytes(b"half")
+    late = date(2026, 12, 14)
+    days = [late - timedelta(1), late]
+    context, told = copy(folder, *days, table=PLANNED_DEPARTURES)
+    assert context.store.dates(PLANNED_DEPARTURES) == days[:1]
+    assert told["dates_blocked"]["raw_value"] == [str(late)]
+    feed = told["feeds"]["raw_value"][str(broken)]
+    assert (feed["version"], feed["valid_from"], feed["dates_planned"]) == (None, None, 0)
+    assert f"GTFS feed {broken}: set aside: " in caplog.text
+    _, counts = copy(folder, DAY)
+    assert counts["matched_share"] == 1.0
+    assert list(counts["feeds"]["raw_value"]) == [str(broken)]
+
+
+def test_a_date_that_a_broken_feed_may_plan_is_read_again(folder: Path) -> None:
+    """It has counts, and so no file of its own will change once the feed is replaced."""
+    first = WEEKS[4]
+    feed = {name: text.replace("20261213", f"{first - timedelta(1):%Y%m%d}") for name, text in FEED.items()}
+    write_zip(folder / "gtfs" / "a.zip", feed)
+    (folder / "gtfs" / "b.zip").write_bytes(b"half")
+    _, told = copy(folder, *WEEKS[3:5], table=PLANNED_DEPARTURES)
+    assert told["dates_blocked"]["raw_value"] == [str(first)]
+    recorded = told["source_versions"]["raw_value"]
+    now = file_versions(settings_of(folder), PLANNED_DEPARTURES.name, WEEKS[3:5])
+    assert [day for day, files in now.items() if files.has_changed(recorded[str(day)], True)] == [first]
