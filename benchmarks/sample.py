@@ -23,12 +23,13 @@ DATES = 3
 
 def main() -> None:
     settings = parsed_settings(__doc__)
-    store = JobContext(settings, Sample(dates=()), Container(settings.source_dir), Reporter(None)).store
+    parameters = Sample(dates=(), rows=settings.training_rows_per_date, seed=settings.training_seed)
+    store = JobContext(settings, parameters, Container(settings.source_dir), Reporter(None)).store
     for day in store.dates(TRAINING_SAMPLE)[-DATES:]:
         started = time.perf_counter()
         rows = sum(store.read(table, [day]).height for table in (DEPARTURE_FEATURES, STOP_LOADS))
         scan = time.perf_counter() - started
-        parameters = Sample(dates=(day,), rows=settings.training_rows_per_date, seed=settings.training_seed)
+        parameters = parameters.model_copy(update={"dates": (day,)})
         context = JobContext(settings, parameters, Container(settings.source_dir), Reporter(None))
         started, cpu = time.perf_counter(), time.process_time()
         sample.run(parameters, context)

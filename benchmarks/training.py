@@ -95,6 +95,8 @@ def _values(column: Column, expected: np.ndarray, rng: np.random.Generator) -> o
         return np.clip(rng.integers(0, 7, rows), column.minimum, column.maximum)
     if column.type == "boolean":
         return rng.random(rows) < 0.1
+    if column.type == "date":
+        return [date(2025, 1, 1)] * rows
     return [datetime(2026, 1, 1, tzinfo=UTC) if column.type == "timestamp" else "any"] * rows
 
 

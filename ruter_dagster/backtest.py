@@ -155,7 +155,7 @@ def _require_visits(
     if not any(day <= newest for day in present):
         raise PermanentFailure(
             f"{settings.source_name} has no visits from {trial.history_start} to {newest}, {trial.horizon} days before --from: "
-            "there is nothing to train on. Choose a later --from, or a longer --history-days{why}"
+            f"there is nothing to train on. Choose a later --from, or a longer --history-days{why}"
         )
 
 

@@ -25,7 +25,7 @@ from ruter_dagster.published import is_elsewhere, read_back, recorded
 from ruter_dagster.records import latest_evaluation
 from ruter_dagster.resources.instance import open_instance, require_dagster_home
 from ruter_dagster.runs import RunOutcome, RunRequest, execute, new_log
-from ruter_dagster.sensors.chain import has_enough_counts
+from ruter_dagster.sensors.chain import has_enough_to_train
 from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings, SettingsError
 from ruter_dagster.sources.file_versions import file_versions
 from ruter_dagster.stages import MODEL_STAGE, Stage, needed, require_partitions, stages
@@ -60,7 +60,9 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
             )
             with _progress(console) as progress:
                 for stage in planned:
-                    if stage.title == MODEL_STAGE and not has_enough_counts(instance):
+                    if stage.title == MODEL_STAGE and not has_enough_to_train(
+                        instance, settings.evaluation_days
+                    ):
                         report.without_model = _WITHOUT_MODEL
                         continue
                     _bring_up_to_date(stage, defs, instance, settings, progress, report, on_double)
@@ -179,7 +181,7 @@ def _span(dates: Sequence[date]) -> str:
 
 
 _WITHOUT_MODEL = (
-    f"No model: there are counts of fewer than {MIN_COUNTED_DATES} operating dates. The forecasts are the baseline HA4, the mean "
+    f"No model: there are counts of fewer than {MIN_COUNTED_DATES} operating dates, or too few to train on before those of the evaluation. The forecasts are the baseline HA4, the mean "
     "of the same weekday and hour in the last four weeks, or a mean of the stop's surroundings"
 )
 _BEGINS_ANEW = "Ended by request. The double of AWS has forgotten all: the same command begins anew"

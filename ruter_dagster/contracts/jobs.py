@@ -25,6 +25,8 @@ PUBLISHED_FORECASTS = "forecasts/published_forecasts"
 MIN_COUNTED_DATES = 35
 """Operating dates with counts below which no model is trained and baselines are published: five weeks, of which the first has
 no history."""
+MIN_TRAINING_DATES = 14
+"""Dates of the training sample, before those of the evaluation, below which no model is trained either: where few days have counts."""
 
 QUALITY_GROUP = "quality"
 """Group, and first part of the key, of the quality reports."""

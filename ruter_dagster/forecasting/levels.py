@@ -82,9 +82,11 @@ def levels_under_all_ids(
     wanted = sorted(set(issue_dates))
     found = levels(loads, features, wanted)
     for first in sorted({rename.first for rename in calendar.renames}):
+        before = [issued for issued in wanted if level_dates(issued)[-1] < first]
+        if not before:
+            continue
         of_date = replace(calendar, renames=tuple(one for one in calendar.renames if one.first <= first))
         renamed = features.with_columns(of_date.present_id(name) for name in ("line_id", "stop_id"))
-        before = [issued for issued in wanted if level_dates(issued)[-1] < first]
         later = levels(loads, renamed, before)
         reaches = pl.col("issue_date") + _LAST_HORIZON >= first
         parts = [later.filter(reaches), found, later.filter(~reaches)]

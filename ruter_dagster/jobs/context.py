@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ruter_dagster.storage.experiments import Experiments
     from ruter_dagster.storage.registry import ModelRegistry
     from ruter_dagster.storage.snapshots import TableSnapshot
-    from ruter_dagster.storage.tables import TableStore
+    from ruter_dagster.storage.tables import TableStore, WriteResult
     from ruter_dagster.storage.verdicts import Verdicts
 
 log = logging.getLogger("ruter_dagster.jobs")
@@ -231,11 +231,7 @@ class JobContext:
         `standing` are dates that the job was asked for and whose rows are right as they are: they are reported alike.
         Raises BadInput where the rows break the table's contract: then nothing is written.
         """
-        used = {name: str(noted["snapshot_id"]) for name, noted in self.inputs.items()}
-        code_version = self.parameters.code_version
-        result = self.store.write(
-            table, frame, dates, inputs=used, made_from=made_from, code_version=code_version
-        )
+        result = self._store(table, frame, dates, made_from)
         rows = dict(frame.group_by(table.partition).len().iter_rows())
         if standing:
             rows |= self.store.snapshot(table).rows_by_date(standing)
@@ -247,6 +243,25 @@ class JobContext:
             dates_unchanged=len(result.unchanged) + len(standing or {}),
             **metadata,
             **self.provenance(),
+        )
+
+    def write_part(
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        dates: Sequence[date],
+        made_from: Mapping[date, str] | None = None,
+    ) -> Mapping[date, str]:
+        """Replaces some of a job's dates, so that memory does not hold them all. The versions are given to `write` as `standing`."""
+        return self._store(table, frame, dates, made_from).hashes
+
+    def _store(
+        self, table: Table, frame: pl.DataFrame, dates: Sequence[date], made_from: Mapping[date, str] | None
+    ) -> WriteResult:
+        used = {name: str(noted["snapshot_id"]) for name, noted in self.inputs.items()}
+        code_version = self.parameters.code_version
+        return self.store.write(
+            table, frame, dates, inputs=used, made_from=made_from, code_version=code_version
         )
 
     def provenance(self) -> dict[str, Any]:

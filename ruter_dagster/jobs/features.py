@@ -26,6 +26,8 @@ _PLAN_COLUMNS = tuple(
 """Names and places of stops and lines are for those who show them."""
 MOST_ROWS = 12_000_000
 """Loads held at once, 0.1 GB a million: a small network's dates share one reading, a large one's are made one by one."""
+MOST_WRITTEN = 1_000_000
+"""Features held at once, 0.7 GB a million with what writing them takes: two of a large network's dates, written before the next."""
 
 
 def run(parameters: Features, context: JobContext) -> None:
@@ -36,18 +38,22 @@ def run(parameters: Features, context: JobContext) -> None:
         "%d of %d dates follow from the same plan and loads as before, and stand", len(standing), len(dates)
     )
     changed = [day for day in dates if day not in standing]
-    frames = [
-        _features(block, context)
-        for block in context.track(list(_blocks(changed, context)), "Departure features")
-    ]
-    features = pl.concat(frames) if frames else empty_frame(DEPARTURE_FEATURES)
+    written, frames, without_history = dict(standing), [], []
+    for block in context.track(list(_blocks(changed, context)), "Departure features"):
+        if sum(frame.height for frame in frames) > MOST_WRITTEN:
+            made = {day: made_from[day] for day in changed if day < block[0] and day not in written}
+            written |= context.write_part(DEPARTURE_FEATURES, pl.concat(frames), list(made), made)
+            frames.clear()
+        frames.append(_features(block, context))
+        without_history.append(frames[-1]["history_count"] == 0)
+    left = [day for day in changed if day not in written]
     context.write(
         DEPARTURE_FEATURES,
-        features,
-        changed,
-        made_from={day: made_from[day] for day in changed},
-        standing=standing,
-        share_without_history=(features["history_count"] == 0).mean(),
+        pl.concat([empty_frame(DEPARTURE_FEATURES), *frames]),
+        left,
+        made_from={day: made_from[day] for day in left},
+        standing=written,
+        share_without_history=pl.concat(without_history).mean() if without_history else None,
     )
 
 

@@ -10,7 +10,7 @@ import polars as pl
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import TRAINING_SAMPLE
-from ruter_dagster.contracts.jobs import MODEL_NAME, asset_of
+from ruter_dagster.contracts.jobs import MIN_TRAINING_DATES, MODEL_NAME, asset_of
 from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS
 from ruter_dagster.forecasting.training import train_on
@@ -20,8 +20,6 @@ from ruter_dagster.jobs.pictures import importance
 from ruter_dagster.jobs.pipes import link
 from ruter_dagster.storage.registry import ModelRecord, model_version
 
-_FEWEST_DATES = 14
-"""Dates of the sample below which no model is trained: 35 dates with counts leave as many before those of the evaluation."""
 _BATCH_DATES = 28
 """Dates of the sample that are read at once."""
 
@@ -48,10 +46,10 @@ def train_version(
     Raises PermanentFailure if fewer than 14 of the dates are there, BadInput if they have too few rows.
     """
     known = context.snapshot(TRAINING_SAMPLE).versions(dates)
-    if len(known) < _FEWEST_DATES:
+    if len(known) < MIN_TRAINING_DATES:
         raise PermanentFailure(
             f"{asset_of(TRAINING_SAMPLE.name)} has {len(known)} of the operating dates from {dates[0]} to {dates[-1]}; a training "
-            f"needs {_FEWEST_DATES}. Materialise it for the dates that have loads and departure features, then train again"
+            f"needs {MIN_TRAINING_DATES}. Materialise it for the dates that have loads and departure features, then train again"
         )
     context.note(TRAINING_SAMPLE, known)
     used = {table: noted["dates"] for table, noted in context.inputs.items()}

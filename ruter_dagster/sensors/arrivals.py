@@ -26,7 +26,7 @@ from dagster import (
 )
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.file_versions import RECENT_DATES, own_version
+from ruter_dagster.contracts.file_versions import NO_VERSION, RECENT_DATES, own_version
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.operator import Operator
@@ -69,14 +69,15 @@ ListSource = Callable[[Settings], Listing]
 @dataclass(frozen=True)
 class Memory:
     """The sensor's cursor: dates asked for that are not materialised yet, when the source was last listed, whether there was
-    more to do than one date, of recent dates the version of their files when they were asked for, and the timetable that dates
-    ahead were last planned by."""
+    more to do than one date, of recent dates the version of their files when they were asked for and when they were last listed
+    (`seen`), and the timetable that dates ahead were last planned by."""
 
     asked: frozenset[date] = frozenset()
     listed: datetime = datetime(2000, 1, 1, tzinfo=UTC)
     more: bool = False
     versions: Mapping[date, str] = field(default_factory=dict)
     timetable: str | None = None
+    seen: Mapping[date, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, cursor: str | None) -> Memory:
@@ -84,9 +85,12 @@ class Memory:
             return cls()
         kept = json.loads(cursor)
         asked = frozenset(map(date.fromisoformat, kept["asked"]))
-        versions = {date.fromisoformat(day): version for day, version in kept.get("versions", {}).items()}
+        versions, seen = (
+            {date.fromisoformat(day): version for day, version in kept.get(name, {}).items()}
+            for name in ("versions", "seen")
+        )
         listed = datetime.fromisoformat(kept["listed"])
-        return cls(asked, listed, kept["more"], versions, kept.get("timetable"))
+        return cls(asked, listed, kept["more"], versions, kept.get("timetable"), seen)
 
     def to_cursor(self) -> str:
         kept = {
@@ -95,6 +99,7 @@ class Memory:
             "more": self.more,
             "versions": {day.isoformat(): version for day, version in self.versions.items()},
             "timetable": self.timetable,
+            "seen": {day.isoformat(): version for day, version in self.seen.items()},
         }
         return json.dumps(kept)
 
@@ -161,8 +166,10 @@ def _look(
     listing = list_source(settings)
     at_source = listing.dates or frozenset()
     versions = {day: version for day, version in memory.versions.items() if day in listing.files}
-    memory = Memory(asked, now, versions=versions, timetable=memory.timetable or listing.timetable)
-    new = [day for day in _closed(at_source - known - asked, operator, now) if day > min(known)]
+    read, settled = _read_before(context, listing), _settled(listing, memory.seen)
+    memory = Memory(asked, now, False, versions, memory.timetable or listing.timetable, listing.files)
+    unread = at_source - known - asked - _refused(read, listing)
+    new = [day for day in _closed(unread, operator, now) if day > min(known)]
     newest = max(known | asked)
     if new:
         day = min(new)
@@ -170,7 +177,7 @@ def _look(
         yield plan_request(day, settings, operator)
         # A late date's plan says nothing of the dates ahead: a new timetable is for the next tick then.
         memory = _asked(memory, day, listing, listing.timetable if day > newest else memory.timetable)
-    elif corrected := [day for day in _corrected(context, listing, versions) if day > min(known)]:
+    elif corrected := [day for day in _corrected(settled, read, versions) if day > min(known)]:
         yield from _again(min(corrected), listing, settings, operator)
         memory = _asked(memory, min(corrected), listing, memory.timetable)
     elif listing.timetable == memory.timetable:
@@ -186,7 +193,8 @@ def _look(
 def _asked(memory: Memory, day: date, listing: Listing, timetable: str | None) -> Memory:
     """The memory once counts and plan of a date were asked for."""
     version = {day: listing.files[day]} if day in listing.files else {}
-    return Memory(memory.asked | {day}, memory.listed, True, {**memory.versions, **version}, timetable)
+    asked, versions = memory.asked | {day}, {**memory.versions, **version}
+    return replace(memory, asked=asked, more=True, versions=versions, timetable=timetable)
 
 
 def _again(day: date, listing: Listing, settings: Settings, operator: Operator) -> Iterator[RunRequest]:
@@ -196,19 +204,34 @@ def _again(day: date, listing: Listing, settings: Settings, operator: Operator) 
         yield plan_request(day, settings, operator, listing.files[day])
 
 
+def _read_before(context: SensorEvaluationContext, listing: Listing) -> dict[date, str]:
+    """Of recent dates the version of their own files that a run read, whether it kept the date or blocked it."""
+    days = [day.isoformat() for day in listing.files]
+    recorded = source_versions(context.instance, asset_of(STOP_VISITS.name), days)
+    return {
+        date.fromisoformat(day): own for day, version in recorded.items() if (own := own_version(version))
+    }
+
+
+def _settled(listing: Listing, seen: Mapping[date, str]) -> dict[date, str]:
+    """The files that were the same at the listing before: those of a day that is being written still change."""
+    return {day: version for day, version in listing.files.items() if seen.get(day) == version}
+
+
+def _refused(read: Mapping[date, str], listing: Listing) -> set[date]:
+    """Dates that a run has read in these very files; those that have none of their own may have come since."""
+    return {day for day, version in listing.files.items() if version == read.get(day) != NO_VERSION}
+
+
 def _corrected(
-    context: SensorEvaluationContext, listing: Listing, versions: Mapping[date, str]
+    settled: Mapping[date, str], read: Mapping[date, str], asked: Mapping[date, str]
 ) -> list[date]:
     """Recent dates whose own files are others than those that were read last, and that were asked for since."""
-    days = [day.isoformat() for day in listing.files]
-    read = source_versions(context.instance, asset_of(STOP_VISITS.name), days)
-    found = []
-    for day, version in listing.files.items():
-        recorded = read.get(day.isoformat())
-        known = [own_version(recorded) if recorded else None, versions.get(day)]
-        if any(known) and version not in known:
-            found.append(day)
-    return found
+    return [
+        day
+        for day, version in settled.items()
+        if (day in read or day in asked) and version not in (read.get(day), asked.get(day))
+    ]
 
 
 @contextmanager
@@ -259,19 +282,28 @@ def _closed(days: Iterable[date], operator: Operator, now: datetime) -> list[dat
 
 def _list_source(settings: Settings) -> Listing:
     """Asks the source in a process of its own: the code location loads no data library, and waits no longer than it may."""
-    listing = subprocess.run(
-        [sys.executable, "-m", "ruter_dagster.sources.listing"],
-        env={**os.environ, **settings.to_environment()},
-        capture_output=True,
-        text=True,
-        timeout=LISTING_SECONDS,
-        check=False,
-    )
+    try:
+        listing = subprocess.run(
+            [sys.executable, "-m", "ruter_dagster.sources.listing"],
+            env={**os.environ, **settings.to_environment()},
+            capture_output=True,
+            text=True,
+            timeout=LISTING_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise PermanentFailure(
+            f"{settings.tides_path} could not be listed in {LISTING_SECONDS} s; the next tick tries again. Put each date into files of "
+            "its own below fewer folders, or see whether the place answers"
+        ) from None
     if listing.returncode:
         raise PermanentFailure(
             listing.stderr.strip() or f"The listing ended with exit code {listing.returncode}"
         )
-    listed = json.loads(listing.stdout)
+    return _parsed(json.loads(listing.stdout))
+
+
+def _parsed(listed: Mapping[str, Any]) -> Listing:
     dates = listed["dates"]
     return Listing(
         None if dates is None else frozenset(map(date.fromisoformat, dates)),

@@ -29,8 +29,8 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVEL_WINDOW_DAYS, LEVELS
-from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES, asset_of
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVEL_WINDOW_DAYS, LEVELS, TRAINING_SAMPLE
+from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES, MIN_TRAINING_DATES, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.operator import Operator
 from ruter_dagster.partitions import HORIZON_DAYS
@@ -103,8 +103,8 @@ class FollowUp:
     """A run that is asked for when others of its issue date have passed, once for each content of its inputs.
 
     `day` is its partition, in days from the issue date; `inputs` are assets with the first and last date that is read,
-    in days from that partition. The first date of the first input must be there. `not_behind`: an issue date is not made again
-    once a newer one has been. `at_once`: the most runs that a tick asks for, where there is a limit; those of other issue dates
+    in days from that partition. The first date of the first input must be there. `not_behind`: an issue date is not made once a newer
+    one has been. `at_once`: the most runs that a tick asks for, where there is a limit; those of other issue dates
     follow at later ticks.
     """
 
@@ -132,7 +132,7 @@ def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
             (asset_of(STOP_LOADS.name), -LEVEL_WINDOW_DAYS, -2),
             (asset_of(DEPARTURE_FEATURES.name), -LEVEL_WINDOW_DAYS, HORIZON_DAYS),
         ),
-        # Corrected counts of last week must not publish last week's forecasts after today's.
+        # Late or corrected counts of last week must not publish last week's forecasts after today's.
         not_behind=not late,
     )
     monitoring = FollowUp(
@@ -156,12 +156,24 @@ def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
     return forecasting, monitoring, sampling
 
 
-def has_enough_counts(instance: DagsterInstance) -> bool:
-    """Whether there are loads of enough operating dates to train a model on."""
-    loads = asset_of(STOP_LOADS.name)
-    days = sorted(instance.get_materialized_partitions(AssetKey(loads.split("/"))), reverse=True)
-    known = (day for day in days if content_hash(instance, loads, day) is not None)
-    return len(list(islice(known, MIN_COUNTED_DATES))) == MIN_COUNTED_DATES
+def has_enough_to_train(instance: DagsterInstance, evaluation_days: int) -> bool:
+    """Whether there are loads of enough operating dates for a model, and enough of the training sample before the evaluation's dates."""
+    counted, sampled = (
+        _dates_made(instance, asset_of(table.name)) for table in (STOP_LOADS, TRAINING_SAMPLE)
+    )
+    newest = list(islice(sampled, MIN_TRAINING_DATES + evaluation_days))
+    trained = [day for day in newest if day <= newest[0] - timedelta(evaluation_days)]
+    return (
+        len(list(islice(counted, MIN_COUNTED_DATES))) == MIN_COUNTED_DATES
+        and len(trained) >= MIN_TRAINING_DATES
+    )
+
+
+def _dates_made(instance: DagsterInstance, asset: str) -> Iterator[date]:
+    """Dates of an asset that there are, newest first."""
+    for day in sorted(instance.get_materialized_partitions(AssetKey(asset.split("/"))), reverse=True):
+        if content_hash(instance, asset, day) is not None:
+            yield date.fromisoformat(day)
 
 
 def chain_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDefinition]:
@@ -211,16 +223,22 @@ def newest_runs(instance: DagsterInstance, job: str) -> dict[str, RunRecord]:
 def _due(follow_up: FollowUp, newest: Mapping[str, Mapping[str, RunRecord]]) -> list[str]:
     """Issue dates for which every run before has passed, and one of them is newer than the run that follows."""
     shared = set.intersection(*(set(newest[job]) for job in follow_up.after))
+    newest_made = max((day for day, run in newest[follow_up.job].items() if _may_stand(run)), default="")
     due = []
     for issue_date in sorted(shared):
         before = [newest[job][issue_date] for job in follow_up.after]
         last = newest[follow_up.job].get(issue_date)
-        if last and follow_up.not_behind and issue_date < max(newest[follow_up.job]):
+        if follow_up.not_behind and issue_date < newest_made:
             continue
         passed = all(record.dagster_run.status == DagsterRunStatus.SUCCESS for record in before)
         if passed and (last is None or last.storage_id < max(record.storage_id for record in before)):
             due.append(issue_date)
     return due
+
+
+def _may_stand(run: RunRecord) -> bool:
+    """Whether a run has made, or is about to make, what it was asked for."""
+    return run.dagster_run.status not in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
 
 def _requests(

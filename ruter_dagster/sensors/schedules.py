@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo
 
 from dagster import RunRequest, ScheduleDefinition, ScheduleEvaluationContext, SkipReason, schedule
 
-from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
+from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES, MIN_TRAINING_DATES
 from ruter_dagster.operator import Operator
 from ruter_dagster.sensors.chain import (
     counts_request,
-    has_enough_counts,
+    has_enough_to_train,
     plan_request,
     schedule_status,
     starts_on_arrival,
@@ -60,9 +60,10 @@ def build_schedules(
         **common,
     )
     def weekly_training(context: ScheduleEvaluationContext):
-        if not has_enough_counts(context.instance):
+        if not has_enough_to_train(context.instance, settings.evaluation_days):
             return SkipReason(
-                f"A model needs loads of {MIN_COUNTED_DATES} operating dates; until then baselines are published"
+                f"A model needs loads of {MIN_COUNTED_DATES} operating dates, and of {MIN_TRAINING_DATES} in the training sample before the "
+                f"newest {settings.evaluation_days} days; until then baselines are published"
             )
         return RunRequest(run_key=f"training {_today(context, operator)}")
 

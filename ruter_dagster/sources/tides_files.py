@@ -116,9 +116,14 @@ class Folder:
             url=f"{self.location}/{path}",
             format=ending,
             size=meta["size"],
-            version=f"{meta['e_tag']} {meta['last_modified']} {meta['size']}",
+            version=self._version(meta),
             service_date=_date_of(path, named),
         )
+
+    def _version(self, meta: Any) -> str:
+        """What changes with the file's content; in an object store not when the same content is written again."""
+        written = "" if self._remote else f" {meta['last_modified']}"
+        return f"{meta['e_tag']}{written} {meta['size']}"
 
     def _listing(self) -> list[Any]:
         if not self._remote and not Path(self.location).is_dir():

@@ -62,6 +62,39 @@ def test_dates_made_one_by_one_equal_those_made_together(
     assert one_by_one.store.read(DEPARTURE_FEATURES, PLANNED)["history_count"].max() == 1
 
 
+def test_dates_written_in_parts_equal_those_written_together(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    versions = make(folder).store.versions(DEPARTURE_FEATURES, PLANNED)
+    monkeypatch.setattr(features, "code_hash", lambda: "another")
+    monkeypatch.setattr(features, "MOST_ROWS", 1)
+    monkeypatch.setattr(features, "MOST_WRITTEN", 1)
+    in_parts = make(folder)
+    assert in_parts.store.versions(DEPARTURE_FEATURES, PLANNED) == versions
+    assert make(folder).inputs == in_parts.inputs
+
+
+def test_a_failure_between_two_parts_leaves_whole_dates(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "MOST_ROWS", 1)
+    monkeypatch.setattr(features, "MOST_WRITTEN", 1)
+    real = departure_features
+
+    def failing(plan: pl.DataFrame, *others: object) -> pl.DataFrame:
+        if plan["service_date"][0] == PLANNED[3]:
+            raise MemoryError
+        return real(plan, *others)  # pyright: ignore[reportArgumentType]
+
+    with monkeypatch.context() as patched, pytest.raises(MemoryError):
+        patched.setattr(features, "departure_features", failing)
+        make(folder)
+    store = run(judged(PLANNED_DEPARTURES, *PLANNED), folder).store
+    assert list(store.versions(DEPARTURE_FEATURES, PLANNED)) == list(PLANNED[:3])
+    make(folder)
+    assert list(store.versions(DEPARTURE_FEATURES, PLANNED)) == list(PLANNED)
+
+
 def test_dates_that_follow_from_the_same_inputs_stand(folder: Path, made: list[date]) -> None:
     first = make(folder, *PLANNED[:3])
     again = make(folder)

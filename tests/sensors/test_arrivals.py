@@ -13,6 +13,7 @@ from dagster import AssetKey, AssetMaterialization, DagsterInstance, DagsterRunS
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.operator import load_operator
+from ruter_dagster.sensors import arrivals as arrivals_module
 from ruter_dagster.sensors.arrivals import Listing, arrival_sensors
 from ruter_dagster.settings import Settings, load_settings
 from ruter_dagster.sources.file_versions import file_versions
@@ -100,14 +101,15 @@ def test_the_next_day_waits_until_the_counts_of_the_former_have_ended(
     assert asked(tick(source)) == ["2026-03-24"]
 
 
-def read_from(instance: DagsterInstance, day: int, version: str) -> None:
-    """Records that a day of March 2026 was read from this version of its files."""
+def read_from(instance: DagsterInstance, day: int, version: str, kept: bool = True) -> None:
+    """Records that a day of March 2026 was read from this version of its files, and whether its rows were kept."""
     partition = f"2026-03-{day}"
     instance.report_runless_asset_event(
         AssetMaterialization(
             asset_key=["raw", "stop_visits"],
             partition=partition,
-            metadata={"content_hash": f"{version} {partition}", "source_version": version},
+            metadata={"source_version": version}
+            | ({"content_hash": f"{version} {partition}"} if kept else {}),
         )
     )
 
@@ -118,6 +120,7 @@ def test_a_corrected_day_is_asked_for_once(tick: Tick, instance: DagsterInstance
     unchanged = {20: "first", 21: "first", 22: "first"}
     corrected = unchanged | {21: "second"}
     assert not asked(tick(arrivals(20, 21, 22, files=unchanged)))
+    assert not asked(tick(arrivals(20, 21, 22, files=corrected))), "perhaps it is still being written"
     result = tick(arrivals(20, 21, 22, files=corrected))
     assert [run.job_name for run in result.run_requests or []] == ["counts", "plan"]
     assert asked(result) == ["2026-03-21"]
@@ -125,7 +128,17 @@ def test_a_corrected_day_is_asked_for_once(tick: Tick, instance: DagsterInstance
     assert not asked(tick(arrivals(20, 21, 22, files=corrected))), "refused perhaps: its former rows stand"
     read_from(instance, 21, "second")
     assert not asked(tick(arrivals(20, 21, 22, files=corrected)))
-    assert asked(tick(arrivals(20, 21, 22, files=corrected | {21: "third"}))) == ["2026-03-21"]
+    source = arrivals(20, 21, 22, files=corrected | {21: "third"})
+    assert [asked(tick(source)) for _ in range(3)] == [[], ["2026-03-21"], []]
+
+
+def test_a_day_blocked_in_a_range_is_asked_for_once_corrected(tick: Tick, instance: DagsterInstance) -> None:
+    """The run of the range recorded what it had read of the day, and kept none of it."""
+    read_from(instance, 20, "first")
+    read_from(instance, 21, "bad", kept=False)
+    source = arrivals(20, 21, files={20: "first", 21: "bad"})
+    assert [asked(tick(source)) for _ in range(2)] == [[], []]
+    assert asked(tick(arrivals(20, 21, files={20: "first", 21: "good"}))) == ["2026-03-21"]
 
 
 def test_new_days_come_before_corrected_ones(tick: Tick, instance: DagsterInstance) -> None:
@@ -144,7 +157,8 @@ def test_a_new_day_that_failed_is_asked_for_again_once_corrected(
     assert asked(tick(arrivals(20, 21, 22, files=files))) == ["2026-03-22"]
     ended("counts", "2026-03-19", DagsterRunStatus.FAILURE)
     assert not asked(tick(arrivals(20, 21, 22, files=files)))
-    assert asked(tick(arrivals(20, 21, 22, files=files | {22: "second"}))) == ["2026-03-22"]
+    source = arrivals(20, 21, 22, files=files | {22: "second"})
+    assert [asked(tick(source)) for _ in range(2)] == [[], ["2026-03-22"]]
 
 
 def test_a_correction_waits_until_the_counts_of_the_former_have_ended(
@@ -153,7 +167,7 @@ def test_a_correction_waits_until_the_counts_of_the_former_have_ended(
     for day in (20, 21, 22):
         read_from(instance, day, "first")
     source = arrivals(20, 21, 22, files={20: "first", 21: "second", 22: "second"})
-    assert asked(tick(source)) == ["2026-03-21"]
+    assert [asked(tick(source)) for _ in range(2)] == [[], ["2026-03-21"]]
     ended("counts", "2026-03-18", DagsterRunStatus.STARTED)
     assert tick(source).skip_message == "The counts of 2026-03-21 have not ended yet"
 
@@ -162,7 +176,8 @@ def test_files_that_dates_share_are_not_looked_into(tick: Tick, instance: Dagste
     """Such a file changes with every date that is added to it."""
     read_from(instance, 21, "first+before+rows")
     read_from(instance, 22, "first+before+rows")
-    assert asked(tick(arrivals(21, 22, files={21: "first", 22: "second"}))) == ["2026-03-22"]
+    source = arrivals(21, 22, files={21: "first", 22: "second"})
+    assert [asked(tick(source)) for _ in range(3)] == [[], ["2026-03-22"], []]
 
 
 def test_a_day_that_is_still_being_written_is_not_asked_for(tick: Tick, history: None) -> None:
@@ -214,7 +229,7 @@ def test_a_corrected_file_of_a_real_folder_is_noticed(
     (sensor,) = arrival_sensors(settings, RUTER, JOBS)
     assert not asked(tick(sensor))
     (folder / "stop_visits" / "2026-03-22.csv").write_text("service_date,stop_id\n")
-    assert asked(tick(sensor)) == ["2026-03-22"]
+    assert [asked(tick(sensor)) for _ in range(2)] == [[], ["2026-03-22"]]
 
 
 TIMED = TIDES.model_copy(update={"gtfs_path": "feeds"})
@@ -267,4 +282,14 @@ def test_a_late_day_leaves_a_new_timetable_to_the_next_tick(tick: Tick, holds: C
 def test_a_folder_that_cannot_be_read_fails_the_tick_with_its_name(tick: Tick, history: None) -> None:
     (sensor,) = arrival_sensors(TIDES, RUTER, JOBS)
     with pytest.raises(PermanentFailure, match="TIDES folder somewhere does not exist"):
+        tick(sensor)
+
+
+def test_a_listing_that_takes_too_long_fails_the_tick_with_its_place(
+    tick: Tick, history: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = load_settings(_env_file=None, source="tides", tides_path=str(tmp_path), operator="ruter")
+    monkeypatch.setattr(arrivals_module, "LISTING_SECONDS", 0.001)
+    (sensor,) = arrival_sensors(settings, RUTER, JOBS)
+    with pytest.raises(PermanentFailure, match=f"{tmp_path} could not be listed in"):
         tick(sensor)

@@ -10,7 +10,13 @@ from dagster import DagsterInstance, DagsterRunStatus, RunRequest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from ruter_dagster.operator import load_operator
-from ruter_dagster.sensors.chain import ISSUE_DATE_TAG, chain_sensors, issue_date_of, plan_request
+from ruter_dagster.sensors.chain import (
+    ISSUE_DATE_TAG,
+    chain_sensors,
+    has_enough_to_train,
+    issue_date_of,
+    plan_request,
+)
 from ruter_dagster.settings import load_settings
 from tests.scripted_house import JOBS
 from tests.sensors.conftest import Tick
@@ -184,6 +190,15 @@ def test_a_timetable_sets_the_issue_date_to_the_next_day() -> None:
     )  # fmt: skip
 
 
+def test_late_counts_do_not_forecast_an_issue_date_behind_the_newest(
+    tick: Tick, ended: Callable[..., None], inputs: None
+) -> None:
+    ended("forecasting", "2026-03-31")
+    for job in ("plan", "counts"):
+        ended(job, ISSUED)
+    assert not asked_for(tick, "forecasting")
+
+
 def test_corrected_counts_do_not_forecast_an_issue_date_behind_the_newest(
     tick: Tick, ended: Callable[..., None], inputs: None
 ) -> None:
@@ -195,3 +210,26 @@ def test_corrected_counts_do_not_forecast_an_issue_date_behind_the_newest(
     ended("forecasting", "2026-03-31")
     assert not asked_for(tick, "forecasting")
     assert [run.partition_key for run in asked_for(tick, "monitoring")] == [CLOSED]
+
+
+@pytest.mark.parametrize(
+    ("counted", "weekdays_only", "enough"),
+    [(34, False, False), (35, False, True), (35, True, False), (60, True, True)],
+)
+def test_training_waits_for_counts_and_for_sample_before_the_evaluation(
+    instance: DagsterInstance, holds: Callable[..., None], counted: int, weekdays_only: bool, enough: bool
+) -> None:
+    """35 dates leave 14 before an evaluation of 14 days; where only Monday to Friday are counted, the first features do not."""
+    days = [date(2026, 3, 27) - timedelta(ago) for ago in range(120)]
+    days = [day for day in days if not weekdays_only or day.weekday() < 5][:counted]
+    holds("loads/stop_loads", "first", *map(str, days))
+    sampled = days[: 28 if not weekdays_only else counted - 15]
+    holds("features/training_sample", "first", *map(str, sampled))
+    assert has_enough_to_train(instance, 14) == enough
+
+
+def test_training_waits_while_nothing_is_sampled(
+    instance: DagsterInstance, holds: Callable[..., None]
+) -> None:
+    holds("loads/stop_loads", "first", *(str(date(2026, 3, 27) - timedelta(ago)) for ago in range(40)))
+    assert not has_enough_to_train(instance, 14)
