@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 
@@ -140,29 +141,37 @@ def _bring_up_to_date(
     report: Report,
     on_double: bool,
 ) -> None:
-    assets, dates = needed(stage, defs, instance, PresentState.of(settings), partial(file_versions, settings))
+    runs = needed(
+        stage,
+        defs,
+        instance,
+        PresentState.of(settings),
+        partial(file_versions, settings),
+        has_timetable=gtfs_location(settings) is not None,
+    )
     if (
-        not assets
+        not runs
         and PUBLISHED_FORECASTS in stage.all_assets
         and is_elsewhere(instance, stage.dates[0], settings)
     ):
-        assets, dates = (PUBLISHED_FORECASTS,), stage.dates
-    bar = progress.add_task(stage.title, total=len(assets) or 1, asset="")
-    if not assets:
+        runs = [replace(stage, assets=(PUBLISHED_FORECASTS,))]
+    bar = progress.add_task(stage.title, total=sum(len(run.all_assets) for run in runs) or 1, asset="")
+    if not runs:
         report.up_to_date.append(stage.title)
         progress.update(bar, completed=1, asset="up to date")
         return
-    progress.update(bar, asset=_span(dates))
-    outcome = execute(
-        RunRequest(stage.job, assets, dates, part_of_range=len(dates) < len(stage.dates)),
-        instance,
-        new_log(settings.source_dir / "logs", stage.job),
-        lambda asset: progress.update(bar, advance=1, asset=asset),
-    )
-    report.runs.append(outcome.run_id)
-    if not outcome.succeeded:
-        raise PermanentFailure(_how_to_go_on(stage, outcome, on_double))
-    progress.update(bar, completed=len(assets), asset=_span(dates))
+    for run in runs:
+        progress.update(bar, asset=_span(run.dates))
+        outcome = execute(
+            RunRequest(run.job, run.all_assets, run.dates, part_of_range=len(run.dates) < len(stage.dates)),
+            instance,
+            new_log(settings.source_dir / "logs", run.job),
+            lambda asset: progress.update(bar, advance=1, asset=asset),
+        )
+        report.runs.append(outcome.run_id)
+        if not outcome.succeeded:
+            raise PermanentFailure(_how_to_go_on(stage, outcome, on_double))
+        progress.update(bar, asset=_span(run.dates))
 
 
 def _span(dates: Sequence[date]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, Definitions
@@ -15,9 +16,10 @@ from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
 from ruter_dagster.definitions import RUNS
 from ruter_dagster.operator import operator_of
 from ruter_dagster.partitions import HORIZON_DAYS
+from ruter_dagster.records import content_hashes
 from ruter_dagster.runs import span_of
 from ruter_dagster.settings import Settings, SettingsError
-from ruter_dagster.staleness import Delivered, is_out_of_date, out_of_date
+from ruter_dagster.staleness import COUNTS, PLAN, Delivered, is_out_of_date, out_of_date
 
 if TYPE_CHECKING:
     from ruter_dagster.storage.present import PresentState
@@ -129,20 +131,50 @@ def needed(
     instance: DagsterInstance,
     present: PresentState | None = None,
     delivered: Delivered | None = None,
-) -> tuple[tuple[str, ...], tuple[date, ...]]:
-    """The stage's assets from the first that is out of date on, and the span of dates in which any is.
+    *,
+    has_timetable: bool = False,
+) -> list[Stage]:
+    """The runs of a stage that are needed: its assets from the first that is out of date on, and the span of dates in which any is.
 
-    What the state has lost, by `present`, is out of date too, and raw data whose files have changed, by `delivered`.
+    What the state has lost, by `present`, is out of date too, and raw data whose files have changed, by `delivered`. Where
+    `has_timetable`, dates that have counts and a plan that is up to date are planned by no run: a newer feed would give them
+    other journeys. So the plan may need several runs, one before and one after such dates.
     """
     if not stage.dates:
         stale = [is_out_of_date(definitions, instance, asset, present) for asset in stage.all_assets]
-        return (stage.all_assets[stale.index(True) :] if any(stale) else ()), ()
-    by_asset = [
-        out_of_date(definitions, instance, asset, stage.dates, present, delivered)
+        return [replace(stage, assets=stage.all_assets[stale.index(True) :])] if any(stale) else []
+    by_asset = {
+        asset: frozenset(
+            out_of_date(
+                definitions,
+                instance,
+                asset,
+                stage.dates,
+                present,
+                delivered,
+                has_timetable=has_timetable,
+            )
+        )
         for asset in stage.all_assets
-    ]
-    days = sorted({day for stale in by_asset for day in stale})
-    if not days:
-        return (), ()
-    first = next(number for number, stale in enumerate(by_asset) if stale)
-    return stage.all_assets[first:], tuple(day for day in stage.dates if days[0] <= day <= days[-1])
+    }
+    kept: frozenset[date] = frozenset()
+    if has_timetable and by_asset.get(PLAN):
+        kept = frozenset(map(date.fromisoformat, content_hashes(instance, COUNTS))) - by_asset[PLAN]
+    return list(_outdated_parts(stage, by_asset, kept))
+
+
+def _outdated_parts(
+    stage: Stage, by_asset: Mapping[str, frozenset[date]], kept: frozenset[date]
+) -> Iterator[Stage]:
+    """The stage cut where dates of `kept` begin and end; of each part what is out of date."""
+    for _, part in groupby(stage.dates, key=lambda day: day in kept):
+        days = tuple(part)
+        stale = [asset for asset, outdated in by_asset.items() if outdated.intersection(days)]
+        if stale:
+            outdated = frozenset().union(*by_asset.values()).intersection(days)
+            first, last = min(outdated), max(outdated)
+            yield replace(
+                stage,
+                assets=stage.all_assets[stage.all_assets.index(stale[0]) :],
+                dates=tuple(day for day in days if first <= day <= last),
+            )

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from ruter_dagster.storage.present import PresentState
 
 RAW_GROUP = "raw"
+COUNTS, PLAN = asset_of(STOP_VISITS.name), asset_of(PLANNED_DEPARTURES.name)
 Delivered = Callable[[str, Collection[date]], "Mapping[date, FileVersions]"]
 """The files that the source has now of a raw table's dates."""
 MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION
@@ -43,10 +44,14 @@ def out_of_date(
     dates: Sequence[date],
     present: PresentState | None = None,
     delivered: Delivered | None = None,
+    *,
+    has_timetable: bool = False,
 ) -> list[date]:
     """The dates of `asset` that a run must make again, those too that the state has lost, where `present` is given.
 
     Of raw data, where `delivered` is given, those too whose files at the source are not those that were read.
+
+    Where `has_timetable`, counts are matched to the plan of their date, and follow its content.
 
     Unpartitioned inputs do not count: a new model leaves forecasts as they are.
     """
@@ -61,7 +66,10 @@ def out_of_date(
     if delivered is not None and key.path[0] == RAW_GROUP:
         stale |= _corrected(instance, key, made, delivered)
     with partition_loading_context(dynamic_partitions_store=instance):
-        for parent, needed in _parents(definitions, key, keys):
+        parents = dict(_parents(definitions, key, keys))
+        if has_timetable and asset == COUNTS:
+            parents[AssetKey(PLAN.split("/"))] = {day: [day] for day in keys}
+        for parent, needed in parents.items():
             newest = _latest(instance, parent, sorted({day for days in needed.values() for day in days}))
             for child in keys:
                 stale |= {
@@ -164,7 +172,7 @@ def _corrected(
     }
     table = ".".join(key.path)
     files = delivered(table, recorded) if recorded else {}
-    matched = content_hashes(instance, asset_of(STOP_VISITS.name)) if table == PLANNED_DEPARTURES.name else {}
+    matched = content_hashes(instance, COUNTS) if table == PLANNED_DEPARTURES.name else {}
     return {
         day.isoformat()
         for day, now in files.items()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
+from dagster import AssetKey, DagsterInstance
 
 from ruter_dagster.settings import Settings, SettingsError, load_settings
-from ruter_dagster.stages import MODEL_STAGE, require_partitions, stages
+from ruter_dagster.stages import MODEL_STAGE, Stage, needed, require_partitions, stages
 from tests.mornings import at_five
-from tests.scripted_house import defs
+from tests.scripted_house import defs, write_script
 
 SETTINGS = load_settings(_env_file=None, history_days=49)
 FIRST, TODAY = date(2026, 2, 19), date(2026, 11, 20)
@@ -94,3 +95,58 @@ def test_few_days_of_history_need_no_date_before_them(days: int) -> None:
     first = TODAY - timedelta(days)
     assert min(stage.dates[0] for stage in planned if stage.dates) == first
     assert all(stage.dates for stage in planned if stage.title != MODEL_STAGE)
+
+
+HISTORY = [TODAY - timedelta(days) for days in range(5, 0, -1)]
+PLANNED = ("raw/planned_departures", "quality/planned_departures")
+
+
+def materialise(instance: DagsterInstance, job: str, assets: Sequence[str], days: Sequence[date]) -> None:
+    result = defs.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        asset_selection=[AssetKey(asset.split("/")) for asset in assets],
+        tags={
+            "dagster/asset_partition_range_start": str(days[0]),
+            "dagster/asset_partition_range_end": str(days[-1]),
+        },
+    )
+    assert result.success
+
+
+def outdated_plans(instance: DagsterInstance, *, has_timetable: bool) -> list[tuple[str, date, date]]:
+    """First asset, first and last date of the runs that plan five dates of history, one before them and today."""
+    dates = (HISTORY[0] - timedelta(1), *HISTORY, TODAY)
+    found = needed(Stage("", "plan", dates, PLANNED), defs, instance, has_timetable=has_timetable)
+    return [(run.all_assets[0], run.dates[0], run.dates[-1]) for run in found]
+
+
+def test_matched_dates_between_outdated_ones_keep_their_plan(instance: DagsterInstance) -> None:
+    """The plan lacks the first date and today. One report between them is to be made again."""
+    materialise(instance, "plan", PLANNED, HISTORY)
+    materialise(instance, "counts", ["raw/stop_visits"], HISTORY)
+    before = HISTORY[0] - timedelta(1)
+    assert outdated_plans(instance, has_timetable=True) == [
+        (PLANNED[0], before, before),
+        (PLANNED[0], TODAY, TODAY),
+    ]
+    assert outdated_plans(instance, has_timetable=False) == [(PLANNED[0], before, TODAY)]
+    write_script(instance, raw__planned_departures={"content": "another"})
+    materialise(instance, "plan", PLANNED[:1], HISTORY[1:3])
+    assert outdated_plans(instance, has_timetable=True) == [
+        (PLANNED[0], before, before),
+        (PLANNED[1], HISTORY[1], HISTORY[2]),
+        (PLANNED[0], TODAY, TODAY),
+    ]
+
+
+def test_counts_follow_the_plan_that_they_are_matched_to(instance: DagsterInstance) -> None:
+    materialise(instance, "plan", PLANNED, HISTORY)
+    materialise(instance, "counts", ["raw/stop_visits"], HISTORY)
+    counts = Stage("", "counts", tuple(HISTORY), ("raw/stop_visits",))
+    materialise(instance, "plan", PLANNED, HISTORY)
+    assert needed(counts, defs, instance, has_timetable=True) == [], "the same plan again"
+    write_script(instance, raw__planned_departures={"content": "another"})
+    materialise(instance, "plan", PLANNED, HISTORY[1:3])
+    [run] = needed(counts, defs, instance, has_timetable=True)
+    assert run.dates == tuple(HISTORY[1:3])
+    assert needed(counts, defs, instance) == []

@@ -8,7 +8,7 @@ from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table
 from ruter_dagster.resources.launcher import JobLauncher
 
-_CODE_VERSIONS = {STOP_VISITS.name: "3", PLANNED_DEPARTURES.name: "2"}
+_CODE_VERSIONS = {STOP_VISITS.name: "4", PLANNED_DEPARTURES.name: "2"}
 """Raised where the same source gives other rows than before."""
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 RECENT_DATES = 14
 """Newest dates at the source whose files are looked at for corrections between two days of the chain."""
 NO_VERSION = "none"
+UNREAD = "unread"
+"""Recorded of a date that no feed could plan because one was broken: it is read again until one can."""
 _SEPARATOR = "+"
 _FEED = "feed "
 

@@ -17,7 +17,7 @@ import polars as pl
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters, asset_of
-from ruter_dagster.contracts.tables import Table
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, Table
 from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
 from ruter_dagster.forecasting.carry_over import CarryOver
 from ruter_dagster.jobs.pipes import DateReport, Reporter, json_value
@@ -63,7 +63,7 @@ class JobContext:
     def source(self) -> Source:
         from ruter_dagster.sources.open import open_source
 
-        return open_source(self.settings, self.operator)
+        return open_source(self.settings, self.operator, self._stored_plans)
 
     @cached_property
     def store(self) -> TableStore:
@@ -202,6 +202,12 @@ class JobContext:
         snapshot = self.snapshot(table)
         self.note(table, snapshot.versions(dates))
         return snapshot.read(dates, columns, ordered=ordered, where=where)
+
+    def _stored_plans(self, dates: Sequence[date]) -> pl.DataFrame:
+        """The plans that counts of dates are matched to, whatever their verdict: levels and performance are joined to them."""
+        from ruter_dagster.sources.matching import PLAN_COLUMNS
+
+        return self.read_unjudged(PLANNED_DEPARTURES, dates, PLAN_COLUMNS)
 
     def note(self, table: Table, versions: Mapping[date, str]) -> None:
         """Notes down that the job's result follows from these dates of a table."""

@@ -16,6 +16,7 @@ import polars as pl
 
 from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.errors import BadInput, NoDateThere
+from ruter_dagster.contracts.file_versions import UNREAD
 from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import (
@@ -32,6 +33,7 @@ from ruter_dagster.quality.rejects import Blocked, RejectSummary, blocked_dates
 from ruter_dagster.sources.base import (
     DateAbsent,
     FeedUse,
+    PlanUnreadable,
     Reading,
     SourceQuery,
     batches_of,
@@ -115,6 +117,7 @@ def run(parameters: Snapshot, context: JobContext) -> None:
     # Before the rows are read: a file that changes meanwhile is another one afterwards.
     versions = _source_versions(table, parameters, context)
     found = _read(table, parameters, context)
+    versions |= {day: UNREAD for day, fault in found.refused.items() if isinstance(fault, PlanUnreadable)}
     read = [day for day in parameters.dates if day not in found.absent and day not in found.refused]
     # First, so that a blocked date's can be listed, and a failure between the two leaves a step that runs again.
     _write_rejected(found, read, context)
@@ -134,7 +137,9 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         rows_of_source=json_value(dict(found.counts)) if found.counts else None,
         rows_set_aside=json_value(found.rejects.by_reason()) if found.rejects.rows else None,
         set_aside_examples=_examples(found.rejects) if table is PLANNED_DEPARTURES else None,
-        source_versions=versions,
+        source_versions=json_value({str(day): version for day, version in versions.items()})
+        if versions
+        else None,
         matched_share=_matched_share(found.counts),
         **_feeds(found.feeds),
         **_cost(found.queries),
@@ -150,11 +155,10 @@ def _nothing_kept(found: _Snapshot, parameters: Snapshot) -> NoDateThere:
     return NoDateThere(f"{found.table.name}: the source has none of {first} to {last}; nothing was written")
 
 
-def _source_versions(table: Table, parameters: Snapshot, context: JobContext) -> dict[str, Any] | None:
+def _source_versions(table: Table, parameters: Snapshot, context: JobContext) -> dict[date, str]:
     """By date the files that it is read from: of dates that will be left out too, which a correction may bring."""
     versions = file_versions(context.settings, table.name, parameters.dates)
-    recorded = {day.isoformat(): files.recorded() for day, files in versions.items()}
-    return json_value(recorded) if recorded else None
+    return {day: files.recorded() for day, files in versions.items()}
 
 
 def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
@@ -189,8 +193,7 @@ def _write_so_far(found: _Snapshot, dates: Sequence[date], context: JobContext) 
     found.frames.clear()
     if not kept:
         return
-    code_version = context.parameters.code_version
-    found.written |= context.store.write(found.table, rows, kept, code_version=code_version).hashes
+    found.written |= context.write_part(found.table, rows, kept)
 
 
 def _write_rejected(found: _Snapshot, dates: Sequence[date], context: JobContext) -> None:
@@ -250,8 +253,8 @@ def _feeds(feeds: Sequence[FeedUse]) -> dict[str, Any]:
     described = {
         feed.name: {
             "version": feed.version,
-            "valid_from": feed.first.isoformat(),
-            "valid_to": feed.last.isoformat(),
+            "valid_from": feed.first.isoformat() if feed.first else None,
+            "valid_to": feed.last.isoformat() if feed.last else None,
             "dates_planned": planned[feed.name],
             "remarks": list(feed.remarks),
         }

@@ -24,6 +24,10 @@ class DateAbsent(BadInput):
     """The source has nothing for the date that was asked for; a range leaves such a date out and lists it."""
 
 
+class PlanUnreadable(BadInput):
+    """No feed that can be read plans the date, and one that cannot may do so: once it is replaced, the date has a plan."""
+
+
 @runtime_checkable
 class Source(Protocol):
     """Raw data by service date or issue date, each frame with exactly its contract's columns and types.
@@ -66,12 +70,15 @@ class SourceQuery:
 
 @dataclass(frozen=True)
 class FeedUse:
-    """A GTFS feed, and the dates that it plans. `remarks` say what was set aside in it, and where it is expired or overlapped."""
+    """A GTFS feed, and the dates that it plans. `remarks` say what was set aside in it, and where it is expired or overlapped.
+
+    A feed that cannot be read has no version and no dates.
+    """
 
     name: str
-    version: str
-    first: date
-    last: date
+    version: str | None
+    first: date | None
+    last: date | None
     dates: tuple[date, ...] = ()
     remarks: tuple[str, ...] = ()
 

@@ -36,6 +36,10 @@ _FETCHED_AT_ONCE = 2**20
 """Bytes of a zip in an object store that are fetched together."""
 
 
+class FeedUnreachable(BadInput):
+    """The object store did not answer, or the file is gone meanwhile: that says nothing about the feed."""
+
+
 class _Place(Protocol):
     """Where files lie: a folder of this machine or a prefix of an object store."""
 
@@ -308,7 +312,7 @@ class _Remote:
 
     def identity(self, path: str) -> str:
         found = self._objects[path]
-        return f"{found['e_tag']} {found['last_modified']} {found['size']}"
+        return f"{found['e_tag']} {found['size']}"
 
     def content(self, path: str) -> str:
         return str(self._objects[path]["e_tag"])
@@ -331,9 +335,13 @@ class _Remote:
         except (obstore.exceptions.BaseError, OSError, ValueError) as error:
             raise self._unreadable(self._only or "", error) from None
 
-    def _unreadable(self, path: str, error: BaseException) -> BadInput:
-        reason = str(error).splitlines()[0]
-        return BadInput(f"{_shown(self._url, path)} cannot be read ({reason}); check address and rights")
+    def _unreadable(self, path: str, error: BaseException) -> FeedUnreachable:
+        return _unreachable(_shown(self._url, path), error)
+
+
+def _unreachable(address: str, error: BaseException) -> FeedUnreachable:
+    reason = str(error).splitlines()[0]
+    return FeedUnreachable(f"{address} cannot be read ({reason}); check address and rights")
 
 
 class _RemoteFile(io.RawIOBase):
@@ -341,6 +349,7 @@ class _RemoteFile(io.RawIOBase):
 
     def __init__(self, url: str, path: str, size: int) -> None:
         self._store, self._path, self._size, self._at = open_store(url), path, size, 0
+        self._address = _shown(url, path)
 
     def readable(self) -> bool:
         return True
@@ -360,8 +369,8 @@ class _RemoteFile(io.RawIOBase):
         if length:
             try:
                 part = obstore.get_range(self._store, self._path, start=self._at, length=length)
-            except obstore.exceptions.BaseError as error:
-                raise OSError(str(error).splitlines()[0]) from None
+            except (obstore.exceptions.BaseError, FileNotFoundError) as error:
+                raise _unreachable(self._address, error) from None
             buffer[:length] = bytes(part)
             self._at += length
         return length

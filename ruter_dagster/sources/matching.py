@@ -11,13 +11,19 @@ import polars as pl
 
 TOLERANCE_MINUTES = 10
 """How far a trip's time at its first counted stop may lie from the planned time, where no id says which journey it was."""
-LEAST_SHARED_STOPS = 0.5
-"""Share of a trip's counted stops that its journey plans, without which they are not the same."""
+ID_TOLERANCE_MINUTES = 60
+"""How far a trip's times may lie from those of the journey that has its id: feeds may number their trips anew."""
+LEAST_IN_ORDER = 0.5
+"""Share of a trip's visits at stops that its journey plans, in its order, without which they are not the same."""
 BY_ID, BY_PATTERN, UNMATCHED = (
     "trips matched by id",
     "trips matched by line, direction, stops and time",
     "trips without a planned journey",
 )
+PLAN_COLUMNS = (
+    "service_date", "trip_id", "stop_sequence", "stop_id", "line_id", "direction_id", "block_id", "scheduled_departure_time",
+)  # fmt: skip
+"""The columns of `raw.planned_departures` that trips are matched by."""
 _TRIP = "trip_id_performed"
 
 
@@ -45,7 +51,8 @@ class Aliases:
 def match(visits: pl.DataFrame, plan: pl.DataFrame, added: pl.Series) -> tuple[pl.DataFrame, dict[str, int]]:
     """Visits of one date with the trip ids, stop sequences and blocks of `plan`; and how many trips were matched, by how.
 
-    - By id: `trip_id` is a planned one of the same line, and the journey plans at least half of the stops.
+    - By id: `trip_id` is a planned one of the same line, at least half of the visits are at stops of the journey in its
+      order, and their times lie within `ID_TOLERANCE_MINUTES` of the planned ones (the median of the shared stops).
     - Else by line, direction, counted stops in the journey's order, and the time at the first of them: the nearest
       within `TOLERANCE_MINUTES`, one trip a journey. Trips of `added` (trip_id_performed) are not matched so.
     - A matched trip takes the journey's direction, and its block where the counts name none. A visit takes the journey's id with
@@ -53,7 +60,7 @@ def match(visits: pl.DataFrame, plan: pl.DataFrame, added: pl.Series) -> tuple[p
     - Visits at other stops or out of order, and unmatched trips, keep their counts under the performed trip's id: no planned
       departure gets the load of another stop.
 
-    `visits` is contract `raw.stop_visits`, `plan` contract `raw.planned_departures`.
+    `visits` is contract `raw.stop_visits`, `plan` has `PLAN_COLUMNS` of contract `raw.planned_departures`.
     """
     exact = _matched_exactly(visits, plan)
     others, free = visits.join(exact, on=_TRIP, how="anti"), _without(plan, exact)
@@ -75,14 +82,22 @@ def _without(plan: pl.DataFrame, matched: pl.DataFrame) -> pl.DataFrame:
 
 
 def _matched_exactly(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
-    """Trips whose line and every visit's stop are planned under the trip's id, at the visit's own sequence: most of them."""
-    key = ["trip_id", "stop_sequence"]
-    found = visits.select(_TRIP, *key, "stop_id", "line_id").join(
-        plan.select(*key, "stop_id", "line_id"), on=key, how="left", suffix="_planned"
+    """Trips with every visit's line and stop planned under the trip's id and the visit's own sequence: most of them."""
+    key, compared = ["trip_id", "stop_sequence"], ["stop_id", "line_id", "scheduled_departure_time"]
+    found = visits.select(_TRIP, *key, *compared).join(
+        plan.select(*key, *compared), on=key, how="left", suffix="_planned"
     )
     same = (pl.col("stop_id") == pl.col("stop_id_planned")) & (pl.col("line_id") == pl.col("line_id_planned"))
-    trips = found.group_by(_TRIP).agg(pl.col("trip_id").first(), same.fill_null(False).all().alias("exact"))
+    trips = found.group_by(_TRIP).agg(
+        pl.col("trip_id").first(), (same.fill_null(False).all() & _is_near()).alias("exact")
+    )
     return trips.filter("exact").select(_TRIP, planned="trip_id")
+
+
+def _is_near() -> pl.Expr:
+    """Of one trip's visits beside their planned times, both in UTC; without a scheduled time nothing speaks against it."""
+    late = pl.col("scheduled_departure_time") - pl.col("scheduled_departure_time_planned")
+    return late.dt.total_seconds().median().abs().le(60 * ID_TOLERANCE_MINUTES).fill_null(True)
 
 
 def _aliases(rows: pl.DataFrame, alias: str, name: str) -> dict[str, str]:
@@ -96,21 +111,23 @@ def _aliases(rows: pl.DataFrame, alias: str, name: str) -> dict[str, str]:
 
 def _matched_by_id(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
     """Performed trips and their planned journey: columns trip_id_performed and planned."""
-    lines = plan.select(planned="trip_id", line="line_id").unique()
-    trips = visits.group_by(_TRIP).agg(
-        pl.col("trip_id", "line_id").first(), pl.col("stop_id").unique().alias("stops")
+    journeys = plan.select("line_id", planned="trip_id").unique()
+    pairs = (
+        visits.select(_TRIP, "line_id", planned="trip_id")
+        .unique(_TRIP)
+        .join(journeys, on=["planned", "line_id"])
+        .select(_TRIP, "planned")
     )
-    same = trips.join(lines, left_on="trip_id", right_on="planned").filter(
-        pl.col("line_id") == pl.col("line")
+    placed = _placed(visits, plan, pairs)
+    place = pl.col("place").fill_null(0)
+    rises = place > place.cum_max().shift(1, fill_value=0).over(_TRIP)
+    return (
+        placed.with_columns(rises=rises)
+        .group_by(_TRIP, "planned")
+        .agg(same=(pl.col("rises").mean() >= LEAST_IN_ORDER) & _is_near())
+        .filter("same")
+        .select(_TRIP, "planned")
     )
-    stops = same.select(_TRIP, "trip_id", stop_id="stops").explode("stop_id")
-    planned = plan.select("trip_id", "stop_id", shared=pl.lit(1)).unique()
-    share = (
-        stops.join(planned, on=["trip_id", "stop_id"], how="left")
-        .group_by(_TRIP, "trip_id")
-        .agg((pl.col("shared").count() / pl.len()).alias("share"))
-    )
-    return share.filter(pl.col("share") >= LEAST_SHARED_STOPS).select(_TRIP, planned="trip_id")
 
 
 def _matched_by_pattern(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
@@ -164,9 +181,10 @@ def _placed(visits: pl.DataFrame, plan: pl.DataFrame, pairs: pl.DataFrame) -> pl
         stop_id="stop_id",
         place="stop_sequence",
         call=pl.int_range(pl.len()).over("trip_id", "stop_id"),
+        scheduled_departure_time_planned="scheduled_departure_time",
     )
     return (
-        called.select(_TRIP, "stop_id", "stop_sequence", "call")
+        called.select(_TRIP, "stop_id", "stop_sequence", "call", "scheduled_departure_time")
         .join(pairs, on=_TRIP)
         .join(places, on=["planned", "stop_id", "call"], how="left")
         .sort(_TRIP, "planned", "stop_sequence")

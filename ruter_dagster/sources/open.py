@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ruter_dagster.operator import Operator
 from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import Source
 from ruter_dagster.timetable import gtfs_location
 
+if TYPE_CHECKING:
+    from ruter_dagster.sources.gtfs_source import StoredPlans
 
-def open_source(settings: Settings, operator: Operator) -> Source:
-    """Demo network, TIDES tables (with or without GTFS as their plan) or warehouse; each is imported only where it is used."""
+
+def open_source(settings: Settings, operator: Operator, stored_plans: StoredPlans | None = None) -> Source:
+    """Demo network, TIDES tables (with or without GTFS as their plan) or warehouse; each is imported only where it is used.
+
+    `stored_plans` gives the plans that counts are matched to, where the source matches them to a timetable.
+    """
     if settings.source == "demo":
         from ruter_dagster.sources.demo.source import DemoSource
 
@@ -21,7 +29,7 @@ def open_source(settings: Settings, operator: Operator) -> Source:
     if location := gtfs_location(settings):
         from ruter_dagster.sources.gtfs_source import GtfsPlannedSource
 
-        return GtfsPlannedSource.of(settings, operator, location)
+        return GtfsPlannedSource.of(settings, operator, location, stored_plans)
     from ruter_dagster.sources.tides import TidesSource
 
     return TidesSource.of(settings, operator)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent, Reading
 from ruter_dagster.sources.file_versions import file_versions
 from tests.quality.frames import planned, set_aside
-from tests.sources.gtfs_feed import write_folder
+from tests.sources.gtfs_feed import FEED, write_folder, write_zip
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
@@ -323,6 +324,14 @@ def test_a_blocked_date_of_a_standing_range_is_left_out_and_noted(folder: Path) 
     assert not now.has_changed(recorded), "it is read again once it was corrected"
 
 
+def test_a_part_of_a_range_of_which_nothing_was_ever_kept_is_refused(folder: Path) -> None:
+    spoil(folder, DAY, f"{DAY},p", f"{DAY},q")
+    parameters, context, _ = job(folder, DAY)
+    part = parameters.model_copy(update={"of_range": True, "part_of_range": True})
+    with pytest.raises(NoDateThere, match="is blocked"):
+        snapshot.run(part, context)
+
+
 def test_an_absent_date_of_a_standing_range_is_left_out_and_noted(folder: Path) -> None:
     copy(folder, WEEKS[1])
     absent = DAY + timedelta(1)
@@ -454,3 +463,78 @@ def test_a_planned_date_without_a_feed_is_named(folder: Path) -> None:
         DateAbsent, match=r"No GTFS feed is valid on 2027-03-01.*gtfs \(version autumn-1\) from 2026-11-16"
     ):
         copy(folder, date(2027, 3, 1), table=PLANNED_DEPARTURES)
+
+
+RENUMBERED = {
+    name: re.sub(r"(?m)^s(\d),", r"n\1,", text).replace("autumn-1", "autumn-2") for name, text in FEED.items()
+}
+"""The same journeys under other trip ids."""
+
+
+@pytest.mark.parametrize("first", [DAY, DAY + timedelta(1)], ids=["same dates", "valid from tomorrow"])
+def test_counts_are_matched_to_the_stored_plan(folder: Path, first: date) -> None:
+    """Forecasts have the ids of the plan that stands; a feed that took its feed's place has others."""
+    write_zip(folder / "gtfs.zip")
+    context, _ = copy(folder, DAY, table=PLANNED_DEPARTURES)
+    write_zip(folder / "gtfs.zip", with_first_date(RENUMBERED, first))
+    context, told = copy(folder, DAY)
+    visits = context.store.read(STOP_VISITS, [DAY])
+    plan = context.store.read(PLANNED_DEPARTURES, [DAY])
+    shared = visits.join(plan, on=["service_date", "trip_id", "stop_sequence", "stop_id"], how="semi")
+    assert set(shared["trip_id"]) == {"s1", "s2"}
+    assert told["matched_share"] == 1.0
+    assert list(told["inputs"]["raw_value"]) == [PLANNED_DEPARTURES.name]
+    assert list(told["inputs"]["raw_value"][PLANNED_DEPARTURES.name]["dates"]) == [str(DAY)]
+
+
+def with_first_date(feed: dict[str, str], first: date) -> dict[str, str]:
+    return feed | {"feed_info.txt": feed["feed_info.txt"].replace("20261116", f"{first:%Y%m%d}")}
+
+
+def test_counts_without_a_stored_plan_are_matched_to_the_feed(folder: Path) -> None:
+    write_zip(folder / "gtfs.zip", RENUMBERED)
+    context, told = copy(folder, DAY)
+    assert "n1" in set(context.store.read(STOP_VISITS, [DAY])["trip_id"])
+    assert told["inputs"] is None
+
+
+def test_counts_planned_by_what_ran_are_as_without_a_timetable(folder: Path) -> None:
+    context, _ = copy(folder, DAY)
+    expected = context.store.read(STOP_VISITS, [DAY])
+    write_zip(folder / "gtfs.zip", with_first_date(FEED, DAY + timedelta(1)))
+    copy(folder, DAY, table=PLANNED_DEPARTURES)
+    context, told = copy(folder, DAY)
+    assert context.store.read(STOP_VISITS, [DAY]).equals(expected)
+    assert told["matched_share"] is None
+
+
+def test_a_broken_newer_feed_costs_the_dates_that_no_other_plans(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_zip(folder / "gtfs" / "a.zip")
+    broken = folder / "gtfs" / "b.zip"
+    broken.write_bytes(b"half")
+    late = date(2026, 12, 14)
+    days = [late - timedelta(1), late]
+    context, told = copy(folder, *days, table=PLANNED_DEPARTURES)
+    assert context.store.dates(PLANNED_DEPARTURES) == days[:1]
+    assert told["dates_blocked"]["raw_value"] == [str(late)]
+    feed = told["feeds"]["raw_value"][str(broken)]
+    assert (feed["version"], feed["valid_from"], feed["dates_planned"]) == (None, None, 0)
+    assert f"GTFS feed {broken}: set aside: " in caplog.text
+    _, counts = copy(folder, DAY)
+    assert counts["matched_share"] == 1.0
+    assert list(counts["feeds"]["raw_value"]) == [str(broken)]
+
+
+def test_a_date_that_a_broken_feed_may_plan_is_read_again(folder: Path) -> None:
+    """It has counts, and so no file of its own will change once the feed is replaced."""
+    first = WEEKS[4]
+    feed = {name: text.replace("20261213", f"{first - timedelta(1):%Y%m%d}") for name, text in FEED.items()}
+    write_zip(folder / "gtfs" / "a.zip", feed)
+    (folder / "gtfs" / "b.zip").write_bytes(b"half")
+    _, told = copy(folder, *WEEKS[3:5], table=PLANNED_DEPARTURES)
+    assert told["dates_blocked"]["raw_value"] == [str(first)]
+    recorded = told["source_versions"]["raw_value"]
+    now = file_versions(settings_of(folder), PLANNED_DEPARTURES.name, WEEKS[3:5])
+    assert [day for day, files in now.items() if files.has_changed(recorded[str(day)], True)] == [first]

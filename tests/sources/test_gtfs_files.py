@@ -275,3 +275,99 @@ def test_an_absent_object_is_named(bucket) -> None:
         find_feeds("s3://timetables/none.zip")
     with pytest.raises(BadInput, match="RUTER_GTFS_PATH=s3://timetables/none holds no GTFS feed"):
         find_feeds("s3://timetables/none")
+
+
+def test_the_same_content_written_again_is_the_same_feed(bucket, tmp_path: Path) -> None:
+    """An exporter that uploads the same feed every night does not have the dates ahead planned anew."""
+
+    def identity(stored_at: str) -> str:
+        place = gtfs_files._Remote("s3://timetables")
+        place.paths()
+        place._objects["gtfs.zip"] = {**place._objects["gtfs.zip"], "last_modified": stored_at}
+        return place.identity("gtfs.zip")
+
+    bucket.put_object(Key="gtfs.zip", Body=write_zip(tmp_path / "a.zip").read_bytes())
+    first = identity("2026-11-20 03:00")
+    bucket.put_object(Key="gtfs.zip", Body=(tmp_path / "a.zip").read_bytes())
+    assert identity("2026-11-21 03:00") == first
+    bucket.put_object(Key="gtfs.zip", Body=write_zip(tmp_path / "b.zip", NEW).read_bytes())
+    assert identity("2026-11-21 03:00") != first
+
+
+def break_feed(folder: Path, how: str) -> Path:
+    """A newer feed that cannot be read: where it is opened, or only where a date is planned."""
+    path = folder / f"{how}.zip"
+    if how == "no zip":
+        path.write_bytes(write_zip(path, NEW).read_bytes()[:500])
+        return path
+    if how == "half a folder":
+        return write_folder(
+            folder / how, {name: text for name, text in NEW.items() if name != "stop_times.txt"}
+        )
+    broken = {
+        "no stop times": ("stop_times.txt", "trip_id\n"),
+        "no route types": ("routes.txt", "route_id\n31\n"),
+    }
+    name, text = broken[how]
+    return write_zip(path, NEW | {name: text})
+
+
+@pytest.mark.parametrize("how", ["no zip", "half a folder", "no stop times", "no route types"])
+def test_a_broken_newer_feed_is_set_aside(tmp_path: Path, how: str) -> None:
+    write_zip(tmp_path / "old.zip")
+    path = break_feed(tmp_path, how)
+    known, day = timetable(tmp_path), date(2026, 11, 24)
+    plan = known.departures(day, [day])
+    assert plan is not None
+    assert plan.height == 7
+    assert known.aliases(day).stops["7501"] == "jernbanetorget"
+    used, broken = known.uses([day])
+    assert (used.version, used.dates) == ("autumn-1", (day,))
+    assert (broken.name, broken.version, broken.first) == (str(path), None, None)
+    assert broken.remarks[0].startswith("set aside: ")
+    assert str(path) in broken.remarks[0]
+
+
+@pytest.mark.parametrize("how", ["no zip", "no stop times"])
+def test_dates_that_no_other_feed_plans_name_the_broken_one(tmp_path: Path, how: str) -> None:
+    write_zip(tmp_path / "old.zip")
+    path = break_feed(tmp_path, how)
+    known, late = timetable(tmp_path), date(2026, 12, 15)
+    assert known.departures(late, [late]) is None
+    assert known.refusal(FRIDAY) is None
+    reason = str(known.refusal(late))
+    assert reason.startswith("No GTFS feed that can be read is valid on 2026-12-15. ")
+    assert str(path) in reason
+
+
+def test_dates_before_the_one_in_a_broken_feeds_name_are_not_refused(tmp_path: Path) -> None:
+    write_zip(tmp_path / "gtfs_20261101.zip")
+    (tmp_path / "gtfs_20261214.zip").write_bytes(b"half")
+    known = timetable(tmp_path)
+    assert known.departures(date(2026, 12, 14), []) is None
+    assert known.refusal(date(2026, 12, 14)) is not None
+    assert known.refusal(date(2026, 11, 1)) is None
+
+
+def test_feeds_that_all_are_broken_are_named(tmp_path: Path) -> None:
+    (tmp_path / "gtfs_20261214.zip").write_bytes(b"half")
+    with pytest.raises(BadInput, match=r"gtfs_20261214.zip is no zip file that can be read"):
+        timetable(tmp_path).aliases(FRIDAY)
+
+
+def test_a_feed_that_is_not_reached_is_not_set_aside(
+    bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next attempt may read it: an older feed must not plan its dates meanwhile."""
+    for name, feed in (("new.zip", NEW), ("old.zip", FEED)):
+        bucket.put_object(Key=f"oslo/{name}", Body=write_zip(tmp_path / name, feed).read_bytes())
+    get_range = obstore.get_range
+
+    def fail(store: object, path: str, **part: int) -> object:
+        if path == "new.zip":
+            raise obstore.exceptions.GenericError("connection reset")
+        return get_range(store, path, **part)
+
+    monkeypatch.setattr(gtfs_files.obstore, "get_range", fail)
+    with pytest.raises(BadInput, match=r"oslo/new.zip cannot be read .connection reset"):
+        timetable("s3://timetables/oslo").feed_of(FRIDAY)

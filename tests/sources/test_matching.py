@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -173,3 +174,44 @@ def test_lines_and_stops_are_known_by_short_name_and_code() -> None:
     )
     rows = pl.DataFrame({"line_id": ["31", "32", "R:31"], "stop_id": ["7501", "7502", "Q3"]})
     assert aliases.applied(rows).rows() == [("R:31", "Q1"), ("32", "7502"), ("R:31", "Q3")]
+
+
+@pytest.mark.parametrize("sequences", ["123", "234"], ids=["same sequences", "other sequences"])
+@pytest.mark.parametrize(("minute", "kind"), [(60, BY_ID), (-60, BY_ID), (61, UNMATCHED), (-61, UNMATCHED)])
+def test_an_id_matches_within_an_hour_only(sequences: str, minute: int, kind: str) -> None:
+    assert matched(trip("s1", "ABC", minute, sequences=sequences), trip("s1", "ABC"))[1] == {kind: 1}
+
+
+def test_trips_numbered_anew_are_matched_by_pattern() -> None:
+    """The newer feed calls the trip of 08:00 s2, and the one of 10:00 s1."""
+    visits = pl.concat([trip("s1", "ABC", performed="p1"), trip("s2", "ABC", 120, performed="p2")])
+    rows, counts = matched(visits, trip("s1", "ABC", 120), trip("s2", "ABC"))
+    assert ([rows[0], rows[3]], counts) == ([("s2", 1), ("s1", 1)], {BY_PATTERN: 2})
+
+
+def test_an_id_with_its_stops_in_another_order_does_not_match() -> None:
+    """The newer feed gives the id to the way back, which the trip does not run."""
+    rows, counts = matched(trip("s1", "DCBA", performed="p1"), trip("s1", "ABCD"))
+    assert (rows, counts) == ([("p1", n) for n in (1, 2, 3, 4)], {UNMATCHED: 1})
+
+
+def test_an_id_matches_across_a_change_of_clocks() -> None:
+    """01:55 and 03:10 in Oslo lie 15 minutes apart on the day of 23 hours."""
+    before, after = datetime(2026, 3, 29, 0, 55, tzinfo=UTC), datetime(2026, 3, 29, 1, 10, tzinfo=UTC)
+    oslo = ZoneInfo("Europe/Oslo")
+    assert (after.astimezone(oslo).hour, before.astimezone(oslo).hour) == (3, 1)
+    times = {
+        when: trip("s1", "ABC").with_columns(
+            scheduled_departure_time=pl.lit(when) + pl.duration(minutes=pl.int_range(3))
+        )
+        for when in (before, after)
+    }
+    assert matched(times[after], times[before])[1] == {BY_ID: 1}
+
+
+def test_trips_without_a_scheduled_time_are_matched_by_id() -> None:
+    visits = trip("s1", "ABC").with_columns(scheduled_departure_time=pl.lit(None, pl.Datetime("us", "UTC")))
+    assert matched(visits, trip("s1", "ABC", 90))[1] == {BY_ID: 1}
+    assert matched(visits.with_columns(stop_sequence=pl.col("stop_sequence") + 1), trip("s1", "ABC", 90))[
+        1
+    ] == {BY_ID: 1}
