@@ -20,6 +20,8 @@ from ruter_dagster.contracts.errors import PermanentFailure
 log = logging.getLogger("ruter_dagster.sources")
 _ATTEMPTS = 3
 """Of a query that failed by Athena's own fault."""
+_STOPPING_SECONDS = 10
+"""How long stopped queries are waited for: less than a stopped job is given to end."""
 
 
 @dataclass(frozen=True)
@@ -190,13 +192,22 @@ class Athena:
         return answer.get("QueryExecutionId") or answer["QueryExecution"]
 
     def _stop(self, running: Sequence[_Running], queries: Sequence[Query]) -> None:
+        """Stops queries and waits until they have ended: one that is being stopped may still write, and its files are to be cleared."""
         for each in running:
             with suppress(BotoCoreError, ClientError):
                 # Interrupted while it started: the same token tells the same query's id.
-                query_id = each.query_id or self._client.start_query_execution(
+                each.query_id = each.query_id or self._client.start_query_execution(
                     **self._request(each, queries[each.number])
                 ).get("QueryExecutionId")
-                self._client.stop_query_execution(QueryExecutionId=query_id)
+                self._client.stop_query_execution(QueryExecutionId=each.query_id)
+        until = time.monotonic() + _STOPPING_SECONDS
+        with suppress(BotoCoreError, ClientError):
+            while time.monotonic() < until and any(map(self._is_under_way, running)):
+                self._sleep(self._pace.first)
+
+    def _is_under_way(self, running: _Running) -> bool:
+        told = self._client.get_query_execution(QueryExecutionId=running.query_id)
+        return told["QueryExecution"]["Status"]["State"] in ("QUEUED", "RUNNING")
 
 
 def _again(former: _Running) -> _Running:
