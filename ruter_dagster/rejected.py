@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
@@ -43,7 +43,7 @@ def rejected_rows(settings: Settings, day: date) -> RejectedRows:
     """The rows of `day` that the newest reading set aside. Raises `PermanentFailure` where the date was never read."""
     unread = PermanentFailure(
         f"raw.stop_visits has no service_date {day} in {settings.lake_dir or settings.source_dir}. "
-        "Materialise raw/stop_visits for it first"
+        "Materialise raw/stop_visits for it first, where the source has the date"
     )
     if settings.lake_dir is None and not (settings.source_dir / "warehouse").is_dir():
         raise unread
@@ -59,12 +59,15 @@ def show(found: RejectedRows, console: Console) -> None:
     if found.rows.is_empty():
         console.print(f"No row of {found.date} was set aside")
         return
-    table = Table(*_SHOWN, title=f"Stop visits of {found.date} that were set aside")
+    table = Table(
+        *(Column(name, overflow="fold") for name in _SHOWN),
+        title=f"Stop visits of {found.date} that were set aside",
+    )
     for row in found.rows.select(_SHOWN).rows():
         table.add_row(*("" if value is None else str(value) for value in row))
     console.print(table)
     for reason, rows in rejects_by_reason(found.rows).items():
-        console.print(f"{rows:,} rows: {reason}")
+        console.print(f"{rows:,} {'row' if rows == 1 else 'rows'}: {reason}")
     if found.blocked:
         console.print(
             "The date is blocked: raw.stop_visits was left as it was. The rows as they were read: --json"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date, timedelta
+from itertools import chain
+from typing import Any
 
 import polars as pl
 
+from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
@@ -19,26 +23,68 @@ from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.models import load_model
 from ruter_dagster.jobs.pipes import json_value, table
 
+log = logging.getLogger("ruter_dagster.jobs")
+
 
 def run(parameters: Forecast, context: JobContext) -> None:
-    versions = {day: _version(parameters, day, context) for day in parameters.dates}
+    # An issue date has levels where there are loads of the day before; in a range those without are left out.
+    issue_dates = context.dates_asked(LEVELS, parameters.dates, parameters.of_range)
+    planned = {day: days for day in issue_dates if (days := _planned(day, parameters, context))}
+    if not planned:
+        raise NoDateThere(
+            f"No departure is planned from {issue_dates[0]} to {issue_dates[-1]} or on the three days after"
+        )
+    versions = {day: _version(parameters, day, context) for day in planned}
     used = sorted({version for version in versions.values() if version})
     models = {version: load_model(context, version) for version in used}
     frames = [
         frame
         for day, version in context.track(list(versions.items()), "Forecasting")
-        for frame in _forecasts(day, version, models.get(version or ""), context)
+        for frame in _forecasts(day, planned[day], version, models.get(version or ""), context)
     ]
     forecasts = pl.concat(frames)
     context.write(
         LOAD_FORECASTS,
         forecasts,
-        parameters.dates,
+        list(planned),
+        dates_absent=_days(set(parameters.dates) - set(planned)),
+        dates_without_plan=_days(
+            {day for issued in planned for day in _horizon(issued)} - {*chain(*planned.values())}
+        ),
         model_version=used[-1] if used else "baseline HA4: no champion stands",
         model_versions=json_value({day.isoformat(): version for day, version in versions.items()}),
         sources=table(forecasts["source"].value_counts(sort=True).to_dicts()),
         occupancy_levels=table(forecasts["occupancy_level"].value_counts(sort=True).to_dicts()),
     )
+
+
+def _horizon(issue_date: date) -> list[date]:
+    return day_range(issue_date, issue_date + timedelta(max(HORIZONS)))
+
+
+def _planned(issue_date: date, parameters: Forecast, context: JobContext) -> list[date]:
+    """The service dates from D to D+3 that have departures: on others nothing runs, or they are not planned yet.
+
+    Raises NoDateThere where an issue date asked for by itself has none, PermanentFailure where one has no passing verdict.
+    """
+    days = _horizon(issue_date)
+    try:
+        planned = context.dates_passed(DEPARTURE_FEATURES, days, of_range=True)
+    except NoDateThere:
+        if not parameters.of_range:
+            raise
+        return []
+    if missing := sorted(set(days) - set(planned)):
+        log.warning(
+            "Issue date %s: no departure is planned on %s: nothing runs, or features/departure_features is not materialised",
+            issue_date,
+            ", ".join(map(str, missing)),
+        )
+    return sorted(planned)
+
+
+def _days(days: Collection[date]) -> dict[str, Any] | None:
+    return json_value([day.isoformat() for day in sorted(days)]) if days else None
 
 
 def _version(parameters: Forecast, issue_date: date, context: JobContext) -> str | None:
@@ -48,11 +94,9 @@ def _version(parameters: Forecast, issue_date: date, context: JobContext) -> str
 
 
 def _forecasts(
-    issue_date: date, version: str | None, model: LoadModel | None, context: JobContext
+    issue_date: date, days: Sequence[date], version: str | None, model: LoadModel | None, context: JobContext
 ) -> Iterator[pl.DataFrame]:
-    """The forecasts of each service date from D to D+3, one at a time: a model's rows are wide."""
-    days = day_range(issue_date, issue_date + timedelta(max(HORIZONS)))
-    context.dates_passed(DEPARTURE_FEATURES, days, of_range=False)
+    """The forecasts of each of the service dates `days`, one at a time: a model's rows are wide."""
     known_then = year_ago_issue_dates(year_ago(day, context.calendar) for day in days)
     levels = pl.concat([context.read(LEVELS, [issue_date]), context.read_history(LEVELS, known_then)])
     weather = context.read(WEATHER_FORECASTS, [issue_date])

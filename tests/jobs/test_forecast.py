@@ -1,0 +1,59 @@
+"""The job forecast on dates of which some have no service: Monday to Friday alone, or before the counts begin."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from ruter_dagster.contracts.errors import NoDateThere
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.jobs import Features, Forecast, Levels, Snapshot
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES, WEATHER_FORECASTS
+from tests.jobs.demo_jobs import judged, make_loads, run
+
+ISSUED = date(2026, 11, 20)
+AFTER = ISSUED + timedelta(1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Loads up to the day before the issue date; nothing runs on the issue date and on the day after the next."""
+    make_loads(tmp_path, *(ISSUED - timedelta(days) for days in range(14, 0, -1)))
+    planned = (ISSUED + timedelta(1), ISSUED + timedelta(3))
+    for parameters in (
+        Snapshot(table=PLANNED_DEPARTURES.name, dates=planned, of_range=True),
+        judged(PLANNED_DEPARTURES, *planned),
+        Features(dates=planned, of_range=True),
+        judged(DEPARTURE_FEATURES, *planned),
+        Snapshot(table=WEATHER_FORECASTS.name, dates=(ISSUED, AFTER), of_range=True),
+        judged(WEATHER_FORECASTS, ISSUED, AFTER),
+        Levels(dates=(ISSUED,)),
+        judged(LEVELS, ISSUED),
+    ):
+        run(parameters, tmp_path)
+    return tmp_path
+
+
+def test_dates_without_service_have_no_forecasts(folder: Path) -> None:
+    store = run(Forecast(dates=(ISSUED,)), folder).store
+    found = set(store.read(LOAD_FORECASTS, [ISSUED])["operating_date"])
+    assert found == {ISSUED + timedelta(1), ISSUED + timedelta(3)}
+
+
+def test_issue_dates_without_levels_are_left_out_of_a_range(folder: Path) -> None:
+    """As the Monday after a Sunday without service, or issue dates before the counts begin."""
+    dates = (ISSUED - timedelta(30), ISSUED, AFTER)
+    store = run(Forecast(dates=dates, of_range=True), folder).store
+    assert store.dates(LOAD_FORECASTS) == [ISSUED]
+
+
+def test_an_issue_date_without_any_planned_date_is_refused(folder: Path) -> None:
+    bare = ISSUED - timedelta(7)
+    run(Levels(dates=(bare,)), folder)
+    run(judged(LEVELS, bare), folder)
+    with pytest.raises(NoDateThere, match=f"features.departure_features has no service_date {bare}"):
+        run(Forecast(dates=(bare,)), folder)
+    with pytest.raises(NoDateThere, match="No departure is planned"):
+        run(Forecast(dates=(bare,), of_range=True), folder)
