@@ -44,7 +44,7 @@ def test_autumn_is_forecast_as_well_as_documented(autumn):
     assert score["rows"] == 8960
     assert score["wape_last_week"] == pytest.approx(0.2041, abs=1e-4)
     assert score["wape_ha4"] == pytest.approx(0.1690, abs=1e-4)
-    # 0.1500 where it was measured (docs/decisions/load-model.md); other builds of LightGBM differ a little.
+    # 0.1502 where it was measured (docs/decisions/load-model.md); other builds of LightGBM differ a little.
     assert score["wape"] <= 0.1515
     assert score["improvement_last_week"] >= 0.25
     assert score["improvement_ha4"] >= 0.09
