@@ -181,8 +181,8 @@ def _span(dates: Sequence[date]) -> str:
 
 
 _WITHOUT_MODEL = (
-    f"No model: there are counts of fewer than {MIN_COUNTED_DATES} operating dates, or too few to train on before those of the evaluation. The forecasts are the baseline HA4, the mean "
-    "of the same weekday and hour in the last four weeks, or a mean of the stop's surroundings. Where nothing was counted a week before "
+    f"No model: there are counts of fewer than {MIN_COUNTED_DATES} operating dates, or too few before those of the evaluation. "
+    "The forecasts are the baseline HA4, the mean of the same weekday and hour in the last four weeks, or a mean of the stop's surroundings. Where nothing was counted a week before "
     "either, expected_tier is none, and the forecast a quarter of the seats by convention"
 )
 _BEGINS_ANEW = "Ended by request. The double of AWS has forgotten all: the same command begins anew"

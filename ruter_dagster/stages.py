@@ -152,7 +152,6 @@ def needed(
                 stage.dates,
                 present,
                 delivered,
-                has_timetable=has_timetable,
             )
         )
         for asset in stage.all_assets

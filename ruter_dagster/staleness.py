@@ -44,14 +44,10 @@ def out_of_date(
     dates: Sequence[date],
     present: PresentState | None = None,
     delivered: Delivered | None = None,
-    *,
-    has_timetable: bool = False,
 ) -> list[date]:
     """The dates of `asset` that a run must make again, those too that the state has lost, where `present` is given.
 
     Of raw data, where `delivered` is given, those too whose files at the source are not those that were read.
-
-    Where `has_timetable`, counts are matched to the plan of their date, and follow its content.
 
     Unpartitioned inputs do not count: a new model leaves forecasts as they are.
     """
@@ -66,10 +62,7 @@ def out_of_date(
     if delivered is not None and key.path[0] == RAW_GROUP:
         stale |= _corrected(instance, key, made, delivered)
     with partition_loading_context(dynamic_partitions_store=instance):
-        parents = dict(_parents(definitions, key, keys))
-        if has_timetable and asset == COUNTS:
-            parents[AssetKey(PLAN.split("/"))] = {day: [day] for day in keys}
-        for parent, needed in parents.items():
+        for parent, needed in _parents(definitions, key, keys):
             newest = _latest(instance, parent, sorted({day for days in needed.values() for day in days}))
             for child in keys:
                 stale |= {

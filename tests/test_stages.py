@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from dagster import AssetKey, DagsterInstance
+from dagster import AssetKey, DagsterInstance, Definitions
 
+from ruter_dagster.definitions import build_definitions
 from ruter_dagster.settings import Settings, SettingsError, load_settings
 from ruter_dagster.stages import MODEL_STAGE, Stage, needed, require_partitions, stages
 from tests.mornings import at_five
-from tests.scripted_house import defs, write_script
+from tests.scripted_house import ScriptedLauncher, defs, write_script
 
 SETTINGS = load_settings(_env_file=None, history_days=49)
 FIRST, TODAY = date(2026, 2, 19), date(2026, 11, 20)
@@ -101,8 +102,14 @@ HISTORY = [TODAY - timedelta(days) for days in range(5, 0, -1)]
 PLANNED = ("raw/planned_departures", "quality/planned_departures")
 
 
-def materialise(instance: DagsterInstance, job: str, assets: Sequence[str], days: Sequence[date]) -> None:
-    result = defs.resolve_job_def(job).execute_in_process(
+def materialise(
+    instance: DagsterInstance,
+    job: str,
+    assets: Sequence[str],
+    days: Sequence[date],
+    house: Definitions = defs,
+) -> None:
+    result = house.resolve_job_def(job).execute_in_process(
         instance=instance,
         asset_selection=[AssetKey(asset.split("/")) for asset in assets],
         tags={
@@ -140,13 +147,19 @@ def test_matched_dates_between_outdated_ones_keep_their_plan(instance: DagsterIn
 
 
 def test_counts_follow_the_plan_that_they_are_matched_to(instance: DagsterInstance) -> None:
-    materialise(instance, "plan", PLANNED, HISTORY)
-    materialise(instance, "counts", ["raw/stop_visits"], HISTORY)
-    counts = Stage("", "counts", tuple(HISTORY), ("raw/stop_visits",))
-    materialise(instance, "plan", PLANNED, HISTORY)
-    assert needed(counts, defs, instance, has_timetable=True) == [], "the same plan again"
-    write_script(instance, raw__planned_departures={"content": "another"})
-    materialise(instance, "plan", PLANNED, HISTORY[1:3])
-    [run] = needed(counts, defs, instance, has_timetable=True)
-    assert run.dates == tuple(HISTORY[1:3])
-    assert needed(counts, defs, instance) == []
+    """By a timetable: of TIDES tables alone, the plan is what ran, and counts follow nothing."""
+    tides = load_settings(
+        _env_file=None, history_start="2026-01-01", source="tides", tides_path="tides", operator="ruter"
+    )
+    timed = tides.model_copy(update={"gtfs_path": "feeds"})
+    for settings, outdated in ((timed, [tuple(HISTORY[1:3])]), (tides, [])):
+        house = build_definitions(settings, ScriptedLauncher())
+        write_script(instance)
+        materialise(instance, "plan", PLANNED, HISTORY, house)
+        materialise(instance, "counts", ["raw/stop_visits"], HISTORY, house)
+        counts = Stage("", "counts", tuple(HISTORY), ("raw/stop_visits",))
+        materialise(instance, "plan", PLANNED, HISTORY, house)
+        assert needed(counts, house, instance) == [], "the same plan again"
+        write_script(instance, raw__planned_departures={"content": "another"})
+        materialise(instance, "plan", PLANNED, HISTORY[1:3], house)
+        assert [run.dates for run in needed(counts, house, instance)] == outdated

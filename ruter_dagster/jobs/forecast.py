@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from itertools import chain
-from typing import Any
 
 import polars as pl
 
@@ -21,7 +20,7 @@ from ruter_dagster.forecasting.rows import HORIZONS, year_ago_issue_dates
 from ruter_dagster.forecasting.year_ago import year_ago
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.models import load_model
-from ruter_dagster.jobs.pipes import json_value, table
+from ruter_dagster.jobs.pipes import days_value, json_value, table
 
 log = logging.getLogger("ruter_dagster.jobs")
 
@@ -32,7 +31,8 @@ def run(parameters: Forecast, context: JobContext) -> None:
     planned = {day: days for day in issue_dates if (days := _planned(day, parameters, context))}
     if not planned:
         raise NoDateThere(
-            f"No departure is planned from {issue_dates[0]} to {issue_dates[-1]} or on the three days after"
+            f"No departure is planned from {issue_dates[0]} to {issue_dates[-1]} or on the three days after: nothing runs, or "
+            "features/departure_features is to be materialised first"
         )
     versions = {day: _version(parameters, day, context) for day in planned}
     used = sorted({version for version in versions.values() if version})
@@ -47,8 +47,8 @@ def run(parameters: Forecast, context: JobContext) -> None:
         LOAD_FORECASTS,
         forecasts,
         list(planned),
-        dates_absent=_days(set(parameters.dates) - set(planned)),
-        dates_without_plan=_days(
+        dates_absent=days_value(set(parameters.dates) - set(planned)),
+        dates_without_plan=days_value(
             {day for issued in planned for day in _horizon(issued)} - {*chain(*planned.values())}
         ),
         model_version=used[-1] if used else "baseline HA4: no champion stands",
@@ -81,10 +81,6 @@ def _planned(issue_date: date, parameters: Forecast, context: JobContext) -> lis
             ", ".join(map(str, missing)),
         )
     return sorted(planned)
-
-
-def _days(days: Collection[date]) -> dict[str, Any] | None:
-    return json_value([day.isoformat() for day in sorted(days)]) if days else None
 
 
 def _version(parameters: Forecast, issue_date: date, context: JobContext) -> str | None:

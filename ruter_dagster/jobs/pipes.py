@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -119,6 +119,11 @@ def _in_console(url: str) -> str:
 def _is_of_aws(endpoint: str | None) -> bool:
     """Whether S3 is AWS's own, maybe by an endpoint of a VPC: not another store that speaks S3, nor a double."""
     return endpoint is None or "amazonaws.com" in endpoint
+
+
+def days_value(days: Collection[date]) -> dict[str, Any] | None:
+    """Dates as metadata, in order; None where there is none."""
+    return json_value([day.isoformat() for day in sorted(days)]) if days else None
 
 
 def json_value(value: Any) -> dict[str, Any]:

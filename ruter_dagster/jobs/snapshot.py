@@ -27,7 +27,7 @@ from ruter_dagster.contracts.tables import (
     Table,
 )
 from ruter_dagster.jobs.context import JobContext, log
-from ruter_dagster.jobs.pipes import json_value, link, markdown
+from ruter_dagster.jobs.pipes import days_value, json_value, link, markdown
 from ruter_dagster.jobs.pipes import table as as_table
 from ruter_dagster.quality.rejects import Blocked, RejectSummary, blocked_dates
 from ruter_dagster.sources.base import (
@@ -131,8 +131,8 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         pl.concat([empty_frame(table), *found.frames]),
         [day for day in kept if day not in found.written],
         standing=found.written,
-        dates_absent=_days(found.absent),
-        dates_blocked=_days(found.left_out),
+        dates_absent=days_value(found.absent),
+        dates_blocked=days_value(found.left_out),
         blocked=markdown("\n\n".join(found.reasons)) if found.left_out else None,
         rows_of_source=json_value(dict(found.counts)) if found.counts else None,
         rows_set_aside=json_value(found.rejects.by_reason()) if found.rejects.rows else None,
@@ -218,7 +218,7 @@ def _report_check(found: _Snapshot, context: JobContext) -> None:
         NO_DATE_BLOCKED.name,
         not found.left_out,
         NO_DATE_BLOCKED.severity,
-        dates_blocked=_days(found.left_out),
+        dates_blocked=days_value(found.left_out),
         observed="\n".join(found.reasons) or "no date blocked",
         expected=NO_DATE_BLOCKED.expected,
     )
@@ -231,10 +231,6 @@ def _without(rows: pl.DataFrame, blocked: Mapping[date, Blocked]) -> pl.DataFram
 def _examples(rejects: RejectSummary) -> dict[str, Any] | None:
     """One row of each reason; rows of visits have a table of their own."""
     return as_table(rejects.examples()) if rejects.rows else None
-
-
-def _days(days: Sequence[date]) -> dict[str, Any] | None:
-    return json_value([day.isoformat() for day in days]) if days else None
 
 
 def _matched_share(counts: Mapping[str, int]) -> float | None:

@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from dagster import (
     DagsterRunStatus,
+    RunRecord,
     RunRequest,
     SensorDefinition,
     SensorEvaluationContext,
@@ -157,14 +158,25 @@ def _look(
             "No operating date is materialised yet: run `ruter-dagster demo`, or materialise a range"
         )
         return
-    asked = memory.asked - known
-    underway = _unfinished(context, {*asked, *memory.versions}, settings)
-    if underway:
-        context.update_cursor(replace(memory, asked=asked, more=True).to_cursor())
+    memory = replace(memory, asked=memory.asked - known)
+    if underway := _unfinished(context, {*memory.asked, *memory.versions}, settings):
+        context.update_cursor(replace(memory, more=True).to_cursor())
         yield SkipReason(f"The counts of {underway} have not ended yet")
         return
-    listing = list_source(settings)
-    at_source = listing.dates or frozenset()
+    yield from _ask(context, memory, list_source(settings), known, settings, operator, now)
+
+
+def _ask(
+    context: SensorEvaluationContext,
+    memory: Memory,
+    listing: Listing,
+    known: frozenset[date],
+    settings: Settings,
+    operator: Operator,
+    now: datetime,
+) -> Iterator[RunRequest | SkipReason]:
+    """Asks for what comes first; `known` are the dates that are materialised."""
+    at_source, asked = listing.dates or frozenset(), memory.asked
     versions = {day: version for day, version in memory.versions.items() if day in listing.files}
     read, settled = _read_before(context, listing), _settled(listing, memory.seen)
     memory = Memory(asked, now, False, versions, memory.timetable or listing.timetable, listing.files)
@@ -182,7 +194,7 @@ def _look(
         memory = _asked(memory, min(corrected), listing, memory.timetable)
     elif listing.timetable == memory.timetable:
         yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
-    elif _is_under_way(context, "plan", newest, settings):
+    elif _is_under_way(newest_runs(context.instance, "plan"), newest, settings):
         yield SkipReason(f"The timetable has changed, and the plan after {newest} has not ended yet")
     else:
         yield plan_request(newest, settings, operator, listing.timetable or "")
@@ -261,12 +273,13 @@ def _materialised(context: SensorEvaluationContext) -> frozenset[date]:
 
 def _unfinished(context: SensorEvaluationContext, asked: Iterable[date], settings: Settings) -> date | None:
     """A date whose counts were asked for and are queued or running."""
-    return next((day for day in sorted(asked) if _is_under_way(context, "counts", day, settings)), None)
+    newest = newest_runs(context.instance, "counts")
+    return next((day for day in sorted(asked) if _is_under_way(newest, day, settings)), None)
 
 
-def _is_under_way(context: SensorEvaluationContext, job: str, day: date, settings: Settings) -> bool:
-    """Whether the newest run of a job that followed the counts of a date is queued or running."""
-    record = newest_runs(context.instance, job).get(issue_date_of(day, settings).isoformat())
+def _is_under_way(newest: Mapping[str, RunRecord], day: date, settings: Settings) -> bool:
+    """Whether the newest run that followed the counts of a date (by issue date) is queued or running."""
+    record = newest.get(issue_date_of(day, settings).isoformat())
     return record is not None and record.dagster_run.status not in ENDED
 
 

@@ -13,7 +13,8 @@ from ruter_dagster.contracts.file_versions import NO_VERSION, FileVersions
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, WEATHER_FORECASTS
 from ruter_dagster.operator import Operator, operator_of
 from ruter_dagster.settings import Settings
-from ruter_dagster.sources.gtfs_source import Timetable, capacity_dates
+from ruter_dagster.sources.gtfs_source import capacity_dates
+from ruter_dagster.sources.gtfs_timetable import Timetable
 from ruter_dagster.sources.tides_files import TableFile
 from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES

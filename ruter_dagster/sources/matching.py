@@ -1,6 +1,6 @@
 """Matches performed trips to the planned journeys of their date: frames in, frames out.
 
-Which dates have a plan, and where it comes from, belongs in gtfs_source.py.
+Which dates have a plan, and where it comes from, belongs in gtfs_timetable.py.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from moto.server import ThreadedMotoServer
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources import gtfs_files
 from ruter_dagster.sources.gtfs_files import find_feeds
-from ruter_dagster.sources.gtfs_source import Timetable
+from ruter_dagster.sources.gtfs_timetable import Timetable
 from tests.sources.gtfs_feed import FEED, FRIDAY, OSLO, changed, feed_of, write_folder, write_zip
 
 NEW = changed("feed_info.txt", "autumn-1,20261116,20261213", "autumn-2,20261123,20261220")
