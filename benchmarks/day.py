@@ -27,6 +27,7 @@ from rich.console import Console
 
 from benchmarks.costs import Cost, machine, steps_of, table_of
 from benchmarks.state import settings_of
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.container import Container, is_alive
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
@@ -49,7 +50,6 @@ from ruter_dagster.contracts.tables import (
     STOP_VISITS,
     WEATHER_FORECASTS,
 )
-from ruter_dagster.settings import Settings, load_settings
 
 AHEAD = 3
 
@@ -158,9 +158,9 @@ def without_dagster(issue_date: date, settings: Settings) -> Iterator[Cost]:
 
 def through_dagster(issue_date: date, settings: Settings) -> list[Cost]:
     """The runs of an issue date through Dagster, a step a cost."""
-    from ruter_dagster.definitions import RUNS
-    from ruter_dagster.resources.instance import open_instance
-    from ruter_dagster.runs import RunRequest, execute
+    from ruter_dagster.orchestration.chain import RUNS
+    from ruter_dagster.orchestration.instance import open_instance
+    from ruter_dagster.orchestration.runs import RunRequest, execute
 
     costs: list[Cost] = []
     with open_instance() as instance:

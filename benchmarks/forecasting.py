@@ -20,10 +20,10 @@ from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.model import feature_matrix, spread_features
+from ruter_dagster.forecasting.model_rows import model_rows
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.rows import model_rows
 from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.models import load_model
+from ruter_dagster.jobs.model_inputs import load_model
 from ruter_dagster.jobs.pipes import Reporter
 
 SECONDS: dict[str, float] = {}

@@ -47,13 +47,13 @@ def main() -> None:
 
 def _ingest(folder: Path) -> None:
     """Runs the job on the folder, and prints seconds, CPU seconds and the most memory."""
+    from ruter_dagster.config.settings import load_settings
     from ruter_dagster.contracts.container import Container
     from ruter_dagster.contracts.jobs import Snapshot
     from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
     from ruter_dagster.jobs import snapshot
     from ruter_dagster.jobs.context import JobContext
     from ruter_dagster.jobs.pipes import Reporter
-    from ruter_dagster.settings import load_settings
 
     os.environ |= {
         "RUTER_STATE_DIR": str(folder / "state"),

@@ -23,7 +23,7 @@ from rich.table import Table
 from benchmarks.costs import Cost, jobs_of, machine, summed, table_of
 from benchmarks.day import through_dagster
 from benchmarks.state import FIRST_ISSUE_DATE, settings_of
-from ruter_dagster.settings import load_settings
+from ruter_dagster.config.settings import load_settings
 
 LAG_DAYS = 56
 """History before the first date that has features."""
@@ -43,7 +43,7 @@ def main() -> None:
         "RUTER_ISSUE_DATE": f"{FIRST_ISSUE_DATE}",
     }
     settings = settings_of(given.state)
-    from ruter_dagster.demo import run_demo
+    from ruter_dagster.commands.demo import run_demo
     from ruter_dagster.publishing.broker import local_broker
 
     console = Console(width=150)

@@ -7,7 +7,7 @@ import os
 from datetime import date
 from pathlib import Path
 
-from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.config.settings import Settings, load_settings
 
 FIRST_ISSUE_DATE = date(2026, 10, 20)
 """Far enough back that no issue date after it is one of the future, which has no partition."""

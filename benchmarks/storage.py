@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, content_hash, validate
 from ruter_dagster.contracts.tables import STOP_LOADS
+from ruter_dagster.contracts.validation import conform, content_hash, validate
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.features import TRAINING_SAMPLE
-from ruter_dagster.contracts.frames import polars_schema
 from ruter_dagster.contracts.jobs import Train
 from ruter_dagster.contracts.tables import Column
+from ruter_dagster.contracts.validation import polars_schema
 from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.training import training_dates
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.jobs.training import train_version
-from ruter_dagster.settings import Settings
 
 NEWEST = date(2026, 11, 19)
 

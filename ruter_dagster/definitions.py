@@ -12,34 +12,21 @@ from ruter_dagster.assets.models import model_assets
 from ruter_dagster.assets.monitoring import monitoring_assets
 from ruter_dagster.assets.quality import quality_assets
 from ruter_dagster.assets.raw import raw_assets
-from ruter_dagster.executor import step_processes
-from ruter_dagster.operator import operator_of
-from ruter_dagster.partitions import Partitions
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import Settings, SettingsError, load_settings
+from ruter_dagster.orchestration.chain import RUNS
+from ruter_dagster.orchestration.executor import step_processes
+from ruter_dagster.orchestration.partitions import Partitions
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.local import LocalLauncher
 from ruter_dagster.sensors.alerts import alert_sensors
 from ruter_dagster.sensors.arrivals import arrival_sensors
-from ruter_dagster.sensors.cancelled import cancelled_run_sensors
+from ruter_dagster.sensors.cancelled_runs import cancelled_run_sensors
 from ruter_dagster.sensors.chain import chain_sensors
 from ruter_dagster.sensors.drift import drift_sensors
 from ruter_dagster.sensors.job_events import job_event_sensors
 from ruter_dagster.sensors.retries import retry_sensors
 from ruter_dagster.sensors.schedules import build_schedules
-from ruter_dagster.settings import Settings, SettingsError, load_settings
-
-RUNS = {
-    "counts": ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads", "quality/stop_loads"),
-    "plan": ("raw/planned_departures", "quality/planned_departures", "features/departure_features", "quality/departure_features"),
-    "weather": ("raw/weather_forecasts", "quality/weather_forecasts"),
-    "sampling": ("features/training_sample",),
-    "training": ("models/load_model", "models/evaluation", "models/refitted_model", "models/champion"),
-    "forecasting": (
-        "raw/weather_forecasts", "quality/weather_forecasts", "features/levels", "quality/levels",
-        "forecasts/load_forecasts", "forecasts/published_forecasts",
-    ),
-    "monitoring": ("monitoring/forecast_performance", "monitoring/drift"),
-}  # fmt: skip
-"""The runs of the chain: Dagster refuses one run over assets of different partitions."""
 
 
 def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -> Definitions:

@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ruter_dagster.aws.sagemaker import SageMakerSettings
+from ruter_dagster.config.sagemaker import SageMakerSettings
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS, NO_DATE_BLOCKED, Check
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
@@ -29,7 +30,6 @@ from ruter_dagster.contracts.tables import (
     Column,
     Table,
 )
-from ruter_dagster.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = (
@@ -55,7 +55,7 @@ def settings_page() -> str:
         "Read once from the environment and from `.env` in the working folder (`RUTER_ENV_FILE` names another file, or, empty, none), "
         "and validated before anything runs; the "
         "environment wins. What an operator is (country, time zone, holidays, events, occupancy thresholds) stands in an "
-        "operator file instead: `ruter_dagster/operators/ruter.toml` shows every key. Defined in `ruter_dagster/settings.py` and `ruter_dagster/aws/`.",
+        "operator file instead: `ruter_dagster/config/operators/ruter.toml` shows every key. Defined in `ruter_dagster/config/`.",
         _settings(own),
         "## In AWS\n\nCredentials and endpoints come from the usual `AWS_*` variables.\n\n"
         + _settings(SageMakerSettings.model_fields),

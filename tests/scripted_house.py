@@ -25,10 +25,10 @@ from dagster import (
     TableRecord,
 )
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.jobs import JobParameters
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.resources.launcher import JobEvent, NothingThere, OneByOneLauncher
-from ruter_dagster.settings import load_settings
 
 SETTINGS = load_settings(_env_file=None, history_start="2026-01-01", step_retries=0)
 

@@ -20,13 +20,14 @@ from dagster import (
 )
 from dagster._core.instance.config import PoolGranularity
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.checks import CHECKS
 from ruter_dagster.contracts.jobs import CHAMPION, EVALUATION, PUBLISHED_FORECASTS, asset_of, quality_asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS, GATE_CHECKS
 from ruter_dagster.contracts.tables import DRIFT
-from ruter_dagster.definitions import RUNS, build_definitions
-from ruter_dagster.resources.instance import open_instance
-from ruter_dagster.settings import load_settings
+from ruter_dagster.definitions import build_definitions
+from ruter_dagster.orchestration.chain import RUNS
+from ruter_dagster.orchestration.instance import open_instance
 from tests.mornings import at_five
 
 D = date(2026, 11, 20)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, USER_VARIABLE
-from ruter_dagster.settings import Settings
 from scripts.reference import DOCS, PAGES, variable
 
 ROOT = DOCS.parent
@@ -38,7 +38,7 @@ def test_every_file_that_a_page_links_to_is_there(page: Path):
 
 
 def test_every_command_that_the_readme_names_exists():
-    from ruter_dagster.cli import main
+    from ruter_dagster.commands.cli import main
 
     named = set(re.findall(r"ruter-dagster ([a-z]+)", (ROOT / "README.md").read_text()))
     assert named and named <= set(main.commands)

@@ -76,7 +76,7 @@ def test_a_container_compiles_nothing_at_its_start(name: str, request: pytest.Fi
 @pytest.mark.parametrize("name", ["jobs", "orchestrator"])
 def test_a_materialisation_can_name_commit_and_lock(name: str, request: pytest.FixtureRequest):
     image: Image = request.getfixturevalue(name)
-    code = "from ruter_dagster.jobs.provenance import *; from ruter_dagster.settings import load_settings; print(commit(load_settings()), lock_hash())"
+    code = "from ruter_dagster.jobs.provenance import *; from ruter_dagster.config.settings import load_settings; print(commit(load_settings()), lock_hash())"
     commit, lock = image.run("python", "-c", code).stdout.split()
     assert commit == "abc123" and len(lock) == 16
 

@@ -27,13 +27,13 @@ from dagster import (
 from pydantic import Field
 
 from ruter_dagster.assets.configuration import configuration_hash
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.checks import Check
 from ruter_dagster.contracts.jobs import asset_of, quality_asset_of
 from ruter_dagster.contracts.model_checks import ModelCheck
 from ruter_dagster.contracts.tables import Table
-from ruter_dagster.operator import Operator
-from ruter_dagster.partitions import PART_OF_RANGE_TAG, Partitions, dates_of
-from ruter_dagster.settings import Settings
+from ruter_dagster.orchestration.partitions import PART_OF_RANGE_TAG, Partitions, dates_of
 
 OWNER = "team:passenger-load"
 

@@ -13,7 +13,7 @@ from ruter_dagster.contracts.features import (
 )
 from ruter_dagster.contracts.jobs import Features, Levels, Sample, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, WEATHER_FORECASTS
-from ruter_dagster.partitions import HORIZON_DAYS, window
+from ruter_dagster.orchestration.partitions import HORIZON_DAYS, window
 from ruter_dagster.resources.launcher import JobLauncher
 
 

@@ -6,7 +6,7 @@ from ruter_dagster.assets.common import House, ModelConfig, PinsConfig, asset_de
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CHAMPION, PUBLISHED_FORECASTS, Forecast, Publish, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
-from ruter_dagster.partitions import HORIZON_DAYS, window
+from ruter_dagster.orchestration.partitions import HORIZON_DAYS, window
 from ruter_dagster.resources.launcher import JobLauncher
 
 

@@ -6,7 +6,7 @@ from ruter_dagster.assets.common import House, PinsConfig, asset_dep, check_spec
 from ruter_dagster.contracts.jobs import Drift, Performance, asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
-from ruter_dagster.partitions import DRIFT_DAYS, HORIZON_DAYS, window
+from ruter_dagster.orchestration.partitions import DRIFT_DAYS, HORIZON_DAYS, window
 from ruter_dagster.resources.launcher import JobLauncher
 
 

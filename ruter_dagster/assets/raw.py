@@ -3,11 +3,11 @@
 from dagster import AssetCheckSpec, AssetExecutionContext, AssetKey, AssetsDefinition, ResourceParam
 
 from ruter_dagster.assets.common import House, PinsConfig, asset_dep, over_dates
+from ruter_dagster.config.gtfs_location import gtfs_location
 from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table
 from ruter_dagster.resources.launcher import JobLauncher
-from ruter_dagster.timetable import gtfs_location
 
 _CODE_VERSIONS = {STOP_VISITS.name: "4", PLANNED_DEPARTURES.name: "2"}
 """Raised where the same source gives other rows than before."""

@@ -12,8 +12,8 @@ from datetime import date, timedelta
 import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.tables import WEATHER_FORECASTS
+from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.forecasting.baselines import (
     SIX_MONTH_MEAN,
     baseline_columns,
@@ -25,11 +25,11 @@ from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels_under_all_ids
 from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.model_rows import KEY, model_rows
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
 from ruter_dagster.forecasting.readiness import enough_for_a_model
-from ruter_dagster.forecasting.rows import KEY, model_rows
-from ruter_dagster.forecasting.sample import SAMPLE_ROWS, training_sample
 from ruter_dagster.forecasting.training import TRAINING_DAYS, train_on, training_dates
+from ruter_dagster.forecasting.training_sample import SAMPLE_ROWS, training_sample
 
 FOLD_DAYS = 7
 HORIZONS = range(1, 5)

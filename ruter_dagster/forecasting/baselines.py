@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 
 from ruter_dagster.contracts.features import LAG_WEEKS
-from ruter_dagster.forecasting.joins import looked_up
+from ruter_dagster.forecasting.lookup import looked_up
 from ruter_dagster.forecasting.model import forecast_columns
-from ruter_dagster.forecasting.spread import QUANTILES, Numbers, to_root
+from ruter_dagster.forecasting.prediction_intervals import QUANTILES, Numbers, to_root
 from ruter_dagster.forecasting.tiers import with_ignorance
 
 BASELINES = ("last_week", "ha4", "ha8")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform
 from ruter_dagster.contracts.tables import STOP_LOADS
+from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.carry_over import CarryOver, carried_loads
 from ruter_dagster.forecasting.slots import slot_hour
 

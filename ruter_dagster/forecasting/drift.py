@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 
 from ruter_dagster.contracts.drift import DRIFT_METRICS, NETWORK, USUAL_COVERAGE, DriftMetric, DriftWindows
-from ruter_dagster.contracts.frames import conform, polars_schema
 from ruter_dagster.contracts.tables import DRIFT
+from ruter_dagster.contracts.validation import conform, polars_schema
 from ruter_dagster.forecasting.distances import (
     MOST_PASSENGERS,
     bin_shares,

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from ruter_dagster.forecasting.baselines import BASELINES, SIX_MONTH_MEAN
-from ruter_dagster.forecasting.spread import QUANTILES
+from ruter_dagster.forecasting.prediction_intervals import QUANTILES
 
 _DRAWS = 2000
 _CONFIDENCE = (2.5, 97.5)

@@ -10,8 +10,8 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, FIRST_LAG_DAYS, LAG_WEEKS, LAST_LAG_DAYS
-from ruter_dagster.contracts.frames import conform, empty_frame
 from ruter_dagster.contracts.tables import MODES
+from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.forecasting import keys
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import (
@@ -24,9 +24,9 @@ from ruter_dagster.forecasting.history import (
     slot_history,
     slot_loads,
 )
-from ruter_dagster.forecasting.joins import looked_up
+from ruter_dagster.forecasting.lookup import looked_up
+from ruter_dagster.forecasting.neighbours import along_journeys, hours_around
 from ruter_dagster.forecasting.slots import departure_minute, slot_hour
-from ruter_dagster.forecasting.surroundings import along_journeys, hours_around
 from ruter_dagster.forecasting.tiers import expected_columns
 from ruter_dagster.forecasting.year_ago import year_ago
 

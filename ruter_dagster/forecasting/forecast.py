@@ -6,12 +6,12 @@ from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.baselines import baseline_columns, forecast_baseline
 from ruter_dagster.forecasting.model import LoadModel
+from ruter_dagster.forecasting.model_rows import model_rows
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
-from ruter_dagster.forecasting.rows import model_rows
 from ruter_dagster.forecasting.tiers import rests_on_own_counts
 
 

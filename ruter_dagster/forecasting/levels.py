@@ -9,7 +9,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, LEVEL_WINDOW_DAYS, LEVELS
-from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import DECIMALS, exact_sum
 from ruter_dagster.forecasting.tiers import has_basis

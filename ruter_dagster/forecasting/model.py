@@ -16,9 +16,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.forecasting.readiness import trust, trust_in_tiers
-from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS, STEADYING_LOAD
-from ruter_dagster.forecasting.spread import (
+from ruter_dagster.forecasting.model_rows import CATEGORIES, NUMBERS, STEADYING_LOAD
+from ruter_dagster.forecasting.prediction_intervals import (
     NORMAL_TAIL,
     QUANTILES,
     Numbers,
@@ -31,6 +30,7 @@ from ruter_dagster.forecasting.spread import (
     to_root,
     widened,
 )
+from ruter_dagster.forecasting.readiness import trust, trust_in_tiers
 from ruter_dagster.forecasting.tiers import with_ignorance
 
 if TYPE_CHECKING:

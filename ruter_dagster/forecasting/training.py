@@ -8,8 +8,8 @@ from datetime import date, timedelta
 import polars as pl
 
 from ruter_dagster.forecasting.model import TRAINING_COLUMNS, LoadModel, ModelParameters, train
-from ruter_dagster.forecasting.rows import with_model_columns
-from ruter_dagster.forecasting.shortened import with_shortened
+from ruter_dagster.forecasting.model_rows import with_model_columns
+from ruter_dagster.forecasting.shortened_history import with_shortened
 from ruter_dagster.forecasting.tiers import has_basis
 
 TRAINING_DAYS = 400

@@ -12,13 +12,13 @@ import time
 import traceback
 from importlib import import_module
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
 from ruter_dagster.contracts.errors import NoDateThere, PermanentFailure
 from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_MEMORY, EXIT_PERMANENT, JobParameters
 from ruter_dagster.jobs.arguments import Arguments
 from ruter_dagster.jobs.pipes import log_to_stdout, reporting
 from ruter_dagster.jobs.unprivileged import drop_privileges
-from ruter_dagster.settings import load_settings
 
 log = logging.getLogger("ruter_dagster.jobs")
 

@@ -9,8 +9,8 @@ from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
 from ruter_dagster.forecasting.carry_over import carry_over_summary
 from ruter_dagster.forecasting.counts import balance_summary, balance_with_lines
 from ruter_dagster.jobs.context import JobContext, carry_over_of
-from ruter_dagster.jobs.pictures import load_by_hour
 from ruter_dagster.jobs.pipes import table
+from ruter_dagster.jobs.plots import load_by_hour
 
 
 def run(parameters: Balance, context: JobContext) -> None:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
+from ruter_dagster.config.operator import Operator, operator_of
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters, asset_of
@@ -22,8 +24,6 @@ from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
 from ruter_dagster.forecasting.carry_over import CarryOver
 from ruter_dagster.jobs.pipes import DateReport, Reporter, json_value
 from ruter_dagster.jobs.provenance import commit, lock_hash
-from ruter_dagster.operator import Operator, operator_of
-from ruter_dagster.settings import Settings
 
 if TYPE_CHECKING:
     from ruter_dagster.sources.base import Source

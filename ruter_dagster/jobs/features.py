@@ -11,9 +11,9 @@ from datetime import date
 import polars as pl
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
-from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Features
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS
+from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.forecasting.features import LOAD_COLUMNS, calendar_facts, departure_features, lag_dates
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.provenance import code_hash

@@ -15,11 +15,11 @@ from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.model import LoadModel
+from ruter_dagster.forecasting.model_rows import HORIZONS, year_ago_issue_dates
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.rows import HORIZONS, year_ago_issue_dates
 from ruter_dagster.forecasting.year_ago import year_ago
 from ruter_dagster.jobs.context import JobContext, day_range
-from ruter_dagster.jobs.models import load_model
+from ruter_dagster.jobs.model_inputs import load_model
 from ruter_dagster.jobs.pipes import days_value, json_value, table
 
 log = logging.getLogger("ruter_dagster.jobs")

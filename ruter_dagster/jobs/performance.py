@@ -8,9 +8,9 @@ import polars as pl
 
 from ruter_dagster.contracts.jobs import Performance
 from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
-from ruter_dagster.forecasting.performance import forecast_performance
+from ruter_dagster.forecasting.forecast_performance import forecast_performance
 from ruter_dagster.jobs.context import JobContext, day_range
-from ruter_dagster.jobs.pictures import forecast_against_truth
+from ruter_dagster.jobs.plots import forecast_against_truth
 
 HORIZON_DAYS = 3
 

@@ -17,7 +17,6 @@ import polars as pl
 from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.errors import BadInput, NoDateThere
 from ruter_dagster.contracts.file_versions import UNREAD
-from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import (
     PLANNED_DEPARTURES,
@@ -26,6 +25,7 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
+from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import days_value, json_value, link, markdown
 from ruter_dagster.jobs.pipes import table as as_table

@@ -12,12 +12,12 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import MIN_TRAINING_DATES, MODEL_NAME, asset_of
 from ruter_dagster.forecasting.model import ModelParameters
-from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS
+from ruter_dagster.forecasting.model_rows import CATEGORIES, NUMBERS
 from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.models import MODEL_FILE, load_model
-from ruter_dagster.jobs.pictures import importance
+from ruter_dagster.jobs.model_inputs import MODEL_FILE, load_model
 from ruter_dagster.jobs.pipes import link
+from ruter_dagster.jobs.plots import importance
 from ruter_dagster.storage.registry import ModelRecord, model_version
 
 _BATCH_DATES = 28

@@ -23,8 +23,8 @@ from typing import IO
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker_guard import LEAVE_SECONDS, BrokerUsers
-from ruter_dagster.publishing.broker_jars import broker_jars
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection, require_broker
+from ruter_dagster.publishing.kafka_jars import broker_jars
 
 START_SECONDS = 90.0
 """A start takes 3 s; after a crash the broker first recovers its data, and the machine may be busy."""

@@ -19,6 +19,7 @@ from confluent_kafka import KafkaException
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
+from ruter_dagster.publishing.consumer import read_markers, wait_until_readable
 from ruter_dagster.publishing.messages import (
     SCHEMA_VERSION,
     Messages,
@@ -26,7 +27,6 @@ from ruter_dagster.publishing.messages import (
     build_messages,
     publication_id,
 )
-from ruter_dagster.publishing.reading import read_markers, wait_until_readable
 from ruter_dagster.publishing.topics import Topics, ensure_topics
 from ruter_dagster.publishing.transaction import Transaction, TransactionAborted
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ruter_dagster.certificates import require_certificates
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.certificates import require_certificates
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker import join_broker, running_broker
 from ruter_dagster.publishing.connection import KafkaConnection
-from ruter_dagster.settings import Settings
 
 
 @contextmanager

@@ -10,11 +10,17 @@ from typing import Any
 
 import polars as pl
 
+from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts.checks import CHECKS, FEW_UNKNOWN_STOPS, Check
-from ruter_dagster.contracts.frames import Condition, column_faults, conform
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
-from ruter_dagster.operator import RejectLimits
-from ruter_dagster.quality.faults import (
+from ruter_dagster.contracts.validation import Condition, column_faults, conform
+from ruter_dagster.quality.coverage_checks import (
+    missing_journeys,
+    share_of_imbalanced_vehicles,
+    share_of_missing_journeys,
+    vehicle_imbalances,
+)
+from ruter_dagster.quality.failing_rows import (
     DATE,
     EXAMPLES,
     STOP_POINTS_KNOWN,
@@ -25,12 +31,6 @@ from ruter_dagster.quality.faults import (
 )
 from ruter_dagster.quality.profile import against_usual, measures_against_usual, profile
 from ruter_dagster.quality.rejects import shares_of_dates
-from ruter_dagster.quality.shares import (
-    missing_journeys,
-    share_of_imbalanced_vehicles,
-    share_of_missing_journeys,
-    vehicle_imbalances,
-)
 from ruter_dagster.quality.vehicle_counts import SCHEMA as VEHICLE_COUNTS
 from ruter_dagster.quality.vehicle_counts import (
     compared_with_others,

@@ -16,15 +16,15 @@ from dagster import (
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from ruter_dagster.contracts.jobs import JobParameters
-from ruter_dagster.resources.chunks import Chunks, JobEvent
-from ruter_dagster.resources.chunks import NothingThere as NothingThere
-from ruter_dagster.resources.merging import (
+from ruter_dagster.resources.date_chunks import Chunks, JobEvent
+from ruter_dagster.resources.date_chunks import NothingThere as NothingThere
+from ruter_dagster.resources.merge_results import (
     by_partition,
     events_by_partition,
     merged_checks,
     merged_materialisations,
 )
-from ruter_dagster.resources.orphans import end_with_parent
+from ruter_dagster.resources.parent_process import end_with_parent
 
 
 class JobLauncher(ABC):

@@ -26,12 +26,14 @@ from dagster import (
     sensor,
 )
 
+from ruter_dagster.config.gtfs_location import plans_ahead
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.file_versions import NO_VERSION, RECENT_DATES, own_version
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS
-from ruter_dagster.operator import Operator
-from ruter_dagster.records import content_hashes, source_versions
+from ruter_dagster.orchestration.event_log import content_hashes, source_versions
 from ruter_dagster.sensors.chain import (
     counts_request,
     issue_date_of,
@@ -40,8 +42,6 @@ from ruter_dagster.sensors.chain import (
     sensor_status,
     starts_on_arrival,
 )
-from ruter_dagster.settings import Settings
-from ruter_dagster.timetable import plans_ahead
 
 INTERVAL_SECONDS = 300
 """Between two listings of the source where no event has come."""

@@ -29,14 +29,14 @@ from dagster import (
 )
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from ruter_dagster.config.gtfs_location import plans_ahead
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVEL_WINDOW_DAYS, LEVELS, TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES, MIN_TRAINING_DATES, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS
-from ruter_dagster.operator import Operator
-from ruter_dagster.partitions import HORIZON_DAYS
-from ruter_dagster.records import content_hash
-from ruter_dagster.settings import Settings
-from ruter_dagster.timetable import plans_ahead
+from ruter_dagster.orchestration.event_log import content_hash
+from ruter_dagster.orchestration.partitions import HORIZON_DAYS
 
 ISSUE_DATE_TAG = "ruter/issue_date"
 """Tag of every run of a day's chain: retries and runs repeated in the UI inherit it, so that what follows still follows."""

@@ -22,11 +22,11 @@ from dagster import (
 )
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.tables import DRIFT
 from ruter_dagster.sensors.chain import sensor_status
-from ruter_dagster.settings import Settings
 
 INTERVAL_SECONDS = 300
 NEWEST = 20

@@ -10,7 +10,6 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.tables import (
     PLANNED_DEPARTURES,
     REJECTED_VISITS,
@@ -18,6 +17,7 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
+from ruter_dagster.contracts.validation import empty_frame
 
 
 class DateAbsent(BadInput):

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import with_optional_columns
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
+from ruter_dagster.contracts.validation import with_optional_columns
 from ruter_dagster.sources.gtfs_calendar import ServiceCalendar, read_calendar, validity
 from ruter_dagster.sources.gtfs_files import FeedFiles
 from ruter_dagster.sources.gtfs_stop_times import StopTimes, read_stop_times

@@ -13,10 +13,10 @@ from functools import cached_property
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
-from ruter_dagster.operator import Operator
-from ruter_dagster.settings import Settings
+from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.sources.base import (
     DateAbsent,
     Reading,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ruter_dagster.operator import Operator
-from ruter_dagster.settings import Settings
+from ruter_dagster.config.gtfs_location import gtfs_location
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.sources.base import Source
-from ruter_dagster.timetable import gtfs_location
 
 if TYPE_CHECKING:
     from ruter_dagster.sources.gtfs_source import StoredPlans

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import polars as pl
 
+from ruter_dagster.config.operator import Operator, operator_of
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts import tables as contract
-from ruter_dagster.contracts.frames import conform, empty_frame, with_optional_columns
-from ruter_dagster.operator import Operator, operator_of
-from ruter_dagster.settings import Settings
+from ruter_dagster.contracts.validation import conform, empty_frame, with_optional_columns
 from ruter_dagster.sources.base import DateAbsent, Reading
 from ruter_dagster.sources.tides_tables import TableReader, TableRows
 from ruter_dagster.sources.tides_vocabulary import (

@@ -20,7 +20,7 @@ from pathlib import Path
 import polars as pl
 from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, UnauthenticatedError
 
-from ruter_dagster.aws.faults import remedy_of
+from ruter_dagster.aws.errors import remedy_of
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources import ragged_rows
 from ruter_dagster.sources.ragged_rows import LOST_LETTER, RowFaults, row_faults, write_without_unpaired

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, vehicle_type
 from ruter_dagster.contracts.tables import (
     MODES,
     MOST_ON_BOARD,
@@ -20,6 +19,7 @@ from ruter_dagster.contracts.tables import (
     STOP_VISITS,
     TOTAL_CAPACITY,
 )
+from ruter_dagster.contracts.validation import conform, vehicle_type
 from ruter_dagster.forecasting.slots import slot_hour
 
 FILE, LINE = "_file", "_line"

@@ -18,13 +18,13 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
 from ruter_dagster.aws.clients import client
-from ruter_dagster.aws.faults import first_line, remedy_of
+from ruter_dagster.aws.errors import first_line, remedy_of
 from ruter_dagster.aws.object_store import open_store
+from ruter_dagster.config.operator import Operator, operator_of
+from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
-from ruter_dagster.contracts.frames import column_faults, conform, empty_frame, polars_schema
-from ruter_dagster.operator import Operator, operator_of
-from ruter_dagster.settings import Settings, SettingsError
+from ruter_dagster.contracts.validation import column_faults, conform, empty_frame, polars_schema
 from ruter_dagster.sources.athena import Athena, Executed, Pace, Query
 from ruter_dagster.sources.base import DateAbsent, Reading, SourceQuery
 from ruter_dagster.sources.plan_rules import judge_plan

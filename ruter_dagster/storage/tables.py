@@ -23,8 +23,8 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import TableUpdate
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from ruter_dagster.contracts.frames import conform, content_hash_of_ordered, ordered_by_key, validate
 from ruter_dagster.contracts.tables import Table
+from ruter_dagster.contracts.validation import conform, content_hash_of_ordered, ordered_by_key, validate
 from ruter_dagster.storage.catalog import open_catalog, open_table, storage_faults
 from ruter_dagster.storage.data_files import write_data_files
 from ruter_dagster.storage.snapshots import (

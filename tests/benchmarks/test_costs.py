@@ -8,9 +8,9 @@ import pytest
 from dagster import AssetKey
 
 from benchmarks.costs import steps_of
-from ruter_dagster.definitions import RUNS
-from ruter_dagster.resources.instance import open_instance
-from ruter_dagster.runs import RunRequest, execute, new_log
+from ruter_dagster.orchestration.chain import RUNS
+from ruter_dagster.orchestration.instance import open_instance
+from ruter_dagster.orchestration.runs import RunRequest, execute, new_log
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import D, environment
 

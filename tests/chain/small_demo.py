@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
 from dagster._core.definitions.events import AssetMaterialization
 
-from ruter_dagster.records import asset_of_step
-from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.config.settings import Settings, load_settings
+from ruter_dagster.orchestration.event_log import asset_of_step
 
 T = TypeVar("T")
 BIN = Path(__file__).parents[2] / ".venv" / "bin"

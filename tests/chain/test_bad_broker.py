@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.publishing.broker import local_broker
 from ruter_dagster.publishing.connection import KafkaConnection
+from ruter_dagster.publishing.consumer import read_back, read_markers, read_to_end
 from ruter_dagster.publishing.open import connection_of
-from ruter_dagster.publishing.reading import read_back, read_markers, read_to_end
 from ruter_dagster.publishing.topics import topics_of
-from ruter_dagster.settings import load_settings
 from tests.chain.house import Chain, Outcome
 from tests.chain.tides_days import NEW
 
@@ -38,7 +38,7 @@ def test_without_a_broker_the_run_fails_at_once_tells_both_ways_and_goes_on_once
     assert f"none runs on {chain.settings.source_dir}/broker" in outcome.message
 
     # `ruter-dagster retry` brings its own broker where none is named, as `demo` does.
-    code = "import sys; from ruter_dagster.cli import main; main(sys.argv[1:])"
+    code = "import sys; from ruter_dagster.commands.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "retry", outcome.run_id]
     again = subprocess.run(command, capture_output=True, text=True, check=False)
 

@@ -17,9 +17,9 @@ import pytest
 from dagster import AssetCheckSeverity, AssetKey, DagsterEventType
 
 from ruter_dagster.contracts.tables import STOP_VISITS, WEATHER_FORECASTS
+from ruter_dagster.orchestration.event_log import failed_checks
+from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.publishing.broker import local_broker
-from ruter_dagster.records import failed_checks
-from ruter_dagster.resources.instance import open_instance
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 from tests.chain.house import foreign_variables

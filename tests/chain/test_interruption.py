@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from dagster import DagsterEventType, DagsterRunStatus
 
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
-from ruter_dagster.resources.instance import open_instance
-from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 from tests.chain.house import foreign_variables

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ruter_dagster.on_double import CALLS
-from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.commands.local_aws import CALLS
+from ruter_dagster.orchestration.instance import open_instance
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import DATED, UNDATED, SmallDemo, environment, run
 

@@ -15,9 +15,9 @@ import pytest
 from dagster import DagsterRunStatus
 from dagster_graphql import DagsterGraphQLClient
 
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.publishing.broker import _free_port, running_broker
-from ruter_dagster.settings import Settings, load_settings
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 from tests.chain.house import foreign_variables

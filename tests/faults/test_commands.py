@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from dagster import AssetKey, AssetRecordsFilter
 
-from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.orchestration.instance import open_instance
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import start, until
 from tests.faults.dates_jobs import REPOSITORY, DatesJobs

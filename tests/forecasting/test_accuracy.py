@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ruter_dagster.config.operator import load_operator
 from ruter_dagster.forecasting.backtest import Backtest, backtest
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.counts import balance
@@ -16,7 +17,6 @@ from ruter_dagster.forecasting.evaluation import (
     release_gate,
     scores,
 )
-from ruter_dagster.operator import load_operator
 from ruter_dagster.sources.tides import TidesSource
 
 AARHUS = Path(__file__).parents[2] / "examples" / "aarhus_1a"

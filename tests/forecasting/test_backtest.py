@@ -13,8 +13,8 @@ from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.sample import training_sample
 from ruter_dagster.forecasting.training import train_on
+from ruter_dagster.forecasting.training_sample import training_sample
 from tests.forecasting.network import FIRST, LAST, NO_WEATHER, OSLO, dates, loads, plan, scrambled
 
 SMALL = ModelParameters(trees=30, spread_trees=10, learning_rate=0.1)

@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ruter_dagster.contracts.frames import validate
 from ruter_dagster.contracts.tables import STOP_LOADS
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.carry_over import CarryOver, carry_over_summary
 from ruter_dagster.forecasting.counts import balance, balance_summary, balance_with_lines
 from ruter_dagster.quality.check import check_table

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ruter_dagster.contracts.frames import conform, polars_schema, validate
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
+from ruter_dagster.contracts.validation import conform, polars_schema, validate
 from ruter_dagster.forecasting.counts import balance, balance_summary, vehicle_imbalance
 
 DAY = date(2026, 11, 20)

@@ -5,6 +5,8 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings
 from ruter_dagster.contracts.tables import STOP_LOADS
 from ruter_dagster.forecasting.baselines import baseline_columns
 from ruter_dagster.forecasting.counts import balance
@@ -13,14 +15,12 @@ from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model import ModelParameters
-from ruter_dagster.forecasting.rows import KEY, training_rows
-from ruter_dagster.forecasting.sample import training_sample
+from ruter_dagster.forecasting.model_rows import KEY, training_rows
 from ruter_dagster.forecasting.training import train_on
+from ruter_dagster.forecasting.training_sample import training_sample
 from ruter_dagster.jobs.context import calendar_of, day_range
-from ruter_dagster.operator import operator_of
-from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings
+from ruter_dagster.orchestration.plan import featured_days
 from ruter_dagster.sources.demo.source import DemoSource
-from ruter_dagster.stages import featured_days
 
 HORIZONS = (0, 1, 2, 3)
 

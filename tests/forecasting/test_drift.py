@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
-from ruter_dagster.contracts.frames import conform, polars_schema, validate
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE
+from ruter_dagster.contracts.validation import conform, polars_schema, validate
 from ruter_dagster.forecasting.drift import drift
 from tests.forecasting.test_counts import visits
 

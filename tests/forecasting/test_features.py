@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
-from ruter_dagster.contracts.frames import validate
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
 from ruter_dagster.forecasting.features import calendar_facts, departure_features, lag_dates
 from tests.forecasting.network import DAYS, FIRST, LAST, OSLO, loads, plan, scrambled

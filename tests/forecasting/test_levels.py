@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import LEVELS
-from ruter_dagster.contracts.frames import validate
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.calendar import Rename
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.levels import (

@@ -8,15 +8,15 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
-from ruter_dagster.contracts.frames import validate
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model import LoadModel, ModelParameters, train
+from ruter_dagster.forecasting.model_rows import training_rows
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.forecasting.readiness import trust
-from ruter_dagster.forecasting.rows import training_rows
 from tests.forecasting.network import FIRST, LAST, NO_WEATHER, OSLO, dates, loads, plan
 
 ISSUED = LAST - timedelta(3)

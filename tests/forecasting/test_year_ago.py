@@ -7,17 +7,22 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import LEVELS, YEAR_AGO_DAYS
-from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.backtest import Backtest, backtest
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.model_rows import (
+    YEAR_AGO_RATIOS,
+    model_rows,
+    training_rows,
+    year_ago_issue_dates,
+)
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.rows import YEAR_AGO_RATIOS, model_rows, training_rows, year_ago_issue_dates
-from ruter_dagster.forecasting.sample import training_sample
 from ruter_dagster.forecasting.training import train_on
+from ruter_dagster.forecasting.training_sample import training_sample
 from ruter_dagster.forecasting.year_ago import year_ago
 from tests.forecasting.network import LAST, NO_WEATHER, OSLO, dates, loads, plan
 

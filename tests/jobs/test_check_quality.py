@@ -8,14 +8,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
-from ruter_dagster.contracts.frames import with_optional_columns
 from ruter_dagster.contracts.jobs import CheckQuality
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
+from ruter_dagster.contracts.validation import with_optional_columns
 from ruter_dagster.jobs import check_quality
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.settings import Settings
 from tests.quality.frames import DAY, change, planned, visits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")

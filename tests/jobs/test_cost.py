@@ -35,8 +35,8 @@ from ruter_dagster.contracts.tables import (
 )
 from ruter_dagster.forecasting.drift_sums import LOAD_COLUMNS as LOAD_COLUMNS_OF_DRIFT
 from ruter_dagster.forecasting.features import LOAD_COLUMNS, lag_dates
-from ruter_dagster.forecasting.rows import TRUTH
-from ruter_dagster.jobs.models import read_inputs
+from ruter_dagster.forecasting.model_rows import TRUTH
+from ruter_dagster.jobs.model_inputs import read_inputs
 from ruter_dagster.publishing.kafka import PublicationResult
 from tests.jobs.demo_jobs import context_of, judged, make_loads, run
 from tests.jobs.reads import Reads

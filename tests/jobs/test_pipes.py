@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.jobs import Balance
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter, link, table
-from ruter_dagster.settings import load_settings
 
 SNAPSHOT = 1849979558053099381
 """A browser would show 1849979558053099300."""

@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from ruter_dagster.commands.backtest_data import read_usable_dates
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
@@ -40,8 +42,6 @@ from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.settings import Settings
-from ruter_dagster.usable_dates import read_usable_dates
 from tests.jobs.demo_jobs import judged
 
 AARHUS = Path(__file__).parents[2] / "examples" / "aarhus_1a"

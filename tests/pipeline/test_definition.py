@@ -16,12 +16,12 @@ import pytest
 from moto import mock_aws
 from pydantic import SecretStr
 
+from ruter_dagster.commands.pipeline_definition import PIPELINES, pipeline_definition
+from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import JOBS
-from ruter_dagster.definitions import RUNS
-from ruter_dagster.pipeline import PIPELINES, pipeline_definition
+from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.resources.sagemaker.pipeline import render_pipeline, step_name
-from ruter_dagster.settings import Settings, SettingsError
 from tests.pipeline.example import DEFAULTS, MODEL, STEPS, VISITS
 
 HERE = Path(__file__).parent

@@ -10,6 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
+from ruter_dagster.commands.pipeline_definition import pipeline_definition
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
@@ -31,11 +33,9 @@ from ruter_dagster.contracts.tables import (
 )
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.pipeline import pipeline_definition
 from ruter_dagster.publishing.broker import Broker
+from ruter_dagster.publishing.consumer import read_markers
 from ruter_dagster.publishing.open import connection_of
-from ruter_dagster.publishing.reading import read_markers
-from ruter_dagster.settings import Settings, load_settings
 from tests.jobs.demo_jobs import judged
 from tests.pipeline.execution import execute
 from tests.sagemaker_double.control import Remote

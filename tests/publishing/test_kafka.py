@@ -16,11 +16,11 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
-from ruter_dagster.publishing import kafka, reading, transaction
+from ruter_dagster.publishing import consumer, kafka, transaction
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection, require_broker
+from ruter_dagster.publishing.consumer import read_back, read_markers, read_to_end, wait_until_readable
 from ruter_dagster.publishing.kafka import publish
 from ruter_dagster.publishing.messages import publication_id
-from ruter_dagster.publishing.reading import read_back, read_markers, read_to_end, wait_until_readable
 from ruter_dagster.publishing.topics import ensure_topics, topics_of
 from ruter_dagster.publishing.transaction import Transaction
 from tests.publishing.crashing_publisher import COMMITTED, MOMENTS
@@ -163,7 +163,7 @@ def test_waiting_for_readers_outlasts_a_partition_without_a_leader(
                     answer.set_exception(KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)))
             return answers
 
-    monkeypatch.setattr(reading, "AdminClient", Electing)
+    monkeypatch.setattr(consumer, "AdminClient", Electing)
     assert wait_until_readable(connection, [topic])
     assert len(asked) >= 3
     asked.clear()

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from ruter_dagster.aws.clients import client
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker import Broker
 from ruter_dagster.publishing.open import connected, connection_of
-from ruter_dagster.settings import Settings
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
+from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts.tables import (
     PLANNED_DEPARTURES,
     STOP_LOADS,
@@ -14,7 +15,6 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
-from ruter_dagster.operator import RejectLimits
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.report import QualityReport
 from tests.quality.frames import DAY, change, loads, planned, visits

@@ -17,10 +17,10 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._grpc.client import DagsterGrpcClient
 
+from ruter_dagster.orchestration.instance import WatchedRunLauncher
 from ruter_dagster.publishing.broker import _free_port
-from ruter_dagster.resources.instance import WatchedRunLauncher
 from tests.dockerfile import ROOT, Dockerfile
-from tests.resources.test_instance import WATCHED
+from tests.orchestration.test_instance import WATCHED
 
 pytestmark = pytest.mark.slow
 LOCATION = "house"

@@ -9,11 +9,11 @@ import pytest
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, ExecuteInProcessResult, TableMetadataValue
 
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.records import content_hash, content_hashes, failed_checks, fault_of
-from ruter_dagster.runs import RunRequest
-from ruter_dagster.staleness import out_of_date
+from ruter_dagster.orchestration.event_log import content_hash, content_hashes, failed_checks, fault_of
+from ruter_dagster.orchestration.runs import RunRequest
+from ruter_dagster.orchestration.staleness import out_of_date
+from tests.orchestration.test_staleness import DAYS, FIRST, LAST
 from tests.scripted_house import SETTINGS, ScriptedLauncher, write_script
-from tests.test_staleness import DAYS, FIRST, LAST
 
 VISITS, DRIFT = "raw/stop_visits", "monitoring/drift"
 DEFS = build_definitions(SETTINGS, ScriptedLauncher(days_per_job=2))

@@ -9,7 +9,8 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunRequest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from ruter_dagster.operator import load_operator
+from ruter_dagster.config.operator import load_operator
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.sensors.chain import (
     ISSUE_DATE_TAG,
     chain_sensors,
@@ -17,7 +18,6 @@ from ruter_dagster.sensors.chain import (
     issue_date_of,
     plan_request,
 )
-from ruter_dagster.settings import load_settings
 from tests.scripted_house import JOBS
 from tests.sensors.conftest import Tick
 

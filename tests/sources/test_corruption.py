@@ -10,18 +10,18 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ruter_dagster.contracts.frames import validate
+from ruter_dagster.config.operator import load_operator
 from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model import LoadModel, ModelParameters, train
-from ruter_dagster.forecasting.rows import KEY, training_rows
-from ruter_dagster.forecasting.sample import training_sample
+from ruter_dagster.forecasting.model_rows import KEY, training_rows
 from ruter_dagster.forecasting.training import train_on
+from ruter_dagster.forecasting.training_sample import training_sample
 from ruter_dagster.jobs.context import calendar_of, day_range
-from ruter_dagster.operator import load_operator
 from ruter_dagster.quality.measures import failing_dates
 from ruter_dagster.quality.rejects import blocked_dates
 from ruter_dagster.sources.demo.source import DemoSource

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
-from ruter_dagster.settings import Settings
 from ruter_dagster.sources.file_versions import file_versions
 from tests.sources.gtfs_feed import FEED, write_folder, write_zip
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS, write_tables

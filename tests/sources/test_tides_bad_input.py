@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from obstore.exceptions import PermissionDeniedError
 
+from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import validate
-from ruter_dagster.operator import RejectLimits
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.quality.rejects import blocked_dates
 from ruter_dagster.sources.base import DateAbsent
 from ruter_dagster.sources.tides import TidesReading

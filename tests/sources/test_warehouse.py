@@ -14,10 +14,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ruter_dagster.config.settings import SettingsError, load_settings
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
-from ruter_dagster.contracts.frames import validate
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, WEATHER_FORECASTS
-from ruter_dagster.settings import SettingsError, load_settings
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.sources.athena import Pace
 from ruter_dagster.sources.base import DateAbsent, RangeSource, Source
 from ruter_dagster.sources.warehouse import WarehouseSource

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ruter_dagster.contracts.frames import conform
 from ruter_dagster.contracts.tables import WEATHER_FORECASTS
-from ruter_dagster.sources.demo.randomness import autocorrelated, generator
+from ruter_dagster.contracts.validation import conform
+from ruter_dagster.sources.demo.random_numbers import autocorrelated, generator
 
 SERVICE_HOURS = range(4, 30)
 """Hours of the service day in which journeys run, 24+ after midnight."""

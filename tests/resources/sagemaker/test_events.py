@@ -10,9 +10,9 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from ruter_dagster.aws.queues import EventQueue
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.resources.sagemaker.events import EndNotes, QueuedJobEnds
 from ruter_dagster.sensors.job_events import job_event_sensors
-from ruter_dagster.settings import Settings
 from tests.events_queue import queue_of_events, waiting
 from tests.sagemaker_double.control import Remote
 from tests.sagemaker_double.requests import processing, training

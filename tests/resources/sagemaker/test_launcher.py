@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, ExecuteInProcessResult
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.records import content_hashes, fault_of
-from ruter_dagster.settings import load_settings
+from ruter_dagster.orchestration.event_log import content_hashes, fault_of
 from tests.chain.house import foreign_variables
 from tests.events_queue import queue_of_events, waiting
 from tests.faults.dates_jobs import ASSET, QUOTA, DatesJobs, most_at_once, of_date

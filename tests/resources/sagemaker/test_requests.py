@@ -12,14 +12,14 @@ from pydantic import SecretStr
 
 from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob, preflight, processing_request
 from dagster_sagemaker.requests import made_of
+from ruter_dagster.commands.pipeline_definition import PIPELINES, asked_of
+from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.jobs import Balance, Evaluate, Promote, Train, job_of_asset
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.pipeline import PIPELINES, asked_of
 from ruter_dagster.resources.sagemaker import branch
 from ruter_dagster.resources.sagemaker.launcher import SageMakerLauncher
 from ruter_dagster.resources.sagemaker.requests import job_of
 from ruter_dagster.resources.sagemaker.settings import load_jobs_settings
-from ruter_dagster.settings import Settings, SettingsError
 from tests.resources.sagemaker.test_settings import GIVEN
 
 LAKE: dict[str, Any] = {

@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ruter_dagster.contracts.frames import polars_schema, validate
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS
+from ruter_dagster.contracts.validation import polars_schema, validate
 from ruter_dagster.sources.demo import demand, fleet, network, randomness, timetable
 from ruter_dagster.sources.demo.source import DemoSource
 

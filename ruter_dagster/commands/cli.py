@@ -1,0 +1,285 @@
+"""The command line, `ruter-dagster`: thin, each command a call of the module that does it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ruter_dagster.config.operator import describe_operator
+from ruter_dagster.config.settings import Settings, load_settings
+from ruter_dagster.config.state_folder import require_writable_state
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.strict_json import strict_json
+
+DATE = click.DateTime(["%Y-%m-%d"])
+PORT = click.IntRange(1, 65535)
+
+
+_ACCESS = "Give this user access to it, or name another place."
+_ROOM = "Free space there, then give the same command again."
+_OF_THE_DISK = {
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.EROFS: _ACCESS,
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+}
+"""What helps where the disk refuses, by the system's error number."""
+
+
+class Commands(click.Group):
+    """Shows a failure that a person can act on as one message, not as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # A service manager ends a command as Ctrl-C does: what it started ends with it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return super().invoke(ctx)
+        except PermanentFailure as failure:
+            click.echo(f"{failure}", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            if error.errno not in _OF_THE_DISK:
+                raise
+            click.echo(
+                f"{error.filename or 'The disk'}: {error.strerror}. {_OF_THE_DISK[error.errno]}", err=True
+            )
+            ctx.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="ruter-dagster", message="%(package)s %(version)s")
+def main() -> None:
+    """Forecasts how full every departure will be, from passenger counts to Kafka.
+
+    Settings come from RUTER_* variables and .env (docs/settings.md). Start with `ruter-dagster demo`, then look with
+    `ruter-dagster dev`.
+    """
+
+
+def _settings() -> Settings:
+    """The settings, once the operator that they lead to is printed: a wrong one is seen before its forecasts are."""
+    settings = load_settings()
+    click.echo(describe_operator(settings), err=True)
+    return settings
+
+
+@main.command(short_help="The whole chain on a small history, read back from Kafka.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of tables.")
+@click.option(
+    "--on",
+    type=click.Choice(["local", "sagemaker-double"]),
+    help="Where jobs run: as processes here, or as SageMaker jobs on a double of AWS; by default as the settings say.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(["demo", "ruter"]),
+    help="Size of the demo network: ruter has 300 lines and 530,000 departures a day, and takes half an hour on 2 cores.",
+)
+def demo(as_json: bool, on: str | None, scale: str | None) -> None:
+    """Run the whole chain on a small history and read its forecasts back from Kafka.
+
+    \b
+    The demo network by default; on real passenger counts:
+      RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster demo
+
+    Run again, it does only what is out of date. State lies below state/<source>,
+    outside of the environment local below state/<environment>/<source>.
+
+    On the double, a SageMaker, S3 and Glue on this machine, every job is a SageMaker job, tables are in Glue's catalog
+    and files on S3. It forgets all when it ends, and begins anew each time, in state/on-sagemaker-double. No setting that leads
+    to AWS, Kafka or Slack is taken over from the environment or .env.
+    """
+    if scale:  # in the environment, which every process of the runs reads
+        os.environ["RUTER_DEMO_SCALE"] = scale
+    if on == "local":
+        os.environ["RUTER_LAUNCHER"] = on
+    from rich.console import Console
+
+    from ruter_dagster.commands.demo import run_demo
+    from ruter_dagster.commands.demo_report import show
+
+    console = Console(stderr=as_json)
+    with ExitStack() as stack:
+        if on == "sagemaker-double":
+            from ruter_dagster.commands.local_aws import sagemaker_double
+
+            stack.enter_context(sagemaker_double(console))
+        settings = _settings()
+        report = run_demo(settings, console, on == "sagemaker-double")
+    if as_json:
+        click.echo(strict_json(report.to_json()))
+    else:
+        show(report, Console(), settings.state_dir if on == "sagemaker-double" else None)
+    if not report.exactly_once:
+        sys.exit(1)
+
+
+@main.command(short_help="Apache Kafka on this machine, without Docker.")
+@click.option("--port", type=PORT, default=9092, show_default=True, help="Port on the loopback interface.")
+@click.option("--fetch", is_flag=True, help="Only fetch Kafka's jars (44 MB, once) and check them.")
+def broker(port: int, fetch: bool) -> None:
+    """Run a real Apache Kafka node here until Ctrl-C, without Docker.
+
+    Its data stays in the folder broker of the source's state. Assets that are materialised meanwhile, from the command line or the UI,
+    find it by themselves; other consumers connect to 127.0.0.1:9092. To publish on another cluster, set
+    KAFKA_BOOTSTRAP_SERVERS instead.
+    """
+    from ruter_dagster.publishing.broker import serve
+    from ruter_dagster.publishing.kafka_jars import broker_jars
+
+    if fetch:
+        broker_jars()
+        return
+    serve(require_writable_state(_settings()) / "broker", port)
+
+
+@main.command(short_help="Forecast past service dates as if it were then, and compare.")
+@click.option(
+    "--from",
+    "first",
+    type=DATE,
+    metavar="YYYY-MM-DD",
+    required=True,
+    help="First service date that is forecast.",
+)
+@click.option(
+    "--to", "last", type=DATE, metavar="YYYY-MM-DD", required=True, help="Last service date that is forecast."
+)
+@click.option(
+    "--horizon",
+    type=click.IntRange(1, 4),
+    default=2,
+    show_default=True,
+    help="Days ahead, N: a forecast for T uses visits up to T - N.",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Parquet file to write."
+)
+@click.option(
+    "--history-days",
+    type=click.IntRange(min=1),
+    help="Days of history before the first date; by default all of TIDES, 126 of the demo.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON instead of tables.")
+def backtest(
+    first: datetime, last: datetime, horizon: int, out: Path, history_days: int | None, as_json: bool
+) -> None:
+    """Forecast past service dates as if it were then, and compare with what came.
+
+    A model is refitted for each week on visits up to N days before it. The file has one row for each departure: service_date,
+    trip_id_performed, trip_stop_sequence, mean, p10, p50, p90, prob_above_seats, occupancy. Printed are WAPE, bias and
+    coverage beside the baselines: last week (LW), mean of the last 4 (HA4) and 8 (HA8) weeks.
+
+    \b
+      RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster backtest \\
+        --from 2023-09-01 --to 2023-11-30 --horizon 2 --out forecasts.parquet
+    """
+    if last < first:
+        raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")
+    from ruter_dagster.commands.backtest import run_backtest, show
+
+    result = run_backtest(_settings(), first.date(), last.date(), horizon, out, history_days)
+    if as_json:
+        click.echo(strict_json(result.to_json()))
+    else:
+        show(result)
+
+
+@main.command(short_help="The rows of a date that were set aside, each with its reason.")
+@click.option("--date", "day", type=DATE, metavar="YYYY-MM-DD", required=True, help="Service date.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as they were read, as JSON.")
+def rejected(day: datetime, as_json: bool) -> None:
+    """List the stop visits of a service date that broke a rule and were set aside: file, line and reason.
+
+    They are in the table raw.rejected_visits; the rest of the date is used, unless too many were set aside. Correct them at
+    their source, then materialise raw/stop_visits for the date again.
+    """
+    from rich.console import Console
+
+    from ruter_dagster.commands.rejected import rejected_rows, show
+
+    found = rejected_rows(_settings(), day.date())
+    if as_json:
+        click.echo(strict_json(found.to_json()))
+    else:
+        show(found, Console())
+
+
+@main.command(short_help="Dagster's UI, with a Kafka broker beside it.")
+@click.option(
+    "--port", type=PORT, default=3000, show_default=True, help="Port of the UI on the loopback interface."
+)
+def dev(port: int) -> None:
+    """Open Dagster's UI at http://127.0.0.1:3000 on the history of the demo, with a Kafka broker beside it.
+
+    RUTER_SOURCE and RUTER_STATE_DIR choose the history. With KAFKA_BOOTSTRAP_SERVERS set, no broker is started.
+    Schedules and sensors are off on a laptop: turn them on under Automation. Ctrl-C ends both.
+    """
+    from ruter_dagster.commands.dev import serve_dagster
+
+    sys.exit(serve_dagster(_settings(), port))
+
+
+@main.command(short_help="Go on with a failed run from its failed step.")
+@click.argument("run_id")
+@click.option("--whole", is_flag=True, help="Run every step again, not only those from the failed one on.")
+def retry(run_id: str, whole: bool) -> None:
+    """Go on with a failed run from its failed step, however it was started: same dates, assets and configuration.
+
+    RUN_ID is a run's id or the beginning of it, as the UI and alerts show it. Take --whole where the source was
+    corrected, so that it is read again.
+    """
+    from ruter_dagster.commands.retry import retry_run
+
+    sys.exit(retry_run(_settings(), run_id, whole, click.echo))
+
+
+@main.command(short_help="Repeat a run with the inputs that it used, and compare.")
+@click.argument("run_id")
+def replay(run_id: str) -> None:
+    """Repeat a run with the very inputs that it used, and tell whether each date has the same content as before.
+
+    RUN_ID is a run's id or the beginning of it. The snapshots and the model version that the run recorded are pinned. Ends with 1 where any content differs.
+    """
+    from ruter_dagster.commands.retry import replay_run
+
+    sys.exit(replay_run(_settings(), run_id, click.echo))
+
+
+@main.command("pipeline-definition", short_help="The chain as a SageMaker Pipeline definition, in JSON.")
+@click.argument("name", type=click.Choice(["daily", "training"]), default="daily")
+@click.option("--role", help="Default of the parameter Role; else RUTER_SAGEMAKER_ROLE, else ${role_arn}.")
+@click.option("--image", help="Default of the parameter Image; else RUTER_SAGEMAKER_IMAGE, else ${image}.")
+def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
+    """Print the chain as a SageMaker Pipeline definition: the jobs of one issue date, or of a training.
+
+    \b
+    The same jobs as Dagster's, to be seen and run in Studio without it; the settings are those of this environment.
+      ruter-dagster pipeline-definition daily --role ROLE --image IMAGE > daily.json
+      aws sagemaker create-pipeline --pipeline-name daily --role-arn ROLE --pipeline-definition file://daily.json
+      aws sagemaker start-pipeline-execution --pipeline-name daily --pipeline-parameters Name=IssueDate,Value=2026-11-20
+
+    Without --role and --image, ${role_arn} and ${image} stand for Terraform's templatefile to fill in.
+    IssueDate is `today` by default: the operator's date when the execution is started. Retries back off exponentially.
+    """
+    # The code location is loaded as if jobs ran here: to render them, image and role need not be known.
+    os.environ["RUTER_LAUNCHER"] = "local"
+    settings = _settings()
+    from ruter_dagster.commands.pipeline_definition import pipeline_definition as definition_of
+
+    definition = definition_of(
+        name,
+        settings,
+        role=role or settings.sagemaker_role or "${role_arn}",
+        image=image or settings.sagemaker_image or "${image}",
+    )
+    click.echo(strict_json(definition))

@@ -1,0 +1,275 @@
+"""`ruter-dagster demo`: the whole chain on a small history, through Dagster, doing only what is out of date.
+
+Which runs there are belongs in orchestration/plan.py, how one is executed in orchestration/runs.py; here is what a person sees meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from datetime import date, timedelta
+from functools import partial
+
+from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, Definitions
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
+
+from ruter_dagster.commands.demo_report import Report, same_settings
+from ruter_dagster.commands.publication import is_elsewhere, read_back, recorded
+from ruter_dagster.config.gtfs_location import gtfs_location
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings, SettingsError
+from ruter_dagster.config.state_folder import require_writable_state
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.jobs import EVALUATION, MIN_COUNTED_DATES, PUBLISHED_FORECASTS
+from ruter_dagster.orchestration.event_log import latest_evaluation
+from ruter_dagster.orchestration.instance import open_instance, require_dagster_home
+from ruter_dagster.orchestration.partitions import HORIZON_DAYS
+from ruter_dagster.orchestration.plan import MODEL_STAGE, Stage, needed, require_partitions, stages
+from ruter_dagster.orchestration.runs import RunOutcome, RunRequest, execute, new_log
+from ruter_dagster.sensors.chain import has_enough_to_train
+from ruter_dagster.sources.file_versions import file_versions
+from ruter_dagster.storage.stored_state import PresentState
+
+
+def run_demo(settings: Settings, console: Console, on_double: bool = False) -> Report:
+    """Brings the chain up to the issue date and reads the publication back; `on_double`, nothing outlives it to go on from.
+
+    Raises SettingsError, before anything runs, where a date is no partition; PermanentFailure with the failed step's own
+    words, the run's id and how to go on, or what stands where it was ended by Ctrl-C.
+    """
+    operator_of(settings).require_public_holidays()
+    require_dagster_home()
+    from ruter_dagster.definitions import defs
+
+    issue_date = issue_date_of(settings)
+    planned = stages(issue_date, settings)
+    require_partitions(planned, defs, issue_date, settings)
+    require_writable_state(settings)
+    report = Report(issue_date.isoformat(), settings.source_name)
+    done: list[str] = []
+    try:
+        with ExitStack() as stack:
+            report.bootstrap_servers = stack.enter_context(_broker(settings, console))
+            settings = settings.model_copy(update={"kafka_bootstrap_servers": report.bootstrap_servers})
+            instance = stack.enter_context(open_instance())
+            console.print(
+                f"Issue date {issue_date}, source {settings.source_name}, state in {settings.source_dir}"
+            )
+            with _progress(console) as progress:
+                for stage in planned:
+                    if stage.title == MODEL_STAGE and not has_enough_to_train(
+                        instance, settings.evaluation_days
+                    ):
+                        report.without_model = _WITHOUT_MODEL
+                        continue
+                    _bring_up_to_date(stage, defs, instance, settings, progress, report, on_double)
+                    done.append(stage.title)
+            _describe_assets(report, defs, instance)
+            _read_back(report, instance, issue_date, settings)
+    except KeyboardInterrupt:
+        raise PermanentFailure(_BEGINS_ANEW if on_double else _what_stands(done, len(planned))) from None
+    return report
+
+
+def issue_date_of(settings: Settings) -> date:
+    """The one of the settings; else the demo network's fixed one, or the newest that the source has counts before and a plan of.
+
+    Raises SettingsError where TIDES data or their timetable do not reach so far, PermanentFailure where a warehouse is to be
+    asked.
+    """
+    if settings.source == "demo":
+        return settings.issue_date or DEMO_ISSUE_DATE
+    if settings.source == "warehouse":
+        if settings.issue_date is None:
+            raise PermanentFailure(
+                "RUTER_SOURCE=warehouse needs RUTER_ISSUE_DATE: a warehouse is not asked for its dates"
+            )
+        return settings.issue_date
+    available, planned = _tides_dates(settings)
+    if not available:
+        raise PermanentFailure(f"The TIDES data in {settings.tides_path} have no stop visits of any date")
+    first = min(available) + timedelta(1)
+    last = _newest_issue_date(max(available), planned)
+    reach = f"the TIDES data in {settings.tides_path} reach from {min(available)} to {max(available)}"
+    if (location := gtfs_location(settings)) is not None:
+        reach += f", the timetable in {location} to {max(planned)}"
+    if first > last:
+        raise PermanentFailure(
+            f"{reach[0].upper()}{reach[1:]}: too few dates, as one before the issue date and {HORIZON_DAYS} after it are the least"
+        )
+    chosen = settings.issue_date or last
+    if not first <= chosen <= last:
+        raise SettingsError(
+            f"Settings are wrong:\n  RUTER_ISSUE_DATE={chosen}: allowed {first} to {last}: {reach}, and {HORIZON_DAYS} dates "
+            "after the issue date are forecast"
+        )
+    return chosen
+
+
+def _tides_dates(settings: Settings) -> tuple[frozenset[date], frozenset[date]]:
+    """Dates with counts, and those of them and the days after them that have a plan."""
+    from ruter_dagster.sources.gtfs_source import GtfsPlannedSource
+    from ruter_dagster.sources.open import open_source
+
+    source = open_source(settings, operator_of(settings))
+    available = source.available_dates() or frozenset()
+    if not available or not isinstance(source, GtfsPlannedSource):
+        return available, available
+    ahead = {max(available) + timedelta(days) for days in range(1, HORIZON_DAYS + 2)}
+    return available, available | {day for day in ahead if source.plans(day)}
+
+
+def _newest_issue_date(newest: date, planned: frozenset[date]) -> date:
+    """The last date, up to the day after the newest counts, that is planned together with the three dates after it."""
+
+    def is_planned(issue_date: date) -> bool:
+        return all(issue_date + timedelta(days) in planned for days in range(HORIZON_DAYS + 1))
+
+    candidates = [newest + timedelta(1 - back) for back in range(HORIZON_DAYS + 1)]
+    return next(filter(is_planned, candidates), newest - timedelta(HORIZON_DAYS))
+
+
+def _bring_up_to_date(
+    stage: Stage,
+    defs: Definitions,
+    instance: DagsterInstance,
+    settings: Settings,
+    progress: Progress,
+    report: Report,
+    on_double: bool,
+) -> None:
+    runs = needed(
+        stage,
+        defs,
+        instance,
+        PresentState.of(settings),
+        partial(file_versions, settings),
+        has_timetable=gtfs_location(settings) is not None,
+    )
+    if (
+        not runs
+        and PUBLISHED_FORECASTS in stage.all_assets
+        and is_elsewhere(instance, stage.dates[0], settings)
+    ):
+        runs = [replace(stage, assets=(PUBLISHED_FORECASTS,))]
+    bar = progress.add_task(stage.title, total=sum(len(run.all_assets) for run in runs) or 1, asset="")
+    if not runs:
+        report.up_to_date.append(stage.title)
+        progress.update(bar, completed=1, asset="up to date")
+        return
+    for run in runs:
+        progress.update(bar, asset=_span(run.dates))
+        outcome = execute(
+            RunRequest(run.job, run.all_assets, run.dates, part_of_range=len(run.dates) < len(stage.dates)),
+            instance,
+            new_log(settings.source_dir / "logs", run.job),
+            lambda asset: progress.update(bar, advance=1, asset=asset),
+        )
+        report.runs.append(outcome.run_id)
+        if not outcome.succeeded:
+            raise PermanentFailure(_how_to_go_on(stage, outcome, on_double))
+        progress.update(bar, asset=_span(run.dates))
+
+
+def _span(dates: Sequence[date]) -> str:
+    if len(dates) < 2:
+        return str(dates[0]) if dates else ""
+    return f"{dates[0]} to {dates[-1]}"
+
+
+_WITHOUT_MODEL = (
+    f"No model: there are counts of fewer than {MIN_COUNTED_DATES} operating dates, or too few before those of the evaluation. "
+    "The forecasts are the baseline HA4, the mean of the same weekday and hour in the last four weeks, or a mean of the stop's surroundings. Where nothing was counted a week before "
+    "either, expected_tier is none, and the forecast a quarter of the seats by convention"
+)
+_BEGINS_ANEW = "Ended by request. The double of AWS has forgotten all: the same command begins anew"
+
+
+def _how_to_go_on(stage: Stage, outcome: RunOutcome, on_double: bool) -> str:
+    retry = f"`{same_settings()}ruter-dagster retry {outcome.run_id}`"
+    going_on = f"{retry} goes on from the failed step, and the demo's command does what is left."
+    return (
+        f"{stage.title}: {outcome.failure}\nNothing downstream ran. Its log: {outcome.log}. Once mended, "
+        + ("the same command begins anew: the double of AWS has forgotten all." if on_double else going_on)
+    )
+
+
+def _what_stands(done: Sequence[str], stages: int) -> str:
+    finished = f"{len(done)} of {stages} runs stand ({', '.join(done)})" if done else "No run was finished"
+    return f"Ended by request. {finished}, and nothing half-written does. The same command again goes on from there"
+
+
+@contextmanager
+def _broker(settings: Settings, console: Console) -> Iterator[str]:
+    """The cluster of the settings; else the local broker, for the time of the demo. Child processes inherit its address."""
+    if settings.kafka_bootstrap_servers:
+        yield settings.kafka_bootstrap_servers
+        return
+    if settings.runs_in_sagemaker:
+        raise SettingsError("\n".join(["Settings are wrong:", *settings.broker_faults()]))
+    from ruter_dagster.publishing.broker import local_broker
+
+    with console.status("Starting Apache Kafka"), ExitStack() as stack:
+        broker = stack.enter_context(local_broker(settings.source_dir / "broker"))
+        keep = stack.pop_all()
+    with keep:
+        yield broker.bootstrap_servers
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<34}"),
+        BarColumn(8),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[asset]}", table_column=Column(no_wrap=True)),
+        console=console,
+    )
+
+
+def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstance) -> None:
+    graph = defs.resolve_asset_graph()
+    for key in sorted(graph.materializable_asset_keys, key=lambda key: _order(key.to_user_string())):
+        event = instance.get_latest_materialization_event(key)
+        metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
+        checks = [check for check in graph.asset_check_keys if check.asset_key == key]
+        results = [result for check in checks if (result := latest_evaluation(instance, check))]
+        judged = [result for result in results if _is_judged(result)]
+        report.assets.append(
+            {
+                "asset": key.to_user_string(),
+                "rows": metadata["rows"].value if "rows" in metadata else None,
+                "checks_passed": sum(result.passed for result in judged),
+                "checks_not_judged": len(results) - len(judged),
+                "checks": len(results),
+                "checks_failed": sorted(result.check_name for result in results if not result.passed),
+            }
+        )
+    evaluation = instance.get_latest_materialization_event(AssetKey(EVALUATION.split("/")))
+    if evaluation and evaluation.asset_materialization:
+        metadata = evaluation.asset_materialization.metadata
+        report.accuracy = [dict(row.data) for row in getattr(metadata.get("accuracy"), "records", ())]
+        report.model_version = str(metadata["model_version"].value)
+
+
+def _is_judged(result: AssetCheckEvaluation) -> bool:
+    """Whether enough was known to judge: a check that could not be made passes, and is told apart."""
+    judged = result.metadata.get("judged")
+    return judged is None or bool(judged.value)
+
+
+def _order(key: str) -> tuple[int, str]:
+    groups = ("raw", "quality", "loads", "features", "models", "forecasts", "monitoring")
+    return groups.index(key.split("/")[0]), key
+
+
+def _read_back(report: Report, instance: DagsterInstance, issue_date: date, settings: Settings) -> None:
+    publication = recorded(instance, issue_date)
+    if publication is None:  # as where someone wiped it in the UI meanwhile
+        return
+    found = read_back(publication, issue_date, settings)
+    report.published, report.read_back = publication.messages, found.messages
+    report.exactly_once, report.topics = found.exactly_once, list(found.topics)

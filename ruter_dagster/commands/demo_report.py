@@ -1,0 +1,107 @@
+"""What a person sees at the end of a demo: tables, accuracy, messages, and where to look next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from ruter_dagster.config.aws import secret_fields
+from ruter_dagster.config.settings import ENV_FILE_VARIABLE, Settings
+
+ACCURACY = ("baseline", "wape_baseline", "wape_model", "improvement", "low_95", "high_95")
+"""Columns of the accuracy table: improvement is the share by which the model's WAPE is smaller, with its 95 % interval."""
+
+
+@dataclass
+class Report:
+    """What the demo shows at the end, and prints with `--json`."""
+
+    issue_date: str
+    source: str
+    runs: list[str] = field(default_factory=list)
+    up_to_date: list[str] = field(default_factory=list)
+    assets: list[dict[str, Any]] = field(default_factory=list)
+    accuracy: list[dict[str, Any]] = field(default_factory=list)
+    model_version: str | None = None
+    without_model: str | None = None
+    """Why there is no model, where baselines are published."""
+    published: int = 0
+    read_back: int = 0
+    exactly_once: bool = False
+    bootstrap_servers: str = ""
+    topics: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def show(report: Report, console: Console, on_double: Path | None = None) -> None:
+    """The table at the end: rows, checks, accuracy, messages, and where to look next.
+
+    `on_double` is the state folder that is left of a demo on the double of AWS.
+    """
+    assets = Table(
+        Column("asset", no_wrap=True),
+        "rows of its last run",
+        Column("checks passed", overflow="fold"),
+        title=f"Issue date {report.issue_date}",
+    )
+    for row in report.assets:
+        rows = "" if row["rows"] is None else f"{row['rows']:,}"
+        assets.add_row(row["asset"], rows, _checks(row))
+    console.print(assets)
+    if report.accuracy:
+        accuracy = Table(
+            *ACCURACY, title=f"Accuracy of model {report.model_version} on dates that it has not seen"
+        )
+        for row in report.accuracy:
+            values = (row[name] for name in ACCURACY)
+            accuracy.add_row(
+                *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
+            )
+        console.print(accuracy)
+    if report.without_model:
+        console.print(report.without_model, soft_wrap=True)
+    console.print(
+        f"Kafka: {report.published:,} forecasts published to {', '.join(report.topics)}, {report.read_back:,} read back, "
+        + ("each exactly once" if report.exactly_once else f"[red]not each exactly once[/red]. {_ANEW}"),
+        soft_wrap=True,
+    )
+    where = f"RUTER_LAUNCHER=local RUTER_STATE_DIR={on_double} " if on_double else same_settings()
+    shown = "each materialisation with its job" if on_double else "the lineage"
+    gone = " Tables and files went with the double." if on_double else ""
+    console.print(
+        f"Next: `{where}make dev` opens {shown} at http://127.0.0.1:3000.{gone} README.md shows how to use your own data.",
+        soft_wrap=True,
+    )
+
+
+_ANEW = (
+    "Its marker stands in the topic of publications, so it is not sent again; as where topics lost messages to their retention. "
+    "RUTER_KAFKA_TOPIC_PREFIX with another prefix publishes it anew."
+)
+
+
+def same_settings() -> str:
+    """The settings in this process's variables, which another command needs to find the same history; those in .env it finds."""
+    known = {f"RUTER_{name.upper()}" for name in Settings.model_fields} | {
+        ENV_FILE_VARIABLE,
+        "KAFKA_BOOTSTRAP_SERVERS",
+    }
+    told = sorted(name for name in known - secret_fields(Settings).keys() if os.environ.get(name))
+    return "".join(f"{name}={shlex.quote(os.environ[name])} " for name in told)
+
+
+def _checks(row: Mapping[str, Any]) -> str:
+    if not row["checks"]:
+        return ""
+    not_judged = f", {row['checks_not_judged']} not judged" if row["checks_not_judged"] else ""
+    failed = f"; failed {', '.join(row['checks_failed'])}" if row["checks_failed"] else ""
+    return f"{row['checks_passed']} of {row['checks']}{not_judged}{failed}"

@@ -1,0 +1,321 @@
+"""Runs executed from the command line with their progress told: new ones, and former ones again.
+
+What is out of date belongs in orchestration/staleness.py, which inputs a former run used in commands/replay.py. Each run is a process of its own,
+so that its steps' output goes to a log and not through a progress bar.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, Definitions
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
+from dagster._core.execution.api import create_execution_plan, execute_run
+from dagster._core.execution.plan.state import KnownExecutionState
+from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage.dagster_run import DagsterRunStatus
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    GRPC_INFO_TAG,
+    PARENT_RUN_ID_TAG,
+    REPOSITORY_LABEL_TAG,
+    RESUME_RETRY_TAG,
+    ROOT_RUN_ID_TAG,
+    TAGS_TO_MAYBE_OMIT_ON_RETRY,
+)
+from dagster._core.utils import make_new_run_id
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.orchestration.event_log import asset_of_step, fault_of
+from ruter_dagster.orchestration.partitions import PART_OF_RANGE_TAG
+from ruter_dagster.resources.parent_process import end_with_parent
+
+DEFINITIONS = "ruter_dagster.definitions"
+LOCATION = "ruter_dagster"
+"""The code location's name in workspace.yaml."""
+POLL_SECONDS = 0.25
+FAILED = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+OF_ONE_RUN = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
+"""Tags that say how one run went: its child must not inherit them."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run: a job of the definitions, the dates it is for (none for models), and which of its assets.
+
+    `part_of_range`: they are some dates of a range whose others stand.
+    """
+
+    job: str
+    assets: tuple[str, ...]
+    dates: tuple[date, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+    part_of_range: bool = False
+
+    def tags(self) -> dict[str, str]:
+        """The range of dates, and the label by which the UI counts the run among its job's."""
+        label = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{LOCATION}"}
+        if self.part_of_range:
+            label[PART_OF_RANGE_TAG] = "true"
+        if len(self.dates) < 2:
+            return label
+        return label | {
+            ASSET_PARTITION_RANGE_START_TAG: self.dates[0].isoformat(),
+            ASSET_PARTITION_RANGE_END_TAG: self.dates[-1].isoformat(),
+        }
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended. `failure` is the first failed step's own words."""
+
+    run_id: str
+    succeeded: bool
+    failure: str | None
+    log: Path
+
+
+def new_log(folder: Path, name: str) -> Path:
+    """An empty log in `folder` that no other run writes to, as `0017-<name>.log`: numbers go on from one command to the next."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = [log.name.partition("-")[0] for log in folder.glob("*.log")]
+    number = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    while True:
+        number += 1
+        log = folder / f"{number:04}-{name}.log"
+        # Another command may take the same number at the same moment.
+        with suppress(FileExistsError):
+            log.touch(exist_ok=False)
+            return log
+
+
+def execute(
+    request: RunRequest, instance: DagsterInstance, log: Path, on_step: Callable[[str], None]
+) -> RunOutcome:
+    """Executes a run to its end; `on_step` is told each asset whose step succeeds.
+
+    Raises PermanentFailure, before a run is made, where a date is no partition of the assets.
+    """
+    _require_partitions(request)
+    run_id = make_new_run_id()
+    return _follow(_execute_in_child, (request, run_id), run_id, instance, log, on_step)
+
+
+def span_of(definitions: Definitions, assets: Sequence[str]) -> tuple[date, date] | None:
+    """The first and the last date that are partitions of all these assets; None where they have no partitions."""
+    graph = definitions.resolve_asset_graph()
+    partitions = [graph.get(AssetKey(asset.split("/"))).partitions_def for asset in assets]
+    keys = [
+        (dated.get_first_partition_key(), dated.get_last_partition_key()) for dated in partitions if dated
+    ]
+    spans = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in keys if first and last]
+    return (max(first for first, _ in spans), min(last for _, last in spans)) if spans else None
+
+
+def _require_partitions(request: RunRequest) -> None:
+    """Dagster itself would run a date that is none, and record it for no partition."""
+    span = span_of(import_module(DEFINITIONS).defs, request.assets)
+    outside = [day for day in request.dates if span is None or not span[0] <= day <= span[1]]
+    if outside:
+        allowed = f"{span[0]} to {span[1]}" if span else "none"
+        raise PermanentFailure(
+            f"{outside[0]} is no partition of {', '.join(request.assets)}; allowed: {allowed}. Nothing was run"
+        )
+    if span and not request.dates:
+        raise PermanentFailure(
+            f"{', '.join(request.assets)} need a date from {span[0]} to {span[1]}. Nothing was run"
+        )
+
+
+def retry(
+    run_id: str,
+    instance: DagsterInstance,
+    log: Path,
+    on_step: Callable[[str], None],
+    *,
+    whole: bool = False,
+    definitions: str = DEFINITIONS,
+) -> RunOutcome:
+    """Goes on with a failed run from its failed step, or from its first where `whole`, as a child of that run.
+
+    Dates, assets and configuration are the same, however the run was started. Raises PermanentFailure where there
+    is no such run, or none that failed.
+    """
+    run = find_run(instance, run_id)
+    if run.status not in FAILED:
+        raise PermanentFailure(_why_not(run))
+    return reexecute(run, instance, log, on_step, from_failure=not whole, definitions=definitions)
+
+
+def reexecute(
+    run: DagsterRun,
+    instance: DagsterInstance,
+    log: Path,
+    on_step: Callable[[str], None],
+    *,
+    config: Mapping[str, Any] | None = None,
+    steps: Sequence[str] | None = None,
+    from_failure: bool = False,
+    definitions: str = DEFINITIONS,
+) -> RunOutcome:
+    """Executes a run again as its child: all of it, these steps of it, or those from its failed step on.
+
+    With its own configuration or another; Dagster's UI shows both runs as one group.
+    """
+    child_id = make_new_run_id()
+    configuration = dict(run.run_config if config is None else config)
+    arguments = (run.run_id, child_id, definitions, configuration, steps, from_failure)
+    return _follow(_reexecute_in_child, arguments, child_id, instance, log, on_step)
+
+
+def find_run(instance: DagsterInstance, run_id: str) -> DagsterRun:
+    """The run of an id or of its beginning, as the UI shows it."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None:
+        return run
+    recent = instance.get_runs(limit=1000)
+    found = [run for run in recent if run.run_id.startswith(run_id)] if len(run_id) >= 6 else []
+    if len(found) != 1:
+        raise PermanentFailure(
+            f"There is no run {run_id} in this history; `make dev` shows its runs. "
+            "RUTER_SOURCE and RUTER_STATE_DIR choose the history, as RUTER_ENVIRONMENT and DAGSTER_HOME do"
+        )
+    return found[0]
+
+
+def _why_not(run: DagsterRun) -> str:
+    if run.status == DagsterRunStatus.SUCCESS:
+        return f"Run {run.run_id} succeeded: there is nothing to retry. `ruter-dagster replay {run.run_id}` repeats it"
+    return (
+        f"Run {run.run_id} has not ended ({run.status.value.lower()}): wait for it, or end it in the UI "
+        "(Terminate) if its process is gone; then retry it"
+    )
+
+
+def _follow(
+    target: Callable[..., None],
+    arguments: tuple[Any, ...],
+    run_id: str,
+    instance: DagsterInstance,
+    log: Path,
+    on_step: Callable[[str], None],
+) -> RunOutcome:
+    """Runs `target` in a process of its own and tells the steps of run `run_id` as they end."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([DEFINITIONS])
+    process = context.Process(target=target, args=(*arguments, instance.get_ref(), str(log)))
+    process.start()
+    cursor: str | None = None
+    try:
+        while process.is_alive():
+            process.join(POLL_SECONDS)
+            cursor = _tell_new_steps(instance, run_id, cursor, on_step)
+        _tell_new_steps(instance, run_id, cursor, on_step)
+    except KeyboardInterrupt:
+        _note_cancelled(instance, run_id)
+        raise
+    finally:
+        if process.is_alive():
+            process.terminate()
+            process.join()
+    return _outcome(instance, run_id, log)
+
+
+def _note_cancelled(instance: DagsterInstance, run_id: str) -> None:
+    """A person has ended it: jobs elsewhere are to be stopped, and not left for whoever goes on with the run."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_canceling(run)
+
+
+def _outcome(instance: DagsterInstance, run_id: str, log: Path) -> RunOutcome:
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        raise PermanentFailure(f"The run could not be started; its log says why: {log}")
+    succeeded = run.status == DagsterRunStatus.SUCCESS
+    return RunOutcome(run.run_id, succeeded, None if succeeded else str(fault_of(instance, run.run_id)), log)
+
+
+def _tell_new_steps(
+    instance: DagsterInstance, run_id: str, cursor: str | None, on_step: Callable[[str], None]
+) -> str | None:
+    """Tells the steps that succeeded since `cursor`; returns the next one."""
+    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=DagsterEventType.STEP_SUCCESS)
+    for record in found.records:
+        on_step(asset_of_step(record.event_log_entry.step_key or ""))
+    return found.cursor
+
+
+def _execute_in_child(request: RunRequest, run_id: str, ref: InstanceRef, log: str) -> None:
+    _begin(log)
+    defs = import_module(DEFINITIONS).defs
+    with DagsterInstance.from_ref(ref) as instance:
+        defs.resolve_job_def(request.job).execute_in_process(
+            instance=instance,
+            partition_key=request.dates[0].isoformat() if len(request.dates) == 1 else None,
+            asset_selection=[AssetKey(key.split("/")) for key in request.assets],
+            run_config=request.config or None,
+            tags=request.tags(),
+            run_id=run_id,
+            raise_on_error=False,
+        )
+
+
+def _reexecute_in_child(
+    run_id: str,
+    child_id: str,
+    definitions: str,
+    config: dict[str, Any],
+    steps: Sequence[str] | None,
+    from_failure: bool,
+    ref: InstanceRef,
+    log: str,
+) -> None:
+    _begin(log)
+    defs = import_module(definitions).defs
+    with DagsterInstance.from_ref(ref) as instance:
+        run = find_run(instance, run_id)
+        # Steps run in this process, as those of execute_in_process do: each starts a job of its own anyway.
+        whole = defs.resolve_job_def(run.job_name)
+        job = whole.as_ephemeral_job({}, {}, asset_selection=list(run.asset_selection or ()))
+        state = None
+        if from_failure:
+            steps, state = KnownExecutionState.build_resume_retry_reexecution(instance, run)
+        child = instance.create_run_for_job(
+            job,
+            execution_plan=create_execution_plan(job, config, steps, state, ref),
+            run_id=child_id,
+            run_config=config,
+            tags=_tags_of_child(run, from_failure),
+            root_run_id=run.root_run_id or run.run_id,
+            parent_run_id=run.run_id,
+            asset_selection=run.asset_selection,
+        )
+        execute_run(InMemoryJob(job), child, instance)
+
+
+def _tags_of_child(run: DagsterRun, from_failure: bool) -> dict[str, str]:
+    """The tags of the run, its partition or range among them, and those by which the UI shows both as one group."""
+    tags = {name: value for name, value in run.tags.items() if name not in OF_ONE_RUN}
+    tags |= {PARENT_RUN_ID_TAG: run.run_id, ROOT_RUN_ID_TAG: run.root_run_id or run.run_id}
+    return tags | ({RESUME_RETRY_TAG: "true"} if from_failure else {})
+
+
+def _begin(log: str) -> None:
+    """A run's process hears of Ctrl-C from its command alone, which says first that the run is cancelled."""
+    os.setsid()
+    end_with_parent()
+    with Path(log).open("ab", buffering=0) as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)

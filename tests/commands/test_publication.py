@@ -1,0 +1,46 @@
+"""What is said of a publication: how much it has by the records, and whether that is on each topic exactly once."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Any
+
+import polars as pl
+import pytest
+from dagster import AssetMaterialization, DagsterInstance
+
+from ruter_dagster.commands.publication import Recorded, read_back, recorded
+from ruter_dagster.config.settings import load_settings
+from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
+from ruter_dagster.publishing.consumer import ReadBack
+
+
+@pytest.mark.parametrize(
+    ("changed", "once"),
+    [
+        ({}, True),
+        ({"messages": 9}, False),
+        ({"duplicates": 1}, False),
+        ({"public_messages": 9}, False),
+        ({"public_duplicates": 1}, False),
+    ],
+)
+def test_once_means_on_both_topics(
+    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], once: bool
+) -> None:
+    whole = {"messages": 10, "duplicates": 0, "public_messages": 10, "public_duplicates": 0}
+    found = ReadBack(publication_id="an-id", by_horizon={}, loads=pl.DataFrame(), **whole | changed)
+    monkeypatch.setattr("ruter_dagster.publishing.consumer.read_back", lambda *_: found)
+    settings = load_settings(_env_file=None, kafka_bootstrap_servers="127.0.0.1:1")
+    assert read_back(Recorded("an-id", 10), date(2026, 11, 20), settings).exactly_once == once
+
+
+def test_of_a_range_a_publication_has_its_own_dates_messages_alone() -> None:
+    with DagsterInstance.ephemeral() as instance:
+        assert recorded(instance, date(2026, 11, 20)) is None
+        for day, rows in (("2026-11-20", 4), ("2026-11-21", 6)):
+            made = {"content_hash": f"of-{day}", "partition_rows": rows, "rows": 10}
+            instance.report_runless_asset_event(
+                AssetMaterialization(PUBLISHED_FORECASTS.split("/"), partition=day, metadata=made)
+            )
+        assert recorded(instance, date(2026, 11, 20)) == Recorded("of-2026-11-20", 4)
