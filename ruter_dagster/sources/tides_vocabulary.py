@@ -36,11 +36,18 @@ class TidesColumn:
 
 @dataclass(frozen=True)
 class TidesTable:
-    """A table as files of one name. `dated`: it has a `service_date` and may be cut into files by it."""
+    """A table as files of one name.
+
+    - `dated`: it has a `service_date` and may be cut into files by it.
+    - `optional`: the folder may lack it; it then has no rows.
+    - `one_of`: a file needs every column of at least one of these groups; `a|b` is either column.
+    """
 
     name: str
     columns: tuple[TidesColumn, ...]
     dated: bool = True
+    optional: bool = False
+    one_of: tuple[tuple[str, ...], ...] = ()
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -108,6 +115,7 @@ STOP_VISITS = TidesTable(
         TidesColumn("departure_load", "integer", cost="load", unknown=-1),
         TidesColumn("schedule_relationship", allowed=(SCHEDULED, "Skipped", "Added", "Missing"), cost="cell"),
     ),
+    one_of=(("departure_load",), ("boarding_1|boarding_2", "alighting_1|alighting_2")),
 )
 TRIPS_PERFORMED = TidesTable(
     name="trips_performed",
@@ -136,4 +144,5 @@ VEHICLES = TidesTable(
         TidesColumn("capacity_standing", "integer", minimum=0, cost="cell"),
     ),
     dated=False,
+    optional=True,
 )

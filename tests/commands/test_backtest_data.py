@@ -107,6 +107,7 @@ def test_a_backtest_of_dates_left_out_says_why(folder: Path, tmp_path: Path) -> 
         f"has no visits from {DAYS[2]} to {DAYS[-1]}: nothing to compare with. 3 dates are left out, e.g. "
         f"stop_visits/{DAYS[2]}.csv lacks the column trip_stop_sequence of TIDES' stop_visits; it has "
         + VISITS.splitlines()[0].replace("trip_stop_sequence", "sequence").replace(",", ", ")
+        + ". Rename sequence to trip_stop_sequence if it holds the same values"
     )
 
 

@@ -54,6 +54,18 @@ def shared(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_new_vehicles_table_concerns_every_date(folder: Path) -> None:
+    (folder / "vehicles.csv").unlink()
+    dates = [DAY, NEXT]
+    before = {
+        day: files.recorded()
+        for day, files in file_versions(settings(folder), STOP_VISITS.name, dates).items()
+    }
+    (folder / "vehicles.csv").write_text(VEHICLES)
+    now = file_versions(settings(folder), STOP_VISITS.name, dates)
+    assert all(now[day].has_changed(before[day]) for day in dates)
+
+
 @pytest.mark.parametrize("table", ["stop_visits", "trips_performed"])
 def test_a_changed_file_concerns_its_own_date(folder: Path, table: str) -> None:
     assert changed(folder, f"{table}/{NEXT}.csv") == {NEXT}
