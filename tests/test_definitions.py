@@ -123,7 +123,7 @@ def test_models_have_versions_and_no_partitions() -> None:
 class TestDependencies:
     def parents(self, name: str, day: date = D) -> dict[str, tuple[str, str, int] | None]:
         """First, last and number of the dates of each partitioned asset that `day` of asset `name` depends on."""
-        child = AssetKey(name.split("/"))
+        child = AssetKey.from_user_string(name)
         found = {}
         with at_five(D + timedelta(10)):
             for parent in GRAPH.get(child).parent_keys:
@@ -168,11 +168,13 @@ class TestDependencies:
         self, table: str
     ) -> None:
         read, judged = asset_of(table), quality_asset_of(table)
-        children = {key.to_user_string() for key in GRAPH.get(AssetKey(read.split("/"))).child_keys}
+        children = {key.to_user_string() for key in GRAPH.get(AssetKey.from_user_string(read)).child_keys}
         readers = children - {quality_asset_of(name) for name in CHECKS}
         assert readers
         for name in readers:
-            assert AssetKey(judged.split("/")) in GRAPH.get(AssetKey(name.split("/"))).parent_keys, name
+            assert (
+                AssetKey.from_user_string(judged) in GRAPH.get(AssetKey.from_user_string(name)).parent_keys
+            ), name
             if ASSETS[name].partitions_def:
                 assert self.parents(name)[judged] == self.parents(name)[read], name
 

@@ -86,7 +86,7 @@ class House:
     ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
         """Dagster's `@asset` for the asset `key`, with what every asset of the house has."""
         return asset(
-            key=AssetKey(key.split("/")),
+            key=AssetKey.from_user_string(key),
             group_name=key.split("/")[0],
             description=description,
             owners=[OWNER],
@@ -118,11 +118,11 @@ class House:
 def table_dep(table: Table, mapping: PartitionMapping | None = None) -> list[AssetDep]:
     """Depends on a table and on its quality report, for the same dates."""
     keys = (asset_of(table.name), quality_asset_of(table.name))
-    return [AssetDep(AssetKey(key.split("/")), partition_mapping=mapping) for key in keys]
+    return [AssetDep(AssetKey.from_user_string(key), partition_mapping=mapping) for key in keys]
 
 
 def asset_dep(key: str, mapping: PartitionMapping | None = None) -> AssetDep:
-    return AssetDep(AssetKey(key.split("/")), partition_mapping=mapping)
+    return AssetDep(AssetKey.from_user_string(key), partition_mapping=mapping)
 
 
 def check_specs(key: str, checks: Iterable[Check | ModelCheck]) -> list[AssetCheckSpec]:
@@ -130,7 +130,7 @@ def check_specs(key: str, checks: Iterable[Check | ModelCheck]) -> list[AssetChe
     return [
         AssetCheckSpec(
             check.name,
-            asset=AssetKey(key.split("/")),
+            asset=AssetKey.from_user_string(key),
             description=check.description,
             blocking=check.severity == "ERROR",
         )

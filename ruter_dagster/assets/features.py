@@ -3,17 +3,16 @@
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
 from ruter_dagster.assets.common import House, PinsConfig, over_dates, table_dep
-from ruter_dagster.contracts.features import (
-    DEPARTURE_FEATURES,
+from ruter_dagster.contracts.date_windows import (
     FIRST_LAG_DAYS,
+    HORIZON_DAYS,
     LAST_LAG_DAYS,
     LEVEL_WINDOW_DAYS,
-    LEVELS,
-    TRAINING_SAMPLE,
 )
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import Features, Levels, Sample, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, WEATHER_FORECASTS
-from ruter_dagster.orchestration.partitions import HORIZON_DAYS, window
+from ruter_dagster.orchestration.partitions import window
 from ruter_dagster.resources.launcher import JobLauncher
 
 

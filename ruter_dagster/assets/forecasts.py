@@ -3,10 +3,11 @@
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
 from ruter_dagster.assets.common import House, ModelConfig, PinsConfig, asset_dep, over_dates, table_dep
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CHAMPION, PUBLISHED_FORECASTS, Forecast, Publish, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
-from ruter_dagster.orchestration.partitions import HORIZON_DAYS, window
+from ruter_dagster.orchestration.partitions import window
 from ruter_dagster.resources.launcher import JobLauncher
 
 

@@ -160,7 +160,7 @@ def _champion(house: House) -> AssetsDefinition:
 
 def _version_of(context: AssetExecutionContext, key: str) -> str:
     """The model version that asset `key` was last materialised with."""
-    event = context.instance.get_latest_materialization_event(AssetKey(key.split("/")))
+    event = context.instance.get_latest_materialization_event(AssetKey.from_user_string(key))
     materialization = event.asset_materialization if event else None
     if materialization is None or "model_version" not in materialization.metadata:
         raise Failure(

@@ -3,10 +3,11 @@
 from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
 
 from ruter_dagster.assets.common import House, PinsConfig, asset_dep, check_specs, over_dates, table_dep
+from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS, HORIZON_DAYS
 from ruter_dagster.contracts.jobs import Drift, Performance, asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
-from ruter_dagster.orchestration.partitions import DRIFT_DAYS, HORIZON_DAYS, window
+from ruter_dagster.orchestration.partitions import window
 from ruter_dagster.resources.launcher import JobLauncher
 
 
@@ -31,8 +32,8 @@ def monitoring_assets(house: House) -> list[AssetsDefinition]:
         code_version="1",
         partitions=operating,
         deps=[
-            asset_dep(asset_of(FORECAST_PERFORMANCE.name), window(-DRIFT_DAYS, 0)),
-            *table_dep(STOP_LOADS, window(-DRIFT_DAYS, 0)),
+            asset_dep(asset_of(FORECAST_PERFORMANCE.name), window(-DRIFT_REFERENCE_DAYS, 0)),
+            *table_dep(STOP_LOADS, window(-DRIFT_REFERENCE_DAYS, 0)),
         ],
         check_specs=check_specs(asset_of(DRIFT.name), DRIFT_CHECKS),
     )

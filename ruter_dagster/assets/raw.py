@@ -45,5 +45,5 @@ def _check_specs(table: Table) -> list[AssetCheckSpec]:
     """Blocks nothing: a blocked date has no new rows, and the others of its range are good."""
     if table is not STOP_VISITS:
         return []
-    key = AssetKey(asset_of(table.name).split("/"))
+    key = AssetKey.from_user_string(asset_of(table.name))
     return [AssetCheckSpec(NO_DATE_BLOCKED.name, asset=key, description=NO_DATE_BLOCKED.description)]

@@ -22,11 +22,11 @@ from ruter_dagster.config.gtfs_location import gtfs_location
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings, SettingsError
 from ruter_dagster.config.state_folder import require_writable_state
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, MIN_COUNTED_DATES, PUBLISHED_FORECASTS
 from ruter_dagster.orchestration.event_log import latest_evaluation
 from ruter_dagster.orchestration.instance import open_instance, require_dagster_home
-from ruter_dagster.orchestration.partitions import HORIZON_DAYS
 from ruter_dagster.orchestration.plan import MODEL_STAGE, Stage, needed, require_partitions, stages
 from ruter_dagster.orchestration.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.sensors.chain import has_enough_to_train
@@ -248,7 +248,7 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
                 "checks_failed": sorted(result.check_name for result in results if not result.passed),
             }
         )
-    evaluation = instance.get_latest_materialization_event(AssetKey(EVALUATION.split("/")))
+    evaluation = instance.get_latest_materialization_event(AssetKey.from_user_string(EVALUATION))
     if evaluation and evaluation.asset_materialization:
         metadata = evaluation.asset_materialization.metadata
         report.accuracy = [dict(row.data) for row in getattr(metadata.get("accuracy"), "records", ())]

@@ -23,10 +23,10 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from dagster_sagemaker import ProcessingJob, TrainingJob
 from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.date_templates import to_relative
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.jobs import NEWEST, JobParameters, Publish
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.chain import RUNS
-from ruter_dagster.orchestration.partitions import HORIZON_DAYS
 from ruter_dagster.orchestration.runs import span_of
 from ruter_dagster.resources.date_chunks import Chunks
 from ruter_dagster.resources.launcher import JobLauncher
@@ -121,7 +121,7 @@ def asked_of(name: str, settings: Settings) -> Asked:
             _ask(definitions, run, _days(run, settings), asked.issue_date, instance)
     graph = definitions.resolve_asset_graph()
     for key in asked.parameters:
-        node = graph.get(AssetKey(key.split("/")))
+        node = graph.get(AssetKey.from_user_string(key))
         parents = {parent.to_user_string() for parent in node.parent_keys}
         asked.upstream[key] = tuple(other for other in asked.parameters if other in parents)
         asked.descriptions[key] = node.description or ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS
+
 NETWORK = "network"
 """Scope of a metric that was measured on everything; other scopes are modes."""
 USUAL_COVERAGE = 0.80
@@ -108,7 +110,7 @@ class DriftWindows:
     """Former dates of the same weekday that a WAPE's mean and deviation need."""
     min_reference_dates: int = 2
     """Former dates of the same weekday that a distribution is compared with."""
-    reference_days: int = 56
+    reference_days: int = DRIFT_REFERENCE_DAYS
     min_rows: int = 500
     """Loads of the date below which a distribution says little."""
     min_passengers: int = 200

@@ -6,6 +6,7 @@ A model row joins a departure's features, the levels and the weather forecast of
 
 from __future__ import annotations
 
+from ruter_dagster.contracts.date_windows import LAG_WEEKS
 from ruter_dagster.contracts.tables import (
     DIRECTION_ID,
     EXPECTED_TIER,
@@ -24,22 +25,10 @@ from ruter_dagster.contracts.tables import (
     Table,
 )
 
-LAG_WEEKS = 8
-"""Departure features look back on the service dates T-56 to T-7."""
-FIRST_LAG_DAYS = 7
-LAST_LAG_DAYS = 7 * LAG_WEEKS
-
-RECENT_LAG_DAYS = 34
-"""Of them, the four weeks from T-34 to T-7 are the recent ones."""
-
-LEVEL_WINDOW_DAYS = 14
-"""Levels of an issue date D look back on the service dates D-14 to D-1."""
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 YEAR_AGO_SCOPES = ("network", "stop", "line_hour")
 """Of them, those whose loads of the year before, against what was expected of them then, are features too."""
-YEAR_AGO_DAYS = 392
-"""A service date looks back on a date at most this many days before it."""
 
 FAR_HOURS = 3
 """Hours from a slot at which its surroundings are looked up a second time: what is known where those between had no service."""

@@ -10,6 +10,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+
 MODEL_NAME = "load_model"
 """Name of the one model, in the registry and in MLflow."""
 
@@ -166,7 +168,7 @@ class Forecast(DatesParameters):
     """Forecasts every planned departure of issue dates D to D+3, with the newest fit champion or a pinned one."""
 
     job = "forecast"
-    service_dates = 4
+    service_dates = HORIZON_DAYS + 1
     model_version: str | None = None
 
 
@@ -181,7 +183,7 @@ class Performance(DatesParameters):
     """Joins forecasts to the loads that arrived."""
 
     job = "performance"
-    service_dates = 4
+    service_dates = HORIZON_DAYS + 1
 
 
 class Drift(DatesParameters):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+
 DataType = Literal["string", "int32", "int64", "float64", "boolean", "date", "timestamp"]
 """`timestamp` is microseconds in UTC; `date` is a service date in the operator's time zone."""
 
@@ -312,7 +314,7 @@ LOAD_FORECASTS = Table(
     columns=(
         Column("issue_date", "date", "Date D on which the forecast was issued; visits up to D-1 were known"),
         Column("operating_date", "date", "Operating date that is forecast"),
-        Column("horizon_days", "int32", "operating_date - issue_date", minimum=0, maximum=3),
+        Column("horizon_days", "int32", "operating_date - issue_date", minimum=0, maximum=HORIZON_DAYS),
         TRIP_ID,
         STOP_SEQUENCE,
         LINE_ID,
@@ -371,7 +373,7 @@ FORECAST_PERFORMANCE = Table(
     key=("operating_date", "horizon_days", "trip_id", "stop_sequence"),
     columns=(
         Column("operating_date", "date", "Operating date that was forecast"),
-        Column("horizon_days", "int32", "operating_date - issue date", minimum=0, maximum=3),
+        Column("horizon_days", "int32", "operating_date - issue date", minimum=0, maximum=HORIZON_DAYS),
         TRIP_ID,
         STOP_SEQUENCE,
         LINE_ID,

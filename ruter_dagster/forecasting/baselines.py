@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from ruter_dagster.contracts.features import LAG_WEEKS
+from ruter_dagster.contracts.date_windows import LAG_WEEKS
 from ruter_dagster.forecasting.lookup import looked_up
 from ruter_dagster.forecasting.model import forecast_columns
 from ruter_dagster.forecasting.prediction_intervals import QUANTILES, Numbers, to_root

@@ -9,7 +9,8 @@ from typing import Any
 
 import polars as pl
 
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, FIRST_LAG_DAYS, LAG_WEEKS, LAST_LAG_DAYS
+from ruter_dagster.contracts.date_windows import FIRST_LAG_DAYS, LAG_WEEKS, LAST_LAG_DAYS
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES
 from ruter_dagster.contracts.tables import MODES
 from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.forecasting import keys

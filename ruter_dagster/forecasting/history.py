@@ -7,7 +7,7 @@ from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.features import LAG_WEEKS, RECENT_LAG_DAYS
+from ruter_dagster.contracts.date_windows import LAG_WEEKS, RECENT_LAG_DAYS
 
 DECAY_A_WEEK = 0.9
 DECIMALS = 6

@@ -8,7 +8,8 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, LEVEL_WINDOW_DAYS, LEVELS
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS, LEVEL_WINDOW_DAYS
+from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, LEVELS
 from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import DECIMALS, exact_sum
@@ -29,7 +30,6 @@ EXPECTED_COLUMNS = (
 LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "load", "weight")
 """Those that they read of loads."""
 _KEY = ("service_date", "trip_id", "stop_sequence")
-_LAST_HORIZON = timedelta(3)
 """From an issue date to the last service date that is forecast on it."""
 _STEADYING_LOAD = 10.0
 """Passengers added to both sides of a ratio, so that a nearly empty line does not swing it."""
@@ -88,7 +88,7 @@ def levels_under_all_ids(
         of_date = replace(calendar, renames=tuple(one for one in calendar.renames if one.first <= first))
         renamed = features.with_columns(of_date.present_id(name) for name in ("line_id", "stop_id"))
         later = levels(loads, renamed, before)
-        reaches = pl.col("issue_date") + _LAST_HORIZON >= first
+        reaches = pl.col("issue_date") + timedelta(HORIZON_DAYS) >= first
         parts = [later.filter(reaches), found, later.filter(~reaches)]
         found = pl.concat(parts).unique(("issue_date", "scope", "scope_id"), keep="first")
     return found.sort("issue_date", "scope", "scope_id")

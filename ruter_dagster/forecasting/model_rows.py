@@ -12,6 +12,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, YEAR_AGO_SCOPES
 from ruter_dagster.forecasting.levels import SCOPES
 from ruter_dagster.forecasting.lookup import looked_up
@@ -54,7 +55,7 @@ NUMBERS = (
 CATEGORIES = ("mode",)
 _DAY = timedelta(1)
 WEATHER = ("temperature", "precipitation", "wind_speed")
-HORIZONS = (0, 1, 2, 3)
+HORIZONS = tuple(range(HORIZON_DAYS + 1))
 """Days from the issue date to the service date, `horizon_days`."""
 
 

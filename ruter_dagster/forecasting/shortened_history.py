@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ruter_dagster.contracts.features import LAG_WEEKS, LEVEL_RATIO_DAYS
+from ruter_dagster.contracts.date_windows import LAG_WEEKS
+from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS
 from ruter_dagster.forecasting.history import DECAY_A_WEEK
 from ruter_dagster.forecasting.model_rows import KEY, YEAR_AGO_RATIOS
 from ruter_dagster.forecasting.neighbours import between_hours

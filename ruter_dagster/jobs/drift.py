@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS
 from ruter_dagster.contracts.drift import DRIFT_METRICS
 from ruter_dagster.contracts.jobs import Drift, asset_of
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, STOP_LOADS, STOP_VISITS
@@ -14,8 +15,6 @@ from ruter_dagster.forecasting.drift import drift_of
 from ruter_dagster.forecasting.drift_sums import LOAD_COLUMNS, PERFORMANCE_COLUMNS, DriftSums
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.pipes import table
-
-REFERENCE_DAYS = 56
 
 
 def run(parameters: Drift, context: JobContext) -> None:
@@ -39,7 +38,7 @@ def run(parameters: Drift, context: JobContext) -> None:
 
 def _sums(dates: Sequence[date], context: JobContext) -> DriftSums:
     """Of the dates and those that they are compared with, read one at a time."""
-    days = day_range(dates[0] - timedelta(REFERENCE_DAYS), dates[-1])
+    days = day_range(dates[0] - timedelta(DRIFT_REFERENCE_DAYS), dates[-1])
     performed = context.snapshot(FORECAST_PERFORMANCE).versions(days)
     known = {*context.history(STOP_LOADS, days), *performed}
     parts = []

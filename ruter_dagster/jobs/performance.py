@@ -6,13 +6,12 @@ from datetime import timedelta
 
 import polars as pl
 
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.jobs import Performance
 from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.forecasting.forecast_performance import forecast_performance
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.plots import forecast_against_truth
-
-HORIZON_DAYS = 3
 
 
 def run(parameters: Performance, context: JobContext) -> None:

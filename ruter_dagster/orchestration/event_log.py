@@ -115,7 +115,7 @@ def newest_materialisation(
 ) -> AssetMaterialization | None:
     """The newest of a partition (None for an asset without), or the newest before record id `before`."""
     wanted = AssetRecordsFilter(
-        AssetKey(asset.split("/")),
+        AssetKey.from_user_string(asset),
         asset_partitions=[partition] if partition else None,
         before_storage_id=before,
     )
@@ -154,7 +154,7 @@ def _newest_values(
     instance: DagsterInstance, asset: str, name: str, partitions: set[str] | None
 ) -> dict[str, str]:
     """A value of the metadata of each partition's newest materialisation, where it has one."""
-    key = AssetKey(asset.split("/"))
+    key = AssetKey.from_user_string(asset)
     newest = instance.event_log_storage.get_latest_storage_id_by_partition(
         key, DagsterEventType.ASSET_MATERIALIZATION, partitions
     )

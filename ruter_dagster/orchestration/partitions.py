@@ -10,11 +10,10 @@ from datetime import date
 
 from dagster import AssetExecutionContext, DailyPartitionsDefinition, TimeWindowPartitionMapping
 
-HORIZON_DAYS = 3
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+
 PART_OF_RANGE_TAG = "ruter/part_of_range"
 """Tag of a run over those dates of a range that are out of date, one or several, while its others stand."""
-DRIFT_DAYS = 56
-"""Operating dates that drift is measured against."""
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,15 @@ from dagster._time import get_current_datetime
 
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import Settings, SettingsError
-from ruter_dagster.contracts.features import FIRST_LAG_DAYS, LEVEL_WINDOW_DAYS, YEAR_AGO_DAYS
+from ruter_dagster.contracts.date_windows import (
+    FIRST_LAG_DAYS,
+    HORIZON_DAYS,
+    LEVEL_WINDOW_DAYS,
+    YEAR_AGO_DAYS,
+)
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
 from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.orchestration.event_log import content_hashes
-from ruter_dagster.orchestration.partitions import HORIZON_DAYS
 from ruter_dagster.orchestration.runs import span_of
 from ruter_dagster.orchestration.staleness import COUNTS, PLAN, Delivered, is_out_of_date, out_of_date
 

@@ -114,7 +114,7 @@ def execute(
 def span_of(definitions: Definitions, assets: Sequence[str]) -> tuple[date, date] | None:
     """The first and the last date that are partitions of all these assets; None where they have no partitions."""
     graph = definitions.resolve_asset_graph()
-    partitions = [graph.get(AssetKey(asset.split("/"))).partitions_def for asset in assets]
+    partitions = [graph.get(AssetKey.from_user_string(asset)).partitions_def for asset in assets]
     keys = [
         (dated.get_first_partition_key(), dated.get_last_partition_key()) for dated in partitions if dated
     ]
@@ -264,7 +264,7 @@ def _execute_in_child(request: RunRequest, run_id: str, ref: InstanceRef, log: s
         defs.resolve_job_def(request.job).execute_in_process(
             instance=instance,
             partition_key=request.dates[0].isoformat() if len(request.dates) == 1 else None,
-            asset_selection=[AssetKey(key.split("/")) for key in request.assets],
+            asset_selection=[AssetKey.from_user_string(key) for key in request.assets],
             run_config=request.config or None,
             tags=request.tags(),
             run_id=run_id,

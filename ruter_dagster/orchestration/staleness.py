@@ -51,7 +51,7 @@ def out_of_date(
 
     Unpartitioned inputs do not count: a new model leaves forecasts as they are.
     """
-    key = AssetKey(asset.split("/"))
+    key = AssetKey.from_user_string(asset)
     keys = [day.isoformat() for day in dates]
     made = _latest(instance, key, keys)
     codes = _code_versions(instance, key, made)
@@ -79,7 +79,7 @@ def is_out_of_date(
     definitions: Definitions, instance: DagsterInstance, asset: str, present: PresentState | None = None
 ) -> bool:
     """The same of an asset without partitions: made by other code, before the content of any date of an input changed, or lost."""
-    key = AssetKey(asset.split("/"))
+    key = AssetKey.from_user_string(asset)
     event = instance.get_latest_materialization_event(key)
     if event is None:
         return True
@@ -122,7 +122,7 @@ def _model_lost(materialization: AssetMaterialization, present: PresentState) ->
         return False
     is_there = (
         present.has_champion
-        if materialization.asset_key == AssetKey(CHAMPION.split("/"))
+        if materialization.asset_key == AssetKey.from_user_string(CHAMPION)
         else present.has_model
     )
     return not is_there(str(version.value))

@@ -32,11 +32,11 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from ruter_dagster.config.gtfs_location import plans_ahead
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVEL_WINDOW_DAYS, LEVELS, TRAINING_SAMPLE
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS, LEVEL_WINDOW_DAYS
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES, MIN_TRAINING_DATES, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.orchestration.event_log import content_hash
-from ruter_dagster.orchestration.partitions import HORIZON_DAYS
 
 ISSUE_DATE_TAG = "ruter/issue_date"
 """Tag of every run of a day's chain: retries and runs repeated in the UI inherit it, so that what follows still follows."""
@@ -171,7 +171,7 @@ def has_enough_to_train(instance: DagsterInstance, evaluation_days: int) -> bool
 
 def _dates_made(instance: DagsterInstance, asset: str) -> Iterator[date]:
     """Dates of an asset that there are, newest first."""
-    for day in sorted(instance.get_materialized_partitions(AssetKey(asset.split("/"))), reverse=True):
+    for day in sorted(instance.get_materialized_partitions(AssetKey.from_user_string(asset)), reverse=True):
         if content_hash(instance, asset, day) is not None:
             yield date.fromisoformat(day)
 

@@ -105,7 +105,7 @@ def drift_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDef
 
 
 def _failed(instance: DagsterInstance, check: str) -> list[Any]:
-    key = AssetCheckKey(AssetKey(DRIFT_ASSET.split("/")), check)
+    key = AssetCheckKey(AssetKey.from_user_string(DRIFT_ASSET), check)
     return list(
         instance.event_log_storage.get_asset_check_execution_history(
             key, limit=NEWEST, status={AssetCheckExecutionRecordStatus.FAILED}

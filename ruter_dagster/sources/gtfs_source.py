@@ -15,6 +15,7 @@ import polars as pl
 
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
 from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.sources.base import (
@@ -29,7 +30,6 @@ from ruter_dagster.sources.matching import match
 from ruter_dagster.sources.tides import TidesSource
 from ruter_dagster.sources.tides_fleet import trips_of_dates
 
-HORIZON_DAYS = 3
 CAPACITY_LAG_DAYS = HORIZON_DAYS + 1
 """A date is planned first on the issue date three days before it, and the counts known then are those of the day before."""
 CAPACITY_DATES = 7

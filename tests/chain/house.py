@@ -74,7 +74,7 @@ class Chain:
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=dates[0].isoformat() if len(dates) == 1 else None,
-            asset_selection=[AssetKey(key.split("/")) for key in request.assets],
+            asset_selection=[AssetKey.from_user_string(key) for key in request.assets],
             tags=request.tags(),
             raise_on_error=False,
         )

@@ -196,7 +196,7 @@ def test_a_failed_publication_is_retried_without_forecasting_again(house: SmallD
     assert house.steps(retried) == [PUBLISHED]
     child = house.instance.get_run_by_id(retried)
     assert child and child.parent_run_id == failed
-    record = house.instance.get_latest_materialization_event(AssetKey(PUBLISHED.split("/")))
+    record = house.instance.get_latest_materialization_event(AssetKey.from_user_string(PUBLISHED))
     assert record and record.run_id == retried
 
 

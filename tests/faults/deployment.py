@@ -229,7 +229,7 @@ class Deployment:
 
     def materialisations(self, day: date = FIRST) -> list[dict[str, Any]]:
         """Metadata of each time that Dagster was told of the date."""
-        wanted = AssetRecordsFilter(AssetKey(ASSET.split("/")), asset_partitions=[day.isoformat()])
+        wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=[day.isoformat()])
         with DagsterInstance.get() as instance:
             records = instance.fetch_materializations(wanted, limit=100).records
         told = [record.asset_materialization for record in records]
@@ -242,7 +242,7 @@ class Deployment:
     def times_materialised(self, days: list[date]) -> dict[date, int]:
         """How often Dagster was told of each of these dates."""
         partitions = [day.isoformat() for day in days]
-        wanted = AssetRecordsFilter(AssetKey(ASSET.split("/")), asset_partitions=partitions)
+        wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=partitions)
         with DagsterInstance.get() as instance:
             records = instance.fetch_materializations(wanted, limit=1000).records
         told = [date.fromisoformat(record.partition_key or "") for record in records]

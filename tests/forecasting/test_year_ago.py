@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ruter_dagster.contracts.features import LEVELS, YEAR_AGO_DAYS
+from ruter_dagster.contracts.date_windows import YEAR_AGO_DAYS
+from ruter_dagster.contracts.features import LEVELS
 from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.backtest import Backtest, backtest
 from ruter_dagster.forecasting.calendar import OperatingCalendar

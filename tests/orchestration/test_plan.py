@@ -111,7 +111,7 @@ def materialise(
 ) -> None:
     result = house.resolve_job_def(job).execute_in_process(
         instance=instance,
-        asset_selection=[AssetKey(asset.split("/")) for asset in assets],
+        asset_selection=[AssetKey.from_user_string(asset) for asset in assets],
         tags={
             "dagster/asset_partition_range_start": str(days[0]),
             "dagster/asset_partition_range_end": str(days[-1]),

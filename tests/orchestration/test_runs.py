@@ -30,7 +30,7 @@ def run(
     return defs.resolve_job_def(job).execute_in_process(
         instance=instance,
         partition_key=partition,
-        asset_selection=[AssetKey(asset.split("/")) for asset in assets],
+        asset_selection=[AssetKey.from_user_string(asset) for asset in assets],
         raise_on_error=False,
         **more,
     )

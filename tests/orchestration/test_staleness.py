@@ -29,7 +29,7 @@ def make(instance: DagsterInstance, job: str, *assets: str, days: list[date] | N
     result = defs.resolve_job_def(job).execute_in_process(
         instance=instance,
         partition_key=str(days[0]) if len(days) == 1 else None,
-        asset_selection=[AssetKey(asset.split("/")) for asset in assets],
+        asset_selection=[AssetKey.from_user_string(asset) for asset in assets],
         tags={f"dagster/asset_partition_range_{end}": str(day) for end, day in span.items()},
     )
     assert result.success
@@ -37,7 +37,7 @@ def make(instance: DagsterInstance, job: str, *assets: str, days: list[date] | N
 
 def with_code_version(asset: str, version: str) -> Definitions:
     """The definitions as if the code of one asset had changed."""
-    key = AssetKey(asset.split("/"))
+    key = AssetKey.from_user_string(asset)
     changed = [
         defs.resolve_assets_def(known).map_asset_specs(
             lambda spec: spec.replace_attributes(code_version=version) if spec.key == key else spec

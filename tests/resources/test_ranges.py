@@ -24,14 +24,14 @@ KEYS = [day.isoformat() for day in DAYS]
 def run(instance: DagsterInstance, job: str, asset: str) -> ExecuteInProcessResult:
     return DEFS.resolve_job_def(job).execute_in_process(
         instance=instance,
-        asset_selection=[AssetKey(asset.split("/"))],
+        asset_selection=[AssetKey.from_user_string(asset)],
         tags={"dagster/asset_partition_range_start": KEYS[0], "dagster/asset_partition_range_end": KEYS[-1]},
         raise_on_error=False,
     )
 
 
 def metadata_of(instance: DagsterInstance, asset: str, day: str) -> dict[str, Any]:
-    wanted = AssetRecordsFilter(AssetKey(asset.split("/")), asset_partitions=[day])
+    wanted = AssetRecordsFilter(AssetKey.from_user_string(asset), asset_partitions=[day])
     made = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
     assert made
     return {name: value.value for name, value in made.metadata.items()}
@@ -61,7 +61,7 @@ def run_again(instance: DagsterInstance, job: str, *assets: str, days: tuple[dat
     return DEFS.resolve_job_def(job).execute_in_process(
         instance=instance,
         partition_key=days[0].isoformat() if len(days) == 1 else None,
-        asset_selection=[AssetKey(asset.split("/")) for asset in assets],
+        asset_selection=[AssetKey.from_user_string(asset) for asset in assets],
         tags=request.tags(),
         raise_on_error=False,
     )

@@ -42,7 +42,7 @@ class House:
         }
         return definitions.resolve_job_def("weather").execute_in_process(
             instance=self.instance,
-            asset_selection=[AssetKey(ASSET.split("/"))],
+            asset_selection=[AssetKey.from_user_string(ASSET)],
             tags=tags if days > 1 else None,
             partition_key=str(FIRST) if days == 1 else None,
             raise_on_error=False,
@@ -50,7 +50,7 @@ class House:
 
     def metadata(self, ahead: int = 0) -> dict[str, Any]:
         day = str(FIRST + timedelta(ahead))
-        wanted = AssetRecordsFilter(AssetKey(ASSET.split("/")), asset_partitions=[day])
+        wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=[day])
         made = self.instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
         assert made
         return {name.removeprefix("sagemaker/"): value.value for name, value in made.metadata.items()}
@@ -60,7 +60,7 @@ class House:
 
     def materialisations_of(self, ahead: int) -> int:
         of_date = AssetRecordsFilter(
-            AssetKey(ASSET.split("/")), asset_partitions=[str(FIRST + timedelta(ahead))]
+            AssetKey.from_user_string(ASSET), asset_partitions=[str(FIRST + timedelta(ahead))]
         )
         return len(self.instance.fetch_materializations(of_date, limit=10).records)
 
@@ -126,7 +126,7 @@ def test_a_long_range_has_every_date_once_though_aws_throttles(house: House) -> 
     assert house.run(50, quota=16).success
     assert len(house.double.jobs()) == 50
     assert {job["status"] for job in house.double.jobs()} == {"Completed"}
-    records = house.instance.fetch_materializations(AssetKey(ASSET.split("/")), limit=100).records
+    records = house.instance.fetch_materializations(AssetKey.from_user_string(ASSET), limit=100).records
     made = [record.asset_materialization for record in records]
     assert sorted(str(one.partition) for one in made if one) == sorted(days(*range(50)))
 
