@@ -1,4 +1,4 @@
-"""Calls and lag of SageMaker jobs: our clients beside Airflow's operators, on the executing double of `tests/sagemaker_double`.
+"""Calls and lag of SageMaker jobs: our clients beside Airflow's operators, on the executing double of `sagemaker_double/`.
 
 `python -m benchmarks.sagemaker [--json FILE]` runs three rounds, four jobs of each case at once, of three minutes and a seeded
 0 to 30 s more, so that ends lie anywhere in a polling interval; 15 minutes in all, nearly all of them waiting. Prints a table
@@ -28,8 +28,8 @@ from benchmarks import airflow_operators
 from benchmarks.sagemaker_figures import Lines, Measured, goals, measured, shown_lines, table
 from benchmarks.sagemaker_ours import BUCKET
 from benchmarks.sagemaker_work import AIRFLOW, Lengths, Work, planned
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.fixtures import aws_environment, double_process
+from sagemaker_double.control import Remote
+from sagemaker_double.process import aws_environment, double_process
 
 AIRFLOW_FOLDER = Path(tempfile.gettempdir()) / "sagemaker-benchmark-airflow"
 LIKE_AWS = {"starting": 60.0, "linger": 30.0, "log_lag": 3.0}

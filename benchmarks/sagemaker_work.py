@@ -56,7 +56,7 @@ class Work:
 
     def request(self) -> dict[str, Any]:
         """For Airflow's operators; the client makes its own."""
-        from tests.sagemaker_double.requests import processing, training
+        from sagemaker_double.requests import processing, training
 
         command = {"ContainerEntrypoint": list(self.entrypoint), "ContainerArguments": list(self.arguments)}
         if self.case.service == "Processing":

@@ -1,6 +1,6 @@
 """The double of AWS for `ruter-dagster demo --on sagemaker-double`: a SageMaker, S3 and Glue on this machine, and settings to them.
 
-The double itself is part of the project's tests: it runs each SageMaker job as a process, in the container's contract.
+The double itself (`sagemaker_double/`) is part of the repository, not of the package: it runs each SageMaker job as a process, in the container's contract.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ def sagemaker_double(console: Console) -> Iterator[None]:
 @contextmanager
 def _double() -> Iterator[str]:
     """Its address; it ends with this process, however that ends."""
-    if not (CHECKOUT / "tests" / "sagemaker_double").is_dir():
+    if not (CHECKOUT / "sagemaker_double").is_dir():
         raise PermanentFailure(
-            f"The double of AWS is part of the project's tests, and there are none in {CHECKOUT}: "
+            f"The double of AWS is not installed with the package, and {CHECKOUT} has no sagemaker_double: "
             "run `ruter-dagster demo --on sagemaker-double` in a checkout of the project, after `make install`"
         )
-    command = [sys.executable, "-m", "tests.sagemaker_double", "--port", "0", "--owner-on-stdin"]
+    command = [sys.executable, "-m", "sagemaker_double", "--port", "0", "--owner-on-stdin"]
     process = subprocess.Popen(
         [*command, "--set", f"slots={os.cpu_count() or 2}"],
         cwd=CHECKOUT,

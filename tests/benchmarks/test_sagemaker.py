@@ -10,8 +10,7 @@ from pathlib import Path
 from benchmarks.sagemaker import Runners, on_double
 from benchmarks.sagemaker_figures import Measured, goals, rows, shown_lines
 from benchmarks.sagemaker_work import AIRFLOW, CASES, OURS, Case, Lengths, planned
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.fixtures import *  # noqa: F403
+from sagemaker_double.control import Remote
 
 EVENTS = Case(OURS, "Processing", "events", logs=False)
 POLLING = Case(OURS, "Training", "polling", logs=True)

@@ -18,7 +18,7 @@ from ruter_dagster.aws.secrets import secret_values
 from ruter_dagster.config.aws import longest_artifacts_place
 from ruter_dagster.config.settings import Settings, SettingsError, load_settings
 from ruter_dagster.contracts.errors import PermanentFailure
-from tests.sagemaker_double.control import Remote
+from sagemaker_double.control import Remote
 
 PASSWORD = "korrekt-hest-batteri"
 LAKE = {

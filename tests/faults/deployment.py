@@ -33,9 +33,9 @@ from dagster._daemon.auto_run_reexecution.event_log_consumer import _create_curs
 from dagster_graphql import DagsterGraphQLClient
 
 from ruter_dagster.publishing.broker import _free_port
+from sagemaker_double.control import Remote
 from tests.chain.small_demo import processes_with, start_server, until
 from tests.faults.dates_jobs import ASSET, POOL, REPOSITORY, DatesJobs
-from tests.sagemaker_double.control import Remote
 
 T = TypeVar("T")
 FIRST = date(2026, 6, 1)

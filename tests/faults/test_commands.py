@@ -11,10 +11,10 @@ import pytest
 from dagster import AssetKey, AssetRecordsFilter
 
 from ruter_dagster.orchestration.instance import open_instance
+from sagemaker_double.control import Remote
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import start, until
 from tests.faults.dates_jobs import REPOSITORY, DatesJobs
-from tests.sagemaker_double.control import Remote
 
 pytestmark = pytest.mark.slow
 FIRST_ASSET = "raw-planned-departures"

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from dagster import DagsterRunStatus
 
+from sagemaker_double.control import Remote
+from sagemaker_double.process import aws_environment
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import until
 from tests.faults.dates_jobs import QUOTA, date_of, most_at_once, of_date
 from tests.faults.deployment import FIRST, Deployment, deployed
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.fixtures import aws_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

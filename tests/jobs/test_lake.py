@@ -12,9 +12,9 @@ import pytest
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.jobs import Balance, CheckQuality, JobParameters, Snapshot
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
+from sagemaker_double.control import Remote
+from sagemaker_double.settings import Settings
 from tests.jobs.job_process import run
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.settings import Settings
 
 DAY = date(2026, 11, 19)
 

@@ -11,8 +11,8 @@ from dagster._core.instance.config import dagster_instance_config
 from dagster._core.instance.ref import InstanceRef
 from dagster._core.storage.compute_log_manager import ComputeIOType, ComputeLogManager
 
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.settings import Settings
+from sagemaker_double.control import Remote
+from sagemaker_double.settings import Settings
 
 FILE = Path(__file__).parents[2] / "docker/dagster.yaml"
 HERE = Path(__file__).parents[2] / "dagster.yaml"

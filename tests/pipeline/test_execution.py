@@ -36,9 +36,9 @@ from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.publishing.broker import Broker
 from ruter_dagster.publishing.consumer import read_markers
 from ruter_dagster.publishing.open import connection_of
+from sagemaker_double.control import Remote
 from tests.jobs.demo_jobs import judged
 from tests.pipeline.execution import execute
-from tests.sagemaker_double.control import Remote
 
 D = date(2026, 11, 20)
 STARTED = "2026-11-20T03:30:00.000Z"

@@ -19,9 +19,9 @@ from dagster_sagemaker.folder import Attempt, Folder, Record
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.sensors import cancelled_runs
 from ruter_dagster.sensors.cancelled_runs import cancelled_run_sensors
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.requests import processing, training
-from tests.sagemaker_double.settings import Settings as Double
+from sagemaker_double.control import Remote
+from sagemaker_double.requests import processing, training
+from sagemaker_double.settings import Settings as Double
 from tests.sensors.conftest import Tick
 
 SETTINGS = load_settings(

@@ -22,8 +22,8 @@ from ruter_dagster.sources.athena import Pace
 from ruter_dagster.sources.base import DateAbsent, RangeSource, Source
 from ruter_dagster.sources.warehouse import WarehouseSource
 from ruter_dagster.sources.warehouse_file import WarehouseFileError, load_warehouse_file
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.settings import Settings
+from sagemaker_double.control import Remote
+from sagemaker_double.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "examples/warehouse/ruter.toml"
 DAY, NEXT_DAY, EMPTY_DAY = date(2026, 11, 20), date(2026, 11, 21), date(2026, 11, 22)

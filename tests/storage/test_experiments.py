@@ -19,8 +19,8 @@ import pytest
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.experiments import Experiments
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.settings import Settings
+from sagemaker_double.control import Remote
+from sagemaker_double.settings import Settings
 from tests.storage.test_registry import RECORD
 
 SOURCE = "s3://bucket/models/load_model/0123"

@@ -15,10 +15,10 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInsta
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.event_log import content_hashes, fault_of
+from sagemaker_double.control import Remote
 from tests.chain.house import foreign_variables
 from tests.events_queue import queue_of_events, waiting
 from tests.faults.dates_jobs import ASSET, QUOTA, DatesJobs, most_at_once, of_date
-from tests.sagemaker_double.control import Remote
 
 FIRST = date(2026, 6, 1)
 KINDS = pytest.mark.parametrize("kind", ["processing", "training"])

@@ -1,4 +1,4 @@
-"""`python -m tests.sagemaker_double --port 0`: serves the double and prints its address."""
+"""`python -m sagemaker_double --port 0`: serves the double and prints its address."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .server import Double, serve
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.sagemaker_double", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m sagemaker_double", description=__doc__)
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument(

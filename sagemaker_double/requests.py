@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .fixtures import ROLE
+from .process import ROLE
 
 LINE_BREAK = "\u2424"
 """Stands for a line break: an argument may have none."""
