@@ -18,7 +18,8 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.validation import conform, empty_frame, with_optional_columns
 from ruter_dagster.sources.base import DateAbsent, Reading
-from ruter_dagster.sources.tides_tables import TableReader, TableRows
+from ruter_dagster.sources.tides_rows import TableRows
+from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import (
     IN_SERVICE,
     ROUTE_TYPES_BY_MODE,
@@ -148,7 +149,7 @@ class TidesSource:
                 first_of_each(placed.filter(_PLANNED)).select(contract.PLANNED_DEPARTURES.column_names),
                 contract.PLANNED_DEPARTURES,
             ),
-            to_rejected(judged.rejected, self._reader.rows_as_read(STOP_VISITS, judged.rejected)),
+            to_rejected(judged.rejected, self._reader.original_rows(STOP_VISITS, judged.rejected)),
             {name: number for name, number in counts.items() if number},
         )
 

@@ -435,7 +435,7 @@ def test_a_half_written_parquet(folder):
     whole = (EXAMPLE / "stop_visits.parquet").read_bytes()
     (folder / "stop_visits.csv").unlink()
     (folder / "stop_visits.parquet").write_bytes(whole[: len(whole) // 2])
-    assert "stop_visits.parquet is no whole Parquet file, half-written perhaps" in message(folder)
+    assert "stop_visits.parquet is not a complete Parquet file, perhaps half-written" in message(folder)
 
 
 def test_an_empty_file(folder):
