@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date
@@ -16,19 +16,31 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from dagster import AssetKey, DagsterEventType, DagsterInstance, DagsterRun, Definitions
+from dagster import (
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    Definitions,
+    JobDefinition,
+)
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
 from dagster._core.execution.api import create_execution_plan, execute_run
 from dagster._core.execution.plan.state import KnownExecutionState
 from dagster._core.instance.ref import InstanceRef
-from dagster._core.storage.dagster_run import DagsterRunStatus
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     GRPC_INFO_TAG,
     PARENT_RUN_ID_TAG,
-    REPOSITORY_LABEL_TAG,
+    PARTITION_NAME_TAG,
     RESUME_RETRY_TAG,
     ROOT_RUN_ID_TAG,
     TAGS_TO_MAYBE_OMIT_ON_RETRY,
@@ -63,16 +75,14 @@ class RunRequest:
     part_of_range: bool = False
 
     def tags(self) -> dict[str, str]:
-        """The range of dates, and the label by which the UI counts the run among its job's."""
-        label = {REPOSITORY_LABEL_TAG: f"{SINGLETON_REPOSITORY_NAME}@{LOCATION}"}
-        if self.part_of_range:
-            label[PART_OF_RANGE_TAG] = "true"
-        if len(self.dates) < 2:
-            return label
-        return label | {
-            ASSET_PARTITION_RANGE_START_TAG: self.dates[0].isoformat(),
-            ASSET_PARTITION_RANGE_END_TAG: self.dates[-1].isoformat(),
-        }
+        """Dagster's tags for the partition or the range of partitions, which the UI shows in its list of runs."""
+        part = {PART_OF_RANGE_TAG: "true"} if self.part_of_range else {}
+        if not self.dates:
+            return part
+        first, last = self.dates[0].isoformat(), self.dates[-1].isoformat()
+        if first == last:
+            return part | {PARTITION_NAME_TAG: first}
+        return part | {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
 @dataclass(frozen=True)
@@ -260,15 +270,12 @@ def _tell_new_steps(
 def _execute_in_child(request: RunRequest, run_id: str, ref: InstanceRef, log: str) -> None:
     _begin(log)
     defs = import_module(DEFINITIONS).defs
+    selection = frozenset(AssetKey.from_user_string(key) for key in request.assets)
     with DagsterInstance.from_ref(ref) as instance:
-        defs.resolve_job_def(request.job).execute_in_process(
-            instance=instance,
-            partition_key=request.dates[0].isoformat() if len(request.dates) == 1 else None,
-            asset_selection=[AssetKey.from_user_string(key) for key in request.assets],
-            run_config=request.config or None,
-            tags=request.tags(),
-            run_id=run_id,
-            raise_on_error=False,
+        job = _in_process_job(defs, request.job, selection)
+        tags = {**job.run_tags, **request.tags()}
+        _create_and_execute(
+            job, instance, run_id=run_id, run_config=request.config, tags=tags, asset_selection=selection
         )
 
 
@@ -286,15 +293,14 @@ def _reexecute_in_child(
     defs = import_module(definitions).defs
     with DagsterInstance.from_ref(ref) as instance:
         run = find_run(instance, run_id)
-        # Steps run in this process, as those of execute_in_process do: each starts a job of its own anyway.
-        whole = defs.resolve_job_def(run.job_name)
-        job = whole.as_ephemeral_job({}, {}, asset_selection=list(run.asset_selection or ()))
         state = None
         if from_failure:
             steps, state = KnownExecutionState.build_resume_retry_reexecution(instance, run)
-        child = instance.create_run_for_job(
-            job,
-            execution_plan=create_execution_plan(job, config, steps, state, ref),
+        _create_and_execute(
+            _in_process_job(defs, run.job_name, run.asset_selection),
+            instance,
+            steps,
+            state,
             run_id=child_id,
             run_config=config,
             tags=_tags_of_child(run, from_failure),
@@ -302,7 +308,32 @@ def _reexecute_in_child(
             parent_run_id=run.run_id,
             asset_selection=run.asset_selection,
         )
-        execute_run(InMemoryJob(job), child, instance)
+
+
+def _in_process_job(
+    definitions: Definitions, name: str, selection: Collection[AssetKey] | None
+) -> JobDefinition:
+    """The job with these assets. Its steps run in this process: each starts a job in a process of its own anyway."""
+    return definitions.resolve_job_def(name).as_ephemeral_job({}, {}, asset_selection=list(selection or ()))
+
+
+def _create_and_execute(
+    job: JobDefinition,
+    instance: DagsterInstance,
+    steps: Sequence[str] | None = None,
+    state: KnownExecutionState | None = None,
+    **run: Any,
+) -> None:
+    """Records a run of the code location in workspace.yaml, then executes it.
+
+    The UI can re-execute only a run that has a code location; Dagster's `execute_in_process` records none.
+    """
+    plan = create_execution_plan(job, run["run_config"], steps, state, instance.get_ref())
+    origin = RemoteJobOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), SINGLETON_REPOSITORY_NAME), job.name
+    )
+    recorded = instance.create_run_for_job(job, execution_plan=plan, remote_job_origin=origin, **run)
+    execute_run(InMemoryJob(job), recorded, instance)
 
 
 def _tags_of_child(run: DagsterRun, from_failure: bool) -> dict[str, str]:

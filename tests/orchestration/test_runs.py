@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from dagster import AssetKey, DagsterInstance, DagsterRun, ExecuteInProcessResult
 
 from ruter_dagster.commands.replay import Replay, compare, pinned_config, replay
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.orchestration.event_log import fault_of, made_by
-from ruter_dagster.orchestration.runs import RunOutcome, RunRequest, execute, find_run, new_log, retry
+from ruter_dagster.orchestration.runs import (
+    RunOutcome,
+    RunRequest,
+    execute,
+    find_run,
+    new_log,
+    reexecute,
+    retry,
+)
 from tests.scripted_house import defs, write_script
 
 HOUSE = "tests.scripted_house"
@@ -294,8 +302,27 @@ class TestReplay:
         assert [bool(compared.different) for compared in compare(made, made[:1])] == [False, True]
 
 
-def test_the_ui_counts_runs_of_the_command_line_among_those_of_their_job():
-    location = re.search(r"location_name: (\S+)", (Path(__file__).parents[2] / "workspace.yaml").read_text())
-    assert location
-    label = RunRequest("counts", ()).tags()[".dagster/repository"]
-    assert label == f"__repository__@{location[1]}"
+def test_executed_runs_belong_to_the_workspaces_code_location(
+    instance: DagsterInstance, tmp_path: Path
+) -> None:
+    result = run(instance, "counts", "2026-03-29", "raw/stop_visits")
+    outcome = reexecute(
+        record_of(instance, result.run_id), instance, tmp_path / "log", print, definitions=HOUSE
+    )
+    workspace = yaml.safe_load((Path(__file__).parents[2] / "workspace.yaml").read_text())
+    origin = record_of(instance, outcome.run_id).remote_job_origin
+    assert origin and origin.job_name == "counts"
+    assert origin.location_name == workspace["load_from"][0]["python_module"]["location_name"]
+    assert origin.repository_origin.repository_name == "__repository__"
+
+
+@pytest.mark.parametrize(
+    ("dates", "tags"),
+    [
+        ((date(2026, 3, 28),), {"dagster/partition": "2026-03-28"}),
+        ((date(2026, 3, 28), date(2026, 3, 29)), RANGE),
+        ((), {}),
+    ],
+)
+def test_run_tags_name_the_partitions(dates: tuple[date, ...], tags: dict[str, str]) -> None:
+    assert RunRequest("counts", ("raw/stop_visits",), dates).tags() == tags
