@@ -155,6 +155,28 @@ class RejectLimits(_Strict):
     least_trips: int = Field(3, ge=1, description="Fewer trips than this with rows set aside never block")
 
 
+class Capacity(_Strict):
+    """Places in a vehicle: `seats`, and `total` with the standing places."""
+
+    seats: int = Field(ge=0, le=2000)
+    total: int = Field(ge=0, le=5000)
+
+    @model_validator(mode="after")
+    def _seats_within_total(self) -> Capacity:
+        if self.seats > self.total:
+            raise ValueError(f"`seats` ({self.seats}) must not exceed `total` ({self.total})")
+        return self
+
+
+class Capacities(_Strict):
+    """Capacities of planned departures whose vehicle is unknown; a line's capacity goes before its mode's."""
+
+    modes: dict[Annotated[str, AfterValidator(_known_mode)], Capacity] = Field(
+        default_factory=dict, description="Capacity by mode"
+    )
+    lines: dict[str, Capacity] = Field(default_factory=dict, description="Capacity by line id")
+
+
 class Operator(_Strict):
     """An operator's settings; make one with `load_operator`."""
 
@@ -175,6 +197,10 @@ class Operator(_Strict):
     occupancy: OccupancyThresholds = OccupancyThresholds()  # pyright: ignore[reportCallIssue]
     loads: Loads = Loads()  # pyright: ignore[reportCallIssue]
     rejects: RejectLimits = RejectLimits()  # pyright: ignore[reportCallIssue]
+    capacities: Capacities = Field(
+        default=Capacities(),  # pyright: ignore[reportCallIssue]
+        description="Seats and places of planned departures whose vehicle is unknown",
+    )
     route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
         default_factory=dict,
         description="Mode of a TIDES route_type, or of GTFS's by its number, where it differs from the usual one",

@@ -74,6 +74,9 @@ LOW_COUNTS = 0.65
 UNKNOWN_STOPS = 0.02
 """Share of a date's stop visits that may be at unknown stop points, where the operator file does not say otherwise."""
 
+UNKNOWN_SEATS = 0.1
+"""Share of a date's planned departures that may lack seats."""
+
 ROWS_SET_ASIDE = 0.005
 """Share of a date's stop visits that may be set aside without a word: a few broken cells are no news."""
 
@@ -248,6 +251,16 @@ NO_DATE_BLOCKED = Check(
 )
 """On `raw/stop_visits` itself: a blocked date has no new rows that a quality report could be on."""
 
+_FEW_UNKNOWN_SEATS = Check(
+    "few_unknown_seats",
+    PLANNED_DEPARTURES.name,
+    "WARN",
+    "Planned departures without seats: their occupancy level is `unknown`, their probability above the seats is null. "
+    "Add the vehicles, or [capacities] in the operator file",
+    "of the departures without known seats",
+    maximum=UNKNOWN_SEATS,
+)
+
 
 def _journeys_as_planned(table: Table, maximum: float) -> Check:
     return Check(
@@ -269,6 +282,7 @@ _OWN_CHECKS: dict[str, tuple[Check, ...]] = {
         _VEHICLES_COUNT_ALIKE,
         _journeys_as_planned(STOP_VISITS, MISSING_JOURNEYS),
     ),
+    PLANNED_DEPARTURES.name: (_FEW_UNKNOWN_SEATS,),
     STOP_LOADS.name: (*_BALANCED, _journeys_as_planned(STOP_LOADS, MISSING_JOURNEYS)),
     DEPARTURE_FEATURES.name: (_journeys_as_planned(DEPARTURE_FEATURES, 0),),
 }

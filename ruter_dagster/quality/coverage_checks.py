@@ -1,4 +1,4 @@
-"""Shares of a date's journeys and vehicles that something is wrong with. Polars only."""
+"""Shares of a date's journeys, vehicles and departures that something is wrong with. Polars only."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ def share_of_imbalanced_vehicles(imbalances: pl.DataFrame) -> pl.DataFrame:
     """`date` and `vehicles_balanced`: the share of vehicles (rows of `vehicle_imbalances`) beyond the imbalance allowed."""
     beyond = pl.col("imbalance") > VEHICLE_IMBALANCE
     return imbalances.group_by(DATE).agg(beyond.mean().alias("vehicles_balanced"))
+
+
+def departures_without_seats(plan: pl.DataFrame) -> pl.DataFrame:
+    """Number of planned departures without seats by line, the most first: `date`, `line_id`, `mode`, `departures`."""
+    unknown = plan.filter(pl.col("seats").is_null())
+    return (
+        unknown.group_by(pl.col("service_date").alias(DATE), "line_id", "mode")
+        .agg(departures=pl.len())
+        .sort("departures", DATE, "line_id", descending=[True, False, False])
+    )
+
+
+def share_without_seats(plan: pl.DataFrame) -> pl.DataFrame:
+    """`date` and `few_unknown_seats`: the share of planned departures without seats."""
+    share = pl.col("seats").is_null().mean().alias("few_unknown_seats")
+    return plan.group_by(pl.col("service_date").alias(DATE)).agg(share)
 
 
 def _journeys(frame: pl.DataFrame) -> pl.DataFrame:

@@ -13,7 +13,7 @@ from functools import cached_property
 
 import polars as pl
 
-from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.operator import Capacities, Operator
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
@@ -25,6 +25,7 @@ from ruter_dagster.sources.base import (
     Source,
     read_dates,
 )
+from ruter_dagster.sources.default_capacities import with_default_capacities
 from ruter_dagster.sources.gtfs_timetable import Timetable
 from ruter_dagster.sources.matching import match
 from ruter_dagster.sources.tides import TidesSource
@@ -62,7 +63,7 @@ class GtfsPlannedSource:
       Only where none is stored are they matched to the feed's.
     - Seats and capacity are those that most trips of the line had, on the `CAPACITY_DATES` newest dates with counts up
       to `CAPACITY_LAG_DAYS` days before: what was known when the date was first forecast. A line without trips then has
-      what most trips of its mode had.
+      what most trips of its mode had, else the operator's default capacities.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class GtfsPlannedSource:
         timetable: Timetable,
         trips_of_dates: TripsOfDates,
         stored_plans: StoredPlans | None = None,
+        capacities: Capacities | None = None,
     ) -> None:
+        self._capacities = capacities or Capacities()
         self._counts, self.timetable, self._trips_of_dates = counts, timetable, trips_of_dates
         self._stored_plans = stored_plans or _no_plans
         self._trips = pl.DataFrame(schema=_TRIPS_SCHEMA)
@@ -84,7 +87,8 @@ class GtfsPlannedSource:
         """The TIDES tables that the settings name, planned by the feeds at `location`."""
         counts = TidesSource.of(settings, operator)
         timetable = Timetable(location, operator.time_zone, operator.route_types)
-        return cls(counts, timetable, trips_of_dates(settings.tides_path or "", operator), stored_plans)
+        trips = trips_of_dates(settings.tides_path or "", operator)
+        return cls(counts, timetable, trips, stored_plans, operator.capacities)
 
     def available_dates(self) -> frozenset[date] | None:
         return self._counts.available_dates()
@@ -182,7 +186,8 @@ class GtfsPlannedSource:
         if len(absent) == len(dates):
             raise self.timetable.absent(dates[0])
         rows = pl.concat([planned[day] for day in dates if day not in absent])
-        return Reading(conform(rows, PLANNED_DEPARTURES), absent, feeds=self.timetable.uses(dates))
+        plan = with_default_capacities(conform(rows, PLANNED_DEPARTURES), self._capacities)
+        return Reading(plan, absent, feeds=self.timetable.uses(dates))
 
     def _plan_of_counts(self, dates: Sequence[date]) -> dict[date, pl.DataFrame]:
         known = self._known_dates

@@ -178,3 +178,21 @@ def test_the_demo_network_is_ruters_with_the_events_that_were_invented_for_it():
     assert ruter.events == ()
     assert demo.school_holidays == ruter.school_holidays
     assert operator_of(Settings(source="demo", operator="ruter")).name == "Ruter"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (
+            "[capacities.modes]\nbus = { seats = 80, total = 75 }\n",
+            "`seats` (80) must not exceed `total` (75)",
+        ),
+        ("[capacities.modes]\nblimp = { seats = 8, total = 8 }\n", "allowed: bus, tram, metro, boat, rail"),
+        ('[capacities.lines]\n"31" = { seats = 8 }\n', "capacities.lines.31.total is missing"),
+    ],
+)
+def test_wrong_capacity_names_its_key(tmp_path, content, fault):
+    with pytest.raises(OperatorError) as failure:
+        load_operator(write(tmp_path, MINIMAL + content))
+    assert "capacities" in str(failure.value)
+    assert fault in str(failure.value)

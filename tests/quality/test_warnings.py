@@ -131,6 +131,17 @@ def test_a_table_without_counts_has_no_checks_of_counts() -> None:
     report = check_table(PLANNED_DEPARTURES, planned(DAY), [DAY])
 
     assert [result.name for result in report.results if result.severity == "WARN"] == [
+        "few_unknown_seats",
         "rows_near_usual",
         "nulls_near_usual",
     ]
+
+
+@pytest.mark.parametrize(("unknown", "expected"), [(0.1, ()), (0.2, ("few_unknown_seats",))])
+def test_departures_without_seats_warn_by_their_share(unknown: float, expected: tuple[str, ...]) -> None:
+    plan = planned(DAY).with_row_index("row")
+    known = pl.col("row") >= round(unknown * plan.height)
+    plan = plan.with_columns(seats=pl.when(known).then(pl.lit(40, pl.Int32))).drop("row")
+    report = check_table(PLANNED_DEPARTURES, plan, [DAY])
+    assert report.passed
+    assert warned(report) == expected
