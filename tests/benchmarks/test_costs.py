@@ -14,7 +14,7 @@ from ruter_dagster.orchestration.runs import RunRequest, execute, new_log
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import D, environment
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
 
 

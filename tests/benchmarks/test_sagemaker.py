@@ -7,10 +7,14 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from benchmarks.sagemaker import Runners, on_double
 from benchmarks.sagemaker_figures import Measured, goals, rows, shown_lines
 from benchmarks.sagemaker_work import AIRFLOW, CASES, OURS, Case, Lengths, planned
 from sagemaker_double.control import Remote
+
+pytestmark = pytest.mark.extended
 
 EVENTS = Case(OURS, "Processing", "events", logs=False)
 POLLING = Case(OURS, "Training", "polling", logs=True)

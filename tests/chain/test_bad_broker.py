@@ -22,7 +22,7 @@ from ruter_dagster.publishing.topics import topics_of
 from tests.chain.house import Chain, Outcome
 from tests.chain.tides_days import NEW
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+pytestmark = pytest.mark.extended
 
 PUBLISHED = "forecasts/published_forecasts"
 BOTH_WAYS = ("`ruter-dagster broker`", "KAFKA_BOOTSTRAP_SERVERS")

@@ -23,8 +23,6 @@ from tests.chain.tides_days import (
     without_trips,
 )
 
-pytestmark = pytest.mark.slow
-
 RAW, QUALITY, LOADS = "raw/stop_visits", "quality/stop_visits", "loads/stop_loads"
 FORECASTS, PUBLISHED = "forecasts/load_forecasts", "forecasts/published_forecasts"
 SPOILT = f"stop_visits/{NEW}.csv"

@@ -17,7 +17,7 @@ from ruter_dagster.storage.tables import TableStore
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import environment, materialize, processes_with, start, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
 DEMO = ("ruter-dagster", "demo")
 CLI = materialize("raw/stop_visits", day=date(2026, 6, 1), last=date(2026, 10, 31))

@@ -12,7 +12,7 @@ from ruter_dagster.resources import local
 from tests.chain.house import Chain
 from tests.chain.tides_days import DAY, FORMER, LAST, NEW
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from ruter_dagster.resources.local import LocalLauncher
 from tests.chain.house import Chain
 from tests.chain.tides_days import NEW, visits_file
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 STEPS = ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads")
 

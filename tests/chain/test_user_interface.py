@@ -24,7 +24,7 @@ from ruter_dagster.storage.tables import TableStore
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import DATED, UNDATED, D, environment, processes_with, start_server, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
 PLACE = {"repository_location_name": "ruter_dagster", "repository_name": "__repository__"}
 FIVE_MONTHS = {

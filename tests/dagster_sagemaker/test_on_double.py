@@ -13,6 +13,8 @@ from dagster_sagemaker import Pacing, PipesSageMakerProcessingClient, PipesSageM
 from sagemaker_double.control import Remote
 from tests.dagster_sagemaker.conftest import metadata, processing, training
 
+pytestmark = pytest.mark.extended
+
 JOB = """
 import sys, time, boto3
 from dagster_pipes import PipesS3ContextLoader, PipesS3MessageWriter, open_dagster_pipes

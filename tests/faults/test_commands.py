@@ -16,7 +16,7 @@ from tests.chain.house import foreign_variables
 from tests.chain.small_demo import start, until
 from tests.faults.dates_jobs import REPOSITORY, DatesJobs
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 FIRST_ASSET = "raw-planned-departures"
 """What the demo asks for first."""
 

@@ -69,7 +69,7 @@ def oracle(judged: pl.DataFrame) -> float:
     return judged.select(error).item()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_most_of_the_gap_between_the_mean_of_four_weeks_and_the_truth_is_closed(judged):
     score, best = scores(judged).row(0, named=True), oracle(judged)
     assert judged["mean_load"].null_count() == 0
@@ -81,7 +81,7 @@ def test_most_of_the_gap_between_the_mean_of_four_weeks_and_the_truth_is_closed(
     assert 0.77 <= score["coverage"] <= 0.83
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_three_days_ahead_is_hardly_worse_than_one(judged):
     by_horizon = dict(scores(judged, ("horizon_days",)).select("horizon_days", "wape").iter_rows())
     assert by_horizon[3] <= 1.05 * by_horizon[1]

@@ -16,7 +16,7 @@ from tests.forecasting.new_service import (
     score,
 )
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 A_YEAR_BEFORE = date(2022, 6, 1)
 FIVE_MONTHS_BEFORE = date(2023, 4, 4)
 

@@ -110,7 +110,7 @@ def test_training_and_live_rows_agree_on_the_year_before(horizon: int) -> None:
     assert_frame_equal(trained.select(live.columns), live, check_exact=True)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_backtest_and_live_forecast_agree_with_a_year_before() -> None:
     """Counts of the spring and of the same spring a year before: forecasts know both, from the same function."""
     small = ModelParameters(trees=20, spread_trees=10)

@@ -41,7 +41,7 @@ from tests.jobs.demo_jobs import judged, make_loads, run
 from tests.jobs.reads import Reads
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.extended,
     pytest.mark.filterwarnings("ignore:Delete operation did not match any records"),
 ]
 

@@ -18,7 +18,7 @@ from tests.jobs.job_process import run
 
 DAY = date(2026, 11, 19)
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 
 @pytest.fixture

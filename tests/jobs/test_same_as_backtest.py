@@ -53,7 +53,7 @@ TRAINING_DAYS, HELD_OUT, ROWS, SEED = 60, 14, 60, 7
 """Fewer dates and rows than there are, so that the window and the sample matter."""
 VALUES = ["mean", "p10", "p50", "p90", "prob_above_seats"]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 
 def context_of(parameters: JobParameters, folder: Path) -> JobContext:

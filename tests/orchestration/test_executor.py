@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterEventType, DagsterInstance
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
 
 

@@ -59,7 +59,7 @@ def test_the_sdk_renders_the_same():
     assert ours == without_what_the_sdk_says_of_its_own(json.loads(GOLDEN.read_text()))
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_golden_file_is_what_the_sdk_renders_today(tmp_path: Path):
     uv, python = (
         shutil.which("uv") or (HERE.parents[1] / ".uv/bin/uv").as_posix(),

@@ -44,7 +44,7 @@ D = date(2026, 11, 20)
 STARTED = "2026-11-20T03:30:00.000Z"
 ROLE = "arn:aws:iam::123456789012:role/jobs"
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+pytestmark = pytest.mark.extended
 
 
 def days(first: int, last: int) -> tuple[date, ...]:

@@ -24,8 +24,6 @@ from ruter_dagster.publishing.kafka import publish
 from ruter_dagster.publishing.kafka_jars import broker_jars, default_cache_dir
 from tests.publishing.samples import ISSUE_DATE, PUBLISHING
 
-pytestmark = pytest.mark.kafka
-
 REPOSITORY = Path(__file__).parents[2]
 
 

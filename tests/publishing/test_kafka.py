@@ -26,8 +26,6 @@ from ruter_dagster.publishing.transaction import Transaction
 from tests.publishing.crashing_publisher import COMMITTED, MOMENTS
 from tests.publishing.samples import ISSUE_DATE, PUBLISHING
 
-pytestmark = pytest.mark.kafka
-
 REPOSITORY = Path(__file__).parents[2]
 READ_COMMITTED, READ_UNCOMMITTED = IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED
 

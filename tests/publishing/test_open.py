@@ -57,14 +57,12 @@ def test_missing_certificates_of_aws_are_named(variable: str, monkeypatch: pytes
         client("secretsmanager", "eu-west-1")
 
 
-@pytest.mark.kafka
 def test_the_local_broker_that_runs_is_found(settings: Settings, kafka_broker: Broker) -> None:
     settings.source_dir.mkdir(parents=True)
     (settings.source_dir / "broker").symlink_to(kafka_broker.data_dir)
     assert connection_of(settings).bootstrap_servers == kafka_broker.bootstrap_servers
 
 
-@pytest.mark.kafka
 def test_publishing_job_uses_the_broker_until_it_ends(settings: Settings, kafka_broker: Broker) -> None:
     settings.source_dir.mkdir(parents=True)
     (settings.source_dir / "broker").symlink_to(kafka_broker.data_dir)

@@ -22,7 +22,7 @@ from ruter_dagster.publishing.broker import _free_port
 from tests.dockerfile import ROOT, Dockerfile
 from tests.orchestration.test_instance import WATCHED
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 LOCATION = "house"
 HOUSE = """
 import time

@@ -13,6 +13,8 @@ from botocore.exceptions import ConnectionError as AnyConnectionError
 from sagemaker_double.control import Remote
 from sagemaker_double.requests import processing, training
 
+pytestmark = pytest.mark.extended
+
 ONCE = Config(retries={"total_max_attempts": 1})
 SLEEP = "import time; print('ready', flush=True); time.sleep(60)"
 SPOT = {

@@ -117,7 +117,7 @@ def read(tables: TidesTables, folder: Path, form: str) -> tuple[pl.DataFrame, pl
     return balance(kept, operator.time_zone), reading.rejected
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_tables_of_clean_counts_give_the_same_loads(network: Network, tmp_path: Path) -> None:
     loads, rejected = read(network.tables, tmp_path, "csv")
     assert rejected.is_empty()
@@ -128,7 +128,7 @@ def test_the_tables_of_clean_counts_give_the_same_loads(network: Network, tmp_pa
     )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_corrupted_counts_hardly_change_the_next_week(network: Network, tmp_path: Path, seed: int) -> None:
     assert len(FAULTS) < SEEDS, "each kind of fault alone, and then all together"
