@@ -1,4 +1,4 @@
-"""The pages of docs/ that follow from the code: settings, tables, quality checks. `python scripts/reference.py` writes them.
+"""The pages of docs/ that follow from the code: settings, tables, quality checks, columns of the input. `python scripts/reference.py` writes them.
 
 `tests/test_docs.py` fails where a page differs from what the code says.
 """
@@ -29,6 +29,16 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Column,
     Table,
+)
+from ruter_dagster.sources.gtfs_vocabulary import GTFS_FILES, GtfsFile
+from ruter_dagster.sources.tides_vocabulary import (
+    STOP_VISITS as TIDES_STOP_VISITS,
+)
+from ruter_dagster.sources.tides_vocabulary import (
+    TRIPS_PERFORMED,
+    VEHICLES,
+    TidesColumn,
+    TidesTable,
 )
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -100,10 +110,66 @@ def checks_page() -> str:
     )
 
 
+def columns_page() -> str:
+    """Every TIDES and GTFS column: required, used if present, or ignored."""
+    return _page(
+        "TIDES and GTFS columns",
+        "Which columns does my data need? *Required*: without the column, the file is refused. *Used*: the column may be missing "
+        "or have empty cells. *Ignored*: the column is not read. Columns that no list names are ignored too. Defined in "
+        "`ruter_dagster/sources/tides_vocabulary.py` and `gtfs_vocabulary.py`.",
+        "## TIDES\n\nEach table is `<table>.csv`, `<table>.parquet`, or a folder `<table>/` of such files.",
+        *(_tides_table(table) for table in (TIDES_STOP_VISITS, TRIPS_PERFORMED, VEHICLES)),
+        "Without `vehicles`, or for a vehicle that it lacks, seats and capacity are unknown: the occupancy level is `unknown`, the "
+        "probability above the seats is null, and the check `few_unknown_seats` warns. `[capacities]` in the operator file gives "
+        "the planned departures default capacities by mode and line:\n\n"
+        '```toml\n[capacities.modes]\nbus = { seats = 36, total = 75 }\n[capacities.lines]\n"31" = { seats = 52, total = 110 }\n```',
+        "## GTFS\n\nFiles that are not listed here are ignored.",
+        *(_gtfs_file(file) for file in GTFS_FILES),
+    )
+
+
+def _tides_table(table: TidesTable) -> str:
+    presence = "The folder may lack this table." if table.optional else "This table is required."
+    groups = ", or ".join(
+        " and ".join(f"({names})" if "|" in names else names for names in group) for group in table.one_of
+    ).replace("|", " or ")
+    one_of = f" A file also needs passenger counts: {groups}." if groups else ""
+    rows = [(f"`{column.name}`", _column_use(column), _column_values(column)) for column in table.columns]
+    return (
+        f"### {table.name}\n\n{presence}{one_of}\n\n"
+        + _table(("Column", "Use", "Values"), rows)
+        + f"\n\nIgnored: {_names(table.ignored)}."
+    )
+
+
+def _column_use(column: TidesColumn) -> str:
+    if not column.present:
+        return "used"
+    return "required, a value in every row" if column.filled else "required"
+
+
+def _column_values(column: TidesColumn) -> str:
+    if column.allowed:
+        return ", ".join(column.allowed)
+    return column.kind if column.minimum is None else f"{column.kind}, at least {column.minimum}"
+
+
+def _gtfs_file(file: GtfsFile) -> str:
+    uses = (("Required", file.required), ("Used", file.optional), ("Ignored", file.ignored))
+    lines = [f"- {use}: {_names(columns)}" for use, columns in uses if columns]
+    presence = file.presence[0].upper() + file.presence[1:]
+    return f"### {file.name}\n\nPresence: {presence}.\n\n" + "\n".join(lines)
+
+
+def _names(columns: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in columns)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "tables.md": tables_page,
     "checks.md": checks_page,
+    "tides-and-gtfs-columns.md": columns_page,
 }
 
 
