@@ -18,9 +18,9 @@ from dagster import (
     Definitions,
     MaterializeResult,
 )
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from dagster_sagemaker import ProcessingJob, TrainingJob
+from ruter_dagster.compat.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.date_templates import to_relative
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS

@@ -17,12 +17,12 @@ from dagster import (
     DagsterInstance,
     DagsterRun,
 )
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.errors import DagsterAssetCheckFailedError
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.tags import (
+
+from ruter_dagster.compat.checks import AssetCheckExecutionRecordStatus, DagsterAssetCheckFailedError
+from ruter_dagster.compat.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
+    DATA_VERSION_TAG,
     PARTITION_NAME_TAG,
 )
 

@@ -7,29 +7,33 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from dagster import DagsterEvent, Executor, InitExecutorContext, executor
-from dagster._core.definitions.executor_definition import multiple_process_executor_requirements
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.multiprocess import MultiprocessExecutor
+from dagster import (
+    DagsterEvent,
+    Executor,
+    InitExecutorContext,
+    executor,
+    multiple_process_executor_requirements,
+)
+
+from ruter_dagster.compat.executor import (
+    INSTANCE_MODULES,
+    ExecutionPlan,
+    ForkingExecutor,
+    PlanOrchestrationContext,
+    RetryMode,
+)
 
 PRELOADED = [
     "ruter_dagster.definitions",
     "sqlalchemy",
     "alembic.config",
-    "dagster._core.storage.event_log",
-    "dagster._core.storage.runs",
-    "dagster._core.storage.schedules",
-    "dagster._core.storage.root",
-    "dagster._core.storage.local_compute_log_manager",
-    "dagster._core.launcher.default_run_launcher",
+    *INSTANCE_MODULES,
 ]
 """Imported once by the fork server, so that a step starts in a fraction of a second."""
 _THREADS = Path("/proc/self/task")
 
 
-class StepProcesses(MultiprocessExecutor):
+class StepProcesses(ForkingExecutor):
     """A process a step. A run of one step forks its own, which has all imported, and spares the fork server's 1.5 seconds.
 
     Forking is safe as long as the process has one thread, as that of `dagster asset materialize`. A process of Dagster's
@@ -40,7 +44,7 @@ class StepProcesses(MultiprocessExecutor):
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
     ) -> Iterator[DagsterEvent]:
         if len(execution_plan.step_keys_to_execute) == 1 and _has_one_thread():
-            self._start_method = "fork"
+            self.use_fork()
         yield from super().execute(plan_context, execution_plan)
 
 

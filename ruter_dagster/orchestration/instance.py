@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, Field
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
-from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
-from dagster._serdes import ConfigurableClassData, deserialize_value
 
+from ruter_dagster.compat.instance import ConfigurableClassData, InstanceRef
+from ruter_dagster.compat.launcher import (
+    CheckRunHealthResult,
+    CodeServerRunLauncher,
+    DagsterUserCodeUnreachableError,
+    WorkerStatus,
+    is_timeout,
+)
+from ruter_dagster.compat.storage import DagsterSqliteStorage, LocalComputeLogManager
 from ruter_dagster.config.settings import SettingsError, load_settings
 from ruter_dagster.config.state_folder import state_folder
 from ruter_dagster.contracts.errors import PermanentFailure
@@ -62,7 +63,7 @@ class SourceComputeLogs(LocalComputeLogManager):
         return cls(str(instance_dir() / "compute_logs"), inst_data=inst_data)
 
 
-class WatchedRunLauncher(DefaultRunLauncher):
+class WatchedRunLauncher(CodeServerRunLauncher):
     """The default launcher, with a health check: a run whose worker is gone fails and frees its slot.
 
     A code server that takes no connection is gone once it has taken none for `gone_after` seconds.
@@ -88,20 +89,10 @@ class WatchedRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        client = self._get_grpc_client_for_termination(run.run_id)
-        if client is None:
-            return CheckRunHealthResult(
-                WorkerStatus.RUNNING, "The run has no code server: it was started by the command line"
-            )
         try:
-            answer = deserialize_value(
-                client.can_cancel_execution(
-                    CanCancelExecutionRequest(run_id=run.run_id), timeout=ANSWER_SECONDS
-                ),
-                CanCancelExecutionResult,
-            )
+            has_process = self.has_process(run.run_id, timeout=ANSWER_SECONDS)
         except DagsterUserCodeUnreachableError as error:
-            if _is_slow(error):
+            if is_timeout(error):
                 self._unreachable_since.pop(run.run_id, None)
                 # Any status but RUNNING and SUCCESS, UNKNOWN too, has the daemon fail the run and start a second worker beside it.
                 return CheckRunHealthResult(
@@ -112,17 +103,13 @@ class WatchedRunLauncher(DefaultRunLauncher):
                 return CheckRunHealthResult(WorkerStatus.RUNNING, "The code server takes no connection")
             return CheckRunHealthResult(WorkerStatus.FAILED, "The code server that ran it is gone")
         self._unreachable_since.pop(run.run_id, None)
-        if answer.can_cancel:
+        if has_process is None:
+            return CheckRunHealthResult(
+                WorkerStatus.RUNNING, "The run has no code server: it was started by the command line"
+            )
+        if has_process:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, "The code server no longer knows the run's process")
-
-
-def _is_slow(error: DagsterUserCodeUnreachableError) -> bool:
-    """Whether the code server is merely slow: Dagster raises the same error for one that is gone."""
-    import grpc
-
-    cause = error.__cause__
-    return isinstance(cause, grpc.RpcError) and cause.code() == grpc.StatusCode.DEADLINE_EXCEEDED  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def require_dagster_home() -> None:

@@ -9,8 +9,8 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from dagster import DagsterInstance, Definitions
-from dagster._time import get_current_datetime
 
+from ruter_dagster.compat.clock import get_current_datetime
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.date_windows import (

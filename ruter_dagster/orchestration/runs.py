@@ -25,17 +25,22 @@ from dagster import (
     Definitions,
     JobDefinition,
 )
-from dagster._core.definitions.job_base import InMemoryJob
-from dagster._core.definitions.repository_definition import SINGLETON_REPOSITORY_NAME
-from dagster._core.execution.api import create_execution_plan, execute_run
-from dagster._core.execution.plan.state import KnownExecutionState
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.remote_origin import (
+
+from ruter_dagster.compat.execution import (
+    InMemoryJob,
+    KnownExecutionState,
+    create_execution_plan,
+    execute_run,
+    make_new_run_id,
+)
+from ruter_dagster.compat.instance import InstanceRef
+from ruter_dagster.compat.origin import (
+    SINGLETON_REPOSITORY_NAME,
     RegisteredCodeLocationOrigin,
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
-from dagster._core.storage.tags import (
+from ruter_dagster.compat.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
     ASSET_PARTITION_RANGE_START_TAG,
     GRPC_INFO_TAG,
@@ -45,8 +50,6 @@ from dagster._core.storage.tags import (
     ROOT_RUN_ID_TAG,
     TAGS_TO_MAYBE_OMIT_ON_RETRY,
 )
-from dagster._core.utils import make_new_run_id
-
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.orchestration.event_log import asset_of_step, fault_of
 from ruter_dagster.orchestration.partitions import PART_OF_RANGE_TAG

@@ -18,10 +18,10 @@ from dagster import (
     DagsterEventType,
     DagsterInstance,
     Definitions,
+    partition_loading_context,
 )
-from dagster._core.definitions.data_version import CODE_VERSION_TAG
-from dagster._core.definitions.partitions.context import partition_loading_context
 
+from ruter_dagster.compat.tags import CODE_VERSION_TAG
 from ruter_dagster.contracts.jobs import CHAMPION, QUALITY_GROUP, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.orchestration.event_log import content_hash, content_hashes

@@ -9,11 +9,11 @@ from dagster import (
     AssetCheckResult,
     AssetExecutionContext,
     AssetMaterialization,
+    DagsterExecutionInterruptedError,
     Failure,
     MaterializeResult,
     MetadataValue,
 )
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from ruter_dagster.contracts.jobs import JobParameters
 from ruter_dagster.resources.date_chunks import Chunks, JobEvent

@@ -20,7 +20,8 @@ from dagster import (
     MetadataValue,
     TableMetadataValue,
 )
-from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
+
+from ruter_dagster.compat.tags import CODE_VERSION_TAG, DATA_VERSION_TAG
 
 _LARGE = (JsonMetadataValue, MarkdownMetadataValue, TableMetadataValue)
 _LISTS_OF_DATES = ("dates_absent", "dates_blocked", "dates_refused")

@@ -26,8 +26,8 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
+from ruter_dagster.compat.tags import AUTO_RETRY_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.notifications.slack import Alert, send
 from ruter_dagster.orchestration.event_log import (

@@ -27,8 +27,8 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from ruter_dagster.compat.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from ruter_dagster.config.gtfs_location import plans_ahead
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings

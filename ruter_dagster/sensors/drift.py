@@ -20,8 +20,8 @@ from dagster import (
     TableMetadataValue,
     sensor,
 )
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from ruter_dagster.compat.checks import AssetCheckExecutionRecordStatus
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
