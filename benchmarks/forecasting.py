@@ -18,8 +18,8 @@ from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
+from ruter_dagster.forecasting.boosting import feature_matrix, spread_features
 from ruter_dagster.forecasting.forecast import forecast
-from ruter_dagster.forecasting.model import feature_matrix, spread_features
 from ruter_dagster.forecasting.model_rows import model_rows
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.jobs.context import JobContext

@@ -22,7 +22,7 @@ from ruter_dagster.contracts.features import TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import Train
 from ruter_dagster.contracts.tables import Column
 from ruter_dagster.contracts.validation import polars_schema
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.training import training_dates
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter

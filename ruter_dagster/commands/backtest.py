@@ -28,6 +28,7 @@ from ruter_dagster.contracts.tables import WEATHER_FORECASTS
 from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.forecasting.backtest import Backtest, Fold, backtest
 from ruter_dagster.forecasting.baselines import BASELINES
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.evaluation import (
     CROWDED_PRECISION,
@@ -40,7 +41,6 @@ from ruter_dagster.forecasting.evaluation import (
     share_without_last_week,
     without_last_week,
 )
-from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.jobs.context import calendar_of, carry_over_of, day_range
 from ruter_dagster.sources.base import Source, split_by_availability

@@ -17,7 +17,7 @@ class ModelCheck:
     description: str
 
 
-MOST_BIAS = 0.05
+MAX_BIAS = 0.05
 COVERAGE = (0.75, 0.85)
 """Bounds of what the fortnight of an evaluation shows of a sound model: docs/decisions/thresholds.md."""
 
@@ -31,7 +31,7 @@ GATE_CHECKS = (
     ModelCheck(
         "bias_within_five_percent",
         "WARN",
-        f"Forecast passengers differ from counted ones by at most {MOST_BIAS:.0%} in total",
+        f"Forecast passengers differ from counted ones by at most {MAX_BIAS:.0%} in total",
     ),
     ModelCheck(
         "coverage_near_80_percent",

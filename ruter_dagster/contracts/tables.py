@@ -116,7 +116,7 @@ BLOCK_ID = Column(
 )
 TRIP_ID_PERFORMED = Column("trip_id_performed", "string", "Performed trip, as the source names it")
 
-MOST_ON_BOARD = {"bus": 250, "tram": 500, "metro": 1600, "boat": 2000, "rail": 2500}
+MAX_ON_BOARD = {"bus": 250, "tram": 500, "metro": 1600, "boat": 2000, "rail": 2500}
 """Passengers beyond which a count is a counter's fault where the vehicle's capacity is unknown, by mode.
 
 Above what the largest vehicles in service carry with all standing places taken: bi-articulated buses 200 to 250, the longest

@@ -20,14 +20,14 @@ from ruter_dagster.forecasting.baselines import (
     baseline_quantiles,
     six_month_means,
 )
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
-from ruter_dagster.forecasting.levels import levels_under_all_ids
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.levels import levels_with_renamed_ids
 from ruter_dagster.forecasting.model_rows import KEY, model_rows
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
-from ruter_dagster.forecasting.readiness import enough_for_a_model
+from ruter_dagster.forecasting.readiness import has_enough_dates
 from ruter_dagster.forecasting.training import TRAINING_DAYS, train_on, training_dates
 from ruter_dagster.forecasting.training_sample import SAMPLE_ROWS, training_sample
 
@@ -92,7 +92,7 @@ def backtest(
     dates = _dates(trial.history_start, trial.last)
     known = loads(dates)
     features = departure_features(plan(dates), known, calendar)
-    as_of = levels_under_all_ids(known, features, _dates(dates[1], dates[-1]), calendar)
+    as_of = levels_with_renamed_ids(known, features, _dates(dates[1], dates[-1]), calendar)
     issued = weather(dates) if weather else empty_frame(WEATHER_FORECASTS)
     with_loads = features.join(known.filter(pl.col("weight") > 0).select(*KEY, "load"), on=KEY)
     sample = training_sample(features, known, as_of, issued, trial.sample_rows, trial.sample_seed)
@@ -101,7 +101,7 @@ def backtest(
         seen = sample.filter(pl.col("service_date").is_in(training_dates(until, trial.training_days)))
         counted_dates = known.filter(pl.col("service_date") <= until)["service_date"].n_unique()
         # As the chain does: before there are enough counts, the baseline is forecast.
-        model = train_on([seen], trial.parameters) if enough_for_a_model(counted_dates) else None
+        model = train_on([seen], trial.parameters) if has_enough_dates(counted_dates) else None
         forecasts = [
             _forecast_day(features, with_loads, as_of, issued, model, day - timedelta(trial.horizon - 1), day)
             for day in fold

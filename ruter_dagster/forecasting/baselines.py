@@ -8,10 +8,10 @@ import numpy as np
 import polars as pl
 
 from ruter_dagster.contracts.date_windows import LAG_WEEKS
-from ruter_dagster.forecasting.lookup import looked_up
+from ruter_dagster.forecasting.lookup import look_up
 from ruter_dagster.forecasting.model import forecast_columns
 from ruter_dagster.forecasting.prediction_intervals import QUANTILES, Numbers, to_root
-from ruter_dagster.forecasting.tiers import with_ignorance
+from ruter_dagster.forecasting.tiers import with_unknown_loads
 
 BASELINES = ("last_week", "ha4", "ha8")
 SIX_MONTH_MEAN = "six_month_mean"
@@ -19,7 +19,7 @@ _SIX_MONTHS = 182
 _WEEKS = {"last_week": 1, "ha4": 4, "ha8": 8}
 _BANDS = (2.0, 5.0, 10.0, 20.0, 40.0)
 """Bounds of the bands of load within which slots share one spread."""
-_FEWEST_IN_BAND = 50
+_MIN_IN_BAND = 50
 _UNKNOWN_SPREAD = (-0.9, 0.0, 0.9)
 
 
@@ -74,7 +74,7 @@ def six_month_means(counted: pl.DataFrame, rows: pl.DataFrame, issue_date: date)
             ),
         )
     )
-    return looked_up(rows.with_columns(quarter), means, key)
+    return look_up(rows.with_columns(quarter), means, key)
 
 
 def forecast_baseline(rows: pl.DataFrame) -> pl.DataFrame:
@@ -86,7 +86,7 @@ def forecast_baseline(rows: pl.DataFrame) -> pl.DataFrame:
     mean = rows.select(pl.coalesce("ha4", "expected")).to_series()
     spread = _spread_of_history(rows, mean.to_numpy())
     source = pl.when(pl.col("ha4").is_null()).then(pl.lit("fallback")).otherwise(pl.lit("baseline"))
-    return with_ignorance(forecast_columns(mean.to_numpy(), spread, rows["seats"]), rows).with_columns(
+    return with_unknown_loads(forecast_columns(mean.to_numpy(), spread, rows["seats"]), rows).with_columns(
         rows.select(source.alias("source")).to_series()
     )
 
@@ -108,4 +108,4 @@ def _spread_of_history(rows: pl.DataFrame, mean: Numbers) -> Numbers:
 
 def _quantiles(residual: Numbers, otherwise: Numbers) -> Numbers:
     known = residual[np.isfinite(residual)]
-    return np.quantile(known, QUANTILES) if len(known) >= _FEWEST_IN_BAND else otherwise
+    return np.quantile(known, QUANTILES) if len(known) >= _MIN_IN_BAND else otherwise

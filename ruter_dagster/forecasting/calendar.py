@@ -68,11 +68,11 @@ class OperatingCalendar:
 
     def comparable_dates(self, day: date, first_days: int, last_days: int) -> list[date]:
         """Dates from `last_days` to `first_days` before `day` with the same comparable weekday, newest first."""
-        return _alike(day, first_days, last_days, self.comparable_weekday)
+        return _matching_dates(day, first_days, last_days, self.comparable_weekday)
 
     def dates_of_class(self, day: date, first_days: int, last_days: int) -> list[date]:
         """Dates from `last_days` to `first_days` before `day` of the same class of day, newest first."""
-        return _alike(day, first_days, last_days, self.day_class)
+        return _matching_dates(day, first_days, last_days, self.day_class)
 
     def days(self, dates: Iterable[date]) -> pl.DataFrame:
         """One row a service date: the calendar columns of contract `features.departure_features` but `events`."""
@@ -88,7 +88,7 @@ class OperatingCalendar:
         """Events that touch a departure (service_date, slot_hour, line_id, stop_id) of `days`, or its like some days before."""
         wanted, later = set(days), timedelta(days_before)
         moved = (replace(event, service_date=event.service_date + later) for event in self.events)
-        touching = [_touches(event).cast(pl.Int32) for event in moved if event.service_date in wanted]
+        touching = [_affects(event).cast(pl.Int32) for event in moved if event.service_date in wanted]
         return pl.sum_horizontal(pl.lit(0, pl.Int32), *touching).cast(pl.Int32).alias("events")
 
     def present_id(self, column: str) -> pl.Expr:
@@ -131,12 +131,14 @@ class OperatingCalendar:
         return not off(day) and off(before) and off(after) and beside_holiday
 
 
-def _alike(day: date, first_days: int, last_days: int, kind: Callable[[date], int | str]) -> list[date]:
+def _matching_dates(
+    day: date, first_days: int, last_days: int, kind: Callable[[date], int | str]
+) -> list[date]:
     candidates = (day - timedelta(ago) for ago in range(first_days, last_days + 1))
     return [candidate for candidate in candidates if kind(candidate) == kind(day)]
 
 
-def _touches(event: Event) -> pl.Expr:
+def _affects(event: Event) -> pl.Expr:
     touched = (pl.col("service_date") == event.service_date) & pl.col("slot_hour").is_between(
         event.from_hour, event.to_hour
     )

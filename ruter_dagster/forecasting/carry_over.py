@@ -14,15 +14,15 @@ from polars.functions import col
 
 from ruter_dagster.contracts.carry_over import CarryOverMode
 
-LEAST_CONNECTIONS = 10
+MIN_CONNECTIONS = 10
 """Connections of a line and direction on a date under which nothing is inferred."""
 INFERRED_SHARE, INFERRED_COUNT = 0.15, 3
 """Share and number of a line's connections at which the counts must show passengers, for its loads to be carried over."""
-LEAST_EVIDENCE = 2
+MIN_EVIDENCE = 2
 """Passengers whom both trips of a connection must show, beyond what counters err by."""
 EVIDENCE_SHARE = 0.1
 """The same as a share of the smaller trip's passengers."""
-_LEAST_PAIR_WEIGHT = 0.5
+_MIN_PAIR_WEIGHT = 0.5
 _OVERLAP_MINUTES = 1.0
 _DECIMALS = 6
 
@@ -60,18 +60,18 @@ def carried_loads(
     each date, line and direction with connections: service_date, line_id, direction_id, mode, connections,
     with_passengers, carried_over.
     """
-    ordered = _with_next(trips.with_row_index("_trip"), settings)
+    ordered = _with_next_trip(trips.with_row_index("_trip"), settings)
     shown = _with_evidence(ordered, visits)
-    lines = _decided(shown, settings)
+    lines = _decide_lines(shown, settings)
     nothing = pl.DataFrame(
         {name: pl.repeat(None, trips.height, dtype=pl.Float64, eager=True) for name in LOADS}
     )
     if not lines["carried_over"].any():
         return nothing, lines
     linked = shown.join(lines, on=_LINE, how="left", maintain_order="left").with_columns(
-        linked=col.connected & col.carried_over.fill_null(False) & _reconcilable()
+        linked=col.connected & col.carried_over.fill_null(False) & _can_be_reconciled()
     )
-    return _loads_between(linked).sort("_trip").select(LOADS), lines
+    return _loads_between_trips(linked).sort("_trip").select(LOADS), lines
 
 
 def carry_over_summary(loads: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
@@ -96,14 +96,14 @@ def carry_over_summary(loads: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame
     )
 
 
-def _with_next(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
+def _with_next_trip(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
     """Trips in the order in which each vehicle ran them. `connected`: it goes on to its next trip without a break."""
     vehicle = pl.coalesce("vehicle_id", "block_id")
     ordered = trips.with_columns(_vehicle=vehicle).sort(*_VEHICLE, "start", "_trip")
     wait = (_next("start") - col.end).dt.total_seconds() / 60
     waits = wait.is_between(-_OVERLAP_MINUTES, settings.longest_wait_minutes)
     counted = col.counted & _next("counted") & (settings.mode_of(col.line_id) != "never")
-    return ordered.with_columns(connected=(waits & counted & _at_the_same_place()).fill_null(False))
+    return ordered.with_columns(connected=(waits & counted & _at_same_stop()).fill_null(False))
 
 
 def _next(name: str) -> pl.Expr:
@@ -116,7 +116,7 @@ def _shifted(name: str) -> pl.Expr:
     return pl.col(name).shift(-1)
 
 
-def _at_the_same_place() -> pl.Expr:
+def _at_same_stop() -> pl.Expr:
     """Both trips of one block; or, where blocks are unknown, at one stop or at the two sides of a line's terminus."""
     turns = (_next("line_id") == col.line_id) & (_next("direction_id") != col.direction_id)
     return pl.coalesce(_next("block_id") == col.block_id, (_next("first_stop") == col.last_stop) | turns)
@@ -160,16 +160,16 @@ def _needed(visits: pl.DataFrame, trips: pl.DataFrame) -> pl.DataFrame:
     return running.group_by("_trip").agg(below.round(_DECIMALS).alias("needed")).collect()
 
 
-def _decided(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
+def _decide_lines(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
     """Of each date, line and direction, whether loads are carried over; inferred from the date's own counts alone."""
     smaller = pl.min_horizontal(
         pl.max_horizontal("boardings", "alightings"),
         pl.max_horizontal(_next("boardings"), _next("alightings")),
     )
     evidence = pl.min_horizontal("left_over", _next("needed"))
-    least = pl.max_horizontal(pl.lit(LEAST_EVIDENCE), EVIDENCE_SHARE * smaller)
+    least = pl.max_horizontal(pl.lit(MIN_EVIDENCE), EVIDENCE_SHARE * smaller)
     inferred = (
-        (col.connections >= LEAST_CONNECTIONS)
+        (col.connections >= MIN_CONNECTIONS)
         & (col.with_passengers >= INFERRED_COUNT)
         & (col.with_passengers >= INFERRED_SHARE * col.connections)
     )
@@ -184,15 +184,15 @@ def _decided(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
     )
 
 
-def _reconcilable() -> pl.Expr:
+def _can_be_reconciled() -> pl.Expr:
     """False where one of two trips is beyond repair by itself, and the other one does not explain it."""
     names = ("boardings", "alightings")
     boarded, alighted = (pl.col(name) + _next(name) for name in names)
     together = 1 - 2 * (boarded - alighted).abs() / (boarded + alighted)
-    return ((col.agreement > 0) & (_next("agreement") > 0)) | (together >= _LEAST_PAIR_WEIGHT)
+    return ((col.agreement > 0) & (_next("agreement") > 0)) | (together >= _MIN_PAIR_WEIGHT)
 
 
-def _loads_between(linked: pl.DataFrame) -> pl.DataFrame:
+def _loads_between_trips(linked: pl.DataFrame) -> pl.DataFrame:
     """`_trip`, `initial_load` and `final_load` of trips that lie in their vehicles' order.
 
     Trips that are linked are one block, which starts and ends empty: its counts are scaled to agree, and the load

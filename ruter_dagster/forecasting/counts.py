@@ -20,7 +20,7 @@ TOLERATED_PASSENGERS = 1
 FLAGGED_IMBALANCE = 0.10
 """Imbalance beyond which a trip is flagged."""
 _DECIMALS = 6
-_LEAST_WEIGHT = 1e-6
+_MIN_WEIGHT = 1e-6
 
 _trip = pl.col("_trip")
 _counted = pl.col("boardings").is_not_null() & pl.col("alightings").is_not_null()
@@ -189,7 +189,7 @@ def _with_weights(trips: pl.DataFrame) -> pl.DataFrame:
     )
     weight = pl.col("weight") * share_kept
     weights = by_trip.select(
-        pl.when(broken | (weight < _LEAST_WEIGHT)).then(0.0).otherwise(weight).alias("weight")
+        pl.when(broken | (weight < _MIN_WEIGHT)).then(0.0).otherwise(weight).alias("weight")
     )
     return trips.with_columns(weights.to_series().gather(trips["_trip"]))
 

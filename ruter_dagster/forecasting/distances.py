@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-MOST_PASSENGERS = 1000
+MAX_PASSENGERS = 1000
 """Loads beyond count as this many."""
 LOAD_BINS = np.array([1, 6, 11, 21, 36, 51, 76, 101, 151, 301])
 """Where the bins of a load begin, after the bin of empty vehicles: 1 to 5 passengers, 6 to 10 and so on."""

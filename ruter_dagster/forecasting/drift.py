@@ -16,7 +16,7 @@ from ruter_dagster.contracts.drift import DRIFT_METRICS, NETWORK, USUAL_COVERAGE
 from ruter_dagster.contracts.tables import DRIFT
 from ruter_dagster.contracts.validation import conform, polars_schema
 from ruter_dagster.forecasting.distances import (
-    MOST_PASSENGERS,
+    MAX_PASSENGERS,
     bin_shares,
     jensen_shannon,
     normed_wasserstein,
@@ -50,10 +50,10 @@ def drift(
     A metric whose history is too short has a null value and the verdict `unknown`. Only forecasts of a model are
     judged by skill, WAPE, bias and coverage: a baseline needs no watch. What lies after a date never counts for it.
     """
-    return drift_of(dates, DriftSums.of(dates, performance, loads, visits, windows), metrics, windows)
+    return drift_from_sums(dates, DriftSums.of(dates, performance, loads, visits, windows), metrics, windows)
 
 
-def drift_of(
+def drift_from_sums(
     dates: Collection[date],
     sums: DriftSums,
     metrics: tuple[DriftMetric, ...] = DRIFT_METRICS,
@@ -175,4 +175,4 @@ def _distances(loads: pl.DataFrame, day: date, windows: DriftWindows) -> dict[st
 
 def _by_passengers(loads: pl.DataFrame) -> np.ndarray:
     """Number of loads with 0, 1, 2 … passengers."""
-    return np.bincount(loads["passengers"], loads["rows"], minlength=MOST_PASSENGERS + 1)
+    return np.bincount(loads["passengers"], loads["rows"], minlength=MAX_PASSENGERS + 1)

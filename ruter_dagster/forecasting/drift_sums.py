@@ -10,7 +10,7 @@ import polars as pl
 
 from ruter_dagster.contracts.drift import NETWORK, DriftWindows
 from ruter_dagster.forecasting.counts import vehicle_imbalance
-from ruter_dagster.forecasting.distances import MOST_PASSENGERS
+from ruter_dagster.forecasting.distances import MAX_PASSENGERS
 
 PERFORMANCE_COLUMNS = (
     "operating_date", "trip_id", "stop_sequence", "mode", "source", "load", "mean", "p10", "p90", "ha4",
@@ -46,7 +46,7 @@ class DriftSums:
     ) -> DriftSums:
         """Of any dates; `matched` is of `dates` alone. The frames are those of `drift`."""
         loads = loads.drop_nulls("load").rename({"service_date": "operating_date"})
-        passengers = pl.col("load").round().clip(0, MOST_PASSENGERS).cast(pl.Int32).alias("passengers")
+        passengers = pl.col("load").round().clip(0, MAX_PASSENGERS).cast(pl.Int32).alias("passengers")
         return cls(
             errors=_errors(performance),
             loads=loads.group_by("operating_date", "mode", passengers).agg(rows=pl.len()),

@@ -109,7 +109,7 @@ def distribution_scores(forecasts: pl.DataFrame) -> pl.DataFrame:
         )
         for name in known
     ]
-    rows = [_of_distribution(one, judged, with_seats) for one in (model, *baselines)]
+    rows = [_score_distribution(one, judged, with_seats) for one in (model, *baselines)]
     return pl.DataFrame(rows, schema_overrides={"crowded_expected": pl.Float64, "crowded_recall": pl.Float64})
 
 
@@ -124,7 +124,7 @@ class _Distribution:
     rank: pl.Expr
 
 
-def _of_distribution(one: _Distribution, judged: pl.DataFrame, with_seats: pl.DataFrame) -> dict[str, Any]:
+def _score_distribution(one: _Distribution, judged: pl.DataFrame, with_seats: pl.DataFrame) -> dict[str, Any]:
     import scoringrules
 
     quantiles = [f"{one.prefix}p{round(100 * level)}" for level in QUANTILES]

@@ -25,8 +25,8 @@ from ruter_dagster.forecasting.history import (
     slot_history,
     slot_loads,
 )
-from ruter_dagster.forecasting.lookup import looked_up
-from ruter_dagster.forecasting.neighbours import along_journeys, hours_around
+from ruter_dagster.forecasting.lookup import look_up
+from ruter_dagster.forecasting.neighbours import journey_loads, nearest_hours
 from ruter_dagster.forecasting.slots import departure_minute, slot_hour
 from ruter_dagster.forecasting.tiers import expected_columns
 from ruter_dagster.forecasting.year_ago import year_ago
@@ -125,11 +125,11 @@ def _of_date(plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: Opera
         *_plan_features(),
     )
     known = [
-        looked_up(plan, _known_of_slots(plan, history, sums), ["slot"]),
-        looked_up(plan, departures, ["departure"]),
+        look_up(plan, _known_of_slots(plan, history, sums), ["slot"]),
+        look_up(plan, departures, ["departure"]),
     ]
     rows = pl.concat([planned, *known], how="horizontal").with_columns(pl.col("history_count").fill_null(0))
-    return pl.concat([rows, along_journeys(rows)], how="horizontal").with_columns(*expected_columns())
+    return pl.concat([rows, journey_loads(rows)], how="horizontal").with_columns(*expected_columns())
 
 
 def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
@@ -153,12 +153,12 @@ def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFram
         ("line", _grouped(by_slot, "line", "line_of_day_class")),
     ]
     *tables, counted = pl.collect_all([*(table for _, table in known), by_slot])
-    found = [looked_up(slots, table, [key]) for (key, _), table in zip(known, tables, strict=True)]
+    found = [look_up(slots, table, [key]) for (key, _), table in zip(known, tables, strict=True)]
     return pl.concat(
         [
             slots.select("slot"),
             *found,
-            hours_around(slots, counted),
+            nearest_hours(slots, counted),
             _shared_by_lines(slots, counted, "stop_hour"),
             _shared_by_lines(slots, counted, "mode_hour"),
         ],
@@ -186,8 +186,8 @@ def _shared_by_lines(slots: pl.DataFrame, counted: pl.DataFrame, key: str) -> pl
     """
     total = pl.col("value", "total").sum()
     counted = counted.filter(pl.col(key).is_not_null())
-    of_all = looked_up(slots, counted.group_by(key).agg(total), [key])
-    of_own = looked_up(slots, counted.group_by(key, "line").agg(total.name.suffix("_own")), [key, "line"])
+    of_all = look_up(slots, counted.group_by(key).agg(total), [key])
+    of_own = look_up(slots, counted.group_by(key, "line").agg(total.name.suffix("_own")), [key, "line"])
     both = pl.concat([of_all, of_own], how="horizontal").with_columns(
         (pl.col(name) - pl.col(f"{name}_own").fill_null(0)).alias(f"{name}_others")
         for name in ("value", "total")

@@ -12,7 +12,7 @@ from ruter_dagster.forecasting.baselines import baseline_columns, forecast_basel
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import model_rows
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
-from ruter_dagster.forecasting.tiers import rests_on_own_counts
+from ruter_dagster.forecasting.tiers import has_own_counts
 
 
 def forecast(
@@ -49,5 +49,5 @@ def forecast_rows(rows: pl.DataFrame, model: LoadModel | None) -> pl.DataFrame:
     """`mean`, `p10`, `p50`, `p90`, `prob_above_seats` and `source` of model rows, one row for each row."""
     if model is None:
         return forecast_baseline(rows)
-    source = pl.when(rests_on_own_counts()).then(pl.lit("model")).otherwise(pl.lit("fallback"))
+    source = pl.when(has_own_counts()).then(pl.lit("model")).otherwise(pl.lit("fallback"))
     return model.predict(rows).with_columns(rows.select(source.alias("source")).to_series())

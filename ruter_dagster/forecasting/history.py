@@ -9,7 +9,7 @@ import polars as pl
 
 from ruter_dagster.contracts.date_windows import LAG_WEEKS, RECENT_LAG_DAYS
 
-DECAY_A_WEEK = 0.9
+DECAY_PER_WEEK = 0.9
 DECIMALS = 6
 MICRO = 10**DECIMALS
 """Sums of floats differ in their last bits with the order of adding, so with threads and with the dates asked beside
@@ -20,7 +20,7 @@ _AGES = 64
 """More than any age in days."""
 
 
-def _millionths(value: pl.Expr) -> pl.Expr:
+def _to_millionths(value: pl.Expr) -> pl.Expr:
     return (value * MICRO).round().cast(pl.Int64)
 
 
@@ -37,7 +37,7 @@ def _mean_by_weight(total: str, weight: str) -> pl.Expr:
 
 def exact_sum(value: pl.Expr) -> pl.Expr:
     """The sum of values, each rounded to a millionth; 0 where there is none."""
-    return _millionths(value).sum() / MICRO
+    return _to_millionths(value).sum() / MICRO
 
 
 def exact_mean(value: pl.Expr) -> pl.Expr:
@@ -62,10 +62,10 @@ def slot_loads(loads: pl.LazyFrame) -> pl.LazyFrame:
     ordinary, load, weight = pl.col("events") == 0, pl.col("load"), pl.col("weight")
     added = loads.select(
         (pl.col("slot") * _AGES + pl.col("age")).alias("slot"),
-        _millionths(load).alias("load"),
-        pl.when(ordinary).then(_millionths(load)).alias("ordinary"),
-        pl.when(ordinary).then(_millionths(load * weight)).alias("weighted"),
-        pl.when(ordinary).then(_millionths(weight)).alias("weight"),
+        _to_millionths(load).alias("load"),
+        pl.when(ordinary).then(_to_millionths(load)).alias("ordinary"),
+        pl.when(ordinary).then(_to_millionths(load * weight)).alias("weighted"),
+        pl.when(ordinary).then(_to_millionths(weight)).alias("weight"),
     )
     sums = added.group_by("slot").agg(
         pl.all().sum(),
@@ -92,13 +92,13 @@ def slot_history(slots: pl.LazyFrame, comparable_ages: Sequence[int]) -> pl.Lazy
     columns = slots.select(
         "slot",
         *(pl.when(age == 7 * week).then(load).alias(f"lag_{week}") for week in range(1, LAG_WEEKS + 1)),
-        pl.when(weekly & (age <= 28)).then(_millionths(load)).alias("ha4"),
-        pl.when(weekly).then(_millionths(load)).alias("ha8"),
+        pl.when(weekly & (age <= 28)).then(_to_millionths(load)).alias("ha4"),
+        pl.when(weekly).then(_to_millionths(load)).alias("ha8"),
         usual.alias("usual_median"),
-        _millionths(usual).alias("usual"),
-        _millionths(usual * usual).alias("square"),
-        _millionths(weight).alias("weight"),
-        _millionths(weight * usual).alias("weighted"),
+        _to_millionths(usual).alias("usual"),
+        _to_millionths(usual * usual).alias("square"),
+        _to_millionths(weight).alias("weight"),
+        _to_millionths(weight * usual).alias("weighted"),
     )
     sums = columns.group_by("slot").agg(
         pl.col("^lag_.*$").max(),
@@ -125,7 +125,7 @@ def departure_sums(loads: pl.LazyFrame) -> pl.LazyFrame:
     Loads without a weight and those that an event touched add nothing.
     """
     counts = (pl.col("events") == 0) & (pl.col("weight") > 0)
-    weight = pl.when(counts).then(_millionths(_decay(pl.col("age")) * pl.col("weight"))).otherwise(0)
+    weight = pl.when(counts).then(_to_millionths(_decay(pl.col("age")) * pl.col("weight"))).otherwise(0)
     recent = pl.col("age") <= RECENT_LAG_DAYS
     return (
         loads.select(
@@ -149,7 +149,7 @@ def mean_of_sums(name: str, suffix: str = "") -> pl.Expr:
 
 def _decay(age: pl.Expr) -> pl.Expr:
     """Looked up: a power for each of millions of rows takes as long as adding them up."""
-    decays = pl.select(pl.lit(DECAY_A_WEEK).pow(pl.int_range(_AGES) / 7.0)).to_series()
+    decays = pl.select(pl.lit(DECAY_PER_WEEK).pow(pl.int_range(_AGES) / 7.0)).to_series()
     return pl.lit(decays).gather(age)
 
 

@@ -31,7 +31,7 @@ LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "load", "weight")
 """Those that they read of loads."""
 _KEY = ("service_date", "trip_id", "stop_sequence")
 """From an issue date to the last service date that is forecast on it."""
-_STEADYING_LOAD = 10.0
+_SMOOTHING_LOAD = 10.0
 """Passengers added to both sides of a ratio, so that a nearly empty line does not swing it."""
 
 
@@ -71,7 +71,7 @@ def levels(loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[da
     return conform(pl.concat(frames), LEVELS).sort("issue_date", "scope", "scope_id")
 
 
-def levels_under_all_ids(
+def levels_with_renamed_ids(
     loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[date], calendar: OperatingCalendar
 ) -> pl.DataFrame:
     """`levels`; a line or stop that `calendar` renames after a date of the window has them under its later ids too.
@@ -120,6 +120,6 @@ def _ratio(first: date) -> pl.Expr:
     """Load over expected on the service dates from `first` on; null where there are none."""
     recent = pl.col("service_date") >= first
     load, expected = (
-        exact_sum(pl.col(name).filter(recent)) + _STEADYING_LOAD for name in ("load", "expected")
+        exact_sum(pl.col(name).filter(recent)) + _SMOOTHING_LOAD for name in ("load", "expected")
     )
     return pl.when(recent.any()).then(load / expected).round(DECIMALS)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 
-def looked_up(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+def look_up(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
     """The other columns of `known` (at most one row a key), one row for each of `rows` and in their order; null where a key is unknown.
 
     To be put beside the rows: a join of the rows themselves copies every one of their columns. And the keys alone are

@@ -15,10 +15,10 @@ import polars as pl
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, YEAR_AGO_SCOPES
 from ruter_dagster.forecasting.levels import SCOPES
-from ruter_dagster.forecasting.lookup import looked_up
+from ruter_dagster.forecasting.lookup import look_up
 from ruter_dagster.forecasting.tiers import tier_number
 
-STEADYING_LOAD = 0.3
+SMOOTHING_LOAD = 0.3
 """Passengers added to a load before its logarithm, so that an empty departure has one."""
 KEY = ("service_date", "trip_id", "stop_sequence")
 TRUTH = (*KEY, "load", "weight")
@@ -40,14 +40,14 @@ _RATIOS = (
     *LEVEL_RATIOS,
     *YEAR_AGO_RATIOS,
 )
-_AS_THEY_ARE = (
+_UNCHANGED = (
     "slot_hour", "weekday", "comparable_weekday", "public_holiday", "minor_holiday", "bridge_day", "school_holiday",
     "school_holiday_last_week", "school_holiday_weeks", "days_since_public_holiday", "days_to_public_holiday",
     "public_holidays_nearby", "events", "events_last_week", "stop_sequence", "journey_position", "headway_minutes", "departures_in_slot",
     "history_count", "horizon_days", "expected", "tier", "hours_to_earlier", "hours_to_later", "usual_deviation", "temperature", "precipitation", "wind_speed",
 )  # fmt: skip
 NUMBERS = (
-    *_AS_THEY_ARE,
+    *_UNCHANGED,
     *(f"{name}_to_expected" for name in _LOADS),
     *(f"{name}_log" for name in _RATIOS),
 )
@@ -176,7 +176,7 @@ def _with_levels(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
             *(pl.col(f"ratio_{days}").alias(f"{scope}_ratio_{days}") for days in LEVEL_RATIO_DAYS),
         )
         if parts:
-            rows = _with_known(rows, of_scope, parts)
+            rows = _join_known(rows, of_scope, parts)
         else:
             known = of_scope.row(0) if of_scope.height else [None] * of_scope.width
             rows = rows.with_columns(
@@ -196,12 +196,12 @@ def _with_year_ago(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
             *_parts_of_id(scope, rows.schema),
             pl.col("ratio_1").alias(f"{scope}_year_ago"),
         )
-        rows = _with_known(rows, known, ("year_ago", *SCOPES[scope]))
+        rows = _join_known(rows, known, ("year_ago", *SCOPES[scope]))
     return rows
 
 
-def _with_known(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    return rows.hstack(looked_up(rows, known, key))
+def _join_known(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
+    return rows.hstack(look_up(rows, known, key))
 
 
 def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
@@ -216,8 +216,8 @@ def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
 
 def _with_weather(rows: pl.DataFrame, weather: pl.DataFrame) -> pl.DataFrame:
     key = ("service_date", "slot_hour")
-    return _with_known(rows, weather.select(*key, *WEATHER), key)
+    return _join_known(rows, weather.select(*key, *WEATHER), key)
 
 
 def _log(name: str) -> pl.Expr:
-    return (pl.col(name) + STEADYING_LOAD).log()
+    return (pl.col(name) + SMOOTHING_LOAD).log()

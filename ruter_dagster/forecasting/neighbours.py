@@ -12,14 +12,14 @@ import polars as pl
 from ruter_dagster.contracts.features import FAR_HOURS
 from ruter_dagster.forecasting import keys
 from ruter_dagster.forecasting.history import DECIMALS, mean_of_sums
-from ruter_dagster.forecasting.tiers import own_guess
+from ruter_dagster.forecasting.tiers import own_expected_load
 
 _QUIET_HOUR = 4
 """Local hour in which hardly anyone travels, between one service day and the next."""
 _SIDES: dict[str, Literal["backward", "forward"]] = {"earlier": "backward", "later": "forward"}
 
 
-def hours_around(slots: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
+def nearest_hours(slots: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     """The nearest hours with counts of each slot's line and stop, and what lies between; one row for each of `slots`.
 
     `counted` has `slot`, `value` and `total` (sums of class-of-day loads). Columns are `earlier_hour`, `hours_to_earlier`
@@ -40,7 +40,7 @@ def hours_around(slots: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     return (
         pl.concat([ordered, *nearest], how="horizontal")
         .sort("row")
-        .with_columns(between_hours(keys.hour()))
+        .with_columns(interpolated_hours(keys.hour()))
         .drop("row", "slot")
     )
 
@@ -63,7 +63,7 @@ def _nearest(ordered: pl.DataFrame, known: pl.DataFrame, side: str, least: int, 
     )
 
 
-def between_hours(hour: pl.Expr) -> pl.Expr:
+def interpolated_hours(hour: pl.Expr) -> pl.Expr:
     """`neighbouring_hours` of `earlier_hour`, `later_hour` and their distances, for a slot of this hour.
 
     Straight between the two. Before the first and after the last hour a line empties towards `_QUIET_HOUR` of the night.
@@ -76,11 +76,11 @@ def between_hours(hour: pl.Expr) -> pl.Expr:
     return pl.when(known).then(between).round(DECIMALS).alias("neighbouring_hours")
 
 
-def along_journeys(rows: pl.DataFrame) -> pl.DataFrame:
+def journey_loads(rows: pl.DataFrame) -> pl.DataFrame:
     """`usual_previous_stop` and `journey_load`; one row for each of `rows` (features of one service date)."""
     ordered = (
         rows.lazy()
-        .select("trip_id", "stop_sequence", "usual", own_guess().alias("own"))
+        .select("trip_id", "stop_sequence", "usual", own_expected_load().alias("own"))
         .with_row_index("row")
         .sort("trip_id", "stop_sequence")
         .with_columns(pl.col("trip_id").rle_id().alias("trip"))

@@ -16,7 +16,7 @@ GTFS_STATUS = {
     "unknown": 7,
 }
 """GTFS-realtime OccupancyStatus of each SIRI level that a forecast can have; 7 is NO_DATA_AVAILABLE."""
-_MOST_PERCENT = 400
+_MAX_PERCENT = 400
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def occupancy(load: str = "mean", thresholds: OccupancyThresholds | None = None)
     """
     level = _level(load, thresholds or OccupancyThresholds())
     capacity = pl.when(pl.col("total_capacity") > 0).then(pl.col("total_capacity"))
-    percentage = (20 * pl.col(load) / capacity).round().clip(0, _MOST_PERCENT // 5) * 5
+    percentage = (20 * pl.col(load) / capacity).round().clip(0, _MAX_PERCENT // 5) * 5
     return [
         level.alias("occupancy_level"),
         level.replace_strict(GTFS_STATUS, return_dtype=pl.Int32).alias("occupancy_status"),

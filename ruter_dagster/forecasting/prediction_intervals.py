@@ -18,9 +18,9 @@ QUANTILES = (0.1, 0.5, 0.9)
 _SMALLEST_SIDE = 0.065
 """Smallest distance of P10 and P90 from the median that a distance is measured in."""
 _CHANCES = (0.999, 0.99, 0.95, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
-_FEWEST_BEYOND = 5
+_MIN_BEYOND = 5
 """Loads that must lie beyond a distance, on the rarer side, for its chance to be measured."""
-_FARTHEST_CHANCE = 1e-6
+_MIN_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,14 @@ class Tail:
     distances: tuple[float, ...]
     chances: tuple[float, ...]
 
-    def chance_beyond(self, distance: Numbers) -> Numbers:
+    def probability_beyond(self, distance: Numbers) -> Numbers:
         """P(a load lies farther up than `distance`), never quite 0 or 1; NaN where the distance is."""
         known, odds = np.array(self.distances), _log_odds(np.array(self.chances))
         inside = np.interp(distance, known, odds)
         first, last = ((odds[at + 1] - odds[at]) / (known[at + 1] - known[at]) for at in (0, -2))
         inside = np.where(distance < known[0], odds[0] + (distance - known[0]) * first, inside)
         inside = np.where(distance > known[-1], odds[-1] + (distance - known[-1]) * last, inside)
-        limit = _log_odds(np.array(_FARTHEST_CHANCE))
+        limit = _log_odds(np.array(_MIN_PROBABILITY))
         return 1 / (1 + np.exp(-np.clip(inside, limit, -limit)))
 
 
@@ -75,10 +75,10 @@ def widened(spread: Numbers, factor: float) -> Numbers:
     return middle + (spread - middle) * factor
 
 
-def chance_above(seats: Numbers, mean: Numbers, spread: Numbers, tail: Tail = NORMAL_TAIL) -> Numbers:
+def probability_above(seats: Numbers, mean: Numbers, spread: Numbers, tail: Tail = NORMAL_TAIL) -> Numbers:
     """P(load > seats), NaN where the seats are unknown."""
     # A load is a whole number of passengers: more than the seats begins half a passenger above them.
-    return tail.chance_beyond(_distance(seats + 0.5, mean, spread))
+    return tail.probability_beyond(_distance(seats + 0.5, mean, spread))
 
 
 def measured_tail(load: Numbers, mean: Numbers, spread: Numbers, weight: Numbers) -> Tail:
@@ -89,7 +89,7 @@ def measured_tail(load: Numbers, mean: Numbers, spread: Numbers, weight: Numbers
     """
     distance, counts = _distance(load, mean, spread), weight * np.maximum(mean, 0.1)
     effective = counts.sum() ** 2 / max((counts**2).sum(), 1e-9)
-    chances = [chance for chance in _CHANCES if effective * min(chance, 1 - chance) >= _FEWEST_BEYOND]
+    chances = [chance for chance in _CHANCES if effective * min(chance, 1 - chance) >= _MIN_BEYOND]
     if len(chances) < 5:
         return NORMAL_TAIL
     distances = _weighted_quantiles(distance, counts, [1 - chance for chance in chances])

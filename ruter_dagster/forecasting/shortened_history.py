@@ -13,10 +13,10 @@ import polars as pl
 
 from ruter_dagster.contracts.date_windows import LAG_WEEKS
 from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS
-from ruter_dagster.forecasting.history import DECAY_A_WEEK
+from ruter_dagster.forecasting.history import DECAY_PER_WEEK
 from ruter_dagster.forecasting.model_rows import KEY, YEAR_AGO_RATIOS
-from ruter_dagster.forecasting.neighbours import between_hours
-from ruter_dagster.forecasting.tiers import expected_columns, has_basis, rests_on_own_counts
+from ruter_dagster.forecasting.neighbours import interpolated_hours
+from ruter_dagster.forecasting.tiers import expected_columns, has_basis, has_own_counts
 
 _LAGS = tuple(f"lag_{week}" for week in range(1, LAG_WEEKS + 1))
 _OWN = (
@@ -34,9 +34,9 @@ _OF_HOUR = (
 )  # fmt: skip
 _OF_LINE = (*_OF_HOUR, *_HOURS_BESIDE, *_AROUND, "line_of_day_class")
 _YEAR_AGO_OF_LINE = ("line_hour_year_ago",)
-_MOST_DAYS = 7
+_MAX_DAYS = 7
 """What is new has been counted for fewer days than these: its own history begins a week later."""
-MOST_COPIES = 750
+MAX_COPIES = 750
 """Copies a date, about: 400 dates make 300,000, which teach as much as a million do."""
 Columns = dict[str, pl.Expr]
 
@@ -54,14 +54,14 @@ class Kind:
     scopes: dict[str, tuple[str, ...]]
 
 
-def with_shortened(rows: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
+def with_shortened_copies(rows: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
     """Rows of a training sample, and below them copies of about that share of them (0 to 1) with a shorter history.
 
-    Drawn are rows that rest on counts of their own, by key and `seed`, at most `MOST_COPIES` a date. Copies that nothing
+    Drawn are rows that rest on counts of their own, by key and `seed`, at most `MAX_COPIES` a date. Copies that nothing
     would be known of are left out.
     """
     # By date, so that a date has the same copies whatever dates come with it.
-    of_date = pl.min_horizontal(pl.lit(share), MOST_COPIES / pl.len().over("service_date"))
+    of_date = pl.min_horizontal(pl.lit(share), MAX_COPIES / pl.len().over("service_date"))
     return pl.concat([rows, *(_shortened(rows, kind, of_date, seed) for kind in KINDS)])
 
 
@@ -69,8 +69,8 @@ def _shortened(rows: pl.DataFrame, name: str, share: pl.Expr, seed: int) -> pl.D
     """The copies of one kind."""
     kind = KINDS[name]
     place = list(KINDS).index(name)
-    wanted = (_draw(seed, 7 * place) < share * kind.share) & rests_on_own_counts()
-    groups = rows.lazy().filter(rests_on_own_counts())
+    wanted = (_draw(seed, 7 * place) < share * kind.share) & has_own_counts()
+    groups = rows.lazy().filter(has_own_counts())
     copies = rows.filter(wanted).with_columns(
         _draw(seed, 7 * place + 1).alias("draw"), _draw(seed, 7 * place + 2).alias("draw_days")
     )
@@ -83,7 +83,7 @@ def _shortened(rows: pl.DataFrame, name: str, share: pl.Expr, seed: int) -> pl.D
 def _changed(rows: pl.DataFrame, kind: Kind) -> pl.DataFrame:
     return (
         rows.with_columns(column.alias(name) for name, column in kind.columns().items())
-        .with_columns(between_hours(pl.col("slot_hour")))
+        .with_columns(interpolated_hours(pl.col("slot_hour")))
         .with_columns(*expected_columns())
     )
 
@@ -101,7 +101,7 @@ def _with_young_levels(
     rows: pl.DataFrame, scope: str, key: Sequence[str], sums: pl.DataFrame
 ) -> pl.DataFrame:
     """Levels of a member that has been counted for 0 to 6 days, against what is now expected of it."""
-    days = (pl.col("draw_days") * _MOST_DAYS).floor()
+    days = (pl.col("draw_days") * _MAX_DAYS).floor()
     known = rows.join(sums, on=["service_date", *key], how="left", maintain_order="left").select(
         days=days, against=pl.when(pl.col("guessed") > 0).then(pl.col("own") / pl.col("guessed"))
     )
@@ -177,10 +177,10 @@ def _few_weeks() -> Columns:
     }
     known = pl.concat_list(*lags.values()).list.drop_nulls()
     decays = [
-        pl.when(lag.is_not_null()).then(DECAY_A_WEEK**week) for week, lag in enumerate(lags.values(), 1)
+        pl.when(lag.is_not_null()).then(DECAY_PER_WEEK**week) for week, lag in enumerate(lags.values(), 1)
     ]
     recent = pl.sum_horizontal(
-        lag * DECAY_A_WEEK**week for week, lag in enumerate(lags.values(), 1)
+        lag * DECAY_PER_WEEK**week for week, lag in enumerate(lags.values(), 1)
     ) / pl.sum_horizontal(*decays)
     # From Monday to Thursday a week has four days of the class: as many lags have as much noise.
     pooled = (

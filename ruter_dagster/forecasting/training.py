@@ -7,9 +7,11 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ruter_dagster.forecasting.model import TRAINING_COLUMNS, LoadModel, ModelParameters, train
+from ruter_dagster.forecasting.boosting import ModelParameters
+from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import with_model_columns
-from ruter_dagster.forecasting.shortened_history import with_shortened
+from ruter_dagster.forecasting.model_training import TRAINING_COLUMNS, train
+from ruter_dagster.forecasting.shortened_history import with_shortened_copies
 from ruter_dagster.forecasting.tiers import has_basis
 
 TRAINING_DAYS = 400
@@ -26,16 +28,16 @@ def train_on(samples: Iterable[pl.DataFrame], parameters: ModelParameters) -> Lo
 
     Rows are held as 32-bit numbers: two million of them take 0.6 GB. Raises `BadInput` where they are too few.
     """
-    return train(pl.concat(training_rows_of(sample, parameters) for sample in samples), parameters)
+    return train(pl.concat(rows_for_training(sample, parameters) for sample in samples), parameters)
 
 
-def training_rows_of(sample: pl.DataFrame, parameters: ModelParameters) -> pl.DataFrame:
+def rows_for_training(sample: pl.DataFrame, parameters: ModelParameters) -> pl.DataFrame:
     """The columns that `train` reads of a sample's rows and of copies with a shorter history.
 
     Rows of which nothing could be expected teach nothing but that nothing was known, and are left out.
     """
     known = sample.filter(has_basis())
-    both = with_shortened(known, parameters.shortened_share, parameters.seed)
+    both = with_shortened_copies(known, parameters.shortened_share, parameters.seed)
     # The copies come after the rows.
     is_copy = pl.int_range(pl.len()) >= known.height
     lighter = pl.when(is_copy).then(parameters.shortened_weight).otherwise(1.0)

@@ -23,29 +23,29 @@ def training_sample(
     loads: pl.DataFrame,
     levels: pl.DataFrame,
     weather: pl.DataFrame,
-    most_rows: int,
+    max_rows: int,
     seed: int,
 ) -> pl.DataFrame:
-    """Contract `features.training_sample` of every service date of `features`, at most `most_rows` rows a date.
+    """Contract `features.training_sample` of every service date of `features`, at most `max_rows` rows a date.
 
     The arguments are those of `rows_with_truth`. Departures whose load has no weight teach nothing and are left out.
     """
     trusted = loads.select(TRUTH).filter(pl.col("weight") > 0)
     known = features.join(trusted.select(KEY), on=KEY, how="semi", maintain_order="left")
     dates: list[date] = known["service_date"].unique().sort().to_list()
-    drawn = [stratified(known.filter(pl.col("service_date") == day), most_rows, seed) for day in dates]
+    drawn = [stratified(known.filter(pl.col("service_date") == day), max_rows, seed) for day in dates]
     chosen = pl.concat(drawn) if drawn else known.with_columns(pl.lit(1.0).alias("sample_weight"))
     rows = rows_with_truth(chosen, trusted, levels, weather)
     return conform(rows.select(TRAINING_SAMPLE.column_names), TRAINING_SAMPLE).sort(TRAINING_SAMPLE.key)
 
 
-def stratified(departures: pl.DataFrame, most_rows: int, seed: int) -> pl.DataFrame:
-    """At most `most_rows` departures of one date, with `sample_weight`, how many departures of its mode each stands for.
+def stratified(departures: pl.DataFrame, max_rows: int, seed: int) -> pl.DataFrame:
+    """At most `max_rows` departures of one date, with `sample_weight`, how many departures of its mode each stands for.
 
     A mode's share grows with the root of its size, so that boats are not lost among buses. Within a mode they are
     spread evenly over lines and hours; within a line and hour, key and `seed` decide.
     """
-    if departures.height <= most_rows:
+    if departures.height <= max_rows:
         return departures.with_columns(pl.lit(1.0).alias("sample_weight"))
     order = departures.select(
         *_STRATA, pl.struct(KEY).hash(seed).alias("drawn"), pl.int_range(pl.len()).alias("row")
@@ -53,7 +53,7 @@ def stratified(departures: pl.DataFrame, most_rows: int, seed: int) -> pl.DataFr
     size, place = pl.len().over("mode"), pl.int_range(pl.len()).over("mode")
     # Summed over the rows of all modes, 1 / root is the sum of their roots.
     roots = (1 / size.sqrt()).sum()
-    taken = pl.min_horizontal((most_rows * size.sqrt() / roots).floor().clip(1), size)
+    taken = pl.min_horizontal((max_rows * size.sqrt() / roots).floor().clip(1), size)
     passes = ((place + 1) * taken / size).floor() > (place * taken / size).floor()
     chosen = order.select("row", (size / taken).alias("sample_weight"), passes.alias("chosen"))
     rows = chosen.filter("chosen").sort("row")

@@ -11,7 +11,7 @@ from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS
 from ruter_dagster.contracts.drift import DRIFT_METRICS
 from ruter_dagster.contracts.jobs import Drift, asset_of
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, STOP_LOADS, STOP_VISITS
-from ruter_dagster.forecasting.drift import drift_of
+from ruter_dagster.forecasting.drift import drift_from_sums
 from ruter_dagster.forecasting.drift_sums import LOAD_COLUMNS, PERFORMANCE_COLUMNS, DriftSums
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.pipes import table
@@ -19,7 +19,7 @@ from ruter_dagster.jobs.pipes import table
 
 def run(parameters: Drift, context: JobContext) -> None:
     dates = context.dates_passed(STOP_LOADS, parameters.dates, parameters.of_range)
-    measured = drift_of(dates, _sums(dates, context))
+    measured = drift_from_sums(dates, _sums(dates, context))
     for metric in DRIFT_METRICS:
         of_metric = measured.filter(metric=metric.name)
         beyond = of_metric.filter(pl.col("verdict").is_in(["warn", "act"]))

@@ -9,7 +9,7 @@ import polars as pl
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, MODEL_NAME, Evaluate
-from ruter_dagster.contracts.model_checks import COVERAGE, MOST_BIAS
+from ruter_dagster.contracts.model_checks import COVERAGE, MAX_BIAS
 from ruter_dagster.contracts.strict_json import strict_json
 from ruter_dagster.forecasting.baselines import BASELINES, baseline_columns, baseline_quantiles
 from ruter_dagster.forecasting.evaluation import (
@@ -98,7 +98,7 @@ def _check(overall: dict[str, float], gates: Sequence[Gate], context: JobContext
         ),
     )
     bias, coverage = overall["bias"], overall["coverage"]
-    context.report.checked(EVALUATION, "bias_within_five_percent", abs(bias) <= MOST_BIAS, "WARN", bias=bias)
+    context.report.checked(EVALUATION, "bias_within_five_percent", abs(bias) <= MAX_BIAS, "WARN", bias=bias)
     near = COVERAGE[0] <= coverage <= COVERAGE[1]
     context.report.checked(EVALUATION, "coverage_near_80_percent", near, "WARN", coverage=coverage)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ruter_dagster.contracts.jobs import MODEL_NAME, REFITTED_MODEL, Refit
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.training import training_dates
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.model_inputs import EVALUATION_FILE, require_passed

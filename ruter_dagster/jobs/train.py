@@ -8,7 +8,7 @@ from datetime import timedelta
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import LOAD_MODEL, MIN_COUNTED_DATES, Train, asset_of
 from ruter_dagster.contracts.tables import STOP_LOADS
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.training import training_dates
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.training import newest_sample, report_model, train_version

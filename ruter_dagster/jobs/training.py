@@ -11,7 +11,7 @@ import polars as pl
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import MIN_TRAINING_DATES, MODEL_NAME, asset_of
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.model_rows import CATEGORIES, NUMBERS
 from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.jobs.context import JobContext

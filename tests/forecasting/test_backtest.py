@@ -7,11 +7,11 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.forecasting.backtest import Backtest, Fold, backtest
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.evaluation import scores
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.forecasting.training_sample import training_sample

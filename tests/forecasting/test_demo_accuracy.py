@@ -9,12 +9,12 @@ from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings
 from ruter_dagster.contracts.tables import STOP_LOADS
 from ruter_dagster.forecasting.baselines import baseline_columns
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.evaluation import comparable, scores
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.model_rows import KEY, training_rows
 from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.forecasting.training_sample import training_sample

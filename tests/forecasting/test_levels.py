@@ -14,7 +14,7 @@ from ruter_dagster.forecasting.levels import (
     LOAD_COLUMNS,
     level_dates,
     levels,
-    levels_under_all_ids,
+    levels_with_renamed_ids,
 )
 from tests.forecasting.network import FIRST, LAST, OSLO, dates, loads, plan, scrambled
 
@@ -111,7 +111,7 @@ def test_a_renamed_line_keeps_its_level(history, features, days_ago):
     with_rename = features.with_columns(line_id=pl.when(is_31).then(renamed).otherwise("line_id"))
     calendar = replace(OSLO, renames=(Rename("line_id", "31", "74", first),))
     usual = of_lines(levels(history, features, [ISSUED]))
-    found = levels_under_all_ids(history, with_rename, [ISSUED], calendar)
+    found = levels_with_renamed_ids(history, with_rename, [ISSUED], calendar)
     validate(found, LEVELS, [ISSUED])
     assert of_lines(found)["74"] == usual["31"]
     assert {line: of_lines(found)[line] for line in usual if line != "31"} == {
@@ -126,8 +126,8 @@ def test_a_renamed_line_keeps_its_level(history, features, days_ago):
 def test_lines_that_swap_their_ids_keep_their_levels(history, features):
     usual = of_lines(levels(history, features, [ISSUED]))
     swap = (Rename("line_id", "31", "17", ISSUED), Rename("line_id", "17", "31", ISSUED))
-    found = of_lines(levels_under_all_ids(history, features, [ISSUED], replace(OSLO, renames=swap)))
+    found = of_lines(levels_with_renamed_ids(history, features, [ISSUED], replace(OSLO, renames=swap)))
     assert (found["31"], found["17"]) == (usual["17"], usual["31"])
     later = tuple(replace(one, first=ISSUED + timedelta(30)) for one in swap)
-    found = of_lines(levels_under_all_ids(history, features, [ISSUED], replace(OSLO, renames=later)))
+    found = of_lines(levels_with_renamed_ids(history, features, [ISSUED], replace(OSLO, renames=later)))
     assert (found["31"], found["17"]) == (usual["31"], usual["17"])

@@ -10,13 +10,15 @@ from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.contracts.validation import validate
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import LoadModel, ModelParameters, train
+from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import training_rows
+from ruter_dagster.forecasting.model_training import train
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.readiness import trust
+from ruter_dagster.forecasting.readiness import trust_by_dates
 from tests.forecasting.network import FIRST, LAST, NO_WEATHER, OSLO, dates, loads, plan
 
 ISSUED = LAST - timedelta(3)
@@ -77,7 +79,7 @@ def test_few_dates_earn_trust_only_where_every_week_bears_the_trees_out(rows):
     passing = rows.with_columns(
         load=pl.when(pl.col("service_date") < ISSUED - timedelta(7)).then(doubled).otherwise("expected")
     )
-    by_count = trust(rows["service_date"].n_unique())
+    by_count = trust_by_dates(rows["service_date"].n_unique())
     assert train(lasting, SMALL).trust >= 0.8
     assert train(passing, SMALL).trust == pytest.approx(by_count)
 

@@ -5,9 +5,9 @@ import pytest
 
 from ruter_dagster.forecasting.prediction_intervals import (
     NORMAL_TAIL,
-    chance_above,
     fitting_factor,
     measured_tail,
+    probability_above,
     to_root,
     widened,
 )
@@ -36,25 +36,27 @@ def test_as_many_departures_are_crowded_as_expected(tail, seats: int) -> None:
     load, mean, spread = network(2)
     crowded = (load > seats).sum()
     assert crowded >= 50
-    expected = chance_above(np.full(ROWS, float(seats)), mean, spread, tail).sum()
+    expected = probability_above(np.full(ROWS, float(seats)), mean, spread, tail).sum()
     assert expected == pytest.approx(crowded, rel=0.2)
     # A normal tail of quantiles that are too wide expects more of the rare ones.
     if seats >= 40:
-        assert chance_above(np.full(ROWS, float(seats)), mean, spread, NORMAL_TAIL).sum() > 1.2 * crowded
+        assert probability_above(np.full(ROWS, float(seats)), mean, spread, NORMAL_TAIL).sum() > 1.2 * crowded
 
 
 def test_chance_falls_with_the_seats_and_is_never_0_or_1(tail) -> None:
     seats = np.arange(0.0, 3000.0)
     mean, spread = np.full(3000, 12.0), np.tile([-0.8, 0.0, 0.8], (3000, 1))
     for one in (tail, NORMAL_TAIL):
-        chance = chance_above(seats, mean, spread, one)
+        chance = probability_above(seats, mean, spread, one)
         assert (np.diff(chance) <= 0).all()
         assert chance.min() > 0
         assert chance.max() < 1
 
 
 def test_unknown_seats_have_no_chance(tail) -> None:
-    assert np.isnan(chance_above(np.array([np.nan]), np.array([5.0]), np.array([[-1.0, 0.0, 1.0]]), tail))
+    assert np.isnan(
+        probability_above(np.array([np.nan]), np.array([5.0]), np.array([[-1.0, 0.0, 1.0]]), tail)
+    )
 
 
 @pytest.mark.parametrize("rows", [0, 3, 20])
@@ -68,13 +70,13 @@ def test_normal_tail_is_that_of_a_normal_variable() -> None:
     for level in (0.9, 0.5, 0.1):
         distance = {0.9: -1.0, 0.5: 0.0, 0.1: 1.0}[level]
         seats = (to_root(np.array([16.0])) + distance) ** 2 - 3 / 8 - 0.5
-        assert chance_above(seats, np.array([16.0]), spread) == pytest.approx(level, abs=1e-6)
+        assert probability_above(seats, np.array([16.0]), spread) == pytest.approx(level, abs=1e-6)
 
 
 def test_equal_loads_make_a_tail_that_falls() -> None:
     mean, spread = np.full(1000, 9.0), np.tile([-0.5, 0.0, 0.5], (1000, 1))
     tail = measured_tail(mean, mean, spread, np.ones(1000))
-    assert (np.diff(chance_above(np.arange(30.0), mean[:30], spread[:30], tail)) <= 0).all()
+    assert (np.diff(probability_above(np.arange(30.0), mean[:30], spread[:30], tail)) <= 0).all()
 
 
 def test_factor_covers_the_share_that_the_weights_ask_for() -> None:

@@ -10,7 +10,7 @@ from ruter_dagster.forecasting import shortened_history
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model_rows import KEY
-from ruter_dagster.forecasting.shortened_history import with_shortened
+from ruter_dagster.forecasting.shortened_history import with_shortened_copies
 from ruter_dagster.forecasting.training_sample import training_sample
 from tests.forecasting.network import LAST, NO_WEATHER, OSLO, dates, loads, plan
 
@@ -109,7 +109,7 @@ def test_few_weeks_leave_the_lags_of_those_weeks_alone(history, sample):
 
 
 def test_copies_keep_truth_and_plan_of_their_rows(sample):
-    both = with_shortened(sample, 0.5, seed=1)
+    both = with_shortened_copies(sample, 0.5, seed=1)
     copied = both.slice(sample.height)
     plain = ("load", "weight", "sample_weight", "seats", "headway_minutes", "temperature", "network_ratio_7")
     originals = copied.select(KEY).join(sample, on=KEY, how="left", maintain_order="left")
@@ -120,22 +120,22 @@ def test_copies_keep_truth_and_plan_of_their_rows(sample):
 
 
 def test_a_large_sample_gets_a_bounded_number_of_copies(sample, monkeypatch):
-    monkeypatch.setattr(shortened_history, "MOST_COPIES", 10)
-    added = with_shortened(sample, 0.5, seed=1).height - sample.height
+    monkeypatch.setattr(shortened_history, "MAX_COPIES", 10)
+    added = with_shortened_copies(sample, 0.5, seed=1).height - sample.height
     assert 0 < added < 3 * 10 * sample["service_date"].n_unique()
 
 
 def test_copies_of_a_date_do_not_depend_on_other_dates(sample, monkeypatch):
-    monkeypatch.setattr(shortened_history, "MOST_COPIES", 10)
+    monkeypatch.setattr(shortened_history, "MAX_COPIES", 10)
     fewer = sample.filter((pl.col("service_date") == DAY) | (pl.col("stop_sequence") == 1))
     together, alone = (
-        with_shortened(frame, 0.5, seed=1) for frame in (fewer, fewer.filter(service_date=DAY))
+        with_shortened_copies(frame, 0.5, seed=1) for frame in (fewer, fewer.filter(service_date=DAY))
     )
     assert_frame_equal(together.filter(service_date=DAY), alone)
 
 
 def test_the_seed_decides_which_rows_are_copied(sample):
-    first, again, other = (with_shortened(sample, 0.2, seed) for seed in (1, 1, 2))
+    first, again, other = (with_shortened_copies(sample, 0.2, seed) for seed in (1, 1, 2))
     assert first.equals(again)
     assert not first.equals(other)
 

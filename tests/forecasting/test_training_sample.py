@@ -4,11 +4,11 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.model_rows import KEY, training_rows
-from ruter_dagster.forecasting.training import training_dates, training_rows_of
+from ruter_dagster.forecasting.training import rows_for_training, training_dates
 from ruter_dagster.forecasting.training_sample import stratified, training_sample
 from tests.forecasting.network import LAST, NO_WEATHER, OSLO, dates, loads, plan
 
@@ -40,23 +40,23 @@ def departures(*, boats: int = 0) -> pl.DataFrame:
 
 
 def test_small_date_is_kept_whole(known):
-    sample = training_sample(*known, NO_WEATHER, most_rows=5000, seed=1)
+    sample = training_sample(*known, NO_WEATHER, max_rows=5000, seed=1)
     assert sample.height == known[0].height
     assert set(sample["sample_weight"]) == {1.0}
 
 
 def test_sample_of_a_date_does_not_depend_on_other_dates(known):
     features, *others = known
-    both = training_sample(features, *others, NO_WEATHER, most_rows=50, seed=1)
+    both = training_sample(features, *others, NO_WEATHER, max_rows=50, seed=1)
     alone = features.filter(service_date=LAST)
     assert_frame_equal(
-        both.filter(service_date=LAST), training_sample(alone, *others, NO_WEATHER, most_rows=50, seed=1)
+        both.filter(service_date=LAST), training_sample(alone, *others, NO_WEATHER, max_rows=50, seed=1)
     )
     assert both["service_date"].value_counts()["count"].max() <= 50
 
 
 def test_another_seed_draws_other_departures(known):
-    first, second = (training_sample(*known, NO_WEATHER, most_rows=50, seed=seed) for seed in (1, 2))
+    first, second = (training_sample(*known, NO_WEATHER, max_rows=50, seed=seed) for seed in (1, 2))
     assert first.height == second.height
     assert first.join(second, on=KEY, how="semi").height < first.height
 
@@ -64,13 +64,13 @@ def test_another_seed_draws_other_departures(known):
 def test_loads_without_weight_are_not_sampled(known):
     features, history, as_of = known
     distrusted = history.with_columns(weight=pl.when(pl.col("line_id") == "31").then(0.0).otherwise("weight"))
-    sample = training_sample(features, distrusted, as_of, NO_WEATHER, most_rows=5000, seed=1)
+    sample = training_sample(features, distrusted, as_of, NO_WEATHER, max_rows=5000, seed=1)
     assert set(sample["line_id"]) == {"17"}
 
 
 def test_sampled_rows_are_those_of_an_unsampled_training(known):
     parameters = ModelParameters(shortened_share=0.0)
-    sample = training_rows_of(training_sample(*known, NO_WEATHER, most_rows=60, seed=1), parameters)
+    sample = rows_for_training(training_sample(*known, NO_WEATHER, max_rows=60, seed=1), parameters)
     whole = training_rows(*known, NO_WEATHER)
     same = sample.select(KEY).join(whole, on=KEY, how="left", maintain_order="left")
     assert_frame_equal(

@@ -10,11 +10,11 @@ from ruter_dagster.contracts.date_windows import YEAR_AGO_DAYS
 from ruter_dagster.contracts.features import LEVELS
 from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.backtest import Backtest, backtest
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.model_rows import (
     YEAR_AGO_RATIOS,
     model_rows,

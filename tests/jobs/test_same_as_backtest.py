@@ -38,8 +38,8 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
 )
 from ruter_dagster.forecasting.backtest import Backtest, backtest
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.counts import balance
-from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.jobs.context import JobContext, day_range
 from ruter_dagster.jobs.pipes import Reporter
 from tests.jobs.demo_jobs import judged

@@ -13,12 +13,14 @@ import pytest
 from ruter_dagster.config.operator import load_operator
 from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
 from ruter_dagster.contracts.validation import validate
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import LoadModel, ModelParameters, train
+from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import KEY, training_rows
+from ruter_dagster.forecasting.model_training import train
 from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.forecasting.training_sample import training_sample
 from ruter_dagster.jobs.context import calendar_of, day_range
