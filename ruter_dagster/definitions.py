@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dagster import AssetSelection, Definitions, define_asset_job
+from collections.abc import Callable
 
-from ruter_dagster.assets.common import House
+from dagster import AssetKey, AssetSelection, Definitions, define_asset_job
+
+from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
 from ruter_dagster.assets.features import feature_assets
 from ruter_dagster.assets.forecasts import forecast_assets
 from ruter_dagster.assets.loads import load_assets
@@ -33,24 +35,16 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
     """Everything Dagster knows, for these settings; `launcher` runs the jobs (by default the one that they name)."""
     operator = operator_of(settings)
     launcher = launcher or launcher_of(settings)
-    partitions = Partitions.of(settings.history_start or operator.history_start, operator.time_zone)
-    house = House(settings, operator, partitions, launcher.pool_of)
-    assets = [
-        asset
-        for build in (
-            raw_assets, load_assets, feature_assets, quality_assets, model_assets, forecast_assets, monitoring_assets,
-        )
-        for asset in build(house)
-    ]  # fmt: skip
-    _require_assets(settings, {asset.key.to_user_string() for asset in assets})
+    assets = build_assets(settings, launcher.pool_of)
+    _require_assets(settings, {asset.key for asset in assets})
     jobs = {
         name: define_asset_job(
-            name, AssetSelection.assets(*(key.split("/") for key in keys)), description=" -> ".join(keys)
+            name, AssetSelection.assets(*map(AssetKey.from_user_string, keys)), description=" -> ".join(keys)
         )
         for name, keys in RUNS.items()
     }
     return Definitions(
-        assets=assets,
+        assets=[asset.definition for asset in assets],
         jobs=list(jobs.values()),
         schedules=build_schedules(settings, operator, jobs),
         sensors=[
@@ -65,6 +59,19 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
         resources={"launcher": launcher},
         executor=step_processes,
     )
+
+
+def build_assets(
+    settings: Settings, pool_of: Callable[[str], str | None] = lambda job: None
+) -> list[JobAsset]:
+    """Every asset with its job. `pool_of` gives the pool of a job, if it has one."""
+    operator = operator_of(settings)
+    partitions = Partitions.of(settings.history_start or operator.history_start, operator.time_zone)
+    builder = AssetBuilder(settings, operator, partitions, pool_of)
+    builds = (
+        raw_assets, load_assets, feature_assets, quality_assets, model_assets, forecast_assets, monitoring_assets,
+    )  # fmt: skip
+    return [asset for build in builds for asset in build(builder)]
 
 
 def launcher_of(settings: Settings) -> JobLauncher:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from dagster import (
     AssetKey,
-    AssetsDefinition,
     Backoff,
     DagsterInvalidConfigError,
     Definitions,
@@ -22,7 +21,14 @@ from dagster._core.instance.config import PoolGranularity
 
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.checks import CHECKS
-from ruter_dagster.contracts.jobs import CHAMPION, EVALUATION, PUBLISHED_FORECASTS, asset_of, quality_asset_of
+from ruter_dagster.contracts.jobs import (
+    CHAMPION,
+    EVALUATION,
+    JOBS,
+    PUBLISHED_FORECASTS,
+    asset_of,
+    quality_asset_of,
+)
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS, GATE_CHECKS
 from ruter_dagster.contracts.tables import DRIFT
 from ruter_dagster.definitions import build_definitions
@@ -47,11 +53,6 @@ ASSETS = {key.to_user_string(): DEFS.resolve_assets_def(key) for key in GRAPH.ma
 every_asset = pytest.mark.parametrize("name", sorted(ASSETS))
 
 
-def code_of(asset: AssetsDefinition) -> str:
-    function: Any = asset.op.compute_fn
-    return function.decorated_fn.__module__
-
-
 def test_they_load_and_validate() -> None:
     Definitions.validate_loadable(DEFS)
 
@@ -71,10 +72,10 @@ class TestEveryAsset:
         assert spec.kinds
         assert spec.code_version
 
-    def test_lies_in_the_file_and_the_group_that_its_key_names(self, name: str) -> None:
-        group = name.split("/")[0]
-        assert ASSETS[name].get_asset_spec().group_name == group
-        assert code_of(ASSETS[name]) == f"ruter_dagster.assets.{group}"
+    def test_is_in_the_group_of_its_key_and_names_its_job(self, name: str) -> None:
+        spec = ASSETS[name].get_asset_spec()
+        assert spec.group_name == name.split("/")[0]
+        assert spec.metadata["ruter/job"] in JOBS
 
     def test_belongs_to_a_run_of_the_chain(self, name: str) -> None:
         assert any(name in assets for assets in RUNS.values())

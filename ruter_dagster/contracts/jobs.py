@@ -199,24 +199,3 @@ JOBS: dict[str, type[JobParameters]] = {
         Drift,
     )
 }  # fmt: skip
-
-_JOB_OF_GROUP = {"raw": Snapshot.job, QUALITY_GROUP: CheckQuality.job}
-_JOB_OF_ASSET = {
-    "loads/stop_loads": Balance.job,
-    "features/departure_features": Features.job,
-    "features/levels": Levels.job,
-    "features/training_sample": Sample.job,
-    LOAD_MODEL: Train.job,
-    EVALUATION: Evaluate.job,
-    REFITTED_MODEL: Refit.job,
-    CHAMPION: Promote.job,
-    "forecasts/load_forecasts": Forecast.job,
-    PUBLISHED_FORECASTS: Publish.job,
-    "monitoring/forecast_performance": Performance.job,
-    "monitoring/drift": Drift.job,
-}
-
-
-def job_of_asset(asset: str) -> str:
-    """The job that an asset asks for: what its step runs on is known before it runs."""
-    return _JOB_OF_GROUP.get(asset.split("/")[0]) or _JOB_OF_ASSET[asset]

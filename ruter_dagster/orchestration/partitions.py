@@ -40,5 +40,7 @@ def window(start_offset: int, end_offset: int) -> TimeWindowPartitionMapping:
 
 
 def dates_of(context: AssetExecutionContext) -> tuple[date, ...]:
-    """The dates of the run's partition or range."""
+    """The dates of the run's partition or range; none if the asset has no partitions."""
+    if not (context.has_partition_key or context.has_partition_key_range):
+        return ()
     return tuple(date.fromisoformat(key) for key in context.partition_keys)

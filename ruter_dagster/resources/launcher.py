@@ -39,8 +39,8 @@ class JobLauncher(ABC):
     def launch_all(self, context: AssetExecutionContext, chunks: Chunks) -> None:
         """Runs the jobs that `chunks` says are due, as many at once as it may, and tells it how each ended."""
 
-    def pool_of(self, asset: str) -> str | None:
-        """The pool that an asset's step belongs to, where what its job runs on is limited."""
+    def pool_of(self, job: str) -> str | None:
+        """The pool of a job, if the launcher limits how many runs share what the job runs on."""
         return None
 
     def run(

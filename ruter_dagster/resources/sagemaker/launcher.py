@@ -19,7 +19,7 @@ from dagster_sagemaker import (
 )
 from ruter_dagster.aws.clients import client
 from ruter_dagster.config.settings import Settings
-from ruter_dagster.contracts.jobs import EXIT_ABSENT, job_of_asset
+from ruter_dagster.contracts.jobs import EXIT_ABSENT
 from ruter_dagster.resources.date_chunks import Chunk, Chunks, NothingThere
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.sagemaker.events import QueuedJobEnds
@@ -45,8 +45,8 @@ class SageMakerLauncher(JobLauncher):
         others = [*settings.remote_faults(), *settings.broker_faults()]
         return cls(settings, load_jobs_settings(settings, others))
 
-    def pool_of(self, asset: str) -> str | None:
-        return self.jobs.jobs[job_of_asset(asset)].pool
+    def pool_of(self, job: str) -> str | None:
+        return self.jobs.jobs[job].pool
 
     def launch_all(self, context: AssetExecutionContext, chunks: Chunks) -> None:
         job = chunks.all[0].parameters.job
