@@ -54,6 +54,21 @@ TABLES = (
     FORECAST_PERFORMANCE,
     DRIFT,
 )
+READ_WITH_POLARS = """## Read a table into polars
+
+The settings of the environment and of `.env` choose the source, as for every command. Each table has a constant in
+`ruter_dagster.contracts.tables` (`features` for `features.*`). `dates()` lists the dates of its partition:
+
+```python
+from ruter_dagster.config.settings import load_settings
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.storage.open import open_tables
+
+table = open_tables(load_settings()).snapshot(LOAD_FORECASTS)
+forecasts = table.read(table.dates()[-1:])  # a polars DataFrame: the newest issue date
+```
+
+`ruter-dagster forecasts` shows load forecasts in the terminal."""
 WRITTEN = "<!-- Written by scripts/reference.py: change the code that it names, then run it. -->"
 
 
@@ -88,6 +103,7 @@ def tables_page() -> str:
         "Iceberg tables in `warehouse` of the source's state folder, or of its part of the lake. A write replaces whole dates of the partition, in one commit, "
         "after every row was checked against what stands here. `date` is a service date in the operator's time zone, "
         "`timestamp` microseconds in UTC. Defined in `ruter_dagster/contracts/`.",
+        READ_WITH_POLARS,
         *(_of_table(table) for table in TABLES),
     )
 

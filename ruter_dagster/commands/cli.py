@@ -194,6 +194,44 @@ def backtest(
         show(result)
 
 
+@main.command(short_help="Load forecasts of a date, the most crowded departures first.")
+@click.option(
+    "--date",
+    "day",
+    type=DATE,
+    metavar="YYYY-MM-DD",
+    help="Operating date that is forecast; by default the newest issue date.",
+)
+@click.option("--line", help="Id or name of a line.")
+@click.option("--stop", help="Id or part of the name of a stop; its departures are listed by time.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Number of departures to show.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the forecasts as JSON instead of a table.")
+def forecasts(day: datetime | None, line: str | None, stop: str | None, top: int, as_json: bool) -> None:
+    """Show the load forecasts of an operating date, from its newest issue date. Takes a few seconds.
+
+    Without --stop, the departures most likely to have more passengers than seats come first. Times are local.
+
+    \b
+      ruter-dagster forecasts --date 2026-11-21 --line 31 --top 5
+    """
+    from rich.console import Console
+
+    from ruter_dagster.commands.forecasts import Selection, load_forecasts, show
+
+    selection = Selection(day.date() if day else None, line, stop, top)
+    forecast_list = load_forecasts(_settings(), selection)
+    if as_json:
+        click.echo(strict_json(forecast_list.to_json()))
+    else:
+        show(forecast_list, Console())
+
+
 @main.command(short_help="The rows of a date that were set aside, each with its reason.")
 @click.option("--date", "day", type=DATE, metavar="YYYY-MM-DD", required=True, help="Service date.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as they were read, as JSON.")

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from itertools import chain
+from typing import Any
 
 import polars as pl
 
@@ -13,6 +14,7 @@ from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
+from ruter_dagster.forecasting.crowding import most_crowded
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import HORIZONS, year_ago_issue_dates
@@ -23,6 +25,8 @@ from ruter_dagster.jobs.model_inputs import load_model
 from ruter_dagster.jobs.pipes import days_value, json_value, table
 
 log = logging.getLogger("ruter_dagster.jobs")
+MOST_CROWDED = 10
+"""Departures in the table `most_crowded` of the metadata."""
 
 
 def run(parameters: Forecast, context: JobContext) -> None:
@@ -55,7 +59,25 @@ def run(parameters: Forecast, context: JobContext) -> None:
         model_versions=json_value({day.isoformat(): version for day, version in versions.items()}),
         sources=table(forecasts["source"].value_counts(sort=True).to_dicts()),
         occupancy_levels=table(forecasts["occupancy_level"].value_counts(sort=True).to_dicts()),
+        most_crowded=table(_most_crowded(forecasts, context.operator.time_zone)),
     )
+
+
+def _most_crowded(forecasts: pl.DataFrame, time_zone: str) -> list[dict[str, Any]]:
+    """The most crowded departures as rows of a table in the UI, times as local `HH:MM`."""
+    local = pl.col("scheduled_departure_time").dt.convert_time_zone(time_zone).dt.strftime("%H:%M")
+    shown = (
+        "line_id",
+        "direction_id",
+        "stop_id",
+        "mean",
+        "p10",
+        "p90",
+        "prob_above_seats",
+        "occupancy_level",
+    )
+    rows = most_crowded(forecasts, MOST_CROWDED)
+    return rows.select(pl.col("operating_date").cast(pl.String), local.alias("time"), *shown).to_dicts()
 
 
 def _horizon(issue_date: date) -> list[date]:

@@ -84,6 +84,7 @@ COMMANDS = [
     ("replay", "0123"),
     ("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/forecasts.parquet"),
     ("rejected", "--date", "2026-09-01"),
+    ("forecasts",),
     ("pipeline-definition",),
 ]
 
