@@ -1,4 +1,4 @@
-"""Forecasts joined to the loads that arrived: how right each forecast of each horizon was. No thresholds: drift.py."""
+"""Forecasts joined to observed loads: the error of each forecast. Thresholds belong in contracts/drift.py."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DEPARTURE = ("operating_date", "trip_id", "stop_sequence")
 
 @dataclass(frozen=True)
 class PerformanceSummary:
-    """Departures with a forecast, with a load (of a weight above 0), and with both. `matched_share` is null where nothing was forecast."""
+    """Numbers of departures with a forecast, with a load (weight above 0), and with both."""
 
     forecast: int
     observed: int
@@ -30,6 +30,7 @@ class PerformanceSummary:
 
     @property
     def matched_share(self) -> float | None:
+        """Share of forecast departures with a load; None if nothing was forecast."""
         return self.matched / self.forecast if self.forecast else None
 
 
@@ -38,17 +39,17 @@ def forecast_performance(
 ) -> tuple[pl.DataFrame, PerformanceSummary]:
     """Joins `forecasts` (contract `LOAD_FORECASTS`, any issue dates) to `loads` (contract `STOP_LOADS`) of the same dates.
 
-    Gives contract `FORECAST_PERFORMANCE`, a row for each departure and horizon that has both, and the counts of
-    departures that lack one side. Loads of weight 0 are no truth.
+    Returns contract `FORECAST_PERFORMANCE`, one row per departure and horizon with both, and the numbers of departures.
+    Loads of weight 0 do not count as observed.
     """
-    truth = loads.filter(pl.col("weight") > 0).select(
+    observed = loads.filter(pl.col("weight") > 0).select(
         pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load"
     )
-    joined = forecasts.join(truth, on=_DEPARTURE, how="inner", validate="m:1")
+    joined = forecasts.join(observed, on=_DEPARTURE, how="inner", validate="m:1")
     performance = conform(joined.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
     summary = PerformanceSummary(
         forecast=forecasts.select(_DEPARTURE).n_unique(),
-        observed=truth.height,
+        observed=observed.height,
         matched=performance.select(_DEPARTURE).n_unique(),
     )
     return performance.sort(FORECAST_PERFORMANCE.key), summary

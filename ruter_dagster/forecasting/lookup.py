@@ -1,4 +1,4 @@
-"""Looking up what is known of a key for millions of wide rows."""
+"""Lookup of columns by key for millions of wide rows."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import polars as pl
 
 
 def look_up(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> pl.DataFrame:
-    """The other columns of `known` (at most one row a key), one row for each of `rows` and in their order; null where a key is unknown.
+    """The other columns of `known`, one row per row of `rows` in their order; null if the key is unknown.
 
-    To be put beside the rows: a join of the rows themselves copies every one of their columns. And the keys alone are
-    joined: what is known is then gathered by its place, in less than half the time.
+    `known` has at most one row per key. The result is put beside the rows: joining the rows would copy all their columns.
+    Only the keys are joined and the values gathered by index, which takes less than half the time.
     """
-    places = known.lazy().select(key).with_row_index("place")
-    found = rows.lazy().select(key).join(places, on=key, how="left", maintain_order="left").collect()
-    return known.select(pl.exclude(key).gather(found["place"]))
+    indexes = known.lazy().select(key).with_row_index("index_in_known")
+    joined = rows.lazy().select(key).join(indexes, on=key, how="left", maintain_order="left").collect()
+    return known.select(pl.exclude(key).gather(joined["index_in_known"]))
