@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from ruter_dagster.commands.demo_report import Report, same_settings
-from ruter_dagster.commands.publication import is_elsewhere, read_back, recorded
+from ruter_dagster.commands.publication import is_elsewhere, read_back, recorded, require_reachable_broker
 from ruter_dagster.config.gtfs_location import gtfs_location
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings, SettingsError
@@ -206,6 +206,7 @@ def _what_stands(done: Sequence[str], stages: int) -> str:
 def _broker(settings: Settings, console: Console) -> Iterator[str]:
     """The cluster of the settings; else the local broker, for the time of the demo. Child processes inherit its address."""
     if settings.kafka_bootstrap_servers:
+        require_reachable_broker(settings)
         yield settings.kafka_bootstrap_servers
         return
     if settings.runs_in_sagemaker:

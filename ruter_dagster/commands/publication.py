@@ -46,13 +46,22 @@ def recorded(instance: DagsterInstance, issue_date: date) -> Recorded | None:
     return Recorded(str(made.metadata["content_hash"].value), int(str(made.metadata["partition_rows"].value)))
 
 
+def require_reachable_broker(settings: Settings) -> None:
+    """Raises `PermanentFailure` if no broker answers at the address of the settings, or if it refuses the connection."""
+    from ruter_dagster.publishing.connection import require_broker
+    from ruter_dagster.publishing.open import connection_of
+
+    with _fail_without_retry():
+        require_broker(connection_of(settings))
+
+
 def is_elsewhere(instance: DagsterInstance, issue_date: date, settings: Settings) -> bool:
     """Whether the cluster in use has no word of what the records call published: it was published on another one."""
     from ruter_dagster.publishing.consumer import read_markers
     from ruter_dagster.publishing.open import connection_of
 
     publication = recorded(instance, issue_date)
-    with _told_at_once():
+    with _fail_without_retry():
         return publication is not None and publication.publication_id not in read_markers(
             connection_of(settings)
         )
@@ -65,7 +74,7 @@ def read_back(publication: Recorded, issue_date: date, settings: Settings) -> Fo
     from ruter_dagster.publishing.topics import topics_of
 
     connection = connection_of(settings)
-    with _told_at_once():
+    with _fail_without_retry():
         found = consumer.read_back(connection, publication.publication_id, issue_date)
     once = found.messages == found.public_messages == publication.messages and not (
         found.duplicates or found.public_duplicates
@@ -74,8 +83,8 @@ def read_back(publication: Recorded, issue_date: date, settings: Settings) -> Fo
 
 
 @contextmanager
-def _told_at_once() -> Iterator[None]:
-    """A person who waits is told that no broker answers; a job would try again."""
+def _fail_without_retry() -> Iterator[None]:
+    """Turns a missing broker into a failure at once; a job would try again."""
     from ruter_dagster.publishing.connection import BrokerUnavailable
 
     try:

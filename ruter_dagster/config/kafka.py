@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
 )
+
+_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})")
+_USUAL_PORT = 9092
 
 
 class KafkaSettings(BaseSettings):
@@ -21,6 +25,7 @@ class KafkaSettings(BaseSettings):
         None,
         validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "RUTER_KAFKA_BOOTSTRAP_SERVERS"),
         description="host:port,… of a Kafka cluster; by default the broker of `ruter-dagster broker`",
+        json_schema_extra={"allowed": "host:port,host:port"},
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="How the cluster is reached: TLS with SSL and SASL_SSL"
@@ -40,6 +45,16 @@ class KafkaSettings(BaseSettings):
     )
     kafka_replication: int = Field(1, ge=1, le=5, description="Replicas of topics that are made")
 
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers_have_ports(cls, value: str | None) -> str | None:
+        servers = [server.strip() for server in (value or "").split(",") if server.strip()]
+        for server in servers:
+            match = _SERVER.fullmatch(server)
+            if match is None or not 1 <= int(match[1]) <= 65535:
+                raise ValueError(f"{server} is not host:port.{_with_port(server)}")
+        return ",".join(servers) or None
+
     @model_validator(mode="after")
     def _sasl_is_whole(self) -> KafkaSettings:
         if self.kafka_security_protocol.startswith("SASL") and not (
@@ -56,6 +71,11 @@ class KafkaSettings(BaseSettings):
         if self.kafka_bootstrap_servers:
             return []
         return ["  KAFKA_BOOTSTRAP_SERVERS is not set: jobs in SageMaker reach no broker of this machine"]
+
+
+def _with_port(server: str) -> str:
+    """The same server with Kafka's usual port, as a suggestion; empty if it is no plain host."""
+    return f" Did you mean {server}:{_USUAL_PORT}?" if re.fullmatch(r"[A-Za-z0-9_.-]+", server) else ""
 
 
 class EmptyPrefix(PydanticBaseSettingsSource):

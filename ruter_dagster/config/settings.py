@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import date
 from difflib import get_close_matches
 from hashlib import sha256
@@ -30,6 +30,7 @@ ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such a
 DEMO_ISSUE_DATE = date(2026, 11, 20)
 DEMO_SEED = 20
 
+BOOTSTRAP_SERVERS_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
 ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
 """Names another file than `.env` in the working folder; empty, none is read."""
 
@@ -315,7 +316,7 @@ def env_file() -> Path | None:
 def load_settings(**overrides: Any) -> Settings:
     """Reads the settings; raises `SettingsError` that names each wrong variable, its value and what is allowed."""
     overrides = {"_env_file": env_file(), **overrides} if "_env_file" not in overrides else overrides
-    faults = list(_misspelt(overrides["_env_file"]))
+    faults = list(_unknown_variables(overrides["_env_file"]))
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
@@ -326,17 +327,35 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def _misspelt(file: Path | None) -> Iterator[str]:
-    """Variables of the environment and the file that nearly have a setting's name, each with the setting that was meant."""
-    known = {f"RUTER_{name.upper()}" for name in Settings.model_fields}
+def _unknown_variables(file: Path | None) -> Iterator[str]:
+    """Variables of the environment and the file that nearly have a setting's name, each with a suggestion."""
     # A pipe, as of a program that decrypts the file, can be read only once.
     is_file = file is not None and file.expanduser().is_file()
     in_file = DotEnvSettingsSource(Settings, env_file=file).env_vars if is_file else {}
-    places = {"": set(os.environ), f" (in {file})": {name.upper() for name in in_file}}
-    for place, names in places.items():
-        for name in sorted(name for name in names if name.startswith("RUTER_") and name not in known):
-            for meant in get_close_matches(name, known, n=1, cutoff=0.85):
-                yield f"  {name}{place} is no setting: did you mean {meant}?"
+    names_by_origin = {"": set(os.environ), f" (in {file})": {name.upper() for name in in_file}}
+    known = {f"RUTER_{name.upper()}" for name in Settings.model_fields}
+    given = set().union(*names_by_origin.values())
+    for origin, names in names_by_origin.items():
+        for name in sorted(names):
+            if suggestion := _suggestion(name, known, given):
+                yield f"  Unknown setting {name}{origin}. Did you mean {suggestion}?"
+
+
+def _suggestion(name: str, known: Collection[str], given: Collection[str]) -> str | None:
+    """The setting that a misspelt variable means; None for a setting and for a variable of other programs."""
+    if name.startswith("RUTER_"):
+        return None if name in known else _most_similar(name, known)
+    if not name.startswith("KAFKA_") or name == BOOTSTRAP_SERVERS_VARIABLE:
+        return None
+    # KAFKA_SASL_USERNAME alone is a forgotten prefix; beside RUTER_KAFKA_SASL_USERNAME it belongs to another program.
+    prefixed = f"RUTER_{name}"
+    if prefixed in known:
+        return None if prefixed in given else prefixed
+    return _most_similar(name, [BOOTSTRAP_SERVERS_VARIABLE])
+
+
+def _most_similar(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
 
 
 def _describe(fault: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import date
 from typing import Any
 
@@ -9,8 +10,9 @@ import polars as pl
 import pytest
 from dagster import AssetMaterialization, DagsterInstance
 
-from ruter_dagster.commands.publication import Recorded, read_back, recorded
+from ruter_dagster.commands.publication import Recorded, read_back, recorded, require_reachable_broker
 from ruter_dagster.config.settings import load_settings
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
 from ruter_dagster.publishing.consumer import ReadBack
 
@@ -44,3 +46,11 @@ def test_of_a_range_a_publication_has_its_own_dates_messages_alone() -> None:
                 AssetMaterialization(PUBLISHED_FORECASTS.split("/"), partition=day, metadata=made)
             )
         assert recorded(instance, date(2026, 11, 20)) == Recorded("of-2026-11-20", 4)
+
+
+def test_unreachable_broker_is_a_sentence() -> None:
+    with socket.socket() as closed:  # bound, but nobody listens
+        closed.bind(("127.0.0.1", 0))
+        servers = f"127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(PermanentFailure, match=f"No Kafka broker answers at {servers}"):
+            require_reachable_broker(load_settings(_env_file=None, kafka_bootstrap_servers=servers))

@@ -274,16 +274,53 @@ def test_a_job_in_another_folder_finds_the_same_state(
     assert load_settings().source_dir == here
 
 
-def test_a_misspelt_variable_is_refused_with_the_one_that_was_meant(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("RUTER_SORUCE", "tides")
-    with pytest.raises(SettingsError, match="RUTER_SORUCE is no setting: did you mean RUTER_SOURCE"):
-        load_settings()
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("RUTER_SORUCE", "RUTER_SOURCE"),
+        ("KAFKA_BOOTSTRAP_SERVER", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("KAFKA_BOOSTRAP_SERVERS", "KAFKA_BOOTSTRAP_SERVERS"),
+        ("KAFKA_SECURITY_PROTOCOL", "RUTER_KAFKA_SECURITY_PROTOCOL"),
+        ("RUTER_KAFKA_SASL_USER_NAME", "RUTER_KAFKA_SASL_USERNAME"),
+    ],
+)
+def test_misspelt_variable_is_refused_with_a_suggestion(
+    monkeypatch: pytest.MonkeyPatch, variable: str, meant: str
+):
+    message = refused(monkeypatch, **{variable: "x"})
+    assert f"Unknown setting {variable}. Did you mean {meant}?" in message
 
 
-def test_a_misspelt_line_of_the_file_is_refused_too(tmp_path: Path):
+def test_kafka_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch):
+    for name in ("KAFKA_HEAP_OPTS", "KAFKA_HOME", "KAFKA_SECURITY_PROTOCOL"):
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("RUTER_KAFKA_SECURITY_PROTOCOL", "SSL")
+    assert load_settings().kafka_security_protocol == "SSL"
+
+
+@pytest.mark.parametrize(
+    ("servers", "fault"),
+    [
+        ("localhost", "localhost is not host:port. Did you mean localhost:9092?"),
+        ("a:9092,b", "b is not host:port. Did you mean b:9092?"),
+        ("a:0", "a:0 is not host:port."),
+        ("http://a:9092", "http://a:9092 is not host:port."),
+    ],
+)
+def test_broker_address_without_port_is_refused(monkeypatch: pytest.MonkeyPatch, servers: str, fault: str):
+    message = refused(monkeypatch, KAFKA_BOOTSTRAP_SERVERS=servers)
+    assert f"KAFKA_BOOTSTRAP_SERVERS={servers!r}: {fault}" in message
+
+
+@pytest.mark.parametrize("servers", ["a:9092", "a.b-c:9092,10.0.0.1:1", "[::1]:9092"])
+def test_broker_addresses_with_ports_are_kept(servers: str):
+    assert load_settings(kafka_bootstrap_servers=servers).kafka_bootstrap_servers == servers
+
+
+def test_misspelt_line_of_the_file_is_refused(tmp_path: Path):
     (tmp_path / ".env").write_text("RUTER_SORUCE=tides\nRUTER_HISTORY_DAYS=49\n")
     with pytest.raises(
-        SettingsError, match=r"RUTER_SORUCE \(in .env\) is no setting: did you mean RUTER_SOURCE"
+        SettingsError, match=r"Unknown setting RUTER_SORUCE \(in .env\). Did you mean RUTER_SOURCE\?"
     ):
         load_settings()
 
