@@ -11,7 +11,14 @@ from dataclasses import replace
 from datetime import date, timedelta
 from functools import partial
 
-from dagster import AssetCheckEvaluation, AssetKey, DagsterInstance, Definitions
+from dagster import (
+    AssetCheckEvaluation,
+    AssetCheckKey,
+    AssetCheckSeverity,
+    AssetKey,
+    DagsterInstance,
+    Definitions,
+)
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Column
@@ -24,8 +31,10 @@ from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings, SettingsErr
 from ruter_dagster.config.state_folder import require_writable_state
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.jobs import EVALUATION, MIN_COUNTED_DATES, PUBLISHED_FORECASTS
-from ruter_dagster.orchestration.event_log import latest_evaluation
+from ruter_dagster.contracts.jobs import EVALUATION, MIN_COUNTED_DATES, PUBLISHED_FORECASTS, asset_of
+from ruter_dagster.contracts.model_checks import GATE_CHECKS
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.orchestration.event_log import latest_evaluation, newest_materialisation
 from ruter_dagster.orchestration.instance import open_instance, require_dagster_home
 from ruter_dagster.orchestration.plan import MODEL_STAGE, Stage, needed, require_partitions, stages
 from ruter_dagster.orchestration.runs import RunOutcome, RunRequest, execute, new_log
@@ -49,6 +58,7 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
     require_partitions(planned, defs, issue_date, settings)
     require_writable_state(settings)
     report = Report(issue_date.isoformat(), settings.source_name)
+    report.forecast_dates = [(issue_date + timedelta(days)).isoformat() for days in range(HORIZON_DAYS + 1)]
     done: list[str] = []
     try:
         with ExitStack() as stack:
@@ -158,7 +168,9 @@ def _bring_up_to_date(
     bar = progress.add_task(stage.title, total=sum(len(run.all_assets) for run in runs) or 1, asset="")
     if not runs:
         report.up_to_date.append(stage.title)
-        progress.update(bar, completed=1, asset="up to date")
+        report.already_published |= PUBLISHED_FORECASTS in stage.all_assets
+        done = "already published" if PUBLISHED_FORECASTS in stage.all_assets else "up to date"
+        progress.update(bar, completed=1, asset=done)
         return
     for run in runs:
         progress.update(bar, asset=_span(run.dates))
@@ -246,7 +258,12 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
                 "checks_passed": sum(result.passed for result in judged),
                 "checks_not_judged": len(results) - len(judged),
                 "checks": len(results),
-                "checks_failed": sorted(result.check_name for result in results if not result.passed),
+                "checks_failed": sorted(
+                    result.check_name for result in results if not result.passed and not _is_warning(result)
+                ),
+                "checks_warned": sorted(
+                    result.check_name for result in results if not result.passed and _is_warning(result)
+                ),
             }
         )
     evaluation = instance.get_latest_materialization_event(AssetKey.from_user_string(EVALUATION))
@@ -254,6 +271,39 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
         metadata = evaluation.asset_materialization.metadata
         report.accuracy = [dict(row.data) for row in getattr(metadata.get("accuracy"), "records", ())]
         report.model_version = str(metadata["model_version"].value)
+        report.gate = _gate_result(instance)
+    report.unknown_occupancy = _share_of_unknown_occupancy(instance, report.issue_date)
+
+
+def _is_warning(result: AssetCheckEvaluation) -> bool:
+    return result.severity == AssetCheckSeverity.WARN
+
+
+def _gate_result(instance: DagsterInstance) -> str | None:
+    """Why the model was or was not promoted, in one sentence; None if the release gate has not judged it."""
+    gate = AssetCheckKey(AssetKey.from_user_string(EVALUATION), GATE_CHECKS[0].name)
+    result = latest_evaluation(instance, gate)
+    if result is None:
+        return None
+    rows = [dict(row.data) for row in getattr(result.metadata.get("gates"), "records", ())]
+    worse = [f"{row['mode']} at horizon {row['horizon_days']}" for row in rows if not row["passed"]]
+    if result.passed:
+        return (
+            "The model was promoted: in each of the "
+            f"{len(rows)} combinations of mode and horizon it is not worse than the best baseline."
+        )
+    return (
+        f"The model was not promoted: it is worse than the best baseline for {', '.join(worse) or 'a mode'}. "
+        "The former champion stays in use."
+    )
+
+
+def _share_of_unknown_occupancy(instance: DagsterInstance, issue_date: str) -> float | None:
+    """Share of forecasts with the occupancy level `unknown`; None without forecasts of the issue date."""
+    event = newest_materialisation(instance, asset_of(LOAD_FORECASTS.name), issue_date)
+    levels = getattr(event.metadata.get("occupancy_levels"), "records", ()) if event else ()
+    counts = {row.data["occupancy_level"]: int(row.data["count"]) for row in levels}
+    return counts.get("unknown", 0) / sum(counts.values()) if counts else None
 
 
 def _is_judged(result: AssetCheckEvaluation) -> bool:

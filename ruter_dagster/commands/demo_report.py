@@ -25,14 +25,22 @@ class Report:
 
     issue_date: str
     source: str
+    forecast_dates: list[str] = field(default_factory=list)
+    """Operating dates that are forecast."""
     runs: list[str] = field(default_factory=list)
     up_to_date: list[str] = field(default_factory=list)
     assets: list[dict[str, Any]] = field(default_factory=list)
     accuracy: list[dict[str, Any]] = field(default_factory=list)
     model_version: str | None = None
+    gate: str | None = None
+    """Why the model was or was not promoted."""
+    unknown_occupancy: float | None = None
+    """Share of forecasts with the occupancy level `unknown`."""
     without_model: str | None = None
     """Why there is no model, where baselines are published."""
     published: int = 0
+    already_published: bool = False
+    """Whether an earlier run made this publication."""
     read_back: int = 0
     exactly_once: bool = False
     bootstrap_servers: str = ""
@@ -57,6 +65,8 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
         rows = "" if row["rows"] is None else f"{row['rows']:,}"
         assets.add_row(row["asset"], rows, _checks(row))
     console.print(assets)
+    for line in _unmet_checks(report):
+        console.print(line, soft_wrap=True, highlight=False)
     if report.accuracy:
         accuracy = Table(
             *ACCURACY, title=f"Accuracy of model {report.model_version} on dates that it has not seen"
@@ -67,10 +77,15 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
                 *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
             )
         console.print(accuracy)
-    if report.without_model:
-        console.print(report.without_model, soft_wrap=True)
+    for line in filter(None, (report.gate, report.without_model, _occupancy_warning(report))):
+        console.print(line, soft_wrap=True)
+    if report.forecast_dates:
+        console.print(
+            f"Forecasts of {report.forecast_dates[0]} to {report.forecast_dates[-1]}", soft_wrap=True
+        )
+    published = "already published" if report.already_published else "published"
     console.print(
-        f"Kafka: {report.published:,} forecasts published to {', '.join(report.topics)}, {report.read_back:,} read back, "
+        f"Kafka: {report.published:,} forecasts {published} to {', '.join(report.topics)}, {report.read_back:,} read back, "
         + ("each exactly once" if report.exactly_once else f"[red]not each exactly once[/red]. {_ANEW}"),
         soft_wrap=True,
     )
@@ -103,5 +118,29 @@ def _checks(row: Mapping[str, Any]) -> str:
     if not row["checks"]:
         return ""
     not_judged = f", {row['checks_not_judged']} not judged" if row["checks_not_judged"] else ""
-    failed = f"; failed {', '.join(row['checks_failed'])}" if row["checks_failed"] else ""
-    return f"{row['checks_passed']} of {row['checks']}{not_judged}{failed}"
+    warned = _plural(len(row["checks_warned"]), "warning")
+    failed = _plural(len(row["checks_failed"]), "error")
+    return f"{row['checks_passed']} of {row['checks']}{not_judged}{warned}{failed}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f", {count} {noun}{'' if count == 1 else 's'}" if count else ""
+
+
+def _unmet_checks(report: Report) -> list[str]:
+    """One line for each check that did not pass. The table would break their names."""
+    return [
+        f"{word}: {row['asset']} does not meet {check}"
+        for word, kind in (("error", "checks_failed"), ("warning", "checks_warned"))
+        for row in report.assets
+        for check in row[kind]
+    ]
+
+
+def _occupancy_warning(report: Report) -> str | None:
+    if not report.unknown_occupancy:
+        return None
+    return (
+        f"Warning: the occupancy level of {report.unknown_occupancy:.0%} of the forecasts is unknown, because seats are unknown. "
+        "Add the vehicles' capacities to the source, or [capacities] to the operator file (docs/tides-and-gtfs-columns.md)."
+    )

@@ -9,10 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import AssetKey, DagsterInstance
+from dagster import (
+    AssetCheckEvaluation,
+    AssetKey,
+    AssetMaterialization,
+    DagsterInstance,
+    MetadataValue,
+    TableRecord,
+)
 from rich.console import Console
 
-from ruter_dagster.commands.demo import _describe_assets, _how_to_go_on, issue_date_of
+from ruter_dagster.commands.demo import (
+    _describe_assets,
+    _gate_result,
+    _how_to_go_on,
+    _share_of_unknown_occupancy,
+    issue_date_of,
+)
 from ruter_dagster.commands.demo_report import Report, show
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
@@ -46,8 +59,84 @@ def test_checks_that_were_not_judged_are_told_apart_from_those_that_passed(repor
     console = Console(record=True, width=120)
     show(report, console)
     shown = console.export_text()
-    assert "18 of 20, 1 not judged; failed rows_near_usual" in shown
+    assert "18 of 20, 1 not judged, 1 warning" in shown
+    assert "warning: quality/stop_visits does not meet rows_near_usual" in shown
+    assert "fail" not in shown.lower()
     assert "17 of 17 " in shown, "loads, whose checks were all judged"
+
+
+def shown_of(report: Report) -> str:
+    console = Console(record=True, width=60)
+    show(report, console)
+    return console.export_text()
+
+
+def test_names_of_unmet_checks_are_not_broken() -> None:
+    asset = {
+        "asset": "quality/stop_visits",
+        "rows": 1,
+        "checks": 2,
+        "checks_passed": 0,
+        "checks_not_judged": 0,
+    }
+    names = {"checks_failed": ["few_visits_at_unknown_stops"], "checks_warned": ["zero_loads_near_usual"]}
+    shown = shown_of(Report("2026-03-30", "demo", assets=[asset | names]))
+    assert "error: quality/stop_visits does not meet few_visits_at_unknown_stops\n" in shown
+    assert "warning: quality/stop_visits does not meet zero_loads_near_usual\n" in shown
+
+
+def test_end_names_forecast_dates_gate_and_unknown_occupancy() -> None:
+    report = Report("2026-03-30", "demo", forecast_dates=["2026-03-30", "2026-04-02"])
+    report.gate, report.unknown_occupancy = "The model was promoted: so it was.", 0.25
+    shown = shown_of(report)
+    assert "Forecasts of 2026-03-30 to 2026-04-02\n" in shown
+    assert "The model was promoted: so it was.\n" in shown
+    assert "the occupancy level of 25% of the forecasts is unknown" in shown
+    assert "unknown" not in shown_of(Report("2026-03-30", "demo", unknown_occupancy=0.0))
+
+
+def test_repeated_run_says_already_published() -> None:
+    assert "forecasts already published to" in shown_of(Report("2026-03-30", "demo", already_published=True))
+    assert "forecasts published to" in shown_of(Report("2026-03-30", "demo"))
+
+
+@pytest.mark.parametrize(
+    ("passed", "expected"),
+    [
+        (True, "The model was promoted: in each of the 1 combinations"),
+        (False, "The model was not promoted: it is worse than the best baseline for bus at horizon 2."),
+    ],
+)
+def test_gate_result_is_one_sentence(passed: bool, expected: str) -> None:
+    record = TableRecord({"mode": "bus", "horizon_days": 2, "passed": passed})
+    with DagsterInstance.ephemeral() as instance:
+        assert _gate_result(instance) is None
+        instance.report_runless_asset_event(
+            AssetCheckEvaluation(
+                asset_key=AssetKey(["models", "evaluation"]),
+                check_name="not_worse_than_baselines",
+                passed=passed,
+                metadata={"gates": MetadataValue.table([record])},
+            )
+        )
+        assert (_gate_result(instance) or "").startswith(expected)
+
+
+def test_share_of_unknown_occupancy_is_read_from_the_forecasts() -> None:
+    records = [
+        TableRecord({"occupancy_level": "unknown", "count": 1}),
+        TableRecord({"occupancy_level": "full", "count": 3}),
+    ]
+    with DagsterInstance.ephemeral() as instance:
+        assert _share_of_unknown_occupancy(instance, "2026-03-30") is None
+        instance.report_runless_asset_event(
+            AssetMaterialization(
+                ["forecasts", "load_forecasts"],
+                partition="2026-03-30",
+                metadata={"occupancy_levels": MetadataValue.table(records)},
+            )
+        )
+        assert _share_of_unknown_occupancy(instance, "2026-03-30") == 0.25
 
 
 def test_a_run_that_failed_before_its_checks_leaves_the_former_results(instance: DagsterInstance) -> None:
