@@ -1,8 +1,8 @@
 """Model rows: departure features, the levels and the weather forecast of an issue date, in one frame.
 
-The one place where they meet, for training, backtest and live forecasts alike: `joined_rows` puts them side by side, as
-the training sample keeps them, and `with_model_columns` adds what a model reads. What a column means stands in
-contracts/features.py; columns that are made here say how they relate to `expected`, the row's best plain guess.
+Training, backtest and forecasts all use these functions: `joined_rows` joins the tables, as the training sample stores them,
+and `with_model_columns` adds the columns that a model reads. contracts/features.py describes the columns; columns made here
+relate others to `expected`, the row's expected load.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from ruter_dagster.forecasting.lookup import look_up
 from ruter_dagster.forecasting.tiers import tier_number
 
 SMOOTHING_LOAD = 0.3
-"""Passengers added to a load before its logarithm, so that an empty departure has one."""
+"""Passengers added to a load before its logarithm, so that an empty departure has a logarithm."""
 KEY = ("service_date", "trip_id", "stop_sequence")
 TRUTH = (*KEY, "load", "weight")
-"""The columns that training reads of loads."""
+"""The columns of loads that training reads."""
 _LOADS = (
     "usual_recent", "usual_median", "ha4", "lag_1", "lag_2", "usual_line_hour", "usual_previous_hour", "usual_next_hour",
     "usual_previous_stop", "last_week_previous_hour", "last_week_next_hour", "slot_of_day_class_recent",
@@ -32,7 +32,7 @@ _LOADS = (
 LEVEL_RATIOS = tuple(f"{scope}_ratio_{days}" for scope in SCOPES for days in LEVEL_RATIO_DAYS)
 """The columns that the levels of the issue date add to a row."""
 YEAR_AGO_RATIOS = tuple(f"{scope}_year_ago" for scope in YEAR_AGO_SCOPES)
-"""Those that levels of a year before add."""
+"""The columns that levels of the year before add."""
 _RATIOS = (
     "last_week_line_hour_ratio",
     "last_week_network_ratio",
@@ -51,7 +51,7 @@ NUMBERS = (
     *(f"{name}_to_expected" for name in _LOADS),
     *(f"{name}_log" for name in _RATIOS),
 )
-"""The numeric features of a model, in order; nulls are allowed."""
+"""The numeric features of a model, in order; may be null."""
 CATEGORIES = ("mode",)
 _DAY = timedelta(1)
 WEATHER = ("temperature", "precipitation", "wind_speed")
@@ -62,11 +62,10 @@ HORIZONS = tuple(range(HORIZON_DAYS + 1))
 def joined_rows(
     features: pl.DataFrame, levels: pl.DataFrame, weather: pl.DataFrame, issue_date: date
 ) -> pl.DataFrame:
-    """Columns of `features`, in its order of rows, with `issue_date`, `horizon_days`, `LEVEL_RATIOS`, `YEAR_AGO_RATIOS`
-    and `WEATHER`.
+    """The rows of `features` with `issue_date`, `horizon_days`, `LEVEL_RATIOS`, `YEAR_AGO_RATIOS` and `WEATHER`.
 
-    Of `levels` (contract `features.levels`) and of `weather` (contract `raw.weather_forecasts`, may be empty) only
-    those of `issue_date` are read, and of levels those of `year_ago_issue_dates`. What is not known is null.
+    `levels` is contract `features.levels`, `weather` contract `raw.weather_forecasts` (may be empty). Only rows of
+    `issue_date` are read, and levels of `year_ago_issue_dates`. Unknown values are null.
     """
     issued = pl.col("issue_date") == issue_date
     rows = features.with_columns(
@@ -78,12 +77,12 @@ def joined_rows(
 
 
 def year_ago_issue_dates(dates: Iterable[date | None]) -> list[date]:
-    """The issue dates whose levels tell of the dates `year_ago` of departure features: the day after each."""
+    """The issue dates whose levels describe the dates `year_ago` of departure features: the day after each."""
     return sorted({day + _DAY for day in dates if day})
 
 
 def with_model_columns(joined: pl.DataFrame) -> pl.DataFrame:
-    """Joined rows with the columns of `NUMBERS` that are made from theirs."""
+    """Joined rows with the computed columns of `NUMBERS`."""
     weekday = pl.col("usual_line_hour") / pl.col("line_hour_of_day_class")
     return (
         joined.lazy()
@@ -111,16 +110,14 @@ def rows_with_truth(
     weather: pl.DataFrame,
     horizons: Sequence[int] = HORIZONS,
 ) -> pl.DataFrame:
-    """Joined rows with their truth: `load` and `weight` of `loads` (contract `loads.stop_loads`); others drop out.
+    """Joined rows with `load` and `weight` of `loads` (contract `loads.stop_loads`).
 
-    So do departures of weight 0: nothing is learnt from them, and no score is computed from them.
-
-    A departure of service date T appears once, as of one of `horizons` (horizon_days): issued on T - horizon_days.
-    Which one follows from its key, so that a repeated training has the same rows.
+    Departures without a load, or with weight 0, are left out. A departure of service date T appears once, for one of
+    `horizons` (issued on T - horizon_days). Its key decides which one, so that a repeated training has the same rows.
     """
-    truth = loads.filter(pl.col("weight") > 0).select(TRUTH)
-    known = features.join(truth, on=KEY, how="inner", maintain_order="left").with_columns(
-        _drawn(len(horizons)).alias("drawn")
+    observed = loads.filter(pl.col("weight") > 0).select(TRUTH)
+    known = features.join(observed, on=KEY, how="inner", maintain_order="left").with_columns(
+        _draw_horizon(len(horizons)).alias("drawn")
     )
     dates: list[date] = known["service_date"].unique().sort().to_list()
     by_date = known.partition_by("service_date", as_dict=True)
@@ -145,13 +142,13 @@ def training_rows(
     weather: pl.DataFrame,
     horizons: Sequence[int] = HORIZONS,
 ) -> pl.DataFrame:
-    """Model rows with their truth, each standing for itself (`sample_weight` 1). Arguments: `rows_with_truth`."""
+    """Model rows with their loads and `sample_weight` 1. Arguments: `rows_with_truth`."""
     rows = with_model_columns(rows_with_truth(features, loads, levels, weather, horizons))
     return rows.with_columns(pl.lit(1.0).alias("sample_weight"))
 
 
 def sampled(departures: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
-    """About that share of the departures (all where it is 1 or more), whichever way they come: their key and `seed` decide."""
+    """About this share of the departures (all if it is 1 or more). Their key and `seed` decide, not their order."""
     if share >= 1:
         return departures
     drawn = pl.struct(KEY).hash(seed) // 2**11 / 2**53
@@ -163,7 +160,7 @@ def _by_date(frame: pl.DataFrame) -> Callable[[date], pl.DataFrame]:
     return lambda day: parts.get((day,), frame.clear())
 
 
-def _drawn(count: int) -> pl.Expr:
+def _draw_horizon(count: int) -> pl.Expr:
     """A number from 0 to `count` - 1, spread evenly over the stops, journeys and dates by plain arithmetic."""
     minutes = pl.col("scheduled_departure_time").dt.epoch("s") // 60
     return ((minutes * 7 + pl.col("stop_sequence") * 13 + minutes // 1440) % count).cast(pl.Int32)
@@ -187,7 +184,7 @@ def _with_levels(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_year_ago(rows: pl.DataFrame, levels: pl.DataFrame) -> pl.DataFrame:
-    """How full the date `year_ago` was against what was expected of it: the last day's ratio of the day after it."""
+    """Adds the ratio of load to expected load on the date `year_ago`: `ratio_1` of the levels issued the day after."""
     wanted = year_ago_issue_dates(rows["year_ago"].unique())
     of_dates = levels.filter(pl.col("issue_date").is_in(wanted))
     for scope in YEAR_AGO_SCOPES:
@@ -205,7 +202,7 @@ def _join_known(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> 
 
 
 def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
-    """The columns that a scope's id was made of: millions of rows are joined by them, without a text made for each."""
+    """The columns that form a scope's id. Joining by them avoids building a text id for each of millions of rows."""
     parts = SCOPES[scope]
     pattern = "^(.*)" + r"\|([^|]*)" * (len(parts) - 1) + "$"
     return [

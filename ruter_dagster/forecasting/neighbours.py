@@ -1,6 +1,6 @@
-"""What the surroundings of a departure carry: the hours before and after, and the stops before and after on its journey.
+"""Loads around a departure: in the hours before and after, and at the stops before and after on its journey.
 
-For new hours and new stops of a line that has counts otherwise. Nothing here is made from the departure's own slot.
+They serve new hours and new stops of a line with counts. The departure's own slot is never used.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _SIDES: dict[str, Literal["backward", "forward"]] = {"earlier": "backward", "lat
 
 
 def nearest_hours(slots: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
-    """The nearest hours with counts of each slot's line and stop, and what lies between; one row for each of `slots`.
+    """The nearest hours with counts of each slot's line and stop, and the load between them; one row per row of `slots`.
 
-    `counted` has `slot`, `value` and `total` (sums of class-of-day loads). Columns are `earlier_hour`, `hours_to_earlier`
+    `counted` has `slot`, `value` and `total` (sums of class-of-day loads). Columns: `earlier_hour`, `hours_to_earlier`
     and so on of contract `features.departure_features`, and `neighbouring_hours`.
     """
     known = (
@@ -46,7 +46,7 @@ def nearest_hours(slots: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _nearest(ordered: pl.DataFrame, known: pl.DataFrame, side: str, least: int, suffix: str) -> pl.DataFrame:
-    """The nearest known slot of the same line and stop that is at least so many hours away."""
+    """The nearest known slot of the same line and stop, at least `least` hours away."""
     direction = -1 if side == "earlier" else 1
     joined = ordered.with_columns(pl.col("slot") + direction * least).join_asof(
         known, on="slot", strategy=_SIDES[side], check_sortedness=False
@@ -64,9 +64,9 @@ def _nearest(ordered: pl.DataFrame, known: pl.DataFrame, side: str, least: int, 
 
 
 def interpolated_hours(hour: pl.Expr) -> pl.Expr:
-    """`neighbouring_hours` of `earlier_hour`, `later_hour` and their distances, for a slot of this hour.
+    """`neighbouring_hours` for a slot of this hour: linear between `earlier_hour` and `later_hour`.
 
-    Straight between the two. Before the first and after the last hour a line empties towards `_QUIET_HOUR` of the night.
+    Before the first and after the last hour, the load falls to 0 at `_QUIET_HOUR` of the night.
     """
     earlier, later = pl.col("earlier_hour").fill_null(0.0), pl.col("later_hour").fill_null(0.0)
     to_earlier = pl.coalesce("hours_to_earlier", (hour - _QUIET_HOUR).clip(1))
@@ -77,7 +77,7 @@ def interpolated_hours(hour: pl.Expr) -> pl.Expr:
 
 
 def journey_loads(rows: pl.DataFrame) -> pl.DataFrame:
-    """`usual_previous_stop` and `journey_load`; one row for each of `rows` (features of one service date)."""
+    """`usual_previous_stop` and `journey_load`; one row per row of `rows` (features of one service date)."""
     ordered = (
         rows.lazy()
         .select("trip_id", "stop_sequence", "usual", own_expected_load().alias("own"))
@@ -101,7 +101,7 @@ def journey_loads(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _known_stop(ordered: pl.DataFrame, step: int) -> pl.DataFrame:
-    """Load and place of the nearest stop with own counts before (step 1) or after (step -1) on the same journey."""
+    """Load and index of the nearest stop with own counts before (step 1) or after (step -1) on the same journey."""
     side = "before" if step == 1 else "after"
     columns = ("own", "place", "trip")
     known = [pl.when(pl.col("own").is_not_null()).then(pl.col(name)).shift(step) for name in columns]
@@ -116,7 +116,7 @@ def _known_stop(ordered: pl.DataFrame, step: int) -> pl.DataFrame:
 
 
 def _between_stops() -> pl.Expr:
-    """Straight between the known stops; a journey begins and ends empty, one stop beyond its first and last."""
+    """Linear between the known stops. A journey is empty one stop before its first stop and one stop after its last."""
     here = pl.col("place")
     first, last = here.min().over("trip"), here.max().over("trip")
     known = pl.col("own_before").is_not_null() | pl.col("own_after").is_not_null()

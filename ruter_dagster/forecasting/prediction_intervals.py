@@ -1,6 +1,6 @@
-"""How far loads fall from their mean: quantiles and the chance of a load above the seats, on the scale of square roots.
+"""Quantiles of the load, and the probability of a load above the seats, on the scale of square roots.
 
-On that scale the spread of a count hardly depends on its size, so one set of numbers holds for full and empty departures.
+On this scale the spread of a count hardly depends on its size, so the same numbers apply to full and empty departures.
 """
 
 from __future__ import annotations
@@ -16,25 +16,26 @@ Numbers = NDArray[np.float64]
 _SHIFT = 3 / 8
 QUANTILES = (0.1, 0.5, 0.9)
 _SMALLEST_SIDE = 0.065
-"""Smallest distance of P10 and P90 from the median that a distance is measured in."""
-_CHANCES = (0.999, 0.99, 0.95, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
+"""Distances are measured in units of P10's or P90's distance from the median, but at least in this unit."""
+_PROBABILITIES = (0.999, 0.99, 0.95, 0.9, 0.75, 0.5, 0.25, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001)
 _MIN_BEYOND = 5
-"""Loads that must lie beyond a distance, on the rarer side, for its chance to be measured."""
+"""A probability is measured if at least this many loads lie on the rarer side of it."""
 _MIN_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True)
 class Tail:
-    """Chances of a load farther above the median than `distances`, in units of the distance of P90 (below it, of P10).
+    """Probabilities (`chances`) of a load farther above the median than `distances`.
 
-    Distances ascend, chances descend. Between and beyond them, the chance's log-odds are linear in the distance.
+    The unit is the distance of P90 from the median (below the median: of P10). Distances ascend, probabilities descend.
+    Between and beyond them, the log-odds are linear in the distance.
     """
 
     distances: tuple[float, ...]
     chances: tuple[float, ...]
 
     def probability_beyond(self, distance: Numbers) -> Numbers:
-        """P(a load lies farther up than `distance`), never quite 0 or 1; NaN where the distance is."""
+        """P(a load lies farther above the median than `distance`), never exactly 0 or 1; NaN if the distance is NaN."""
         known, odds = np.array(self.distances), _log_odds(np.array(self.chances))
         inside = np.interp(distance, known, odds)
         first, last = ((odds[at + 1] - odds[at]) / (known[at + 1] - known[at]) for at in (0, -2))
@@ -49,9 +50,10 @@ def _log_odds(chance: Numbers) -> Numbers:
 
 
 NORMAL_TAIL = Tail(
-    tuple(NormalDist().inv_cdf(1 - chance) / NormalDist().inv_cdf(0.9) for chance in _CHANCES), _CHANCES
+    tuple(NormalDist().inv_cdf(1 - chance) / NormalDist().inv_cdf(0.9) for chance in _PROBABILITIES),
+    _PROBABILITIES,
 )
-"""That of a normal variable, where too few loads are known to measure one."""
+"""The tail of a normal variable, used if there are too few loads to measure one."""
 
 
 def to_root(load: Numbers) -> Numbers:
@@ -60,7 +62,7 @@ def to_root(load: Numbers) -> Numbers:
 
 
 def from_root(root: Numbers) -> Numbers:
-    """The load of a root, never negative."""
+    """The load of Anscombe's root, never negative."""
     return np.maximum(np.maximum(root, 0.0) ** 2 - _SHIFT, 0.0)
 
 
@@ -76,30 +78,30 @@ def widened(spread: Numbers, factor: float) -> Numbers:
 
 
 def probability_above(seats: Numbers, mean: Numbers, spread: Numbers, tail: Tail = NORMAL_TAIL) -> Numbers:
-    """P(load > seats), NaN where the seats are unknown."""
-    # A load is a whole number of passengers: more than the seats begins half a passenger above them.
+    """P(load > seats), NaN if the seats are unknown."""
+    # Loads are whole passengers: more than the seats starts half a passenger above them.
     return tail.probability_beyond(_distance(seats + 0.5, mean, spread))
 
 
 def measured_tail(load: Numbers, mean: Numbers, spread: Numbers, weight: Numbers) -> Tail:
-    """The tail that loads had around their forecasts, a load counting by `weight` and by the mean forecast for it.
+    """The tail of loads around their forecasts. Each load counts by `weight` times its mean forecast.
 
-    By the mean, because departures with few passengers, of which there are most, are not those that fill their seats.
-    Normal where fewer than a few hundred loads are known.
+    The mean counts because most departures have few passengers, and those do not fill their seats. The tail is normal if
+    there are fewer than a few hundred loads.
     """
     distance, counts = _distance(load, mean, spread), weight * np.maximum(mean, 0.1)
     effective = counts.sum() ** 2 / max((counts**2).sum(), 1e-9)
-    chances = [chance for chance in _CHANCES if effective * min(chance, 1 - chance) >= _MIN_BEYOND]
+    chances = [chance for chance in _PROBABILITIES if effective * min(chance, 1 - chance) >= _MIN_BEYOND]
     if len(chances) < 5:
         return NORMAL_TAIL
     distances = _weighted_quantiles(distance, counts, [1 - chance for chance in chances])
-    # Ties would make a step of the tail.
+    # Equal distances would make a step in the tail.
     apart = np.maximum.accumulate(distances + 1e-3 * np.arange(len(distances)))
     return Tail(tuple(apart.tolist()), tuple(chances))
 
 
 def fitting_factor(load: Numbers, mean: Numbers, spread: Numbers, coverage: float, weight: Numbers) -> float:
-    """The factor of `widened` with which P10 to P90 covers the share `coverage` of loads by weight (split conformal)."""
+    """The factor of `widened` so that P10 to P90 covers the weighted share `coverage` of loads (split conformal)."""
     # Zero passengers lie within as soon as P10 is clipped at zero, which the true root of zero expresses.
     needed = np.abs(_distance(load, mean, spread))
     return float(np.clip(_weighted_quantiles(needed, weight, [coverage])[0], 0.5, 3.0))

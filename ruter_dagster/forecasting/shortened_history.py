@@ -1,7 +1,7 @@
-"""Training rows whose history is made shorter than it is, so that a model learns what little history means.
+"""Training rows with an artificially shortened history, so that a model learns to forecast with little history.
 
-Each kind of change leaves of a row what would be known if its line, stop or hour were new, or if counting had begun a few
-weeks ago. Features are changed, not made again from fewer loads: that would take as long as making them all.
+Each kind keeps what would be known if the row's line, stop or hour were new, or if counting had begun a few weeks ago. The
+features are edited, not computed again from fewer loads, which would take as long as computing all features.
 """
 
 from __future__ import annotations
@@ -35,18 +35,17 @@ _OF_HOUR = (
 _OF_LINE = (*_OF_HOUR, *_HOURS_BESIDE, *_AROUND, "line_of_day_class")
 _YEAR_AGO_OF_LINE = ("line_hour_year_ago",)
 _MAX_DAYS = 7
-"""What is new has been counted for fewer days than these: its own history begins a week later."""
+"""A new line, stop or hour has been counted for fewer days than this; its own history begins a week later."""
 MAX_COPIES = 750
-"""Copies a date, about: 400 dates make 300,000, which teach as much as a million do."""
+"""About this many copies per date: 300,000 for 400 dates, which teach as much as a million."""
 Columns = dict[str, pl.Expr]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One way to shorten a history: the columns it changes, and the levels of which the new thing has only a few days.
+    """One way to shorten a history: the columns it changes, and the scopes whose levels know only a few days.
 
-    `share` is that of its rows among all shortened ones. `scopes` are those of levels.py with the columns that tell one
-    of its members from another.
+    `share` is its share of all shortened rows. `scopes` maps scopes of levels.py to the columns that identify a member.
     """
 
     share: float
@@ -55,24 +54,24 @@ class Kind:
 
 
 def with_shortened_copies(rows: pl.DataFrame, share: float, seed: int) -> pl.DataFrame:
-    """Rows of a training sample, and below them copies of about that share of them (0 to 1) with a shorter history.
+    """Rows of a training sample, followed by copies with a shorter history: about this share of the rows (0 to 1).
 
-    Drawn are rows that rest on counts of their own, by key and `seed`, at most `MAX_COPIES` a date. Copies that nothing
-    would be known of are left out.
+    Key and `seed` choose rows with own counts, at most `MAX_COPIES` per date. Copies without any expected load are left
+    out.
     """
-    # By date, so that a date has the same copies whatever dates come with it.
-    of_date = pl.min_horizontal(pl.lit(share), MAX_COPIES / pl.len().over("service_date"))
-    return pl.concat([rows, *(_shortened(rows, kind, of_date, seed) for kind in KINDS)])
+    # By date, so that the copies of a date do not depend on other dates.
+    share_of_date = pl.min_horizontal(pl.lit(share), MAX_COPIES / pl.len().over("service_date"))
+    return pl.concat([rows, *(_shortened_copies(rows, kind, share_of_date, seed) for kind in KINDS)])
 
 
-def _shortened(rows: pl.DataFrame, name: str, share: pl.Expr, seed: int) -> pl.DataFrame:
+def _shortened_copies(rows: pl.DataFrame, name: str, share: pl.Expr, seed: int) -> pl.DataFrame:
     """The copies of one kind."""
     kind = KINDS[name]
-    place = list(KINDS).index(name)
-    wanted = (_draw(seed, 7 * place) < share * kind.share) & has_own_counts()
+    index = list(KINDS).index(name)
+    wanted = (_draw(seed, 7 * index) < share * kind.share) & has_own_counts()
     groups = rows.lazy().filter(has_own_counts())
     copies = rows.filter(wanted).with_columns(
-        _draw(seed, 7 * place + 1).alias("draw"), _draw(seed, 7 * place + 2).alias("draw_days")
+        _draw(seed, 7 * index + 1).alias("draw"), _draw(seed, 7 * index + 2).alias("draw_days")
     )
     changed = _changed(copies, kind)
     for scope, key in kind.scopes.items():
@@ -89,21 +88,22 @@ def _changed(rows: pl.DataFrame, kind: Kind) -> pl.DataFrame:
 
 
 def _expected_sums(rows: pl.LazyFrame, kind: Kind, key: Sequence[str]) -> pl.DataFrame:
-    """For each member of a scope: what was expected of its departures with and without their own history."""
+    """For each member of a scope: the expected loads of its departures with (`own`) and without (`without_history`) their history."""
     drawn = rows.with_columns(pl.lit(0.0).alias("draw"), pl.col("expected").alias("own")).collect()
     changed = _changed(drawn, kind).filter(has_basis())
     return changed.group_by("service_date", *key).agg(
-        pl.col("own").sum(), pl.col("expected").sum().alias("guessed")
+        pl.col("own").sum(), pl.col("expected").sum().alias("without_history")
     )
 
 
 def _with_young_levels(
     rows: pl.DataFrame, scope: str, key: Sequence[str], sums: pl.DataFrame
 ) -> pl.DataFrame:
-    """Levels of a member that has been counted for 0 to 6 days, against what is now expected of it."""
+    """Levels of a member counted for 0 to 6 days, relative to its expected load without history."""
     days = (pl.col("draw_days") * _MAX_DAYS).floor()
     known = rows.join(sums, on=["service_date", *key], how="left", maintain_order="left").select(
-        days=days, against=pl.when(pl.col("guessed") > 0).then(pl.col("own") / pl.col("guessed"))
+        days=days,
+        against=pl.when(pl.col("without_history") > 0).then(pl.col("own") / pl.col("without_history")),
     )
     frame = pl.concat([rows, known], how="horizontal")
     ratios = [
@@ -120,20 +120,20 @@ def _with_young_levels(
     return frame.with_columns(ratios).drop("days", "against")
 
 
-def _nothing(*names: str) -> Columns:
+def _null_columns(*names: str) -> Columns:
     return {name: pl.lit(None, pl.Int32 if name.startswith("hours_to") else pl.Float64) for name in names}
 
 
-def _no_counts_of_its_own() -> Columns:
-    return {**_nothing(*_OWN), "history_count": pl.lit(0, pl.Int32)}
+def _no_own_counts() -> Columns:
+    return {**_null_columns(*_OWN), "history_count": pl.lit(0, pl.Int32)}
 
 
 def _new_line() -> Columns:
-    return {**_no_counts_of_its_own(), **_nothing(*_OF_LINE, *_YEAR_AGO_OF_LINE)}
+    return {**_no_own_counts(), **_null_columns(*_OF_LINE, *_YEAR_AGO_OF_LINE)}
 
 
 def _renamed_line() -> Columns:
-    """Another line's counts at the same stops and hours, those of its former name, are then other lines'."""
+    """A line with a new id: counts under its former id, at the same stops and hours, belong to another line."""
     return {
         **_new_line(),
         "stop_hour_of_other_lines": pl.col("stop_hour_of_day_class"),
@@ -142,17 +142,17 @@ def _renamed_line() -> Columns:
 
 
 def _new_stop() -> Columns:
-    """A stop that the line has not served: in half of the draws no other line has either."""
+    """A stop that the line has not served; in half of the draws, no other line has served it either."""
     others = pl.when(pl.col("draw") < 0.5).then("stop_hour_of_other_lines")
     return {
-        **_no_counts_of_its_own(),
-        **_nothing(*_HOURS_BESIDE, *_AROUND, "stop_year_ago"),
+        **_no_own_counts(),
+        **_null_columns(*_HOURS_BESIDE, *_AROUND, "stop_year_ago"),
         "stop_hour_of_other_lines": others,
     }
 
 
 def _new_hour() -> Columns:
-    """An hour in which the line has not run: alone, amid hours without service, or beyond its first or last hour."""
+    """An hour in which the line has not run: between hours with service, or before its first or after its last hour."""
     draw = pl.col("draw")
     far = (draw * 10).floor() % 2 == 1
     sides = {"earlier": draw < 0.8, "later": (draw < 0.6) | (draw >= 0.8)}
@@ -166,11 +166,11 @@ def _new_hour() -> Columns:
         for known, names in ((sides["earlier"], _HOURS_BESIDE[::2]), (sides["later"], _HOURS_BESIDE[1::2]))
         for name in names
     }
-    return {**_no_counts_of_its_own(), **_nothing(*_OF_HOUR, *_YEAR_AGO_OF_LINE), **around, **beside}
+    return {**_no_own_counts(), **_null_columns(*_OF_HOUR, *_YEAR_AGO_OF_LINE), **around, **beside}
 
 
 def _few_weeks() -> Columns:
-    """Counted for 1 to 7 weeks before the last one. A holiday's lags, which are ordinary days, stay as they are."""
+    """Counts of 1 to 7 weeks only. On holidays the columns stay, because their lags are ordinary days."""
     weeks = 1 + (pl.col("draw") * (LAG_WEEKS - 1)).floor()
     lags: Columns = {
         f"lag_{week}": pl.when(weeks >= week).then(f"lag_{week}") for week in range(1, LAG_WEEKS + 1)
@@ -182,7 +182,7 @@ def _few_weeks() -> Columns:
     recent = pl.sum_horizontal(
         lag * DECAY_PER_WEEK**week for week, lag in enumerate(lags.values(), 1)
     ) / pl.sum_horizontal(*decays)
-    # From Monday to Thursday a week has four days of the class: as many lags have as much noise.
+    # Monday to Thursday are one class of four days a week, so that means over several weeks have as little noise.
     pooled = (
         pl.when(pl.col("weekday") > 3).then(known.list.mean()).when(weeks < 2).then("ha4").otherwise("ha8")
     )
@@ -207,7 +207,7 @@ def _few_weeks() -> Columns:
     }
     ordinary = pl.col("weekday") == pl.col("comparable_weekday")
     shortened = {name: pl.when(ordinary).then(column).otherwise(name) for name, column in columns.items()}
-    return {**shortened, **_nothing(*YEAR_AGO_RATIOS)}
+    return {**shortened, **_null_columns(*YEAR_AGO_RATIOS)}
 
 
 def _class_mean(name: str, weeks: pl.Expr, pooled: pl.Expr) -> pl.Expr:
@@ -215,9 +215,9 @@ def _class_mean(name: str, weeks: pl.Expr, pooled: pl.Expr) -> pl.Expr:
     return pl.when(weeks >= 6).then(name).when(weeks >= 4).then(f"{name}_recent").when(known).then(pooled)
 
 
-def _draw(seed: int, place: int) -> pl.Expr:
-    """A number from 0 to 1 that the key and the seed decide."""
-    return pl.struct(KEY).hash(1000 * seed + place) / 2.0**64
+def _draw(seed: int, index: int) -> pl.Expr:
+    """A number from 0 to 1 that depends on the key and the seed only."""
+    return pl.struct(KEY).hash(1000 * seed + index) / 2.0**64
 
 
 _LINE_SCOPES = {"line": ("line_id",), "line_hour": ("line_id", "direction_id", "slot_hour")}

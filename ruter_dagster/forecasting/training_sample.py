@@ -1,6 +1,6 @@
-"""The training sample: of each operating date a few thousand departures with all that a model learns from.
+"""The training sample: a few thousand departures per operating date, with everything that a model learns from.
 
-A year of a large network has 200 million departures; of each date a few thousand say as much to a model.
+A year of a large network has 200 million departures; a few thousand per date teach a model as much.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.model_rows import KEY, TRUTH, rows_with_truth
 
 SAMPLE_ROWS = 5000
-"""Departures of an operating date that the sample keeps: 400 dates make two million."""
+"""Departures per operating date in the sample: two million for 400 dates."""
 _STRATA = ("mode", "line_id", "direction_id", "slot_hour")
 
 
@@ -26,9 +26,9 @@ def training_sample(
     max_rows: int,
     seed: int,
 ) -> pl.DataFrame:
-    """Contract `features.training_sample` of every service date of `features`, at most `max_rows` rows a date.
+    """Contract `features.training_sample` of every service date of `features`, at most `max_rows` rows per date.
 
-    The arguments are those of `rows_with_truth`. Departures whose load has no weight teach nothing and are left out.
+    The arguments are those of `rows_with_truth`. Departures whose load has no weight are left out.
     """
     trusted = loads.select(TRUTH).filter(pl.col("weight") > 0)
     known = features.join(trusted.select(KEY), on=KEY, how="semi", maintain_order="left")
@@ -40,9 +40,9 @@ def training_sample(
 
 
 def stratified(departures: pl.DataFrame, max_rows: int, seed: int) -> pl.DataFrame:
-    """At most `max_rows` departures of one date, with `sample_weight`, how many departures of its mode each stands for.
+    """At most `max_rows` departures of one date, with `sample_weight`: how many departures of its mode each represents.
 
-    A mode's share grows with the root of its size, so that boats are not lost among buses. Within a mode they are
+    A mode's share grows with the square root of its size, so that boats are not lost among buses. Within a mode, rows are
     spread evenly over lines and hours; within a line and hour, key and `seed` decide.
     """
     if departures.height <= max_rows:
@@ -51,7 +51,7 @@ def stratified(departures: pl.DataFrame, max_rows: int, seed: int) -> pl.DataFra
         *_STRATA, pl.struct(KEY).hash(seed).alias("drawn"), pl.int_range(pl.len()).alias("row")
     ).sort(*_STRATA, "drawn")
     size, place = pl.len().over("mode"), pl.int_range(pl.len()).over("mode")
-    # Summed over the rows of all modes, 1 / root is the sum of their roots.
+    # Summed over all rows, 1 / root of a mode's size is the sum of the modes' roots.
     roots = (1 / size.sqrt()).sum()
     taken = pl.min_horizontal((max_rows * size.sqrt() / roots).floor().clip(1), size)
     passes = ((place + 1) * taken / size).floor() > (place * taken / size).floor()
