@@ -3,10 +3,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --durations=25
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all check
+.PHONY: help install demo dev test test-all check docs check-newest-dagster
 
 help:  ## list the verbs
-	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
 
 install: .venv/installed  ## install the locked dependencies into .venv (1 minute)
 
@@ -34,3 +34,15 @@ test: install  ## run the tests that a change is most likely to break (10 minute
 
 test-all: install  ## run all other tests: SageMaker faults, images, commands, long histories (30 minutes more)
 	$(PYTEST) -m extended
+
+docs: .venv-docs/installed  ## build the documentation site into site/ (10 seconds, 1 minute the first time)
+	.venv-docs/bin/mkdocs build --strict
+
+.venv-docs/installed: requirements-docs.lock | install
+	rm -rf .venv-docs
+	$(BIN)/python -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	touch $@
+
+check-newest-dagster: install  ## run type checks and some tests with the newest Dagster, in .venv-newest (10 minutes)
+	scripts/check_newest_dagster
