@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 
+from ruter_dagster.commands.report_server import serve_reports
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.config.state_folder import require_writable_state
 from ruter_dagster.contracts.errors import PermanentFailure
@@ -28,7 +30,7 @@ def serve_dagster(settings: Settings, port: int) -> int:
     _require_free(port)
     require_writable_state(settings)
     print(
-        f"History, tables and models in {settings.source_dir}; the temporary directory that Dagster tells of holds none of it",
+        f"History, tables and models are in {settings.source_dir}. The temporary directory that Dagster mentions holds none of them",
         flush=True,
     )
     with ExitStack() as stack:
@@ -40,6 +42,11 @@ def serve_dagster(settings: Settings, port: int) -> int:
             broker = stack.enter_context(local_broker(settings.source_dir / "broker"))
             environment["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
             print(f"Apache Kafka at {broker.bootstrap_servers}, data in {broker.data_dir}", flush=True)
+        print(
+            stack.enter_context(serve_reports(Path(settings.artifacts_place), settings.reports_url)),
+            flush=True,
+        )
+        print(f"MLflow's UI: {mlflow_command(settings)}", flush=True)
         # A shell gives its background commands an ignored SIGINT, which dagster dev would inherit and never end.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
@@ -51,6 +58,16 @@ def serve_dagster(settings: Settings, port: int) -> int:
         except KeyboardInterrupt:
             process.terminate()
             return process.wait()
+
+
+def mlflow_command(settings: Settings) -> str:
+    """The command that opens MLflow's UI on the experiments in use, or the address of its server."""
+    address = settings.mlflow_tracking_uri
+    if address and not address.startswith("sqlite:"):
+        return address
+    store = address or f"sqlite:///{settings.source_dir / 'mlflow' / 'mlflow.db'}"
+    program = Path(sys.executable).with_name("mlflow")
+    return f"{shlex.quote(str(program))} server --port 5000 --backend-store-uri {shlex.quote(store)}"
 
 
 def _require_workspace() -> None:
@@ -68,6 +85,6 @@ def _require_free(port: int) -> None:
             tried.bind(("127.0.0.1", port))
         except OSError as error:
             raise PermanentFailure(
-                f"Port {port} of 127.0.0.1 cannot be had ({error.strerror}): end what runs there, perhaps another "
-                "`ruter-dagster dev`, or choose another one with --port"
+                f"Port {port} of 127.0.0.1 is not available ({error.strerror}). Stop the program that uses it, perhaps another "
+                "`ruter-dagster dev`, or choose another port with --port"
             ) from error

@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
@@ -149,6 +149,13 @@ class Settings(KafkaSettings, SageMakerSettings):
         "http://127.0.0.1:3000", description="Address of the Dagster UI, for links in alerts"
     )
 
+    reports_url: str = Field(
+        "http://127.0.0.1:3001",
+        pattern=r"^https?://[^/]+",
+        description="Address of quality reports in the state folder, for links in Dagster's UI; `ruter-dagster dev` serves it on "
+        "the loopback interface. With a lake, links lead to S3",
+    )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -263,6 +270,10 @@ class Settings(KafkaSettings, SageMakerSettings):
     def artifacts_place(self) -> str:
         """Address or folder of files beside the tables: models, verdicts, reports."""
         return f"{self.lake_dir}/artifacts" if self.lake else str(self.source_dir / "artifacts")
+
+    def report_page(self, key: str) -> str | None:
+        """Address of a report by its key among the artifacts, for browsers; None with a lake, where S3 has the reports."""
+        return None if self.lake else f"{self.reports_url.rstrip('/')}/{quote(key)}"
 
     @property
     def database(self) -> str:

@@ -113,6 +113,12 @@ def _publish(checked: Table, dates: Sequence[date], report: QualityReport, conte
     return context.artifacts.uri(key)
 
 
+def _report_links(page: str, context: JobContext) -> dict[str, Any]:
+    """The report's file or object, and its address in a browser while `ruter-dagster dev` serves it."""
+    address = context.settings.report_page(page.rpartition("/artifacts/")[2])
+    return {"report": link(page)} | ({"report_page": link(address)} if address else {})
+
+
 def _tell(
     checked: Table,
     frame: pl.DataFrame,
@@ -133,7 +139,7 @@ def _tell(
             observed=result.observed,
             expected=result.expected,
             examples=table([{name: str(value) for name, value in row.items()} for row in result.examples]),
-            report=link(page),
+            **_report_links(page, context),
         )
     rows = dict(frame.group_by(checked.partition).len().iter_rows())
     context.report.materialised(
@@ -145,7 +151,7 @@ def _tell(
             for day, version in versions.items()
         },
         passed=report.passed,
-        report=link(page),
+        **_report_links(page, context),
         checks=_overview(report),
         **{
             f"set_aside_by_{name}" if name != "examples" else "set_aside_examples": table(rows)

@@ -81,7 +81,7 @@ def describe_check(check: AssetCheckEvaluation) -> str:
     plain = {
         name: f"{entry.value:.3g}" if isinstance(entry.value, float) else str(entry.value)
         for name, entry in check.metadata.items()
-        if name != "report" and isinstance(entry.value, (str, int, float))
+        if name not in ("report", "report_page") and isinstance(entry.value, (str, int, float))
     }
     first = [name for name in ("observed", "expected") if name in plain]
     told = ", ".join(f"{name} {plain[name]}" for name in [*first, *sorted(plain.keys() - set(first))])

@@ -44,7 +44,7 @@ def refused(*command: str) -> Result:
 def test_the_ui_needs_its_port(taken_port: int) -> None:
     Path("workspace.yaml").touch()
     result = refused("dev", "--port", str(taken_port))
-    assert f"Port {taken_port} of 127.0.0.1 cannot be had" in result.output
+    assert f"Port {taken_port} of 127.0.0.1 is not available" in result.output
     assert "--port" in result.output
 
 

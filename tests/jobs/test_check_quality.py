@@ -16,6 +16,7 @@ from ruter_dagster.contracts.validation import with_optional_columns
 from ruter_dagster.jobs import check_quality
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
+from tests.jobs.demo_jobs import context_of, judged
 from tests.quality.frames import DAY, change, planned, visits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
@@ -108,3 +109,11 @@ def test_a_vehicle_that_counts_too_few_for_a_week_is_told(settings: Settings) ->
         for ago in range(-6, 1)
     ]
     assert [one["vehicles_count_alike"] for one in measures] == [None, None, None, 1, 1, 1, 1]
+
+
+def test_local_report_has_a_file_and_a_browser_address(tmp_path: Path) -> None:
+    context = context_of(judged(STOP_VISITS, DAY), tmp_path)
+    key = f"quality/reports/raw.stop_visits/{DAY}.html"
+    links = check_quality._report_links(context.artifacts.uri(key), context)
+    assert links["report"]["type"] == "path"
+    assert links["report_page"] == {"raw_value": f"http://127.0.0.1:3001/{key}", "type": "url"}
