@@ -18,7 +18,7 @@ pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
 
 
-def test_a_step_has_its_own_seconds_those_of_its_start_and_dagsters(
+def test_step_seconds_split_into_job_start_and_dagster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in foreign_variables():

@@ -38,7 +38,7 @@ def days(first: int, last: int) -> tuple[date, ...]:
     ],
     ids=lambda value: value.job if isinstance(value, JobParameters) else "",
 )
-def test_parameters_come_back_on_their_day_and_move_with_it(parameters: JobParameters, written: str):
+def test_relative_parameters_follow_the_issue_date(parameters: JobParameters, written: str):
     relative = to_relative(parameters, ISSUED)
     assert json.loads(relative) == json.loads(written)
     kind = JOBS[parameters.job]
@@ -47,7 +47,7 @@ def test_parameters_come_back_on_their_day_and_move_with_it(parameters: JobParam
     assert to_relative(next_day, ISSUED + timedelta(1)) == relative
 
 
-def test_dates_that_are_written_out_stay_and_need_no_issue_date():
+def test_absolute_dates_need_no_issue_date():
     assert json.loads(to_absolute('{"dates":["2026-11-20"]}', None, NOW)) == {"dates": ["2026-11-20"]}
 
 

@@ -49,7 +49,7 @@ def test_numbers_that_json_does_not_have_are_null() -> None:
 @pytest.mark.parametrize(
     ("last_week", "load"), [(None, 4.0), (3.0, 4.0), (3.0, 0.0), (None, 0.0), (None, None)]
 )
-def test_backtest_is_shown_and_printed_whatever_is_known(
+def test_backtest_prints_with_and_without_results(
     last_week: float | None, load: float | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     result = _score(forecasts(last_week, load), EMPTY)
@@ -68,7 +68,7 @@ def test_backtest_shows_the_dates_that_it_leaves_out(capsys: pytest.CaptureFixtu
     assert isinstance(told, dict) and told["dates_left_out"] == left_out
 
 
-def test_backtest_after_a_week_without_visits_says_what_it_cannot_compare(
+def test_backtest_reports_dates_that_it_cannot_compare(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     show(_score(forecasts(last_week=None), EMPTY))

@@ -88,7 +88,7 @@ def test_conforming_orders_columns_and_casts_what_loses_nothing():
         (lambda frame: frame.with_columns(stop_sequence=pl.lit(2**40)), "values that do not fit"),
     ],
 )
-def test_a_frame_of_other_columns_is_refused_with_what_was_expected_and_found(change, message):
+def test_wrong_columns_are_refused_with_expected_and_found_types(change, message):
     with pytest.raises(BadInput) as error:
         conform(change(visits()), VISITS)
     assert "raw.visits" in str(error.value)
@@ -118,7 +118,7 @@ def test_rows_that_break_the_contract_are_counted_and_named(columns, message):
     assert message in str(error.value)
 
 
-def test_every_fault_is_in_the_one_error_and_at_most_five_rows_are_shown_of_each():
+def test_error_lists_every_fault_with_five_rows_each():
     rows = 20
     frame = conform(
         pl.DataFrame(
@@ -144,14 +144,14 @@ def test_every_fault_is_in_the_one_error_and_at_most_five_rows_are_shown_of_each
     assert "journey 05" not in message
 
 
-def test_a_date_without_rows_is_a_fault_unless_the_table_may_be_empty():
+def test_date_without_rows_fails_unless_the_table_may_be_empty():
     with pytest.raises(BadInput, match="service_date without any row: 2026-11-20"):
         validate(empty_frame(VISITS), VISITS, [DAY])
     validate(empty_frame(VISITS), replace(VISITS, may_be_empty=True), [DAY])
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_rows_come_in_the_order_of_their_key_whatever_order_they_had(seed: int):
+def test_rows_are_ordered_by_key(seed: int):
     keys = pl.DataFrame({"trip_id": ["a", "a", "b", "ab", "", "b"], "stop_sequence": [1, 2, 1, 9, 3, 3]})
     frame = pl.concat(
         keys.with_columns(
@@ -163,7 +163,7 @@ def test_rows_come_in_the_order_of_their_key_whatever_order_they_had(seed: int):
     assert ordered_by_key(shuffled, VISITS).equals(frame.sort(VISITS.key))
 
 
-def test_rows_that_lie_in_order_are_not_copied_and_those_that_cannot_be_told_are_sorted():
+def test_sorted_rows_are_not_copied():
     frame = visits()
     assert ordered_by_key(frame, VISITS) is frame
     assert ordered_by_key(frame.clear(), VISITS).is_empty()
@@ -173,13 +173,13 @@ def test_rows_that_lie_in_order_are_not_copied_and_those_that_cannot_be_told_are
         assert ordered_by_key(other, VISITS).equals(other.sort(VISITS.key))
 
 
-def test_the_version_of_rows_does_not_depend_on_their_order_or_chunks():
+def test_version_does_not_depend_on_order_or_chunks():
     frame = visits()
     pieces = pl.concat([frame[2:], frame[:1], frame[1:2]], rechunk=False)
     assert content_hash(pieces, VISITS) == content_hash(frame, VISITS)
 
 
-def test_the_version_is_the_same_on_every_machine_and_in_every_release():
+def test_version_is_the_same_on_every_machine():
     assert content_hash(visits(), VISITS) == "70599c82fae9f950834cd43174ddade2"
 
 
@@ -195,18 +195,18 @@ def test_the_version_is_the_same_on_every_machine_and_in_every_release():
         {"departure": [datetime(2026, 11, 20, hour, microsecond=1, tzinfo=UTC) for hour in (6, 7, 8)]},
     ],
 )
-def test_the_version_changes_with_any_value_and_tells_null_from_zero(columns):
+def test_version_changes_with_any_value(columns):
     assert content_hash(visits(**columns), VISITS) != content_hash(visits(), VISITS)
 
 
-def test_negative_zero_and_the_bits_of_a_nan_do_not_change_the_version():
+def test_negative_zero_and_nan_bits_do_not_change_the_version():
     nan = float("nan")
     assert content_hash(visits(load=[-0.0, nan, 1.0]), VISITS) == content_hash(
         visits(load=[0.0, -nan, 1.0]), VISITS
     )
 
 
-def test_an_optional_column_added_to_the_contract_leaves_earlier_versions_as_they_are():
+def test_new_optional_column_keeps_earlier_versions():
     wider = replace(VISITS, columns=(*VISITS.columns, Column("seats", "int32", "Seats", required=False)))
     frame = visits()
     assert content_hash(frame.with_columns(seats=pl.lit(None, pl.Int32)), wider) == content_hash(

@@ -70,7 +70,7 @@ def oracle(judged: pl.DataFrame) -> float:
 
 
 @pytest.mark.extended
-def test_most_of_the_gap_between_the_mean_of_four_weeks_and_the_truth_is_closed(judged):
+def test_model_closes_most_of_the_gap_to_the_truth(judged):
     score, best = scores(judged).row(0, named=True), oracle(judged)
     assert judged["mean_load"].null_count() == 0
     assert best < score["wape"] < score["wape_ha4"] < score["wape_last_week"]

@@ -61,7 +61,7 @@ def loads(*departures: tuple[str, int, float]) -> pl.DataFrame:
     return conform(pl.DataFrame(rows, schema=polars_schema(STOP_LOADS)), STOP_LOADS)
 
 
-def test_a_load_without_weight_is_no_truth():
+def test_load_without_weight_is_not_observed():
     weightless = loads(("a", 1, 71.0), ("b", 1, 12.0)).with_columns(
         weight=pl.when(pl.col("trip_id") == "a").then(0.0).otherwise(1.0)
     )
@@ -70,7 +70,7 @@ def test_a_load_without_weight_is_no_truth():
     assert (summary.forecast, summary.observed, summary.matched) == (2, 1, 1)
 
 
-def test_every_horizon_meets_the_same_truth():
+def test_every_horizon_joins_the_same_load():
     performance, _ = forecast_performance(
         forecasts(("a", 1, 0), ("a", 1, 1), ("a", 1, 3)), loads(("a", 1, 12.0))
     )

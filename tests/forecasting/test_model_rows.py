@@ -47,7 +47,7 @@ def weather(issue_days: list) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("horizon", [0, 1, 2, 3])
-def test_training_backtest_and_live_make_the_same_row_bit_for_bit(history, features, as_of, horizon):
+def test_training_backtest_and_forecast_rows_are_identical(history, features, as_of, horizon):
     issue_date = DAY - timedelta(horizon)
     known = history.filter(pl.col("service_date") < issue_date)
     trained = training_rows(features, history, as_of, weather(ISSUE_DATES), horizons=(horizon,)).filter(
@@ -64,7 +64,7 @@ def test_training_backtest_and_live_make_the_same_row_bit_for_bit(history, featu
 
 
 @pytest.mark.parametrize("load", [None, 71.0])
-def test_a_load_without_weight_is_neither_learnt_nor_judged(history, features, as_of, load):
+def test_load_without_weight_is_neither_learned_nor_scored(history, features, as_of, load):
     untrusted = pl.col("trip_id") == "31-1300"
     strange = history.with_columns(
         pl.when(~untrusted).then("load").otherwise(load).alias("load"),
@@ -79,7 +79,7 @@ def test_a_load_without_weight_is_neither_learnt_nor_judged(history, features, a
 
 
 @pytest.mark.parametrize("horizon", [0, 3])
-def test_nothing_in_a_row_changes_when_everything_from_the_issue_date_on_does(history, horizon):
+def test_rows_ignore_everything_since_the_issue_date(history, horizon):
     issue_date = DAY - timedelta(horizon)
 
     def row_of(known: pl.DataFrame, issued: pl.DataFrame) -> pl.DataFrame:
@@ -96,7 +96,7 @@ def test_nothing_in_a_row_changes_when_everything_from_the_issue_date_on_does(hi
     )
 
 
-def test_a_training_row_is_as_of_one_horizon_and_all_horizons_are_about_as_frequent(history, features, as_of):
+def test_training_rows_spread_evenly_over_horizons(history, features, as_of):
     rows = training_rows(features, history, as_of, NO_WEATHER)
     assert rows.select(KEY).is_unique().all()
     assert rows.height == features.height
@@ -106,7 +106,7 @@ def test_a_training_row_is_as_of_one_horizon_and_all_horizons_are_about_as_frequ
     assert ((rows["service_date"] - rows["issue_date"]).dt.total_days() == rows["horizon_days"]).all()
 
 
-def test_a_departure_without_truth_is_no_training_row(history, features, as_of):
+def test_departure_without_load_is_no_training_row(history, features, as_of):
     some = history.filter(pl.col("line_id") == "31")
     assert set(training_rows(features, some, as_of, NO_WEATHER)["line_id"]) == {"31"}
 

@@ -43,7 +43,7 @@ def test_as_many_departures_are_crowded_as_expected(tail, seats: int) -> None:
         assert probability_above(np.full(ROWS, float(seats)), mean, spread, NORMAL_TAIL).sum() > 1.2 * crowded
 
 
-def test_chance_falls_with_the_seats_and_is_never_0_or_1(tail) -> None:
+def test_probability_falls_with_seats_and_is_never_certain(tail) -> None:
     seats = np.arange(0.0, 3000.0)
     mean, spread = np.full(3000, 12.0), np.tile([-0.8, 0.0, 0.8], (3000, 1))
     for one in (tail, NORMAL_TAIL):
@@ -53,7 +53,7 @@ def test_chance_falls_with_the_seats_and_is_never_0_or_1(tail) -> None:
         assert chance.max() < 1
 
 
-def test_unknown_seats_have_no_chance(tail) -> None:
+def test_unknown_seats_have_no_probability(tail) -> None:
     assert np.isnan(
         probability_above(np.array([np.nan]), np.array([5.0]), np.array([[-1.0, 0.0, 1.0]]), tail)
     )

@@ -13,7 +13,7 @@ def test_trust_grows_with_the_training_dates_up_to_300():
     assert [trust_by_dates(dates) for dates in (30, 150, 300, 400)] == pytest.approx([0.1, 0.5, 1.0, 1.0])
 
 
-def test_tiers_are_trusted_by_what_they_say():
+def test_trust_depends_on_the_tier():
     """Of a model that makes 0.6 of its correction: new stops get all of it, new hours and lines half of the 0.6."""
     tiers = np.arange(len(EXPECTED_TIERS), dtype=float)
     parts = dict(zip(EXPECTED_TIERS, trust_by_tier(tiers, 0.6).tolist(), strict=True))

@@ -35,7 +35,7 @@ def sample(history) -> pl.DataFrame:
 
 def copies(sample: pl.DataFrame, kind: str) -> pl.DataFrame:
     of_day = sample.filter(service_date=DAY)
-    return shortened_history._shortened(of_day, kind, ALL, seed=1).sort(KEY)
+    return shortened_history._shortened_copies(of_day, kind, ALL, seed=1).sort(KEY)
 
 
 def guesses(plan: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
@@ -87,7 +87,7 @@ def test_some_new_hours_lie_beyond_the_last_hour(sample):
     assert 0.1 < rows["hours_to_earlier"].null_count() / rows.height < 0.4
 
 
-def test_few_weeks_leave_the_lags_of_those_weeks_alone(history, sample):
+def test_few_weeks_keep_only_their_lags(history, sample):
     rows = copies(sample, "few_weeks")
     weeks = rows["history_count"].unique().sort().to_list()
     assert weeks == [1, 2, 3, 4, 5, 6, 7]
@@ -108,7 +108,7 @@ def test_few_weeks_leave_the_lags_of_those_weeks_alone(history, sample):
     assert_frame_equal(two.select(names), true.select(names), abs_tol=1e-5)
 
 
-def test_copies_keep_truth_and_plan_of_their_rows(sample):
+def test_copies_keep_load_and_plan(sample):
     both = with_shortened_copies(sample, 0.5, seed=1)
     copied = both.slice(sample.height)
     plain = ("load", "weight", "sample_weight", "seats", "headway_minutes", "temperature", "network_ratio_7")
@@ -140,7 +140,7 @@ def test_the_seed_decides_which_rows_are_copied(sample):
     assert not first.equals(other)
 
 
-def test_levels_of_a_new_line_compare_with_what_is_now_expected(sample):
+def test_levels_of_a_new_line_use_its_new_expected_load(sample):
     rows = copies(sample, "new_line").filter(line_id="31")
     known = rows.filter(pl.col("line_ratio_1").is_not_null())
     own = sample.filter(service_date=DAY, line_id="31").join(known.select(KEY), on=KEY, how="semi")

@@ -79,7 +79,7 @@ def levels_of(days: dict[date, float]) -> pl.DataFrame:
     return conform(pl.DataFrame(rows), LEVELS)
 
 
-def test_rows_hold_the_last_day_of_the_levels_issued_after_the_date_a_year_ago() -> None:
+def test_rows_have_levels_issued_after_the_year_ago_date() -> None:
     features = departure_features(plan([DAY]), loads(), OSLO)
     (issued,) = year_ago_issue_dates([year_ago(DAY, OSLO)])
     beside = {issued + timedelta(away): 5.0 for away in (-7, -1, 1, 7)}
