@@ -1,4 +1,4 @@
-"""Files of certificate authorities: read once before a library needs them, whose own errors name neither variable nor file."""
+"""Checks of certificate files before a library reads them: the library's errors name neither variable nor file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ruter_dagster.contracts.errors import SettingsError
 
 
 def require_certificates(variable: str, path: str | Path) -> str:
-    """The path, once its file, or a file of its folder, is known to hold certificates.
+    """Returns the path if it is a folder or a file with certificates.
 
     Raises:
-        SettingsError: there is no such file, it cannot be read, or it holds no certificate in PEM format.
+        SettingsError: the file is missing, cannot be read, or has no certificate in PEM format.
     """
     where, remedy = (
         f"{variable}={path}",
-        "or unset the variable where the system knows the certificate authority",
+        "or unset the variable if the system knows the certificate authority",
     )
     if Path(path).is_dir():
         return str(path)
@@ -36,7 +36,7 @@ def require_certificates(variable: str, path: str | Path) -> str:
 
 
 def require_named_certificates(variables: Iterable[str]) -> None:
-    """The same of those variables that are set."""
+    """Checks the files of those variables that are set."""
     for variable in variables:
         if path := os.environ.get(variable):
             require_certificates(variable, path)

@@ -1,7 +1,7 @@
-"""Contracts of the two feature tables: what is known a week ahead, and what is recent. See `tables.py` for the others.
+"""Contracts of the feature tables: features known a week ahead, recent levels, and the training sample.
 
 A model row joins a departure's features, the levels and the weather forecast of an issue date
-(`forecasting.rows.model_rows`). Plain Python only.
+(`forecasting.model_rows.model_rows`). Plain Python only.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ruter_dagster.contracts.tables import (
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 YEAR_AGO_SCOPES = ("network", "stop", "line_hour")
-"""Of them, those whose loads of the year before, against what was expected of them then, are features too."""
+"""Scopes whose ratio of load to expected load a year before is a feature too."""
 
 FAR_HOURS = 3
-"""Hours from a slot at which its surroundings are looked up a second time: what is known where those between had no service."""
+"""The second lookup of neighbouring hours starts this many hours from a slot, for lines without service in between."""
 
 DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")
 

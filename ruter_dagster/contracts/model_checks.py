@@ -1,4 +1,4 @@
-"""The checks of models and of their forecasts in use: the release gate, and drift. Those of tables are in checks.py."""
+"""Checks of models and of their forecasts: the release gate and drift. Checks of tables belong in checks.py."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ruter_dagster.contracts.drift import DRIFT_METRICS
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """A check of an asset that is no table of rows; ERROR blocks what comes after, WARN shows."""
+    """A check of an asset that is not a table. ERROR blocks the assets downstream, WARN only reports."""
 
     name: str
     severity: Literal["ERROR", "WARN"]
@@ -19,7 +19,7 @@ class ModelCheck:
 
 MAX_BIAS = 0.05
 COVERAGE = (0.75, 0.85)
-"""Bounds of what the fortnight of an evaluation shows of a sound model: docs/decisions/thresholds.md."""
+"""Bounds for a sound model in the fortnight of an evaluation (docs/decisions/thresholds.md)."""
 
 GATE_CHECKS = (
     ModelCheck(

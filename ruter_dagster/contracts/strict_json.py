@@ -1,4 +1,4 @@
-"""JSON for other programs: strict, so that every parser takes it."""
+"""Strict JSON that every parser accepts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def strict_json(value: Any) -> str:
-    """Indented JSON by RFC 8259: a number that JSON does not have (not a number, infinite) is null."""
+    """Indented JSON as in RFC 8259. Infinite numbers and NaN become null."""
     return json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 

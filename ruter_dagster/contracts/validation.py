@@ -1,6 +1,6 @@
-"""Contracts as polars: a table's schema, and the checks that a frame passes before anything keeps or passes it on.
+"""Contracts in polars: a table's schema, and the checks that a frame must pass before it is stored or passed on.
 
-The only module of `contracts` that loads polars: sources, quality, storage and jobs import it, Dagster's layer does not.
+This is the only module of `contracts` that loads polars. Sources, quality, storage and jobs import it; Dagster's layer does not.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ def polars_schema(table: Table) -> dict[str, pl.DataType]:
 
 
 def empty_frame(table: Table) -> pl.DataFrame:
-    """A frame of no rows with exactly the contract's columns."""
+    """A frame without rows, with exactly the contract's columns."""
     return pl.DataFrame(schema=polars_schema(table))
 
 
 def conform(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     """The same rows with the contract's columns, in its order and of its exact types.
 
-    Casts only what loses nothing: between widths of integers (overflow is an error), integers to floats, categories
-    to strings, timestamps with a zone to UTC microseconds, a column without any value to its type. An optional
-    column that is absent is an error too: the producer says so with nulls.
+    Only lossless casts are made: between widths of integers (overflow is an error), integers to floats, categories to
+    strings, timestamps with a zone to UTC microseconds, and a column without values to its type. An absent optional
+    column is an error too: the producer must add nulls.
 
     Raises:
         BadInput: columns that are missing, unknown or of another type, each with what was expected and found.
@@ -68,18 +68,18 @@ def with_optional_columns(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 
 def vehicle_type() -> pl.Expr:
-    """Mode and capacity, as far as they are known: TIDES and most counters name no type of vehicle, and these two tell them apart."""
+    """Mode and capacity as far as known. TIDES and most counters name no vehicle type, but these two distinguish them."""
     places = pl.format("{} of {} places", "mode", "total_capacity")
     return pl.coalesce(places, "mode").alias("vehicle_type")
 
 
 def ordered_by_key(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """The same rows sorted by key; those that lie so already, as most results do, are not copied."""
+    """The same rows sorted by key. Sorted rows, as most results are, are not copied."""
     later = pl.lit(False)
     for name in reversed(table.key):
         value, before = pl.col(name), pl.col(name).shift(1)
         later = (value > before) | ((value == before) & later)
-    # Of the first row there is nothing before, and a null compares with nothing: sorting then decides.
+    # The first row has none before it. A null in the key cannot be compared, so that the rows are sorted.
     return frame if frame.select(later.slice(1).fill_null(False).all()).item() else frame.sort(table.key)
 
 
@@ -102,13 +102,13 @@ def column_faults(frame: pl.DataFrame, table: Table) -> list[str]:
 
 
 def validate(frame: pl.DataFrame, table: Table, dates: Collection[date]) -> None:
-    """Check a conformed frame against everything that its contract says of rows, for a write of `dates`.
+    """Checks the rows of a conformed frame against its contract, for a write of `dates`.
 
-    Required values, unique keys, ranges, allowed values, finite numbers, row rules (null counts as met), no partition
-    outside `dates`, and none of `dates` without rows unless the table may be empty.
+    Required values, unique keys, ranges, allowed values, finite numbers, row rules (null passes), no partition outside
+    `dates`, and rows on each of `dates` unless the table may be empty.
 
     Raises:
-        BadInput: one error that lists every fault: the rule, how many rows break it, and the first of them by key.
+        BadInput: lists every fault: the rule, the number of rows that break it, and the first of them by key.
     """
     conditions = [*row_conditions(table), within_dates(table, dates)]
     counts = frame.select(
@@ -129,17 +129,17 @@ def validate(frame: pl.DataFrame, table: Table, dates: Collection[date]) -> None
 
 
 def content_hash(frame: pl.DataFrame, table: Table) -> str:
-    """The version of a conformed frame's rows: 32 hexadecimal digits that depend on nothing but their content.
+    """The version of a conformed frame's rows: 32 hexadecimal digits that depend on their content only.
 
-    Not on the order of the rows (their key must be unique), on chunks, or on the machine; -0.0 equals 0.0 and every NaN
-    the same NaN. A column without any value does not count, so that an optional column added to the contract later
-    leaves the versions of earlier dates as they are.
+    It does not depend on the order of the rows (their key must be unique), on chunks, or on the machine. -0.0 equals 0.0,
+    and all NaN are equal. A column without values does not count, so that an optional column added later keeps the
+    versions of earlier dates.
     """
     return content_hash_of_ordered(frame.sort(table.key), table)
 
 
 def content_hash_of_ordered(ordered: pl.DataFrame, table: Table) -> str:
-    """`content_hash` of rows that are sorted by key already."""
+    """`content_hash` of rows that are already sorted by key."""
     digest = hashlib.sha256(f"{table.name}\0{ordered.height}\0".encode())
     if ordered.height == 0:
         return digest.hexdigest()[:32]
@@ -153,9 +153,9 @@ def content_hash_of_ordered(ordered: pl.DataFrame, table: Table) -> str:
 
 @dataclass(frozen=True)
 class Condition:
-    """What a row must meet: its name in the message, an expression true where a row breaks it, columns to show.
+    """A condition on single rows: its name in messages, an expression that is true if a row breaks it, columns to show.
 
-    `check` is the check of the catalogue (`contracts.checks`) that it belongs to.
+    `check` names its check in the catalogue (`contracts.checks`).
     """
 
     name: str
@@ -165,7 +165,7 @@ class Condition:
 
 
 def row_conditions(table: Table) -> Iterator[Condition]:
-    """What a contract says of single rows: required values, ranges, finite numbers, allowed values, rules."""
+    """The conditions of a contract on single rows: required values, ranges, finite numbers, allowed values, rules."""
     for column in table.columns:
         yield from _column_conditions(column)
     for rule in table.rules:
@@ -177,11 +177,11 @@ def row_conditions(table: Table) -> Iterator[Condition]:
 
 
 def within_dates(table: Table, dates: Collection[date]) -> Condition:
-    """No row of a partition that was not asked for."""
-    asked = f"{min(dates)} to {max(dates)}" if dates else "no date"
+    """The condition that every row lies on one of `dates`."""
+    span = f"{min(dates)} to {max(dates)}" if dates else "no date"
     partition = pl.col(table.partition)
     return Condition(
-        f"{table.partition} within the dates being written ({asked})",
+        f"{table.partition} within the dates being written ({span})",
         partition.is_in(list(dates)).not_() if dates else partition.is_not_null(),
         check="dates_within_partition",
     )
@@ -230,7 +230,7 @@ def _bad_input(table: Table, summary: str, faults: list[str]) -> BadInput:
     lines = "\n".join(f"- {fault}" for fault in faults)
     return BadInput(
         f"{table.name} {summary}; nothing of it was kept:\n{lines}\n"
-        f"Correct it where it comes from, then materialise {asset_of(table.name)} again."
+        f"Correct the source of the data, then materialise {asset_of(table.name)} again."
     )
 
 
@@ -247,7 +247,7 @@ def _casts_losslessly(found: pl.DataType, wanted: pl.DataType) -> bool:
 
 
 def _update(digest: hashlib._Hash, values: pl.Series) -> None:
-    """Feed a column's nulls and values in one canonical layout: little-endian numbers, lengths and UTF-8 of strings."""
+    """Adds a column's nulls and values in a canonical layout: little-endian numbers, lengths and UTF-8 of strings."""
     if values.null_count():
         digest.update(values.is_null().to_numpy().data)
     if values.dtype == pl.String:
@@ -264,5 +264,5 @@ def _update(digest: hashlib._Hash, values: pl.Series) -> None:
 
 
 def _little_endian(numbers: NDArray[np.generic]) -> memoryview:
-    """Their bytes, not copied where the machine's layout is this one."""
+    """The bytes of the numbers, not copied on little-endian machines."""
     return np.ascontiguousarray(numbers, dtype=numbers.dtype.newbyteorder("<")).data

@@ -52,5 +52,5 @@ def test_absolute_dates_need_no_issue_date():
 
 
 def test_a_relative_date_needs_an_issue_date():
-    with pytest.raises(ValueError, match=r"D-1 is relative to an issue date, and none is given"):
+    with pytest.raises(ValueError, match=r"D-1 is relative to an issue date, but no issue date is given"):
         to_absolute('{"dates":["D-1"]}', None, NOW)
