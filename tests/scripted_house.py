@@ -2,7 +2,8 @@
 
 The script is `script.json` in the instance's folder: by asset `fails` (the step's own words; with `fails_on` only a job of
 that date), `failed_checks` (name: metadata), `not_judged` (names),
-`content` (a word that the content hashes follow from), `absent` (dates that a range leaves out), `inputs`, `model_version`.
+`content` (a word that the content hashes follow from), `absent` (dates that a range leaves out), `inputs`, `model_version`,
+`numbers` (by date, the numbers of its own), `totals` (numbers of all dates).
 """
 
 from __future__ import annotations
@@ -86,8 +87,13 @@ def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -
     versions = {day: version for day, version in versions.items() if day not in step.get("absent", ())}
     metadata: dict[str, Any] = {
         "dates": MetadataValue.json(
-            {day: {"rows": 1, "version": version} for day, version in versions.items()}
+            {
+                day: {"rows": 1, "version": version, "numbers": step.get("numbers", {}).get(day, {})}
+                for day, version in versions.items()
+            }
         ),
+        "rows": len(versions),
+        **step.get("totals", {}),
         "parameters": MetadataValue.json(parameters.model_dump(mode="json")),
     }
     if "inputs" in step:

@@ -16,6 +16,7 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
 from ruter_dagster.orchestration.event_log import newest_materialisation
+from ruter_dagster.resources.merge_results import ROW_COUNT
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ def recorded(instance: DagsterInstance, issue_date: date) -> Recorded | None:
     made = newest_materialisation(instance, PUBLISHED_FORECASTS, issue_date.isoformat())
     if made is None:
         return None
-    # Of a range, `rows` are those of all its dates.
-    return Recorded(str(made.metadata["content_hash"].value), int(str(made.metadata["partition_rows"].value)))
+    return Recorded(str(made.metadata["content_hash"].value), int(str(made.metadata[ROW_COUNT].value)))
 
 
 def require_reachable_broker(settings: Settings) -> None:

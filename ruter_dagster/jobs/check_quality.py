@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from io import BytesIO
 from typing import Any
@@ -46,7 +46,9 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
     page = _publish(checked, dates, report, context)
     for day, version in present.items():
         context.verdicts.record(checked, day, version, report.summary(day), page)
-    _tell(checked, frame, report, page, present, context, rejected)
+    _report_checks(report, page, context)
+    rows = dict(frame.group_by(checked.partition).len().iter_rows())
+    _report_dates(rows, report, page, present, rejected, context)
 
 
 def _usual(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
@@ -76,9 +78,9 @@ def _former_stops(
     if checked is not STOP_VISITS or (plan is not None and set(dates) <= set(plan["service_date"])):
         return None
     former = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
-    for read, asked in ((context.read_unjudged, PLANNED_DEPARTURES), (context.read_history, STOP_VISITS)):
+    for read, of_table in ((context.read_unjudged, PLANNED_DEPARTURES), (context.read_history, STOP_VISITS)):
         weeks = (former[start : start + 7] for start in range(0, len(former), 7))
-        stops = pl.concat([read(asked, week, ["stop_id"])["stop_id"].unique() for week in weeks]).unique()
+        stops = pl.concat([read(of_table, week, ["stop_id"])["stop_id"].unique() for week in weeks]).unique()
         if not stops.is_empty():
             return stops
     return None
@@ -89,8 +91,8 @@ def _former_vehicles(checked: Table, dates: Sequence[date], context: JobContext)
     if checked is not STOP_VISITS:
         return None
     versions = context.snapshot(checked).versions(former_dates(list(dates)))
-    kept = context.artifacts.find_all(_vehicles_key(day, version) for day, version in versions.items())
-    return pl.concat(map(pl.read_parquet, kept.values())) if kept else None
+    files = context.artifacts.find_all(_vehicles_key(day, version) for day, version in versions.items())
+    return pl.concat(map(pl.read_parquet, files.values())) if files else None
 
 
 def _keep_vehicles(vehicles: pl.DataFrame, versions: dict[date, str], context: JobContext) -> None:
@@ -119,34 +121,42 @@ def _report_links(page: str, context: JobContext) -> dict[str, Any]:
     return {"report": link(page)} | ({"report_page": link(address)} if address else {})
 
 
-def _tell(
-    checked: Table,
-    frame: pl.DataFrame,
-    report: QualityReport,
-    page: str,
-    versions: dict[date, str],
-    context: JobContext,
-    rejected: pl.DataFrame | None,
-) -> None:
-    asset = quality_asset_of(checked.name)
+def _report_checks(report: QualityReport, page: str, context: JobContext) -> None:
+    """The result of each check."""
     for result in report.results:
         context.report.checked(
-            asset,
+            quality_asset_of(report.table),
             result.name,
             result.passed,
             result.severity,
             judged=result.judged,
             observed=result.observed,
             expected=result.expected,
+            measured=result.measured,
+            minimum=result.check.minimum,
+            maximum=result.check.maximum,
             examples=table([{name: str(value) for name, value in row.items()} for row in result.examples]),
             **_report_links(page, context),
         )
-    rows = dict(frame.group_by(checked.partition).len().iter_rows())
+
+
+def _report_dates(
+    rows: Mapping[date, int],
+    report: QualityReport,
+    page: str,
+    versions: Mapping[date, str],
+    rejected: pl.DataFrame | None,
+    context: JobContext,
+) -> None:
+    """The quality asset's materialisation: each date with its verdict, rows and measures."""
+    refused = [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
     context.report.materialised(
-        asset,
+        quality_asset_of(report.table),
         dates={
             day: DateReport(
-                rows.get(day, 0), f"{version}-{'passed' if report.verdicts[day].passed else 'refused'}"
+                rows.get(day, 0),
+                f"{version}-{'passed' if report.verdicts[day].passed else 'refused'}",
+                _measures(report, day),
             )
             for day, version in versions.items()
         },
@@ -157,11 +167,18 @@ def _tell(
             f"set_aside_by_{name}" if name != "examples" else "set_aside_examples": table(rows)
             for name, rows in set_aside(rejected).items()
         },
-        dates_refused_now=json_value(
-            [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
-        ),
+        dates_refused_now=json_value(refused),
         **context.provenance(),
     )
+
+
+def _measures(report: QualityReport, day: date) -> dict[str, float | None]:
+    """Shares and ratios of a date, to be plotted; counts of faulty rows are zero on every good date."""
+    return {
+        result.name: result.measures[day]
+        for result in report.results
+        if not result.check.counts_faults and result.name != "rows_present"
+    }
 
 
 def _overview(report: QualityReport) -> dict[str, Any] | None:

@@ -224,11 +224,13 @@ class JobContext:
         *,
         made_from: Mapping[date, str] | None = None,
         standing: Mapping[date, str] | None = None,
+        numbers: Mapping[date, Mapping[str, float | None]] | None = None,
         **metadata: Any,
     ) -> None:
         """Replaces exactly these dates of the table, and reports them with `metadata` and everything that the job used.
 
         `standing` are dates that the job was asked for and whose rows are right as they are: they are reported alike.
+        `numbers` are metadata of single dates; numbers in `metadata` are of all dates together.
         Raises BadInput where the rows break the table's contract: then nothing is written.
         """
         result = self._store(table, frame, dates, made_from)
@@ -238,7 +240,10 @@ class JobContext:
         versions = dict(sorted({**result.hashes, **(standing or {})}.items()))
         self.report.materialised(
             asset_of(table.name),
-            dates={day: DateReport(rows.get(day, 0), version) for day, version in versions.items()},
+            dates={
+                day: DateReport(rows.get(day, 0), version, (numbers or {}).get(day, {}))
+                for day, version in versions.items()
+            },
             snapshot_id=str(result.snapshot_id),
             dates_unchanged=len(result.unchanged) + len(standing or {}),
             **metadata,

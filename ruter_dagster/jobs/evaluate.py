@@ -98,9 +98,24 @@ def _check(overall: dict[str, float], gates: Sequence[Gate], context: JobContext
         ),
     )
     bias, coverage = overall["bias"], overall["coverage"]
-    context.report.checked(EVALUATION, "bias_within_five_percent", abs(bias) <= MAX_BIAS, "WARN", bias=bias)
-    near = COVERAGE[0] <= coverage <= COVERAGE[1]
-    context.report.checked(EVALUATION, "coverage_near_80_percent", near, "WARN", coverage=coverage)
+    context.report.checked(
+        EVALUATION,
+        "bias_within_five_percent",
+        abs(bias) <= MAX_BIAS,
+        "WARN",
+        measured=bias,
+        minimum=-MAX_BIAS,
+        maximum=MAX_BIAS,
+    )
+    context.report.checked(
+        EVALUATION,
+        "coverage_near_80_percent",
+        COVERAGE[0] <= coverage <= COVERAGE[1],
+        "WARN",
+        measured=coverage,
+        minimum=COVERAGE[0],
+        maximum=COVERAGE[1],
+    )
 
 
 def _finite(value: float) -> float | None:

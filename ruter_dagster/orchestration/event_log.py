@@ -16,6 +16,8 @@ from dagster import (
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
+    JsonMetadataValue,
+    MetadataValue,
 )
 
 from ruter_dagster.compat.checks import AssetCheckExecutionRecordStatus, DagsterAssetCheckFailedError
@@ -25,6 +27,11 @@ from ruter_dagster.compat.tags import (
     DATA_VERSION_TAG,
     PARTITION_NAME_TAG,
 )
+
+from ruter_dagster.resources.merge_results import RANGE_TOTALS, ROW_COUNT
+
+_NOT_DESCRIBED = {"report", "report_page", "judged", "measured", "minimum", "maximum"}
+"""Metadata of a check that its words, `observed` and `expected`, say already."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +88,11 @@ def describe_check(check: AssetCheckEvaluation) -> str:
     plain = {
         name: f"{entry.value:.3g}" if isinstance(entry.value, float) else str(entry.value)
         for name, entry in check.metadata.items()
-        if name not in ("report", "report_page") and isinstance(entry.value, (str, int, float))
+        if name not in _NOT_DESCRIBED and isinstance(entry.value, (str, int, float))
     }
     first = [name for name in ("observed", "expected") if name in plain]
-    told = ", ".join(f"{name} {plain[name]}" for name in [*first, *sorted(plain.keys() - set(first))])
-    return f"{check.check_name}: {told}" if told else check.check_name
+    values = ", ".join(f"{name} {plain[name]}" for name in [*first, *sorted(plain.keys() - set(first))])
+    return f"{check.check_name}: {values}" if values else check.check_name
 
 
 def latest_evaluation(instance: DagsterInstance, check: AssetCheckKey) -> AssetCheckEvaluation | None:
@@ -185,6 +192,15 @@ def made_by(instance: DagsterInstance, run_id: str) -> list[Made]:
         if "inputs" in metadata:
             _add_inputs(entry, metadata["inputs"].value)
     return list(made.values())
+
+
+def rows_of_run(metadata: Mapping[str, MetadataValue]) -> int | None:
+    """The rows of all dates of a run, by the metadata of an asset's newest materialisation; None if it has none."""
+    totals = metadata.get(RANGE_TOTALS)
+    if isinstance(totals, JsonMetadataValue) and isinstance(totals.data, dict):
+        return totals.data.get("rows")
+    rows = metadata.get(ROW_COUNT, metadata.get("rows"))
+    return int(str(rows.value)) if rows else None
 
 
 def asset_of_step(step: str) -> str:

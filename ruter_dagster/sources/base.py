@@ -93,6 +93,8 @@ class Reading:
     rows: pl.DataFrame
     absent: tuple[date, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    matched: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
+    """How many trips of each date were matched to its plan, by the kinds of `matching`; empty without a timetable."""
     queries: tuple[SourceQuery, ...] = ()
     rejected: pl.DataFrame = field(default_factory=lambda: empty_frame(REJECTED_VISITS))
     feeds: tuple[FeedUse, ...] = ()

@@ -129,20 +129,25 @@ class GtfsPlannedSource:
         added = self._trips_on(dates).filter("added")
         frames: list[pl.DataFrame] = []
         counts: Counter[str] = Counter()
+        matched_trips: dict[date, dict[str, int]] = {}
         visits = _by_date(reading.rows)
         for day, plan in self._plans_to_match(list(visits), dates):
             renamed = self.timetable.aliases(day).applied(visits.pop(day))
-            matched: dict[str, int] = {}
             if plan is not None:
                 others = added.filter(pl.col("service_date") == day)["trip_id_performed"]
-                renamed, matched = match(renamed, plan, others)
+                renamed, matched_trips[day] = match(renamed, plan, others)
+                counts.update(matched_trips[day])
             frames.append(renamed)
-            counts.update(matched)
         rows = conform(pl.concat(frames), STOP_VISITS) if frames else reading.rows
         rejected = self._with_plans_lines(reading.rejected)
         feeds = self.timetable.set_aside
         return replace(
-            reading, rows=rows, rejected=rejected, counts={**reading.counts, **counts}, feeds=feeds
+            reading,
+            rows=rows,
+            rejected=rejected,
+            counts={**reading.counts, **counts},
+            matched=matched_trips,
+            feeds=feeds,
         )
 
     def _with_plans_lines(self, rejected: pl.DataFrame) -> pl.DataFrame:

@@ -34,7 +34,7 @@ def test_step_seconds_split_into_job_start_and_dagster(
         made = instance.get_latest_materialization_event(AssetKey(["raw", "weather_forecasts"]))
     assert made and made.asset_materialization
     raw = costs["raw/weather_forecasts"]
-    assert raw.rows == made.asset_materialization.metadata["rows"].value and raw.dates == 1
+    assert raw.rows == made.asset_materialization.metadata["dagster/row_count"].value and raw.dates == 1
     assert raw.peak_mb > 50
     for cost in costs.values():
         assert 0 < cost.own_seconds < cost.seconds

@@ -105,7 +105,7 @@ class TestDemo:
     @pytest.mark.parametrize("asset", DATED)
     def test_each_date_says_its_rows_content_and_code(self, house: SmallDemo, asset: str) -> None:
         _, made = house.newest(asset, DATED[asset])
-        assert {"partition_rows", "content_hash", "commit", "lock_hash"} <= set(made.metadata)
+        assert {"dagster/row_count", "content_hash", "commit", "lock_hash"} <= set(made.metadata)
         if not asset.startswith("quality/") and asset != PUBLISHED:
             assert int(str(made.metadata["snapshot_id"].value))
 
@@ -139,8 +139,9 @@ def test_a_range_is_one_run_of_several_jobs_and_survives_a_killed_one(house: Sma
     assert house.steps(run_id, DagsterEventType.STEP_UP_FOR_RETRY) == [FEATURES]
     assert {house.newest(FEATURES, day)[0] for day in week} == {run_id}
     assert house.content(FEATURES, *week) == former
-    rows = [house.newest(FEATURES, day)[1].metadata["partition_rows"].value for day in week]
-    assert house.newest(FEATURES, week[0])[1].metadata["rows"].value == sum(map(int, map(str, rows)))
+    rows = [house.newest(FEATURES, day)[1].metadata["dagster/row_count"].value for day in week]
+    totals = house.newest(FEATURES, week[-1])[1].metadata["range_totals"].value
+    assert isinstance(totals, dict) and totals["rows"] == sum(map(int, map(str, rows)))
 
 
 def test_changed_weather_changes_the_forecast_and_a_replay_has_the_former(house: SmallDemo) -> None:

@@ -37,11 +37,11 @@ def test_once_means_on_both_topics(
     assert read_back(Recorded("an-id", 10), date(2026, 11, 20), settings).exactly_once == once
 
 
-def test_of_a_range_a_publication_has_its_own_dates_messages_alone() -> None:
+def test_recorded_publication_counts_only_its_own_messages() -> None:
     with DagsterInstance.ephemeral() as instance:
         assert recorded(instance, date(2026, 11, 20)) is None
         for day, rows in (("2026-11-20", 4), ("2026-11-21", 6)):
-            made = {"content_hash": f"of-{day}", "partition_rows": rows, "rows": 10}
+            made = {"content_hash": f"of-{day}", "dagster/row_count": rows}
             instance.report_runless_asset_event(
                 AssetMaterialization(PUBLISHED_FORECASTS.split("/"), partition=day, metadata=made)
             )

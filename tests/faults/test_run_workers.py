@@ -62,7 +62,7 @@ def only_one(dagster: Deployment, day: Any, *runs: str) -> None:
     """Of the date one job, done once, told once with what it reported, and its line shown by one of these runs at least."""
     assert only_job(dagster, day)["status"] == "Completed"
     (told,) = dagster.materialisations(day)
-    assert (told["rows"], told["content_hash"]) == (1, f"version of {day}")
+    assert (told["dagster/row_count"], told["content_hash"]) == (1, f"version of {day}")
     assert any(f"dates {day} to {day}" in dagster.printed(run_id) for run_id in runs)
 
 

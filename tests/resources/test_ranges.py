@@ -6,10 +6,24 @@ from datetime import date
 from typing import Any
 
 import pytest
-from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, ExecuteInProcessResult, TableMetadataValue
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    AssetRecordsFilter,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    TableMetadataValue,
+)
 
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.orchestration.event_log import content_hash, content_hashes, failed_checks, fault_of
+from ruter_dagster.orchestration.event_log import (
+    content_hash,
+    content_hashes,
+    failed_checks,
+    fault_of,
+    latest_evaluation,
+    rows_of_run,
+)
 from ruter_dagster.orchestration.runs import RunRequest
 from ruter_dagster.orchestration.staleness import out_of_date
 from tests.orchestration.test_staleness import DAYS, FIRST, LAST
@@ -106,6 +120,46 @@ def test_what_a_failed_range_wrote_has_the_content_that_its_retry_finds(instance
     write_script(instance)
     assert run(instance, "counts", VISITS).success
     assert content_hash(instance, VISITS, KEYS[0]) == before is not None
+
+
+def test_each_partition_of_a_range_has_its_own_numbers(instance: DagsterInstance) -> None:
+    numbers = {day: {"wape": 0.1 * n} for n, day in enumerate(KEYS)}
+    write_script(instance, raw__stop_visits={"numbers": numbers, "totals": {"wape": 0.25, "bytes": 7}})
+    assert run(instance, "counts", VISITS).success
+    metadata = [metadata_of(instance, VISITS, day) for day in KEYS]
+    assert [of_date["wape"] for of_date in metadata] == [0.1 * n for n in range(6)]
+    assert [of_date["dagster/row_count"] for of_date in metadata] == [1] * 6
+    assert not any({"rows", "bytes"} & set(of_date) for of_date in metadata)
+    assert metadata[-1]["range_totals"] == {"rows": 6, "wape": 0.25, "bytes": 7}
+    assert all("range_totals" not in of_date for of_date in metadata[:-1])
+    newest = instance.get_latest_materialization_event(AssetKey.from_user_string(VISITS))
+    assert newest and newest.asset_materialization
+    assert rows_of_run(newest.asset_materialization.metadata) == 6
+
+
+def test_single_partition_shows_all_its_numbers(instance: DagsterInstance) -> None:
+    write_script(instance, raw__stop_visits={"numbers": {KEYS[0]: {"wape": 0.1}}, "totals": {"bytes": 7}})
+    assert run_again(instance, "counts", VISITS, days=tuple(DAYS[:1])).success
+    metadata = metadata_of(instance, VISITS, KEYS[0])
+    shown = {name: metadata.get(name) for name in ("dagster/row_count", "wape", "bytes", "rows")}
+    assert shown == {"dagster/row_count": 1, "wape": 0.1, "bytes": 7, "rows": None}
+
+
+@pytest.mark.parametrize(
+    ("script", "description"),
+    [
+        ({"failed_checks": {"bias": {"observed": "0.3"}}}, "warning: 0.3"),
+        ({"not_judged": ["bias"]}, "not judged"),
+        ({}, "passed"),
+    ],
+)
+def test_check_description_begins_with_the_outcome(
+    script: dict[str, Any], description: str, instance: DagsterInstance
+) -> None:
+    write_script(instance, monitoring__drift=script)
+    assert run(instance, "monitoring", DRIFT).success
+    evaluation = latest_evaluation(instance, AssetCheckKey(AssetKey.from_user_string(DRIFT), "bias"))
+    assert evaluation and evaluation.description == description
 
 
 def test_a_check_that_fails_in_several_jobs_names_the_dates_of_each_and_shows_all_rows(

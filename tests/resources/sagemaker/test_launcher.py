@@ -134,10 +134,11 @@ def test_a_long_range_has_every_date_once_though_aws_throttles(house: House) -> 
 def test_a_ranges_jobs_are_one_table_with_sums(house: House) -> None:
     assert house.run(3).success
     told = house.metadata(2)
-    assert told["job_count"] == 3
+    totals = told["range_totals"]
+    assert totals["sagemaker/job_count"] == 3
     rows = [record.data for record in told["jobs"].records]
     assert [row["dates"] for row in rows] == sorted(days(0, 1, 2))
-    assert told["run_seconds"] == pytest.approx(sum(row["run_seconds"] for row in rows), abs=0.01)
+    assert totals["sagemaker/run_seconds"] == pytest.approx(sum(row["run_seconds"] for row in rows), abs=0.01)
     assert "jobs" not in house.metadata(0), "what describes the whole range stands at its last date"
 
 
