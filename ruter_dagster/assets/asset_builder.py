@@ -30,6 +30,7 @@ from dagster import (
 
 from ruter_dagster.assets.configuration import configuration_hash
 from ruter_dagster.assets.job_inputs import JobInputs, PinsConfig
+from ruter_dagster.assets.table_metadata import table_metadata
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters
@@ -116,7 +117,7 @@ class AssetBuilder:
             retry_policy=self._retry_policy(key),
             pool=pool or self.pool_of(job.job),
             check_specs=check_specs,
-            metadata={JOB_METADATA: job.job},
+            metadata={JOB_METADATA: job.job, **table_metadata(key)},
         )
         return JobAsset(define(_step(asset_job)), asset_job)
 
