@@ -69,6 +69,8 @@ def main() -> None:
         os.environ["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
         settings = load_settings(_env_file=None)
         newest = _newest_issue_date(settings)
+        # The partitions of a demo end with its issue date.
+        os.environ["RUTER_ISSUE_DATE"] = (newest + timedelta(given.days)).isoformat()
         days, bare = [], []
         for number in range(given.days):
             issue_date = newest + timedelta(1 + number)

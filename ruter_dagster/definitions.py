@@ -18,7 +18,7 @@ from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import Settings, SettingsError, load_settings
 from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.orchestration.executor import step_processes
-from ruter_dagster.orchestration.partitions import Partitions
+from ruter_dagster.orchestration.partitions import partitions_of
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.local import LocalLauncher
 from ruter_dagster.sensors.alerts import alert_sensors
@@ -66,7 +66,7 @@ def build_assets(
 ) -> list[JobAsset]:
     """Every asset with its job. `pool_of` gives the pool of a job, if it has one."""
     operator = operator_of(settings)
-    partitions = Partitions.of(settings.history_start or operator.history_start, operator.time_zone)
+    partitions = partitions_of(settings, operator)
     builder = AssetBuilder(settings, operator, partitions, pool_of)
     builds = (
         raw_assets, load_assets, feature_assets, quality_assets, model_assets, forecast_assets, monitoring_assets,

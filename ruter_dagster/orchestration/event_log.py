@@ -27,7 +27,6 @@ from ruter_dagster.compat.tags import (
     DATA_VERSION_TAG,
     PARTITION_NAME_TAG,
 )
-
 from ruter_dagster.resources.merge_results import RANGE_TOTALS, ROW_COUNT
 
 _NOT_DESCRIBED = {"report", "report_page", "judged", "measured", "minimum", "maximum"}
