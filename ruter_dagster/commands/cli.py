@@ -1,4 +1,4 @@
-"""The command line, `ruter-dagster`: thin, each command a call of the module that does it."""
+"""The command line `ruter-dagster`: each command calls a module of its own."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ DATE = click.DateTime(["%Y-%m-%d"])
 PORT = click.IntRange(1, 65535)
 
 
-_ACCESS = "Give this user access to it, or name another place."
-_ROOM = "Free space there, then give the same command again."
-_OF_THE_DISK = {
+_ACCESS = "Give this user access to it, or choose another folder."
+_SPACE = "Free space there, then run the same command again."
+_DISK_REMEDIES = {
     errno.EACCES: _ACCESS,
     errno.EPERM: _ACCESS,
     errno.EROFS: _ACCESS,
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
 }
-"""What helps where the disk refuses, by the system's error number."""
+"""What to do about an error of the disk, by its number."""
 
 
 class Commands(click.Group):
@@ -47,10 +47,10 @@ class Commands(click.Group):
             click.echo(f"{failure}", err=True)
             ctx.exit(1)
         except OSError as error:
-            if error.errno not in _OF_THE_DISK:
+            if error.errno not in _DISK_REMEDIES:
                 raise
             click.echo(
-                f"{error.filename or 'The disk'}: {error.strerror}. {_OF_THE_DISK[error.errno]}", err=True
+                f"{error.filename or 'The disk'}: {error.strerror}. {_DISK_REMEDIES[error.errno]}", err=True
             )
             ctx.exit(1)
 
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def _settings() -> Settings:
-    """The settings, once the operator that they lead to is printed: a wrong one is seen before its forecasts are."""
+    """Loads the settings and prints the operator in use, so that a wrong operator is noticed at once."""
     settings = load_settings()
     click.echo(describe_operator(settings), err=True)
     return settings
@@ -85,18 +85,18 @@ def _settings() -> Settings:
     help="Size of the demo network: ruter has 300 lines and 530,000 departures a day, and takes half an hour on 2 cores.",
 )
 def demo(as_json: bool, on: str | None, scale: str | None) -> None:
-    """Run the whole chain on a small history and read its forecasts back from Kafka.
+    """Run the whole chain on a small history and read its forecasts back from Kafka. Takes 3 minutes on 2 cores.
 
     \b
     The demo network by default; on real passenger counts:
       RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster demo
 
-    Run again, it does only what is out of date. State lies below state/<source>,
-    outside of the environment local below state/<environment>/<source>.
+    Run it again: only outdated assets are rebuilt. State is in state/<source>, in other environments than local in
+    state/<environment>/<source>.
 
-    On the double, a SageMaker, S3 and Glue on this machine, every job is a SageMaker job, tables are in Glue's catalog
-    and files on S3. It forgets all when it ends, and begins anew each time, in state/on-sagemaker-double. No setting that leads
-    to AWS, Kafka or Slack is taken over from the environment or .env.
+    With --on sagemaker-double, a double of SageMaker, S3 and Glue runs on this machine. Every job is a SageMaker job, tables are in
+    Glue's catalog and files on S3. The double keeps nothing and starts empty each time, in state/on-sagemaker-double. Settings of
+    AWS, Kafka and Slack in the environment and .env are ignored.
     """
     if scale:  # in the environment, which every process of the runs reads
         os.environ["RUTER_DEMO_SCALE"] = scale
@@ -127,11 +127,10 @@ def demo(as_json: bool, on: str | None, scale: str | None) -> None:
 @click.option("--port", type=PORT, default=9092, show_default=True, help="Port on the loopback interface.")
 @click.option("--fetch", is_flag=True, help="Only fetch Kafka's jars (44 MB, once) and check them.")
 def broker(port: int, fetch: bool) -> None:
-    """Run a real Apache Kafka node here until Ctrl-C, without Docker.
+    """Run a real Apache Kafka node here until Ctrl-C, without Docker. Starts in 10 seconds.
 
-    Its data stays in the folder broker of the source's state. Assets that are materialised meanwhile, from the command line or the UI,
-    find it by themselves; other consumers connect to 127.0.0.1:9092. To publish on another cluster, set
-    KAFKA_BOOTSTRAP_SERVERS instead.
+    Its data stays in the folder `broker` of the source's state. Assets materialised in the meantime find it by themselves. Other
+    consumers connect to 127.0.0.1:9092. To publish on another cluster, set KAFKA_BOOTSTRAP_SERVERS instead.
     """
     from ruter_dagster.publishing.broker import serve
     from ruter_dagster.publishing.kafka_jars import broker_jars
@@ -173,7 +172,7 @@ def broker(port: int, fetch: bool) -> None:
 def backtest(
     first: datetime, last: datetime, horizon: int, out: Path, history_days: int | None, as_json: bool
 ) -> None:
-    """Forecast past service dates as if it were then, and compare with what came.
+    """Forecast past service dates as if it were then, and compare with the counts. Takes a few minutes.
 
     A model is refitted for each week on visits up to N days before it. The file has one row for each departure: service_date,
     trip_id_performed, trip_stop_sequence, mean, p10, p50, p90, prob_above_seats, occupancy. Printed are WAPE, bias and
@@ -236,20 +235,20 @@ def forecasts(day: datetime | None, line: str | None, stop: str | None, top: int
 @click.option("--date", "day", type=DATE, metavar="YYYY-MM-DD", required=True, help="Service date.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as they were read, as JSON.")
 def rejected(day: datetime, as_json: bool) -> None:
-    """List the stop visits of a service date that broke a rule and were set aside: file, line and reason.
+    """List the stop visits of a service date that broke a rule and were set aside: file, line and reason. Takes seconds.
 
-    They are in the table raw.rejected_visits; the rest of the date is used, unless too many were set aside. Correct them at
+    They are in the table raw.rejected_visits. The rest of the date is used, unless too many were set aside. Correct them at
     their source, then materialise raw/stop_visits for the date again.
     """
     from rich.console import Console
 
     from ruter_dagster.commands.rejected import rejected_rows, show
 
-    found = rejected_rows(_settings(), day.date())
+    rejected = rejected_rows(_settings(), day.date())
     if as_json:
-        click.echo(strict_json(found.to_json()))
+        click.echo(strict_json(rejected.to_json()))
     else:
-        show(found, Console())
+        show(rejected, Console())
 
 
 @main.command(short_help="Dagster's UI, with a Kafka broker beside it.")
@@ -257,26 +256,28 @@ def rejected(day: datetime, as_json: bool) -> None:
     "--port", type=PORT, default=3000, show_default=True, help="Port of the UI on the loopback interface."
 )
 def dev(port: int) -> None:
-    """Open Dagster's UI at http://127.0.0.1:3000 on the history of the demo, with a Kafka broker beside it.
+    """Open Dagster's UI at http://127.0.0.1:3000 on the history of the demo, with a Kafka broker. Starts in 15 seconds.
 
-    RUTER_SOURCE and RUTER_STATE_DIR choose the history. With KAFKA_BOOTSTRAP_SERVERS set, no broker is started.
-    Schedules and sensors are off on a laptop: turn them on under Automation. Ctrl-C ends both.
+    RUTER_SOURCE and RUTER_STATE_DIR choose the history. With KAFKA_BOOTSTRAP_SERVERS set, no broker is started. Quality reports
+    are served at RUTER_REPORTS_URL. Schedules and sensors are off on a laptop: turn them on under Automation. Ctrl-C ends all.
     """
     from ruter_dagster.commands.dev import serve_dagster
 
     sys.exit(serve_dagster(_settings(), port))
 
 
-@main.command(short_help="Go on with a failed run from its failed step.")
+@main.command(short_help="Continue a failed run from its failed step.")
 @click.argument("run_id")
-@click.option("--whole", is_flag=True, help="Run every step again, not only those from the failed one on.")
+@click.option(
+    "--whole", is_flag=True, help="Run every step again, not only the failed ones and those after them."
+)
 def retry(run_id: str, whole: bool) -> None:
-    """Go on with a failed run from its failed step, however it was started: same dates, assets and configuration.
+    """Continue a failed run from its failed step, with the same dates, assets and configuration. Takes as long as those steps.
 
-    RUN_ID is a run's id or the beginning of it, as the UI and alerts show it. Take --whole where the source was
-    corrected, so that it is read again.
+    RUN_ID is a run's id or the beginning of it, as the UI and alerts show it. Use --whole after a correction of the source, so
+    that it is read again.
     """
-    from ruter_dagster.commands.retry import retry_run
+    from ruter_dagster.commands.rerun import retry_run
 
     sys.exit(retry_run(_settings(), run_id, whole, click.echo))
 
@@ -284,11 +285,12 @@ def retry(run_id: str, whole: bool) -> None:
 @main.command(short_help="Repeat a run with the inputs that it used, and compare.")
 @click.argument("run_id")
 def replay(run_id: str) -> None:
-    """Repeat a run with the very inputs that it used, and tell whether each date has the same content as before.
+    """Repeat a run with the inputs that it used, and compare the content of each date. Takes as long as the run did.
 
-    RUN_ID is a run's id or the beginning of it. The snapshots and the model version that the run recorded are pinned. Ends with 1 where any content differs.
+    RUN_ID is a run's id or the beginning of it. The snapshots and the model version that the run recorded are pinned. The exit
+    code is 1 if any content differs.
     """
-    from ruter_dagster.commands.retry import replay_run
+    from ruter_dagster.commands.rerun import replay_run
 
     sys.exit(replay_run(_settings(), run_id, click.echo))
 
@@ -298,7 +300,7 @@ def replay(run_id: str) -> None:
 @click.option("--role", help="Default of the parameter Role; else RUTER_SAGEMAKER_ROLE, else ${role_arn}.")
 @click.option("--image", help="Default of the parameter Image; else RUTER_SAGEMAKER_IMAGE, else ${image}.")
 def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
-    """Print the chain as a SageMaker Pipeline definition: the jobs of one issue date, or of a training.
+    """Print the chain as a SageMaker Pipeline definition: the jobs of one issue date, or of a training. Takes seconds.
 
     \b
     The same jobs as Dagster's, to be seen and run in Studio without it; the settings are those of this environment.

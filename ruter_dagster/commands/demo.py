@@ -1,6 +1,6 @@
 """`ruter-dagster demo`: the whole chain on a small history, through Dagster, doing only what is out of date.
 
-Which runs there are belongs in orchestration/plan.py, how one is executed in orchestration/runs.py; here is what a person sees meanwhile.
+orchestration/plan.py decides which runs are needed, orchestration/runs.py executes them. This module shows their progress.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from ruter_dagster.storage.stored_state import PresentState
 
 
 def run_demo(settings: Settings, console: Console, on_double: bool = False) -> Report:
-    """Brings the chain up to the issue date and reads the publication back; `on_double`, nothing outlives it to go on from.
+    """Brings the chain up to the issue date and reads the publication back. On the double of AWS, no state remains.
 
-    Raises SettingsError, before anything runs, where a date is no partition; PermanentFailure with the failed step's own
-    words, the run's id and how to go on, or what stands where it was ended by Ctrl-C.
+    Raises SettingsError before anything runs if a date has no partition. Raises PermanentFailure if a run fails or Ctrl-C
+    ends the demo, with the reason and the command to continue.
     """
     operator_of(settings).require_public_holidays()
     require_dagster_home()
@@ -80,7 +80,9 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
             _describe_assets(report, defs, instance)
             _read_back(report, instance, issue_date, settings)
     except KeyboardInterrupt:
-        raise PermanentFailure(_BEGINS_ANEW if on_double else _what_stands(done, len(planned))) from None
+        raise PermanentFailure(
+            _INTERRUPTED_ON_DOUBLE if on_double else _interrupted(done, len(planned))
+        ) from None
     return report
 
 
@@ -182,7 +184,7 @@ def _bring_up_to_date(
         )
         report.runs.append(outcome.run_id)
         if not outcome.succeeded:
-            raise PermanentFailure(_how_to_go_on(stage, outcome, on_double))
+            raise PermanentFailure(_remedy(stage, outcome, on_double))
         progress.update(bar, asset=_span(run.dates))
 
 
@@ -197,21 +199,23 @@ _WITHOUT_MODEL = (
     "The forecasts are the baseline HA4, the mean of the same weekday and hour in the last four weeks, or a mean of the stop's surroundings. Where nothing was counted a week before "
     "either, expected_tier is none, and the forecast a quarter of the seats by convention"
 )
-_BEGINS_ANEW = "Ended by request. The double of AWS has forgotten all: the same command begins anew"
+_INTERRUPTED_ON_DOUBLE = "Interrupted. The double of AWS keeps nothing: run the same command to start again"
 
 
-def _how_to_go_on(stage: Stage, outcome: RunOutcome, on_double: bool) -> str:
+def _remedy(stage: Stage, outcome: RunOutcome, on_double: bool) -> str:
     retry = f"`{same_settings()}ruter-dagster retry {outcome.run_id}`"
-    going_on = f"{retry} goes on from the failed step, and the demo's command does what is left."
+    on_disk = f"run {retry} to continue from the failed step, then the same command for the rest."
     return (
-        f"{stage.title}: {outcome.failure}\nNothing downstream ran. Its log: {outcome.log}. Once mended, "
-        + ("the same command begins anew: the double of AWS has forgotten all." if on_double else going_on)
+        f"{stage.title}: {outcome.failure}\nNothing downstream ran. Log: {outcome.log}. After the correction, "
+        + ("run the same command to start again: the double of AWS keeps nothing." if on_double else on_disk)
     )
 
 
-def _what_stands(done: Sequence[str], stages: int) -> str:
-    finished = f"{len(done)} of {stages} runs stand ({', '.join(done)})" if done else "No run was finished"
-    return f"Ended by request. {finished}, and nothing half-written does. The same command again goes on from there"
+def _interrupted(done: Sequence[str], stages: int) -> str:
+    finished = (
+        f"{len(done)} of {stages} runs are complete ({', '.join(done)})" if done else "No run is complete"
+    )
+    return f"Interrupted. {finished}; partial output was discarded. Run the same command to continue"
 
 
 @contextmanager

@@ -99,19 +99,19 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
 
 
 _ANEW = (
-    "Its marker stands in the topic of publications, so it is not sent again; as where topics lost messages to their retention. "
-    "RUTER_KAFKA_TOPIC_PREFIX with another prefix publishes it anew."
+    "The topic of publications lists it, so it is not sent again. Messages may have passed their retention time. "
+    "Set RUTER_KAFKA_TOPIC_PREFIX to another prefix to publish it again."
 )
 
 
 def same_settings() -> str:
-    """The settings in this process's variables, which another command needs to find the same history; those in .env it finds."""
+    """This process's settings as variables before a command, so that it uses the same history. Settings in `.env` are left out."""
     known = {f"RUTER_{name.upper()}" for name in Settings.model_fields} | {
         ENV_FILE_VARIABLE,
         "KAFKA_BOOTSTRAP_SERVERS",
     }
-    told = sorted(name for name in known - secret_fields(Settings).keys() if os.environ.get(name))
-    return "".join(f"{name}={shlex.quote(os.environ[name])} " for name in told)
+    names = sorted(name for name in known - secret_fields(Settings).keys() if os.environ.get(name))
+    return "".join(f"{name}={shlex.quote(os.environ[name])} " for name in names)
 
 
 def _checks(row: Mapping[str, Any]) -> str:

@@ -1,6 +1,6 @@
 """Runs executed from the command line with their progress told: new ones, and former ones again.
 
-What is out of date belongs in orchestration/staleness.py, which inputs a former run used in commands/replay.py. Each run is a process of its own,
+What is out of date belongs in orchestration/staleness.py, which inputs a former run used in orchestration/replay.py. Each run is a process of its own,
 so that its steps' output goes to a log and not through a progress bar.
 """
 

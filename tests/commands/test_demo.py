@@ -22,7 +22,7 @@ from rich.console import Console
 from ruter_dagster.commands.demo import (
     _describe_assets,
     _gate_result,
-    _how_to_go_on,
+    _remedy,
     _share_of_unknown_occupancy,
     issue_date_of,
 )
@@ -243,13 +243,16 @@ def test_a_timetable_that_ends_early_allows_earlier_issue_dates(
 
 
 @pytest.mark.usefixtures("_no_variables")
-def test_a_failed_run_is_gone_on_with_where_anything_outlives_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_names_the_command_that_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUTER_SOURCE", "tides")
     outcome = RunOutcome("0123", False, "loads/stop_loads: full", Path("counts.log"))
-    told = {double: _how_to_go_on(Stage("Counts", "counts"), outcome, double) for double in (False, True)}
-    assert "`RUTER_SOURCE=tides ruter-dagster retry 0123` goes on from the failed step" in told[False]
-    assert "retry" not in told[True] and "begins anew" in told[True]
-    assert all("loads/stop_loads: full" in text and "counts.log" in text for text in told.values())
+    texts = {double: _remedy(Stage("Counts", "counts"), outcome, double) for double in (False, True)}
+    assert (
+        "run `RUTER_SOURCE=tides ruter-dagster retry 0123` to continue from the failed step" in texts[False]
+    )
+    assert "retry" not in texts[True]
+    assert "to start again: the double of AWS keeps nothing" in texts[True]
+    assert all("loads/stop_loads: full" in text and "counts.log" in text for text in texts.values())
 
 
 def test_tides_data_of_a_few_dates_are_too_few(tmp_path: Path) -> None:

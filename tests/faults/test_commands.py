@@ -48,7 +48,7 @@ def test_a_command_that_a_person_ends_stops_its_job(
         until(lambda: running(sagemaker_double), "the first job")
         process.send_signal(number)
         printed, _ = process.communicate(timeout=180)
-    assert "Ended by request" in printed
+    assert "Interrupted" in printed
     (job,) = sagemaker_double.jobs()
     assert FIRST_ASSET in job["name"]
     assert sagemaker_double.wait_for(job["name"])["status"] == "Stopped"

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from dagster import AssetKey, DagsterInstance, DagsterRun, ExecuteInProcessResult
 
-from ruter_dagster.commands.replay import Replay, compare, pinned_config, replay
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.orchestration.event_log import fault_of, made_by
+from ruter_dagster.orchestration.replay import Replay, compare, pinned_config, replay
 from ruter_dagster.orchestration.runs import (
     RunOutcome,
     RunRequest,
@@ -289,10 +289,12 @@ class TestReplay:
         assert result.identical
         assert [compared.asset for compared in result.assets] == ["loads/stop_loads"]
 
-    def test_what_made_nothing_cannot_be_replayed(self, instance: DagsterInstance, tmp_path: Path) -> None:
+    def test_run_without_materialisations_is_not_replayed(
+        self, instance: DagsterInstance, tmp_path: Path
+    ) -> None:
         write_script(instance, raw__stop_visits={"fails": "The folder is gone"})
         failed = run(instance, "counts", "2026-03-29", "raw/stop_visits")
-        with pytest.raises(PermanentFailure, match="made nothing"):
+        with pytest.raises(PermanentFailure, match="has no materialisations to replay"):
             self.again(instance, failed.run_id, tmp_path)
 
     def test_an_asset_that_only_one_run_made_differs(

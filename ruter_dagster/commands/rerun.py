@@ -1,4 +1,4 @@
-"""`ruter-dagster retry` and `ruter-dagster replay`: what a person sees of a run that is executed again."""
+"""`ruter-dagster retry` and `ruter-dagster replay`: execute a run again and print its progress."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from pathlib import Path
 
 from dagster import DagsterInstance, DagsterRun
 
-from ruter_dagster.commands.replay import Compared, replay
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.config.state_folder import require_writable_state
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
 from ruter_dagster.orchestration.event_log import dates_of_run
 from ruter_dagster.orchestration.instance import open_instance
+from ruter_dagster.orchestration.replay import Compared, replay
 from ruter_dagster.orchestration.runs import RunOutcome, find_run, new_log, retry
 
 Print = Callable[[str], None]
 
 
-def retry_run(settings: Settings, run_id: str, whole: bool, tell: Print) -> int:
-    """Goes on with a failed run; returns the exit code."""
-    with _opened(settings, run_id) as (instance, run, log):
-        tell(_describe(run))
-        outcome = retry(run.run_id, instance, log, lambda asset: tell(f"  {asset}"), whole=whole)
-    _tell_end(outcome, tell)
+def retry_run(settings: Settings, run_id: str, whole: bool, print_line: Print) -> int:
+    """Continues a failed run; returns the exit code."""
+    with _open_run(settings, run_id) as (instance, run, log):
+        print_line(_describe(run))
+        outcome = retry(run.run_id, instance, log, lambda asset: print_line(f"  {asset}"), whole=whole)
+    _print_outcome(outcome, print_line)
     return 0 if outcome.succeeded else 1
 
 
-def replay_run(settings: Settings, run_id: str, tell: Print) -> int:
-    """Repeats a run with its own inputs and compares; returns the exit code."""
-    with _opened(settings, run_id) as (instance, run, log):
-        tell(_describe(run))
-        result = replay(run.run_id, instance, log, lambda asset: tell(f"  {asset}"))
-    _tell_end(result.outcome, tell)
+def replay_run(settings: Settings, run_id: str, print_line: Print) -> int:
+    """Repeats a run with its inputs and compares the content; returns the exit code."""
+    with _open_run(settings, run_id) as (instance, run, log):
+        print_line(_describe(run))
+        result = replay(run.run_id, instance, log, lambda asset: print_line(f"  {asset}"))
+    _print_outcome(result.outcome, print_line)
     for compared in result.assets:
-        tell(_describe_content(compared))
+        print_line(_describe_content(compared))
     return 0 if result.identical else 1
 
 
 @contextmanager
-def _opened(settings: Settings, run_id: str) -> Iterator[tuple[DagsterInstance, DagsterRun, Path]]:
-    """The instance, the run and a log; a broker too where the run publishes and no cluster is named."""
+def _open_run(settings: Settings, run_id: str) -> Iterator[tuple[DagsterInstance, DagsterRun, Path]]:
+    """The instance, the run and a log file. Starts a broker if the run publishes and the settings name no cluster."""
     require_writable_state(settings)
     with open_instance() as instance:
         run = find_run(instance, run_id)
         with _broker(settings) if _publishes(instance, run) else nullcontext():
-            yield instance, run, new_log(settings.source_dir / "logs", f"again-{run.run_id[:8]}")
+            yield instance, run, new_log(settings.source_dir / "logs", f"rerun-{run.run_id[:8]}")
 
 
 @contextmanager
@@ -72,11 +72,11 @@ def _describe(run: DagsterRun) -> str:
     return f"Run {run.run_id} of {run.job_name}" + (f", {dates}" if dates else "")
 
 
-def _tell_end(outcome: RunOutcome, tell: Print) -> None:
+def _print_outcome(outcome: RunOutcome, print_line: Print) -> None:
     if outcome.succeeded:
-        tell(f"Run {outcome.run_id} succeeded")
+        print_line(f"Run {outcome.run_id} succeeded")
     else:
-        tell(f"Run {outcome.run_id} failed: {outcome.failure}\nIts log: {outcome.log}")
+        print_line(f"Run {outcome.run_id} failed: {outcome.failure}\nLog: {outcome.log}")
 
 
 def _describe_content(compared: Compared) -> str:

@@ -1,4 +1,4 @@
-"""Repeats a former run with the very inputs that it used, and tells whether it made the same content. How runs are executed: orchestration/runs.py."""
+"""Repeats a run with the inputs that it used, and compares the content of both runs. orchestration/runs.py executes runs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ruter_dagster.orchestration.runs import DEFINITIONS, RunOutcome, find_run, 
 
 @dataclass(frozen=True)
 class Compared:
-    """What two runs made of one asset: partitions in both, and those whose content differs or that one run lacks."""
+    """One asset in two runs: the number of partitions, and those whose content differs or that one run lacks."""
 
     asset: str
     partitions: int
@@ -44,14 +44,14 @@ def replay(
     *,
     definitions: str = DEFINITIONS,
 ) -> Replay:
-    """Executes a run again, pinned to the snapshots and the model version that it used, as its child.
+    """Executes a run again as its child, pinned to the snapshots and the model version that it used.
 
-    Raises PermanentFailure where there is no such run, or where it made nothing.
+    Raises PermanentFailure if there is no such run, or if it has no materialisations.
     """
     run = find_run(instance, run_id)
     former = made_by(instance, run.run_id)
     if not former:
-        raise PermanentFailure(f"Run {run.run_id} made nothing that could be made again")
+        raise PermanentFailure(f"Run {run.run_id} has no materialisations to replay")
     config = pinned_config(run, former, import_module(definitions).defs)
     outcome = reexecute(
         run, instance, log, on_step, config=config, steps=run.step_keys_to_execute, definitions=definitions
@@ -60,9 +60,9 @@ def replay(
 
 
 def pinned_config(run: DagsterRun, former: Sequence[Made], definitions: Definitions) -> dict[str, Any]:
-    """The run's own configuration, and by step the snapshots and the model version that it used.
+    """The run's configuration, with the snapshots and the model version that each step used.
 
-    What the run itself made before is not pinned: the repeated steps read what the repeated run makes.
+    Tables that the run itself wrote are not pinned: the repeated steps read the tables of the repeated run.
     """
     config: dict[str, Any] = copy.deepcopy(dict(run.run_config))
     written = {made.asset: set(made.content) for made in former}
@@ -71,7 +71,7 @@ def pinned_config(run: DagsterRun, former: Sequence[Made], definitions: Definiti
         pins = {
             table: int(used["snapshot_id"])
             for table, used in made.inputs.items()
-            if not _made_here(used, written.get(asset_of(table)))
+            if not _is_written_by_run(used, written.get(asset_of(table)))
         }
         options: dict[str, Any] = {"pins": pins} if pins and "pins" in allowed else {}
         if made.model_version and "model_version" in allowed and LOAD_MODEL not in written:
@@ -83,7 +83,7 @@ def pinned_config(run: DagsterRun, former: Sequence[Made], definitions: Definiti
 
 
 def compare(former: Sequence[Made], now: Sequence[Made]) -> list[Compared]:
-    """Each asset that the former run made, beside what the later one made of it."""
+    """Each asset of the former run, compared with the same asset of the later run."""
     later = {made.asset: made.content for made in now}
     compared = []
     for made in former:
@@ -94,13 +94,13 @@ def compare(former: Sequence[Made], now: Sequence[Made]) -> list[Compared]:
     return compared
 
 
-def _made_here(used: Mapping[str, Any], written: set[str | None] | None) -> bool:
-    """Whether the run itself wrote every date that was read of a table; history from other runs must be pinned."""
+def _is_written_by_run(used: Mapping[str, Any], written: set[str | None] | None) -> bool:
+    """Whether the run itself wrote every date that a step read. Dates of other runs must be pinned."""
     return written is not None and set(used.get("dates", ())) <= written
 
 
 def _options(definitions: Definitions, job: str, step: str) -> set[str]:
-    """The names that a step's configuration takes."""
+    """The option names of a step's configuration."""
     schema = definitions.resolve_job_def(job).node_def_named(step).config_schema  # pyright: ignore[reportAttributeAccessIssue]
     fields = getattr(getattr(schema, "config_type", None), "fields", None)
     return set(fields or ())
