@@ -1,6 +1,6 @@
-"""The features job of one date beside a plain polars scan of the same rows and write of its result.
+"""The features job of one date, compared with a plain polars scan of the same rows and a write of its result.
 
-`python -m benchmarks.features --state FOLDER` on the folder that benchmarks.season made; what the job makes is what is there.
+`python -m benchmarks.features --state FOLDER`, the folder of benchmarks.season. Nothing in the folder changes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def _round(day: date, lags: list[date], context: JobContext) -> dict[str, float]:
-    """Seconds of each part, the table's rows written to a table of its own each time."""
+    """Seconds of each part. The rows are written to a new table each time."""
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         with timed(seconds, "read"):
@@ -53,7 +53,7 @@ def _round(day: date, lags: list[date], context: JobContext) -> dict[str, float]
         with timed(seconds, "make"):
             features = departure_features(plan, loads, context.calendar)
         store = TableStore(local_catalog(Path(folder)))
-        # The table is there before, as it is every day but the first.
+        # The table exists before, as on every day but the first.
         store.write(DEPARTURE_FEATURES, features.head(1), [day], code_version="1")
         with timed(seconds, "write"):
             store.write(DEPARTURE_FEATURES, features, [day], code_version="1")
@@ -73,9 +73,9 @@ def _files(table: Table, dates: list[date], context: JobContext) -> list[Path]:
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    began = time.perf_counter()
+    started = time.perf_counter()
     yield
-    seconds[name] = time.perf_counter() - began
+    seconds[name] = time.perf_counter() - started
 
 
 if __name__ == "__main__":

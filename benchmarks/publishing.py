@@ -1,4 +1,4 @@
-"""Publishing beside a bare producer: `python -m benchmarks.publishing --state FOLDER`, the folder of `benchmarks.season`.
+"""Publishing compared with a bare producer: `python -m benchmarks.publishing --state FOLDER`, the folder of `benchmarks.season`.
 
 The newest issue date's forecasts go to a broker of this machine three ways: published, encoding included; then their ready
 messages by confluent-kafka alone, one `produce` a message and `produce_batch`, in one transaction with the same settings.

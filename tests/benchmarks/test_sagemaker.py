@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks.sagemaker import Runners, on_double
 from benchmarks.sagemaker_figures import Measured, goals, rows, shown_lines
-from benchmarks.sagemaker_work import AIRFLOW, CASES, OURS, Case, Lengths, planned
+from benchmarks.sagemaker_work import AIRFLOW, CASES, OURS, Case, Lengths, plan_round
 from sagemaker_double.control import Remote
 
 pytestmark = pytest.mark.extended
@@ -22,7 +22,7 @@ POLLING = Case(OURS, "Training", "polling", logs=True)
 
 def test_jobs_and_printed_lines_are_counted(sagemaker_double: Remote, tmp_path: Path) -> None:
     lengths = Lengths(shortest=1.0, spread=0.0, apart=0.0, interval=0.2)
-    works = planned(1, 1, lengths, (EVENTS, POLLING))
+    works = plan_round(1, 1, lengths, (EVENTS, POLLING))
     events, polling = on_double(works, Runners(tmp_path, None, pace=0.1), sagemaker_double)
     assert (events.case, polling.case) == (EVENTS, POLLING)
     assert events.lag > 0 and events.seconds > 0
@@ -34,17 +34,19 @@ def test_jobs_and_printed_lines_are_counted(sagemaker_double: Remote, tmp_path: 
 
 
 def test_jobs_take_equally_long_in_every_case() -> None:
-    works = planned(1, 3, Lengths(linger=30.0))
+    works = plan_round(1, 3, Lengths(linger=30.0))
     assert len({work.token for work in works}) == 3 * len(CASES)
     for index in range(3):
         ((seconds, linger),) = {(work.seconds, work.linger) for work in works if work.index == index}
         assert 180 <= seconds <= 210 and 0 <= linger <= 30
-    assert works == planned(1, 3, Lengths(linger=30.0))
-    assert {work.seconds for work in works}.isdisjoint(work.seconds for work in planned(2, 3, Lengths()))
+    assert works == plan_round(1, 3, Lengths(linger=30.0))
+    assert {work.seconds for work in works}.isdisjoint(work.seconds for work in plan_round(2, 3, Lengths()))
 
 
 def test_token_names_job_queue_and_access_key() -> None:
-    assert all(re.fullmatch(r"[a-z0-9](-*[a-z0-9]){0,62}", work.token) for work in planned(1, 10, Lengths()))
+    assert all(
+        re.fullmatch(r"[a-z0-9](-*[a-z0-9]){0,62}", work.token) for work in plan_round(1, 10, Lengths())
+    )
 
 
 def test_lines_are_counted_among_other_output() -> None:
