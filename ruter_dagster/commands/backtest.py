@@ -64,7 +64,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """Scores on the rows that LW knows, on those that it does not, and the improvements with their intervals."""
+    """Scores of rows with and without a load a week before (LW), and the improvements with their intervals."""
 
     first: date
     last: date
@@ -92,7 +92,7 @@ def run_backtest(
 ) -> BacktestResult:
     """Forecasts `first` to `last`, writes them to `out` and scores them.
 
-    Raises PermanentFailure where the source has none of the dates, or `out` cannot be written.
+    Raises PermanentFailure if the source has none of the dates, or `out` cannot be written.
     """
     _require_folder(out)
     # As the launcher of jobs does: where cores are shared, OpenMP's waiting threads would spin.
@@ -145,7 +145,7 @@ def _trial(
 def _require_visits(
     trial: Backtest, present: Sequence[date], settings: Settings, left_out: Mapping[date, str] | None = None
 ) -> None:
-    """Raises PermanentFailure where there is nothing to compare with, or nothing to train on; with the first date left out."""
+    """Raises PermanentFailure if no date can be compared with, or none can be trained on. Names the first date left out."""
     why = f". {len(left_out)} dates are left out, e.g. {next(iter(left_out.values()))}" if left_out else ""
     if not any(trial.first <= day <= trial.last for day in present):
         raise PermanentFailure(
@@ -189,23 +189,25 @@ def _folds(
 
 
 def _require_folder(out: Path) -> None:
-    """Told before the work, which takes minutes."""
+    """Checks the output folder before the work, which takes minutes."""
     if not out.absolute().parent.is_dir():
-        raise PermanentFailure(f"--out {out}: there is no folder {out.parent}; make it, or name another file")
+        raise PermanentFailure(
+            f"--out {out}: there is no folder {out.parent}; create it, or choose another file"
+        )
     if not os.access(out.absolute().parent, os.W_OK):
-        raise PermanentFailure(f"--out {out}: {out.parent} may not be written to; name another file")
+        raise PermanentFailure(f"--out {out}: {out.parent} is not writable; choose another file")
 
 
 def _write(forecasts: pl.DataFrame, out: Path) -> None:
-    chosen = forecasts.select(pl.col(name).alias(renamed) for name, renamed in COLUMNS.items())
+    output = forecasts.select(pl.col(name).alias(renamed) for name, renamed in COLUMNS.items())
     unfinished = out.with_name(f".{out.name}.unfinished")
     try:
-        chosen.write_parquet(unfinished)
+        output.write_parquet(unfinished)
         unfinished.replace(out)
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise PermanentFailure(
-            f"{out} cannot be written: {error.strerror or error}. Name another file with --out"
+            f"{out} cannot be written: {error.strerror or error}. Choose another file with --out"
         ) from error
 
 
@@ -228,31 +230,31 @@ def _score(forecasts: pl.DataFrame, result: BacktestResult) -> BacktestResult:
     )
 
 
-def _bias_and_coverage(found: dict[str, Any]) -> str:
-    bias, coverage = _number(found["bias"], "+.2%"), _number(found["coverage"], ".1%")
+def _bias_and_coverage(overall: dict[str, Any]) -> str:
+    bias, coverage = _number(overall["bias"], "+.2%"), _number(overall["coverage"], ".1%")
     return f"Bias {bias}, P10 to P90 holds {coverage} of the loads"
 
 
 def _number(value: float | None, form: str) -> str:
-    """The number, or a word where it is not known: as of no rows, of no passengers, or of a single week."""
+    """The number, or `unknown` if it has no value, as for no rows, no passengers or a single week."""
     return "unknown" if value is None or not math.isfinite(value) else format(value, form)
 
 
 def show(result: BacktestResult) -> None:
     """Prints the tables: against the baselines, then the rows without a load a week before."""
-    console, found = Console(), result.scores
+    console, overall = Console(), result.scores
     table = Table(
         "", "WAPE", "model is under it by", "95 % interval",
-        title=f"{result.first} to {result.last}, horizon {result.horizon}: {found['rows']:,} departures, {result.folds} weekly folds",
+        title=f"{result.first} to {result.last}, horizon {result.horizon}: {overall['rows']:,} departures, {result.folds} weekly folds",
     )  # fmt: skip
-    table.add_row("model", _number(found["wape"], ".4f"), "", "")
+    table.add_row("model", _number(overall["wape"], ".4f"), "", "")
     for one in result.improvements:
         interval = f"{_number(one.low, '.1%')} to {_number(one.high, '.1%')}"
-        wape = _number(found[f"wape_{one.baseline}"], ".4f")
+        wape = _number(overall[f"wape_{one.baseline}"], ".4f")
         table.add_row(one.baseline, wape, _number(one.relative, ".1%"), interval)
-    if found["rows"]:
+    if overall["rows"]:
         console.print(table)
-        console.print(f"{_bias_and_coverage(found)}, {result.seconds:.0f} s")
+        console.print(f"{_bias_and_coverage(overall)}, {result.seconds:.0f} s")
         console.print(_distribution_table(result))
         if result.reliability:
             console.print(_crowding_table(result))
@@ -267,7 +269,7 @@ def show(result: BacktestResult) -> None:
             f"Without a load the week before: {result.share_without_last_week:.2%} of the departures, "
             f"WAPE {_number(rest['wape'], '.4f')}. {_bias_and_coverage(rest)}"
         )
-    elif not found["rows"]:
+    elif not overall["rows"]:
         console.print("No departure has a load of its own either: nothing can be scored.")
     if result.dates_left_out:
         console.print(
@@ -296,7 +298,7 @@ def _distribution_table(result: BacktestResult) -> Table:
 
 
 def _crowding_table(result: BacktestResult) -> Table:
-    """Departures with more passengers than seats: how many were expected, how many came, how many can be found."""
+    """Departures with more passengers than seats: how many were expected, how many were counted, and the recall."""
     table = Table(
         "", "expected", "observed", f"recall at precision {CROWDED_PRECISION:g}",
         title="Departures with more passengers than seats",

@@ -69,11 +69,11 @@ def _read_batch(source: Source, dates: Sequence[date], limits: RejectLimits) -> 
     visits, plan = _without(readings, STOP_VISITS, left_out), _without(plans, PLANNED_DEPARTURES, left_out)
     left_out |= _failing(STOP_VISITS, visits, limits, plan) | _failing(PLANNED_DEPARTURES, plan, limits, None)
     for table, rows in ((STOP_VISITS, visits), (PLANNED_DEPARTURES, plan)):
-        there = set(rows["service_date"].unique())
+        dates_with_rows = set(rows["service_date"].unique())
         left_out |= {
             day: f"{table.name}: the source has none of {day}"
             for day in dates
-            if day not in there and day not in left_out
+            if day not in dates_with_rows and day not in left_out
         }
     kept = ~pl.col("service_date").is_in(list(left_out))
     return UsableDates(visits.filter(kept), plan.filter(kept), left_out)

@@ -24,7 +24,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from ruter_dagster.commands.demo_report import Report, same_settings
-from ruter_dagster.commands.publication import is_elsewhere, read_back, recorded, require_reachable_broker
+from ruter_dagster.commands.publication import (
+    is_missing_from_cluster,
+    read_back,
+    recorded_publication,
+    require_reachable_broker,
+)
 from ruter_dagster.config.gtfs_location import gtfs_location
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings, SettingsError
@@ -97,7 +102,7 @@ def issue_date_of(settings: Settings) -> date:
     if settings.source == "warehouse":
         if settings.issue_date is None:
             raise PermanentFailure(
-                "RUTER_SOURCE=warehouse needs RUTER_ISSUE_DATE: a warehouse is not asked for its dates"
+                "RUTER_SOURCE=warehouse needs RUTER_ISSUE_DATE: the dates of a warehouse are unknown"
             )
         return settings.issue_date
     available, planned = _tides_dates(settings)
@@ -164,7 +169,7 @@ def _bring_up_to_date(
     if (
         not runs
         and PUBLISHED_FORECASTS in stage.all_assets
-        and is_elsewhere(instance, stage.dates[0], settings)
+        and is_missing_from_cluster(instance, stage.dates[0], settings)
     ):
         runs = [replace(stage, assets=(PUBLISHED_FORECASTS,))]
     bar = progress.add_task(stage.title, total=sum(len(run.all_assets) for run in runs) or 1, asset="")
@@ -311,7 +316,7 @@ def _share_of_unknown_occupancy(instance: DagsterInstance, issue_date: str) -> f
 
 
 def _is_judged(result: AssetCheckEvaluation) -> bool:
-    """Whether enough was known to judge: a check that could not be made passes, and is told apart."""
+    """Whether the check was judged. A check without enough data passes with `judged: false`."""
     judged = result.metadata.get("judged")
     return judged is None or bool(judged.value)
 
@@ -322,9 +327,9 @@ def _order(key: str) -> tuple[int, str]:
 
 
 def _read_back(report: Report, instance: DagsterInstance, issue_date: date, settings: Settings) -> None:
-    publication = recorded(instance, issue_date)
-    if publication is None:  # as where someone wiped it in the UI meanwhile
+    publication = recorded_publication(instance, issue_date)
+    if publication is None:  # someone may have wiped it in the UI
         return
-    found = read_back(publication, issue_date, settings)
-    report.published, report.read_back = publication.messages, found.messages
-    report.exactly_once, report.topics = found.exactly_once, list(found.topics)
+    result = read_back(publication, issue_date, settings)
+    report.published, report.read_back = publication.messages, result.messages
+    report.exactly_once, report.topics = result.exactly_once, list(result.topics)

@@ -1,4 +1,4 @@
-"""The publication that Dagster's records tell of an issue date, and what the cluster in use has of it.
+"""The recorded publication of an issue date, and what the Kafka cluster in use has of it.
 
 Publishing itself is a job, in publishing/kafka.py.
 """
@@ -20,30 +20,32 @@ from ruter_dagster.resources.merge_results import ROW_COUNT
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """A materialised publication, and how many load forecasts it has."""
+class RecordedPublication:
+    """A materialised publication and its number of load forecasts."""
 
     publication_id: str
     messages: int
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a consumer of its own, as another team's would be, found on the topics."""
+class ReadBackResult:
+    """What an independent consumer read from the topics."""
 
     topics: tuple[str, ...]
     messages: int
     """Load forecasts."""
     exactly_once: bool
-    """On each of the topics."""
+    """Whether each topic has every message once."""
 
 
-def recorded(instance: DagsterInstance, issue_date: date) -> Recorded | None:
-    """The newest publication of `issue_date`, wherever it was published."""
+def recorded_publication(instance: DagsterInstance, issue_date: date) -> RecordedPublication | None:
+    """The newest publication of `issue_date`, on any cluster."""
     made = newest_materialisation(instance, PUBLISHED_FORECASTS, issue_date.isoformat())
     if made is None:
         return None
-    return Recorded(str(made.metadata["content_hash"].value), int(str(made.metadata[ROW_COUNT].value)))
+    return RecordedPublication(
+        str(made.metadata["content_hash"].value), int(str(made.metadata[ROW_COUNT].value))
+    )
 
 
 def require_reachable_broker(settings: Settings) -> None:
@@ -55,19 +57,19 @@ def require_reachable_broker(settings: Settings) -> None:
         require_broker(connection_of(settings))
 
 
-def is_elsewhere(instance: DagsterInstance, issue_date: date, settings: Settings) -> bool:
-    """Whether the cluster in use has no word of what the records call published: it was published on another one."""
+def is_missing_from_cluster(instance: DagsterInstance, issue_date: date, settings: Settings) -> bool:
+    """Whether the cluster in use lacks the recorded publication: it was published on another cluster."""
     from ruter_dagster.publishing.consumer import read_markers
     from ruter_dagster.publishing.open import connection_of
 
-    publication = recorded(instance, issue_date)
+    publication = recorded_publication(instance, issue_date)
     with _fail_without_retry():
         return publication is not None and publication.publication_id not in read_markers(
             connection_of(settings)
         )
 
 
-def read_back(publication: Recorded, issue_date: date, settings: Settings) -> Found:
+def read_back(publication: RecordedPublication, issue_date: date, settings: Settings) -> ReadBackResult:
     """Reads the topics to their end."""
     from ruter_dagster.publishing import consumer
     from ruter_dagster.publishing.open import connection_of
@@ -75,11 +77,11 @@ def read_back(publication: Recorded, issue_date: date, settings: Settings) -> Fo
 
     connection = connection_of(settings)
     with _fail_without_retry():
-        found = consumer.read_back(connection, publication.publication_id, issue_date)
-    once = found.messages == found.public_messages == publication.messages and not (
-        found.duplicates or found.public_duplicates
+        read = consumer.read_back(connection, publication.publication_id, issue_date)
+    once = read.messages == read.public_messages == publication.messages and not (
+        read.duplicates or read.public_duplicates
     )
-    return Found(topics_of(connection).of_messages, found.messages, once)
+    return ReadBackResult(topics_of(connection).of_messages, read.messages, once)
 
 
 @contextmanager

@@ -54,21 +54,21 @@ def rejected_rows(settings: Settings, day: date) -> RejectedRows:
     return RejectedRows(day, rejected.read(list(rejected.versions([day]))))
 
 
-def show(found: RejectedRows, console: Console) -> None:
+def show(rejected: RejectedRows, console: Console) -> None:
     """Prints every row, then how many each reason has."""
-    if found.rows.is_empty():
-        console.print(f"No row of {found.date} was set aside")
+    if rejected.rows.is_empty():
+        console.print(f"No row of {rejected.date} was set aside")
         return
     table = Table(
         *(Column(name, overflow="fold") for name in _SHOWN),
-        title=f"Stop visits of {found.date} that were set aside",
+        title=f"Stop visits of {rejected.date} that were set aside",
     )
-    for row in found.rows.select(_SHOWN).rows():
+    for row in rejected.rows.select(_SHOWN).rows():
         table.add_row(*("" if value is None else str(value) for value in row))
     console.print(table)
-    for reason, rows in rejects_by_reason(found.rows).items():
+    for reason, rows in rejects_by_reason(rejected.rows).items():
         console.print(f"{rows:,} {'row' if rows == 1 else 'rows'}: {reason}")
-    if found.blocked:
+    if rejected.blocked:
         console.print(
             "The date is blocked: raw.stop_visits was left as it was. The rows as they were read: --json"
         )

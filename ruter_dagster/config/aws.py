@@ -1,4 +1,4 @@
-"""Settings of a deployment in AWS: where tables, files, experiments and secrets lie. Settings of jobs belong to their launcher."""
+"""Settings of a deployment in AWS: tables, files, experiments and secrets. Settings of jobs belong to their launcher."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ NOT_FOR_JOBS = frozenset(
 
 
 class AwsSettings(BaseSettings):
-    """The part of the settings that names places in AWS; all are unset on a laptop."""
+    """Settings that name resources in AWS; all are unset on a laptop."""
 
     lake: str | None = Field(
         None,
-        description="Bucket and prefix of tables and files, apart by environment and source below it; "
-        "where it is not set they lie in the state folder, and the catalog is a SQLite file",
+        description="Bucket and prefix of tables and files, with a folder for each environment and source; "
+        "without it, they are in the state folder, and the catalog is a SQLite file",
         json_schema_extra={"allowed": "s3://bucket/prefix"},
     )
     aws_region: str | None = Field(
@@ -52,7 +52,7 @@ class AwsSettings(BaseSettings):
     glue_database: str | None = Field(
         None,
         pattern=r"^[a-z0-9_]{1,255}$",
-        description="Glue database of the tables; by default rd_<environment>_<source>. It is made where it is not there",
+        description="Glue database of the tables; by default rd_<environment>_<source>. It is created if it does not exist",
     )
     mlflow_tracking_uri: str | None = Field(
         None,
@@ -185,8 +185,10 @@ class SecretSource(PydanticBaseSettingsSource):
         return {fields[variable]: value for variable, value in entries.items()}
 
     def _region(self) -> str | None:
-        found = (self.current_state.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "aws_region"))
-        return next((str(region) for region in found if region), None)
+        regions = (
+            self.current_state.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "aws_region")
+        )
+        return next((str(region) for region in regions if region), None)
 
 
 def secret_fields(settings: type[BaseSettings]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The part of the settings that reaches Kafka. How a publication uses them belongs in publishing/connection.py."""
+"""Settings of the Kafka cluster. How a publication uses them belongs in publishing/connection.py."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _USUAL_PORT = 9092
 
 
 class KafkaSettings(BaseSettings):
-    """The cluster, how it is reached, and the names of topics."""
+    """The cluster, the connection to it, and the names of topics."""
 
     kafka_bootstrap_servers: str | None = Field(
         None,
@@ -28,7 +28,7 @@ class KafkaSettings(BaseSettings):
         json_schema_extra={"allowed": "host:port,host:port"},
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="How the cluster is reached: TLS with SSL and SASL_SSL"
+        "PLAINTEXT", description="Protocol of the connection: TLS with SSL and SASL_SSL"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
         None, description="SASL mechanism; SASL needs it, a user and a password"
@@ -36,14 +36,14 @@ class KafkaSettings(BaseSettings):
     kafka_sasl_username: str | None = Field(None, description="SASL user")
     kafka_sasl_password: SecretStr | None = Field(None, description="SASL password; printed nowhere")
     kafka_ssl_ca_location: Path | None = Field(
-        None, description="File of the certificate authority, where the system does not know it"
+        None, description="File of the certificate authority, if the system does not know it"
     )
     kafka_topic_prefix: str | None = Field(
         None,
         pattern=r"^[a-zA-Z0-9._-]{1,100}$",
-        description="Prefix of topics; where it is not set, the environment and a dot",
+        description="Prefix of topics; by default the environment and a dot",
     )
-    kafka_replication: int = Field(1, ge=1, le=5, description="Replicas of topics that are made")
+    kafka_replication: int = Field(1, ge=1, le=5, description="Replicas of new topics")
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod
@@ -67,7 +67,7 @@ class KafkaSettings(BaseSettings):
         return self
 
     def broker_faults(self) -> list[str]:
-        """What keeps a publication that runs elsewhere from the cluster, a line each."""
+        """Reasons why a job elsewhere cannot reach the cluster, a line each."""
         if self.kafka_bootstrap_servers:
             return []
         return ["  KAFKA_BOOTSTRAP_SERVERS is not set: jobs in SageMaker reach no broker of this machine"]
@@ -79,7 +79,7 @@ def _with_port(server: str) -> str:
 
 
 class EmptyPrefix(PydanticBaseSettingsSource):
-    """An empty topic prefix as it is written: it could mean no prefix, so it is refused, not passed over."""
+    """An empty topic prefix as written. It could mean no prefix, so it is refused and not ignored."""
 
     def __init__(self, settings_cls: type[BaseSettings], dotenv: Any) -> None:
         super().__init__(settings_cls)

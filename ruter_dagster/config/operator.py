@@ -1,6 +1,6 @@
-"""What an operator is: country, time zone, holidays, events, occupancy thresholds, read from one TOML file and validated.
+"""Settings of an operator, read from one TOML file: country, time zone, holidays, events, occupancy thresholds, capacities.
 
-What a deployment is (environment, storage, Kafka) belongs in config/settings.py.
+Settings of a deployment (environment, storage, Kafka) belong in config/settings.py.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from datetime import date, time, timedelta
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
@@ -306,11 +307,11 @@ def _locate(name_or_path: str) -> str:
 def _read_toml(path: str) -> dict[str, Any]:
     content = _read(path)
     if content is None:
-        raise OperatorError(f"Operator file {path} is not there; check its path")
+        raise OperatorError(f"There is no operator file {path}; check the path")
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise OperatorError(f"Operator file {path} is no valid TOML in UTF-8: {error}") from None
+        raise OperatorError(f"Operator file {path} is not valid TOML in UTF-8: {error}") from None
 
 
 def _read(path: str) -> bytes | None:
@@ -348,5 +349,13 @@ def _describe(fault: Any) -> str:
     if fault["type"] == "missing":
         return f"  {key} is missing"
     if fault["type"] == "extra_forbidden":
-        return f"  {key} is no key of an operator file; allowed: {', '.join(Operator.model_fields)}"
+        return f"  Unknown key {key}{_similar_key(key)}"
     return f"  {key} = {fault['input']!r}: {message}"
+
+
+def _similar_key(key: str) -> str:
+    """A suggestion for an unknown key of the file, or the allowed keys."""
+    if "." in key or "[" in key:
+        return "; remove it or correct its name"
+    similar = get_close_matches(key, Operator.model_fields, n=1)
+    return f". Did you mean {similar[0]}?" if similar else f"; allowed: {', '.join(Operator.model_fields)}"

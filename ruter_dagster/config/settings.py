@@ -120,7 +120,7 @@ class Settings(KafkaSettings, SageMakerSettings):
         description="Local time of the weekly training, as `sunday 05:30`",
     )
     training_days: int = Field(
-        400, ge=35, description="Newest operating dates that a model is trained on, as far as they are there"
+        400, ge=35, description="Newest operating dates that a model is trained on, as far as they exist"
     )
     evaluation_days: int = Field(
         14,
@@ -314,12 +314,12 @@ def _absolute(path: str | Path) -> Path:
 
 
 def env_file() -> Path | None:
-    """The file of settings beside the environment. Raises SettingsError where one is named that is not there."""
+    """The file of settings, beside the environment. Raises SettingsError if the named file does not exist."""
     name = os.environ.get(ENV_FILE_VARIABLE, ".env")
     if name != ".env" and name and not Path(name).expanduser().exists():
         raise SettingsError(
-            f"Settings are wrong:\n  {ENV_FILE_VARIABLE}={name!r}: there is no such file; unset it, or set it to nothing, "
-            "where none is to be read"
+            f"Settings are wrong:\n  {ENV_FILE_VARIABLE}={name!r}: there is no such file; unset the variable, or set it to nothing "
+            "to read no file"
         )
     return Path(name) if name else None
 

@@ -1,6 +1,6 @@
-"""The folder of a source's state: made once, known by its place, and refused where it cannot be written or was made elsewhere.
+"""The folder of a source's state. It is refused if it is not writable, or was moved or copied.
 
-Tables, experiments and reports name their files by whole paths. Where what lies in the folder belongs to who writes it.
+Tables, experiments and reports name their files by absolute paths.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
 
 MARK = "location.json"
-"""Name of the file that says where the state was made, and of which source."""
+"""Name of the file with the folder and the source of the state."""
 
 
 def state_folder(settings: Settings) -> Path:
-    """The source's folder, made if it is not there.
+    """The source's folder, created if it does not exist.
 
     Raises:
-        PermanentFailure: it cannot be made or written, or its tables lie in another folder: it was moved or copied.
+        PermanentFailure: the folder cannot be created, or it was moved or copied.
     """
     folder = settings.source_dir
     try:
@@ -39,10 +39,10 @@ def state_folder(settings: Settings) -> Path:
 
 
 def require_writable_state(settings: Settings) -> Path:
-    """As `state_folder`, for the start of a command: tries a file in it and in each of its folders.
+    """The same as `state_folder`, after writing a test file into it and each of its folders.
 
     Raises:
-        PermanentFailure: the first that cannot be written, and the remedy.
+        PermanentFailure: names the first folder that is not writable, and the remedy.
     """
     folder = state_folder(settings)
     for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
@@ -88,7 +88,7 @@ def _require_same_place(folder: Path, source: str) -> None:
 
 
 def _origin(folder: Path) -> Path | None:
-    """Where the state was made: as its mark says, or else its catalog, from a time without marks."""
+    """The folder where the state was created, by its mark, else by its catalog."""
     try:
         return Path(json.loads((folder / MARK).read_text(encoding="utf-8"))["folder"])
     except FileNotFoundError:
@@ -106,8 +106,8 @@ def _origin_of_catalog(catalog: Path) -> Path | None:
             suppress(sqlite3.Error),
             closing(sqlite3.connect(f"file:{quote(str(catalog))}?mode=ro", uri=True)) as db,
         ):
-            found = db.execute("SELECT metadata_location FROM iceberg_tables LIMIT 1").fetchone()
-            location = str(found[0]) if found else None
+            row = db.execute("SELECT metadata_location FROM iceberg_tables LIMIT 1").fetchone()
+            location = str(row[0]) if row else None
     marker = "/warehouse/tables/"
     if location is None or marker not in location:
         return None
@@ -116,7 +116,7 @@ def _origin_of_catalog(catalog: Path) -> Path | None:
 
 
 def _mark(folder: Path, source: str) -> None:
-    """Written whole: of two processes that begin at once, each writes the same."""
+    """Writes the mark atomically. Two processes that start together write the same content."""
     content = json.dumps({"folder": str(folder), "source": source}, ensure_ascii=False, indent=2)
     unfinished = folder / f".{MARK}.{os.getpid()}"
     try:
@@ -127,6 +127,6 @@ def _mark(folder: Path, source: str) -> None:
 
 
 def _place_of(settings: Settings) -> str:
-    """Where the source's data lie, for people who wonder which folder is whose."""
+    """Location of the source's data, for people who read the mark."""
     place = {"tides": settings.tides_path, "warehouse": settings.warehouse_file}.get(settings.source)
     return settings.source if place is None else place if "://" in place else str(Path(place).absolute())

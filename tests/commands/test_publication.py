@@ -10,7 +10,12 @@ import polars as pl
 import pytest
 from dagster import AssetMaterialization, DagsterInstance
 
-from ruter_dagster.commands.publication import Recorded, read_back, recorded, require_reachable_broker
+from ruter_dagster.commands.publication import (
+    RecordedPublication,
+    read_back,
+    recorded_publication,
+    require_reachable_broker,
+)
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
@@ -34,18 +39,18 @@ def test_once_means_on_both_topics(
     found = ReadBack(publication_id="an-id", by_horizon={}, loads=pl.DataFrame(), **whole | changed)
     monkeypatch.setattr("ruter_dagster.publishing.consumer.read_back", lambda *_: found)
     settings = load_settings(_env_file=None, kafka_bootstrap_servers="127.0.0.1:1")
-    assert read_back(Recorded("an-id", 10), date(2026, 11, 20), settings).exactly_once == once
+    assert read_back(RecordedPublication("an-id", 10), date(2026, 11, 20), settings).exactly_once == once
 
 
 def test_recorded_publication_counts_only_its_own_messages() -> None:
     with DagsterInstance.ephemeral() as instance:
-        assert recorded(instance, date(2026, 11, 20)) is None
+        assert recorded_publication(instance, date(2026, 11, 20)) is None
         for day, rows in (("2026-11-20", 4), ("2026-11-21", 6)):
             made = {"content_hash": f"of-{day}", "dagster/row_count": rows}
             instance.report_runless_asset_event(
                 AssetMaterialization(PUBLISHED_FORECASTS.split("/"), partition=day, metadata=made)
             )
-        assert recorded(instance, date(2026, 11, 20)) == Recorded("of-2026-11-20", 4)
+        assert recorded_publication(instance, date(2026, 11, 20)) == RecordedPublication("of-2026-11-20", 4)
 
 
 def test_unreachable_broker_is_a_sentence() -> None:

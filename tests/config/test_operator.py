@@ -71,7 +71,7 @@ def test_renames_of_lines_and_stops_reach_the_calendar(tmp_path):
             "country = 'Norway': allowed: two capital letters, an ISO 3166 code",
         ),
         (MINIMAL.replace('name = "X"', ""), "name is missing"),
-        (MINIMAL + "colour = 1\n", "colour is no key of an operator file; allowed: name, country"),
+        (MINIMAL + "colour = 1\n", "Unknown key colour. Did you mean country?"),
         (
             MINIMAL + '[route_types]\nFunicular = "lift"\n',
             "route_types.Funicular = 'lift': allowed: bus, tram",
@@ -102,7 +102,7 @@ def test_renames_of_lines_and_stops_reach_the_calendar(tmp_path):
             "renames: line 1A is renamed twice from 2023-09-04; keep one of them",
         ),
         (MINIMAL + '[[renames]]\nline = "1B"\nwas = "1A"\n', "renames[0].from is missing"),
-        ("name = \n", "is no valid TOML in UTF-8"),
+        ("name = \n", "is not valid TOML in UTF-8"),
     ],
 )
 def test_a_wrong_operator_file_names_the_key_and_what_is_allowed(tmp_path, content, message):
@@ -150,7 +150,9 @@ def test_an_unknown_name_lists_the_known_operators():
 
 
 def test_a_missing_file_is_named():
-    with pytest.raises(OperatorError, match=r"nowhere/operator\.toml is not there; check its path"):
+    with pytest.raises(
+        OperatorError, match=r"There is no operator file .*nowhere/operator\.toml; check the path"
+    ):
         load_operator("nowhere/operator.toml")
 
 

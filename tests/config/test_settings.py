@@ -64,7 +64,7 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
         ("RUTER_KAFKA_SECURITY_PROTOCOL", "TLS", "'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
         ("RUTER_KAFKA_SASL_MECHANISM", "GSSAPI", "'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
         ("RUTER_KAFKA_TOPIC_PREFIX", "a/b", "Prefix of topics"),
-        ("RUTER_KAFKA_TOPIC_PREFIX", "", "where it is not set, the environment and a dot"),
+        ("RUTER_KAFKA_TOPIC_PREFIX", "", "by default the environment and a dot"),
         ("RUTER_KAFKA_REPLICATION", "0", "greater than or equal to 1"),
     ],
 )  # fmt: skip
