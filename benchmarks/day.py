@@ -70,7 +70,7 @@ def main() -> None:
         settings = load_settings(_env_file=None)
         newest = _newest_issue_date(settings)
         # The partitions of a demo end with its issue date.
-        os.environ["RUTER_ISSUE_DATE"] = (newest + timedelta(given.days)).isoformat()
+        os.environ["RUTER_ISSUE_DATE"] = (newest + timedelta(args.days)).isoformat()
         days, bare = [], []
         for number in range(args.days):
             issue_date = newest + timedelta(1 + number)
