@@ -256,3 +256,11 @@ class TestRetries:
             "forecasts/published_forecasts": (7, 30.0),
             "models/load_model": (0, 1.0),
         }
+
+
+def test_tables_show_their_columns_and_link_to_their_quality_report() -> None:
+    metadata: Any = GRAPH.get(AssetKey(["loads", "stop_loads"])).metadata
+    columns = {column.name: column for column in metadata["dagster/column_schema"].value.columns}
+    assert columns["mode"].type == "string" and not columns["mode"].constraints.nullable
+    assert columns["load"].constraints.nullable
+    assert metadata["quality_report"].value == AssetKey(["quality", "stop_loads"])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from dagster import TableColumn, TableColumnConstraints, TableSchema
+from dagster import AssetKey, MetadataValue, TableColumn, TableColumnConstraints, TableSchema
 
+from ruter_dagster.contracts.checks import CHECKED_TABLES
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
-from ruter_dagster.contracts.jobs import asset_of
+from ruter_dagster.contracts.jobs import asset_of, quality_asset_of
 from ruter_dagster.contracts.tables import (
     DRIFT,
     FORECAST_PERFORMANCE,
@@ -38,11 +39,15 @@ _TABLES = {
 
 
 def table_metadata(asset: str) -> dict[str, Any]:
-    """Dagster's metadata `dagster/table_name` and `dagster/column_schema`; empty for assets that are no table."""
+    """The table's name and columns under Dagster's own keys, and a link to its quality report; empty for other assets."""
     table = _TABLES.get(asset)
     if table is None:
         return {}
-    return {"dagster/table_name": table.name, "dagster/column_schema": _schema(table)}
+    metadata: dict[str, Any] = {"dagster/table_name": table.name, "dagster/column_schema": _schema(table)}
+    if table in CHECKED_TABLES:
+        report = AssetKey.from_user_string(quality_asset_of(table.name))
+        metadata["quality_report"] = MetadataValue.asset(report)
+    return metadata
 
 
 def _schema(table: Table) -> TableSchema:
