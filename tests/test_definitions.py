@@ -260,7 +260,7 @@ class TestRetries:
 
 def test_tables_show_their_columns_and_link_to_their_quality_report() -> None:
     metadata: Any = GRAPH.get(AssetKey(["loads", "stop_loads"])).metadata
-    columns = {column.name: column for column in metadata["dagster/column_schema"].value.columns}
+    columns = {column.name: column for column in metadata["dagster/column_schema"].columns}
     assert columns["mode"].type == "string" and not columns["mode"].constraints.nullable
     assert columns["load"].constraints.nullable
-    assert metadata["quality_report"].value == AssetKey(["quality", "stop_loads"])
+    assert metadata["quality_report"].asset_key == AssetKey(["quality", "stop_loads"])
