@@ -47,5 +47,6 @@ def _numbers(rows: pl.DataFrame, summary: PerformanceSummary) -> dict[str, float
 
 def _wape(rows: pl.DataFrame) -> float | None:
     """Weighted absolute percentage error: absolute errors over passengers; None if nobody was on board."""
-    load = rows["load"].sum()
-    return (rows["mean"] - rows["load"]).abs().sum() / load if load else None
+    errors = (pl.col("mean") - pl.col("load")).abs().sum()
+    wape = pl.when(pl.col("load").sum() > 0).then(errors / pl.col("load").sum())
+    return rows.select(wape).item()

@@ -1,4 +1,4 @@
-"""Runs executed from the command line with their progress told: new ones, and former ones again.
+"""Executes runs from the command line and reports their progress: new runs, and former runs again.
 
 What is out of date belongs in orchestration/staleness.py, which inputs a former run used in orchestration/replay.py. Each run is a process of its own,
 so that its steps' output goes to a log and not through a progress bar.
@@ -60,7 +60,7 @@ LOCATION = "ruter_dagster"
 """The code location's name in workspace.yaml."""
 POLL_SECONDS = 0.25
 FAILED = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
-OF_ONE_RUN = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
+SINGLE_RUN_TAGS = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
 """Tags that say how one run went: its child must not inherit them."""
 
 
@@ -90,7 +90,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended. `failure` is the first failed step's own words."""
+    """How a run ended. `failure` is the message of the first failed step."""
 
     run_id: str
     succeeded: bool
@@ -115,7 +115,7 @@ def new_log(folder: Path, name: str) -> Path:
 def execute(
     request: RunRequest, instance: DagsterInstance, log: Path, on_step: Callable[[str], None]
 ) -> RunOutcome:
-    """Executes a run to its end; `on_step` is told each asset whose step succeeds.
+    """Executes a run to its end; calls `on_step` with each asset whose step succeeds.
 
     Raises PermanentFailure, before a run is made, where a date is no partition of the assets.
     """
@@ -166,7 +166,7 @@ def retry(
     """
     run = find_run(instance, run_id)
     if run.status not in FAILED:
-        raise PermanentFailure(_why_not(run))
+        raise PermanentFailure(_why_not_retried(run))
     return reexecute(run, instance, log, on_step, from_failure=not whole, definitions=definitions)
 
 
@@ -197,16 +197,16 @@ def find_run(instance: DagsterInstance, run_id: str) -> DagsterRun:
     if run is not None:
         return run
     recent = instance.get_runs(limit=1000)
-    found = [run for run in recent if run.run_id.startswith(run_id)] if len(run_id) >= 6 else []
-    if len(found) != 1:
+    matches = [run for run in recent if run.run_id.startswith(run_id)] if len(run_id) >= 6 else []
+    if len(matches) != 1:
         raise PermanentFailure(
             f"There is no run {run_id} in this history; `make dev` shows its runs. "
             "RUTER_SOURCE and RUTER_STATE_DIR choose the history, as RUTER_ENVIRONMENT and DAGSTER_HOME do"
         )
-    return found[0]
+    return matches[0]
 
 
-def _why_not(run: DagsterRun) -> str:
+def _why_not_retried(run: DagsterRun) -> str:
     if run.status == DagsterRunStatus.SUCCESS:
         return f"Run {run.run_id} succeeded: there is nothing to retry. `ruter-dagster replay {run.run_id}` repeats it"
     return (
@@ -223,7 +223,7 @@ def _follow(
     log: Path,
     on_step: Callable[[str], None],
 ) -> RunOutcome:
-    """Runs `target` in a process of its own and tells the steps of run `run_id` as they end."""
+    """Runs `target` in a process of its own and reports the steps of run `run_id` as they end."""
     log.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([DEFINITIONS])
@@ -233,10 +233,10 @@ def _follow(
     try:
         while process.is_alive():
             process.join(POLL_SECONDS)
-            cursor = _tell_new_steps(instance, run_id, cursor, on_step)
-        _tell_new_steps(instance, run_id, cursor, on_step)
+            cursor = _report_new_steps(instance, run_id, cursor, on_step)
+        _report_new_steps(instance, run_id, cursor, on_step)
     except KeyboardInterrupt:
-        _note_cancelled(instance, run_id)
+        _record_cancellation(instance, run_id)
         raise
     finally:
         if process.is_alive():
@@ -245,8 +245,8 @@ def _follow(
     return _outcome(instance, run_id, log)
 
 
-def _note_cancelled(instance: DagsterInstance, run_id: str) -> None:
-    """A person has ended it: jobs elsewhere are to be stopped, and not left for whoever goes on with the run."""
+def _record_cancellation(instance: DagsterInstance, run_id: str) -> None:
+    """Records that a person ended the run, so that its jobs elsewhere are stopped and not kept for a retry."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_canceling(run)
@@ -260,18 +260,18 @@ def _outcome(instance: DagsterInstance, run_id: str, log: Path) -> RunOutcome:
     return RunOutcome(run.run_id, succeeded, None if succeeded else str(fault_of(instance, run.run_id)), log)
 
 
-def _tell_new_steps(
+def _report_new_steps(
     instance: DagsterInstance, run_id: str, cursor: str | None, on_step: Callable[[str], None]
 ) -> str | None:
-    """Tells the steps that succeeded since `cursor`; returns the next one."""
-    found = instance.get_records_for_run(run_id, cursor=cursor, of_type=DagsterEventType.STEP_SUCCESS)
-    for record in found.records:
+    """Reports the steps that succeeded since `cursor`; returns the next cursor."""
+    successes = instance.get_records_for_run(run_id, cursor=cursor, of_type=DagsterEventType.STEP_SUCCESS)
+    for record in successes.records:
         on_step(asset_of_step(record.event_log_entry.step_key or ""))
-    return found.cursor
+    return successes.cursor
 
 
 def _execute_in_child(request: RunRequest, run_id: str, ref: InstanceRef, log: str) -> None:
-    _begin(log)
+    _start_child(log)
     defs = import_module(DEFINITIONS).defs
     selection = frozenset(AssetKey.from_user_string(key) for key in request.assets)
     with DagsterInstance.from_ref(ref) as instance:
@@ -292,7 +292,7 @@ def _reexecute_in_child(
     ref: InstanceRef,
     log: str,
 ) -> None:
-    _begin(log)
+    _start_child(log)
     defs = import_module(definitions).defs
     with DagsterInstance.from_ref(ref) as instance:
         run = find_run(instance, run_id)
@@ -341,13 +341,13 @@ def _create_and_execute(
 
 def _tags_of_child(run: DagsterRun, from_failure: bool) -> dict[str, str]:
     """The tags of the run, its partition or range among them, and those by which the UI shows both as one group."""
-    tags = {name: value for name, value in run.tags.items() if name not in OF_ONE_RUN}
+    tags = {name: value for name, value in run.tags.items() if name not in SINGLE_RUN_TAGS}
     tags |= {PARENT_RUN_ID_TAG: run.run_id, ROOT_RUN_ID_TAG: run.root_run_id or run.run_id}
     return tags | ({RESUME_RETRY_TAG: "true"} if from_failure else {})
 
 
-def _begin(log: str) -> None:
-    """A run's process hears of Ctrl-C from its command alone, which says first that the run is cancelled."""
+def _start_child(log: str) -> None:
+    """Starts a session of its own, so that Ctrl-C reaches the command first, which records the cancellation."""
     os.setsid()
     end_with_parent()
     with Path(log).open("ab", buffering=0) as output:
