@@ -181,8 +181,8 @@ class WarehouseSource:
             pl.concat([one.rows for one in read]),
             absent,
             {name: number for name, number in counts.items() if number},
-            queries,
-            pl.concat([one.rejected for one in read]),
+            queries=queries,
+            rejected=pl.concat([one.rejected for one in read]),
         )
 
     def _query(self, day: date, run: Executed) -> SourceQuery:
