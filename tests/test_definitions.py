@@ -36,7 +36,7 @@ from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.orchestration.instance import open_instance
 from tests.mornings import at_five
 
-D = date(2026, 11, 20)
+D = date(2026, 11, 19)
 HEAVY = (
     "polars", "pandas", "numpy", "pyarrow", "pyiceberg", "lightgbm", "mlflow", "great_expectations", "matplotlib",
     "confluent_kafka", "holidays", "boto3",
