@@ -48,7 +48,7 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
         jobs=list(jobs.values()),
         schedules=build_schedules(settings, operator, jobs),
         sensors=[
-            *chain_sensors(settings, jobs),
+            *chain_sensors(settings, jobs, [asset.definition for asset in assets]),
             *arrival_sensors(settings, operator, jobs),
             *job_event_sensors(settings),
             *cancelled_run_sensors(settings),

@@ -28,7 +28,7 @@ from dagster import (
 
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.jobs import JobParameters
-from ruter_dagster.definitions import build_definitions
+from ruter_dagster.definitions import build_assets, build_definitions
 from ruter_dagster.resources.launcher import JobEvent, NothingThere, OneByOneLauncher
 
 SETTINGS = load_settings(_env_file=None, history_start="2026-01-01", step_retries=0)
@@ -112,3 +112,4 @@ def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -
 
 defs = build_definitions(SETTINGS, ScriptedLauncher())
 JOBS = {job.name: job for job in defs.jobs or []}
+ASSETS = [asset.definition for asset in build_assets(SETTINGS)]

@@ -19,7 +19,7 @@ from ruter_dagster.contracts.date_templates import to_relative
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.jobs import NEWEST, JobParameters, Publish
 from ruter_dagster.definitions import build_assets
-from ruter_dagster.orchestration.chain import RUNS
+from ruter_dagster.orchestration.chain import RUNS, follow_ups
 from ruter_dagster.resources.sagemaker.pipeline import (
     IMAGE,
     ISSUE_DATE,
@@ -31,7 +31,7 @@ from ruter_dagster.resources.sagemaker.pipeline import (
 )
 from ruter_dagster.resources.sagemaker.requests import job_of as sagemaker_job
 from ruter_dagster.resources.sagemaker.settings import load_jobs_settings
-from ruter_dagster.sensors.chain import follow_ups, issue_date_of
+from ruter_dagster.sensors.chain import issue_date_of
 
 _ANY_IMAGE = f"any@sha256:{'0' * 64}"
 _ANY_ROLE = "arn:aws:iam::123456789012:role/any"

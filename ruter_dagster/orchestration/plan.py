@@ -20,7 +20,7 @@ from ruter_dagster.contracts.date_windows import (
     YEAR_AGO_DAYS,
 )
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
-from ruter_dagster.orchestration.chain import RUNS
+from ruter_dagster.orchestration.chain import DEPARTURE_FEATURES, FORECASTS, LEVELS, RUNS, TIMETABLE
 from ruter_dagster.orchestration.event_log import content_hashes
 from ruter_dagster.orchestration.runs import span_of
 from ruter_dagster.orchestration.staleness import COUNTS, PLAN, Delivered, is_out_of_date, out_of_date
@@ -65,17 +65,16 @@ def stages(issue_date: date, settings: Settings) -> list[Stage]:
     compared = -featured_days(-history, settings.training_days + YEAR_AGO_DAYS)
     # The first date of the history has no levels before it, so that it is forecast by nobody.
     earlier = days(max(-PERFORMANCE_DAYS, compared + 1), -1)
-    plan, forecasting = RUNS["plan"], RUNS["forecasting"]
     planned = [
-        Stage("Timetable", "plan", days(min(history, featured), HORIZON_DAYS), plan[:2]),
+        Stage("Timetable", "plan", days(min(history, featured), HORIZON_DAYS), TIMETABLE),
         Stage("Counts and loads", "counts", days(history, -1)),
         Stage("Weather forecasts", "weather", days(max(featured - HORIZON_DAYS, history), 0)),
-        Stage("Departure features", "plan", days(compared, HORIZON_DAYS), plan[2:]),
-        Stage("Levels", "forecasting", days(compared + 1, 0), forecasting[2:4]),
+        Stage("Departure features", "plan", days(compared, HORIZON_DAYS), DEPARTURE_FEATURES),
+        Stage("Levels", "forecasting", days(compared + 1, 0), LEVELS),
         Stage("Training sample", "sampling", days(featured, -1)),
         Stage(MODEL_STAGE, "training"),
-        Stage("Forecasts of the week before", "forecasting", earlier, ("forecasts/load_forecasts",)),
-        Stage("Forecasts, published on Kafka", "forecasting", (issue_date,), forecasting[4:]),
+        Stage("Forecasts of the week before", "forecasting", earlier, FORECASTS[:1]),
+        Stage("Forecasts, published on Kafka", "forecasting", (issue_date,), FORECASTS),
         Stage("Performance and drift", "monitoring", earlier),
     ]
     return [stage for stage in planned if stage.dates or stage.title == MODEL_STAGE]
