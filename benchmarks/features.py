@@ -32,7 +32,7 @@ ROUNDS = 5
 def main() -> None:
     context = JobContext(parsed_settings(__doc__), Features(dates=()), Container(Path()), Reporter(None))
     planned = context.store.dates(PLANNED_DEPARTURES)[-7:]
-    past = {day: list(context.history(STOP_LOADS, lag_dates(day, context.calendar))) for day in planned}
+    past = {day: _lag_dates(day, context) for day in planned}
     day, lags = max(past.items(), key=lambda item: len(item[1]))
     rounds = [_round(day, lags, context) for _ in range(ROUNDS)]
     middle = {name: statistics.median(seconds[name] for seconds in rounds) for name in rounds[0]}
@@ -48,8 +48,8 @@ def _round(day: date, lags: list[date], context: JobContext) -> dict[str, float]
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         with timed(seconds, "read"):
-            plan = context.read(PLANNED_DEPARTURES, [day])
-            loads = context.read_history(STOP_LOADS, lags, LOAD_COLUMNS, ordered=False)
+            plan = context.tables.read(PLANNED_DEPARTURES, [day])
+            loads = context.tables.read(STOP_LOADS, lags, LOAD_COLUMNS, ordered=False)
         with timed(seconds, "make"):
             features = departure_features(plan, loads, context.calendar)
         store = TableStore(local_catalog(Path(folder)))
@@ -63,6 +63,11 @@ def _round(day: date, lags: list[date], context: JobContext) -> dict[str, float]
         with timed(seconds, "plain write"):
             features.write_parquet(Path(folder) / "plain.parquet", compression="zstd")
     return seconds
+
+
+def _lag_dates(day: date, context: JobContext) -> list[date]:
+    lags = lag_dates(day, context.calendar)
+    return list(context.tables.versions(STOP_LOADS, lags, missing="skip", verdict="skip"))
 
 
 def _files(table: Table, dates: list[date], context: JobContext) -> list[Path]:

@@ -23,6 +23,7 @@ from rich.table import Table
 from ruter_dagster.commands.backtest_data import read_usable_dates
 from ruter_dagster.config.operator import Operator, operator_of
 from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import WEATHER_FORECASTS
 from ruter_dagster.contracts.validation import empty_frame
@@ -42,7 +43,7 @@ from ruter_dagster.forecasting.evaluation import (
     without_last_week,
 )
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.jobs.context import calendar_of, carry_over_of, day_range
+from ruter_dagster.jobs.operator_rules import calendar_of, carry_over_of
 from ruter_dagster.sources.base import Source, split_by_availability
 from ruter_dagster.sources.open import open_source
 

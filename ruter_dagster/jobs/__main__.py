@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None, cpu_seconds_before: float = 0.0) ->
     container = Container.of_environment()
     try:
         parameters = asked.read(container)
+        parameters.require_known_pins()
         drop_privileges(container)
         _run(asked.job, parameters, container, cpu_seconds_before)
     except BaseException as error:  # polars panics with one that is no Exception

@@ -10,9 +10,11 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES, compared_with_plan
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.jobs import CheckQuality, quality_asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, Table
-from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.input_tables import Verdict
 from ruter_dagster.jobs.pipes import DateReport, json_value, link, table
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.rejects import set_aside
@@ -22,13 +24,17 @@ from ruter_dagster.quality.vehicle_counts import former_dates
 TABLES = {table.name: table for table in CHECKED_TABLES}
 USUAL_DAYS = 56
 """Former dates that a date is compared with, at most."""
+_TABLES_WITH_STOPS: tuple[tuple[Table, Verdict], ...] = (
+    (PLANNED_DEPARTURES, "ignore"),
+    (STOP_VISITS, "skip"),
+)
 
 
 def run(parameters: CheckQuality, context: JobContext) -> None:
     checked = TABLES[parameters.table]
-    dates = context.dates_asked(checked, parameters.dates, parameters.of_range)
-    present = context.require(checked, dates)
-    frame = context.read_unjudged(checked, dates)
+    present = context.tables.versions(checked, parameters.dates, missing=parameters.missing, verdict="ignore")
+    dates = list(present)
+    frame = context.tables.read(checked, dates, verdict="ignore")
     plan = _plan(checked, dates, context)
     rejected = _rejected(checked, dates, context)
     report = check_table(
@@ -54,13 +60,14 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
 def _usual(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
     """Profiles of the weeks before, from their own verdicts."""
     former = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
-    return profiles_of(context.verdicts.summaries(checked, context.snapshot(checked).versions(former)))
+    return profiles_of(context.verdicts.summaries(checked, context.tables.snapshot(checked).versions(former)))
 
 
 def _plan(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
     if not compared_with_plan(checked):
         return None
-    plan = context.read_unjudged(PLANNED_DEPARTURES, dates, ["service_date", "trip_id", "stop_id"])
+    columns = ["service_date", "trip_id", "stop_id"]
+    plan = context.tables.read(PLANNED_DEPARTURES, dates, columns, missing="skip", verdict="ignore")
     return None if plan.is_empty() else plan
 
 
@@ -68,7 +75,9 @@ def _rejected(checked: Table, dates: Sequence[date], context: JobContext) -> pl.
     """Rows of the dates that were set aside. Those of a blocked date are no part of the rows that stand."""
     if checked is not STOP_VISITS:
         return None
-    return context.read_unjudged(REJECTED_VISITS, dates, where=~pl.col("date_blocked"))
+    return context.tables.read(
+        REJECTED_VISITS, dates, missing="skip", verdict="ignore", where=~pl.col("date_blocked")
+    )
 
 
 def _former_stops(
@@ -78,9 +87,13 @@ def _former_stops(
     if checked is not STOP_VISITS or (plan is not None and set(dates) <= set(plan["service_date"])):
         return None
     former = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
-    for read, of_table in ((context.read_unjudged, PLANNED_DEPARTURES), (context.read_history, STOP_VISITS)):
-        weeks = (former[start : start + 7] for start in range(0, len(former), 7))
-        stops = pl.concat([read(of_table, week, ["stop_id"])["stop_id"].unique() for week in weeks]).unique()
+    weeks = [former[start : start + 7] for start in range(0, len(former), 7)]
+    for input_table, verdict in _TABLES_WITH_STOPS:
+        parts = (
+            context.tables.read(input_table, week, ["stop_id"], missing="skip", verdict=verdict).unique()
+            for week in weeks
+        )
+        stops = pl.concat(parts)["stop_id"].unique()
         if not stops.is_empty():
             return stops
     return None
@@ -90,7 +103,7 @@ def _former_vehicles(checked: Table, dates: Sequence[date], context: JobContext)
     """What vehicles counted on the dates before, as their own reports kept it."""
     if checked is not STOP_VISITS:
         return None
-    versions = context.snapshot(checked).versions(former_dates(list(dates)))
+    versions = context.tables.snapshot(checked).versions(former_dates(list(dates)))
     files = context.artifacts.find_all(_vehicles_key(day, version) for day, version in versions.items())
     return pl.concat(map(pl.read_parquet, files.values())) if files else None
 

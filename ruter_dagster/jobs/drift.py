@@ -8,17 +8,18 @@ from datetime import date, timedelta
 import polars as pl
 
 from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.drift import DRIFT_METRICS, NETWORK, DriftMetric
 from ruter_dagster.contracts.jobs import Drift, asset_of
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, STOP_LOADS, STOP_VISITS
 from ruter_dagster.forecasting.drift import drift_from_sums
 from ruter_dagster.forecasting.drift_sums import LOAD_COLUMNS, PERFORMANCE_COLUMNS, DriftSums
-from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import table
 
 
 def run(parameters: Drift, context: JobContext) -> None:
-    dates = context.dates_passed(STOP_LOADS, parameters.dates, parameters.of_range)
+    dates = list(context.tables.versions(STOP_LOADS, parameters.dates, missing=parameters.missing))
     measured = drift_from_sums(dates, _sums(dates, context))
     for metric in DRIFT_METRICS:
         _report_check(metric, measured.filter(metric=metric.name), context)
@@ -59,17 +60,21 @@ def _values(of_date: pl.DataFrame) -> dict[str, float | None]:
 def _sums(dates: Sequence[date], context: JobContext) -> DriftSums:
     """Of the dates and those that they are compared with, read one at a time."""
     days = day_range(dates[0] - timedelta(DRIFT_REFERENCE_DAYS), dates[-1])
-    performed = context.snapshot(FORECAST_PERFORMANCE).versions(days)
-    known = {*context.history(STOP_LOADS, days), *performed}
+    performed = context.tables.versions(FORECAST_PERFORMANCE, days, missing="skip", verdict="ignore")
+    known = {*context.tables.versions(STOP_LOADS, days, missing="skip", verdict="skip"), *performed}
     parts = []
     for day in context.track([day for day in days if day in known or day in dates], "Dates summed"):
         judged = [day] if day in dates else []
         parts.append(
             DriftSums.of(
                 judged,
-                context.read_unjudged(FORECAST_PERFORMANCE, [day], PERFORMANCE_COLUMNS),
-                context.read_history(STOP_LOADS, [day], LOAD_COLUMNS, ordered=False),
-                context.read_history(STOP_VISITS, judged) if judged else None,
+                context.tables.read(
+                    FORECAST_PERFORMANCE, [day], PERFORMANCE_COLUMNS, missing="skip", verdict="ignore"
+                ),
+                context.tables.read(
+                    STOP_LOADS, [day], LOAD_COLUMNS, missing="skip", verdict="skip", ordered=False
+                ),
+                context.tables.read(STOP_VISITS, judged, missing="skip", verdict="skip") if judged else None,
             )
         )
     return DriftSums.joined(parts)

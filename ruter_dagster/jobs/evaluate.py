@@ -7,6 +7,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, MODEL_NAME, Evaluate
 from ruter_dagster.contracts.model_checks import COVERAGE, MAX_BIAS
@@ -24,7 +25,7 @@ from ruter_dagster.forecasting.evaluation import (
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.model_rows import HORIZONS
 from ruter_dagster.forecasting.training_sample import SAMPLE_ROWS
-from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.model_inputs import EVALUATION_FILE, load_model, read_inputs
 from ruter_dagster.jobs.pipes import table
 from ruter_dagster.jobs.plots import forecast_against_truth

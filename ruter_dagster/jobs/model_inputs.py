@@ -9,6 +9,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import EVALUATION, MODEL_NAME
@@ -16,7 +17,7 @@ from ruter_dagster.contracts.tables import STOP_LOADS, WEATHER_FORECASTS, Table
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import HORIZONS, TRUTH, sampled, training_rows, year_ago_issue_dates
 from ruter_dagster.forecasting.year_ago import year_ago
-from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.storage.registry import ModelRecord
 
 MODEL_FILE = "model.json.txt"
@@ -44,16 +45,16 @@ def read_inputs(
 
     Of more than `most` departures an even sample is kept, which `seed` draws: memory holds a date at a time, at any size.
     """
-    known = list(context.history(DEPARTURE_FEATURES, dates))
-    departures = sum(context.snapshot(DEPARTURE_FEATURES).rows_by_date(known).values())
+    known = list(context.tables.versions(DEPARTURE_FEATURES, dates, missing="skip", verdict="skip"))
+    departures = sum(context.tables.snapshot(DEPARTURE_FEATURES).rows_by_date(known).values())
     share = most / max(1, departures) if most else 1.0
     levels, weather = _Window(LEVELS, context), _Window(WEATHER_FORECASTS, context)
     for day in context.track(known, "Departures read"):
         issued = day_range(day - timedelta(max(HORIZONS)), day)
         known_then = year_ago_issue_dates([year_ago(day, context.calendar)])
         yield ModelInputs(
-            features=sampled(context.read_history(DEPARTURE_FEATURES, [day]), share, seed),
-            loads=context.read_history(STOP_LOADS, [day], TRUTH),
+            features=sampled(context.tables.read(DEPARTURE_FEATURES, [day]), share, seed),
+            loads=context.tables.read(STOP_LOADS, [day], TRUTH, missing="skip", verdict="skip"),
             levels=levels.read([*known_then, *issued]),
             weather=weather.read(issued),
         )
@@ -67,11 +68,11 @@ class _Window:
         self._held: dict[date, pl.DataFrame] = {}
 
     def read(self, dates: Sequence[date]) -> pl.DataFrame:
-        self._held = {
-            day: self._held[day] if day in self._held else self._context.read_history(self._table, [day])
-            for day in dates
-        }
+        self._held = {day: self._held[day] if day in self._held else self._read_date(day) for day in dates}
         return pl.concat(self._held.values())
+
+    def _read_date(self, day: date) -> pl.DataFrame:
+        return self._context.tables.read(self._table, [day], missing="skip", verdict="skip")
 
 
 def load_model(context: JobContext, version: str) -> LoadModel:

@@ -7,17 +7,25 @@ from datetime import timedelta
 import polars as pl
 
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.jobs import Performance
 from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.forecasting.forecast_performance import PerformanceSummary, forecast_performance
-from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.plots import forecast_against_truth
 
 
 def run(parameters: Performance, context: JobContext) -> None:
-    loads, dates = context.read_asked(STOP_LOADS, parameters)
+    dates = list(context.tables.versions(STOP_LOADS, parameters.dates, missing=parameters.missing))
+    loads = context.tables.read(STOP_LOADS, dates)
     issued = day_range(dates[0] - timedelta(HORIZON_DAYS), dates[-1])
-    forecasts = context.read_unjudged(LOAD_FORECASTS, issued, where=pl.col("operating_date").is_in(dates))
+    forecasts = context.tables.read(
+        LOAD_FORECASTS,
+        issued,
+        missing="skip",
+        verdict="ignore",
+        where=pl.col("operating_date").is_in(dates),
+    )
     by_date = {
         day: forecast_performance(
             forecasts.filter(pl.col("operating_date") == day), loads.filter(pl.col("service_date") == day)

@@ -18,12 +18,12 @@ log = logging.getLogger("ruter_dagster.jobs")
 
 
 def run(parameters: Publish, context: JobContext) -> None:
-    versions = context.require(LOAD_FORECASTS, parameters.dates)
+    versions = context.tables.versions(LOAD_FORECASTS, parameters.dates, verdict="ignore")
     results: dict[date, PublicationResult] = {}
     with connected(context.settings) as connection:
         ensure_topics(connection)
         for issue_date in parameters.dates:
-            forecasts = context.read_unjudged(LOAD_FORECASTS, [issue_date])
+            forecasts = context.tables.read(LOAD_FORECASTS, [issue_date], verdict="ignore")
             results[issue_date] = publish(
                 forecasts,
                 connection,

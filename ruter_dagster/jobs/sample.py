@@ -14,8 +14,9 @@ from ruter_dagster.jobs.model_inputs import read_inputs
 
 
 def run(parameters: Sample, context: JobContext) -> None:
-    dates = context.dates_passed(STOP_LOADS, parameters.dates, parameters.of_range)
-    dates = context.dates_asked(DEPARTURE_FEATURES, dates, parameters.of_range)
+    missing = parameters.missing
+    dates = context.tables.versions(STOP_LOADS, parameters.dates, missing=missing)
+    dates = list(context.tables.versions(DEPARTURE_FEATURES, dates, missing=missing, verdict="ignore"))
     samples = [
         training_sample(
             inputs.features, inputs.loads, inputs.levels, inputs.weather, parameters.rows, parameters.seed

@@ -27,7 +27,7 @@ def run(parameters: Train, context: JobContext) -> None:
 
 
 def _require_dates(context: JobContext) -> None:
-    counted = context.snapshot(STOP_LOADS).dates()
+    counted = context.tables.snapshot(STOP_LOADS).dates()
     if len(counted) < MIN_COUNTED_DATES:
         raise PermanentFailure(
             f"{asset_of(STOP_LOADS.name)} has {len(counted)} operating dates; a model needs {MIN_COUNTED_DATES}. Until then "

@@ -15,6 +15,7 @@ from dagster import (
     MetadataValue,
 )
 
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import JobParameters
 from ruter_dagster.resources.date_chunks import Chunks, JobEvent
 from ruter_dagster.resources.date_chunks import NothingThere as NothingThere
@@ -52,6 +53,10 @@ class JobLauncher(ABC):
         wrote is recorded by date.
         """
         end_with_parent()
+        try:
+            parameters.require_known_pins()
+        except PermanentFailure as error:
+            raise Failure(str(error), allow_retries=False) from error
         chunks = Chunks.of(parameters, self.days_per_job)
         try:
             self.launch_all(context, chunks)

@@ -11,7 +11,7 @@ from ruter_dagster.config.operator import OperatorError, load_operator, operator
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.forecasting.calendar import Rename
 from ruter_dagster.forecasting.carry_over import CarryOver
-from ruter_dagster.jobs.context import calendar_of, carry_over_of
+from ruter_dagster.jobs.operator_rules import calendar_of, carry_over_of
 
 REPOSITORY = Path(__file__).parents[2]
 MINIMAL = 'name = "X"\ncountry = "NO"\ntime_zone = "Europe/Oslo"\nhistory_start = 2026-06-01\n'

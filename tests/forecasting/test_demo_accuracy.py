@@ -7,6 +7,7 @@ import pytest
 
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.tables import STOP_LOADS
 from ruter_dagster.forecasting.baselines import baseline_columns
 from ruter_dagster.forecasting.boosting import ModelParameters
@@ -18,7 +19,7 @@ from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model_rows import KEY, training_rows
 from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.forecasting.training_sample import training_sample
-from ruter_dagster.jobs.context import calendar_of, day_range
+from ruter_dagster.jobs.operator_rules import calendar_of
 from ruter_dagster.orchestration.plan import featured_days
 from ruter_dagster.sources.demo.source import DemoSource
 

@@ -14,6 +14,7 @@ from polars.testing import assert_frame_equal
 from ruter_dagster.commands.backtest_data import read_usable_dates
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
     MODEL_NAME,
@@ -40,7 +41,7 @@ from ruter_dagster.contracts.tables import (
 from ruter_dagster.forecasting.backtest import Backtest, backtest
 from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.counts import balance
-from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
 from tests.jobs.demo_jobs import judged
 

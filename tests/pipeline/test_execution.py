@@ -120,7 +120,7 @@ def test_the_chain_of_an_issue_date_runs_without_dagster(
         "today is the operator's day when the execution was started"
     )
     seen = context_of(settings, Forecast(dates=(D,)), tmp_path)
-    forecasts = seen.snapshot(LOAD_FORECASTS).read([D])
+    forecasts = seen.store.read(LOAD_FORECASTS, [D])
     assert set(forecasts["model_version"]) == {champion}
     (marker,) = read_markers(connection_of(settings)).values()
     assert (marker.issue_date, marker.messages) == (D, forecasts.height)

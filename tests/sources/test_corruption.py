@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from ruter_dagster.config.operator import load_operator
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
 from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.boosting import ModelParameters
@@ -23,7 +24,7 @@ from ruter_dagster.forecasting.model_rows import KEY, training_rows
 from ruter_dagster.forecasting.model_training import train
 from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.forecasting.training_sample import training_sample
-from ruter_dagster.jobs.context import calendar_of, day_range
+from ruter_dagster.jobs.operator_rules import calendar_of
 from ruter_dagster.quality.measures import failing_dates
 from ruter_dagster.quality.rejects import blocked_dates
 from ruter_dagster.sources.demo.source import DemoSource
