@@ -60,6 +60,18 @@ def test_a_part_of_which_nothing_is_there_is_left_out_and_listed(instance: Dagst
     assert metadata_of(instance, VISITS, KEYS[-1])["dates_absent"] == absent
 
 
+def test_an_unread_pinned_table_fails_the_step_before_its_job(instance: DagsterInstance) -> None:
+    result = DEFS.resolve_job_def("counts").execute_in_process(
+        instance=instance,
+        partition_key=KEYS[0],
+        asset_selection=[AssetKey(["loads", "stop_loads"])],
+        run_config={"ops": {"loads__stop_loads": {"config": {"pins": {"raw.stop_visit": 7}}}}},
+        raise_on_error=False,
+    )
+    assert "Did you mean raw.stop_visits?" in str(fault_of(instance, result.run_id))
+    assert not any(event.is_step_up_for_retry for event in result.all_events)
+
+
 def test_a_range_of_which_nothing_is_there_fails_with_its_dates(instance: DagsterInstance) -> None:
     write_script(instance, raw__stop_visits={"absent": KEYS})
     result = run(instance, "counts", VISITS)
