@@ -45,7 +45,7 @@ from ruter_dagster.forecasting.evaluation import (
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.jobs.operator_rules import calendar_of, carry_over_of
 from ruter_dagster.sources.base import Source, split_by_availability
-from ruter_dagster.sources.open import open_source
+from ruter_dagster.sources.configured_source import open_source
 
 log = logging.getLogger("ruter_dagster.commands.backtest")
 DEMO_HISTORY_DAYS = 126

@@ -128,8 +128,8 @@ def issue_date_of(settings: Settings) -> date:
 
 def _tides_dates(settings: Settings) -> tuple[frozenset[date], frozenset[date]]:
     """Dates with counts, and those of them and the days after them that have a plan."""
+    from ruter_dagster.sources.configured_source import open_source
     from ruter_dagster.sources.gtfs_source import GtfsPlannedSource
-    from ruter_dagster.sources.open import open_source
 
     source = open_source(settings, operator_of(settings))
     available = source.available_dates() or frozenset()

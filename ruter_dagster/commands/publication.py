@@ -50,38 +50,38 @@ def recorded_publication(instance: DagsterInstance, issue_date: date) -> Recorde
 
 def require_reachable_broker(settings: Settings) -> None:
     """Raises `PermanentFailure` if no broker answers at the address of the settings, or if it refuses the connection."""
+    from ruter_dagster.publishing.cluster import cluster_connection
     from ruter_dagster.publishing.connection import require_broker
-    from ruter_dagster.publishing.open import connection_of
 
     with _fail_without_retry():
-        require_broker(connection_of(settings))
+        require_broker(cluster_connection(settings))
 
 
 def is_missing_from_cluster(instance: DagsterInstance, issue_date: date, settings: Settings) -> bool:
     """Whether the cluster in use lacks the recorded publication: it was published on another cluster."""
+    from ruter_dagster.publishing.cluster import cluster_connection
     from ruter_dagster.publishing.consumer import read_markers
-    from ruter_dagster.publishing.open import connection_of
 
     publication = recorded_publication(instance, issue_date)
     with _fail_without_retry():
         return publication is not None and publication.publication_id not in read_markers(
-            connection_of(settings)
+            cluster_connection(settings)
         )
 
 
 def read_back(publication: RecordedPublication, issue_date: date, settings: Settings) -> ReadBackResult:
     """Reads the topics to their end."""
     from ruter_dagster.publishing import consumer
-    from ruter_dagster.publishing.open import connection_of
+    from ruter_dagster.publishing.cluster import cluster_connection
     from ruter_dagster.publishing.topics import topics_of
 
-    connection = connection_of(settings)
+    connection = cluster_connection(settings)
     with _fail_without_retry():
         read = consumer.read_back(connection, publication.publication_id, issue_date)
     once = read.messages == read.public_messages == publication.messages and not (
         read.duplicates or read.public_duplicates
     )
-    return ReadBackResult(topics_of(connection).of_messages, read.messages, once)
+    return ReadBackResult(topics_of(connection).message_topics, read.messages, once)
 
 
 @contextmanager

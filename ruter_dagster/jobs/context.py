@@ -56,7 +56,7 @@ class JobContext:
 
     @cached_property
     def source(self) -> Source:
-        from ruter_dagster.sources.open import open_source
+        from ruter_dagster.sources.configured_source import open_source
 
         return open_source(self.settings, self.operator, self._stored_plans)
 

@@ -10,8 +10,8 @@ from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, Publish
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, json_value
+from ruter_dagster.publishing.cluster import open_cluster_connection
 from ruter_dagster.publishing.kafka import PublicationResult, publish
-from ruter_dagster.publishing.open import connected
 from ruter_dagster.publishing.topics import ensure_topics
 
 log = logging.getLogger("ruter_dagster.jobs")
@@ -20,7 +20,7 @@ log = logging.getLogger("ruter_dagster.jobs")
 def run(parameters: Publish, context: JobContext) -> None:
     versions = context.tables.versions(LOAD_FORECASTS, parameters.dates, verdict="ignore")
     results: dict[date, PublicationResult] = {}
-    with connected(context.settings) as connection:
+    with open_cluster_connection(context.settings) as connection:
         ensure_topics(connection)
         for issue_date in parameters.dates:
             forecasts = context.tables.read(LOAD_FORECASTS, [issue_date], verdict="ignore")

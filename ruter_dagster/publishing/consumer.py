@@ -1,4 +1,4 @@
-"""Reading topics to their end as an independent, read-committed consumer: the markers, and a publication's messages."""
+"""Reads topics to their end with an independent, read-committed consumer: markers, and the messages of a publication."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from ruter_dagster.publishing.messages import build_key, load_fields
 from ruter_dagster.publishing.topics import topics_of
 
 BATCH = 10_000
-MARKED_SECONDS = 0.01
-"""Between looks at whether a broker has marked a commit in every partition."""
+POLL_SECONDS = 0.01
+"""Time between checks whether a broker has marked a commit in every partition."""
 VALUES: dict[str, type[pl.DataType]] = {
     "expectedOnboardCount": pl.Float64,
     "onboardP10": pl.Float64,
@@ -40,15 +40,15 @@ VALUES: dict[str, type[pl.DataType]] = {
     "probabilityAboveSeats": pl.Float64,
     "occupancyLevel": pl.String,
 }
-"""Fields of a load forecast that are compared with what was forecast."""
+"""Fields of a load forecast that are compared with the stored forecasts."""
 
 Batch = list[tuple[bytes, bytes]]
-"""Keys and values."""
+"""Keys and values of messages."""
 
 
 @dataclass(frozen=True)
 class Marker:
-    """What the topic of publications says of one of them."""
+    """A message on the topic of publications: it says that a publication is complete."""
 
     publication_id: str
     issue_date: date
@@ -59,21 +59,21 @@ class Marker:
 
 @dataclass(frozen=True)
 class ReadBack:
-    """What a consumer that knows nothing of the publisher finds of one publication."""
+    """The messages of one publication as an independent consumer reads them."""
 
     publication_id: str
     messages: int
-    """Load forecasts, repeated ones included."""
+    """Number of load forecasts, duplicates included."""
     duplicates: int
     by_horizon: dict[int, int]
-    """Load forecasts by horizon in days."""
+    """Number of load forecasts by horizon in days."""
     loads: pl.DataFrame
-    """Key and values (`VALUES`) of the load forecasts, in order of key."""
+    """Key and values (`VALUES`) of the load forecasts, sorted by key."""
     public_messages: int
     public_duplicates: int
 
     def faults(self, forecasts: pl.DataFrame) -> list[str]:
-        """Where this differs from `forecasts` (contract LOAD_FORECASTS) each published exactly once; empty if nowhere."""
+        """Differences from `forecasts` (contract LOAD_FORECASTS) published exactly once each; empty if there are none."""
         departures = forecasts.height
         fields = load_fields()
         expected = forecasts.select(build_key().alias("key"), **{name: fields[name] for name in VALUES})
@@ -94,7 +94,7 @@ class ReadBack:
 
 
 def read_markers(connection: KafkaConnection) -> dict[str, Marker]:
-    """Every publication there is, by its id, read to the topic's end."""
+    """Markers of all publications, by publication id."""
     markers = {}
     for batch in read_to_end(connection, topics_of(connection).publications):
         for _, value in batch:
@@ -110,7 +110,7 @@ def read_markers(connection: KafkaConnection) -> dict[str, Marker]:
 
 
 def read_back(connection: KafkaConnection, publication_id: str, issue_date: date) -> ReadBack:
-    """Read both topics to their end and count what belongs to the publication."""
+    """Reads both topics to their end and counts the messages of the publication."""
     topics = topics_of(connection)
     load = _messages_of(connection, topics.load_forecasts, publication_id)
     public = _messages_of(connection, topics.occupancy_forecasts, publication_id)
@@ -127,7 +127,7 @@ def read_back(connection: KafkaConnection, publication_id: str, issue_date: date
 
 
 def _messages_of(connection: KafkaConnection, topic: str, publication_id: str) -> pl.DataFrame:
-    """Key and a few fields of each message of the publication; fields that a message does not carry are null."""
+    """Key and compared fields of each message of the publication. A field that a message lacks is null."""
     fields = pl.Struct({"publicationId": pl.String, "operatingDay": pl.String} | VALUES)
     parts = [pl.DataFrame(schema={"key": pl.String, **dict(fields)})]
     for batch in read_to_end(connection, topic):
@@ -144,24 +144,15 @@ def _messages_of(connection: KafkaConnection, topic: str, publication_id: str) -
 
 
 def read_to_end(connection: KafkaConnection, topic: str) -> Iterator[Batch]:
-    """The committed messages of every partition, from the beginning to the end that each has when it is reached.
+    """Yields the committed messages of every partition, from the beginning to the end. A missing topic has no messages.
 
-    A group of its own and no commits: no other consumer is disturbed. Raises BrokerUnavailable where the broker stops
-    answering; a topic that is not there has no messages.
+    Uses its own consumer group without commits, so that no other consumer is affected. Raises `BrokerUnavailable` if the
+    broker stops answering.
     """
     partitions = require_broker(connection).get(topic, 0)
-    config: dict[str, Any] = connection.client_config() | {
-        "group.id": f"{connection.topic_prefix}read-back-{uuid.uuid4().hex}",
-        "isolation.level": "read_committed",
-        "enable.auto.commit": False,
-        "enable.partition.eof": True,
-        # At the end of a topic the broker would hold its answer back for half a second, waiting for more.
-        "fetch.wait.max.ms": 10,
-        "auto.offset.reset": "earliest",
-    }
-    consumer = Consumer(config)
+    consumer = Consumer(_consumer_config(connection))
     try:
-        # Told of the topic beforehand, it asks for the first offsets at once instead of after half a second.
+        # With the topic's metadata loaded, the consumer requests the first offsets at once instead of after half a second.
         consumer.list_topics(topic, timeout=ANSWER_SECONDS)
         consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
         open_partitions = set(range(partitions))
@@ -171,8 +162,8 @@ def read_to_end(connection: KafkaConnection, topic: str) -> Iterator[Batch]:
             if received:
                 last_answer = time.monotonic()
             elif time.monotonic() - last_answer > connection.patience_seconds:
-                raise connection.unavailable(f"reading {topic} came to a standstill")
-            if batch := _sort_out(received, open_partitions):
+                raise connection.unavailable(f"no answer while reading {topic}")
+            if batch := _split_messages(received, open_partitions):
                 yield batch
     except KafkaException as exception:
         raise connection.unavailable(exception.args[0].str()) from exception
@@ -180,15 +171,27 @@ def read_to_end(connection: KafkaConnection, topic: str) -> Iterator[Batch]:
         consumer.close()
 
 
+def _consumer_config(connection: KafkaConnection) -> dict[str, Any]:
+    return connection.client_config() | {
+        "group.id": f"{connection.topic_prefix}read-back-{uuid.uuid4().hex}",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.partition.eof": True,
+        # At the end of a topic the broker would wait half a second for more messages before it answers.
+        "fetch.wait.max.ms": 10,
+        "auto.offset.reset": "earliest",
+    }
+
+
 def wait_until_readable(
     connection: KafkaConnection, topics: Sequence[str], seconds: float = ANSWER_SECONDS
 ) -> bool:
-    """Wait until read-committed consumers get to what is the end of the topics now; False where `seconds` were too few.
+    """Waits until read-committed consumers can read up to the current end of the topics; False after `seconds`.
 
-    What fails is asked again within `seconds`; then the `KafkaException` is raised.
+    A failed request is repeated within `seconds`; then its `KafkaException` is raised.
 
-    A broker answers a commit once it has decided it, and only then marks it in every partition: who reads within those
-    milliseconds finds nothing of the transaction.
+    The wait is needed because a broker answers a commit first and marks it in every partition later. A consumer that reads
+    in between sees nothing of the transaction.
     """
     partitions: dict[TopicPartition, Any] = {
         TopicPartition(topic, number): OffsetSpec.latest()
@@ -198,28 +201,32 @@ def wait_until_readable(
     }
     admin = AdminClient(connection.client_config())
 
-    def ends(level: IsolationLevel) -> list[int]:
-        asked = admin.list_offsets(partitions, isolation_level=level, request_timeout=ANSWER_SECONDS)
-        return [asked[partition].result().offset for partition in partitions]
-
-    wanted, deadline = list[int](), time.monotonic() + seconds
+    end_offsets, deadline = list[int](), time.monotonic() + seconds
     while True:
         is_late = time.monotonic() > deadline
         try:
-            wanted = wanted or ends(IsolationLevel.READ_UNCOMMITTED)
-            if not any(map(operator.lt, ends(IsolationLevel.READ_COMMITTED), wanted)):
+            end_offsets = end_offsets or _end_offsets(admin, partitions, IsolationLevel.READ_UNCOMMITTED)
+            readable = _end_offsets(admin, partitions, IsolationLevel.READ_COMMITTED)
+            if not any(map(operator.lt, readable, end_offsets)):
                 return True
         except KafkaException:
-            # As while a partition has no leader; the admin client calls no error retriable.
+            # For example while a partition has no leader. The admin client marks no error as retriable.
             if is_late:
                 raise
         if is_late:
             return False
-        time.sleep(MARKED_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
-def _sort_out(received: list[Any], open_partitions: set[int]) -> Batch:
-    """The messages among what was received; a partition that has come to its end leaves `open_partitions`."""
+def _end_offsets(
+    admin: AdminClient, partitions: dict[TopicPartition, Any], level: IsolationLevel
+) -> list[int]:
+    offsets = admin.list_offsets(partitions, isolation_level=level, request_timeout=ANSWER_SECONDS)
+    return [offsets[partition].result().offset for partition in partitions]
+
+
+def _split_messages(received: list[Any], open_partitions: set[int]) -> Batch:
+    """Returns the messages, and removes each partition whose end was reached from `open_partitions`."""
     batch = []
     for message in received:
         error = message.error()

@@ -1,6 +1,6 @@
-"""Where the local broker's jars come from: fetched once by jgo, checked against `kafka_jars.lock`, kept in a cache.
+"""The local broker's jars: jgo fetches them once, they are checked against `kafka_jars.lock` and kept in a cache.
 
-`kafka_jars.lock` lists each jar's SHA-256 and name as `sha256sum` prints them; `write_lock` makes it anew for another
+`kafka_jars.lock` lists the SHA-256 and name of each jar, as `sha256sum` prints them. `write_lock` writes it for a new
 version.
 """
 
@@ -20,16 +20,16 @@ from ruter_dagster.publishing.connection import BrokerUnavailable
 
 KAFKA_VERSION = "4.3.0"
 ENDPOINT = f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}+org.slf4j:slf4j-simple:1.7.36"
-"""The broker, and the logger without which a broker that dies would not say why."""
+"""The broker and a logger. Without the logger a dying broker would not say why."""
 
 LOCK_FILE = Path(__file__).with_name("kafka_jars.lock")
 
 
 def broker_jars(cache_dir: Path | None = None) -> Path:
-    """The folder that holds the broker's checked jars and nothing else; fetched (44 MB) if it is not there.
+    """The folder with the broker's checked jars and nothing else. Fetches them (44 MB) if the folder is missing.
 
-    `cache_dir` defaults to `$XDG_CACHE_HOME/ruter-dagster`, else `~/.cache/ruter-dagster`. A jar that is not the
-    locked one is a PermanentFailure; a registry that does not answer is BrokerUnavailable.
+    `cache_dir` defaults to `$XDG_CACHE_HOME/ruter-dagster`, else `~/.cache/ruter-dagster`. Raises `PermanentFailure` if a
+    jar differs from the locked one, `BrokerUnavailable` if the registry does not answer.
     """
     cache_dir = cache_dir or default_cache_dir()
     expected = _read_lock()
@@ -45,19 +45,19 @@ def broker_jars(cache_dir: Path | None = None) -> Path:
 
 
 def default_cache_dir() -> Path:
-    """The user's cache folder: it outlives a clone, so that a second clone fetches nothing."""
+    """The user's cache folder. Clones share it, so that a second clone fetches nothing."""
     base = os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "ruter-dagster"
 
 
 def write_lock(jars: Iterable[Path]) -> None:
-    """Write `kafka_jars.lock` for these jars (by hand, when `ENDPOINT` changes)."""
+    """Writes `kafka_jars.lock` for these jars. Call it by hand when `ENDPOINT` changes."""
     lines = sorted(f"{_sha256(jar)}  {jar.name}\n" for jar in jars)
     LOCK_FILE.write_text("".join(lines))
 
 
 def resolve(cache_dir: Path) -> list[Path]:
-    """Let jgo fetch `ENDPOINT` and all it depends on; the jars' paths."""
+    """Fetches `ENDPOINT` and its dependencies with jgo, and returns the paths of the jars."""
     import jgo
 
     print(f"Fetching Apache Kafka {KAFKA_VERSION} (44 MB, once) …", file=sys.stderr, flush=True)
@@ -73,8 +73,8 @@ def resolve(cache_dir: Path) -> list[Path]:
 def _fetch(cache_dir: Path, folder: Path, expected: dict[str, str]) -> None:
     jars = resolve(cache_dir)
     _check(jars, expected, cache_dir / "jgo")
-    with tempfile.TemporaryDirectory(dir=cache_dir) as unfinished:
-        complete = Path(unfinished) / "jars"
+    with tempfile.TemporaryDirectory(dir=cache_dir) as temporary:
+        complete = Path(temporary) / "jars"
         complete.mkdir()
         for jar in jars:
             shutil.copyfile(jar, complete / jar.name)
@@ -91,13 +91,13 @@ def _lock_digest() -> str:
     return hashlib.sha256(LOCK_FILE.read_bytes()).hexdigest()[:12]
 
 
-def _check(jars: Iterable[Path], expected: dict[str, str], place: Path) -> None:
-    found = {jar.name: _sha256(jar) for jar in jars}
-    wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+def _check(jars: Iterable[Path], expected: dict[str, str], folder: Path) -> None:
+    actual = {jar.name: _sha256(jar) for jar in jars}
+    wrong = sorted(name for name in expected.keys() | actual.keys() if expected.get(name) != actual.get(name))
     if wrong:
         raise PermanentFailure(
-            f"The local broker's jars in {place} are not those of {LOCK_FILE.name}: {', '.join(wrong)}. "
-            f"Remove {place} and start again."
+            f"The local broker's jars in {folder} differ from {LOCK_FILE.name}: {', '.join(wrong)}. "
+            f"Delete {folder} and start again."
         )
 
 

@@ -13,7 +13,7 @@ from ruter_dagster.commands.backtest_data import UsableDates, read_usable_dates
 from ruter_dagster.config.operator import RejectLimits, load_operator
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.sources.open import open_source
+from ruter_dagster.sources.configured_source import open_source
 from tests.sources.gtfs_feed import FEED, changed, write_folder
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS
 

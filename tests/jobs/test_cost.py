@@ -164,7 +164,7 @@ def test_a_publication_opens_its_forecasts_once(
     def published(forecasts: pl.DataFrame, *_: Any, **__: Any) -> PublicationResult:
         return PublicationResult("an-id", forecasts.height, False, ("load-forecasts",), 0.0)
 
-    monkeypatch.setattr("ruter_dagster.jobs.publish.connected", lambda _: nullcontext())
+    monkeypatch.setattr("ruter_dagster.jobs.publish.open_cluster_connection", lambda _: nullcontext())
     monkeypatch.setattr("ruter_dagster.jobs.publish.ensure_topics", lambda _: None)
     monkeypatch.setattr("ruter_dagster.jobs.publish.publish", published)
     run(Publish(dates=(TRIED,), issued_at="04:30"), forecast_folder)

@@ -34,8 +34,8 @@ from ruter_dagster.contracts.tables import (
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.publishing.broker import Broker
+from ruter_dagster.publishing.cluster import cluster_connection
 from ruter_dagster.publishing.consumer import read_markers
-from ruter_dagster.publishing.open import connection_of
 from sagemaker_double.control import Remote
 from tests.jobs.demo_jobs import judged
 from tests.pipeline.execution import execute
@@ -122,5 +122,5 @@ def test_the_chain_of_an_issue_date_runs_without_dagster(
     seen = context_of(settings, Forecast(dates=(D,)), tmp_path)
     forecasts = seen.store.read(LOAD_FORECASTS, [D])
     assert set(forecasts["model_version"]) == {champion}
-    (marker,) = read_markers(connection_of(settings)).values()
+    (marker,) = read_markers(cluster_connection(settings)).values()
     assert (marker.issue_date, marker.messages) == (D, forecasts.height)

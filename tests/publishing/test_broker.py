@@ -69,7 +69,7 @@ def test_of_two_that_start_at_once_one_owns_the_broker_and_the_other_joins(data_
 def test_a_broker_killed_and_started_again_half_way_leaves_each_message_exactly_once(
     data_dir: Path, forecasts: pl.DataFrame, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "ROWS_AT_A_TIME", 500)
+    monkeypatch.setattr(kafka, "BATCH_ROWS", 500)
     brokers = [local_broker(data_dir)]
     connection = _connect(brokers[0], topic_prefix)
     port = int(connection.bootstrap_servers.split(":")[1])

@@ -10,8 +10,8 @@ import pytest
 from ruter_dagster.config.operator import Capacities, operator_of
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.sources.base import Source
+from ruter_dagster.sources.configured_source import open_source
 from ruter_dagster.sources.default_capacities import with_default_capacities
-from ruter_dagster.sources.open import open_source
 from tests.sources.gtfs_feed import FEED, write_folder
 from tests.sources.tides_folder import DAY, write_tables
 

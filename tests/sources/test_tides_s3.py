@@ -17,7 +17,7 @@ from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources import listing
 from ruter_dagster.sources.base import DateAbsent, Source
-from ruter_dagster.sources.open import open_source
+from ruter_dagster.sources.configured_source import open_source
 from tests.sources.gtfs_feed import write_zip
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS, source, write_tables
 

@@ -10,7 +10,7 @@ from ruter_dagster.aws.clients import client
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker import Broker
-from ruter_dagster.publishing.open import connected, connection_of
+from ruter_dagster.publishing.cluster import cluster_connection, open_cluster_connection
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_the_cluster_that_is_named_is_taken_with_its_credentials(
     monkeypatch.setenv("RUTER_KAFKA_SASL_MECHANISM", "PLAIN")
     monkeypatch.setenv("RUTER_KAFKA_SASL_USERNAME", "forecasts")
     monkeypatch.setenv("RUTER_KAFKA_SASL_PASSWORD", "do-not-show")
-    connection = connection_of(Settings(environment="stage", state_dir=tmp_path))
+    connection = cluster_connection(Settings(environment="stage", state_dir=tmp_path))
     assert connection.bootstrap_servers == "kafka.example.org:9093"
     assert connection.topic_prefix == "stage."
     assert connection.client_config()["sasl.password"] == "do-not-show"
@@ -47,7 +47,7 @@ def test_wrong_certificate_file_is_named_with_its_variable(
         file.write_text(content)
     update = {"kafka_bootstrap_servers": "k:9092", "kafka_ssl_ca_location": file}
     with pytest.raises(PermanentFailure, match=f"RUTER_KAFKA_SSL_CA_LOCATION={file}: the file {reason}"):
-        connection_of(settings.model_copy(update=update))
+        cluster_connection(settings.model_copy(update=update))
 
 
 @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
@@ -60,7 +60,7 @@ def test_missing_certificates_of_aws_are_named(variable: str, monkeypatch: pytes
 def test_the_local_broker_that_runs_is_found(settings: Settings, kafka_broker: Broker) -> None:
     settings.source_dir.mkdir(parents=True)
     (settings.source_dir / "broker").symlink_to(kafka_broker.data_dir)
-    assert connection_of(settings).bootstrap_servers == kafka_broker.bootstrap_servers
+    assert cluster_connection(settings).bootstrap_servers == kafka_broker.bootstrap_servers
 
 
 def test_publishing_job_uses_the_broker_until_it_ends(settings: Settings, kafka_broker: Broker) -> None:
@@ -68,7 +68,7 @@ def test_publishing_job_uses_the_broker_until_it_ends(settings: Settings, kafka_
     (settings.source_dir / "broker").symlink_to(kafka_broker.data_dir)
     users = kafka_broker.data_dir / "users"
     before = set(users.iterdir())
-    with connected(settings) as connection:
+    with open_cluster_connection(settings) as connection:
         assert connection.bootstrap_servers == kafka_broker.bootstrap_servers
         assert len(set(users.iterdir()) - before) == 1
     assert set(users.iterdir()) == before
@@ -78,4 +78,4 @@ def test_where_no_broker_runs_no_retry_is_worth_it_and_the_error_names_both_ways
     settings: Settings,
 ) -> None:
     with pytest.raises(PermanentFailure, match=r"`ruter-dagster broker`.*KAFKA_BOOTSTRAP_SERVERS"):
-        connection_of(settings)
+        cluster_connection(settings)
