@@ -1,27 +1,48 @@
-# Five verbs. `make demo` and `make test` install what they need first.
+# `make` lists the verbs. Each one installs what it needs first.
 BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --durations=25
 
-.PHONY: install demo dev test check
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test test-all check docs check-newest-dagster
 
-install: .venv/installed  ## the locked dependencies into .venv
+help:  ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
+
+install: .venv/installed  ## install the locked dependencies into .venv (1 minute)
 
 .venv/installed: requirements.lock pyproject.toml scripts/install
 	scripts/install
 	touch $@
 
-demo: install  ## the whole chain on a small history, forecasts read back from Kafka
+demo: install  ## run the whole chain on a small history, and read its forecasts back from Kafka (3 minutes)
 	$(BIN)/ruter-dagster demo
 
-dev: install  ## Dagster's UI at http://127.0.0.1:3000, a Kafka broker beside it
+dev: install  ## start Dagster's UI at http://127.0.0.1:3000, with a Kafka broker
 	$(BIN)/ruter-dagster dev
 
-test: install  ## fast tests first, then those that need the broker or the whole chain
-	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not kafka"
-	$(BIN)/pytest -n 2 --dist loadgroup -m "slow or kafka"
-
-check: install  ## lint, format, layers, types, definitions
+check: install  ## check style, types, imports, function sizes and Dagster's definitions (2 minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_sizes.py
+	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/pyright
 	$(BIN)/dagster definitions validate -w workspace.yaml
+
+test: install  ## run the tests that a change is most likely to break (10 minutes on 2 cores)
+	$(PYTEST) -m "not extended"
+
+test-all: install  ## run all other tests: SageMaker faults, images, commands, long histories (30 minutes more)
+	$(PYTEST) -m extended
+
+docs: .venv-docs/installed  ## build the documentation site into site/ (10 seconds, 1 minute the first time)
+	.venv-docs/bin/mkdocs build --strict
+
+.venv-docs/installed: requirements-docs.lock | install
+	rm -rf .venv-docs
+	$(BIN)/python -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-docs.lock
+	touch $@
+
+check-newest-dagster: install  ## run type checks and some tests with the newest Dagster, in .venv-newest (10 minutes)
+	scripts/check_newest_dagster

@@ -1,13 +1,13 @@
-"""Airflow's SageMaker operators for `benchmarks.sagemaker`: an environment of their own, and the script that runs there.
+"""Airflow's SageMaker operators for `benchmarks.sagemaker`: their own environment, and the script that runs in it.
 
-`environment(folder)` makes it with uv: `PINNED` and what they need, none of it in the project's environment. There,
-`python -P airflow_operators.py PLAN RESULTS` runs each job's operator in a thread of its own, all intervals the operator's
-own (`check_interval=30`):
+`environment(folder)` creates it with uv from `PINNED`, apart from the project's environment. There,
+`python -P airflow_operators.py PLAN RESULTS` runs each job's operator in its own thread with Airflow's default intervals
+(`check_interval=30`):
 
-- default: `operator.execute(context)`, as the task's process does. Seen when it returns.
-- deferrable: `execute` until it raises `TaskDeferred`; its trigger is serialised, made again and its `run()` awaited, as the
-  triggerer does; its first event goes to the operator's `execute_complete`. Seen when that returns. What Airflow takes on top,
-  the scheduler's loop and a new process of the task, is left out, in Airflow's favour.
+- default: `operator.execute(context)`, as the task's process does. It ends when the call returns.
+- deferrable: `execute` until it raises `TaskDeferred`. Its trigger is serialised, restored and its `run()` awaited, as the
+  triggerer does; its first event goes to the operator's `execute_complete`, which ends it. The scheduler's loop and the
+  task's new process are left out, in Airflow's favour.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from typing import Any
 PYTHON = "3.11"
 PINNED = ("apache-airflow==3.3.2", "apache-airflow-providers-amazon[aiobotocore]==9.39.0")
 """aiobotocore is what the deferrable mode needs."""
-TOLD_VERSIONS = ("apache-airflow", "apache-airflow-providers-amazon", "boto3", "aiobotocore")
+REPORTED_VERSIONS = ("apache-airflow", "apache-airflow-providers-amazon", "boto3", "aiobotocore")
 
 
 def environment(folder: Path) -> Path:
-    """The Python of an environment with `PINNED`, made in `folder` unless it is there. Needs uv and a package index."""
+    """The Python of an environment with `PINNED`, created in `folder` if missing. Needs uv and a package index."""
     python = folder / "bin" / "python"
     if not (folder / "pinned.txt").exists():
         installed = Path(__file__).parents[1] / ".uv/bin/uv"  # by scripts/install
@@ -43,7 +43,7 @@ def environment(folder: Path) -> Path:
 
 
 def variables(home: Path) -> dict[str, str]:
-    """Airflow's home, and a connection that leaves everything to boto3's own variables; no database is needed."""
+    """Airflow's home, and a connection that uses boto3's own variables. No database is needed."""
     return {"AIRFLOW_HOME": str(home), "AIRFLOW_CONN_AWS_DEFAULT": "aws://", "NO_COLOR": "1"}
 
 
@@ -52,13 +52,13 @@ def main(plan: Path, results: Path) -> None:
     operators = import_module("airflow.providers.amazon.aws.operators.sagemaker")
     begun = time.monotonic()
     with ThreadPoolExecutor(len(works)) as pool:
-        ends = list(pool.map(lambda work: performed(work, operators, begun), works))
-    told = {name: metadata.version(name) for name in TOLD_VERSIONS}
-    results.write_text(json.dumps({"versions": told, "ends": dict(ends)}))
+        ends = list(pool.map(lambda work: run_operator(work, operators, begun), works))
+    versions = {name: metadata.version(name) for name in REPORTED_VERSIONS}
+    results.write_text(json.dumps({"versions": versions, "ends": dict(ends)}))
 
 
-def performed(work: dict[str, Any], operators: Any, begun: float) -> tuple[str, dict[str, Any]]:
-    """The job's token; its name, and when the operator was done, in seconds since 1970."""
+def run_operator(work: dict[str, Any], operators: Any, begun: float) -> tuple[str, dict[str, Any]]:
+    """The job's token, its name, and when the operator ended, in seconds since 1970."""
     from airflow.sdk.exceptions import TaskDeferred  # pyright: ignore[reportMissingImports]
 
     service, token = work["case"]["service"], work["token"]
@@ -75,12 +75,12 @@ def performed(work: dict[str, Any], operators: Any, begun: float) -> tuple[str, 
 
 
 async def _first_event(trigger: Any) -> Any:
-    """As the triggerer: from what the trigger serialises itself to."""
+    """The trigger's first event. The trigger is restored from its serialised form, as the triggerer does."""
     path, arguments = trigger.serialize()
     module, _, name = path.rpartition(".")
     async for event in getattr(import_module(module), name)(**arguments).run():
         return event.payload
-    raise RuntimeError(f"{path} told of nothing")
+    raise RuntimeError(f"the trigger {path} ended without an event")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What balancing a date costs: `python -m benchmarks.balance [demo|ruter]`, seconds of a date of the demo network.
+"""Cost of balancing a date of the demo network: `python -m benchmarks.balance [demo|ruter]`.
 
-CPU seconds are the best of five; on a machine with other work they vary less than the clock's.
+CPU seconds are the best of five runs; on a busy machine they vary less than wall-clock seconds.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ DAY = date(2026, 11, 20)
 RUNS = 5
 
 
-def timed(what: str, run: Callable[[], object]) -> None:
+def timed(name: str, run: Callable[[], object]) -> None:
     seconds = []
     for _ in range(RUNS):
         wall, cpu = time.perf_counter(), time.process_time()
         run()
         seconds.append((time.process_time() - cpu, time.perf_counter() - wall))
     cpu, wall = (min(column) for column in zip(*seconds, strict=True))
-    print(f"{cpu:8.3f} s CPU {wall:8.3f} s  {what}", flush=True)
+    print(f"{cpu:8.3f} s CPU {wall:8.3f} s  {name}", flush=True)
 
 
 def main(scale: Scale) -> None:

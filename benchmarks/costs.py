@@ -1,4 +1,4 @@
-"""What steps and jobs cost, as their runs' logs and Dagster's events tell, and how that is shown."""
+"""Costs of steps and jobs from run logs and Dagster's events, and their table."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ _LAUNCHED = re.compile(r" - (\S+) - Job \w+ ended with 0 after ([\d.]+) s")
 
 @dataclass
 class Cost:
-    """Of one step, or of one of its jobs. Seconds are of the clock where they are not CPU seconds.
+    """The cost of one step, or of one of its jobs. Seconds are wall-clock seconds unless they are named CPU seconds.
 
-    `cpu_seconds` and `peak_mb` (MiB) are those of the job's process (quality reports of a run share one), `own_seconds` those
-    of the job's own work, `start_seconds` those from its launch to that and from that to its end, `import_seconds` the CPU
-    seconds to start it and to import. What is left of a step's `seconds` is Dagster's.
+    Attributes:
+        cpu_seconds, peak_mb: CPU seconds and peak memory (MiB) of the job's process. Quality reports of a run share one.
+        own_seconds: the job's own work.
+        start_seconds: from the launch to that work, and from its end to the end of the job.
+        import_seconds: CPU seconds to start the process and import modules.
+
+    The rest of a step's `seconds` is Dagster's.
     """
 
     step: str
@@ -44,44 +48,44 @@ class Cost:
         return self.seconds - self.own_seconds - self.start_seconds
 
     @property
-    def rows_a_second(self) -> float:
+    def rows_per_second(self) -> float:
         return self.rows / self.seconds if self.seconds else 0.0
 
 
 def jobs_of(log: Path) -> Iterator[Cost]:
-    """The jobs of a run, in order; a range has several an asset. `seconds` are those of the job's own work."""
+    """The jobs of a run, in order; a range has several per asset. `seconds` is the job's own work."""
     asset, dates, rows = "", 0, 0
     for line in log.read_text().splitlines():
-        if found := _MATERIALISED.search(line):
-            asset, dates, rows = found[1], int(found[2] or 0), int(found[3] or 0)
-        elif found := _ENDED.search(line):
-            cpu, imports, peak, own = (float(number) for number in found.groups()[1:])
-            yield Cost(asset or found[1], own, cpu, peak, own, imports, 0.0, rows, dates)
+        if match := _MATERIALISED.search(line):
+            asset, dates, rows = match[1], int(match[2] or 0), int(match[3] or 0)
+        elif match := _ENDED.search(line):
+            cpu, imports, peak, own = (float(number) for number in match.groups()[1:])
+            yield Cost(asset or match[1], own, cpu, peak, own, imports, 0.0, rows, dates)
             asset, dates, rows = "", 0, 0
 
 
 def steps_of(instance: DagsterInstance, run_id: str, log: Path) -> Iterator[Cost]:
-    """The steps of a run, each with what all of its jobs cost together."""
+    """The steps of a run, each with the total cost of its jobs."""
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_SUCCESS).records
-    jobs, launched = list(jobs_of(log)), launched_of(log)
+    jobs, launch_seconds = list(jobs_of(log)), launch_seconds_of(log)
     for record in records:
         event = record.event_log_entry.dagster_event
         asset = event.step_key.replace("__", "/")
         own = [job for job in jobs if job.step == asset]
-        cost = summed(asset, own, event.step_success_data.duration_ms / 1000)
-        yield replace(cost, start_seconds=launched[asset] - cost.own_seconds)
+        cost = sum_costs(asset, own, event.step_success_data.duration_ms / 1000)
+        yield replace(cost, start_seconds=launch_seconds[asset] - cost.own_seconds)
 
 
-def launched_of(log: Path) -> Counter[str]:
-    """Seconds of each asset's jobs from launch to end, as their launcher saw them."""
+def launch_seconds_of(log: Path) -> Counter[str]:
+    """Seconds of each asset's jobs from launch to end, as measured by the launcher."""
     seconds: Counter[str] = Counter()
     for step, taken in _LAUNCHED.findall(log.read_text()):
         seconds[step.replace("__", "/")] += float(taken)
     return seconds
 
 
-def summed(step: str, jobs: Sequence[Cost], seconds: float | None = None) -> Cost:
-    """Several jobs as one cost: their sum, and the highest of their peaks."""
+def sum_costs(step: str, jobs: Sequence[Cost], seconds: float | None = None) -> Cost:
+    """The sum of several jobs, and the highest of their peaks."""
     return Cost(
         step,
         sum(job.seconds for job in jobs) if seconds is None else seconds,
@@ -96,8 +100,8 @@ def summed(step: str, jobs: Sequence[Cost], seconds: float | None = None) -> Cos
 
 
 def table_of(title: str, costs: Sequence[Cost], bare: dict[str, float] | None = None) -> Table:
-    """A row a step; `bare` are seconds of the same step in one process."""
-    shown = Table(title=title)
+    """One row per step; `bare` has the seconds of the same step without Dagster, in one process."""
+    table = Table(title=title)
     for name in (
         "step",
         "s",
@@ -111,14 +115,14 @@ def table_of(title: str, costs: Sequence[Cost], bare: dict[str, float] | None = 
         "peak MiB",
         *(["bare s"] if bare else []),
     ):
-        shown.add_column(name, justify="left" if name == "step" else "right")
+        table.add_column(name, justify="left" if name == "step" else "right")
     for cost in costs:
         cells = [f"{cost.seconds:.1f}", f"{cost.cpu_seconds:.1f}", f"{cost.own_seconds:.1f}"]
         cells += [f"{cost.start_seconds:.2f}", f"{cost.dagster_seconds:.2f}", f"{cost.import_seconds:.1f}"]
-        cells += [f"{cost.rows:,}", f"{cost.rows_a_second:,.0f}", f"{cost.peak_mb:,.0f}"]
+        cells += [f"{cost.rows:,}", f"{cost.rows_per_second:,.0f}", f"{cost.peak_mb:,.0f}"]
         cells += [f"{bare.get(cost.step, 0):.1f}"] if bare else []
-        shown.add_row(cost.step, *cells)
-    return shown
+        table.add_row(cost.step, *cells)
+    return table
 
 
 def machine() -> str:

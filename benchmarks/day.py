@@ -1,8 +1,8 @@
-"""A day of the chain at the size of Ruter, beside the bare cost: `python -m benchmarks.day --state FOLDER [--days 3]`.
+"""A day of the chain at the size of Ruter, with and without Dagster: `python -m benchmarks.day --state FOLDER [--days 3]`.
 
-The folder is that of `benchmarks.season`, whose history and model it needs. The runs of each issue date go through Dagster,
-raw snapshots to committed Kafka transaction. Then the tables are put back as they were, and the same date goes bare: the same
-jobs, called one after the other in this process, imports done. Prints a table of the median day; `--json FILE` keeps the figures.
+The folder is that of `benchmarks.season`, whose history and model are needed. The runs of each issue date go through Dagster,
+from raw snapshots to the committed Kafka transaction. Then the tables are restored, and the same jobs run one after the other
+in this process, with imports done. Prints a table of the median day; `--json FILE` writes the figures.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from rich.console import Console
 
 from benchmarks.costs import Cost, machine, steps_of, table_of
 from benchmarks.state import settings_of
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.container import Container, is_alive
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
@@ -49,7 +50,6 @@ from ruter_dagster.contracts.tables import (
     STOP_VISITS,
     WEATHER_FORECASTS,
 )
-from ruter_dagster.settings import Settings, load_settings
 
 AHEAD = 3
 
@@ -61,35 +61,37 @@ def main() -> None:
     parser.add_argument("--state", type=Path, required=True, help="folder of the state; kept")
     parser.add_argument("--days", type=int, default=3, help="issue dates through Dagster")
     parser.add_argument("--json", type=Path, help="file for the figures")
-    given = parser.parse_args()
-    settings = settings_of(given.state)
+    args = parser.parse_args()
+    settings = settings_of(args.state)
     from ruter_dagster.publishing.broker import local_broker
 
-    with local_broker(given.state / "broker") as broker:
+    with local_broker(args.state / "broker") as broker:
         os.environ["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
         settings = load_settings(_env_file=None)
         newest = _newest_issue_date(settings)
+        # The partitions of a demo end with its issue date.
+        os.environ["RUTER_ISSUE_DATE"] = (newest + timedelta(args.days)).isoformat()
         days, bare = [], []
-        for number in range(given.days):
+        for number in range(args.days):
             issue_date = newest + timedelta(1 + number)
-            with _tables_put_back(settings):
+            with _tables_restored(settings):
                 days.append(through_dagster(issue_date, settings))
-            # Topics of its own: what Dagster has published, the same topics take no second time.
+            # Its own topics: a forecast is published only once to the same topics.
             bare.append(
                 list(without_dagster(issue_date, load_settings(_env_file=None, kafka_topic_prefix="bare.")))
             )
     show(days, bare)
-    if given.json:
+    if args.json:
         figures = {
             "machine": machine(),
             "days": [list(map(asdict, day)) for day in days],
             "bare": [list(map(asdict, day)) for day in bare],
         }
-        given.json.write_text(json.dumps(figures, indent=2))
+        args.json.write_text(json.dumps(figures, indent=2))
 
 
 def call(parameters: JobParameters, settings: Settings) -> None:
-    """A job in this process, reporting to nobody."""
+    """Runs a job in this process without reports."""
     from ruter_dagster.jobs.context import JobContext
     from ruter_dagster.jobs.pipes import Reporter
 
@@ -147,8 +149,8 @@ def without_dagster(issue_date: date, settings: Settings) -> Iterator[Cost]:
     ]
     for name in {parameters.job for parameters in jobs}:
         import_module(f"ruter_dagster.jobs.{name}")
-    _import_what_jobs_import()
-    # It would delete metadata that went with what was put back.
+    _import_libraries_of_jobs()
+    # pyiceberg warns that metadata which was restored cannot be deleted.
     logging.getLogger("pyiceberg").setLevel(logging.ERROR)
     for parameters in jobs:
         with _measured() as measured:
@@ -157,10 +159,10 @@ def without_dagster(issue_date: date, settings: Settings) -> Iterator[Cost]:
 
 
 def through_dagster(issue_date: date, settings: Settings) -> list[Cost]:
-    """The runs of an issue date through Dagster, a step a cost."""
-    from ruter_dagster.definitions import RUNS
-    from ruter_dagster.resources.instance import open_instance
-    from ruter_dagster.runs import RunRequest, execute
+    """The runs of an issue date through Dagster, one cost per step."""
+    from ruter_dagster.orchestration.chain import RUNS
+    from ruter_dagster.orchestration.instance import open_instance
+    from ruter_dagster.orchestration.runs import RunRequest, execute
 
     costs: list[Cost] = []
     with open_instance() as instance:
@@ -171,7 +173,7 @@ def through_dagster(issue_date: date, settings: Settings) -> list[Cost]:
         ):
             log = settings.source_dir / "logs" / f"{job}-{issue_date}.log"
             log.unlink(missing_ok=True)
-            end_shared_process(settings)  # as where the daemon launches the runs: each imports for itself
+            end_shared_process(settings)  # as under the daemon, where each run imports for itself
             with _measured() as measured:
                 outcome = execute(RunRequest(job, RUNS[job], dates), instance, log, lambda _: None)
             if not outcome.succeeded:
@@ -186,7 +188,9 @@ def show(days: list[list[Cost]], bare: list[list[Cost]]) -> None:
     alone = {cost.step: cost.seconds for cost in _middle(bare)}
     middle = _middle(days)
     console.print(table_of(f"An issue date, median of {len(days)}", middle, alone))
-    wholes = [(_whole(day), sum(cost.seconds for cost in one)) for day, one in zip(days, bare, strict=True)]
+    wholes = [
+        (_run_seconds(day), sum(cost.seconds for cost in one)) for day, one in zip(days, bare, strict=True)
+    ]
     steps = [cost for cost in middle if not cost.step.startswith("run ")]
     quality = [cost for cost in steps if cost.step.startswith("quality/")]
     console.print(
@@ -202,7 +206,7 @@ def show(days: list[list[Cost]], bare: list[list[Cost]]) -> None:
 
 
 def _middle(days: list[list[Cost]]) -> list[Cost]:
-    """Of each step the day in which it took the median of seconds."""
+    """For each step, the cost on the day with its median seconds."""
     by_step = [
         sorted((cost for day in days for cost in day if cost.step == one.step), key=lambda cost: cost.seconds)
         for one in days[0]
@@ -215,8 +219,8 @@ def _span(seconds: list[float]) -> str:
 
 
 @contextmanager
-def _tables_put_back(settings: Settings) -> Iterator[None]:
-    """Afterwards every table is what it was: data files are never rewritten, and which ones a table has the catalog says."""
+def _tables_restored(settings: Settings) -> Iterator[None]:
+    """Restores every table afterwards. Data files are never rewritten, so that restoring the catalog is enough."""
     catalog = settings.source_dir / "warehouse" / "catalog.db"
     with closing(sqlite3.connect(":memory:")) as kept:
         with closing(sqlite3.connect(catalog)) as now:
@@ -228,7 +232,7 @@ def _tables_put_back(settings: Settings) -> Iterator[None]:
 
 
 def end_shared_process(settings: Settings) -> None:
-    """The process of quality reports ends, as it does with the run's worker."""
+    """Ends the shared process of quality reports, as the end of a run's worker does."""
     for address in (settings.source_dir / "jobs").glob(f"{CheckQuality.job}-*.json"):
         process = json.loads(address.read_text())["process"]
         while is_alive(process):
@@ -236,7 +240,7 @@ def end_shared_process(settings: Settings) -> None:
             time.sleep(0.05)
 
 
-def _whole(day: list[Cost]) -> float:
+def _run_seconds(day: list[Cost]) -> float:
     return sum(cost.seconds for cost in day if cost.step.startswith("run "))
 
 
@@ -253,15 +257,15 @@ def _peak() -> float:
 
 
 def _asset(parameters: JobParameters) -> str:
-    """The asset that a job of the day makes."""
+    """The asset that a job of the day materialises."""
     if isinstance(parameters, CheckQuality):
         return quality_asset_of(parameters.table)
     if isinstance(parameters, Publish):
         return PUBLISHED_FORECASTS
-    made = {
+    tables = {
         Balance: STOP_LOADS, Features: DEPARTURE_FEATURES, Levels: LEVELS, Forecast: LOAD_FORECASTS,
     }  # fmt: skip
-    return asset_of(parameters.table if isinstance(parameters, Snapshot) else made[type(parameters)].name)
+    return asset_of(parameters.table if isinstance(parameters, Snapshot) else tables[type(parameters)].name)
 
 
 def _store(settings: Settings):
@@ -275,7 +279,7 @@ def _newest_issue_date(settings: Settings) -> date:
     return _store(settings).dates(LEVELS)[-1]
 
 
-def _import_what_jobs_import() -> None:
+def _import_libraries_of_jobs() -> None:
     for name in ("great_expectations", "lightgbm", "confluent_kafka", "pyiceberg.catalog.sql"):
         import_module(name)
 

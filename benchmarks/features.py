@@ -1,6 +1,6 @@
-"""The features job of one date beside a plain polars scan of the same rows and write of its result.
+"""The features job of one date, compared with a plain polars scan of the same rows and a write of its result.
 
-`python -m benchmarks.features --state FOLDER` on the folder that benchmarks.season made; what the job makes is what is there.
+`python -m benchmarks.features --state FOLDER`, the folder of benchmarks.season. Nothing in the folder changes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ROUNDS = 5
 def main() -> None:
     context = JobContext(parsed_settings(__doc__), Features(dates=()), Container(Path()), Reporter(None))
     planned = context.store.dates(PLANNED_DEPARTURES)[-7:]
-    past = {day: list(context.history(STOP_LOADS, lag_dates(day, context.calendar))) for day in planned}
+    past = {day: _lag_dates(day, context) for day in planned}
     day, lags = max(past.items(), key=lambda item: len(item[1]))
     rounds = [_round(day, lags, context) for _ in range(ROUNDS)]
     middle = {name: statistics.median(seconds[name] for seconds in rounds) for name in rounds[0]}
@@ -44,16 +44,16 @@ def main() -> None:
 
 
 def _round(day: date, lags: list[date], context: JobContext) -> dict[str, float]:
-    """Seconds of each part, the table's rows written to a table of its own each time."""
+    """Seconds of each part. The rows are written to a new table each time."""
     seconds: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         with timed(seconds, "read"):
-            plan = context.read(PLANNED_DEPARTURES, [day])
-            loads = context.read_history(STOP_LOADS, lags, LOAD_COLUMNS, ordered=False)
+            plan = context.tables.read(PLANNED_DEPARTURES, [day])
+            loads = context.tables.read(STOP_LOADS, lags, LOAD_COLUMNS, ordered=False)
         with timed(seconds, "make"):
             features = departure_features(plan, loads, context.calendar)
         store = TableStore(local_catalog(Path(folder)))
-        # The table is there before, as it is every day but the first.
+        # The table exists before, as on every day but the first.
         store.write(DEPARTURE_FEATURES, features.head(1), [day], code_version="1")
         with timed(seconds, "write"):
             store.write(DEPARTURE_FEATURES, features, [day], code_version="1")
@@ -65,6 +65,11 @@ def _round(day: date, lags: list[date], context: JobContext) -> dict[str, float]
     return seconds
 
 
+def _lag_dates(day: date, context: JobContext) -> list[date]:
+    lags = lag_dates(day, context.calendar)
+    return list(context.tables.versions(STOP_LOADS, lags, missing="skip", verdict="skip"))
+
+
 def _files(table: Table, dates: list[date], context: JobContext) -> list[Path]:
     namespace, name = table.name.split(".")
     data = context.settings.source_dir / "warehouse" / "tables" / namespace / name / "data"
@@ -73,9 +78,9 @@ def _files(table: Table, dates: list[date], context: JobContext) -> list[Path]:
 
 @contextmanager
 def timed(seconds: dict[str, float], name: str) -> Iterator[None]:
-    began = time.perf_counter()
+    started = time.perf_counter()
     yield
-    seconds[name] = time.perf_counter() - began
+    seconds[name] = time.perf_counter() - started
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ OSLO = "Europe/Oslo"
 
 
 def write_feed(path: Path, services: int) -> int:
-    """A zip of the feed; gives how many stop times it has."""
+    """Writes a zip of the feed and returns its number of stop times."""
     days = [FIRST + timedelta(offset) for offset in range(DAYS)]
     trips = (
         pl.DataFrame({"service": range(services)})

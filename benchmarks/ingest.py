@@ -1,4 +1,4 @@
-"""A week of TIDES tables read, judged and written: 1,150,000 visits of 49,000 trips, some of them bad.
+"""A week of TIDES tables read, checked and written: 1,150,000 visits of 49,000 trips, some of them bad.
 
 `python -m benchmarks.ingest` makes the tables in a temporary folder, as CSV and as Parquet, and runs the job that copies stop
 visits, once each, in a process of its own. Goals on 2 cores: 30 s and 1 GB.
@@ -22,7 +22,7 @@ import polars as pl
 FIRST = date(2026, 11, 16)
 DAYS, TRIPS, VISITS, VEHICLES, LINES = 7, 49_000, 1_150_000, 1_000, 150
 BAD_ROWS = 27
-"""As many as a real week had."""
+"""The number of visits in a real week."""
 
 
 def main() -> None:
@@ -46,14 +46,14 @@ def main() -> None:
 
 
 def _ingest(folder: Path) -> None:
-    """Runs the job on the folder, and prints seconds, CPU seconds and the most memory."""
+    """Runs the job on the folder and prints seconds, CPU seconds and peak memory."""
+    from ruter_dagster.config.settings import load_settings
     from ruter_dagster.contracts.container import Container
     from ruter_dagster.contracts.jobs import Snapshot
     from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
     from ruter_dagster.jobs import snapshot
     from ruter_dagster.jobs.context import JobContext
     from ruter_dagster.jobs.pipes import Reporter
-    from ruter_dagster.settings import load_settings
 
     os.environ |= {
         "RUTER_STATE_DIR": str(folder / "state"),
@@ -76,7 +76,7 @@ def _ingest(folder: Path) -> None:
 
 def _write_tables(folder: Path, form: str) -> None:
     trips = _trips()
-    visits = _spoilt(_visits(trips))
+    visits = _with_bad_counts(_visits(trips))
     vehicles = pl.DataFrame({"vehicle_id": [f"v{number}" for number in range(VEHICLES)]}).with_columns(
         capacity_seated=pl.lit(40), capacity_standing=pl.lit(60)
     )
@@ -102,7 +102,7 @@ def _write(table: pl.DataFrame, path: Path) -> None:
 
 
 def _trips() -> pl.DataFrame:
-    """One row a trip: the longer ones have a stop more, so that the visits are as many as they should be."""
+    """One row per trip. Some trips have one stop more, so that the number of visits is exact."""
     shorter = VISITS // TRIPS
     number = pl.int_range(TRIPS, eager=True).alias("trip")
     midnight = datetime(FIRST.year, FIRST.month, FIRST.day, tzinfo=UTC)
@@ -118,7 +118,7 @@ def _trips() -> pl.DataFrame:
 
 
 def _visits(trips: pl.DataFrame) -> pl.DataFrame:
-    """Visits two minutes apart, with counts that agree nearly."""
+    """Visits two minutes apart, with counts that almost agree."""
     draw = np.random.default_rng(20)
     sequence = pl.int_ranges(1, pl.col("stops") + 1)
     visits = trips.with_columns(trip_stop_sequence=sequence).explode("trip_stop_sequence")
@@ -145,8 +145,8 @@ def _visits(trips: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _spoilt(visits: pl.DataFrame) -> pl.DataFrame:
-    """Every so often a count below 0."""
+def _with_bad_counts(visits: pl.DataFrame) -> pl.DataFrame:
+    """The visits, some of them with a count below 0."""
     bad = pl.int_range(pl.len()) % (VISITS // BAD_ROWS) == VISITS // BAD_ROWS - 1
     return visits.with_columns(boarding_1=pl.when(bad).then(-1).otherwise("boarding_1"))
 

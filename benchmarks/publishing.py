@@ -1,4 +1,4 @@
-"""Publishing beside a bare producer: `python -m benchmarks.publishing --state FOLDER`, the folder of `benchmarks.season`.
+"""Publishing compared with a bare producer: `python -m benchmarks.publishing --state FOLDER`, the folder of `benchmarks.season`.
 
 The newest issue date's forecasts go to a broker of this machine three ways: published, encoding included; then their ready
 messages by confluent-kafka alone, one `produce` a message and `produce_batch`, in one transaction with the same settings.
@@ -18,10 +18,10 @@ from confluent_kafka import Producer
 from benchmarks.state import parsed_settings
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.publishing.broker import local_broker
+from ruter_dagster.publishing.cluster import cluster_connection
 from ruter_dagster.publishing.connection import KafkaConnection
-from ruter_dagster.publishing.kafka import ROWS_AT_A_TIME, publish
+from ruter_dagster.publishing.kafka import BATCH_ROWS, publish
 from ruter_dagster.publishing.messages import Publication, build_messages
-from ruter_dagster.publishing.open import connection_of
 from ruter_dagster.publishing.topics import ensure_topics
 from ruter_dagster.publishing.transaction import producer_config
 from ruter_dagster.storage.catalog import local_catalog
@@ -37,7 +37,7 @@ def main() -> None:
     forecasts = store.read(LOAD_FORECASTS, [issue_date])
     issued_at = datetime(issue_date.year, issue_date.month, issue_date.day, 4, 30, tzinfo=UTC)
     with TemporaryDirectory() as folder, local_broker(Path(folder)) as broker:
-        connection = connection_of(
+        connection = cluster_connection(
             settings.model_copy(update={"kafka_bootstrap_servers": broker.bootstrap_servers})
         )
         seconds = {}
@@ -66,7 +66,7 @@ def ready_messages(
 ) -> list[Batch]:
     topics = ensure_topics(connection)
     batches: list[Batch] = []
-    for rows in forecasts.iter_slices(ROWS_AT_A_TIME):
+    for rows in forecasts.iter_slices(BATCH_ROWS):
         messages = build_messages(rows, publication)
         keys = to_bytes(messages.keys)
         batches.append((topics.load_forecasts, keys, to_bytes(messages.load_forecasts)))

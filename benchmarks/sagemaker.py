@@ -1,4 +1,4 @@
-"""Calls and lag of SageMaker jobs: our clients beside Airflow's operators, on the executing double of `tests/sagemaker_double`.
+"""Calls and lag of SageMaker jobs: our clients beside Airflow's operators, on the executing double of `sagemaker_double/`.
 
 `python -m benchmarks.sagemaker [--json FILE]` runs three rounds, four jobs of each case at once, of three minutes and a seeded
 0 to 30 s more, so that ends lie anywhere in a polling interval; 15 minutes in all, nearly all of them waiting. Prints a table
@@ -27,37 +27,37 @@ from rich.console import Console
 from benchmarks import airflow_operators
 from benchmarks.sagemaker_figures import Lines, Measured, goals, measured, shown_lines, table
 from benchmarks.sagemaker_ours import BUCKET
-from benchmarks.sagemaker_work import AIRFLOW, Lengths, Work, planned
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.fixtures import aws_environment, double_process
+from benchmarks.sagemaker_work import AIRFLOW, Lengths, Work, plan_round
+from sagemaker_double.control import Remote
+from sagemaker_double.process import aws_environment, double_process
 
 AIRFLOW_FOLDER = Path(tempfile.gettempdir()) / "sagemaker-benchmark-airflow"
 LIKE_AWS = {"starting": 60.0, "linger": 30.0, "log_lag": 3.0}
 
 
 def main() -> None:
-    given = _given()
-    lengths = Lengths(shortest=2.0, spread=3.0, interval=0.5) if given.quick else Lengths()
-    if given.like_aws:
+    args = _arguments()
+    lengths = Lengths(shortest=2.0, spread=3.0, interval=0.5) if args.quick else Lengths()
+    if args.like_aws:
         lengths = Lengths(linger=LIKE_AWS["linger"])
-    airflow = airflow_operators.environment(given.airflow)
+    airflow = airflow_operators.environment(args.airflow)
     figures: list[Measured] = []
     versions: dict[str, str] = {}
-    for number in range(1, 1 + (1 if given.quick else given.rounds)):
+    for number in range(1, 1 + (1 if args.quick else args.rounds)):
         with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
             runners = Runners(Path(folder), airflow)
-            figures += round_of(planned(number, given.jobs, lengths), runners, like_aws=given.like_aws)
+            figures += round_of(plan_round(number, args.jobs, lengths), runners, like_aws=args.like_aws)
             versions = runners.versions
-        if given.json:
-            told = {"machine": machine(), "versions": versions, "jobs": [asdict(each) for each in figures]}
-            given.json.write_text(json.dumps(told, indent=2))
+        if args.json:
+            results = {"machine": machine(), "versions": versions, "jobs": [asdict(each) for each in figures]}
+            args.json.write_text(json.dumps(results, indent=2))
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table(figures))
-    for goal, met, told in goals(figures):
-        console.print(f"{'met   ' if met else 'MISSED'} {goal}: {told}")
+    for goal, met, figure in goals(figures):
+        console.print(f"{'met   ' if met else 'MISSED'} {goal}: {figure}")
 
 
-def _given() -> argparse.Namespace:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,7 +80,7 @@ class Runners:
         self.versions: dict[str, str] = {}
 
     def run(self, works: list[Work], url: str) -> tuple[dict[str, Any], str]:
-        """Each job's end by token, and everything that was printed."""
+        """Each job's end by token, and all printed output."""
         ours = [work for work in works if work.case.by != AIRFLOW]
         theirs = [work for work in works if work.case.by == AIRFLOW]
         module = [sys.executable, "-m", "benchmarks.sagemaker_ours"]
@@ -93,9 +93,9 @@ class Runners:
             raise RuntimeError(f"{failed}: {self._printed()[-5000:]}")
         ends = json.loads((self.folder / "ours.json").read_text())
         if theirs:
-            told = json.loads((self.folder / "airflow.json").read_text())
-            self.versions = told["versions"]
-            ends |= told["ends"]
+            results = json.loads((self.folder / "airflow.json").read_text())
+            self.versions = results["versions"]
+            ends |= results["ends"]
         return ends, self._printed()
 
     def _start(self, name: str, command: list[str], works: list[Work], url: str, *more: str) -> Any:
@@ -118,7 +118,7 @@ class Runners:
 
 
 def round_of(works: list[Work], runners: Runners, *, like_aws: bool = False) -> list[Measured]:
-    """All works at once on a double of their own."""
+    """Runs all jobs at once on a new double."""
     settings = {"slots": len(works), "starting": LIKE_AWS["starting"] if like_aws else 0.02}
     with double_process(**settings) as remote:
         if like_aws:

@@ -1,4 +1,4 @@
-"""What runs in the containers of `benchmarks.sagemaker`: prints a line now and then, reports through Pipes, and ends.
+"""The program of the containers of `benchmarks.sagemaker`: prints lines, reports through Pipes, and ends.
 
 `python sagemaker_container.py TOKEN SECONDS LINGER INTERVAL`: LINGER seconds pass between Pipes' end and the container's.
 Without Pipes variables, as in Airflow's jobs, the same lines are printed and nothing is reported.

@@ -1,4 +1,4 @@
-"""Figures of `benchmarks.sagemaker`: from a round's ends, the double's counts and what was printed, to a table and the goals."""
+"""Figures of `benchmarks.sagemaker`: from the ends of jobs, the double's counts and printed lines to a table and goals."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Measured:
     written: int
     """Log lines in CloudWatch."""
     once: int
-    """Of them shown exactly once."""
+    """Log lines that were shown exactly once."""
     again: int
-    """Shown more than once."""
+    """Log lines that were shown more than once."""
 
 
 def measured(
@@ -69,7 +69,7 @@ class Lines:
 
 
 def shown_lines(output: str) -> dict[str, Counter[str]]:
-    """How often each job's lines, by number, stand in what a runner printed."""
+    """How often each job's lines, by number, occur in a runner's output."""
     found: dict[str, Counter[str]] = {}
     for token, number in _LINE.findall(output):
         found.setdefault(token, Counter())[number] += 1
@@ -99,7 +99,7 @@ def table(figures: Sequence[Measured]) -> Table:
 
 
 def rows(figures: Sequence[Measured]) -> list[tuple[str, ...]]:
-    """A row a case, in the order of the figures."""
+    """One row per case, in the order of the figures."""
     return [
         (
             f"{case.service}{', logs on' if case.logs else ''}",
@@ -130,11 +130,11 @@ def _span(counts: Sequence[int]) -> str:
 
 
 def goals(figures: Sequence[Measured]) -> list[tuple[str, bool, str]]:
-    """Each goal, whether it is met, and by how much: lags at their worst, calls job by job against Airflow's default."""
+    """Each goal, whether it is met, and its figure: the largest lags, and calls per job compared with Airflow's default."""
     ours = [each for each in figures if each.case.by == OURS]
     polling = [each.lag for each in ours if each.case.mode == "polling"]
     pushed = [each.lag for each in ours if each.case.mode == "events"]
-    told = [
+    results = [
         _lag("lag by polling", polling, POLLING_LAG),
         _lag("lag with events", pushed, EVENTS_LAG),
         _calls("Describe calls, Processing", figures, "Processing", lambda each: each.describes),
@@ -142,7 +142,7 @@ def goals(figures: Sequence[Measured]) -> list[tuple[str, bool, str]]:
         _calls("log calls, Training", figures, "Training", lambda each: each.logs),
     ]
     silent = [each for each in ours if not each.case.logs]
-    told.append(
+    results.append(
         (
             "log calls where logs are off: none",
             not any(each.logs for each in silent),
@@ -152,7 +152,7 @@ def goals(figures: Sequence[Measured]) -> list[tuple[str, bool, str]]:
     logged = [each for each in ours if each.case.logs]
     once = all(each.once == each.written and not each.again for each in logged)
     counted = f"{sum(each.once for each in logged)} of {sum(each.written for each in logged)}, {sum(each.again for each in logged)} again"
-    return [*told, ("every log line once", once, counted)]
+    return [*results, ("every log line once", once, counted)]
 
 
 def _lag(name: str, lags: Sequence[float], goal: float) -> tuple[str, bool, str]:
@@ -162,11 +162,11 @@ def _lag(name: str, lags: Sequence[float], goal: float) -> tuple[str, bool, str]
 def _calls(
     name: str, figures: Sequence[Measured], service: str, count: Callable[[Measured], int]
 ) -> tuple[str, bool, str]:
-    """Job by job: Airflow's of the same place in the figures was equally long."""
+    """Compares job by job: jobs at the same index are equally long."""
     airflow = _counts(figures, AIRFLOW, "default", service, count)
-    told = {mode: _counts(figures, OURS, mode, service, count) for mode in ("polling", "events")}
-    met = all(own <= other for counts in told.values() for own, other in zip(counts, airflow, strict=True))
-    ours = " and ".join(f"{_span(counts)} {mode}" for mode, counts in told.items())
+    by_mode = {mode: _counts(figures, OURS, mode, service, count) for mode in ("polling", "events")}
+    met = all(own <= other for counts in by_mode.values() for own, other in zip(counts, airflow, strict=True))
+    ours = " and ".join(f"{_span(counts)} {mode}" for mode, counts in by_mode.items())
     return f"{name}: no more than Airflow's default", met, f"{ours} against {_span(airflow)}"
 
 

@@ -37,7 +37,7 @@ ROLE = "arn:aws:iam::123456789012:role/jobs"
 BUCKET = "benchmark"
 ARTIFACTS = f"s3://{BUCKET}/artifacts"
 _ONE_TRY = Config(retries={"total_max_attempts": 1})
-"""As the clients' own."""
+"""The clients' default."""
 
 
 def main(plan: Path, results: Path, pace: float) -> None:
@@ -47,11 +47,11 @@ def main(plan: Path, results: Path, pace: float) -> None:
     clients = [_client(work, session, queue, pace) for work in works]
     begun = time.monotonic()
     with ThreadPoolExecutor(len(works)) as pool:
-        ends = pool.map(lambda work, client: performed(work, client, begun), works, clients)
+        ends = pool.map(lambda work, client: run_job(work, client, begun), works, clients)
         results.write_text(json.dumps({work.token: end for work, end in zip(works, ends, strict=True)}))
 
 
-def performed(work: Work, client: Any, begun: float) -> dict[str, Any]:
+def run_job(work: Work, client: Any, begun: float) -> dict[str, Any]:
     """The job's name, and when the materialisation was stored, in seconds since 1970."""
     job = JOBS[work.case.service](
         image="image",
@@ -69,8 +69,11 @@ def performed(work: Work, client: Any, begun: float) -> dict[str, Any]:
     with DagsterInstance.ephemeral() as instance:
         run = materialize([loads], instance=instance)
         (entry,) = instance.all_logs(run.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
-    (told,) = run.asset_materializations_for_node("loads")
-    return {"job": str(told.metadata["sagemaker/job_arn"].value).rpartition("/")[2], "seen": entry.timestamp}
+    (materialisation,) = run.asset_materializations_for_node("loads")
+    return {
+        "job": str(materialisation.metadata["sagemaker/job_arn"].value).rpartition("/")[2],
+        "seen": entry.timestamp,
+    }
 
 
 def _client(work: Work, session: boto3.Session, queue: str, pace: float) -> Any:
@@ -90,7 +93,7 @@ def _client(work: Work, session: boto3.Session, queue: str, pace: float) -> Any:
 
 
 def _job_ends(url: str, sqs: Any, s3: Any) -> QueuedJobEnds:
-    """The project's own, with clients whose calls are counted as this job's."""
+    """The project's `QueuedJobEnds`, with clients whose calls count for this job."""
     return QueuedJobEnds(EventQueue(url, sqs), EndNotes(ARTIFACTS, s3))
 
 

@@ -1,4 +1,4 @@
-"""What `benchmarks.sagemaker` measures: the cases, and the jobs of a round with their seeded lengths."""
+"""The cases of `benchmarks.sagemaker`, and the jobs of a round with their seeded durations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTAINER = Path(__file__).with_name("sagemaker_container.py")
 
 @dataclass(frozen=True)
 class Case:
-    """One way to run a job. `logs`: whether this case is asked to show the job's lines."""
+    """One way to run a job. `logs`: whether this case shows the job's log lines."""
 
     by: str
     service: str
@@ -35,7 +35,7 @@ CASES = (
 
 @dataclass(frozen=True)
 class Work:
-    """One job. Jobs of equal `index` are equally long in every case; `delay` is from the round's begin to its start."""
+    """One job. Jobs of equal `index` are equally long in every case; `delay` is the time from the start of the round to the start of the job."""
 
     case: Case
     token: str
@@ -55,8 +55,8 @@ class Work:
         return (self.token, *(f"{number:.3f}" for number in (self.seconds, self.linger, self.interval)))
 
     def request(self) -> dict[str, Any]:
-        """For Airflow's operators; the client makes its own."""
-        from tests.sagemaker_double.requests import processing, training
+        """The request for Airflow's operators; our client builds its own."""
+        from sagemaker_double.requests import processing, training
 
         command = {"ContainerEntrypoint": list(self.entrypoint), "ContainerArguments": list(self.arguments)}
         if self.case.service == "Processing":
@@ -78,8 +78,8 @@ class Lengths:
     """Between two log lines."""
 
 
-def planned(number: int, jobs: int, lengths: Lengths, cases: tuple[Case, ...] = CASES) -> list[Work]:
-    """The works of round `number`: `jobs` of each case."""
+def plan_round(number: int, jobs: int, lengths: Lengths, cases: tuple[Case, ...] = CASES) -> list[Work]:
+    """The jobs of round `number`: `jobs` per case."""
     drawn = random.Random(number)
     sizes = [
         (lengths.shortest + lengths.spread * drawn.random(), lengths.linger * drawn.random())

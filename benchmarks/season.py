@@ -20,13 +20,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.costs import Cost, jobs_of, machine, summed, table_of
+from benchmarks.costs import Cost, jobs_of, machine, sum_costs, table_of
 from benchmarks.day import through_dagster
 from benchmarks.state import FIRST_ISSUE_DATE, settings_of
-from ruter_dagster.settings import load_settings
+from ruter_dagster.config.settings import load_settings
 
 LAG_DAYS = 56
-"""History before the first date that has features."""
+"""Dates of history before the first date with features."""
 
 
 def main() -> None:
@@ -37,32 +37,32 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--feature-days", type=int, default=60, help="dates of history that have features")
     parser.add_argument("--issue-dates", type=int, default=7)
-    given = parser.parse_args()
+    args = parser.parse_args()
     os.environ |= {
-        "RUTER_HISTORY_DAYS": f"{LAG_DAYS + given.feature_days}",
+        "RUTER_HISTORY_DAYS": f"{LAG_DAYS + args.feature_days}",
         "RUTER_ISSUE_DATE": f"{FIRST_ISSUE_DATE}",
     }
-    settings = settings_of(given.state)
-    from ruter_dagster.demo import run_demo
+    settings = settings_of(args.state)
+    from ruter_dagster.commands.demo import run_demo
     from ruter_dagster.publishing.broker import local_broker
 
     console = Console(width=150)
-    with local_broker(given.state / "broker") as broker:
+    with local_broker(args.state / "broker") as broker:
         os.environ["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
         run_demo(load_settings(_env_file=None), console)
         history = [
             cost for log in sorted((settings.source_dir / "logs").glob("0*.log")) for cost in jobs_of(log)
         ]
-        dates = [FIRST_ISSUE_DATE + timedelta(later) for later in range(1, given.issue_dates)]
+        dates = [FIRST_ISSUE_DATE + timedelta(later) for later in range(1, args.issue_dates)]
         days = [through_dagster(day, load_settings(_env_file=None)) for day in dates]
     show(history, days, console)
-    if given.json:
+    if args.json:
         figures = {
             "machine": machine(),
             "jobs": list(map(asdict, history)),
             "days": [list(map(asdict, day)) for day in days],
         }
-        given.json.write_text(json.dumps(figures, indent=2))
+        args.json.write_text(json.dumps(figures, indent=2))
 
 
 def show(history: Sequence[Cost], days: Sequence[Sequence[Cost]], console: Console) -> None:
@@ -73,7 +73,7 @@ def show(history: Sequence[Cost], days: Sequence[Sequence[Cost]], console: Conso
     console.print(
         table_of(
             "History, training and the first issue date, by asset",
-            [summed(*item) for item in by_asset.items()],
+            [sum_costs(*item) for item in by_asset.items()],
         )
     )
     growth = Table("asset", "jobs", "CPU s a date, first quarter", "last quarter")
@@ -81,7 +81,7 @@ def show(history: Sequence[Cost], days: Sequence[Sequence[Cost]], console: Conso
         ranged = [job for job in jobs if job.dates][1:-1]  # the first one imports, the last one may be short
         if len(ranged) >= 4:
             quarter = len(ranged) // 4
-            first, last = (_cpu_seconds_a_date(part) for part in (ranged[:quarter], ranged[-quarter:]))
+            first, last = (_cpu_seconds_per_date(part) for part in (ranged[:quarter], ranged[-quarter:]))
             growth.add_row(asset, f"{len(ranged)}", f"{first:.2f}", f"{last:.2f}")
     console.print(growth)
     for number, day in enumerate(days, 2):
@@ -89,7 +89,7 @@ def show(history: Sequence[Cost], days: Sequence[Sequence[Cost]], console: Conso
         console.print(f"Issue date {number}: {runs:.1f} s, peak {max(cost.peak_mb for cost in day):,.0f} MB")
 
 
-def _cpu_seconds_a_date(jobs: Sequence[Cost]) -> float:
+def _cpu_seconds_per_date(jobs: Sequence[Cost]) -> float:
     return sum(job.cpu_seconds for job in jobs) / sum(job.dates for job in jobs)
 
 

@@ -1,4 +1,4 @@
-"""What it costs to begin: `python -m benchmarks.starts`, the code location's load and a light asset's cold materialisation.
+"""Start-up costs: `python -m benchmarks.starts`, loading the code location and a cold materialisation of a light asset.
 
 CPU seconds of `import ruter_dagster.definitions` over those of `import dagster`, bytecode compiled; and the seconds of
 `dagster asset materialize --select raw/weather_forecasts` of one date in an empty state, command to end. Medians.

@@ -1,4 +1,4 @@
-"""The state that the benchmarks at Ruter's size share: one folder, made by `benchmarks.season`."""
+"""The state folder shared by the benchmarks at Ruter's size; `benchmarks.season` creates it."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ import os
 from datetime import date
 from pathlib import Path
 
-from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.config.settings import Settings, load_settings
 
 FIRST_ISSUE_DATE = date(2026, 10, 20)
-"""Far enough back that no issue date after it is one of the future, which has no partition."""
+"""Early enough that later issue dates do not lie in the future, where there are no partitions."""
 
 
 def parsed_settings(description: str | None) -> Settings:
-    """The settings for the folder that the command line names with --state."""
+    """The settings of the state folder that `--state` names."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--state", type=Path, required=True, help="folder that benchmarks.season made")
+    parser.add_argument("--state", type=Path, required=True, help="folder of benchmarks.season")
     return settings_of(parser.parse_args().state)
 
 
 def settings_of(folder: Path) -> Settings:
-    """Settings for this process and for those that it starts."""
+    """Settings for this process and its child processes."""
     os.environ |= {
         "RUTER_STATE_DIR": str(folder.absolute()),
         "RUTER_DEMO_SCALE": "ruter",

@@ -1,4 +1,4 @@
-"""Times of the table store: `python -m benchmarks.storage [commits]`. One row a figure, in seconds; the folder is temporary."""
+"""Times of the table store: `python -m benchmarks.storage [commits]`. One line per figure, in seconds; the folder is temporary."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, content_hash, validate
 from ruter_dagster.contracts.tables import STOP_LOADS
+from ruter_dagster.contracts.validation import conform, content_hash, validate
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 
@@ -25,7 +25,7 @@ ROWS_A_DAY = 6000
 
 
 def stop_loads(days: int, rows: int, first: date = FIRST) -> pl.DataFrame:
-    """Made-up loads of `rows` visits on each of `days` dates."""
+    """Random loads of `rows` visits on each of `days` dates."""
     number = np.arange(days * rows)
     random = np.random.default_rng(1)
     frame = pl.DataFrame({"number": number}).select(
@@ -54,10 +54,10 @@ def stop_loads(days: int, rows: int, first: date = FIRST) -> pl.DataFrame:
 
 
 @contextmanager
-def timed(what: str) -> Iterator[None]:
+def timed(name: str) -> Iterator[None]:
     start = time.perf_counter()
     yield
-    print(f"{time.perf_counter() - start:8.3f}  {what}", flush=True)
+    print(f"{time.perf_counter() - start:8.3f}  {name}", flush=True)
 
 
 def frames() -> None:
@@ -74,8 +74,8 @@ def frames() -> None:
 def history(store: TableStore) -> None:
     days = [FIRST + timedelta(days=number) for number in range(HISTORY)]
     frame = stop_loads(HISTORY, ROWS_A_DAY)
-    for what in ("write", "write the same again"):
-        with timed(f"{what}: {HISTORY} dates, {frame.height:,} rows"):
+    for name in ("write", "write the same again"):
+        with timed(f"{name}: {HISTORY} dates, {frame.height:,} rows"):
             store.write(STOP_LOADS, frame, days, code_version="1")
     with timed(f"read {HISTORY} dates"):
         store.read(STOP_LOADS, days)
@@ -111,7 +111,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         frames()
         history(TableStore(local_catalog(Path(folder) / "history")))
-        # Snapshots of today are kept: as of a table whose commits are days apart.
+        # Today's snapshots would be kept; this expires them as in a table whose commits are days apart.
         aged = TableStore(local_catalog(Path(folder) / "commits"), keep_for=timedelta(0))
         commits(aged, arguments.commits)
 

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.features import TRAINING_SAMPLE
-from ruter_dagster.contracts.frames import polars_schema
 from ruter_dagster.contracts.jobs import Train
 from ruter_dagster.contracts.tables import Column
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.contracts.validation import polars_schema
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.training import training_dates
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.jobs.training import train_version
-from ruter_dagster.settings import Settings
 
 NEWEST = date(2026, 11, 19)
 
@@ -37,17 +37,17 @@ def main() -> None:
     )
     parser.add_argument("--dates", type=int, default=400)
     parser.add_argument("--rows", type=int, default=5000, help="rows of each date")
-    given = parser.parse_args()
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings = Settings(source="demo", state_dir=Path(folder), _env_file=None)  # pyright: ignore[reportCallIssue]
-        parameters = Train(days=given.dates, held_out=0)
+        parameters = Train(days=args.dates, held_out=0)
         context = JobContext(settings, parameters, Container(Path(folder)), Reporter(None))
-        dates = training_dates(NEWEST, given.dates)
+        dates = training_dates(NEWEST, args.dates)
         for start in range(0, len(dates), 20):
             block = dates[start : start + 20]
             context.store.write(
                 TRAINING_SAMPLE,
-                pl.concat(sample_of(day, given.rows) for day in block),
+                pl.concat(sample_of(day, args.rows) for day in block),
                 block,
                 inputs={},
                 code_version="1",
@@ -55,14 +55,14 @@ def main() -> None:
         started, cpu = time.perf_counter(), time.process_time()
         record = train_version(dates, ModelParameters(), "1", context)
         print(
-            f"{record.metrics['rows']:,.0f} rows of {given.dates} dates: {time.perf_counter() - started:.0f} s, "
+            f"{record.metrics['rows']:,.0f} rows of {args.dates} dates: {time.perf_counter() - started:.0f} s, "
             f"{time.process_time() - cpu:.0f} CPU s, "
             f"peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:,.0f} MiB"
         )
 
 
 def sample_of(day: date, rows: int) -> pl.DataFrame:
-    """Rows of one date whose loads follow from a few of their features; seeded by the date."""
+    """Rows of one date whose loads depend on a few features. The date is the seed."""
     rng = np.random.default_rng(day.toordinal())
     expected = rng.gamma(2.0, 8.0, rows)
     known = {

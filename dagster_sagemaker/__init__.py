@@ -1,4 +1,7 @@
-"""Dagster Pipes clients for SageMaker Processing and Training jobs. The names below are the public face; see README.md."""
+"""Dagster Pipes clients for SageMaker Processing and Training jobs, usable in any Dagster project.
+
+Names, settings and jobs of `ruter_dagster` do not belong here. The names in `__all__` are public; README.md describes them.
+"""
 
 from dagster_sagemaker.client import (
     JobEnd,

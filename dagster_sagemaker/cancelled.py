@@ -10,11 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from enum import Enum
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
-from dagster._core.storage.dagster_run import DagsterRun
-from dagster._core.storage.tags import ROOT_RUN_ID_TAG
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from dagster_sagemaker.calls import Calls, NotFound, Refused
+from dagster_sagemaker.compat import ROOT_RUN_ID_TAG
 from dagster_sagemaker.folder import Folder
 from dagster_sagemaker.kinds import PROCESSING, TRAINING
 from dagster_sagemaker.outcomes import is_over

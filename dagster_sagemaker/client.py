@@ -12,12 +12,10 @@ from typing import Any, ClassVar, Protocol
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
-from dagster import AssetExecutionContext, OpExecutionContext, PipesClient
-from dagster._core.definitions.resource_annotation import TreatAsResourceParam
-from dagster._core.pipes.client import PipesClientCompletedInvocation
-from dagster._utils.interrupts import capture_interrupts
+from dagster import AssetExecutionContext, OpExecutionContext, PipesClient, PipesClientCompletedInvocation
 
 from dagster_sagemaker.cancelled import goes_on
+from dagster_sagemaker.compat import TreatAsResourceParam, capture_interrupts
 from dagster_sagemaker.jobs import Job
 from dagster_sagemaker.kinds import PROCESSING, TRAINING, Kind
 from dagster_sagemaker.metadata import Prices

@@ -8,10 +8,16 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from dagster import AssetExecutionContext, OpExecutionContext, PipesMessageReader, PipesSession
-from dagster._core.pipes.context import PipesMessageHandler, build_external_execution_context_data
+from dagster import (
+    AssetExecutionContext,
+    OpExecutionContext,
+    PipesMessageHandler,
+    PipesMessageReader,
+    PipesSession,
+)
 
 from dagster_sagemaker.calls import NotFound, NotModified, Refused
+from dagster_sagemaker.compat import build_external_execution_context_data
 from dagster_sagemaker.folder import Folder, Object, Seen
 
 

@@ -8,15 +8,16 @@ from typing import Any
 
 from dagster import (
     AssetExecutionContext,
+    DagsterEvent,
     DagsterEventType,
     DagsterInstance,
+    DagsterRun,
     DagsterRunStatus,
     MetadataValue,
     OpExecutionContext,
 )
-from dagster._core.events import DagsterEvent, EngineEventData
-from dagster._core.execution.context.invocation import BaseDirectExecutionContext
-from dagster._core.storage.dagster_run import DagsterRun
+
+from dagster_sagemaker.compat import BaseDirectExecutionContext, EngineEventData
 
 Context = AssetExecutionContext | OpExecutionContext
 _RESUMED = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagster._core.pipes.client import PipesClientCompletedInvocation
+from dagster import PipesClientCompletedInvocation
 
 from dagster_sagemaker.calls import Calls, NotFound, Refused, Transient
 from dagster_sagemaker.jobs import Job

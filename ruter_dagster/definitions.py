@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dagster import AssetSelection, Definitions, define_asset_job
+from collections.abc import Callable
 
-from ruter_dagster.assets.common import House
+from dagster import AssetKey, AssetSelection, Definitions, define_asset_job
+
+from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
 from ruter_dagster.assets.features import feature_assets
 from ruter_dagster.assets.forecasts import forecast_assets
 from ruter_dagster.assets.loads import load_assets
@@ -12,62 +14,41 @@ from ruter_dagster.assets.models import model_assets
 from ruter_dagster.assets.monitoring import monitoring_assets
 from ruter_dagster.assets.quality import quality_assets
 from ruter_dagster.assets.raw import raw_assets
-from ruter_dagster.executor import step_processes
-from ruter_dagster.operator import operator_of
-from ruter_dagster.partitions import Partitions
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import Settings, SettingsError, load_settings
+from ruter_dagster.orchestration.chain import RUNS
+from ruter_dagster.orchestration.executor import step_processes
+from ruter_dagster.orchestration.partitions import partitions_of
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.local import LocalLauncher
 from ruter_dagster.sensors.alerts import alert_sensors
 from ruter_dagster.sensors.arrivals import arrival_sensors
-from ruter_dagster.sensors.cancelled import cancelled_run_sensors
+from ruter_dagster.sensors.cancelled_runs import cancelled_run_sensors
 from ruter_dagster.sensors.chain import chain_sensors
 from ruter_dagster.sensors.drift import drift_sensors
 from ruter_dagster.sensors.job_events import job_event_sensors
 from ruter_dagster.sensors.retries import retry_sensors
 from ruter_dagster.sensors.schedules import build_schedules
-from ruter_dagster.settings import Settings, SettingsError, load_settings
-
-RUNS = {
-    "counts": ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads", "quality/stop_loads"),
-    "plan": ("raw/planned_departures", "quality/planned_departures", "features/departure_features", "quality/departure_features"),
-    "weather": ("raw/weather_forecasts", "quality/weather_forecasts"),
-    "sampling": ("features/training_sample",),
-    "training": ("models/load_model", "models/evaluation", "models/refitted_model", "models/champion"),
-    "forecasting": (
-        "raw/weather_forecasts", "quality/weather_forecasts", "features/levels", "quality/levels",
-        "forecasts/load_forecasts", "forecasts/published_forecasts",
-    ),
-    "monitoring": ("monitoring/forecast_performance", "monitoring/drift"),
-}  # fmt: skip
-"""The runs of the chain: Dagster refuses one run over assets of different partitions."""
 
 
 def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -> Definitions:
     """Everything Dagster knows, for these settings; `launcher` runs the jobs (by default the one that they name)."""
     operator = operator_of(settings)
     launcher = launcher or launcher_of(settings)
-    partitions = Partitions.of(settings.history_start or operator.history_start, operator.time_zone)
-    house = House(settings, operator, partitions, launcher.pool_of)
-    assets = [
-        asset
-        for build in (
-            raw_assets, load_assets, feature_assets, quality_assets, model_assets, forecast_assets, monitoring_assets,
-        )
-        for asset in build(house)
-    ]  # fmt: skip
-    _require_assets(settings, {asset.key.to_user_string() for asset in assets})
+    assets = build_assets(settings, launcher.pool_of)
+    _require_assets(settings, {asset.key for asset in assets})
     jobs = {
         name: define_asset_job(
-            name, AssetSelection.assets(*(key.split("/") for key in keys)), description=" -> ".join(keys)
+            name, AssetSelection.assets(*map(AssetKey.from_user_string, keys)), description=" -> ".join(keys)
         )
         for name, keys in RUNS.items()
     }
     return Definitions(
-        assets=assets,
+        assets=[asset.definition for asset in assets],
         jobs=list(jobs.values()),
         schedules=build_schedules(settings, operator, jobs),
         sensors=[
-            *chain_sensors(settings, jobs),
+            *chain_sensors(settings, jobs, [asset.definition for asset in assets]),
             *arrival_sensors(settings, operator, jobs),
             *job_event_sensors(settings),
             *cancelled_run_sensors(settings),
@@ -78,6 +59,19 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
         resources={"launcher": launcher},
         executor=step_processes,
     )
+
+
+def build_assets(
+    settings: Settings, pool_of: Callable[[str], str | None] = lambda job: None
+) -> list[JobAsset]:
+    """Every asset with its job. `pool_of` gives the pool of a job, if it has one."""
+    operator = operator_of(settings)
+    partitions = partitions_of(settings, operator)
+    builder = AssetBuilder(settings, operator, partitions, pool_of)
+    builds = (
+        raw_assets, load_assets, feature_assets, quality_assets, model_assets, forecast_assets, monitoring_assets,
+    )  # fmt: skip
+    return [asset for build in builds for asset in build(builder)]
 
 
 def launcher_of(settings: Settings) -> JobLauncher:

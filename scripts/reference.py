@@ -1,4 +1,4 @@
-"""The pages of docs/ that follow from the code: settings, tables, quality checks. `python scripts/reference.py` writes them.
+"""The pages of docs/ that follow from the code: settings, tables, quality checks, columns of the input. `python scripts/reference.py` writes them.
 
 `tests/test_docs.py` fails where a page differs from what the code says.
 """
@@ -12,7 +12,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from ruter_dagster.aws.sagemaker import SageMakerSettings
+from ruter_dagster.config.sagemaker import SageMakerSettings
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS, NO_DATE_BLOCKED, Check
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
@@ -29,7 +30,16 @@ from ruter_dagster.contracts.tables import (
     Column,
     Table,
 )
-from ruter_dagster.settings import Settings
+from ruter_dagster.sources.gtfs_vocabulary import GTFS_FILES, GtfsFile
+from ruter_dagster.sources.tides_vocabulary import (
+    STOP_VISITS as TIDES_STOP_VISITS,
+)
+from ruter_dagster.sources.tides_vocabulary import (
+    TRIPS_PERFORMED,
+    VEHICLES,
+    TidesColumn,
+    TidesTable,
+)
 
 DOCS = Path(__file__).parents[1] / "docs"
 TABLES = (
@@ -44,6 +54,21 @@ TABLES = (
     FORECAST_PERFORMANCE,
     DRIFT,
 )
+READ_WITH_POLARS = """## Read a table into polars
+
+The settings of the environment and of `.env` choose the source, as for every command. Each table has a constant in
+`ruter_dagster.contracts.tables` (`features` for `features.*`). `dates()` lists the dates of its partition:
+
+```python
+from ruter_dagster.config.settings import load_settings
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.storage.open import open_tables
+
+table = open_tables(load_settings()).snapshot(LOAD_FORECASTS)
+forecasts = table.read(table.dates()[-1:])  # a polars DataFrame: the newest issue date
+```
+
+`ruter-dagster forecasts` shows load forecasts in the terminal."""
 WRITTEN = "<!-- Written by scripts/reference.py: change the code that it names, then run it. -->"
 
 
@@ -55,7 +80,7 @@ def settings_page() -> str:
         "Read once from the environment and from `.env` in the working folder (`RUTER_ENV_FILE` names another file, or, empty, none), "
         "and validated before anything runs; the "
         "environment wins. What an operator is (country, time zone, holidays, events, occupancy thresholds) stands in an "
-        "operator file instead: `ruter_dagster/operators/ruter.toml` shows every key. Defined in `ruter_dagster/settings.py` and `ruter_dagster/aws/`.",
+        "operator file instead: `ruter_dagster/config/operators/ruter.toml` shows every key. Defined in `ruter_dagster/config/`.",
         _settings(own),
         "## In AWS\n\nCredentials and endpoints come from the usual `AWS_*` variables.\n\n"
         + _settings(SageMakerSettings.model_fields),
@@ -78,6 +103,7 @@ def tables_page() -> str:
         "Iceberg tables in `warehouse` of the source's state folder, or of its part of the lake. A write replaces whole dates of the partition, in one commit, "
         "after every row was checked against what stands here. `date` is a service date in the operator's time zone, "
         "`timestamp` microseconds in UTC. Defined in `ruter_dagster/contracts/`.",
+        READ_WITH_POLARS,
         *(_of_table(table) for table in TABLES),
     )
 
@@ -100,10 +126,66 @@ def checks_page() -> str:
     )
 
 
+def columns_page() -> str:
+    """Every TIDES and GTFS column: required, used if present, or ignored."""
+    return _page(
+        "TIDES and GTFS columns",
+        "Which columns does my data need? *Required*: without the column, the file is refused. *Used*: the column may be missing "
+        "or have empty cells. *Ignored*: the column is not read. Columns that no list names are ignored too. Defined in "
+        "`ruter_dagster/sources/tides_vocabulary.py` and `gtfs_vocabulary.py`.",
+        "## TIDES\n\nEach table is `<table>.csv`, `<table>.parquet`, or a folder `<table>/` of such files.",
+        *(_tides_table(table) for table in (TIDES_STOP_VISITS, TRIPS_PERFORMED, VEHICLES)),
+        "Without `vehicles`, or for a vehicle that it lacks, seats and capacity are unknown: the occupancy level is `unknown`, the "
+        "probability above the seats is null, and the check `few_unknown_seats` warns. `[capacities]` in the operator file gives "
+        "the planned departures default capacities by mode and line:\n\n"
+        '```toml\n[capacities.modes]\nbus = { seats = 36, total = 75 }\n[capacities.lines]\n"31" = { seats = 52, total = 110 }\n```',
+        "## GTFS\n\nFiles that are not listed here are ignored.",
+        *(_gtfs_file(file) for file in GTFS_FILES),
+    )
+
+
+def _tides_table(table: TidesTable) -> str:
+    presence = "The folder may lack this table." if table.optional else "This table is required."
+    groups = ", or ".join(
+        " and ".join(f"({names})" if "|" in names else names for names in group) for group in table.one_of
+    ).replace("|", " or ")
+    one_of = f" A file also needs passenger counts: {groups}." if groups else ""
+    rows = [(f"`{column.name}`", _column_use(column), _column_values(column)) for column in table.columns]
+    return (
+        f"### {table.name}\n\n{presence}{one_of}\n\n"
+        + _table(("Column", "Use", "Values"), rows)
+        + f"\n\nIgnored: {_names(table.ignored)}."
+    )
+
+
+def _column_use(column: TidesColumn) -> str:
+    if not column.present:
+        return "used"
+    return "required, a value in every row" if column.filled else "required"
+
+
+def _column_values(column: TidesColumn) -> str:
+    if column.allowed:
+        return ", ".join(column.allowed)
+    return column.kind if column.minimum is None else f"{column.kind}, at least {column.minimum}"
+
+
+def _gtfs_file(file: GtfsFile) -> str:
+    uses = (("Required", file.required), ("Used", file.optional), ("Ignored", file.ignored))
+    lines = [f"- {use}: {_names(columns)}" for use, columns in uses if columns]
+    presence = file.presence[0].upper() + file.presence[1:]
+    return f"### {file.name}\n\nPresence: {presence}.\n\n" + "\n".join(lines)
+
+
+def _names(columns: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in columns)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "tables.md": tables_page,
     "checks.md": checks_page,
+    "tides-and-gtfs-columns.md": columns_page,
 }
 
 

@@ -1,4 +1,7 @@
-"""What several folders of tests share. Each test has its own state, and on the shared broker its own topics."""
+"""What several folders of tests share. Each test has its own state, and on the shared broker its own topics.
+
+A test marked `extended` runs in `make test-all` only, every other one in `make test`.
+"""
 
 from __future__ import annotations
 

@@ -2,7 +2,8 @@
 
 The script is `script.json` in the instance's folder: by asset `fails` (the step's own words; with `fails_on` only a job of
 that date), `failed_checks` (name: metadata), `not_judged` (names),
-`content` (a word that the content hashes follow from), `absent` (dates that a range leaves out), `inputs`, `model_version`.
+`content` (a word that the content hashes follow from), `absent` (dates that a range leaves out), `inputs`, `model_version`,
+`numbers` (by date, the numbers of its own), `totals` (numbers of all dates).
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ from dagster import (
     TableRecord,
 )
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.jobs import JobParameters
-from ruter_dagster.definitions import build_definitions
+from ruter_dagster.definitions import build_assets, build_definitions
 from ruter_dagster.resources.launcher import JobEvent, NothingThere, OneByOneLauncher
-from ruter_dagster.settings import load_settings
 
 SETTINGS = load_settings(_env_file=None, history_start="2026-01-01", step_retries=0)
 
@@ -86,8 +87,13 @@ def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -
     versions = {day: version for day, version in versions.items() if day not in step.get("absent", ())}
     metadata: dict[str, Any] = {
         "dates": MetadataValue.json(
-            {day: {"rows": 1, "version": version} for day, version in versions.items()}
+            {
+                day: {"rows": 1, "version": version, "numbers": step.get("numbers", {}).get(day, {})}
+                for day, version in versions.items()
+            }
         ),
+        "rows": len(versions),
+        **step.get("totals", {}),
         "parameters": MetadataValue.json(parameters.model_dump(mode="json")),
     }
     if "inputs" in step:
@@ -106,3 +112,4 @@ def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -
 
 defs = build_definitions(SETTINGS, ScriptedLauncher())
 JOBS = {job.name: job for job in defs.jobs or []}
+ASSETS = [asset.definition for asset in build_assets(SETTINGS)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from dagster import AssetExecutionContext, Definitions, MaterializeResult, RetryRequested, asset
 
-from ruter_dagster.executor import step_processes
+from ruter_dagster.orchestration.executor import step_processes
 
 if os.environ.get("WITH_A_THREAD"):
     threading.Thread(target=threading.Event().wait, daemon=True).start()

@@ -12,8 +12,8 @@ from moto import mock_aws
 from moto.events.models import EventPattern
 
 from dagster_sagemaker.folder import Folder
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.resources.sagemaker.events import EndNotes
-from ruter_dagster.settings import Settings
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "aws"
 NAME = "rd-dev-loads-stop-loads-0123456789-1"

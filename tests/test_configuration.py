@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ruter_dagster.assets.configuration import configuration_hash
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.operator import Operator
-from ruter_dagster.settings import Settings, load_settings
 from tests.scripted_house import ScriptedLauncher
 
 OPERATOR = """

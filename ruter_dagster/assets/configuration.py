@@ -10,10 +10,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ruter_dagster.config.gtfs_location import gtfs_location
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.jobs import EVALUATION, LOAD_MODEL, PUBLISHED_FORECASTS, REFITTED_MODEL
-from ruter_dagster.operator import Operator
-from ruter_dagster.settings import Settings
-from ruter_dagster.timetable import gtfs_location
 
 _CALENDAR = frozenset({"country", "subdivision", "time_zone", "school_holidays", "events", "renames"})
 

@@ -1,63 +1,65 @@
-"""Features: what is known of each planned departure a week ahead, and how full recent ones were against that."""
+"""Features: what is known of a planned departure a week ahead, how full recent departures were, and the training sample."""
 
-from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
+from __future__ import annotations
 
-from ruter_dagster.assets.common import House, PinsConfig, over_dates, table_dep
-from ruter_dagster.contracts.features import (
-    DEPARTURE_FEATURES,
+from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
+from ruter_dagster.assets.dependencies import table_dep
+from ruter_dagster.contracts.date_windows import (
     FIRST_LAG_DAYS,
+    HORIZON_DAYS,
     LAST_LAG_DAYS,
     LEVEL_WINDOW_DAYS,
-    LEVELS,
-    TRAINING_SAMPLE,
 )
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import Features, Levels, Sample, asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, WEATHER_FORECASTS
-from ruter_dagster.partitions import HORIZON_DAYS, window
-from ruter_dagster.resources.launcher import JobLauncher
+from ruter_dagster.orchestration.partitions import window
 
 
-def feature_assets(house: House) -> list[AssetsDefinition]:
-    @house.asset(
+def feature_assets(builder: AssetBuilder) -> list[JobAsset]:
+    return [_departure_features(builder), _levels(builder), _training_sample(builder)]
+
+
+def _departure_features(builder: AssetBuilder) -> JobAsset:
+    return builder.asset(
         asset_of(DEPARTURE_FEATURES.name),
+        Features,
+        parameters=lambda inputs: {"make_again": bool(inputs.config.pins)},
         description=DEPARTURE_FEATURES.description,
         code_version="1",
-        partitions=house.partitions.planned,
+        partitions=builder.partitions.planned,
         deps=[
             *table_dep(PLANNED_DEPARTURES),
             *table_dep(STOP_LOADS, window(-LAST_LAG_DAYS, -FIRST_LAG_DAYS)),
         ],
     )
-    def departure_features(
-        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
-    ):
-        yield from launcher.run(
-            context, Features(**over_dates(context, config), make_again=bool(config.pins))
-        )
 
+
+def _levels(builder: AssetBuilder) -> JobAsset:
     recent = window(-LEVEL_WINDOW_DAYS, -1)
-
-    @house.asset(
+    return builder.asset(
         asset_of(LEVELS.name),
+        Levels,
         description=LEVELS.description,
         code_version="1",
-        partitions=house.partitions.issue,
+        partitions=builder.partitions.issue,
         deps=[*table_dep(STOP_LOADS, recent), *table_dep(DEPARTURE_FEATURES, recent)],
     )
-    def levels(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
-        yield from launcher.run(context, Levels(**over_dates(context, config)))
-
-    return [departure_features, levels, _training_sample(house)]
 
 
-def _training_sample(house: House) -> AssetsDefinition:
+def _training_sample(builder: AssetBuilder) -> JobAsset:
+    settings = builder.settings
     issued = window(-HORIZON_DAYS, 0)
-
-    @house.asset(
+    return builder.asset(
         asset_of(TRAINING_SAMPLE.name),
+        Sample,
+        parameters=lambda inputs: {
+            "rows": settings.training_rows_per_date,
+            "seed": settings.training_seed,
+        },
         description=TRAINING_SAMPLE.description,
         code_version="1",
-        partitions=house.partitions.operating,
+        partitions=builder.partitions.operating,
         deps=[
             *table_dep(STOP_LOADS),
             *table_dep(DEPARTURE_FEATURES),
@@ -65,17 +67,3 @@ def _training_sample(house: House) -> AssetsDefinition:
             *table_dep(WEATHER_FORECASTS, issued),
         ],
     )
-    def training_sample(
-        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
-    ):
-        settings = house.settings
-        yield from launcher.run(
-            context,
-            Sample(
-                rows=settings.training_rows_per_date,
-                seed=settings.training_seed,
-                **over_dates(context, config),
-            ),
-        )
-
-    return training_sample

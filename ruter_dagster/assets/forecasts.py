@@ -1,26 +1,31 @@
 """Load forecasts of an issue date, and their publication on Kafka."""
 
-from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
+from __future__ import annotations
 
-from ruter_dagster.assets.common import House, ModelConfig, PinsConfig, asset_dep, over_dates, table_dep
+from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
+from ruter_dagster.assets.dependencies import asset_dep, table_dep
+from ruter_dagster.assets.job_inputs import ModelConfig
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CHAMPION, PUBLISHED_FORECASTS, Forecast, Publish, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
-from ruter_dagster.partitions import HORIZON_DAYS, window
-from ruter_dagster.resources.launcher import JobLauncher
+from ruter_dagster.orchestration.partitions import window
 
 
-def forecast_assets(house: House) -> list[AssetsDefinition]:
-    return [_load_forecasts(house), _published_forecasts(house)]
+def forecast_assets(builder: AssetBuilder) -> list[JobAsset]:
+    return [_load_forecasts(builder), _published_forecasts(builder)]
 
 
-def _load_forecasts(house: House) -> AssetsDefinition:
-    @house.asset(
+def _load_forecasts(builder: AssetBuilder) -> JobAsset:
+    return builder.asset(
         asset_of(LOAD_FORECASTS.name),
+        Forecast,
+        config=ModelConfig,
+        parameters=lambda inputs: {"model_version": inputs.config.model_version},
         description=LOAD_FORECASTS.description,
         code_version="1",
         kinds=("lightgbm", "iceberg"),
-        partitions=house.partitions.issue,
+        partitions=builder.partitions.issue,
         deps=[
             *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
             *table_dep(LEVELS),
@@ -28,32 +33,18 @@ def _load_forecasts(house: House) -> AssetsDefinition:
             asset_dep(CHAMPION),
         ],
     )
-    def load_forecasts(
-        context: AssetExecutionContext, config: ModelConfig, launcher: ResourceParam[JobLauncher]
-    ):
-        yield from launcher.run(
-            context, Forecast(model_version=config.model_version, **over_dates(context, config))
-        )
-
-    return load_forecasts
 
 
-def _published_forecasts(house: House) -> AssetsDefinition:
-    @house.asset(
+def _published_forecasts(builder: AssetBuilder) -> JobAsset:
+    return builder.asset(
         PUBLISHED_FORECASTS,
-        description="One Kafka transaction with every forecast of the issue date. A repeat publishes nothing; "
-        "a changed forecast is a new publication.",
+        Publish,
+        parameters=lambda inputs: {"issued_at": builder.settings.daily_at},
+        description="One Kafka transaction with every forecast of the issue date. Publishing the same forecasts again "
+        "sends nothing; changed forecasts are a new publication.",
         code_version="1",
         kinds=("kafka",),
-        partitions=house.partitions.issue,
+        partitions=builder.partitions.issue,
         pool="publication",
         deps=[asset_dep(asset_of(LOAD_FORECASTS.name))],
     )
-    def published_forecasts(
-        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
-    ):
-        yield from launcher.run(
-            context, Publish(issued_at=house.settings.daily_at, **over_dates(context, config))
-        )
-
-    return published_forecasts

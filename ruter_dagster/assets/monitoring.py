@@ -1,42 +1,42 @@
-"""How the forecasts did: joined to the loads that arrived, and watched for drift."""
+"""Forecast performance against the loads that arrived, and drift."""
 
-from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
+from __future__ import annotations
 
-from ruter_dagster.assets.common import House, PinsConfig, asset_dep, check_specs, over_dates, table_dep
+from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
+from ruter_dagster.assets.dependencies import asset_dep, check_specs, table_dep
+from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS, HORIZON_DAYS
 from ruter_dagster.contracts.jobs import Drift, Performance, asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
-from ruter_dagster.partitions import DRIFT_DAYS, HORIZON_DAYS, window
-from ruter_dagster.resources.launcher import JobLauncher
+from ruter_dagster.orchestration.partitions import window
 
 
-def monitoring_assets(house: House) -> list[AssetsDefinition]:
-    operating = house.partitions.operating
+def monitoring_assets(builder: AssetBuilder) -> list[JobAsset]:
+    return [_forecast_performance(builder), _drift(builder)]
 
-    @house.asset(
+
+def _forecast_performance(builder: AssetBuilder) -> JobAsset:
+    return builder.asset(
         asset_of(FORECAST_PERFORMANCE.name),
+        Performance,
         description=FORECAST_PERFORMANCE.description,
         code_version="1",
-        partitions=operating,
+        partitions=builder.partitions.operating,
         deps=[*table_dep(STOP_LOADS), asset_dep(asset_of(LOAD_FORECASTS.name), window(-HORIZON_DAYS, 0))],
     )
-    def forecast_performance(
-        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
-    ):
-        yield from launcher.run(context, Performance(**over_dates(context, config)))
 
-    @house.asset(
+
+def _drift(builder: AssetBuilder) -> JobAsset:
+    reference = window(-DRIFT_REFERENCE_DAYS, 0)
+    return builder.asset(
         asset_of(DRIFT.name),
+        Drift,
         description=DRIFT.description,
         code_version="1",
-        partitions=operating,
+        partitions=builder.partitions.operating,
         deps=[
-            asset_dep(asset_of(FORECAST_PERFORMANCE.name), window(-DRIFT_DAYS, 0)),
-            *table_dep(STOP_LOADS, window(-DRIFT_DAYS, 0)),
+            asset_dep(asset_of(FORECAST_PERFORMANCE.name), reference),
+            *table_dep(STOP_LOADS, reference),
         ],
         check_specs=check_specs(asset_of(DRIFT.name), DRIFT_CHECKS),
     )
-    def drift(context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]):
-        yield from launcher.run(context, Drift(**over_dates(context, config)))
-
-    return [forecast_performance, drift]

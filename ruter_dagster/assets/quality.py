@@ -1,8 +1,11 @@
-"""Quality reports: each table's expectation suite on a date, an asset check an expectation. Verdicts are the job's to record."""
+"""Quality reports: the expectation suite of each table, run on a date. Each expectation is an asset check."""
 
-from dagster import AssetExecutionContext, AssetsDefinition, ResourceParam
+from __future__ import annotations
 
-from ruter_dagster.assets.common import House, PinsConfig, asset_dep, check_specs, over_dates
+from dagster import DailyPartitionsDefinition
+
+from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
+from ruter_dagster.assets.dependencies import asset_dep, check_specs
 from ruter_dagster.contracts.checks import CHECKS, compared_with_plan
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import CheckQuality, asset_of, quality_asset_of
@@ -13,11 +16,10 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
-from ruter_dagster.resources.launcher import JobLauncher
 
 
-def quality_assets(house: House) -> list[AssetsDefinition]:
-    partitions = house.partitions
+def quality_assets(builder: AssetBuilder) -> list[JobAsset]:
+    partitions = builder.partitions
     tables = {
         STOP_VISITS: partitions.operating,
         PLANNED_DEPARTURES: partitions.planned,
@@ -26,28 +28,23 @@ def quality_assets(house: House) -> list[AssetsDefinition]:
         DEPARTURE_FEATURES: partitions.planned,
         LEVELS: partitions.issue,
     }
-    return [_quality_report(house, table, dates) for table, dates in tables.items()]
+    return [_quality_report(builder, table, dates) for table, dates in tables.items()]
 
 
-def _quality_report(house: House, table: Table, partitions) -> AssetsDefinition:
+def _quality_report(builder: AssetBuilder, table: Table, partitions: DailyPartitionsDefinition) -> JobAsset:
     key = quality_asset_of(table.name)
     deps = [asset_dep(asset_of(table.name))]
     if compared_with_plan(table):
-        # Also by a plan that has no verdict, or is not there yet: its report is that of another asset.
+        # The plan needs no verdict here, and may be missing: its own report judges it.
         deps.append(asset_dep(asset_of(PLANNED_DEPARTURES.name)))
-
-    @house.asset(
+    return builder.asset(
         key,
-        description=f"Great Expectations report of {table.name}. A date without a passing verdict is refused by every reader.",
+        CheckQuality,
+        parameters=lambda inputs: {"table": table.name},
+        description=f"Great Expectations report of {table.name}. Every reader refuses a date without a passing verdict.",
         code_version="1",
         kinds=("greatexpectations", "html"),
         partitions=partitions,
         deps=deps,
         check_specs=check_specs(key, CHECKS[table.name]),
     )
-    def quality_report(
-        context: AssetExecutionContext, config: PinsConfig, launcher: ResourceParam[JobLauncher]
-    ):
-        yield from launcher.run(context, CheckQuality(table=table.name, **over_dates(context, config)))
-
-    return quality_report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ruter_dagster.certificates import require_named_certificates
+from ruter_dagster.contracts.certificates import require_named_certificates
 
 
 def endpoint_of(service: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from ruter_dagster.aws.clients import client
-from ruter_dagster.aws.faults import code_of, first_line, remedy_of
+from ruter_dagster.aws.errors import code_of, first_line, remedy_of
 from ruter_dagster.contracts.errors import PermanentFailure
 
 _GONE = ("ResourceNotFoundException", "InvalidRequestException", "DecryptionFailure")

@@ -1,4 +1,4 @@
-"""How an operator may say whether loads are carried over from a trip to its vehicle's next."""
+"""The settings by which an operator decides whether passengers stay on board between a vehicle's trips."""
 
 from typing import Literal
 

@@ -1,7 +1,7 @@
-"""The catalogue of quality checks: what is measured on each date of each table, and the bounds that it must keep.
+"""The catalogue of quality checks: what is measured on each date of each table, and its bounds.
 
-Dagster declares its asset checks from it and the Great Expectations suites are built from it, so neither can name a
-check that the other lacks. Plain Python: how a check is measured belongs in `quality`.
+Dagster's asset checks and the Great Expectations suites are both built from it, so they always agree. Plain Python; the
+measurement itself belongs in `quality`.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from ruter_dagster.contracts.tables import (
 )
 
 Severity = Literal["ERROR", "WARN"]
-"""ERROR refuses the date to every reader; WARN only shows."""
+"""ERROR blocks the date for every reader; WARN only reports."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """One number measured on each date of a table, and its bounds; a date where it cannot be said passes.
+    """One number measured on each date of a table, and its bounds. A date that cannot be measured passes.
 
-    `unit` words the number, e.g. "rows without a required value". No bound is None.
+    `unit` describes the number, e.g. "rows without a required value". A missing bound is None.
     """
 
     name: str
@@ -40,7 +40,7 @@ class Check:
 
     @property
     def counts_faults(self) -> bool:
-        """Whether the number counts rows that must not be there."""
+        """Whether the number counts rows that must not exist."""
         return self.severity == "ERROR" and self.minimum is None and self.maximum == 0
 
     @property
@@ -56,35 +56,38 @@ class Check:
 
 
 MEAN_RATIO = (0.5, 1.6)
-"""Bounds of a day's mean over the usual of its weekday: wide enough for holidays and seasons."""
+"""Bounds of a day's mean over the usual mean of its weekday: wide enough for holidays and seasons."""
 ROWS_RATIO = (0.75, 1.25)
 SHARE_CHANGE = 0.10
-"""How far a share may lie from the usual of its weekday."""
+"""How far a share may lie from the usual share of its weekday."""
 MISSING_JOURNEYS = 0.10
-"""Matched share under 90 %: too little truth."""
+"""Share of planned journeys that may lack rows."""
 VEHICLE_IMBALANCE = 0.05
-"""|boardings - alightings| / (boardings + alightings) of a vehicle's day beyond which its counters err."""
+"""A vehicle is out of balance if |boardings - alightings| / (boardings + alightings) of its day is larger."""
 IMBALANCED_VEHICLES = 0.10
-"""Share of the day's vehicles that may err."""
+"""Share of the day's vehicles that may be out of balance."""
 
 LOW_COUNTS = 0.65
-"""What a vehicle counted over what others counted at the same stops and hours, under which one of its doors may be dead."""
+"""A vehicle's counts over those of others at the same stops and hours; below this, a door may be dead."""
 
 
 UNKNOWN_STOPS = 0.02
-"""Share of a date's stop visits that may be at unknown stop points, where the operator file does not say otherwise."""
+"""Share of a date's stop visits that may be at unknown stop points, unless the operator file sets another limit."""
+
+UNKNOWN_SEATS = 0.1
+"""Share of a date's planned departures that may lack seats."""
 
 ROWS_SET_ASIDE = 0.005
-"""Share of a date's stop visits that may be set aside without a word: a few broken cells are no news."""
+"""Share of a date's stop visits that may be set aside without a warning: a few broken cells are normal."""
 
 
 def _faults(table: Table, name: str, description: str, unit: str) -> Check:
-    """An ERROR check: none of these rows may be there."""
+    """An ERROR check: no such row may exist."""
     return Check(name, table.name, "ERROR", description, unit, maximum=0)
 
 
 def _row_checks(table: Table) -> Iterator[Check]:
-    """What the contract says of its columns, rows and rules."""
+    """Checks of the contract's columns, rows and rules."""
     yield _faults(
         table,
         "columns_as_contracted",
@@ -112,7 +115,7 @@ def _row_checks(table: Table) -> Iterator[Check]:
 
 
 def _value_checks(table: Table) -> Iterator[Check]:
-    """What the contract says of each column's values."""
+    """Checks of each column's values."""
     required = ", ".join(column.name for column in table.columns if column.required)
     yield _faults(
         table,
@@ -149,12 +152,12 @@ def _on_service_day(table: Table) -> bool:
 def _usual_checks(table: Table) -> Iterator[Check]:
     """Rows, nulls, boardings and loads against the same weekdays before."""
 
-    def usual(name: str, what: str, unit: str, bounds: tuple[float | None, float | None]) -> Check:
-        return Check(name, table.name, "WARN", f"{what} against the same weekdays before", unit, *bounds)
+    def usual(name: str, measure: str, unit: str, bounds: tuple[float | None, float | None]) -> Check:
+        return Check(name, table.name, "WARN", f"{measure} against the same weekdays before", unit, *bounds)
 
     rise, change = (None, SHARE_CHANGE), (-SHARE_CHANGE, SHARE_CHANGE)
     yield usual("rows_near_usual", "Number of rows", "times the usual rows", ROWS_RATIO)
-    # Levels of a class of day, school holidays say, fall empty as its last dates leave the window: that is no fault.
+    # Levels of a class of days (school holidays) become empty when its last dates leave the window: no fault.
     if table is not LEVELS and any(not column.required for column in table.columns):
         nulls = "Share of nulls in each optional column, the one that rose most,"
         yield usual("nulls_near_usual", nulls, "above the usual share", rise)
@@ -248,6 +251,16 @@ NO_DATE_BLOCKED = Check(
 )
 """On `raw/stop_visits` itself: a blocked date has no new rows that a quality report could be on."""
 
+_FEW_UNKNOWN_SEATS = Check(
+    "few_unknown_seats",
+    PLANNED_DEPARTURES.name,
+    "WARN",
+    "Planned departures without seats: their occupancy level is `unknown`, their probability above the seats is null. "
+    "Add the vehicles, or [capacities] in the operator file",
+    "of the departures without known seats",
+    maximum=UNKNOWN_SEATS,
+)
+
 
 def _journeys_as_planned(table: Table, maximum: float) -> Check:
     return Check(
@@ -269,6 +282,7 @@ _OWN_CHECKS: dict[str, tuple[Check, ...]] = {
         _VEHICLES_COUNT_ALIKE,
         _journeys_as_planned(STOP_VISITS, MISSING_JOURNEYS),
     ),
+    PLANNED_DEPARTURES.name: (_FEW_UNKNOWN_SEATS,),
     STOP_LOADS.name: (*_BALANCED, _journeys_as_planned(STOP_LOADS, MISSING_JOURNEYS)),
     DEPARTURE_FEATURES.name: (_journeys_as_planned(DEPARTURE_FEATURES, 0),),
 }

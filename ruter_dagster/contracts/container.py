@@ -1,6 +1,6 @@
-"""SageMaker's container contract, which job and launcher share: where parameters come in, where failures go out.
+"""SageMaker's container contract, shared by job and launcher: the files of parameters and of failures.
 
-`/opt/ml` is the base in SageMaker; `RUTER_CONTAINER_BASE` names another for a job that runs as a local process.
+The base is `/opt/ml` in SageMaker; `RUTER_CONTAINER_BASE` sets another base for a job in a local process.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from ruter_dagster.contracts.jobs import JOBS, JobParameters
 
 BASE_VARIABLE = "RUTER_CONTAINER_BASE"
 OWNER_VARIABLE = "RUTER_JOB_OWNER_ON_STDIN"
-"""Set by a launcher that holds the job's standard input open for as long as it lives."""
+"""Set by a launcher that keeps the job's standard input open while it lives."""
 USER_VARIABLE = "RUTER_CONTAINER_USER"
-"""Set by the jobs' image: the user that a job goes on as where it was started as root."""
+"""Set by the jobs' image: the user that a job switches to if it was started as root."""
 STOP_SECONDS = 10.0
-"""How long a job that is told to end may take to do so by itself."""
+"""How long a job may take to end after a stop request."""
 MESSAGE_LIMIT = 1024
-"""Bytes that SageMaker keeps of an exit message; it fails a job whose message they cut in the middle of a character."""
+"""SageMaker keeps this many bytes of an exit message. It fails a job if the limit cuts a character."""
 HYPERPARAMETER_LIMIT = 2500
-"""Characters of one hyperparameter: longer parameters, those of many dates, come in several."""
+"""Maximum characters of one hyperparameter. Longer parameters are split into several."""
 PARAMETERS_FOLDER, PARAMETERS_FILE = "/opt/ml/processing/input/parameters", "parameters.json"
-"""Where Processing has the parameters."""
+"""Where Processing mounts the parameters."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Container:
 
     @property
     def hyperparameters(self) -> Path:
-        """Training: a JSON object of strings; ours are JSON in pieces, `parameters_1`, `parameters_2`, …."""
+        """Training: a JSON object of strings. Ours are pieces of JSON: `parameters_1`, `parameters_2`, …."""
         return self.base / "input" / "config" / "hyperparameters.json"
 
     @property
@@ -51,36 +51,36 @@ class Container:
 
     @property
     def written_by_jobs(self) -> tuple[Path, ...]:
-        """Folders that SageMaker takes something out of, as far as it has laid them out; `output` always."""
+        """Existing folders that SageMaker uploads; `output` always exists."""
         output, names = self.base / "output", ("model", "checkpoints", "processing/output")
         output.mkdir(parents=True, exist_ok=True)
         return (output, *(folder for name in names if (folder := self.base / name).is_dir()))
 
     @property
     def is_first_host(self) -> bool:
-        """Of several instances the first alone speaks for the job; where nothing tells of others there is one."""
-        for place in ("input/config", "config"):  # Training, Processing
-            path = self.base / place / "resourceconfig.json"
+        """Whether this is the first instance, which alone reports for the job. Without a resource file there is one instance."""
+        for folder in ("input/config", "config"):  # Training, Processing
+            path = self.base / folder / "resourceconfig.json"
             if path.is_file():
                 resources = json.loads(path.read_text())
                 return resources["current_host"] == min(resources["hosts"], key=_host_number)
         return True
 
     def write_parameters(self, parameters: JobParameters) -> None:
-        """Lays the parameters where the job will look for them (the launcher's half of the contract)."""
+        """Writes the parameters where the job reads them (the launcher's half of the contract)."""
         text = parameters.model_dump_json()
         path = self.hyperparameters if parameters.training else self.processing_parameters
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(to_hyperparameters(parameters)) if parameters.training else text)
 
     def read_parameters(self, job: str) -> JobParameters:
-        """The parameters of `job`, run as Processing or as Training; a `PermanentFailure` tells what is missing or wrong."""
+        """The parameters of `job`, run as Processing or Training. Raises `PermanentFailure` if they are missing or wrong."""
         if job not in JOBS:
-            raise PermanentFailure(f"There is no job {job!r}; there are: {', '.join(sorted(JOBS))}")
+            raise PermanentFailure(f"Unknown job {job!r}. Jobs: {', '.join(sorted(JOBS))}")
         kind = JOBS[job]
-        places = [self.processing_parameters, self.hyperparameters]
-        usual = places[kind.training]
-        path = next((place for place in places if place.is_file()), usual)
+        paths = [self.processing_parameters, self.hyperparameters]
+        expected = paths[kind.training]
+        path = next((path for path in paths if path.is_file()), expected)
         try:
             content: Any = json.loads(path.read_text())
             training = path == self.hyperparameters
@@ -89,7 +89,7 @@ class Container:
             raise PermanentFailure(f"Parameters of job {job} at {path} cannot be read: {error}") from error
 
     def write_failure(self, reason: str) -> None:
-        """Says why the job failed, where Training (output/failure) and Processing (output/message) look for it."""
+        """Writes why the job failed, for Training (output/failure) and Processing (output/message)."""
         output = self.base / "output"
         output.mkdir(parents=True, exist_ok=True)
         whole = reason.encode(errors="replace")
@@ -103,7 +103,7 @@ class Container:
 
 
 def to_hyperparameters(parameters: JobParameters) -> dict[str, str]:
-    """A Training job's hyperparameters: the parameters as JSON, in as many pieces as it takes."""
+    """A Training job's hyperparameters: the parameters as JSON, split into pieces."""
     text, size = parameters.model_dump_json(), HYPERPARAMETER_LIMIT
     pieces = [text[start : start + size] for start in range(0, len(text), size)]
     return {f"parameters_{number}": piece for number, piece in enumerate(pieces, 1)}
@@ -119,11 +119,11 @@ def _host_number(host: str) -> int:
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process with this id is there: launcher and job each end what outlives the other."""
+    """Whether a process with this id exists."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
+    except PermissionError:  # a process of another user
         pass
     return True

@@ -1,22 +1,24 @@
-"""The drift metrics: their names, thresholds and when they call for action. How they are measured: forecasting/drift.py."""
+"""The drift metrics: names, thresholds and verdicts. Their measurement belongs in forecasting/drift.py."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
+from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS
+
 NETWORK = "network"
-"""Scope of a metric that was measured on everything; other scopes are modes."""
+"""Scope of a metric of all loads; other scopes are modes."""
 USUAL_COVERAGE = 0.80
 """Share of loads that P10 to P90 should cover."""
 
 
 @dataclass(frozen=True)
 class DriftMetric:
-    """One metric. It warns where it is beyond `warn`, and acts where it is beyond `act`, on `side` ("either": by its size).
+    """One metric. It warns beyond the threshold `warn` and acts beyond `act`, on `side` ("either": by absolute value).
 
-    It must be so on `days_to_warn` or `days_to_act` dates running, the measured one being the last. To act is to ask for a
-    training: a metric that tells of bad data has no `act`, since a model must not learn from them.
+    The value must be beyond the threshold on `days_to_warn` or `days_to_act` consecutive dates that end with the measured
+    one. Acting requests a training. A metric of bad data has no `act`, because a model must not learn from bad data.
     """
 
     name: str
@@ -29,7 +31,7 @@ class DriftMetric:
 
     @property
     def days(self) -> int:
-        """Dates that a verdict looks at."""
+        """Number of dates that a verdict depends on."""
         return max(self.days_to_warn, self.days_to_act if self.act is not None else 1)
 
     def is_beyond(self, value: float, threshold: float) -> bool:
@@ -38,7 +40,7 @@ class DriftMetric:
         return (abs(value) if self.side == "either" else value) > threshold
 
     def verdict(self, values: tuple[float | None, ...]) -> Literal["ok", "warn", "act", "unknown"]:
-        """Verdict on a date's value, followed by those of the dates before it; None where one is not known."""
+        """The verdict on a date. `values` has the date's value, then those of the dates before it; None if unknown."""
         if not values or values[0] is None:
             return "unknown"
         if self.act is not None and self._lasts(values, self.act, self.days_to_act):
@@ -46,8 +48,8 @@ class DriftMetric:
         return "warn" if self._lasts(values, self.warn, self.days_to_warn) else "ok"
 
     def _lasts(self, values: tuple[float | None, ...], threshold: float, days: int) -> bool:
-        running = values[:days]
-        return len(running) == days and all(v is not None and self.is_beyond(v, threshold) for v in running)
+        recent = values[:days]
+        return len(recent) == days and all(v is not None and self.is_beyond(v, threshold) for v in recent)
 
 
 _ON_THREE_DATES = "; warns on the third date running"
@@ -99,17 +101,17 @@ DRIFT_METRICS = (
 
 @dataclass(frozen=True)
 class DriftWindows:
-    """How much history a metric looks at, and how little makes it unknown."""
+    """How much history a metric uses, and how much it needs."""
 
     days: int = 7
     """Dates, the measured one included, over which skill, bias and coverage are pooled."""
     min_days: int = 5
     min_weekdays: int = 4
-    """Former dates of the same weekday that a WAPE's mean and deviation need."""
+    """Earlier dates of the same weekday needed for the mean and deviation of WAPE."""
     min_reference_dates: int = 2
-    """Former dates of the same weekday that a distribution is compared with."""
-    reference_days: int = 56
+    """Earlier dates of the same weekday needed to compare a distribution."""
+    reference_days: int = DRIFT_REFERENCE_DAYS
     min_rows: int = 500
-    """Loads of the date below which a distribution says little."""
+    """Loads of the date needed to compare a distribution."""
     min_passengers: int = 200
-    """Boardings and alightings of a vehicle's day below which its imbalance is chance."""
+    """Boardings and alightings of a vehicle's day needed to measure its imbalance."""

@@ -1,12 +1,12 @@
-"""Failures that the whole house tells apart."""
+"""The failures that all packages distinguish."""
 
 from __future__ import annotations
 
 
 class PermanentFailure(Exception):
-    """Another attempt would end the same way: bad input, a wrong setting, a refused partition. Never retried.
+    """A failure that another attempt cannot cure: bad input, a wrong setting, a blocked partition. Never retried.
 
-    The message names the thing, the place and the remedy: it is what a person reads in the Dagster UI.
+    The message says what is wrong, where, and what to do. People read it in the Dagster UI.
     """
 
 
@@ -15,7 +15,7 @@ class BadInput(PermanentFailure):
 
 
 class NoDateThere(BadInput):
-    """None of the dates of a job is there. Where the job is a part of a longer range, the range goes on without them."""
+    """None of a job's dates has data. If the job is part of a longer range, the range continues without them."""
 
 
 class SettingsError(PermanentFailure):

@@ -1,11 +1,12 @@
-"""Contracts of the two feature tables: what is known a week ahead, and what is recent. See `tables.py` for the others.
+"""Contracts of the feature tables: features known a week ahead, recent levels, and the training sample.
 
 A model row joins a departure's features, the levels and the weather forecast of an issue date
-(`forecasting.rows.model_rows`). Plain Python only.
+(`forecasting.model_rows.model_rows`). Plain Python only.
 """
 
 from __future__ import annotations
 
+from ruter_dagster.contracts.date_windows import LAG_WEEKS
 from ruter_dagster.contracts.tables import (
     DIRECTION_ID,
     EXPECTED_TIER,
@@ -24,25 +25,13 @@ from ruter_dagster.contracts.tables import (
     Table,
 )
 
-LAG_WEEKS = 8
-"""Departure features look back on the service dates T-56 to T-7."""
-FIRST_LAG_DAYS = 7
-LAST_LAG_DAYS = 7 * LAG_WEEKS
-
-RECENT_LAG_DAYS = 34
-"""Of them, the four weeks from T-34 to T-7 are the recent ones."""
-
-LEVEL_WINDOW_DAYS = 14
-"""Levels of an issue date D look back on the service dates D-14 to D-1."""
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 YEAR_AGO_SCOPES = ("network", "stop", "line_hour")
-"""Of them, those whose loads of the year before, against what was expected of them then, are features too."""
-YEAR_AGO_DAYS = 392
-"""A service date looks back on a date at most this many days before it."""
+"""Scopes whose ratio of load to expected load a year before is a feature too."""
 
 FAR_HOURS = 3
-"""Hours from a slot at which its surroundings are looked up a second time: what is known where those between had no service."""
+"""The second lookup of neighbouring hours starts this many hours from a slot, for lines without service in between."""
 
 DAY_CLASSES = ("monday_to_thursday", "friday", "saturday", "sunday_or_holiday")
 

@@ -1,4 +1,4 @@
-"""Versions of the files that a date is read from, as they are recorded with what was made of them. Plain values only."""
+"""Versions of the source files of a date, recorded with its materialisation. Plain values only."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 RECENT_DATES = 14
-"""Newest dates at the source whose files are looked at for corrections between two days of the chain."""
+"""Number of newest dates at the source whose files are checked for corrections."""
 NO_VERSION = "none"
 UNREAD = "unread"
-"""Recorded of a date that no feed could plan because one was broken: it is read again until one can."""
+"""Recorded for a date that no feed could plan because a feed was broken. The date is read again until one can."""
 _SEPARATOR = "+"
 _FEED = "feed "
 
 
 @dataclass(frozen=True)
 class FileVersions:
-    """Hashes of what a date is read from: its own files, whose paths name it, and those that it shares with other dates.
+    """Hashes of a date's source files: its own files, whose paths name the date, and files shared with other dates.
 
-    A shared file changes whenever a date is added to it, so `rows` says what it has of this date; it is read when it is asked for.
-    `timetable` says which feed plans the date and what its capacities follow from; `is_ahead`: nothing else is known of it yet.
+    A shared file changes whenever a date is added, so `rows` returns the hash of this date's rows; it reads the file when
+    called. `timetable` returns the version of the feed that plans the date, and of its capacities. `is_ahead`: the date has
+    no other files yet.
     """
 
     own: str
@@ -29,13 +30,13 @@ class FileVersions:
     is_ahead: bool = False
 
     def recorded(self) -> str:
-        """What is kept with a date that was read."""
+        """The version that is stored with a date that was read."""
         return self._planned() if self.is_ahead else _SEPARATOR.join((self.own, self.shared, self.rows()))
 
     def has_changed(self, recorded: str, is_matched: bool = False) -> bool:
-        """Whether the date would be read from other rows than those of which `recorded` was kept.
+        """Whether the date's rows differ from those of version `recorded`.
 
-        A date that was planned ahead keeps its plan once counts were matched to it (`is_matched`).
+        A date that was planned ahead keeps its plan after counts were matched to it (`is_matched`).
         """
         own = own_version(recorded)
         if own is None:
@@ -52,5 +53,5 @@ class FileVersions:
 
 
 def own_version(recorded: str) -> str | None:
-    """The hash of a date's own files in what was recorded with it; None where it was planned ahead."""
+    """The hash of a date's own files in a recorded version; None if the date was planned ahead."""
     return None if recorded.startswith(_FEED) else recorded.split(_SEPARATOR)[0]

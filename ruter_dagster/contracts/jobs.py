@@ -6,9 +6,25 @@ An asset passes one of these to the launcher; `python -m ruter_dagster.jobs <nam
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import ClassVar
+from difflib import get_close_matches
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from ruter_dagster.contracts.checks import CHECKED_TABLES, compared_with_plan
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
+from ruter_dagster.contracts.tables import (
+    FORECAST_PERFORMANCE,
+    LOAD_FORECASTS,
+    PLANNED_DEPARTURES,
+    REJECTED_VISITS,
+    STOP_LOADS,
+    STOP_VISITS,
+    WEATHER_FORECASTS,
+    Table,
+)
 
 MODEL_NAME = "load_model"
 """Name of the one model, in the registry and in MLflow."""
@@ -50,7 +66,7 @@ def quality_asset_of(table: str) -> str:
 
 
 class JobParameters(BaseModel):
-    """What every job takes. `pins` are snapshot ids by table: a pinned table is read as it was then."""
+    """The parameters of every job. `pins` are snapshot ids by table name: a pinned table is read at that snapshot."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,15 +74,35 @@ class JobParameters(BaseModel):
     training: ClassVar[bool] = False
     """Whether SageMaker runs it as a Training job rather than a Processing job."""
 
+    reads: ClassVar[tuple[Table, ...]] = ()
+    """The tables that the job reads, whatever its parameters."""
+
     code_version: str = "1"
     pins: dict[str, int] = Field(default_factory=dict)
+
+    @property
+    def input_tables(self) -> tuple[Table, ...]:
+        """The tables that the job may read with these parameters; no other table can be pinned."""
+        return self.reads
+
+    def require_known_pins(self) -> None:
+        """Raises `PermanentFailure` if a pinned table is misspelt, or is none that the job reads."""
+        names = [table.name for table in self.input_tables]
+        for pin in self.pins:
+            if pin not in names:
+                close = get_close_matches(pin, names, n=1)
+                suggestion = f" Did you mean {close[0]}?" if close else ""
+                raise PermanentFailure(
+                    f"Job {self.job} does not read the pinned table {pin}.{suggestion} Tables that it reads: "
+                    f"{', '.join(names) or 'none'}. Correct or remove the pin."
+                )
 
 
 class DatesParameters(JobParameters):
     """A job over operating dates (or issue dates).
 
-    `of_range`: absent dates are left out and listed, else they are an error. `part_of_range`: the other dates of their range
-    stand, so that it is no error either if all of these are absent.
+    `of_range`: missing dates are left out and listed; otherwise they are an error.
+    `part_of_range`: other dates of the range exist already, so it is no error if all of these dates are missing.
     """
 
     in_order: ClassVar[bool] = False
@@ -78,12 +114,22 @@ class DatesParameters(JobParameters):
     of_range: bool = False
     part_of_range: bool = False
 
+    @property
+    def missing(self) -> Literal["error", "error_if_all"]:
+        """What a job does if an input table lacks dates: a range needs at least one of them."""
+        return "error_if_all" if self.of_range else "error"
+
 
 class Snapshot(DatesParameters):
     """Copies one raw table of the source, whole dates."""
 
     job = "snapshot"
     table: str
+
+    @property
+    def input_tables(self) -> tuple[Table, ...]:
+        """Counts are matched to the plans that are stored."""
+        return (PLANNED_DEPARTURES,) if self.table == STOP_VISITS.name else ()
 
 
 class CheckQuality(DatesParameters):
@@ -93,11 +139,20 @@ class CheckQuality(DatesParameters):
     in_order = True
     table: str
 
+    @property
+    def input_tables(self) -> tuple[Table, ...]:
+        """The checked table, its plan, and rejected rows beside stop visits."""
+        tables = [table for table in CHECKED_TABLES if table.name == self.table]
+        plan = [PLANNED_DEPARTURES] if any(map(compared_with_plan, tables)) else []
+        rejected = [REJECTED_VISITS] if STOP_VISITS in tables else []
+        return (*tables, *plan, *rejected)
+
 
 class Balance(DatesParameters):
     """Stop visits to balanced stop loads."""
 
     job = "balance"
+    reads = (STOP_VISITS,)
 
 
 class Features(DatesParameters):
@@ -108,6 +163,7 @@ class Features(DatesParameters):
     """
 
     job = "features"
+    reads = (PLANNED_DEPARTURES, STOP_LOADS)
 
     make_again: bool = False
 
@@ -116,12 +172,14 @@ class Levels(DatesParameters):
     """Recent levels on issue dates."""
 
     job = "levels"
+    reads = (STOP_LOADS, DEPARTURE_FEATURES)
 
 
 class Sample(DatesParameters):
     """The training sample of operating dates: at most `rows` departures of each, drawn with `seed`."""
 
     job = "sample"
+    reads = (STOP_LOADS, DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
     rows: int
     seed: int
 
@@ -131,6 +189,7 @@ class Train(JobParameters):
 
     job = "train"
     training = True
+    reads = (TRAINING_SAMPLE, STOP_LOADS)
     cutoff: date | None = None
     days: int
     held_out: int
@@ -141,6 +200,7 @@ class Evaluate(JobParameters):
     """Judges a model version on operating dates after its cut-off, against the baselines."""
 
     job = "evaluate"
+    reads = (STOP_LOADS, DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
     model_version: str
     days: int
 
@@ -150,6 +210,7 @@ class Refit(JobParameters):
 
     job = "refit"
     training = True
+    reads = (TRAINING_SAMPLE,)
     model_version: str
     days: int
 
@@ -166,7 +227,8 @@ class Forecast(DatesParameters):
     """Forecasts every planned departure of issue dates D to D+3, with the newest fit champion or a pinned one."""
 
     job = "forecast"
-    service_dates = 4
+    reads = (DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
+    service_dates = HORIZON_DAYS + 1
     model_version: str | None = None
 
 
@@ -174,6 +236,7 @@ class Publish(DatesParameters):
     """Publishes issue dates on Kafka, a transaction each. `issued_at` is the local time of issue, HH:MM."""
 
     job = "publish"
+    reads = (LOAD_FORECASTS,)
     issued_at: str
 
 
@@ -181,13 +244,15 @@ class Performance(DatesParameters):
     """Joins forecasts to the loads that arrived."""
 
     job = "performance"
-    service_dates = 4
+    reads = (STOP_LOADS, LOAD_FORECASTS)
+    service_dates = HORIZON_DAYS + 1
 
 
 class Drift(DatesParameters):
     """Measures drift of operating dates."""
 
     job = "drift"
+    reads = (STOP_LOADS, STOP_VISITS, FORECAST_PERFORMANCE)
 
 
 JOBS: dict[str, type[JobParameters]] = {
@@ -197,24 +262,3 @@ JOBS: dict[str, type[JobParameters]] = {
         Drift,
     )
 }  # fmt: skip
-
-_JOB_OF_GROUP = {"raw": Snapshot.job, QUALITY_GROUP: CheckQuality.job}
-_JOB_OF_ASSET = {
-    "loads/stop_loads": Balance.job,
-    "features/departure_features": Features.job,
-    "features/levels": Levels.job,
-    "features/training_sample": Sample.job,
-    LOAD_MODEL: Train.job,
-    EVALUATION: Evaluate.job,
-    REFITTED_MODEL: Refit.job,
-    CHAMPION: Promote.job,
-    "forecasts/load_forecasts": Forecast.job,
-    PUBLISHED_FORECASTS: Publish.job,
-    "monitoring/forecast_performance": Performance.job,
-    "monitoring/drift": Drift.job,
-}
-
-
-def job_of_asset(asset: str) -> str:
-    """The job that an asset asks for: what its step runs on is known before it runs."""
-    return _JOB_OF_GROUP.get(asset.split("/")[0]) or _JOB_OF_ASSET[asset]

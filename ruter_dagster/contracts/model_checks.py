@@ -1,4 +1,4 @@
-"""The checks of models and of their forecasts in use: the release gate, and drift. Those of tables are in checks.py."""
+"""Checks of models and of their forecasts: the release gate and drift. Checks of tables belong in checks.py."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ruter_dagster.contracts.drift import DRIFT_METRICS
 
 @dataclass(frozen=True)
 class ModelCheck:
-    """A check of an asset that is no table of rows; ERROR blocks what comes after, WARN shows."""
+    """A check of an asset that is not a table. ERROR blocks the assets downstream, WARN only reports."""
 
     name: str
     severity: Literal["ERROR", "WARN"]
     description: str
 
 
-MOST_BIAS = 0.05
+MAX_BIAS = 0.05
 COVERAGE = (0.75, 0.85)
-"""Bounds of what the fortnight of an evaluation shows of a sound model: docs/decisions/thresholds.md."""
+"""Bounds for a sound model in the fortnight of an evaluation (docs/decisions/thresholds.md)."""
 
 GATE_CHECKS = (
     ModelCheck(
@@ -31,7 +31,7 @@ GATE_CHECKS = (
     ModelCheck(
         "bias_within_five_percent",
         "WARN",
-        f"Forecast passengers differ from counted ones by at most {MOST_BIAS:.0%} in total",
+        f"Forecast passengers differ from counted ones by at most {MAX_BIAS:.0%} in total",
     ),
     ModelCheck(
         "coverage_near_80_percent",

@@ -9,13 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+
 DataType = Literal["string", "int32", "int64", "float64", "boolean", "date", "timestamp"]
 """`timestamp` is microseconds in UTC; `date` is a service date in the operator's time zone."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: its type, whether a value must be there, the range allowed, and what it means (with the unit)."""
+    """One column: its type, whether a value is required, the allowed range, and its meaning with the unit."""
 
     name: str
     type: DataType
@@ -28,7 +30,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Rule:
-    """A condition that every row meets: an SQL expression over the columns (null counts as met)."""
+    """A condition on every row: an SQL expression over the columns (null passes)."""
 
     name: str
     expression: str
@@ -74,12 +76,12 @@ SIRI_OCCUPANCY = (
 )
 
 OWN_TIERS = ("departure", "slot")
-"""Tiers of an expected load that rest on counts of the departure itself."""
+"""Tiers of an expected load that use counts of the departure itself."""
 NO_BASIS = "none"
 EXPECTED_TIERS = (
     *OWN_TIERS, "journey", "neighbouring_hours", "line_hour", "stop_hour", "line", "mode_hour", "network", NO_BASIS,
 )  # fmt: skip
-"""What an expected load rests on, the most trusted first; docs/architecture.md says what each one is."""
+"""Sources of an expected load, the most trusted first; docs/architecture.md describes each."""
 
 SERVICE_DATE = Column("service_date", "date", "Operating date of the journey, which may run past midnight")
 TRIP_ID = Column(
@@ -114,8 +116,8 @@ BLOCK_ID = Column(
 )
 TRIP_ID_PERFORMED = Column("trip_id_performed", "string", "Performed trip, as the source names it")
 
-MOST_ON_BOARD = {"bus": 250, "tram": 500, "metro": 1600, "boat": 2000, "rail": 2500}
-"""Passengers beyond which a count is a counter's fault where the vehicle's capacity is unknown, by mode.
+MAX_ON_BOARD = {"bus": 250, "tram": 500, "metro": 1600, "boat": 2000, "rail": 2500}
+"""The largest plausible number of passengers by mode, if the vehicle's capacity is unknown.
 
 Above what the largest vehicles in service carry with all standing places taken: bi-articulated buses 200 to 250, the longest
 trams (Budapest, 56 m) about 350, a double set of a metro line (Paris, RER excepted) about 1,100, city ferries up to 2,000,
@@ -312,7 +314,7 @@ LOAD_FORECASTS = Table(
     columns=(
         Column("issue_date", "date", "Date D on which the forecast was issued; visits up to D-1 were known"),
         Column("operating_date", "date", "Operating date that is forecast"),
-        Column("horizon_days", "int32", "operating_date - issue_date", minimum=0, maximum=3),
+        Column("horizon_days", "int32", "operating_date - issue_date", minimum=0, maximum=HORIZON_DAYS),
         TRIP_ID,
         STOP_SEQUENCE,
         LINE_ID,
@@ -371,7 +373,7 @@ FORECAST_PERFORMANCE = Table(
     key=("operating_date", "horizon_days", "trip_id", "stop_sequence"),
     columns=(
         Column("operating_date", "date", "Operating date that was forecast"),
-        Column("horizon_days", "int32", "operating_date - issue date", minimum=0, maximum=3),
+        Column("horizon_days", "int32", "operating_date - issue date", minimum=0, maximum=HORIZON_DAYS),
         TRIP_ID,
         STOP_SEQUENCE,
         LINE_ID,

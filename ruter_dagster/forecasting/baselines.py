@@ -1,4 +1,4 @@
-"""Baselines: LW, HA4, HA8, the six-month mean of operators' products, and the forecast that is published without a model."""
+"""Baselines: last week (LW), means of 4 and 8 weeks (HA4, HA8), a six-month mean, and the forecast without a model."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from ruter_dagster.contracts.features import LAG_WEEKS
-from ruter_dagster.forecasting.joins import looked_up
+from ruter_dagster.contracts.date_windows import LAG_WEEKS
+from ruter_dagster.forecasting.lookup import look_up
 from ruter_dagster.forecasting.model import forecast_columns
-from ruter_dagster.forecasting.spread import QUANTILES, Numbers, to_root
-from ruter_dagster.forecasting.tiers import with_ignorance
+from ruter_dagster.forecasting.prediction_intervals import QUANTILES, Numbers, to_root
+from ruter_dagster.forecasting.tiers import with_unknown_loads
 
 BASELINES = ("last_week", "ha4", "ha8")
 SIX_MONTH_MEAN = "six_month_mean"
 _SIX_MONTHS = 182
 _WEEKS = {"last_week": 1, "ha4": 4, "ha8": 8}
 _BANDS = (2.0, 5.0, 10.0, 20.0, 40.0)
-"""Bounds of the bands of load within which slots share one spread."""
-_FEWEST_IN_BAND = 50
+"""Bounds of the load bands. Slots of one band share a spread."""
+_MIN_IN_BAND = 50
 _UNKNOWN_SPREAD = (-0.9, 0.0, 0.9)
 
 
@@ -29,16 +29,18 @@ def baseline_columns() -> list[pl.Expr]:
 
 
 def baseline_quantiles() -> list[pl.Expr]:
-    """`<baseline>_p10`, `_p50`, `_p90` and `_above_seats` of model rows: quantiles of the lags that a baseline is the mean of,
-    and the share of them above the seats. Null where none is known."""
+    """`<baseline>_p10`, `_p50`, `_p90` and `_above_seats` of model rows.
+
+    They are quantiles of the lags that a baseline averages, and the share of lags above the seats; null without lags.
+    """
     return [
         column
         for name, weeks in _WEEKS.items()
-        for column in _of_lags(name, [f"lag_{week}" for week in range(1, weeks + 1)])
+        for column in _lag_quantiles(name, [f"lag_{week}" for week in range(1, weeks + 1)])
     ]
 
 
-def _of_lags(name: str, lags: list[str]) -> list[pl.Expr]:
+def _lag_quantiles(name: str, lags: list[str]) -> list[pl.Expr]:
     known = pl.concat_list(lags).list.drop_nulls()
     quantiles = [
         known.list.eval(pl.element().quantile(level, "linear"))
@@ -51,11 +53,11 @@ def _of_lags(name: str, lags: list[str]) -> list[pl.Expr]:
 
 
 def six_month_means(counted: pl.DataFrame, rows: pl.DataFrame, issue_date: date) -> pl.DataFrame:
-    """`six_month_mean` and its `_p10`, `_p50`, `_p90` for each of `rows`, in their order: the baseline of operators' products.
+    """`six_month_mean` and its `_p10`, `_p50`, `_p90`, one row for each of `rows`: the usual method of commercial products.
 
     It is the mean load of the same line, direction, stop, weekday, quarter hour and school period (holiday or not) on the
-    182 service dates before the issue date; null where there was none. Both frames are departure features; `counted` has
-    `load` too, and only its dates before the issue date are read.
+    182 service dates before the issue date; null if there was none. Both frames are departure features. `counted` also has
+    `load`; only its dates before the issue date are read.
     """
     quarter = (pl.col("departure_minute") // 15).alias("quarter_hour")
     key = ("line_id", "direction_id", "stop_id", "weekday", "school_holiday", "quarter_hour")
@@ -74,25 +76,25 @@ def six_month_means(counted: pl.DataFrame, rows: pl.DataFrame, issue_date: date)
             ),
         )
     )
-    return looked_up(rows.with_columns(quarter), means, key)
+    return look_up(rows.with_columns(quarter), means, key)
 
 
 def forecast_baseline(rows: pl.DataFrame) -> pl.DataFrame:
     """HA4 as a forecast: columns as `LoadModel.predict`, and `source`.
 
-    Where HA4 is unknown (`source` fallback) the mean is the row's `expected`, of whatever tier; where nothing was ever
-    counted, a share of the seats, as wide as they are.
+    If HA4 is unknown (`source` fallback), the mean is the row's `expected` of any tier. If nothing was ever counted, the
+    mean is a share of the seats, and P10 to P90 spans all seats.
     """
     mean = rows.select(pl.coalesce("ha4", "expected")).to_series()
-    spread = _spread_of_history(rows, mean.to_numpy())
+    spread = _historical_spread(rows, mean.to_numpy())
     source = pl.when(pl.col("ha4").is_null()).then(pl.lit("fallback")).otherwise(pl.lit("baseline"))
-    return with_ignorance(forecast_columns(mean.to_numpy(), spread, rows["seats"]), rows).with_columns(
+    return with_unknown_loads(forecast_columns(mean.to_numpy(), spread, rows["seats"]), rows).with_columns(
         rows.select(source.alias("source")).to_series()
     )
 
 
-def _spread_of_history(rows: pl.DataFrame, mean: Numbers) -> Numbers:
-    """Empirical quantiles of past loads around HA8, on the scale of roots, by band of load; shape (rows, 3)."""
+def _historical_spread(rows: pl.DataFrame, mean: Numbers) -> Numbers:
+    """Empirical quantiles of past loads around HA8 by load band, on the scale of roots; shape (rows, 3)."""
     lags = rows.select(f"lag_{week}" for week in range(1, LAG_WEEKS + 1)).cast(pl.Float64).to_numpy()
     average = rows["ha8"].cast(pl.Float64).to_numpy()[:, None]
     # A mean of n lags lies closer to each of them than to the load to come: (n + 1) / (n - 1) in variance.
@@ -100,12 +102,12 @@ def _spread_of_history(rows: pl.DataFrame, mean: Numbers) -> Numbers:
     inflation = np.sqrt((count + 1) / np.maximum(count - 1, 1))
     residual = (to_root(lags) - to_root(average)) * inflation
     residual[(count < 2)[:, 0]] = np.nan
-    bands, of_past = np.digitize(mean, _BANDS), np.digitize(np.nan_to_num(average[:, 0]), _BANDS)
+    bands, past_bands = np.digitize(mean, _BANDS), np.digitize(np.nan_to_num(average[:, 0]), _BANDS)
     overall = _quantiles(residual, np.array(_UNKNOWN_SPREAD))
-    table = np.array([_quantiles(residual[of_past == band], overall) for band in range(len(_BANDS) + 1)])
+    table = np.array([_quantiles(residual[past_bands == band], overall) for band in range(len(_BANDS) + 1)])
     return table[bands]
 
 
-def _quantiles(residual: Numbers, otherwise: Numbers) -> Numbers:
+def _quantiles(residual: Numbers, default: Numbers) -> Numbers:
     known = residual[np.isfinite(residual)]
-    return np.quantile(known, QUANTILES) if len(known) >= _FEWEST_IN_BAND else otherwise
+    return np.quantile(known, QUANTILES) if len(known) >= _MIN_IN_BAND else default

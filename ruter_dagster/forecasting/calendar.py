@@ -1,4 +1,4 @@
-"""What a service date is to passengers: weekday, holidays, school holidays, events. Plain values in, no I/O."""
+"""The calendar of an operator: weekdays, public and school holidays, events, renamed lines and stops. No I/O."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import polars as pl
 from ruter_dagster.contracts.features import DAY_CLASSES
 
 SUNDAY = 6
-_FAR = 14
-_NEARBY = 3
+_MAX_HOLIDAY_DAYS = 14
+_NEARBY_DAYS = 3
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that moves many people on a service date, from one slot hour to another, both included.
+    """An event that attracts many passengers on a service date, between two slot hours, both included.
 
-    Empty `lines` and `stops` mean the whole network; both given mean those stops of those lines.
+    Empty `lines` and `stops` mean the whole network. If both are given, the event affects those stops of those lines.
     """
 
     service_date: date
@@ -32,7 +32,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Rename:
-    """A line or stop (`column` line_id or stop_id) that was called `was` before the service date `first`, and `now` since."""
+    """A changed id of a line or stop (`column` line_id or stop_id): `was` before the service date `first`, `now` since then."""
 
     column: str
     was: str
@@ -60,7 +60,7 @@ class OperatingCalendar:
         return day in _holidays(self.country, self.subdivision, day.year, "optional")
 
     def comparable_weekday(self, day: date) -> int:
-        """Weekday whose history resembles the day's: Sunday's on a public holiday."""
+        """The weekday whose history resembles the day: Sunday on a public holiday."""
         return SUNDAY if self.is_public_holiday(day) else day.weekday()
 
     def day_class(self, day: date) -> str:
@@ -68,14 +68,14 @@ class OperatingCalendar:
 
     def comparable_dates(self, day: date, first_days: int, last_days: int) -> list[date]:
         """Dates from `last_days` to `first_days` before `day` with the same comparable weekday, newest first."""
-        return _alike(day, first_days, last_days, self.comparable_weekday)
+        return _matching_dates(day, first_days, last_days, self.comparable_weekday)
 
     def dates_of_class(self, day: date, first_days: int, last_days: int) -> list[date]:
         """Dates from `last_days` to `first_days` before `day` of the same class of day, newest first."""
-        return _alike(day, first_days, last_days, self.day_class)
+        return _matching_dates(day, first_days, last_days, self.day_class)
 
     def days(self, dates: Iterable[date]) -> pl.DataFrame:
-        """One row a service date: the calendar columns of contract `features.departure_features` but `events`."""
+        """One row per service date: the calendar columns of contract `features.departure_features` except `events`."""
         rows = [self._day(day) for day in sorted(set(dates))]
         schema = {"service_date": pl.Date} | {
             name: pl.Boolean if isinstance(value, bool) else pl.String if isinstance(value, str) else pl.Int32
@@ -85,17 +85,17 @@ class OperatingCalendar:
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     def event_count(self, days: Sequence[date], days_before: int = 0) -> pl.Expr:
-        """Events that touch a departure (service_date, slot_hour, line_id, stop_id) of `days`, or its like some days before."""
+        """Number of events that affect a departure (service_date, slot_hour, line_id, stop_id) of `days`, or one `days_before` earlier."""
         wanted, later = set(days), timedelta(days_before)
-        moved = (replace(event, service_date=event.service_date + later) for event in self.events)
-        touching = [_touches(event).cast(pl.Int32) for event in moved if event.service_date in wanted]
-        return pl.sum_horizontal(pl.lit(0, pl.Int32), *touching).cast(pl.Int32).alias("events")
+        shifted = (replace(event, service_date=event.service_date + later) for event in self.events)
+        affecting = [_affects(event).cast(pl.Int32) for event in shifted if event.service_date in wanted]
+        return pl.sum_horizontal(pl.lit(0, pl.Int32), *affecting).cast(pl.Int32).alias("events")
 
     def present_id(self, column: str) -> pl.Expr:
-        """The present id of a line or stop (`column` line_id or stop_id) on its `service_date`, through all its renames."""
+        """The present id of a line or stop (`column` line_id or stop_id) after all its renames since its `service_date`."""
         present = pl.col(column)
         of_column = [rename for rename in self.renames if rename.column == column]
-        # Those of one date at once, so that two lines may swap their ids.
+        # All renames of one date at once, so that two lines may swap their ids.
         for first in sorted({rename.first for rename in of_column}):
             ids = {rename.was: rename.now for rename in of_column if rename.first == first}
             present = pl.when(pl.col("service_date") < first).then(present.replace(ids)).otherwise(present)
@@ -103,7 +103,7 @@ class OperatingCalendar:
 
     def _day(self, day: date) -> dict[str, date | str | int | bool]:
         def near(days: range) -> list[int]:
-            return [ago for ago in days if self.is_public_holiday(day + timedelta(ago))]
+            return [offset for offset in days if self.is_public_holiday(day + timedelta(offset))]
 
         school = [day - timedelta(7 * week) in self.school_holidays for week in range(5)]
         return {
@@ -117,9 +117,11 @@ class OperatingCalendar:
             "school_holiday": school[0],
             "school_holiday_last_week": school[1],
             "school_holiday_weeks": sum(school[1:]),
-            "days_since_public_holiday": -max(near(range(1 - _FAR, 1)), default=-_FAR),
-            "days_to_public_holiday": min(near(range(_FAR)), default=_FAR),
-            "public_holidays_nearby": len(near(range(-_NEARBY, _NEARBY + 1))),
+            "days_since_public_holiday": -max(
+                near(range(1 - _MAX_HOLIDAY_DAYS, 1)), default=-_MAX_HOLIDAY_DAYS
+            ),
+            "days_to_public_holiday": min(near(range(_MAX_HOLIDAY_DAYS)), default=_MAX_HOLIDAY_DAYS),
+            "public_holidays_nearby": len(near(range(-_NEARBY_DAYS, _NEARBY_DAYS + 1))),
         }
 
     def _is_bridge_day(self, day: date) -> bool:
@@ -131,27 +133,29 @@ class OperatingCalendar:
         return not off(day) and off(before) and off(after) and beside_holiday
 
 
-def _alike(day: date, first_days: int, last_days: int, kind: Callable[[date], int | str]) -> list[date]:
+def _matching_dates(
+    day: date, first_days: int, last_days: int, kind: Callable[[date], int | str]
+) -> list[date]:
     candidates = (day - timedelta(ago) for ago in range(first_days, last_days + 1))
     return [candidate for candidate in candidates if kind(candidate) == kind(day)]
 
 
-def _touches(event: Event) -> pl.Expr:
-    touched = (pl.col("service_date") == event.service_date) & pl.col("slot_hour").is_between(
+def _affects(event: Event) -> pl.Expr:
+    affected = (pl.col("service_date") == event.service_date) & pl.col("slot_hour").is_between(
         event.from_hour, event.to_hour
     )
     if event.lines:
-        touched &= pl.col("line_id").is_in(event.lines)
-    return touched & pl.col("stop_id").is_in(event.stops) if event.stops else touched
+        affected &= pl.col("line_id").is_in(event.lines)
+    return affected & pl.col("stop_id").is_in(event.stops) if event.stops else affected
 
 
 @cache
 def _holidays(country: str, subdivision: str | None, year: int, category: str) -> frozenset[date]:
-    """Holidays of one year; none where the country has no such category."""
+    """Holidays of one year; empty if the country has no such category."""
     import holidays
 
-    known = holidays.country_holidays(country, subdiv=subdivision).supported_categories
-    if category not in known:
+    categories = holidays.country_holidays(country, subdiv=subdivision).supported_categories
+    if category not in categories:
         return frozenset()
     return frozenset(
         holidays.country_holidays(country, subdiv=subdivision, years=year, categories=(category,))

@@ -1,7 +1,7 @@
 """Passengers who stay in the vehicle from one trip to its next: loop lines and through-running vehicles.
 
-Counts do not tell how many they are, but a vehicle's whole block of trips starts and ends empty. TCRP Report 113, chapter
-8, cuts a vehicle's day where the load is known to be zero, and balances what lies between as one.
+Counts do not say how many passengers stay on board, but a vehicle's whole block of trips starts and ends empty. TCRP
+Report 113, chapter 8, cuts a vehicle's day where the load is known to be zero, and balances each part as a whole.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from polars.functions import col
 
 from ruter_dagster.contracts.carry_over import CarryOverMode
 
-LEAST_CONNECTIONS = 10
-"""Connections of a line and direction on a date under which nothing is inferred."""
+MIN_CONNECTIONS = 10
+"""Nothing is inferred for a line and direction with fewer connections on a date."""
 INFERRED_SHARE, INFERRED_COUNT = 0.15, 3
-"""Share and number of a line's connections at which the counts must show passengers, for its loads to be carried over."""
-LEAST_EVIDENCE = 2
-"""Passengers whom both trips of a connection must show, beyond what counters err by."""
+"""Loads are carried over if the counts show passengers at this share, and this number, of a line's connections."""
+MIN_EVIDENCE = 2
+"""Passengers that both trips of a connection must show: more than a counter's usual error."""
 EVIDENCE_SHARE = 0.1
 """The same as a share of the smaller trip's passengers."""
-_LEAST_PAIR_WEIGHT = 0.5
+_MIN_PAIR_WEIGHT = 0.5
 _OVERLAP_MINUTES = 1.0
 _DECIMALS = 6
 
@@ -33,9 +33,9 @@ _VEHICLE = ("service_date", "_vehicle")
 
 @dataclass(frozen=True)
 class CarryOver:
-    """Where loads are carried over: `mode` for every line but those of `lines`.
+    """Where loads are carried over: `lines` by line, `mode` for all other lines.
 
-    `longest_wait_minutes`: the vehicle's next trip starts at most so long after the one before has ended.
+    A vehicle's next trip is a connection if it starts within `longest_wait_minutes` after the end of the trip before.
     """
 
     mode: CarryOverMode = "infer"
@@ -49,65 +49,64 @@ class CarryOver:
 def carried_loads(
     visits: pl.DataFrame, trips: pl.DataFrame, settings: CarryOver
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The loads at the ends of trips, and what was decided for each line.
+    """The loads at the ends of trips, and the decision for each line.
 
-    `trips` has one row for each performed trip: service_date, line_id, direction_id, vehicle_id, block_id, first_stop,
+    `trips` has one row per performed trip: service_date, line_id, direction_id, vehicle_id, block_id, first_stop,
     last_stop, start, end (scheduled departures at both), boardings, alightings (as counted), agreement (weight of the
-    trip by itself, 0 to 1) and counted (false where it carries loads alone). `visits` has their visits in order: the row
+    trip alone, 0 to 1) and counted (false if it has loads only). `visits` has their visits in order: the row
     of the trip (`_trip`), and what was counted, without nulls (`_boardings`, `_alightings`).
 
-    Returns `initial_load` and `final_load`, a row for each trip (null where nothing is carried over), and one row for
-    each date, line and direction with connections: service_date, line_id, direction_id, mode, connections,
+    Returns `initial_load` and `final_load`, one row per trip (null if nothing is carried over), and one row per date, line and direction with connections: service_date, line_id, direction_id, mode, connections,
     with_passengers, carried_over.
     """
-    ordered = _with_next(trips.with_row_index("_trip"), settings)
-    shown = _with_evidence(ordered, visits)
-    lines = _decided(shown, settings)
-    nothing = pl.DataFrame(
+    ordered = _with_next_trip(trips.with_row_index("_trip"), settings)
+    evidence = _with_evidence(ordered, visits)
+    lines = _decide_lines(evidence, settings)
+    no_loads = pl.DataFrame(
         {name: pl.repeat(None, trips.height, dtype=pl.Float64, eager=True) for name in LOADS}
     )
     if not lines["carried_over"].any():
-        return nothing, lines
-    linked = shown.join(lines, on=_LINE, how="left", maintain_order="left").with_columns(
-        linked=col.connected & col.carried_over.fill_null(False) & _reconcilable()
+        return no_loads, lines
+    linked = evidence.join(lines, on=_LINE, how="left", maintain_order="left").with_columns(
+        linked=col.connected & col.carried_over.fill_null(False) & _can_be_reconciled()
     )
-    return _loads_between(linked).sort("_trip").select(LOADS), lines
+    return _loads_between_trips(linked).sort("_trip").select(LOADS), lines
 
 
 def carry_over_summary(loads: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """Each line and direction whose loads were carried over on any date, as `loads` (contract `STOP_LOADS`) has them.
+    """One row per line and direction whose loads were carried over on any date, from `loads` (contract `STOP_LOADS`).
 
-    Columns: line_id, direction_id, mode, dates, connections, with_passengers (of the dates on which it was), and trips:
-    how many ended with passengers for the vehicle's next trip.
+    Columns: line_id, direction_id, mode, dates, connections and with_passengers (on those dates), and trips: the number
+    that ended with passengers for the vehicle's next trip.
     """
-    of_line = ["line_id", "direction_id"]
+    line = ["line_id", "direction_id"]
     trips = (
         loads.filter(col.final_load > 0)
-        .group_by(of_line)
+        .group_by(line)
         .agg(trips=pl.struct("service_date", "trip_id_performed").n_unique())
     )
     return (
         lines.filter("carried_over")
-        .group_by(*of_line, "mode")
+        .group_by(*line, "mode")
         .agg(pl.len().alias("dates"), pl.col("connections", "with_passengers").sum())
-        .join(trips, on=of_line, how="left")
+        .join(trips, on=line, how="left")
         .with_columns(pl.col("trips").fill_null(0))
-        .sort(of_line)
+        .sort(line)
     )
 
 
-def _with_next(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
-    """Trips in the order in which each vehicle ran them. `connected`: it goes on to its next trip without a break."""
+def _with_next_trip(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
+    """Trips in each vehicle's order. `connected`: the vehicle continues to its next trip without a break."""
     vehicle = pl.coalesce("vehicle_id", "block_id")
     ordered = trips.with_columns(_vehicle=vehicle).sort(*_VEHICLE, "start", "_trip")
     wait = (_next("start") - col.end).dt.total_seconds() / 60
     waits = wait.is_between(-_OVERLAP_MINUTES, settings.longest_wait_minutes)
     counted = col.counted & _next("counted") & (settings.mode_of(col.line_id) != "never")
-    return ordered.with_columns(connected=(waits & counted & _at_the_same_place()).fill_null(False))
+    return ordered.with_columns(connected=(waits & counted & _at_same_stop()).fill_null(False))
 
 
 def _next(name: str) -> pl.Expr:
-    """A column of the vehicle's next trip; null after its last, and where the vehicle is unknown."""
+    """A column of the vehicle's next trip; null after its last trip, or if the vehicle is unknown."""
     same = (_shifted("_vehicle") == col._vehicle) & (_shifted("service_date") == col.service_date)
     return pl.when(same).then(_shifted(name))
 
@@ -116,17 +115,17 @@ def _shifted(name: str) -> pl.Expr:
     return pl.col(name).shift(-1)
 
 
-def _at_the_same_place() -> pl.Expr:
-    """Both trips of one block; or, where blocks are unknown, at one stop or at the two sides of a line's terminus."""
+def _at_same_stop() -> pl.Expr:
+    """Both trips belong to one block; if blocks are unknown, they meet at one stop or turn at the line's terminus."""
     turns = (_next("line_id") == col.line_id) & (_next("direction_id") != col.direction_id)
     return pl.coalesce(_next("block_id") == col.block_id, (_next("first_stop") == col.last_stop) | turns)
 
 
 def _with_evidence(ordered: pl.DataFrame, visits: pl.DataFrame) -> pl.DataFrame:
-    """Passengers who must have been on board, for no load to be negative.
+    """The passengers who must have been on board so that no load is negative.
 
-    `needed`: before the trip's first stop; `left_over`: after its last one. The sides of a vehicle's day are scaled to
-    agree beforehand (`_in`, `_out`: the trip's), so that a counter which misses more on one side makes no passengers.
+    `needed`: before the trip's first stop; `left_over`: after its last one. Before that, both sides of a vehicle's day
+    are scaled to agree (`_in`, `_out`), so that a counter that misses one side more often adds no passengers.
     """
     boarded, alighted = (pl.col(name).sum().over(_VEHICLE) for name in ("boardings", "alightings"))
     both = (boarded > 0) & (alighted > 0)
@@ -146,7 +145,7 @@ def _shifted_back(name: str) -> pl.Expr:
 
 
 def _needed(visits: pl.DataFrame, trips: pl.DataFrame) -> pl.DataFrame:
-    """`_trip` and `needed` of some trips: how far the sum of their scaled counts falls below zero."""
+    """`_trip` and `needed`: how far the running sum of a trip's scaled counts falls below zero."""
     change = (col._boardings * col._more_in - col._alightings * col._more_out).round(_DECIMALS)
     running = (
         visits.lazy()
@@ -155,49 +154,49 @@ def _needed(visits: pl.DataFrame, trips: pl.DataFrame) -> pl.DataFrame:
         .with_columns(_change=change)
         .with_columns(_running=col._change.cum_sum())
     )
-    # The lowest of a sum over all trips, less what it was before the trip: a third of the time of a sum over each trip.
+    # The minimum of one sum over all trips, less its value before the trip: a third of the time of a sum per trip.
     below = (col._running.first() - col._change.first() - col._running.min()).clip(lower_bound=0)
     return running.group_by("_trip").agg(below.round(_DECIMALS).alias("needed")).collect()
 
 
-def _decided(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
-    """Of each date, line and direction, whether loads are carried over; inferred from the date's own counts alone."""
+def _decide_lines(trips: pl.DataFrame, settings: CarryOver) -> pl.DataFrame:
+    """Whether loads are carried over, for each date, line and direction. Only the counts of that date decide."""
     smaller = pl.min_horizontal(
         pl.max_horizontal("boardings", "alightings"),
         pl.max_horizontal(_next("boardings"), _next("alightings")),
     )
     evidence = pl.min_horizontal("left_over", _next("needed"))
-    least = pl.max_horizontal(pl.lit(LEAST_EVIDENCE), EVIDENCE_SHARE * smaller)
+    required = pl.max_horizontal(pl.lit(MIN_EVIDENCE), EVIDENCE_SHARE * smaller)
     inferred = (
-        (col.connections >= LEAST_CONNECTIONS)
+        (col.connections >= MIN_CONNECTIONS)
         & (col.with_passengers >= INFERRED_COUNT)
         & (col.with_passengers >= INFERRED_SHARE * col.connections)
     )
     return (
-        trips.with_columns(_shows=evidence >= least)
+        trips.with_columns(_has_passengers=evidence >= required)
         .filter("connected")
         .group_by(_LINE)
-        .agg(connections=pl.len(), with_passengers=col._shows.sum())
+        .agg(connections=pl.len(), with_passengers=col._has_passengers.sum())
         .with_columns(mode=settings.mode_of(col.line_id))
         .with_columns(carried_over=(col.mode == "always") | ((col.mode == "infer") & inferred))
         .sort(_LINE)
     )
 
 
-def _reconcilable() -> pl.Expr:
-    """False where one of two trips is beyond repair by itself, and the other one does not explain it."""
+def _can_be_reconciled() -> pl.Expr:
+    """False if one of two trips cannot be balanced alone and the other trip does not explain the difference."""
     names = ("boardings", "alightings")
     boarded, alighted = (pl.col(name) + _next(name) for name in names)
     together = 1 - 2 * (boarded - alighted).abs() / (boarded + alighted)
-    return ((col.agreement > 0) & (_next("agreement") > 0)) | (together >= _LEAST_PAIR_WEIGHT)
+    return ((col.agreement > 0) & (_next("agreement") > 0)) | (together >= _MIN_PAIR_WEIGHT)
 
 
-def _loads_between(linked: pl.DataFrame) -> pl.DataFrame:
-    """`_trip`, `initial_load` and `final_load` of trips that lie in their vehicles' order.
+def _loads_between_trips(linked: pl.DataFrame) -> pl.DataFrame:
+    """`_trip`, `initial_load` and `final_load` of trips in their vehicles' order.
 
-    Trips that are linked are one block, which starts and ends empty: its counts are scaled to agree, and the load
-    between two trips is the running sum. It is at least what both trips need, and at most what boarded in the one and
-    alighted in the other: nobody stays on board for a whole trip.
+    Linked trips form a block, which starts and ends empty: its counts are scaled to agree, and the load between two trips
+    is the running sum. It is at least what both trips need, and at most what boarded in the first and alighted in the
+    second: nobody stays on board for a whole trip.
     """
     block = (~_shifted_back("linked")).cum_sum()
     boarded, alighted = (pl.col(name).sum().over("_block") for name in ("boardings", "alightings"))

@@ -1,4 +1,4 @@
-"""From what the counters reported to balanced loads: pure functions over whole frames of stop visits.
+"""Balanced loads from counts: pure functions over frames of stop visits.
 
 A passenger who boards also alights: a performed trip starts and ends empty, no load is negative, and boardings equal
 alightings. Counters break that; the difference is spread over both sides in proportion to the counts.
@@ -10,17 +10,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform
 from ruter_dagster.contracts.tables import STOP_LOADS
+from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.carry_over import CarryOver, carried_loads
 from ruter_dagster.forecasting.slots import slot_hour
 
 TOLERATED_PASSENGERS = 1
-"""A trip off by so few is as good as one that agrees: on small trips one passenger is a large share."""
+"""A difference this small counts as agreement: on small trips one passenger is a large share."""
 FLAGGED_IMBALANCE = 0.10
-"""Imbalance beyond which a trip is flagged."""
+"""A trip with more imbalance is flagged."""
 _DECIMALS = 6
-_LEAST_WEIGHT = 1e-6
+_MIN_WEIGHT = 1e-6
 
 _trip = pl.col("_trip")
 _counted = pl.col("boardings").is_not_null() & pl.col("alightings").is_not_null()
@@ -30,20 +30,18 @@ _SIDES = ("boardings", "alightings")
 def balance(visits: pl.DataFrame, time_zone: str, carry_over: CarryOver = CarryOver()) -> pl.DataFrame:  # noqa: B008 (frozen)
     """Balanced loads of stop visits (contract `STOP_VISITS`, any number of dates) as contract `STOP_LOADS`.
 
-    - Trips with counts are balanced: both sides are scaled to their mean total, loads are the running sum, and where
-      that is below zero the boardings and alightings that nobody can have made are taken out on both sides. The raw
-      `departure_load` is not used.
-    - A trip starts and ends empty, except where its vehicle carries passengers over to its next trip (carry_over.py).
-    - Trips without any counts pass with their loads as they are: no imbalance, weight 1, and no load at a visit without.
-    - Of trips counted at some visits only, the loads pass where every visit has one; else the missing counts are 0 and
-      the weight falls with the share of visits without.
-    - A side that counted nothing all along the trip is put at the trip's end: everyone boards at the first stop, or
-      alights at the last.
+    - Trips with counts are balanced: both sides are scaled to their mean total, and loads are the running sum. If the sum
+      falls below zero, impossible boardings and alightings are removed on both sides. The raw `departure_load` is not used.
+    - A trip starts and ends empty, unless its vehicle carries passengers over to its next trip (carry_over.py).
+    - Trips without counts keep their reported loads: no imbalance, weight 1, no load at visits without one.
+    - Trips with counts at some visits keep their reported loads if every visit has one. Otherwise missing counts are 0,
+      and the weight falls with the share of visits without counts.
+    - If one side counted nothing on the whole trip, everyone boards at the first stop, or alights at the last.
 
-    `weight` is 1 for trips off by at most one passenger. A trip whose counts cannot be reconciled has weight 0 and no
-    load, boardings or alightings (null), so that nothing is learnt from it and no forecast is judged by it: one side of
-    its counts is three times the other and two passengers more, or beyond, no passenger remains once alightings that nobody
-    can have made are out, loads pile up beyond twice the vehicle's capacity, or nothing at all was counted.
+    `weight` is 1 for trips whose sides differ by at most one passenger. A trip that cannot be reconciled has weight 0 and
+    null loads, boardings and alightings, so that no model learns from it and no forecast is scored by it. Its sides differ
+    by a factor of three or more (and by more than two passengers), no passenger remains without impossible alightings,
+    loads exceed twice the vehicle's capacity, or nothing was counted.
     """
     return balance_with_lines(visits, time_zone, carry_over)[0]
 
@@ -51,7 +49,7 @@ def balance(visits: pl.DataFrame, time_zone: str, carry_over: CarryOver = CarryO
 def balance_with_lines(
     visits: pl.DataFrame, time_zone: str, carry_over: CarryOver
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`balance`, and what `carried_loads` decided for each line."""
+    """`balance`, and the decision of `carried_loads` for each line."""
     prepared, lines = _prepare(visits, carry_over)
     balanced = _with_weights(_running_loads(_scale(prepared)))
     loads_only, known = pl.col("_loads_only"), pl.col("weight") > 0
@@ -72,7 +70,7 @@ def balance_with_lines(
 
 
 def _prepare(visits: pl.DataFrame, carry_over: CarryOver) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Visits in the order of their trips, with the trip's number, totals and loads at its ends; and the lines."""
+    """Visits in trip order with the trip's number, totals and loads at its ends; and the decision for each line."""
     ordered = visits.sort("service_date", "trip_id_performed", "stop_sequence").with_columns(
         pl.struct("service_date", "trip_id_performed").rle_id().alias("_trip"),
         *(pl.col(name).cast(pl.Float64).fill_null(0.0).alias(f"_{name}") for name in _SIDES),
@@ -86,13 +84,13 @@ def _prepare(visits: pl.DataFrame, carry_over: CarryOver) -> tuple[pl.DataFrame,
         "_counted_share",
         (~pl.col("counted")).alias("_loads_only"),
     )
-    # The number of a trip is its row: looking it up takes a third of the time of a sum over each trip.
+    # A trip's number is its row: the lookup takes a third of the time of a sum per trip.
     return pl.concat([ordered, known[ordered["_trip"]]], how="horizontal"), lines
 
 
 def _trips(ordered: pl.DataFrame) -> pl.DataFrame:
-    """One row for each trip of prepared visits, by its number: what `carried_loads` takes, and `_counted_share`."""
-    loads = pl.col("departure_load").is_not_null()
+    """One row per trip of prepared visits, by its number: the input of `carried_loads`, and `_counted_share`."""
+    has_load = pl.col("departure_load").is_not_null()
     trips = ordered.group_by("_trip", maintain_order=True).agg(
         pl.col("service_date", "line_id", "direction_id", "vehicle_id", "block_id").first(),
         pl.col("stop_id").first().alias("first_stop"),
@@ -101,8 +99,8 @@ def _trips(ordered: pl.DataFrame) -> pl.DataFrame:
         pl.col("scheduled_departure_time").last().alias("end"),
         *(pl.col(f"_{name}").sum().alias(name) for name in _SIDES),
         _counted.mean().alias("_counted_share"),
-        loads.all().alias("_all_loads"),
-        loads.any().alias("_any_load"),
+        has_load.all().alias("_all_loads"),
+        has_load.any().alias("_any_load"),
     )
     share = pl.col("_counted_share")
     loads_only = pl.when(share == 0).then("_any_load").otherwise((share < 1) & pl.col("_all_loads"))
@@ -111,9 +109,9 @@ def _trips(ordered: pl.DataFrame) -> pl.DataFrame:
 
 
 def _scale(trips: pl.DataFrame) -> pl.DataFrame:
-    """Both sides scaled to the mean of their totals; `imbalance` and `weight` as the counts were.
+    """Both sides scaled to the mean of their totals; `imbalance` and `weight` describe the original counts.
 
-    Whoever is on board before the first stop counts as boarded, whoever stays on board after the last as alighted.
+    Passengers on board before the first stop count as boarded, passengers who stay after the last stop as alighted.
     """
     initial, final = pl.col("_initial_load"), pl.col("_final_load")
     boarded, alighted = pl.col("_total_boardings"), pl.col("_total_alightings")
@@ -130,30 +128,30 @@ def _scale(trips: pl.DataFrame) -> pl.DataFrame:
 
 
 def _agreement(total_in: pl.Expr, total_out: pl.Expr) -> pl.Expr:
-    """1 where both sides of a trip's counts differ by a passenger at most, 0 from an imbalance of one half on."""
+    """1 if both sides of a trip differ by at most one passenger, falling to 0 at an imbalance of one half."""
     counted = total_in + total_out
-    beyond = ((total_in - total_out).abs() - TOLERATED_PASSENGERS).clip(lower_bound=0)
-    return pl.when(counted > 0).then((1 - 2 * beyond / counted).clip(0, 1)).otherwise(1.0)
+    excess = ((total_in - total_out).abs() - TOLERATED_PASSENGERS).clip(lower_bound=0)
+    return pl.when(counted > 0).then((1 - 2 * excess / counted).clip(0, 1)).otherwise(1.0)
 
 
 def _scaled(
-    side: str, total: pl.Expr, other: pl.Expr, wanted: pl.Expr, all_of_them: pl.Expr, end: pl.Expr
+    side: str, total: pl.Expr, other: pl.Expr, target: pl.Expr, missing: pl.Expr, end: pl.Expr
 ) -> pl.Expr:
-    """One side's counts scaled to the passengers `wanted`; a side without any takes `all_of_them` at the trip's `end`.
+    """One side's counts scaled to the total `target`; a side without counts gets `missing` passengers at the trip's `end`.
 
-    Where the other side is dead this one is what is known, and stays.
+    If the other side counted nothing, this side is all that is known, and stays as it is.
     """
     return (
         pl.when(total == 0)
-        .then(pl.when(end).then(all_of_them).otherwise(0.0))
+        .then(pl.when(end).then(missing).otherwise(0.0))
         .when(other == 0)
         .then(pl.col(side))
-        .otherwise(pl.col(side) * wanted / total)
+        .otherwise(pl.col(side) * target / total)
     )
 
 
 def _running_loads(trips: pl.DataFrame) -> pl.DataFrame:
-    """The running sum, never below zero: what would take it there is cut from alightings, and later from boardings."""
+    """Loads as the running sum, never negative: the excess is cut from alightings, and later from boardings."""
     change = (pl.col("_boardings") - pl.col("_alightings")).cum_sum().over(_trip)
     running = (pl.col("_initial_load") + change).round(_DECIMALS)
     below = (-pl.col("_running")).clip(lower_bound=0)
@@ -171,13 +169,13 @@ def _running_loads(trips: pl.DataFrame) -> pl.DataFrame:
 
 
 def _with_weights(trips: pl.DataFrame) -> pl.DataFrame:
-    """The weight lowered by the share of passengers who made impossible moves; 0 for trips beyond repair.
+    """The weight, reduced by the share of impossible moves; 0 for trips that cannot be reconciled.
 
-    Beyond repair are trips whose loads pile up over twice the capacity, and those whose weight is next to nothing.
+    Those are trips with loads over twice the capacity, and trips with almost no weight left.
     """
     kept, cut = pl.col("_kept") + pl.col("_initial_load"), pl.col("_cut")
     share_kept = pl.when(cut > 0).then(kept / (kept + cut)).otherwise(1.0)
-    broken = (pl.col("_most_load") > 2).fill_null(False)
+    broken = (pl.col("_max_load_ratio") > 2).fill_null(False)
     by_trip = trips.group_by("_trip", maintain_order=True).agg(
         pl.col("_initial_load", "weight").first(),
         pl.col("_boardings").sum().alias("_kept"),
@@ -185,18 +183,18 @@ def _with_weights(trips: pl.DataFrame) -> pl.DataFrame:
         (pl.col("load") / pl.col("total_capacity"))
         .filter(pl.col("total_capacity") > 0)
         .max()
-        .alias("_most_load"),
+        .alias("_max_load_ratio"),
     )
     weight = pl.col("weight") * share_kept
     weights = by_trip.select(
-        pl.when(broken | (weight < _LEAST_WEIGHT)).then(0.0).otherwise(weight).alias("weight")
+        pl.when(broken | (weight < _MIN_WEIGHT)).then(0.0).otherwise(weight).alias("weight")
     )
     return trips.with_columns(weights.to_series().gather(trips["_trip"]))
 
 
 @dataclass(frozen=True)
 class BalanceSummary:
-    """What balancing found; imbalances are null where no trip carries counts."""
+    """Figures of a balanced date. Imbalances are None if no trip has counts."""
 
     trips: int
     counted_trips: int
@@ -211,7 +209,7 @@ class BalanceSummary:
 
 
 def balance_summary(visits: pl.DataFrame, loads: pl.DataFrame) -> BalanceSummary:
-    """How far the counts of `visits` (contract `STOP_VISITS`) agreed, beside their `loads` (contract `STOP_LOADS`)."""
+    """Summarises how well the counts of `visits` (contract `STOP_VISITS`) agree; `loads` are their balanced loads (`STOP_LOADS`)."""
     trips = loads.group_by("service_date", "trip_id_performed").agg(
         pl.col("imbalance", "weight", "final_load").first()
     )
@@ -231,10 +229,10 @@ def balance_summary(visits: pl.DataFrame, loads: pl.DataFrame) -> BalanceSummary
 
 
 def vehicle_imbalance(visits: pl.DataFrame, min_passengers: int = 200) -> pl.DataFrame:
-    """Each vehicle's |boardings - alightings| / (boardings + alightings) over all its counted visits of a date, the worst first.
+    """|boardings - alightings| / (boardings + alightings) of each vehicle's counted visits on a date, largest first.
 
-    Chance evens out over many trips, a bad sensor does not: so vehicles with fewer than `min_passengers` boardings
-    and alightings are left out. Columns: service_date, mode, vehicle_id, passengers, imbalance.
+    Chance evens out over many trips, a faulty sensor does not. Vehicles with fewer than `min_passengers` boardings and
+    alightings are left out. Columns: service_date, mode, vehicle_id, passengers, imbalance.
     """
     boarded, alighted = pl.col("boardings").sum(), pl.col("alightings").sum()
     return (

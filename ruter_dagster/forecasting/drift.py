@@ -1,6 +1,6 @@
-"""Whether forecasts and loads are still what they were: drift metrics of operating dates, per network and per mode.
+"""Drift metrics of operating dates, for the network and for each mode: have forecasts or loads changed?
 
-Small metrics of our own on fixed bins. No Kolmogorov-Smirnov p-values: at this size every difference is significant.
+The metrics use fixed bins. There are no Kolmogorov-Smirnov p-values: with this many loads every difference is significant.
 Thresholds and verdicts belong in contracts/drift.py.
 """
 
@@ -13,10 +13,10 @@ import numpy as np
 import polars as pl
 
 from ruter_dagster.contracts.drift import DRIFT_METRICS, NETWORK, USUAL_COVERAGE, DriftMetric, DriftWindows
-from ruter_dagster.contracts.frames import conform, polars_schema
 from ruter_dagster.contracts.tables import DRIFT
+from ruter_dagster.contracts.validation import conform, polars_schema
 from ruter_dagster.forecasting.distances import (
-    MOST_PASSENGERS,
+    MAX_PASSENGERS,
     bin_shares,
     jensen_shannon,
     normed_wasserstein,
@@ -38,28 +38,28 @@ def drift(
     metrics: tuple[DriftMetric, ...] = DRIFT_METRICS,
     windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
 ) -> pl.DataFrame:
-    """Drift metrics of operating dates as contract `DRIFT`: for each date, a row for each metric and scope.
+    """Drift metrics of operating dates as contract `DRIFT`: one row per date, metric and scope.
 
     Args:
         dates: the operating dates to measure; a date without loads still has its rows for the network.
         performance: contract `FORECAST_PERFORMANCE` of the dates and the 56 before them.
-        loads: contract `STOP_LOADS` of the same; `service_date`, `trip_id`, `stop_sequence`, `mode`, `load` will do.
-            Rows without a load are left out.
-        visits: contract `STOP_VISITS` of the dates, for the vehicles' imbalance; None where they are not at hand.
+        loads: contract `STOP_LOADS` of the same dates; `service_date`, `trip_id`, `stop_sequence`, `mode` and `load`
+            suffice. Rows without a load are left out.
+        visits: contract `STOP_VISITS` of the dates, for the vehicles' imbalance; None if they are not available.
 
-    A metric whose history is too short has a null value and the verdict `unknown`. Only forecasts of a model are
-    judged by skill, WAPE, bias and coverage: a baseline needs no watch. What lies after a date never counts for it.
+    A metric with too little history has a null value and the verdict `unknown`. Skill, WAPE, bias and coverage describe
+    only forecasts of a model, not baselines. Later dates never count for a date.
     """
-    return drift_of(dates, DriftSums.of(dates, performance, loads, visits, windows), metrics, windows)
+    return drift_from_sums(dates, DriftSums.of(dates, performance, loads, visits, windows), metrics, windows)
 
 
-def drift_of(
+def drift_from_sums(
     dates: Collection[date],
     sums: DriftSums,
     metrics: tuple[DriftMetric, ...] = DRIFT_METRICS,
     windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
 ) -> pl.DataFrame:
-    """The same of ready sums, of the dates and the 56 before them: they are made a date at a time where there is much."""
+    """`drift` from sums of the dates and the 56 before them. Sums can be computed date by date to save memory."""
     rows = []
     for day in sorted(dates):
         modes = sums.loads.filter(pl.col("operating_date") == day)["mode"].unique().sort()
@@ -76,13 +76,13 @@ def _row(day: date, metric: DriftMetric, scope: str, values: Values) -> tuple:
 
 
 def _measure(day: date, sums: DriftSums, windows: DriftWindows) -> dict[str, Values]:
-    """Every metric of one date and scope; those that must last are measured on the dates before, too."""
-    running = [day - timedelta(days) for days in range(max(metric.days for metric in DRIFT_METRICS))]
+    """Every metric of one date and scope, followed by its values on the dates before."""
+    recent = [day - timedelta(days) for days in range(max(metric.days for metric in DRIFT_METRICS))]
     errors = sums.errors.group_by("operating_date").agg(pl.exclude("mode").sum())
-    distances = [_distances(sums.loads, each, windows) for each in running]
+    distances = [_distances(sums.loads, each, windows) for each in recent]
 
     def on(measure: Callable[[pl.DataFrame, date, DriftWindows], float | None]) -> Values:
-        return tuple(measure(errors, each, windows) for each in running)
+        return tuple(measure(errors, each, windows) for each in recent)
 
     return {
         "skill_against_ha4": on(_skill),
@@ -91,15 +91,15 @@ def _measure(day: date, sums: DriftSums, windows: DriftWindows) -> dict[str, Val
         "coverage_deviation": on(_coverage_deviation),
         "matched_share": (_matched_share(sums.matched, day),),
         "vehicle_imbalance": (_worst_vehicle(sums.vehicles, day),),
-        **{name: tuple(of_date[name] for of_date in distances) for name in _DISTANCES},
+        **{name: tuple(values[name] for values in distances) for name in _DISTANCES},
     }
 
 
-# How the forecasts did
+# Quality of the forecasts
 
 
 def _pooled(errors: pl.DataFrame, day: date, windows: DriftWindows) -> dict[str, float] | None:
-    """Sums over the window that ends with `day`; None where too few of its dates are known, `day` among them."""
+    """Sums over the window that ends with `day`; None if `day` or too many of its other dates are missing."""
     window = errors.filter(pl.col("operating_date").is_between(day - timedelta(windows.days - 1), day))
     if window.height < windows.min_days or day not in window["operating_date"]:
         return None
@@ -122,7 +122,7 @@ def _coverage_deviation(errors: pl.DataFrame, day: date, windows: DriftWindows) 
 
 
 def _wape_deviation(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
-    """How far the date's WAPE lies above the same weekdays', by their deviation, or 5 % of their mean if that is more."""
+    """How far the date's WAPE lies above that of the same weekdays, in their deviations (or 5 % of their mean if larger)."""
     wapes = _same_weekdays(errors, day, windows).filter(pl.col("load") > 0)
     wapes = wapes.select("operating_date", wape=pl.col("error") / pl.col("load"))
     today = wapes.filter(pl.col("operating_date") == day)["wape"]
@@ -134,18 +134,18 @@ def _wape_deviation(errors: pl.DataFrame, day: date, windows: DriftWindows) -> f
 
 
 def _same_weekdays(frame: pl.DataFrame, day: date, windows: DriftWindows) -> pl.DataFrame:
-    """Rows of the date and of its weekday in the weeks before."""
+    """Rows of the date and of the same weekday in the weeks before."""
     return frame.filter(
         pl.col("operating_date").is_between(day - timedelta(windows.reference_days), day),
         pl.col("operating_date").dt.weekday() == day.isoweekday(),
     )
 
 
-# What the counters brought
+# Quality of the counts
 
 
 def _matched_share(matched: pl.DataFrame, day: date) -> float | None:
-    """Share of the date's loads with a forecast of any horizon; None where nothing was forecast for the date."""
+    """Share of the date's loads with a forecast of any horizon; None if nothing was forecast for the date."""
     sums = matched.filter(pl.col("operating_date") == day).select(pl.col("rows", "forecast").sum())
     rows, forecast = sums.row(0)
     return forecast / rows if forecast else None
@@ -155,11 +155,11 @@ def _worst_vehicle(vehicles: pl.DataFrame, day: date) -> float | None:
     return vehicles.filter(pl.col("operating_date") == day).select(pl.col("imbalance").max()).item()
 
 
-# What the loads look like
+# Distribution of the loads
 
 
 def _distances(loads: pl.DataFrame, day: date, windows: DriftWindows) -> dict[str, float | None]:
-    """Distances of a date's loads from those of the same weekdays before."""
+    """Distances between the loads of a date and those of the same weekdays before."""
     same_weekdays = _same_weekdays(loads, day, windows)
     before = same_weekdays.filter(pl.col("operating_date") < day)
     today = _by_passengers(same_weekdays.filter(pl.col("operating_date") == day))
@@ -175,4 +175,4 @@ def _distances(loads: pl.DataFrame, day: date, windows: DriftWindows) -> dict[st
 
 def _by_passengers(loads: pl.DataFrame) -> np.ndarray:
     """Number of loads with 0, 1, 2 … passengers."""
-    return np.bincount(loads["passengers"], loads["rows"], minlength=MOST_PASSENGERS + 1)
+    return np.bincount(loads["passengers"], loads["rows"], minlength=MAX_PASSENGERS + 1)

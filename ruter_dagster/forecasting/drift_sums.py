@@ -1,4 +1,4 @@
-"""What drift is measured on: sums by operating date and mode, small however many departures there were."""
+"""Sums by operating date and mode from which drift is computed. Their size does not depend on the number of departures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import polars as pl
 
 from ruter_dagster.contracts.drift import NETWORK, DriftWindows
 from ruter_dagster.forecasting.counts import vehicle_imbalance
-from ruter_dagster.forecasting.distances import MOST_PASSENGERS
+from ruter_dagster.forecasting.distances import MAX_PASSENGERS
 
 PERFORMANCE_COLUMNS = (
     "operating_date", "trip_id", "stop_sequence", "mode", "source", "load", "mean", "p10", "p90", "ha4",
 )  # fmt: skip
-"""The columns that are read of contract `FORECAST_PERFORMANCE`."""
+"""The columns of contract `FORECAST_PERFORMANCE` that are read."""
 LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "mode", "load")
-"""Those of contract `STOP_LOADS`; rows without a load (of weight 0) are left out."""
+"""The columns of contract `STOP_LOADS` that are read; rows without a load (weight 0) are left out."""
 _KEY = ("operating_date", "trip_id", "stop_sequence")
 _VEHICLES = {"operating_date": pl.Date, "mode": pl.String, "imbalance": pl.Float64}
 
@@ -27,13 +27,13 @@ class DriftSums:
     """Frames by operating date and mode."""
 
     errors: pl.DataFrame
-    """rows and sums of load, mean, error, error_beside_ha4, error_ha4, covered, of a model's forecasts."""
+    """Of a model's forecasts: rows, and sums of load, mean, error, error_beside_ha4, error_ha4 and covered."""
     loads: pl.DataFrame
-    """rows by passengers."""
+    """Rows by number of passengers."""
     matched: pl.DataFrame
-    """rows of loads, and of those with a forecast."""
+    """Rows of loads, and rows with a forecast."""
     vehicles: pl.DataFrame
-    """imbalance of each vehicle."""
+    """Imbalance of each vehicle."""
 
     @classmethod
     def of(
@@ -44,9 +44,9 @@ class DriftSums:
         visits: pl.DataFrame | None,
         windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
     ) -> DriftSums:
-        """Of any dates; `matched` is of `dates` alone. The frames are those of `drift`."""
+        """Sums of the frames of `drift`, of any dates; `matched` covers `dates` only."""
         loads = loads.drop_nulls("load").rename({"service_date": "operating_date"})
-        passengers = pl.col("load").round().clip(0, MOST_PASSENGERS).cast(pl.Int32).alias("passengers")
+        passengers = pl.col("load").round().clip(0, MAX_PASSENGERS).cast(pl.Int32).alias("passengers")
         return cls(
             errors=_errors(performance),
             loads=loads.group_by("operating_date", "mode", passengers).agg(rows=pl.len()),
@@ -60,7 +60,7 @@ class DriftSums:
 
     @classmethod
     def joined(cls, parts: Sequence[DriftSums]) -> DriftSums:
-        """The sums of parts that have no operating date in common."""
+        """The sums of parts without a common operating date."""
         return cls(
             *(
                 pl.concat(frames)
@@ -69,7 +69,7 @@ class DriftSums:
         )
 
     def of_scope(self, scope: str) -> DriftSums:
-        """Of one mode, or of the network: all."""
+        """The sums of one mode, or all for the network."""
         if scope == NETWORK:
             return self
         frames = (self.errors, self.loads, self.matched, self.vehicles)

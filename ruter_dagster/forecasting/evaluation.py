@@ -1,7 +1,7 @@
-"""How good forecasts are: scores beside the baselines, intervals by week, and the release gate.
+"""Quality of forecasts: scores beside the baselines, intervals by week, and the release gate.
 
-Frames here hold, one row for each forecast: service_date, mode, horizon_days, load (the truth), mean, p10, p50, p90, last_week,
-ha4, ha8. Rows without a truth are left out of every score.
+Frames have one row per forecast: service_date, mode, horizon_days, load (as observed), mean, p10, p50, p90, last_week,
+ha4, ha8. Rows without a load are left out of every score.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 import polars as pl
 
 from ruter_dagster.forecasting.baselines import BASELINES, SIX_MONTH_MEAN
-from ruter_dagster.forecasting.spread import QUANTILES
+from ruter_dagster.forecasting.prediction_intervals import QUANTILES
 
 _DRAWS = 2000
 _CONFIDENCE = (2.5, 97.5)
 CROWDED_PRECISION = 0.5
-"""Precision at which the recall of crowded departures is told."""
+"""Precision at which the recall of crowded departures is reported."""
 _BANDS = (0.01, 0.05, 0.2, 0.5)
-"""Bounds of the bands of chance in which reliability is told."""
+"""Bounds of the probability bands in which reliability is reported."""
 
 
 @dataclass(frozen=True)
 class Improvement:
-    """How much smaller the model's WAPE is than a baseline's: 0.22 is 22 % under; the 95 % interval from weekly blocks."""
+    """How much smaller the model's WAPE is than a baseline's: 0.22 is 22 % less. `low` and `high`: 95 % interval by weekly blocks."""
 
     baseline: str
     relative: float
@@ -35,7 +35,7 @@ class Improvement:
 
 @dataclass(frozen=True)
 class Gate:
-    """The release gate of a mode and horizon. `passed`: not worse than the best baseline beyond the interval."""
+    """The release gate of a mode and horizon. `passed`: not significantly worse than the best baseline."""
 
     mode: str
     horizon_days: int
@@ -45,7 +45,7 @@ class Gate:
 
 
 def wape(load: str, forecast: str) -> pl.Expr:
-    """Sum of |forecast - load| over the sum of loads; null where nobody travelled."""
+    """Sum of |forecast - load| over the sum of loads; null if nobody travelled."""
     total = pl.col(load).sum()
     return pl.when(total > 0).then((pl.col(forecast) - pl.col(load)).abs().sum() / total)
 
@@ -57,12 +57,12 @@ def pinball(load: str, forecast: str, level: float) -> pl.Expr:
 
 
 def scores(forecasts: pl.DataFrame, by: tuple[str, ...] = ()) -> pl.DataFrame:
-    """One row (or one for each group of `by`): rows, WAPE of the model and each baseline, bias, coverage, pinball.
+    """One row (or one per group of `by`): rows, WAPE of the model and each baseline, bias, coverage, pinball losses.
 
-    `wape_<baseline>` and `improvement_<baseline>` are over the rows given: pass `comparable(forecasts)` so that
-    every column is about the same rows.
+    `wape_<baseline>` and `improvement_<baseline>` use the rows that the baseline knows: pass `comparable(forecasts)` so
+    that all columns describe the same rows.
     """
-    judged = forecasts.filter(pl.col("load").is_not_null())
+    scored = forecasts.filter(pl.col("load").is_not_null())
     within = pl.col("load").is_between(pl.col("p10"), pl.col("p90"))
     columns = [
         pl.len().alias("rows"),
@@ -73,29 +73,29 @@ def scores(forecasts: pl.DataFrame, by: tuple[str, ...] = ()) -> pl.DataFrame:
         within.mean().alias("coverage"),
         *(pinball("load", f"p{level}", level / 100).alias(f"pinball_p{level}") for level in (10, 50, 90)),
     ]
-    grouped = judged.group_by(by).agg(columns).sort(by) if by else judged.select(columns)
+    grouped = scored.group_by(by).agg(columns).sort(by) if by else scored.select(columns)
     return grouped.with_columns(
         (1 - pl.col("wape") / pl.col(f"wape_{name}")).alias(f"improvement_{name}") for name in BASELINES
     )
 
 
 def distribution_scores(forecasts: pl.DataFrame) -> pl.DataFrame:
-    """How good whole distributions are: one row for the model and each baseline, over the rows that all of them know.
+    """Quality of whole distributions: one row for the model and each baseline, over the rows that all of them know.
 
-    `forecasts` has beside the columns above `seats`, `prob_above_seats` and those of `baselines.baseline_quantiles`; with those of
-    `baselines.six_month_means` that baseline is judged too. Columns, passengers unless said otherwise:
+    `forecasts` also has `seats`, `prob_above_seats` and the columns of `baselines.baseline_quantiles`. With the columns of
+    `baselines.six_month_means`, that baseline is scored too. Columns, in passengers unless stated otherwise:
 
     - `wape` (share), `coverage` of P10 to P90 (share), `pinball_p10`, `pinball_p50`, `pinball_p90`;
     - `crps`: of the three quantiles, `scoringrules.crps_quantile`;
-    - `crowded`: departures with more passengers than seats, `crowded_expected`: how many the chances add up to;
-    - `crowded_recall`: the largest share of them found by a threshold of which half of the departures found are crowded. The
+    - `crowded`: departures with more passengers than seats; `crowded_expected`: the sum of their probabilities;
+    - `crowded_recall`: the largest share of crowded departures that a threshold finds with a precision of one half. The
       model's threshold is on `prob_above_seats`, a baseline's on its mean over the seats.
 
-    What concerns seats is null where none are known; `crowded_expected` is null of the six-month mean.
+    Columns about seats are null if no seats are known; `crowded_expected` is null for the six-month mean.
     """
     known = [name for name in (*BASELINES, SIX_MONTH_MEAN) if name in forecasts.columns]
-    judged = forecasts.filter(pl.all_horizontal(pl.col("load", *known).is_not_null()))
-    with_seats = judged.filter(pl.col("seats").is_not_null()).with_columns(
+    scored = forecasts.filter(pl.all_horizontal(pl.col("load", *known).is_not_null()))
+    with_seats = scored.filter(pl.col("seats").is_not_null()).with_columns(
         (pl.col("load") > pl.col("seats")).alias("crowded")
     )
     model = _Distribution("model", "mean", "", "prob_above_seats", pl.col("prob_above_seats"))
@@ -109,83 +109,87 @@ def distribution_scores(forecasts: pl.DataFrame) -> pl.DataFrame:
         )
         for name in known
     ]
-    rows = [_of_distribution(one, judged, with_seats) for one in (model, *baselines)]
+    rows = [_score_distribution(distribution, scored, with_seats) for distribution in (model, *baselines)]
     return pl.DataFrame(rows, schema_overrides={"crowded_expected": pl.Float64, "crowded_recall": pl.Float64})
 
 
 @dataclass(frozen=True)
 class _Distribution:
-    """Where the columns of a forecaster are: its mean, its quantiles, its chance above the seats, what ranks the crowded."""
+    """The columns of a forecaster: its mean, its quantiles, its probability above the seats, its ranking of crowded departures."""
 
     name: str
     mean: str
     prefix: str
-    chance: str | None
+    probability: str | None
     rank: pl.Expr
 
 
-def _of_distribution(one: _Distribution, judged: pl.DataFrame, with_seats: pl.DataFrame) -> dict[str, Any]:
+def _score_distribution(
+    distribution: _Distribution, scored: pl.DataFrame, with_seats: pl.DataFrame
+) -> dict[str, Any]:
     import scoringrules
 
-    quantiles = [f"{one.prefix}p{round(100 * level)}" for level in QUANTILES]
-    load = judged["load"].to_numpy()
-    losses = judged.select(
-        wape("load", one.mean).alias("wape"),
+    quantiles = [f"{distribution.prefix}p{round(100 * level)}" for level in QUANTILES]
+    load = scored["load"].to_numpy()
+    losses = scored.select(
+        wape("load", distribution.mean).alias("wape"),
         pl.col("load").is_between(quantiles[0], quantiles[-1]).mean().alias("coverage"),
         *(
             pinball("load", name, level).alias(f"pinball_p{round(100 * level)}")
             for name, level in zip(quantiles, QUANTILES, strict=True)
         ),
     ).row(0, named=True)
-    crps = scoringrules.crps_quantile(load, judged.select(quantiles).to_numpy(), np.array(QUANTILES))
+    crps = scoringrules.crps_quantile(load, scored.select(quantiles).to_numpy(), np.array(QUANTILES))
     crowded = with_seats["crowded"]
     return {
-        "forecast": one.name,
+        "forecast": distribution.name,
         **losses,
-        "crps": float(np.mean(crps)) if judged.height else None,
+        "crps": float(np.mean(crps)) if scored.height else None,
         "crowded": int(crowded.sum()) if with_seats.height else None,
-        "crowded_expected": with_seats[one.chance].sum() if one.chance and with_seats.height else None,
-        "crowded_recall": recall_at_precision(crowded, with_seats.select(one.rank).to_series()),
+        "crowded_expected": with_seats[distribution.probability].sum()
+        if distribution.probability and with_seats.height
+        else None,
+        "crowded_recall": recall_at_precision(crowded, with_seats.select(distribution.rank).to_series()),
     }
 
 
 def recall_at_precision(
     happened: pl.Series, score: pl.Series, precision: float = CROWDED_PRECISION
 ) -> float | None:
-    """The largest share of what happened that lies at or above a threshold of `score` with at least that precision.
+    """The largest recall of a threshold of `score` with at least this precision.
 
-    Null where nothing happened; 0 where no threshold is precise enough.
+    None if nothing happened; 0 if no threshold is precise enough.
     """
     if not happened.sum():
         return None
-    found = (
+    thresholds = (
         pl.DataFrame({"happened": happened.cast(pl.Int64), "score": score})
         .group_by("score")
         .agg(pl.col("happened").sum(), pl.len().alias("rows"))
         .sort("score", descending=True)
         .select(pl.col("happened", "rows").cum_sum())
     )
-    precise = found.filter(pl.col("happened") >= precision * pl.col("rows"))
+    precise = thresholds.filter(pl.col("happened") >= precision * pl.col("rows"))
     return float(precise["happened"].max() or 0) / float(happened.sum())  # pyright: ignore[reportArgumentType]
 
 
 def reliability(forecasts: pl.DataFrame) -> pl.DataFrame:
-    """By bands of `prob_above_seats`: departures, the mean chance forecast, and the share that was above the seats.
+    """By bands of `prob_above_seats`: departures, the mean forecast probability, and the observed share above the seats.
 
     Rows without load or seats are left out; a band without departures has no row.
     """
-    judged = forecasts.filter(
+    scored = forecasts.filter(
         pl.col("load").is_not_null()
         & pl.col("seats").is_not_null()
         & pl.col("prob_above_seats").is_not_null()
     )
-    chance = pl.col("prob_above_seats")
+    probability = pl.col("prob_above_seats")
     labels = [f"{low:g} to {high:g}" for low, high in zip((0.0, *_BANDS), (*_BANDS, 1.0), strict=True)]
     return (
-        judged.group_by(chance.cut(_BANDS, labels=labels).alias("band"))
+        scored.group_by(probability.cut(_BANDS, labels=labels).alias("band"))
         .agg(
             pl.len().alias("departures"),
-            chance.mean().alias("forecast"),
+            probability.mean().alias("forecast"),
             (pl.col("load") > pl.col("seats")).mean().alias("observed"),
         )
         .sort("forecast")
@@ -194,26 +198,26 @@ def reliability(forecasts: pl.DataFrame) -> pl.DataFrame:
 
 
 def comparable(forecasts: pl.DataFrame) -> pl.DataFrame:
-    """The rows that every baseline has a forecast for: those with LW (and so HA4 and HA8)."""
+    """The rows for which every baseline has a forecast: those with last week's load (and so HA4 and HA8)."""
     return forecasts.filter(pl.col("last_week").is_not_null())
 
 
 def without_last_week(forecasts: pl.DataFrame) -> pl.DataFrame:
-    """The rows that the table against the baselines leaves out; `scores` judges them by themselves."""
+    """The rows that the comparison with the baselines leaves out; `scores` reports them separately."""
     return forecasts.filter(pl.col("last_week").is_null())
 
 
 def share_without_last_week(forecasts: pl.DataFrame) -> float:
-    """Share of the rows with a truth that LW knows nothing of, 0 to 1."""
-    judged = forecasts.filter(pl.col("load").is_not_null())
-    return judged["last_week"].null_count() / max(judged.height, 1)
+    """Share of the rows with a load that have no load of last week, 0 to 1."""
+    scored = forecasts.filter(pl.col("load").is_not_null())
+    return scored["last_week"].null_count() / max(scored.height, 1)
 
 
 def improvement(forecasts: pl.DataFrame, baseline: str, seed: int = 0) -> Improvement:
     """1 - WAPE / WAPE of `baseline` over comparable rows, with its 95 % interval by a bootstrap of weekly blocks.
 
-    Weeks (seven dates from the first on) are drawn with replacement, 2,000 times; with fewer than two the interval is
-    unbounded.
+    Weeks (seven dates from the first on) are drawn with replacement, 2,000 times. With fewer than two weeks the interval
+    is unbounded.
     """
     errors = _weekly_errors(forecasts, baseline)
     if errors.is_empty() or not errors["baseline"].sum():
@@ -229,13 +233,13 @@ def improvement(forecasts: pl.DataFrame, baseline: str, seed: int = 0) -> Improv
 
 
 def release_gate(forecasts: pl.DataFrame) -> list[Gate]:
-    """One verdict for each mode and horizon: the model is not worse than the best baseline.
+    """One verdict per mode and horizon: the model is not worse than the best baseline.
 
-    Worse means that the interval of its improvement over that baseline lies below zero as a whole.
+    Worse means that the whole interval of its improvement over that baseline is below zero.
     """
-    judged = comparable(forecasts.filter(pl.col("load").is_not_null()))
+    scored = comparable(forecasts.filter(pl.col("load").is_not_null()))
     gates = []
-    for (mode, horizon), rows in sorted(judged.partition_by("mode", "horizon_days", as_dict=True).items()):
+    for (mode, horizon), rows in sorted(scored.partition_by("mode", "horizon_days", as_dict=True).items()):
         score = scores(rows).row(0, named=True)
         best = improvement(rows, min(BASELINES, key=lambda name: score[f"wape_{name}"] or float("inf")))
         passed = not (best.relative < 0 and best.high < 0)
@@ -244,7 +248,7 @@ def release_gate(forecasts: pl.DataFrame) -> list[Gate]:
 
 
 def _weekly_errors(forecasts: pl.DataFrame, baseline: str) -> pl.DataFrame:
-    """Absolute errors of the model and `baseline`, one row a week."""
+    """Absolute errors of the model and `baseline`, one row per week."""
     week = (pl.col("service_date") - pl.col("service_date").min()).dt.total_days() // 7
     return (
         comparable(forecasts.filter(pl.col("load").is_not_null()))

@@ -1,4 +1,4 @@
-"""Departure features: what is known of a planned departure a week ahead. What is recent belongs in levels.py."""
+"""Departure features: what is known about a planned departure a week ahead. Recent loads belong in levels.py."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, FIRST_LAG_DAYS, LAG_WEEKS, LAST_LAG_DAYS
-from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.contracts.date_windows import FIRST_LAG_DAYS, LAG_WEEKS, LAST_LAG_DAYS
+from ruter_dagster.contracts.features import DEPARTURE_FEATURES
 from ruter_dagster.contracts.tables import MODES
+from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.forecasting import keys
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import (
@@ -24,54 +25,58 @@ from ruter_dagster.forecasting.history import (
     slot_history,
     slot_loads,
 )
-from ruter_dagster.forecasting.joins import looked_up
+from ruter_dagster.forecasting.lookup import look_up
+from ruter_dagster.forecasting.neighbours import journey_loads, nearest_hours
 from ruter_dagster.forecasting.slots import departure_minute, slot_hour
-from ruter_dagster.forecasting.surroundings import along_journeys, hours_around
 from ruter_dagster.forecasting.tiers import expected_columns
 from ruter_dagster.forecasting.year_ago import year_ago
 
 LOAD_COLUMNS = (
     "service_date", "line_id", "direction_id", "stop_id", "slot_hour", "scheduled_departure_time", "load", "weight",
 )  # fmt: skip
-"""The columns that features read of loads."""
+"""The columns of loads that features read."""
 
 
 def lag_dates(service_date: date, calendar: OperatingCalendar) -> list[date]:
-    """The service dates whose loads the features of `service_date` read: weekly lags, comparable days and its class of day."""
-    days = {*_weekly(service_date), *_comparable(service_date, calendar), *_of_class(service_date, calendar)}
+    """The service dates whose loads the features of `service_date` read: weekly lags, comparable days, days of its class."""
+    days = {
+        *_weekly_lags(service_date),
+        *_comparable_lags(service_date, calendar),
+        *_class_lags(service_date, calendar),
+    }
     return sorted(days)
 
 
 def calendar_facts(service_date: date, calendar: OperatingCalendar) -> dict[str, Any]:
-    """All that the features of `service_date` take from the calendar: two calendars that agree on it give the same features."""
-    touched = {service_date, service_date - timedelta(7), *lag_dates(service_date, calendar)}
+    """Everything that the features of `service_date` read from the calendar. Equal facts give equal features."""
+    dates = {service_date, service_date - timedelta(7), *lag_dates(service_date, calendar)}
     return {
         "time_zone": calendar.time_zone,
         "day": calendar.days([service_date]).row(0),
         "year_ago": year_ago(service_date, calendar),
         "lags": [
-            _weekly(service_date),
-            _comparable(service_date, calendar),
-            _of_class(service_date, calendar),
+            _weekly_lags(service_date),
+            _comparable_lags(service_date, calendar),
+            _class_lags(service_date, calendar),
         ],
-        "events": [astuple(event) for event in calendar.events if event.service_date in touched],
-        "renames": [astuple(rename) for rename in calendar.renames if rename.first > min(touched)],
+        "events": [astuple(event) for event in calendar.events if event.service_date in dates],
+        "renames": [astuple(rename) for rename in calendar.renames if rename.first > min(dates)],
     }
 
 
 def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: OperatingCalendar) -> pl.DataFrame:
-    """Features of every planned departure: contract `features.departure_features`, one row for each of `plan`, by date and in its order.
+    """Features of every planned departure: contract `features.departure_features`, one row per row of `plan`, by date.
 
-    `plan` is contract `raw.planned_departures` of any dates. `loads` is contract `loads.stop_loads`, or just `LOAD_COLUMNS`
-    of it, in any order (more dates than `lag_dates` do no harm: they are not read; missing ones are missing lags).
+    `plan` is contract `raw.planned_departures` of any dates. `loads` is contract `loads.stop_loads`, or its
+    `LOAD_COLUMNS`, in any order. Only the dates of `lag_dates` are read; missing dates are missing lags.
     """
     dates: list[date] = plan["service_date"].unique().sort().to_list()
     lags = sorted({lag for day in dates for lag in lag_dates(day, calendar)})
     departure = "scheduled_departure_time"
-    clock = calendar.time_zone
-    hour = slot_hour(departure, "service_date", clock).alias("slot_hour")
-    minute = departure_minute(departure, "slot_hour", clock, dates).alias("departure_minute")
-    minute_then = departure_minute(departure, "slot_hour", clock, lags)
+    time_zone = calendar.time_zone
+    hour = slot_hour(departure, "service_date", time_zone).alias("slot_hour")
+    minute = departure_minute(departure, "slot_hour", time_zone, dates).alias("departure_minute")
+    lag_minute = departure_minute(departure, "slot_hour", time_zone, lags)
     codes = keys.Codes()
     planned = (
         plan.lazy()
@@ -83,12 +88,12 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
     )
     known = pl.concat(
         frame.select(
-            "service_date", codes.departure(minute_then, calendar.present_id), "load", "weight", "events"
+            "service_date", codes.departure(lag_minute, calendar.present_id), "load", "weight", "events"
         )
         for frame in _with_events(loads.lazy(), lags, calendar)
     ).collect()
     frames = [
-        _of_date(planned.filter(pl.col("service_date") == day), known, day, calendar).select(
+        _features_of_date(planned.filter(pl.col("service_date") == day), known, day, calendar).select(
             DEPARTURE_FEATURES.column_names
         )
         for day in dates
@@ -99,17 +104,19 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
 def _with_events(
     loads: pl.LazyFrame, lags: Sequence[date], calendar: OperatingCalendar
 ) -> list[pl.LazyFrame]:
-    """The loads of `lags` with their count of events, looked for on those dates alone that have one."""
-    touched = {event.service_date for event in calendar.events} & set(lags)
-    of_dates = [pl.col("service_date").is_in(days) for days in (set(lags) - touched, touched)]
-    ordinary, others = (loads.filter(dates) for dates in of_dates)
+    """The loads of `lags` with their number of events. Only dates with an event are searched for events."""
+    event_dates = {event.service_date for event in calendar.events} & set(lags)
+    groups = (set(lags) - event_dates, event_dates)
+    ordinary, others = (loads.filter(pl.col("service_date").is_in(dates)) for dates in groups)
     none = pl.lit(0, pl.Int32).alias("events")
     return [ordinary.with_columns(none), others.with_columns(calendar.event_count(lags))]
 
 
-def _of_date(plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: OperatingCalendar) -> pl.DataFrame:
-    comparable, of_class = _comparable(day, calendar), _of_class(day, calendar)
-    slots = slot_loads(loads_before(loads, day, [*_weekly(day), *comparable]).with_columns(keys.slot()))
+def _features_of_date(
+    plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: OperatingCalendar
+) -> pl.DataFrame:
+    comparable, of_class = _comparable_lags(day, calendar), _class_lags(day, calendar)
+    slots = slot_loads(loads_before(loads, day, [*_weekly_lags(day), *comparable]).with_columns(keys.slot()))
     history, sums = pl.collect_all(
         [
             slot_history(slots, [(day - other).days for other in comparable]),
@@ -124,25 +131,23 @@ def _of_date(plan: pl.DataFrame, loads: pl.DataFrame, day: date, calendar: Opera
         *_plan_features(),
     )
     known = [
-        looked_up(plan, _known_of_slots(plan, history, sums), ["slot"]),
-        looked_up(plan, departures, ["departure"]),
+        look_up(plan, _slot_features(plan, history, sums), ["slot"]),
+        look_up(plan, departures, ["departure"]),
     ]
     rows = pl.concat([planned, *known], how="horizontal").with_columns(pl.col("history_count").fill_null(0))
-    return pl.concat([rows, along_journeys(rows)], how="horizontal").with_columns(*expected_columns())
+    return pl.concat([rows, journey_loads(rows)], how="horizontal").with_columns(*expected_columns())
 
 
-def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
-    """One row a slot of the plan: its history, its neighbours', and means of ever wider surroundings for a new slot.
+def _slot_features(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
+    """One row per slot of the plan: its history, its neighbours, and means of wider groups for a new slot.
 
-    Half a million wide rows are then joined once, not once for each of these.
+    Half a million wide rows are then joined once, not once per table.
     """
     modes = _modes_of_lines(plan)
-    slots = _with_surroundings(
-        plan.lazy().select(pl.col("slot").unique(maintain_order=False)), modes
-    ).collect()
+    slots = _with_groups(plan.lazy().select(pl.col("slot").unique(maintain_order=False)), modes).collect()
     past = history.lazy()
-    # Sums of sums: a departure's make its slot's, and a slot's all others.
-    by_slot = _with_surroundings(sums.lazy().drop("departure").group_by("slot").agg(pl.all().sum()), modes)
+    # Sums of sums: departures add up to slots, and slots to all other groups.
+    by_slot = _with_groups(sums.lazy().drop("departure").group_by("slot").agg(pl.all().sum()), modes)
     known = [
         ("slot", past),
         ("slot", _neighbours(past)),
@@ -152,12 +157,12 @@ def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFram
         ("line", _grouped(by_slot, "line", "line_of_day_class")),
     ]
     *tables, counted = pl.collect_all([*(table for _, table in known), by_slot])
-    found = [looked_up(slots, table, [key]) for (key, _), table in zip(known, tables, strict=True)]
+    columns = [look_up(slots, table, [key]) for (key, _), table in zip(known, tables, strict=True)]
     return pl.concat(
         [
             slots.select("slot"),
-            *found,
-            hours_around(slots, counted),
+            *columns,
+            nearest_hours(slots, counted),
             _shared_by_lines(slots, counted, "stop_hour"),
             _shared_by_lines(slots, counted, "mode_hour"),
         ],
@@ -169,25 +174,25 @@ def _known_of_slots(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFram
 
 
 def _modes_of_lines(plan: pl.DataFrame) -> pl.LazyFrame:
-    """One row a line of the plan with its mode, the first by name where it has several."""
+    """One row per line of the plan with its mode; the first by name if it has several."""
     return plan.lazy().group_by(keys.line().alias("line")).agg(pl.col("mode").min().cast(pl.Enum(MODES)))
 
 
-def _with_surroundings(slots: pl.LazyFrame, modes: pl.LazyFrame) -> pl.LazyFrame:
-    placed = slots.with_columns(*keys.surroundings()).join(modes, on="line", how="left")
-    return placed.with_columns(keys.mode_hour("mode")).drop("mode")
+def _with_groups(slots: pl.LazyFrame, modes: pl.LazyFrame) -> pl.LazyFrame:
+    grouped = slots.with_columns(*keys.groups()).join(modes, on="line", how="left")
+    return grouped.with_columns(keys.mode_hour("mode")).drop("mode")
 
 
 def _shared_by_lines(slots: pl.DataFrame, counted: pl.DataFrame, key: str) -> pl.DataFrame:
-    """The mean of what several lines share, and that of all lines but the slot's own; one row for each of `slots`.
+    """The mean of a group that several lines share, and of all lines except the slot's own; one row per row of `slots`.
 
-    Without its own line, so that it is for every slot what it would be if the line were new.
+    The mean without the own line is what the slot would have if its line were new.
     """
     total = pl.col("value", "total").sum()
     counted = counted.filter(pl.col(key).is_not_null())
-    of_all = looked_up(slots, counted.group_by(key).agg(total), [key])
-    of_own = looked_up(slots, counted.group_by(key, "line").agg(total.name.suffix("_own")), [key, "line"])
-    both = pl.concat([of_all, of_own], how="horizontal").with_columns(
+    all_lines = look_up(slots, counted.group_by(key).agg(total), [key])
+    own_line = look_up(slots, counted.group_by(key, "line").agg(total.name.suffix("_own")), [key, "line"])
+    both = pl.concat([all_lines, own_line], how="horizontal").with_columns(
         (pl.col(name) - pl.col(f"{name}_own").fill_null(0)).alias(f"{name}_others")
         for name in ("value", "total")
     )
@@ -202,15 +207,15 @@ def _network_mean(counted: pl.DataFrame) -> pl.Expr:
     return pl.lit(mean, pl.Float64)
 
 
-def _weekly(day: date) -> list[date]:
+def _weekly_lags(day: date) -> list[date]:
     return [day - timedelta(7 * week) for week in range(1, LAG_WEEKS + 1)]
 
 
-def _comparable(day: date, calendar: OperatingCalendar) -> list[date]:
+def _comparable_lags(day: date, calendar: OperatingCalendar) -> list[date]:
     return calendar.comparable_dates(day, FIRST_LAG_DAYS, LAST_LAG_DAYS)
 
 
-def _of_class(day: date, calendar: OperatingCalendar) -> list[date]:
+def _class_lags(day: date, calendar: OperatingCalendar) -> list[date]:
     return calendar.dates_of_class(day, FIRST_LAG_DAYS, LAST_LAG_DAYS)
 
 
@@ -226,15 +231,15 @@ def _plan_features() -> list[pl.Expr]:
 
 
 def _neighbours(history: pl.LazyFrame) -> pl.LazyFrame:
-    """The slot's hours before and after: their usual load and that of last week."""
+    """The usual load and last week's load of the hours before and after a slot."""
 
-    def moved(hours: int, name: str) -> pl.LazyFrame:
+    def shifted(hours: int, name: str) -> pl.LazyFrame:
         return history.select(
             pl.col("slot") + hours,
             pl.col("usual").alias(f"usual_{name}_hour"), pl.col("lag_1").alias(f"last_week_{name}_hour"),
         )  # fmt: skip
 
-    return moved(1, "previous").join(moved(-1, "next"), on="slot", how="full", coalesce=True)
+    return shifted(1, "previous").join(shifted(-1, "next"), on="slot", how="full", coalesce=True)
 
 
 def _line_hours(history: pl.LazyFrame) -> pl.LazyFrame:
@@ -249,7 +254,7 @@ def _last_week_ratio(history: pl.DataFrame) -> pl.Expr:
 
 
 def _last_week_over_usual() -> pl.Expr:
-    """Load a week before over the usual, where both are known; null where nobody usually travels."""
+    """Load a week before over the usual load, over rows that have both; null if nobody usually travels."""
     both = pl.col("lag_1").is_not_null() & pl.col("usual").is_not_null()
     usual = exact_sum(pl.col("usual").filter(both))
     return pl.when(usual > 0).then(exact_sum(pl.col("lag_1").filter(both)) / usual).round(DECIMALS)

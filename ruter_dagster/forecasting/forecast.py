@@ -1,4 +1,4 @@
-"""The forecast of an issue date: model rows in, contract `forecasts.load_forecasts` out, a row for every departure."""
+"""The forecast of an issue date: model rows in, contract `forecasts.load_forecasts` out, one row per departure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.baselines import baseline_columns, forecast_baseline
 from ruter_dagster.forecasting.model import LoadModel
+from ruter_dagster.forecasting.model_rows import model_rows
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
-from ruter_dagster.forecasting.rows import model_rows
-from ruter_dagster.forecasting.tiers import rests_on_own_counts
+from ruter_dagster.forecasting.tiers import has_own_counts
 
 
 def forecast(
@@ -26,8 +26,8 @@ def forecast(
 ) -> pl.DataFrame:
     """Forecasts of `features` (contract `features.departure_features`, service dates D to D+3) issued on D.
 
-    Of `levels` and `weather` only those of D are read. Without a model
-    HA4 is the forecast (`source` baseline), and where even that is unknown a mean of its surroundings (fallback).
+    Only the `levels` and `weather` issued on D are read. Without a model, HA4 is the forecast (`source` baseline). If HA4
+    is unknown too, the forecast is a mean of wider groups (`source` fallback).
     """
     rows = model_rows(features, levels, weather, issue_date)
     return conform(
@@ -46,8 +46,8 @@ def forecast(
 
 
 def forecast_rows(rows: pl.DataFrame, model: LoadModel | None) -> pl.DataFrame:
-    """`mean`, `p10`, `p50`, `p90`, `prob_above_seats` and `source` of model rows, one row for each row."""
+    """`mean`, `p10`, `p50`, `p90`, `prob_above_seats` and `source` of model rows, row by row."""
     if model is None:
         return forecast_baseline(rows)
-    source = pl.when(rests_on_own_counts()).then(pl.lit("model")).otherwise(pl.lit("fallback"))
+    source = pl.when(has_own_counts()).then(pl.lit("model")).otherwise(pl.lit("fallback"))
     return model.predict(rows).with_columns(rows.select(source.alias("source")).to_series())

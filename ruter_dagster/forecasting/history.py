@@ -1,4 +1,4 @@
-"""What past loads say: one load for each slot and date, and means over earlier dates. No calendar, no plan."""
+"""Past loads: one load per slot and date, and means over earlier dates. No calendar, no plan."""
 
 from __future__ import annotations
 
@@ -7,65 +7,62 @@ from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.features import LAG_WEEKS, RECENT_LAG_DAYS
+from ruter_dagster.contracts.date_windows import LAG_WEEKS, RECENT_LAG_DAYS
 
-DECAY_A_WEEK = 0.9
+DECAY_PER_WEEK = 0.9
 DECIMALS = 6
 MICRO = 10**DECIMALS
-"""Sums of floats differ in their last bits with the order of adding, so with threads and with the dates asked beside
-them. Numbers are added as whole millionths: exactly, in any order."""
-
-
+"""Sums of floats depend on the order of addition, so on threads and on other dates in the frame. Numbers are added as whole
+millionths instead: exact in any order."""
 _AGES = 64
-"""More than any age in days."""
+"""Greater than any age in days."""
 
 
-def _millionths(value: pl.Expr) -> pl.Expr:
+def _to_millionths(value: pl.Expr) -> pl.Expr:
     return (value * MICRO).round().cast(pl.Int64)
 
 
 def _mean(total: str, count: str) -> pl.Expr:
-    """The mean of a sum of millionths; null of nothing."""
+    """The mean of a sum of millionths; null if there are no values."""
     return pl.when(pl.col(count) > 0).then(pl.col(total) / MICRO / pl.col(count)).round(DECIMALS)
 
 
 def _mean_by_weight(total: str, weight: str) -> pl.Expr:
-    """The mean of a sum of millionths of weighted values; null without weight."""
+    """The mean of a sum of millionths of weighted values; null if there is no weight."""
     weights = pl.col(weight) / MICRO
     return pl.when(weights > 0).then((pl.col(total) / MICRO / weights).round(DECIMALS))
 
 
 def exact_sum(value: pl.Expr) -> pl.Expr:
-    """The sum of values, each rounded to a millionth; 0 where there is none."""
-    return _millionths(value).sum() / MICRO
+    """The sum of values, each rounded to a millionth; 0 if there are none."""
+    return _to_millionths(value).sum() / MICRO
 
 
 def exact_mean(value: pl.Expr) -> pl.Expr:
-    """The mean of values, each rounded to a millionth; null where there is none."""
+    """The mean of values, each rounded to a millionth; null if there are none."""
     return pl.when(value.count() > 0).then(exact_sum(value) / value.count()).round(DECIMALS)
 
 
 def loads_before(loads: pl.DataFrame, service_date: date, dates: Sequence[date]) -> pl.LazyFrame:
-    """The loads of `dates`, with their `age` in days on `service_date`; rows without a weight have no load and are left out."""
+    """The loads of `dates` with their `age` in days on `service_date`; rows without weight have no load and are left out."""
     age = (pl.lit(service_date) - pl.col("service_date")).dt.total_days().cast(pl.Int32)
     known = pl.col("service_date").is_in(dates) & (pl.col("weight") > 0)
     return loads.lazy().filter(known).with_columns(age.alias("age"))
 
 
 def slot_loads(loads: pl.LazyFrame) -> pl.LazyFrame:
-    """One row a slot and `age`: `load`, the plain mean of its departures, and `trusted`, the mean by weight of those
-    that no event touched (null where events touched all).
+    """One row per slot and `age`: the mean `load` of its departures, and their `trusted` load.
 
-    `loads` has `slot` (see keys.py), load and weight of contract `loads.stop_loads`, `age`, and `events`, the count of
-    `OperatingCalendar.event_count`.
+    `trusted` is the mean by weight of departures without an event (null if all had one). `loads` has `slot` (keys.py),
+    load and weight of contract `loads.stop_loads`, `age`, and `events` of `OperatingCalendar.event_count`.
     """
     ordinary, load, weight = pl.col("events") == 0, pl.col("load"), pl.col("weight")
     added = loads.select(
         (pl.col("slot") * _AGES + pl.col("age")).alias("slot"),
-        _millionths(load).alias("load"),
-        pl.when(ordinary).then(_millionths(load)).alias("ordinary"),
-        pl.when(ordinary).then(_millionths(load * weight)).alias("weighted"),
-        pl.when(ordinary).then(_millionths(weight)).alias("weight"),
+        _to_millionths(load).alias("load"),
+        pl.when(ordinary).then(_to_millionths(load)).alias("ordinary"),
+        pl.when(ordinary).then(_to_millionths(load * weight)).alias("weighted"),
+        pl.when(ordinary).then(_to_millionths(weight)).alias("weight"),
     )
     sums = added.group_by("slot").agg(
         pl.all().sum(),
@@ -82,23 +79,25 @@ def slot_loads(loads: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def slot_history(slots: pl.LazyFrame, comparable_ages: Sequence[int]) -> pl.LazyFrame:
-    """One row a slot of `slot_loads`: its weekly lags, HA4, HA8, `history_count`, and `usual`, `usual_recent`,
-    `usual_median`, `usual_deviation` over the ages that compare."""
+    """One row per slot of `slot_loads`: its weekly lags, HA4, HA8 and `history_count`, and its usual load.
+
+    `usual`, `usual_recent`, `usual_median` and `usual_deviation` are over the comparable ages.
+    """
     age, load = pl.col("age"), pl.col("load")
     weekly = age % 7 == 0
     usual = pl.when(age.is_in(comparable_ages)).then(pl.col("trusted"))
     weight = pl.when(usual.is_not_null()).then(_decay(age))
-    # Columns made before they are grouped: a filter of each group by itself takes twice as long.
+    # Columns are computed before grouping: filters within each group take twice as long.
     columns = slots.select(
         "slot",
         *(pl.when(age == 7 * week).then(load).alias(f"lag_{week}") for week in range(1, LAG_WEEKS + 1)),
-        pl.when(weekly & (age <= 28)).then(_millionths(load)).alias("ha4"),
-        pl.when(weekly).then(_millionths(load)).alias("ha8"),
+        pl.when(weekly & (age <= 28)).then(_to_millionths(load)).alias("ha4"),
+        pl.when(weekly).then(_to_millionths(load)).alias("ha8"),
         usual.alias("usual_median"),
-        _millionths(usual).alias("usual"),
-        _millionths(usual * usual).alias("square"),
-        _millionths(weight).alias("weight"),
-        _millionths(weight * usual).alias("weighted"),
+        _to_millionths(usual).alias("usual"),
+        _to_millionths(usual * usual).alias("square"),
+        _to_millionths(weight).alias("weight"),
+        _to_millionths(weight * usual).alias("weighted"),
     )
     sums = columns.group_by("slot").agg(
         pl.col("^lag_.*$").max(),
@@ -120,12 +119,12 @@ def slot_history(slots: pl.LazyFrame, comparable_ages: Sequence[int]) -> pl.Lazy
 
 
 def departure_sums(loads: pl.LazyFrame) -> pl.LazyFrame:
-    """One row a `departure` (see keys.py): the sums from which `mean_of_sums` makes means that decay with `age`.
+    """One row per `departure` (keys.py): the sums from which `mean_of_sums` computes means that decay with `age`.
 
-    Loads without a weight and those that an event touched add nothing.
+    Loads without weight, and loads on the day of an event, add nothing.
     """
     counts = (pl.col("events") == 0) & (pl.col("weight") > 0)
-    weight = pl.when(counts).then(_millionths(_decay(pl.col("age")) * pl.col("weight"))).otherwise(0)
+    weight = pl.when(counts).then(_to_millionths(_decay(pl.col("age")) * pl.col("weight"))).otherwise(0)
     recent = pl.col("age") <= RECENT_LAG_DAYS
     return (
         loads.select(
@@ -142,19 +141,19 @@ def departure_sums(loads: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def mean_of_sums(name: str, suffix: str = "") -> pl.Expr:
-    """`name` and `suffix`: the mean that the sums of `departure_sums` with that suffix make; null without any."""
+    """Column `name` + `suffix`: the mean of the sums of `departure_sums` with this suffix; null if there are none."""
     value, total = (pl.col(column + suffix) for column in ("value", "total"))
     return pl.when(total > 0).then(value / total).round(DECIMALS).alias(name + suffix)
 
 
 def _decay(age: pl.Expr) -> pl.Expr:
-    """Looked up: a power for each of millions of rows takes as long as adding them up."""
-    decays = pl.select(pl.lit(DECAY_A_WEEK).pow(pl.int_range(_AGES) / 7.0)).to_series()
+    """The weight of an age. It is looked up: computing a power for each of millions of rows takes as long as their sums."""
+    decays = pl.select(pl.lit(DECAY_PER_WEEK).pow(pl.int_range(_AGES) / 7.0)).to_series()
     return pl.lit(decays).gather(age)
 
 
 def _deviation(total: str, squares: str, count: str) -> pl.Expr:
-    """Standard deviation around the mean (ddof 0), passengers, of sums of millionths; null of nothing."""
+    """Standard deviation around the mean (ddof 0), passengers, from sums of millionths; null if there are no values."""
     square, mean = (pl.col(name) / MICRO / pl.col(count) for name in (squares, total))
     deviation = (square - mean**2).clip(0).sqrt().round(DECIMALS)
     return pl.when(pl.col(count) > 0).then(deviation)

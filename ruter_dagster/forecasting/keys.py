@@ -1,7 +1,7 @@
-"""One whole number that tells a departure from others of a network, and those of its slot, line and hour, stop and line.
+"""Integer keys of departures, and of their slots, lines, stops and hours.
 
-Grouping and joining millions of rows by one number takes a third of the time that it takes by four columns. The numbers
-hold within one process and are never kept.
+Grouping and joining millions of rows by one integer takes a third of the time that four columns take. The keys are valid
+within one process and are never stored.
 """
 
 from __future__ import annotations
@@ -16,18 +16,20 @@ _MINUTES = 60 * _HOURS
 
 
 class Codes:
-    """A code for each line and stop, the same in all frames whose keys one object makes."""
+    """Codes of lines and stops. Frames whose keys come from one object have the same codes."""
 
     def __init__(self) -> None:
         self._types = {
             name: pl.Categorical(pl.Categories.random(namespace="keys")) for name in ("line_id", "stop_id")
         }
-        # Codes that were given are forgotten as soon as no column of their type is left.
-        self._alive = [pl.Series([""], dtype=dtype) for dtype in self._types.values()]
+        # polars forgets the codes once no column of their type exists.
+        self._anchors = [pl.Series([""], dtype=dtype) for dtype in self._types.values()]
 
     def departure(self, minute: pl.Expr, id_of: Callable[[str], pl.Expr] = pl.col) -> pl.Expr:
-        """Of line and stop (`id_of` the columns line_id and stop_id), direction_id (0 or 1) and the local clock `minute` on
-        the service day (0 to 2879)."""
+        """The key of a departure: line and stop (`id_of` the columns line_id and stop_id), direction_id and `minute`.
+
+        direction_id is 0 or 1, `minute` the local clock minute on the service day (0 to 2879).
+        """
         line, stop = (
             id_of(name).cast(dtype).to_physical().cast(pl.Int64) for name, dtype in self._types.items()
         )
@@ -35,7 +37,7 @@ class Codes:
 
 
 def slot() -> pl.Expr:
-    """Line, direction, stop and hour of `departure` as one number; an hour later is one more."""
+    """Line, direction, stop and hour of `departure`; the next hour has the next number."""
     return (pl.col("departure") // 60).alias("slot")
 
 
@@ -49,7 +51,7 @@ def line_hour() -> pl.Expr:
     return (pl.col("slot") // (_HOURS * _STOPS) * _HOURS + pl.col("slot") % _HOURS).alias("line_hour")
 
 
-def surroundings() -> list[pl.Expr]:
+def groups() -> list[pl.Expr]:
     """`line_hour`, `stop_hour`, `hour` and `line` of `slot`."""
     stop = pl.col("slot") // _HOURS % _STOPS
     return [
@@ -71,5 +73,5 @@ def line() -> pl.Expr:
 
 
 def mode_hour(mode: str) -> pl.Expr:
-    """Mode and `hour`; null where the mode is. `mode` is a column of an enumeration."""
+    """Mode and `hour`; null if the mode is null. `mode` names a column of type Enum."""
     return (pl.col(mode).to_physical().cast(pl.Int64) * _HOURS + pl.col("hour")).alias("mode_hour")

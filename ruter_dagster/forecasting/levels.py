@@ -1,4 +1,4 @@
-"""Levels: how full recent departures were against what was expected of them a week ahead, on an issue date."""
+"""Levels: recent loads compared with the loads that were expected a week ahead, on an issue date."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, LEVEL_WINDOW_DAYS, LEVELS
-from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS, LEVEL_WINDOW_DAYS
+from ruter_dagster.contracts.features import LEVEL_RATIO_DAYS, LEVELS
+from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.history import DECIMALS, exact_sum
 from ruter_dagster.forecasting.tiers import has_basis
@@ -20,19 +21,17 @@ SCOPES: dict[str, tuple[str, ...]] = {
     "stop": ("stop_id",),
     "line_hour": ("line_id", "direction_id", "slot_hour"),
 }
-"""The columns that make a scope's id, in their order."""
+"""The columns that form a scope's id, in order."""
 EXPECTED_COLUMNS = (
     "service_date", "trip_id", "stop_sequence", "line_id", "direction_id", "stop_id", "slot_hour", "events", "expected",
     "expected_tier",
 )  # fmt: skip
-"""The columns that levels read of departure features."""
+"""The columns of departure features that levels read."""
 LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "load", "weight")
-"""Those that they read of loads."""
+"""The columns of loads that levels read."""
 _KEY = ("service_date", "trip_id", "stop_sequence")
-_LAST_HORIZON = timedelta(3)
-"""From an issue date to the last service date that is forecast on it."""
-_STEADYING_LOAD = 10.0
-"""Passengers added to both sides of a ratio, so that a nearly empty line does not swing it."""
+_SMOOTHING_LOAD = 10.0
+"""Passengers added to both sides of a ratio, so that a nearly empty line does not dominate it."""
 
 
 def scope_id(scope: str) -> pl.Expr:
@@ -47,11 +46,11 @@ def level_dates(issue_date: date) -> list[date]:
 
 
 def levels(loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[date]) -> pl.DataFrame:
-    """Contract `features.levels` for each issue date; one with nothing to compare in its window has no rows.
+    """Contract `features.levels` for each issue date; an issue date without comparable loads in its window has no rows.
 
-    `loads` is contract `loads.stop_loads` and `features` contract `features.departure_features`, or just `LOAD_COLUMNS`
-    and `EXPECTED_COLUMNS` of them; of each issue date only the dates of `level_dates` are read. Loads without a weight, those
-    that an event touched and departures of which nothing was expected do not count.
+    `loads` is contract `loads.stop_loads` and `features` contract `features.departure_features`, or their `LOAD_COLUMNS`
+    and `EXPECTED_COLUMNS`. Only the dates of `level_dates` are read. Loads without weight, loads on the day of an event,
+    and departures without an expected load do not count.
     """
     wanted = sorted(set(issue_dates))
     compared = (
@@ -71,31 +70,33 @@ def levels(loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[da
     return conform(pl.concat(frames), LEVELS).sort("issue_date", "scope", "scope_id")
 
 
-def levels_under_all_ids(
+def levels_with_renamed_ids(
     loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[date], calendar: OperatingCalendar
 ) -> pl.DataFrame:
-    """`levels`; a line or stop that `calendar` renames after a date of the window has them under its later ids too.
+    """`levels`, which a line or stop that `calendar` renames later also has under its later ids.
 
-    Forecasts look levels up by the ids of their service date: in the weeks after a rename those of the issue date, for a year those
-    of the year before. Where an id had been another line's, that line's levels stand until the forecasts reach the rename.
+    Forecasts look up levels by the ids of their service date: of the issue date in the weeks after a rename, and of the
+    year before for a year. If the new id belonged to another line, that line keeps its levels until the rename.
     """
     wanted = sorted(set(issue_dates))
-    found = levels(loads, features, wanted)
+    known = levels(loads, features, wanted)
     for first in sorted({rename.first for rename in calendar.renames}):
         before = [issued for issued in wanted if level_dates(issued)[-1] < first]
         if not before:
             continue
-        of_date = replace(calendar, renames=tuple(one for one in calendar.renames if one.first <= first))
-        renamed = features.with_columns(of_date.present_id(name) for name in ("line_id", "stop_id"))
+        calendar_then = replace(
+            calendar, renames=tuple(item for item in calendar.renames if item.first <= first)
+        )
+        renamed = features.with_columns(calendar_then.present_id(name) for name in ("line_id", "stop_id"))
         later = levels(loads, renamed, before)
-        reaches = pl.col("issue_date") + _LAST_HORIZON >= first
-        parts = [later.filter(reaches), found, later.filter(~reaches)]
-        found = pl.concat(parts).unique(("issue_date", "scope", "scope_id"), keep="first")
-    return found.sort("issue_date", "scope", "scope_id")
+        reaches = pl.col("issue_date") + timedelta(HORIZON_DAYS) >= first
+        parts = [later.filter(reaches), known, later.filter(~reaches)]
+        known = pl.concat(parts).unique(("issue_date", "scope", "scope_id"), keep="first")
+    return known.sort("issue_date", "scope", "scope_id")
 
 
 def _daily_sums(compared: pl.LazyFrame, scope: str) -> pl.LazyFrame:
-    """For each id of a scope and service date: loads, expected loads, both by weight, and the count of departures."""
+    """For each id of a scope and service date: weighted loads, weighted expected loads, and the number of departures."""
     load, expected = (pl.col(name) * pl.col("weight") for name in ("load", "expected"))
     return (
         compared.group_by("service_date", *SCOPES[scope])
@@ -117,9 +118,9 @@ def _of_issue_date(daily: pl.DataFrame, issue_date: date, scope: str) -> pl.Data
 
 
 def _ratio(first: date) -> pl.Expr:
-    """Load over expected on the service dates from `first` on; null where there are none."""
+    """Load over expected load on the service dates since `first`; null if there are none."""
     recent = pl.col("service_date") >= first
     load, expected = (
-        exact_sum(pl.col(name).filter(recent)) + _STEADYING_LOAD for name in ("load", "expected")
+        exact_sum(pl.col(name).filter(recent)) + _SMOOTHING_LOAD for name in ("load", "expected")
     )
     return pl.when(recent.any()).then(load / expected).round(DECIMALS)

@@ -1,4 +1,4 @@
-"""Occupancy: a load beside seats and capacity, as SIRI 2.1 and GTFS-realtime name it. Thresholds are the operator's."""
+"""Occupancy levels of a load, with the names of SIRI 2.1 and GTFS-realtime. The operator sets the thresholds."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ GTFS_STATUS = {
     "unknown": 7,
 }
 """GTFS-realtime OccupancyStatus of each SIRI level that a forecast can have; 7 is NO_DATA_AVAILABLE."""
-_MOST_PERCENT = 400
+_MAX_PERCENT = 400
 
 
 @dataclass(frozen=True)
 class OccupancyThresholds:
-    """Where one level ends and the next begins; the defaults are those in use in the Nordic countries.
+    """Thresholds between levels; the defaults are those in use in the Nordic countries.
 
-    `empty_below` passengers; the two `…_seats_free_above` shares of the seats; `crushed_standing_above` a share of the
-    standing places, `full_above` of all places.
+    `empty_below` is in passengers, the two `…_seats_free_above` are shares of the seats, `crushed_standing_above` is a
+    share of the standing places, and `full_above` a share of all places.
     """
 
     empty_below: float = 0.5
@@ -41,7 +41,7 @@ def occupancy(load: str = "mean", thresholds: OccupancyThresholds | None = None)
     """
     level = _level(load, thresholds or OccupancyThresholds())
     capacity = pl.when(pl.col("total_capacity") > 0).then(pl.col("total_capacity"))
-    percentage = (20 * pl.col(load) / capacity).round().clip(0, _MOST_PERCENT // 5) * 5
+    percentage = (20 * pl.col(load) / capacity).round().clip(0, _MAX_PERCENT // 5) * 5
     return [
         level.alias("occupancy_level"),
         level.replace_strict(GTFS_STATUS, return_dtype=pl.Int32).alias("occupancy_status"),
@@ -54,7 +54,7 @@ def _level(name: str, thresholds: OccupancyThresholds) -> pl.Expr:
     free = 1 - load / pl.when(seats > 0).then(seats)
     standing = total - seats
     crushed = (standing > 0) & (load - seats > thresholds.crushed_standing_above * standing)
-    # The first that holds: a vehicle without seats (a ferry's deck) has none free, so it starts at standing.
+    # The first true condition decides. A vehicle without seats (a ferry's deck) has none free, so it starts at standing.
     return (
         pl.when(seats.is_null() | load.is_null()).then(pl.lit("unknown"))
         .when(load < thresholds.empty_below).then(pl.lit("empty"))

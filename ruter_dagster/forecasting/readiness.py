@@ -1,4 +1,4 @@
-"""How far a model may be trusted that has few dates to learn from: not at all, in part, or wholly."""
+"""How far a model with few training dates is trusted: not at all, in part, or fully."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from numpy.typing import NDArray
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
 from ruter_dagster.contracts.tables import EXPECTED_TIERS
 
-_WHOLE_TRUST_DATES = 300
-"""Training dates from which on a model's correction counts in full: most of a year, so that it has met its seasons."""
+_FULL_TRUST_DATES = 300
+"""With this many training dates, most of a year, a model has seen its seasons and its correction counts in full."""
+_NEW_SERVICE_SHARE = 0.5
 
 
-def enough_for_a_model(dates_with_counts: int) -> bool:
-    """Whether a model may be trained and published with counts of so many operating dates."""
+def has_enough_dates(dates_with_counts: int) -> bool:
+    """Whether a model may be trained and published with counts of this many operating dates."""
     return dates_with_counts >= MIN_COUNTED_DATES
 
 
-def trust(training_dates: int) -> float:
-    """How much of its correction of the expected load a model makes, 0 to 1, on the scale of logarithms.
+def trust_by_dates(training_dates: int) -> float:
+    """The share of its correction of the expected load that a model makes, 0 to 1, on the scale of logarithms.
 
-    A few months teach what is passing (a holiday, a festival) as if it were a rule; with all of its correction a model of
-    two to five months is worse than HA8 (docs/decisions/new-service.md). This is the least; weeks held out may bear out more
-    (`model.train`).
+    A few months teach a passing change (a holiday, a festival) as if it were a rule. With its full correction, a model of
+    two to five months is worse than HA8 (docs/decisions/new-service.md). This share is a minimum: held-out weeks may prove
+    more (`model_training.train`).
     """
-    return min(1.0, training_dates / _WHOLE_TRUST_DATES)
+    return min(1.0, training_dates / _FULL_TRUST_DATES)
 
 
-def trust_in_tiers(tier: NDArray[np.floating], trusted: float) -> NDArray[np.float64]:
-    """The part of its correction that a model of this `trusted` makes for each row of these tiers (`tiers.tier_number`).
+def trust_by_tier(tier: NDArray[np.floating], trust: float) -> NDArray[np.float64]:
+    """The share of its correction that a model makes for each row, by the row's tier number (`tiers.tier_number`).
 
-    - A new stop, whose line is known: all of it. Straight between its neighbours is a poor guess, and trees learn from the line's
-      other stops how far off it is.
-    - New hours and lines: half of the model's part. How full a network or line is says less of what has never been counted.
+    - A new stop of a known line: the full correction. Interpolating between its neighbours is a poor estimate, and trees
+      learn from the line's other stops how far off it is.
+    - New hours and lines: half of `trust`. How full a network or line is says less about a service that was never counted.
     """
-    part = np.where(tier >= EXPECTED_TIERS.index("neighbouring_hours"), 0.5 * trusted, trusted)
-    return np.where(tier == EXPECTED_TIERS.index("journey"), 1.0, part)
+    share = np.where(tier >= EXPECTED_TIERS.index("neighbouring_hours"), _NEW_SERVICE_SHARE * trust, trust)
+    return np.where(tier == EXPECTED_TIERS.index("journey"), 1.0, share)

@@ -1,4 +1,4 @@
-"""The slot of a departure: line, direction, stop and local clock hour on the service day, by which weeks are compared."""
+"""The slot of a departure: line, direction, stop and local clock hour on the service day, used to compare weeks."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import polars as pl
 def slot_hour(
     scheduled_departure_time: str | pl.Expr, service_date: str | pl.Expr, time_zone: str
 ) -> pl.Expr:
-    """Local clock hour of a departure (UTC) on its service day: 24 and more after midnight.
+    """Local clock hour of a departure (UTC) on its service day, 24 or more after midnight.
 
-    The clock's hour, not the hours since midnight: a journey at 08:15 has hour 8 on the day the clock changes too.
+    It is the hour on the clock, not hours since midnight: 08:15 is hour 8 on the day that the clock changes too.
     """
     departure = (
         pl.col(scheduled_departure_time)
@@ -29,7 +29,7 @@ def slot_hour(
 def departure_minute(
     scheduled_departure_time: str, slot_hour: str, time_zone: str, dates: Collection[date]
 ) -> pl.Expr:
-    """Local clock minute of a departure (UTC) on its service day, one of `dates`: 60 times its slot hour, and the minutes past it."""
+    """Local clock minute of a departure (UTC) on its service day, one of `dates`: 60 times its slot hour plus the minute."""
     departure = pl.col(scheduled_departure_time)
     ahead = _minutes_ahead(time_zone, dates)
     if len(ahead) == 1:
@@ -40,9 +40,9 @@ def departure_minute(
 
 
 def _minutes_ahead(time_zone: str, dates: Collection[date]) -> set[int]:
-    """How many minutes past the hour the zone's clock shows at a full hour of UTC on these service days: 0 in most zones.
+    """Minutes past the hour that the zone's clock shows at full hours of UTC on these service days: 0 in most zones.
 
-    Where that is one number, millions of departures need no conversion.
+    If there is only one such number, millions of departures need no conversion.
     """
     zone = ZoneInfo(time_zone)
     midnights = {datetime(day.year, day.month, day.day, tzinfo=UTC) for day in dates}

@@ -1,7 +1,7 @@
-"""Tiers: on what the expected load of a planned departure rests, from its own counts to those of the whole network.
+"""Tiers: the source of a departure's expected load, from its own counts to those of the whole network.
 
-A tier is known by its name (`expected_tier` of departure features and forecasts). Where a better tier knows nothing, the
-next one is asked. The order of the names is the order of trust.
+A tier has a name (`expected_tier` of departure features and forecasts). The first tier with counts is used; the most trusted
+tier comes first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import polars as pl
 
 from ruter_dagster.contracts.tables import EXPECTED_TIERS, NO_BASIS, OWN_TIERS
 
-GUESSES: dict[str, tuple[str, ...]] = {
+TIER_COLUMNS: dict[str, tuple[str, ...]] = {
     "departure": ("departure_of_day_class",),
     "slot": ("usual", "ha8", "slot_of_day_class"),
     "journey": ("journey_load",),
@@ -23,19 +23,19 @@ GUESSES: dict[str, tuple[str, ...]] = {
     "mode_hour": ("mode_hour_of_other_lines",),
     "network": ("network_of_day_class",),
 }
-"""The columns that each tier takes its guess from, best first."""
-IGNORANCE_SHARE = 0.25
-"""Share of the seats taken as the mean load where nothing was ever counted: a convention, as wide as its quantiles."""
+"""The columns that give each tier's expected load, best first."""
+UNKNOWN_MEAN_SHARE = 0.25
+"""The mean load as a share of the seats if nothing was ever counted: a convention, as its wide quantiles show."""
 _UNKNOWN_SEATS = 40
 
 
 def expected_columns() -> list[pl.Expr]:
-    """`expected` and `expected_tier` of rows that have every column of `GUESSES`."""
-    columns = [name for names in GUESSES.values() for name in names]
+    """`expected` and `expected_tier` of rows that have every column of `TIER_COLUMNS`."""
+    columns = [name for names in TIER_COLUMNS.values() for name in names]
     tier = pl.coalesce(
         *(
             pl.when(pl.col(name).is_not_null()).then(pl.lit(tier))
-            for tier, names in GUESSES.items()
+            for tier, names in TIER_COLUMNS.items()
             for name in names
         ),
         pl.lit(NO_BASIS),
@@ -43,16 +43,16 @@ def expected_columns() -> list[pl.Expr]:
     return [pl.coalesce(*columns, pl.lit(0.0)).alias("expected"), tier.alias("expected_tier")]
 
 
-def own_guess() -> pl.Expr:
-    """The expected load that rests on counts of the departure or its slot; null where there are none."""
-    return pl.coalesce(*(name for tier in OWN_TIERS for name in GUESSES[tier]))
+def own_expected_load() -> pl.Expr:
+    """The expected load from counts of the departure or its slot; null if there are none."""
+    return pl.coalesce(*(name for tier in OWN_TIERS for name in TIER_COLUMNS[tier]))
 
 
 def has_basis() -> pl.Expr:
     return pl.col("expected_tier") != NO_BASIS
 
 
-def rests_on_own_counts() -> pl.Expr:
+def has_own_counts() -> pl.Expr:
     return pl.col("expected_tier").is_in(OWN_TIERS)
 
 
@@ -62,23 +62,24 @@ def tier_number() -> pl.Expr:
     return pl.col("expected_tier").replace_strict(numbers, return_dtype=pl.Int32)
 
 
-def with_ignorance(forecasts: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """The forecasts of `rows`, row by row; those without any basis say that every load up to the seats is possible.
+def with_unknown_loads(forecasts: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """The forecasts of `rows`, row by row. Without any counts, every load up to the seats is possible.
 
-    `forecasts` has `mean`, `p10`, `p50`, `p90` and `prob_above_seats`. P10 is 0 and P90 the seats, so the chance of more is 10 %.
+    `forecasts` has `mean`, `p10`, `p50`, `p90` and `prob_above_seats`. Without counts P10 is 0, P90 is the seats, and the
+    probability of more is 10 %.
     """
     unknown = rows.select(~has_basis()).to_series()
     if not unknown.any():
         return forecasts
     seats = rows["seats"].fill_null(_UNKNOWN_SEATS).cast(pl.Float64)
-    chance = pl.select(pl.when(rows["seats"].is_not_null()).then(0.1)).to_series()
-    ignorant = {
-        "mean": seats * IGNORANCE_SHARE,
+    probability = pl.select(pl.when(rows["seats"].is_not_null()).then(0.1)).to_series()
+    defaults = {
+        "mean": seats * UNKNOWN_MEAN_SHARE,
         "p10": seats * 0.0,
-        "p50": seats * IGNORANCE_SHARE,
+        "p50": seats * UNKNOWN_MEAN_SHARE,
         "p90": seats,
-        "prob_above_seats": chance,
+        "prob_above_seats": probability,
     }
     return forecasts.with_columns(
-        pl.when(unknown).then(column).otherwise(pl.col(name)).alias(name) for name, column in ignorant.items()
+        pl.when(unknown).then(column).otherwise(pl.col(name)).alias(name) for name, column in defaults.items()
     )

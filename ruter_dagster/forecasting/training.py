@@ -1,4 +1,4 @@
-"""What a model is trained on: the newest dates of the training sample. The one way, for backtest and chain alike."""
+"""Training on the newest dates of the training sample, in backtests and in production."""
 
 from __future__ import annotations
 
@@ -7,35 +7,37 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ruter_dagster.forecasting.model import TRAINING_COLUMNS, LoadModel, ModelParameters, train
-from ruter_dagster.forecasting.rows import with_model_columns
-from ruter_dagster.forecasting.shortened import with_shortened
+from ruter_dagster.forecasting.boosting import ModelParameters
+from ruter_dagster.forecasting.model import LoadModel
+from ruter_dagster.forecasting.model_rows import with_model_columns
+from ruter_dagster.forecasting.model_training import TRAINING_COLUMNS, train
+from ruter_dagster.forecasting.shortened_history import with_shortened_copies
 from ruter_dagster.forecasting.tiers import has_basis
 
 TRAINING_DAYS = 400
-"""Newest operating dates that a model is trained on: a year, and the five weeks around the same day of the year before."""
+"""Number of newest operating dates that a model is trained on: a year, and five weeks around the same day a year before."""
 
 
 def training_dates(newest: date, days: int = TRAINING_DAYS) -> list[date]:
-    """The operating dates that a training up to `newest` reads, as far as they are there."""
+    """The operating dates that a training up to `newest` reads, if they exist."""
     return [newest - timedelta(ago) for ago in reversed(range(days))]
 
 
 def train_on(samples: Iterable[pl.DataFrame], parameters: ModelParameters) -> LoadModel:
     """A model of training samples (contract `features.training_sample`), each of some dates.
 
-    Rows are held as 32-bit numbers: two million of them take 0.6 GB. Raises `BadInput` where they are too few.
+    Rows are 32-bit numbers: two million of them take 0.6 GB. Raises `BadInput` if there are too few.
     """
-    return train(pl.concat(training_rows_of(sample, parameters) for sample in samples), parameters)
+    return train(pl.concat(rows_for_training(sample, parameters) for sample in samples), parameters)
 
 
-def training_rows_of(sample: pl.DataFrame, parameters: ModelParameters) -> pl.DataFrame:
-    """The columns that `train` reads of a sample's rows and of copies with a shorter history.
+def rows_for_training(sample: pl.DataFrame, parameters: ModelParameters) -> pl.DataFrame:
+    """`TRAINING_COLUMNS` of a sample's rows and of their copies with a shorter history.
 
-    Rows of which nothing could be expected teach nothing but that nothing was known, and are left out.
+    Rows without an expected load teach only that nothing was known, and are left out.
     """
     known = sample.filter(has_basis())
-    both = with_shortened(known, parameters.shortened_share, parameters.seed)
+    both = with_shortened_copies(known, parameters.shortened_share, parameters.seed)
     # The copies come after the rows.
     is_copy = pl.int_range(pl.len()) >= known.height
     lighter = pl.when(is_copy).then(parameters.shortened_weight).otherwise(1.0)

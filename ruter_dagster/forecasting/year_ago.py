@@ -1,4 +1,4 @@
-"""The date a year before that resembles a service date: the same weekday, or the same day before or after a holiday."""
+"""The date of the year before that resembles a service date: same weekday, or same distance from a holiday."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _WEEK = timedelta(7)
 _BEFORE_EASTER = -14
 _AFTER_EASTER = 10
 _AFTER_WHITSUN = 52
-"""Days from Easter Sunday, of the dates that move with it: two weeks before it to the week after it, or after Whitsun."""
+"""Dates that move with Easter, in days from Easter Sunday: from two weeks before it to a week after it, or after Whitsun."""
 _ASCENSION, _WHIT_MONDAY = timedelta(39), timedelta(50)
 
 
 def year_ago(day: date, calendar: OperatingCalendar) -> date | None:
-    """The date of the year before whose loads, against what was expected of them, may repeat on `day`.
+    """The date of the year before whose deviation from the expected load may repeat on `day`.
 
-    Christmas and other holidays of a fixed date have the same date; dates that move with Easter have the same distance
-    from it; all others lie 364 days back, or a week beside that where it is a public holiday. None where even those are.
+    Christmas and other fixed holidays: the same date. Dates near Easter: the same distance from Easter. All others: 364
+    days before, or a week earlier or later if that is a public holiday. None if those are public holidays too.
     """
     same_date = None if (day.month, day.day) == (2, 29) else day.replace(year=day.year - 1)
     if same_date and _has_fixed_date(day, same_date, calendar):
@@ -44,7 +44,7 @@ def _has_fixed_date(day: date, same_date: date, calendar: OperatingCalendar) -> 
 
 
 def _moves_with_easter(day: date, calendar: OperatingCalendar) -> bool:
-    """Whether the country keeps Easter (or Whitsun) and the date lies near it."""
+    """Whether the country observes Easter (or Whitsun) and the date lies near it."""
     sunday = easter(day.year)
     after_whitsun = any(calendar.is_public_holiday(sunday + days) for days in (_ASCENSION, _WHIT_MONDAY))
     keeps_easter = any(calendar.is_public_holiday(sunday + timedelta(days)) for days in (-2, 1))

@@ -12,13 +12,13 @@ import time
 import traceback
 from importlib import import_module
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
 from ruter_dagster.contracts.errors import NoDateThere, PermanentFailure
 from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_MEMORY, EXIT_PERMANENT, JobParameters
 from ruter_dagster.jobs.arguments import Arguments
 from ruter_dagster.jobs.pipes import log_to_stdout, reporting
 from ruter_dagster.jobs.unprivileged import drop_privileges
-from ruter_dagster.settings import load_settings
 
 log = logging.getLogger("ruter_dagster.jobs")
 
@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None, cpu_seconds_before: float = 0.0) ->
     container = Container.of_environment()
     try:
         parameters = asked.read(container)
+        parameters.require_known_pins()
         drop_privileges(container)
         _run(asked.job, parameters, container, cpu_seconds_before)
     except BaseException as error:  # polars panics with one that is no Exception

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.date_templates import to_absolute
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import JOBS, JobParameters
-from ruter_dagster.contracts.relative import to_absolute
-from ruter_dagster.operator import operator_of
-from ruter_dagster.settings import load_settings
 
 TODAY = "today"
 

@@ -8,13 +8,15 @@ from ruter_dagster.contracts.jobs import Balance
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
 from ruter_dagster.forecasting.carry_over import carry_over_summary
 from ruter_dagster.forecasting.counts import balance_summary, balance_with_lines
-from ruter_dagster.jobs.context import JobContext, carry_over_of
-from ruter_dagster.jobs.pictures import load_by_hour
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.operator_rules import carry_over_of
 from ruter_dagster.jobs.pipes import table
+from ruter_dagster.jobs.plots import load_by_hour
 
 
 def run(parameters: Balance, context: JobContext) -> None:
-    visits, dates = context.read_asked(STOP_VISITS, parameters)
+    dates = list(context.tables.versions(STOP_VISITS, parameters.dates, missing=parameters.missing))
+    visits = context.tables.read(STOP_VISITS, dates)
     loads, lines = balance_with_lines(visits, context.operator.time_zone, carry_over_of(context.operator))
     context.write(
         STOP_LOADS,

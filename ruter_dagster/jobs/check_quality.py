@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from io import BytesIO
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES, compared_with_plan
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.jobs import CheckQuality, quality_asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, Table
-from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.input_tables import Verdict
 from ruter_dagster.jobs.pipes import DateReport, json_value, link, table
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.rejects import set_aside
@@ -22,13 +24,17 @@ from ruter_dagster.quality.vehicle_counts import former_dates
 TABLES = {table.name: table for table in CHECKED_TABLES}
 USUAL_DAYS = 56
 """Former dates that a date is compared with, at most."""
+_TABLES_WITH_STOPS: tuple[tuple[Table, Verdict], ...] = (
+    (PLANNED_DEPARTURES, "ignore"),
+    (STOP_VISITS, "skip"),
+)
 
 
 def run(parameters: CheckQuality, context: JobContext) -> None:
     checked = TABLES[parameters.table]
-    dates = context.dates_asked(checked, parameters.dates, parameters.of_range)
-    present = context.require(checked, dates)
-    frame = context.read_unjudged(checked, dates)
+    present = context.tables.versions(checked, parameters.dates, missing=parameters.missing, verdict="ignore")
+    dates = list(present)
+    frame = context.tables.read(checked, dates, verdict="ignore")
     plan = _plan(checked, dates, context)
     rejected = _rejected(checked, dates, context)
     report = check_table(
@@ -46,19 +52,22 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
     page = _publish(checked, dates, report, context)
     for day, version in present.items():
         context.verdicts.record(checked, day, version, report.summary(day), page)
-    _tell(checked, frame, report, page, present, context, rejected)
+    _report_checks(report, page, context)
+    rows = dict(frame.group_by(checked.partition).len().iter_rows())
+    _report_dates(rows, report, page, present, rejected, context)
 
 
 def _usual(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
     """Profiles of the weeks before, from their own verdicts."""
     former = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
-    return profiles_of(context.verdicts.summaries(checked, context.snapshot(checked).versions(former)))
+    return profiles_of(context.verdicts.summaries(checked, context.tables.snapshot(checked).versions(former)))
 
 
 def _plan(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
     if not compared_with_plan(checked):
         return None
-    plan = context.read_unjudged(PLANNED_DEPARTURES, dates, ["service_date", "trip_id", "stop_id"])
+    columns = ["service_date", "trip_id", "stop_id"]
+    plan = context.tables.read(PLANNED_DEPARTURES, dates, columns, missing="skip", verdict="ignore")
     return None if plan.is_empty() else plan
 
 
@@ -66,7 +75,9 @@ def _rejected(checked: Table, dates: Sequence[date], context: JobContext) -> pl.
     """Rows of the dates that were set aside. Those of a blocked date are no part of the rows that stand."""
     if checked is not STOP_VISITS:
         return None
-    return context.read_unjudged(REJECTED_VISITS, dates, where=~pl.col("date_blocked"))
+    return context.tables.read(
+        REJECTED_VISITS, dates, missing="skip", verdict="ignore", where=~pl.col("date_blocked")
+    )
 
 
 def _former_stops(
@@ -76,9 +87,13 @@ def _former_stops(
     if checked is not STOP_VISITS or (plan is not None and set(dates) <= set(plan["service_date"])):
         return None
     former = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
-    for read, asked in ((context.read_unjudged, PLANNED_DEPARTURES), (context.read_history, STOP_VISITS)):
-        weeks = (former[start : start + 7] for start in range(0, len(former), 7))
-        stops = pl.concat([read(asked, week, ["stop_id"])["stop_id"].unique() for week in weeks]).unique()
+    weeks = [former[start : start + 7] for start in range(0, len(former), 7)]
+    for input_table, verdict in _TABLES_WITH_STOPS:
+        parts = (
+            context.tables.read(input_table, week, ["stop_id"], missing="skip", verdict=verdict).unique()
+            for week in weeks
+        )
+        stops = pl.concat(parts)["stop_id"].unique()
         if not stops.is_empty():
             return stops
     return None
@@ -88,9 +103,9 @@ def _former_vehicles(checked: Table, dates: Sequence[date], context: JobContext)
     """What vehicles counted on the dates before, as their own reports kept it."""
     if checked is not STOP_VISITS:
         return None
-    versions = context.snapshot(checked).versions(former_dates(list(dates)))
-    kept = context.artifacts.find_all(_vehicles_key(day, version) for day, version in versions.items())
-    return pl.concat(map(pl.read_parquet, kept.values())) if kept else None
+    versions = context.tables.snapshot(checked).versions(former_dates(list(dates)))
+    files = context.artifacts.find_all(_vehicles_key(day, version) for day, version in versions.items())
+    return pl.concat(map(pl.read_parquet, files.values())) if files else None
 
 
 def _keep_vehicles(vehicles: pl.DataFrame, versions: dict[date, str], context: JobContext) -> None:
@@ -113,49 +128,70 @@ def _publish(checked: Table, dates: Sequence[date], report: QualityReport, conte
     return context.artifacts.uri(key)
 
 
-def _tell(
-    checked: Table,
-    frame: pl.DataFrame,
-    report: QualityReport,
-    page: str,
-    versions: dict[date, str],
-    context: JobContext,
-    rejected: pl.DataFrame | None,
-) -> None:
-    asset = quality_asset_of(checked.name)
+def _report_links(page: str, context: JobContext) -> dict[str, Any]:
+    """The report's file or object, and its address in a browser while `ruter-dagster dev` serves it."""
+    address = context.settings.report_page(page.rpartition("/artifacts/")[2])
+    return {"report": link(page)} | ({"report_page": link(address)} if address else {})
+
+
+def _report_checks(report: QualityReport, page: str, context: JobContext) -> None:
+    """The result of each check."""
     for result in report.results:
         context.report.checked(
-            asset,
+            quality_asset_of(report.table),
             result.name,
             result.passed,
             result.severity,
             judged=result.judged,
             observed=result.observed,
             expected=result.expected,
+            measured=result.measured,
+            minimum=result.check.minimum,
+            maximum=result.check.maximum,
             examples=table([{name: str(value) for name, value in row.items()} for row in result.examples]),
-            report=link(page),
+            **_report_links(page, context),
         )
-    rows = dict(frame.group_by(checked.partition).len().iter_rows())
+
+
+def _report_dates(
+    rows: Mapping[date, int],
+    report: QualityReport,
+    page: str,
+    versions: Mapping[date, str],
+    rejected: pl.DataFrame | None,
+    context: JobContext,
+) -> None:
+    """The quality asset's materialisation: each date with its verdict, rows and measures."""
+    refused = [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
     context.report.materialised(
-        asset,
+        quality_asset_of(report.table),
         dates={
             day: DateReport(
-                rows.get(day, 0), f"{version}-{'passed' if report.verdicts[day].passed else 'refused'}"
+                rows.get(day, 0),
+                f"{version}-{'passed' if report.verdicts[day].passed else 'refused'}",
+                _measures(report, day),
             )
             for day, version in versions.items()
         },
         passed=report.passed,
-        report=link(page),
+        **_report_links(page, context),
         checks=_overview(report),
         **{
             f"set_aside_by_{name}" if name != "examples" else "set_aside_examples": table(rows)
             for name, rows in set_aside(rejected).items()
         },
-        dates_refused_now=json_value(
-            [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
-        ),
+        dates_refused_now=json_value(refused),
         **context.provenance(),
     )
+
+
+def _measures(report: QualityReport, day: date) -> dict[str, float | None]:
+    """Shares and ratios of a date, to be plotted; counts of faulty rows are zero on every good date."""
+    return {
+        result.name: result.measures[day]
+        for result in report.results
+        if not result.check.counts_faults and result.name != "rows_present"
+    }
 
 
 def _overview(report: QualityReport) -> dict[str, Any] | None:

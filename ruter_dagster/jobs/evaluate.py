@@ -7,9 +7,11 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, MODEL_NAME, Evaluate
-from ruter_dagster.contracts.model_checks import COVERAGE, MOST_BIAS
+from ruter_dagster.contracts.model_checks import COVERAGE, MAX_BIAS
+from ruter_dagster.contracts.strict_json import strict_json
 from ruter_dagster.forecasting.baselines import BASELINES, baseline_columns, baseline_quantiles
 from ruter_dagster.forecasting.evaluation import (
     Gate,
@@ -21,13 +23,12 @@ from ruter_dagster.forecasting.evaluation import (
     scores,
 )
 from ruter_dagster.forecasting.forecast import forecast_rows
-from ruter_dagster.forecasting.rows import HORIZONS
-from ruter_dagster.forecasting.sample import SAMPLE_ROWS
-from ruter_dagster.jobs.context import JobContext, day_range
-from ruter_dagster.jobs.models import EVALUATION_FILE, load_model, read_inputs
-from ruter_dagster.jobs.pictures import forecast_against_truth
+from ruter_dagster.forecasting.model_rows import HORIZONS
+from ruter_dagster.forecasting.training_sample import SAMPLE_ROWS
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.model_inputs import EVALUATION_FILE, load_model, read_inputs
 from ruter_dagster.jobs.pipes import table
-from ruter_dagster.json_output import strict_json
+from ruter_dagster.jobs.plots import forecast_against_truth
 from ruter_dagster.storage.registry import ModelRecord
 
 
@@ -98,9 +99,24 @@ def _check(overall: dict[str, float], gates: Sequence[Gate], context: JobContext
         ),
     )
     bias, coverage = overall["bias"], overall["coverage"]
-    context.report.checked(EVALUATION, "bias_within_five_percent", abs(bias) <= MOST_BIAS, "WARN", bias=bias)
-    near = COVERAGE[0] <= coverage <= COVERAGE[1]
-    context.report.checked(EVALUATION, "coverage_near_80_percent", near, "WARN", coverage=coverage)
+    context.report.checked(
+        EVALUATION,
+        "bias_within_five_percent",
+        abs(bias) <= MAX_BIAS,
+        "WARN",
+        measured=bias,
+        minimum=-MAX_BIAS,
+        maximum=MAX_BIAS,
+    )
+    context.report.checked(
+        EVALUATION,
+        "coverage_near_80_percent",
+        COVERAGE[0] <= coverage <= COVERAGE[1],
+        "WARN",
+        measured=coverage,
+        minimum=COVERAGE[0],
+        maximum=COVERAGE[1],
+    )
 
 
 def _finite(value: float) -> float | None:

@@ -11,9 +11,9 @@ from datetime import date
 import polars as pl
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
-from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Features
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS
+from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.forecasting.features import LOAD_COLUMNS, calendar_facts, departure_features, lag_dates
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.provenance import code_hash
@@ -31,7 +31,7 @@ MOST_WRITTEN = 1_000_000
 
 
 def run(parameters: Features, context: JobContext) -> None:
-    dates = context.dates_passed(PLANNED_DEPARTURES, parameters.dates, parameters.of_range)
+    dates = list(context.tables.versions(PLANNED_DEPARTURES, parameters.dates, missing=parameters.missing))
     made_from = {day: _made_from(day, context) for day in dates}
     standing = {} if parameters.make_again else context.store.snapshot(DEPARTURE_FEATURES).standing(made_from)
     log.info(
@@ -58,19 +58,19 @@ def run(parameters: Features, context: JobContext) -> None:
 
 
 def _features(dates: list[date], context: JobContext) -> pl.DataFrame:
-    plan = context.read(PLANNED_DEPARTURES, dates, _PLAN_COLUMNS)
-    loads = context.read_history(STOP_LOADS, _lags(dates, context), LOAD_COLUMNS, ordered=False)
+    plan = context.tables.read(PLANNED_DEPARTURES, dates, _PLAN_COLUMNS)
+    loads = context.tables.read(
+        STOP_LOADS, _lags(dates, context), LOAD_COLUMNS, missing="skip", verdict="skip", ordered=False
+    )
     return departure_features(plan, loads, context.calendar)
 
 
 def _made_from(day: date, context: JobContext) -> str:
     """Hash of all that the features of a date follow from; what they follow from is noted as used."""
-    plan, loads = (
-        context.snapshot(PLANNED_DEPARTURES).versions([day]),
-        context.history(STOP_LOADS, _lags([day], context)),
-    )
-    context.note(PLANNED_DEPARTURES, plan)
-    context.note(STOP_LOADS, loads)
+    plan = context.tables.versions(PLANNED_DEPARTURES, [day], verdict="ignore")
+    loads = context.tables.versions(STOP_LOADS, _lags([day], context), missing="skip", verdict="skip")
+    context.tables.record(PLANNED_DEPARTURES, plan)
+    context.tables.record(STOP_LOADS, loads)
     calendar = calendar_facts(day, context.calendar)
     facts = [
         code_hash(),
@@ -82,7 +82,7 @@ def _made_from(day: date, context: JobContext) -> str:
 
 def _blocks(dates: Sequence[date], context: JobContext) -> Iterator[list[date]]:
     """The dates, as many together as their lag dates have room for, at least one."""
-    rows = context.snapshot(STOP_LOADS).rows_by_date(_lags(dates, context))
+    rows = context.tables.snapshot(STOP_LOADS).rows_by_date(_lags(dates, context))
     block: list[date] = []
     for day in dates:
         if block and sum(rows.get(lag, 0) for lag in _lags([*block, day], context)) > MOST_ROWS:

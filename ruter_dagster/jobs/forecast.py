@@ -6,28 +6,35 @@ import logging
 from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 from itertools import chain
+from typing import Any
 
 import polars as pl
 
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.errors import NoDateThere
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
+from ruter_dagster.forecasting.crowding import most_crowded
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.model import LoadModel
+from ruter_dagster.forecasting.model_rows import HORIZONS, year_ago_issue_dates
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.rows import HORIZONS, year_ago_issue_dates
 from ruter_dagster.forecasting.year_ago import year_ago
-from ruter_dagster.jobs.context import JobContext, day_range
-from ruter_dagster.jobs.models import load_model
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.model_inputs import load_model
 from ruter_dagster.jobs.pipes import days_value, json_value, table
 
 log = logging.getLogger("ruter_dagster.jobs")
+MOST_CROWDED = 10
+"""Departures in the table `most_crowded` of the metadata."""
 
 
 def run(parameters: Forecast, context: JobContext) -> None:
     # An issue date has levels where there are loads of the day before; in a range those without are left out.
-    issue_dates = context.dates_asked(LEVELS, parameters.dates, parameters.of_range)
+    issue_dates = list(
+        context.tables.versions(LEVELS, parameters.dates, missing=parameters.missing, verdict="ignore")
+    )
     planned = {day: days for day in issue_dates if (days := _planned(day, parameters, context))}
     if not planned:
         raise NoDateThere(
@@ -55,7 +62,25 @@ def run(parameters: Forecast, context: JobContext) -> None:
         model_versions=json_value({day.isoformat(): version for day, version in versions.items()}),
         sources=table(forecasts["source"].value_counts(sort=True).to_dicts()),
         occupancy_levels=table(forecasts["occupancy_level"].value_counts(sort=True).to_dicts()),
+        most_crowded=table(_most_crowded(forecasts, context.operator.time_zone)),
     )
+
+
+def _most_crowded(forecasts: pl.DataFrame, time_zone: str) -> list[dict[str, Any]]:
+    """The most crowded departures as rows of a table in the UI, times as local `HH:MM`."""
+    local = pl.col("scheduled_departure_time").dt.convert_time_zone(time_zone).dt.strftime("%H:%M")
+    shown = (
+        "line_id",
+        "direction_id",
+        "stop_id",
+        "mean",
+        "p10",
+        "p90",
+        "prob_above_seats",
+        "occupancy_level",
+    )
+    rows = most_crowded(forecasts, MOST_CROWDED)
+    return rows.select(pl.col("operating_date").cast(pl.String), local.alias("time"), *shown).to_dicts()
 
 
 def _horizon(issue_date: date) -> list[date]:
@@ -69,7 +94,7 @@ def _planned(issue_date: date, parameters: Forecast, context: JobContext) -> lis
     """
     days = _horizon(issue_date)
     try:
-        planned = context.dates_passed(DEPARTURE_FEATURES, days, of_range=True)
+        planned = context.tables.versions(DEPARTURE_FEATURES, days, missing="error_if_all")
     except NoDateThere:
         if not parameters.of_range:
             raise
@@ -94,9 +119,10 @@ def _forecasts(
 ) -> Iterator[pl.DataFrame]:
     """The forecasts of each of the service dates `days`, one at a time: a model's rows are wide."""
     known_then = year_ago_issue_dates(year_ago(day, context.calendar) for day in days)
-    levels = pl.concat([context.read(LEVELS, [issue_date]), context.read_history(LEVELS, known_then)])
-    weather = context.read(WEATHER_FORECASTS, [issue_date])
+    former = context.tables.read(LEVELS, known_then, missing="skip", verdict="skip")
+    levels = pl.concat([context.tables.read(LEVELS, [issue_date]), former])
+    weather = context.tables.read(WEATHER_FORECASTS, [issue_date])
     thresholds = OccupancyThresholds(**context.operator.occupancy.model_dump())
     for day in days:
-        features = context.read(DEPARTURE_FEATURES, [day])
+        features = context.tables.read(DEPARTURE_FEATURES, [day])
         yield forecast(features, levels, weather, model, issue_date, thresholds, version)

@@ -6,32 +6,55 @@ from datetime import timedelta
 
 import polars as pl
 
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.jobs import Performance
 from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
-from ruter_dagster.forecasting.performance import forecast_performance
-from ruter_dagster.jobs.context import JobContext, day_range
-from ruter_dagster.jobs.pictures import forecast_against_truth
-
-HORIZON_DAYS = 3
+from ruter_dagster.forecasting.forecast_performance import PerformanceSummary, forecast_performance
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.plots import forecast_against_truth
 
 
 def run(parameters: Performance, context: JobContext) -> None:
-    loads, dates = context.read_asked(STOP_LOADS, parameters)
+    dates = list(context.tables.versions(STOP_LOADS, parameters.dates, missing=parameters.missing))
+    loads = context.tables.read(STOP_LOADS, dates)
     issued = day_range(dates[0] - timedelta(HORIZON_DAYS), dates[-1])
-    forecasts = context.read_unjudged(LOAD_FORECASTS, issued, where=pl.col("operating_date").is_in(dates))
-    rows, summary = forecast_performance(forecasts, loads)
-    wape = (
-        rows.select((pl.col("mean") - pl.col("load")).abs().sum() / pl.col("load").sum()).item()
-        if rows.height
-        else None
+    forecasts = context.tables.read(
+        LOAD_FORECASTS,
+        issued,
+        missing="skip",
+        verdict="ignore",
+        where=pl.col("operating_date").is_in(dates),
     )
+    by_date = {
+        day: forecast_performance(
+            forecasts.filter(pl.col("operating_date") == day), loads.filter(pl.col("service_date") == day)
+        )
+        for day in dates
+    }
+    rows = pl.concat([rows for rows, _ in by_date.values()]).sort(FORECAST_PERFORMANCE.key)
     context.write(
         FORECAST_PERFORMANCE,
         rows,
         dates,
-        wape=wape,
-        matched_share=summary.matched_share,
-        forecast_without_truth=summary.forecast_without_truth,
-        truth_without_forecast=summary.truth_without_forecast,
+        numbers={day: _numbers(of_date, summary) for day, (of_date, summary) in by_date.items()},
+        wape=_wape(rows),
         forecast_against_truth=forecast_against_truth(rows) if rows.height else None,
     )
+
+
+def _numbers(rows: pl.DataFrame, summary: PerformanceSummary) -> dict[str, float | None]:
+    """How the forecasts of one date did."""
+    return {
+        "wape": _wape(rows),
+        "matched_share": summary.matched_share,
+        "forecast_without_truth": summary.forecast_without_truth,
+        "truth_without_forecast": summary.truth_without_forecast,
+    }
+
+
+def _wape(rows: pl.DataFrame) -> float | None:
+    """Weighted absolute percentage error: absolute errors over passengers; None if nobody was on board."""
+    errors = (pl.col("mean") - pl.col("load")).abs().sum()
+    wape = pl.when(pl.col("load").sum() > 0).then(errors / pl.col("load").sum())
+    return rows.select(wape).item()

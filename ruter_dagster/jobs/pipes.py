@@ -10,7 +10,7 @@ import logging
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from io import StringIO
 from threading import Event, Thread
@@ -39,10 +39,15 @@ MESSAGE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class DateReport:
-    """One partition of a materialisation: its rows and the hash of their content."""
+    """One partition of a materialisation: its rows, the hash of their content, and numbers that the UI plots over dates."""
 
     rows: int
     version: str
+    numbers: Mapping[str, float | None] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        numbers = {name: _rounded(value) for name, value in self.numbers.items() if value is not None}
+        return {"rows": self.rows, "version": self.version} | ({"numbers": numbers} if numbers else {})
 
 
 @dataclass(frozen=True)
@@ -63,10 +68,7 @@ class Reporter:
 
         Metadata values are plain JSON values, or `markdown(…)`, `table(…)`, `link(…)` of this module.
         """
-        by_date = {
-            day.isoformat(): {"rows": part.rows, "version": part.version}
-            for day, part in (dates or {}).items()
-        }
+        by_date = {day.isoformat(): part.to_json() for day, part in (dates or {}).items()}
         rows = sum(part.rows for part in (dates or {}).values())
         entries = {"rows": rows, **metadata} if dates is not None else metadata
         log.info("%s materialised: %s", asset, {"dates": len(by_date), "rows": rows} if by_date else version)
@@ -86,7 +88,7 @@ class Reporter:
         severity: Literal["ERROR", "WARN"] = "ERROR",
         **metadata: Any,
     ) -> None:
-        """The result of one asset check."""
+        """The result of one asset check. `judged=False` says that too little is known to judge; such a check passes."""
         if not passed:
             log.warning("%s: check %s %s", asset, name, "failed" if severity == "ERROR" else "warns")
         if self.pipes:

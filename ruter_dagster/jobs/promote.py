@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ruter_dagster.contracts.jobs import CHAMPION, MODEL_NAME, Promote
 from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.models import require_passed
+from ruter_dagster.jobs.model_inputs import require_passed
 
 
 def run(parameters: Promote, context: JobContext) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ruter_dagster.settings import Settings
+from ruter_dagster.config.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,20 +10,20 @@ from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, Publish
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, json_value
+from ruter_dagster.publishing.cluster import open_cluster_connection
 from ruter_dagster.publishing.kafka import PublicationResult, publish
-from ruter_dagster.publishing.open import connected
 from ruter_dagster.publishing.topics import ensure_topics
 
 log = logging.getLogger("ruter_dagster.jobs")
 
 
 def run(parameters: Publish, context: JobContext) -> None:
-    versions = context.require(LOAD_FORECASTS, parameters.dates)
+    versions = context.tables.versions(LOAD_FORECASTS, parameters.dates, verdict="ignore")
     results: dict[date, PublicationResult] = {}
-    with connected(context.settings) as connection:
+    with open_cluster_connection(context.settings) as connection:
         ensure_topics(connection)
         for issue_date in parameters.dates:
-            forecasts = context.read_unjudged(LOAD_FORECASTS, [issue_date])
+            forecasts = context.tables.read(LOAD_FORECASTS, [issue_date], verdict="ignore")
             results[issue_date] = publish(
                 forecasts,
                 connection,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ruter_dagster.contracts.jobs import MODEL_NAME, REFITTED_MODEL, Refit
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.training import training_dates
 from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.models import EVALUATION_FILE, require_passed
+from ruter_dagster.jobs.model_inputs import EVALUATION_FILE, require_passed
 from ruter_dagster.jobs.training import newest_sample, report_model, train_version
 
 

@@ -17,7 +17,6 @@ import polars as pl
 from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
 from ruter_dagster.contracts.errors import BadInput, NoDateThere
 from ruter_dagster.contracts.file_versions import UNREAD
-from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import (
     PLANNED_DEPARTURES,
@@ -26,6 +25,7 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
+from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import days_value, json_value, link, markdown
 from ruter_dagster.jobs.pipes import table as as_table
@@ -71,6 +71,7 @@ class _Snapshot:
     blocked: dict[date, Blocked] = field(default_factory=dict)
     refused: dict[date, BadInput] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
+    matched: dict[date, Mapping[str, int]] = field(default_factory=dict)
     queries: list[SourceQuery] = field(default_factory=list)
     feeds: list[FeedUse] = field(default_factory=list)
     written: dict[date, str] = field(default_factory=dict)
@@ -87,6 +88,7 @@ class _Snapshot:
         self.absent += reading.absent
         self.blocked.update(blocked)
         self.counts.update(reading.counts)
+        self.matched.update(reading.matched)
         self.queries += reading.queries
         self.feeds += reading.feeds
 
@@ -131,6 +133,7 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         pl.concat([empty_frame(table), *found.frames]),
         [day for day in kept if day not in found.written],
         standing=found.written,
+        numbers={day: {"matched_share": _matched_share(trips)} for day, trips in found.matched.items()},
         dates_absent=days_value(found.absent),
         dates_blocked=days_value(found.left_out),
         blocked=markdown("\n\n".join(found.reasons)) if found.left_out else None,
@@ -221,6 +224,8 @@ def _report_check(found: _Snapshot, context: JobContext) -> None:
         dates_blocked=days_value(found.left_out),
         observed="\n".join(found.reasons) or "no date blocked",
         expected=NO_DATE_BLOCKED.expected,
+        measured=len(found.left_out),
+        maximum=NO_DATE_BLOCKED.maximum,
     )
 
 
@@ -234,7 +239,7 @@ def _examples(rejects: RejectSummary) -> dict[str, Any] | None:
 
 
 def _matched_share(counts: Mapping[str, int]) -> float | None:
-    """Share of performed trips whose planned journey is known; None where no date has a timetable."""
+    """Share of performed trips whose planned journey is known; None without a timetable."""
     trips = sum(counts.get(name, 0) for name in (BY_ID, BY_PATTERN, UNMATCHED))
     return round(1 - counts.get(UNMATCHED, 0) / trips, 4) if trips else None
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import LOAD_MODEL, MIN_COUNTED_DATES, Train, asset_of
 from ruter_dagster.contracts.tables import STOP_LOADS
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.training import training_dates
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.training import newest_sample, report_model, train_version
@@ -27,7 +27,7 @@ def run(parameters: Train, context: JobContext) -> None:
 
 
 def _require_dates(context: JobContext) -> None:
-    counted = context.snapshot(STOP_LOADS).dates()
+    counted = context.tables.snapshot(STOP_LOADS).dates()
     if len(counted) < MIN_COUNTED_DATES:
         raise PermanentFailure(
             f"{asset_of(STOP_LOADS.name)} has {len(counted)} operating dates; a model needs {MIN_COUNTED_DATES}. Until then "

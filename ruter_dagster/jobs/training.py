@@ -11,13 +11,13 @@ import polars as pl
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import MIN_TRAINING_DATES, MODEL_NAME, asset_of
-from ruter_dagster.forecasting.model import ModelParameters
-from ruter_dagster.forecasting.rows import CATEGORIES, NUMBERS
+from ruter_dagster.forecasting.boosting import ModelParameters
+from ruter_dagster.forecasting.model_rows import CATEGORIES, NUMBERS
 from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.models import MODEL_FILE, load_model
-from ruter_dagster.jobs.pictures import importance
+from ruter_dagster.jobs.model_inputs import MODEL_FILE, load_model
 from ruter_dagster.jobs.pipes import link
+from ruter_dagster.jobs.plots import importance
 from ruter_dagster.storage.registry import ModelRecord, model_version
 
 _BATCH_DATES = 28
@@ -26,7 +26,7 @@ _BATCH_DATES = 28
 
 def newest_sample(context: JobContext) -> date:
     """The newest operating date of the training sample; raises PermanentFailure where there is none."""
-    dates = context.snapshot(TRAINING_SAMPLE).dates()
+    dates = context.tables.snapshot(TRAINING_SAMPLE).dates()
     if not dates:
         raise PermanentFailure(
             f"There is nothing to train on: materialise {asset_of(TRAINING_SAMPLE.name)} first"
@@ -45,21 +45,21 @@ def train_version(
 
     Raises PermanentFailure if fewer than 14 of the dates are there, BadInput if they have too few rows.
     """
-    known = context.snapshot(TRAINING_SAMPLE).versions(dates)
+    known = context.tables.snapshot(TRAINING_SAMPLE).versions(dates)
     if len(known) < MIN_TRAINING_DATES:
         raise PermanentFailure(
             f"{asset_of(TRAINING_SAMPLE.name)} has {len(known)} of the operating dates from {dates[0]} to {dates[-1]}; a training "
             f"needs {MIN_TRAINING_DATES}. Materialise it for the dates that have loads and departure features, then train again"
         )
-    context.note(TRAINING_SAMPLE, known)
-    used = {table: noted["dates"] for table, noted in context.inputs.items()}
+    context.tables.record(TRAINING_SAMPLE, known)
+    used = {table: used["dates"] for table, used in context.tables.used.items()}
     version = model_version(used, asdict(parameters), code_version)
     if context.models.exists(MODEL_NAME, version):
         record = context.models.load(MODEL_NAME, version)
         record = replace(record, evaluated_version=evaluated_version or record.evaluated_version)
         context.models.save(record, {})
         return record
-    rows = sum(context.snapshot(TRAINING_SAMPLE).rows_by_date(known).values())
+    rows = sum(context.tables.snapshot(TRAINING_SAMPLE).rows_by_date(known).values())
     model = train_on(_samples(list(known), context), parameters)
     record = ModelRecord(
         name=MODEL_NAME,
@@ -67,7 +67,7 @@ def train_version(
         training_cutoff=max(known),
         parameters=asdict(parameters),
         code_version=code_version,
-        inputs=context.inputs,
+        inputs=context.tables.used,
         features=(*NUMBERS, *CATEGORIES),
         metrics={"rows": rows},
         evaluated_version=evaluated_version,
@@ -79,7 +79,7 @@ def train_version(
 def _samples(dates: Sequence[date], context: JobContext) -> Iterator[pl.DataFrame]:
     blocks = [dates[start : start + _BATCH_DATES] for start in range(0, len(dates), _BATCH_DATES)]
     for block in context.track(blocks, f"Reading the training sample, {_BATCH_DATES} dates at a time"):
-        yield context.read_unjudged(TRAINING_SAMPLE, block)
+        yield context.tables.read(TRAINING_SAMPLE, block, verdict="ignore")
 
 
 def report_model(asset: str, record: ModelRecord, context: JobContext) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import SecretStr
 
-from ruter_dagster.settings import Settings
+from ruter_dagster.config.settings import Settings
 
 ATTEMPTS_AGAIN = 2
 TIMEOUT_SECONDS = 10

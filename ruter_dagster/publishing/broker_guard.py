@@ -1,8 +1,8 @@
-"""Runs the broker's Java process for as long as anyone uses it, however its users end. Nothing else.
+"""Runs the broker's Java process as long as any process uses it, however these processes end.
 
-A script of its own that imports only Python's library: `broker_guard.py STATE_FILE BOOTSTRAP_SERVERS COMMAND…`.
-Each user holds a POSIX lock on a file of its own. The system frees that lock when the process ends, killed or not, and a
-process that the user has forked does not inherit it. A user's process id alone would not do: ids are used again.
+A separate script that imports only Python's standard library: `broker_guard.py STATE_FILE BOOTSTRAP_SERVERS COMMAND…`.
+Each user (a process) holds a POSIX lock on a file of its own. The system releases the lock when the process ends, and forked
+processes do not inherit it. A process id alone is not enough, because ids are reused.
 """
 
 from __future__ import annotations
@@ -20,59 +20,59 @@ from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-LOOK_EVERY_SECONDS = 0.1
-LEAVE_SECONDS = 20.0
-"""A broker writes its data out on TERM, in about 2 s; after this long it is killed."""
+CHECK_INTERVAL_SECONDS = 0.1
+SHUTDOWN_SECONDS = 20.0
+"""A broker writes its data to disk on SIGTERM, in about 2 s. It is killed after this time."""
 
-_HELD: dict[Path, tuple[int, IO[str]]] = {}
-"""This process's own entries: to open and close one of them again would free its lock."""
+_OWN_ENTRIES: dict[Path, tuple[int, IO[str]]] = {}
+"""Entries of this process, with its id. Opening and closing such a file again would release its lock."""
 
 
 class BrokerUsers:
-    """The users of the broker on one data folder, of any process of this machine."""
+    """The processes on this machine that use the broker of one data folder: one entry (a locked file) each."""
 
     def __init__(self, data_dir: Path) -> None:
-        # By one path, so that an entry of this process is known as its own through a link too.
+        # Resolved, so that this process recognises its own entries through a symbolic link too.
         folder = data_dir.resolve()
         self._folder, self._lock = folder / "users", folder / "users.lock"
 
     @contextmanager
-    def settled(self) -> Iterator[None]:
-        """Nobody else enters, leaves or counts the users meanwhile."""
+    def locked(self) -> Iterator[None]:
+        """Other processes wait until the block ends before they add, remove or count users."""
         with self._lock.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def enter(self) -> Path:
-        """Make this process a user, until `leave` or its end; call it while `settled`. Returns the entry."""
+    def add(self) -> Path:
+        """Makes this process a user until `remove` or its end, and returns the entry. Call it while `locked`."""
         self._folder.mkdir(exist_ok=True)
         entry = self._folder / f"{os.getpid()}-{uuid4().hex}"
         file = entry.open("w")
         fcntl.lockf(file, fcntl.LOCK_EX)
-        _HELD[entry] = os.getpid(), file
+        _OWN_ENTRIES[entry] = os.getpid(), file
         return entry
 
-    def leave(self, entry: Path) -> None:
-        """Give up an entry; one that was given up already is none."""
+    def remove(self, entry: Path) -> None:
+        """Removes an entry. Does nothing if it was removed before."""
         entry.unlink(missing_ok=True)
-        _, file = _HELD.pop(entry, (0, None))
+        _, file = _OWN_ENTRIES.pop(entry, (0, None))
         if file is not None:
             file.close()
 
-    def exist(self) -> bool:
-        """Whether there is any user; entries of processes that have ended are removed. Call it while `settled`."""
+    def any_left(self) -> bool:
+        """Whether any process uses the broker. Deletes entries of ended processes. Call it while `locked`."""
         entries = list(self._folder.iterdir()) if self._folder.exists() else []
-        held = [_is_held(entry) for entry in entries]
-        return any(held)
+        in_use = [_is_in_use(entry) for entry in entries]
+        return any(in_use)
 
-    def forget(self) -> None:
-        """Remove all entries, where a new broker has none of the former one's users."""
+    def clear(self) -> None:
+        """Removes all entries: a new broker does not inherit the users of the previous one."""
         for entry in self._folder.iterdir() if self._folder.exists() else ():
             entry.unlink(missing_ok=True)
 
 
-def _is_held(entry: Path) -> bool:
-    if _HELD.get(entry, (0,))[0] == os.getpid():
+def _is_in_use(entry: Path) -> bool:
+    if _OWN_ENTRIES.get(entry, (0,))[0] == os.getpid():
         return True
     try:
         with entry.open("r+") as file:
@@ -86,26 +86,26 @@ def _is_held(entry: Path) -> bool:
 
 
 def main(state_file: Path, bootstrap_servers: str, command: list[str]) -> int:
-    """Run `command` until it ends, nobody uses it or TERM arrives; return the command's exit code."""
+    """Runs `command` until it ends, no process uses it, or SIGTERM arrives. Returns the command's exit code."""
     stop_requests: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: stop_requests.append(number))
-    # The data folder's lock came in as an open file. Java must inherit it: the lock then holds while Java lives.
+    # The data folder's lock is an inherited open file. Java inherits it too, so that the lock lasts as long as Java.
     broker = subprocess.Popen(command, stdin=subprocess.DEVNULL, close_fds=False)
     users = BrokerUsers(state_file.parent)
     try:
         _write_state(state_file, bootstrap_servers, broker.pid)
-        while broker.poll() is None and not stop_requests and not _unused(users, state_file):
-            time.sleep(LOOK_EVERY_SECONDS)
+        while broker.poll() is None and not stop_requests and not _is_unused(users, state_file):
+            time.sleep(CHECK_INTERVAL_SECONDS)
     finally:
         state_file.unlink(missing_ok=True)
         _stop(broker)
     return broker.returncode
 
 
-def _unused(users: BrokerUsers, state_file: Path) -> bool:
-    """Whether nobody uses the broker; then its state file is removed too, so that nobody joins a broker that ends."""
-    with users.settled():
-        if users.exist():
+def _is_unused(users: BrokerUsers, state_file: Path) -> bool:
+    """Whether no process uses the broker. If so, removes its state file, so that no process joins a broker that ends."""
+    with users.locked():
+        if users.any_left():
             return False
         state_file.unlink(missing_ok=True)
         return True
@@ -121,7 +121,7 @@ def _stop(broker: subprocess.Popen[bytes]) -> None:
     if broker.poll() is None:
         broker.terminate()
         try:
-            broker.wait(LEAVE_SECONDS)
+            broker.wait(SHUTDOWN_SECONDS)
         except subprocess.TimeoutExpired:
             broker.kill()
             broker.wait()

@@ -1,4 +1,4 @@
-"""How a Kafka cluster is reached: the connection, what librdkafka is told of it, and the error where none answers."""
+"""The connection to a Kafka cluster: its settings, the configuration of librdkafka, and the error if no broker answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 
 class BrokerUnavailable(Exception):
-    """No broker answers, or it stopped answering half-way: nothing was published, and a later attempt may succeed."""
+    """No broker answers, or it stopped answering. Nothing was published; a later attempt may succeed."""
 
 
 class KafkaConnection(BaseModel):
-    """A cluster, the way in, and the names that belong to one environment there. Secrets are never printed."""
+    """A cluster, the credentials, and the topic names of one environment. Secrets are never printed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -32,35 +32,35 @@ class KafkaConnection(BaseModel):
     topic_prefix: str = Field(default="", pattern=r"^[a-zA-Z0-9._-]{0,150}$")
     environment: str = "local"
     partitions: int = Field(default=6, ge=1)
-    """Partitions of a topic of messages, when it is made; an existing topic keeps its own."""
+    """Number of partitions of a new message topic. An existing topic keeps its own."""
     replication_factor: int = Field(default=1, ge=1)
     retention_hours: int = Field(default=7 * 24, ge=-1)
-    """How long a topic of messages, when it is made, keeps them; -1 for ever. Forecasts reach three days ahead."""
+    """How long a new topic keeps its messages; -1 is for ever. Forecasts reach three days ahead."""
     transaction_timeout_seconds: int = Field(default=600, ge=10)
-    """Longer than the longest publication; 900 s is the most that a broker allows unless told otherwise."""
+    """Must exceed the longest publication. A broker allows at most 900 s by default."""
     patience_seconds: float = Field(default=60.0, gt=0)
-    """How long a publication under way waits for a broker that has stopped answering."""
+    """How long a publication waits for a broker that has stopped answering."""
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> KafkaConnection:
-        given = (self.sasl_mechanism, self.sasl_username, self.sasl_password)
-        if self.security_protocol.startswith("SASL_") and not all(given):
+        credentials = (self.sasl_mechanism, self.sasl_username, self.sasl_password)
+        if self.security_protocol.startswith("SASL_") and not all(credentials):
             raise ValueError(
                 f"security_protocol {self.security_protocol} needs sasl_mechanism, sasl_username and sasl_password"
             )
-        if not self.security_protocol.startswith("SASL_") and any(given):
+        if not self.security_protocol.startswith("SASL_") and any(credentials):
             raise ValueError(
                 f"security_protocol {self.security_protocol} takes no SASL settings: use SASL_SSL (or SASL_PLAINTEXT)"
             )
         return self
 
     def client_config(self) -> dict[str, Any]:
-        """librdkafka's configuration, shared by every client. It holds the password in clear: never log it."""
+        """librdkafka's configuration, the same for every client. It contains the password in plain text: never log it."""
         config: dict[str, Any] = {
             "bootstrap.servers": self.bootstrap_servers,
             "client.id": f"ruter-dagster-{self.environment}",
             "security.protocol": self.security_protocol,
-            # What goes wrong is raised as an error; librdkafka's own lines on stderr would only repeat it.
+            # Failures are raised as errors. librdkafka's own lines on stderr would only repeat them.
             "log_level": 0,
         }
         if self.sasl_mechanism and self.sasl_username and self.sasl_password:
@@ -72,17 +72,17 @@ class KafkaConnection(BaseModel):
         return config
 
     def unavailable(self, reason: object) -> BrokerUnavailable:
-        """The error where no broker answers; it names both ways to have one."""
+        """The error if no broker answers. It names both ways to get one."""
         return BrokerUnavailable(
             f"No Kafka broker answers at {self.bootstrap_servers} ({reason}). Start the local one with "
-            "`ruter-dagster broker`, or name a cluster that runs in KAFKA_BOOTSTRAP_SERVERS."
+            "`ruter-dagster broker`, or name a running cluster in KAFKA_BOOTSTRAP_SERVERS."
         )
 
 
 def require_broker(connection: KafkaConnection, timeout: float = ANSWER_SECONDS) -> dict[str, int]:
-    """The cluster's topics, each with its number of partitions.
+    """Returns the number of partitions of each topic of the cluster.
 
-    Raises BrokerUnavailable where no broker answers within `timeout` seconds, PermanentFailure where it refuses the
+    Raises `BrokerUnavailable` if no broker answers within `timeout` seconds, `PermanentFailure` if it refuses the
     credentials or the certificate.
     """
     from confluent_kafka import KafkaException

@@ -1,7 +1,7 @@
-"""Publishing forecasts on Kafka: one publication is one transaction, its marker included, however often it is repeated.
+"""Publishes forecasts on Kafka, exactly once: all messages of a publication and its marker are one transaction.
 
-The order that makes it so: fence the former publisher, read the markers to their end, stop if this publication is
-there, else send all messages and the marker and commit.
+The steps: fence the previous publisher, read all markers, and stop if this publication has one. Else send all messages and
+the marker, and commit.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from confluent_kafka import KafkaException
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
+from ruter_dagster.publishing.consumer import Marker, read_markers, wait_until_readable
 from ruter_dagster.publishing.messages import (
     SCHEMA_VERSION,
     Messages,
@@ -26,25 +27,24 @@ from ruter_dagster.publishing.messages import (
     build_messages,
     publication_id,
 )
-from ruter_dagster.publishing.reading import read_markers, wait_until_readable
 from ruter_dagster.publishing.topics import Topics, ensure_topics
 from ruter_dagster.publishing.transaction import Transaction, TransactionAborted
 
-ROWS_AT_A_TIME = 20_000
+BATCH_ROWS = 20_000
 ATTEMPTS = 3
-"""Times that a transaction which the broker aborted is begun again."""
+"""Number of attempts if the broker aborts the transaction."""
 
 Progress = Callable[[int, int], None]
-"""Called with the departures sent so far, and all of them."""
+"""Called with the number of departures sent so far, and the total."""
 
 
 @dataclass(frozen=True)
 class PublicationResult:
-    """A publication that is visible on Kafka, now or since an earlier call."""
+    """A publication that is visible on Kafka, from this call or an earlier one."""
 
     publication_id: str
     messages: int
-    """Departures; each has one message on every topic of `topics`."""
+    """Number of departures. Each has one message on every topic of `topics`."""
     already_published: bool
     topics: tuple[str, ...]
     seconds: float
@@ -60,41 +60,58 @@ def publish(
     content_hash: str,
     progress: Progress | None = None,
 ) -> PublicationResult:
-    """Publish the forecasts (contract LOAD_FORECASTS) of `issue_date`, all or none, once.
+    """Publishes the forecasts (contract LOAD_FORECASTS) of `issue_date` once: all of them or none.
 
-    `content_hash` is the data version of the forecasts: the same one again is a no-op, another one a new publication.
-    `issued_at` has a time zone; `data_cutoff` is the last service date whose counts were known.
+    - `content_hash`: the data version of the forecasts. Publishing the same version again does nothing; another version is
+      a new publication.
+    - `issued_at`: with a time zone. `data_cutoff`: the last service date with known counts.
 
-    Raises BadInput for forecasts that are empty or of another date, BrokerUnavailable where no broker answers (a later
-    call is safe), PermanentFailure where another publisher took over or the broker refuses this one.
+    Raises `BadInput` if the forecasts are empty or of another date, `BrokerUnavailable` if no broker answers (calling again
+    is safe), `PermanentFailure` if another publisher took over or the broker refuses this one.
     """
     started = time.monotonic()
-    _check(forecasts, issue_date)
+    _require_issue_date(forecasts, issue_date)
     topics = ensure_topics(connection)
     identity = publication_id(topics.load_forecasts, issue_date, content_hash)
     publication = Publication(identity, issued_at, data_cutoff)
-    transaction = Transaction(connection, f"{connection.environment}.{topics.load_forecasts}")
-    try:
-        transaction.fence_former()
-        marker = read_markers(connection).get(identity)
-        if marker is None:
-            value = _marker(publication, forecasts.height, issue_date, content_hash)
-            _publish_in_one(transaction, forecasts, publication, topics, value, progress or _silent)
-            with suppress(KafkaException, BrokerUnavailable, PermanentFailure):  # it stands, seen or not
-                wait_until_readable(connection, (*topics.of_messages, topics.publications))
-    except BaseException:
-        transaction.give_up()
-        raise
+    marker = _marker_value(publication, forecasts.height, issue_date, content_hash)
+    existing = _publish_unless_marked(
+        connection, forecasts, publication, topics, marker, progress or _no_progress
+    )
     return PublicationResult(
         publication_id=identity,
-        messages=marker.messages if marker else forecasts.height,
-        already_published=marker is not None,
-        topics=topics.of_messages,
+        messages=existing.messages if existing else forecasts.height,
+        already_published=existing is not None,
+        topics=topics.message_topics,
         seconds=time.monotonic() - started,
     )
 
 
-def _publish_in_one(
+def _publish_unless_marked(
+    connection: KafkaConnection,
+    forecasts: pl.DataFrame,
+    publication: Publication,
+    topics: Topics,
+    marker: str,
+    progress: Progress,
+) -> Marker | None:
+    """The marker of an earlier call if there is one; else publishes, and returns None."""
+    transaction = Transaction(connection, f"{connection.environment}.{topics.load_forecasts}")
+    try:
+        transaction.fence_previous()
+        existing = read_markers(connection).get(publication.publication_id)
+        if existing is None:
+            _publish_in_transaction(transaction, forecasts, publication, topics, marker, progress)
+            # The publication is committed, whether or not this wait succeeds.
+            with suppress(KafkaException, BrokerUnavailable, PermanentFailure):
+                wait_until_readable(connection, (*topics.message_topics, topics.publications))
+    except BaseException:
+        transaction.discard()
+        raise
+    return existing
+
+
+def _publish_in_transaction(
     transaction: Transaction,
     forecasts: pl.DataFrame,
     publication: Publication,
@@ -102,7 +119,7 @@ def _publish_in_one(
     marker: str,
     progress: Progress,
 ) -> None:
-    """Send everything in one transaction; begin again where the broker aborted it."""
+    """Sends everything in one transaction. Starts again if the broker aborts it."""
     reasons: list[TransactionAborted] = []
     while len(reasons) < ATTEMPTS:
         try:
@@ -116,7 +133,7 @@ def _publish_in_one(
             transaction.abort()
     raise BrokerUnavailable(
         f"The broker aborted the publication of {forecasts.height} forecasts on {topics.load_forecasts} {ATTEMPTS} "
-        f"times: {reasons[-1]}. Nothing of it is visible; look at the broker's log and publish again."
+        f"times: {reasons[-1]}. No message is visible; check the broker's log and publish again."
     )
 
 
@@ -128,7 +145,7 @@ def _send(
     progress: Progress,
 ) -> None:
     sent = 0
-    for messages in _encoded(forecasts, publication):
+    for messages in _encoded_batches(forecasts, publication):
         keys = messages.keys.to_list()
         transaction.send(topics.load_forecasts, keys, messages.load_forecasts.to_list())
         transaction.send(topics.occupancy_forecasts, keys, messages.occupancy_forecasts.to_list())
@@ -136,19 +153,19 @@ def _send(
         progress(sent, forecasts.height)
 
 
-def _encoded(forecasts: pl.DataFrame, publication: Publication) -> Iterator[Messages]:
-    """The messages, some rows at a time; the next ones are encoded while the caller sends these."""
-    with ThreadPoolExecutor(1) as beside:
-        coming: Future[Messages] | None = None
-        for rows in forecasts.iter_slices(ROWS_AT_A_TIME):
-            ready, coming = coming, beside.submit(build_messages, rows, publication)
-            if ready:
-                yield ready.result()
-        if coming:
-            yield coming.result()
+def _encoded_batches(forecasts: pl.DataFrame, publication: Publication) -> Iterator[Messages]:
+    """The messages in batches. The next batch is encoded while the caller sends the current one."""
+    with ThreadPoolExecutor(1) as encoder:
+        upcoming: Future[Messages] | None = None
+        for rows in forecasts.iter_slices(BATCH_ROWS):
+            current, upcoming = upcoming, encoder.submit(build_messages, rows, publication)
+            if current:
+                yield current.result()
+        if upcoming:
+            yield upcoming.result()
 
 
-def _marker(publication: Publication, messages: int, issue_date: date, content_hash: str) -> str:
+def _marker_value(publication: Publication, messages: int, issue_date: date, content_hash: str) -> str:
     return json.dumps(
         {
             "publicationId": publication.publication_id,
@@ -160,14 +177,14 @@ def _marker(publication: Publication, messages: int, issue_date: date, content_h
     )
 
 
-def _check(forecasts: pl.DataFrame, issue_date: date) -> None:
+def _require_issue_date(forecasts: pl.DataFrame, issue_date: date) -> None:
     issue_dates = forecasts["issue_date"].unique().sort().to_list()
     if issue_dates != [issue_date]:
-        found = ", ".join(map(str, issue_dates)) or "none"
+        actual = ", ".join(map(str, issue_dates)) or "none"
         raise BadInput(
-            f"To publish the forecasts of {issue_date}, rows of that issue date alone are needed; found: {found}. "
-            "Nothing was published: materialise the forecasts of that date first."
+            f"Cannot publish the forecasts of {issue_date}: all rows must have that issue date, but they have: {actual}. "
+            "Nothing was published. Materialise the forecasts of that date first."
         )
 
 
-def _silent(_sent: int, _total: int) -> None: ...
+def _no_progress(_sent: int, _total: int) -> None: ...

@@ -1,7 +1,7 @@
-"""What is published of a forecast: the key and the two JSON messages of each departure, as `schemas/` describes them.
+"""The published messages: the key and two JSON messages of each departure, as `schemas/` describes them.
 
-The load forecast carries counts and stays inside; the occupancy forecast, for the public, carries levels only.
-Nothing here talks to a broker.
+The load forecast has counts and is internal. The occupancy forecast is public and has levels only. Nothing here talks to a
+broker.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import polars as pl
 from ruter_dagster.contracts.errors import BadInput
 
 SCHEMA_VERSION = 1
-"""Raised with every change that a consumer of the former messages could not read."""
+"""Increased with every change that consumers of the previous version cannot read."""
 
 SCHEMAS = Path(__file__).parent / "schemas"
 LOAD_FORECAST = "load-forecast"
@@ -29,7 +29,7 @@ _KEY = "_key"
 
 @dataclass(frozen=True)
 class Publication:
-    """What all messages of one publication share. `issued_at` has a time zone; `data_cutoff` is the last service date known."""
+    """Values that all messages of a publication share. `issued_at` has a time zone; `data_cutoff` is the last known service date."""
 
     publication_id: str
     issued_at: datetime
@@ -42,7 +42,7 @@ class Publication:
 
 @dataclass(frozen=True)
 class Messages:
-    """Keys and values of one or more departures, row by row: three string Series of the same length."""
+    """Keys and values of departures: three string Series of the same length, one entry per departure."""
 
     keys: pl.Series
     load_forecasts: pl.Series
@@ -52,7 +52,7 @@ class Messages:
 def publication_id(
     topic: str, issue_date: date, content_hash: str, schema_version: int = SCHEMA_VERSION
 ) -> str:
-    """The identity of a publication: the same forecasts on the same topic have the same id, whoever publishes them when."""
+    """Id of a publication. The same forecasts on the same topic always have the same id."""
     identity = json.dumps([topic, issue_date.isoformat(), content_hash, schema_version])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
@@ -63,7 +63,7 @@ def schema(name: str, version: int = SCHEMA_VERSION) -> dict[str, Any]:
 
 
 def build_messages(forecasts: pl.DataFrame, publication: Publication) -> Messages:
-    """The messages of `forecasts` (contract LOAD_FORECASTS), one of each kind a row, in the rows' order.
+    """The messages of `forecasts` (contract LOAD_FORECASTS): one of each kind per row, in the order of the rows.
 
     Counts are rounded to 0.01 passengers, the probability to 0.0001.
     """
@@ -120,7 +120,7 @@ def _identity(publication: Publication) -> dict[str, pl.Expr]:
 
 
 def load_fields() -> dict[str, pl.Expr]:
-    """What a message says of a departure's load, from the columns of the contract LOAD_FORECASTS."""
+    """Load fields of a message, as expressions on the columns of contract LOAD_FORECASTS."""
     return {
         "expectedOnboardCount": pl.col("mean").round(2),
         "onboardP10": pl.col("p10").round(2),
@@ -138,6 +138,6 @@ def load_fields() -> dict[str, pl.Expr]:
 
 
 def _encode(frame: pl.DataFrame, name: str) -> pl.Series:
-    """One JSON object a row, of the fields that the schema names, in its order."""
+    """One JSON object per row, with the fields of the schema in its order."""
     fields = list(schema(name)["properties"])
     return frame.select(pl.struct(fields).struct.json_encode()).to_series()

@@ -1,4 +1,4 @@
-"""The topics of an environment: their names, and making them where they are missing."""
+"""The topics of an environment: their names, and the creation of missing topics."""
 
 from __future__ import annotations
 
@@ -17,37 +17,36 @@ from ruter_dagster.publishing.connection import (
 
 log = logging.getLogger("ruter_dagster.jobs")
 
-LOOKED_EVERY = 0.05
-"""Seconds."""
+POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
 class Topics:
-    """Names of one environment's topics."""
+    """Names of the topics of one environment."""
 
     load_forecasts: str
-    """Internal: with counts."""
+    """Internal, with counts."""
     occupancy_forecasts: str
-    """Public: levels only."""
+    """Public, with levels only."""
     publications: str
-    """One marker a publication, written in the same transaction as its messages; compacted."""
+    """One marker per publication, written in the same transaction as its messages. Compacted."""
 
     @property
-    def of_messages(self) -> tuple[str, str]:
+    def message_topics(self) -> tuple[str, str]:
         return (self.load_forecasts, self.occupancy_forecasts)
 
 
 def topics_of(connection: KafkaConnection) -> Topics:
-    """The names, each with the environment's prefix."""
+    """Topic names with the environment's prefix."""
     prefix = connection.topic_prefix
     return Topics(f"{prefix}load-forecasts", f"{prefix}occupancy-forecasts", f"{prefix}publications")
 
 
 def ensure_topics(connection: KafkaConnection) -> Topics:
-    """Make the topics that are missing; those that exist stay as they are.
+    """Creates missing topics. Existing topics stay unchanged.
 
-    Raises BrokerUnavailable where no broker answers or it does not hear of a new topic, PermanentFailure where it refuses one,
-    or where it would delete markers of publications.
+    Raises `BrokerUnavailable` if no broker answers or a new topic does not appear. Raises `PermanentFailure` if the broker
+    refuses a topic, or if a topic's policy would delete markers of publications.
     """
     topics = topics_of(connection)
     existing = require_broker(connection)
@@ -58,17 +57,17 @@ def ensure_topics(connection: KafkaConnection) -> Topics:
         topics.occupancy_forecasts: (connection.partitions, messages),
         topics.publications: (1, {"cleanup.policy": "compact"}),
     }
-    missing = {name: how for name, how in wanted.items() if name not in existing}
+    missing = {name: config for name, config in wanted.items() if name not in existing}
     if missing:
         _create(connection, missing)
-        _wait_until_known(connection, missing)
+        _wait_until_visible(connection, missing)
     if topics.publications in existing:
         _require_compacted(connection, topics.publications)
     return topics
 
 
 def _require_compacted(connection: KafkaConnection, topic: str) -> None:
-    """A marker must stay for ever: where one is gone, its forecasts would be published again."""
+    """Markers must be kept for ever. Without its marker, a publication would be sent again."""
     policy = _cleanup_policy(connection, topic)
     if policy in (None, "compact"):
         return
@@ -81,15 +80,15 @@ def _require_compacted(connection: KafkaConnection, topic: str) -> None:
 
 
 def _cleanup_policy(connection: KafkaConnection, topic: str) -> str | None:
-    """The topic's policy, in the order of its words; None, with a warning, where the user may not describe it."""
+    """The topic's cleanup policy, its words sorted. None, with a warning, if the user may not read it."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # pyright: ignore[reportPrivateImportUsage]
 
     resource = ConfigResource(ResourceType.TOPIC, topic)
     admin = AdminClient(connection.client_config())
     try:
-        (answer,) = admin.describe_configs([resource], request_timeout=2 * ANSWER_SECONDS).values()
-        value = answer.result()["cleanup.policy"].value
+        (config,) = admin.describe_configs([resource], request_timeout=2 * ANSWER_SECONDS).values()
+        value = config.result()["cleanup.policy"].value
     except KafkaException as exception:
         error: KafkaError = exception.args[0]
         if error.code() in (
@@ -97,7 +96,7 @@ def _cleanup_policy(connection: KafkaConnection, topic: str) -> str | None:
             KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         ):
             log.warning(
-                "The cleanup policy of %s cannot be checked: %s. It must be `compact`; allow the user DescribeConfigs.",
+                "The cleanup policy of %s cannot be checked: %s. It must be `compact`. Grant the user DescribeConfigs.",
                 topic,
                 error.str(),
             )
@@ -116,9 +115,9 @@ def _create(connection: KafkaConnection, missing: dict[str, tuple[int, dict[str,
         for name, (partitions, config) in missing.items()
     ]
     admin = AdminClient(connection.client_config())
-    for name, made in admin.create_topics(new_topics, request_timeout=2 * ANSWER_SECONDS).items():
+    for name, creation in admin.create_topics(new_topics, request_timeout=2 * ANSWER_SECONDS).items():
         try:
-            made.result()
+            creation.result()
         except KafkaException as exception:
             error: KafkaError = exception.args[0]
             if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
@@ -126,18 +125,18 @@ def _create(connection: KafkaConnection, missing: dict[str, tuple[int, dict[str,
             if error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT):
                 raise connection.unavailable(error.str()) from exception
             raise PermanentFailure(
-                f"The broker at {connection.bootstrap_servers} refused to make the topic {name}: {error.str()}. "
-                "Make it by hand, or change the prefix, the replication or the user's rights."
+                f"The broker at {connection.bootstrap_servers} refused to create the topic {name}: {error.str()}. "
+                "Create it by hand, or change the prefix, the replication or the user's rights."
             ) from exception
 
 
-def _wait_until_known(connection: KafkaConnection, names: Iterable[str]) -> None:
-    """The controller has made the topics; a broker learns of it a moment later, and until then denies that they exist."""
+def _wait_until_visible(connection: KafkaConnection, names: Iterable[str]) -> None:
+    """Waits until the broker knows the topics that the controller has just created."""
     deadline = time.monotonic() + ANSWER_SECONDS
-    while unknown := set(names) - require_broker(connection).keys():
+    while missing := set(names) - require_broker(connection).keys():
         if time.monotonic() > deadline:
             raise BrokerUnavailable(
-                f"The Kafka broker at {connection.bootstrap_servers} does not know of {', '.join(sorted(unknown))}, "
-                f"made {ANSWER_SECONDS:g} s ago. Try again; if it stays, see whether the user may describe them."
+                f"The Kafka broker at {connection.bootstrap_servers} does not list {', '.join(sorted(missing))}, "
+                f"created {ANSWER_SECONDS:g} s ago. Try again; if that does not help, check that the user may describe the topics."
             )
-        time.sleep(LOOKED_EVERY)
+        time.sleep(POLL_SECONDS)

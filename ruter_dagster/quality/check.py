@@ -11,8 +11,8 @@ from datetime import date
 
 import polars as pl
 
+from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts.tables import Table
-from ruter_dagster.operator import RejectLimits
 from ruter_dagster.quality.data_docs import data_docs
 from ruter_dagster.quality.measures import checks_within, measure
 from ruter_dagster.quality.rejects import set_aside

@@ -10,11 +10,19 @@ from typing import Any
 
 import polars as pl
 
+from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts.checks import CHECKS, FEW_UNKNOWN_STOPS, Check
-from ruter_dagster.contracts.frames import Condition, column_faults, conform
-from ruter_dagster.contracts.tables import STOP_VISITS, Table
-from ruter_dagster.operator import RejectLimits
-from ruter_dagster.quality.faults import (
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
+from ruter_dagster.contracts.validation import Condition, column_faults, conform
+from ruter_dagster.quality.coverage_checks import (
+    departures_without_seats,
+    missing_journeys,
+    share_of_imbalanced_vehicles,
+    share_of_missing_journeys,
+    share_without_seats,
+    vehicle_imbalances,
+)
+from ruter_dagster.quality.failing_rows import (
     DATE,
     EXAMPLES,
     STOP_POINTS_KNOWN,
@@ -25,12 +33,6 @@ from ruter_dagster.quality.faults import (
 )
 from ruter_dagster.quality.profile import against_usual, measures_against_usual, profile
 from ruter_dagster.quality.rejects import shares_of_dates
-from ruter_dagster.quality.shares import (
-    missing_journeys,
-    share_of_imbalanced_vehicles,
-    share_of_missing_journeys,
-    vehicle_imbalances,
-)
 from ruter_dagster.quality.vehicle_counts import SCHEMA as VEHICLE_COUNTS
 from ruter_dagster.quality.vehicle_counts import (
     compared_with_others,
@@ -206,6 +208,9 @@ def _distributions(
     if table.name == STOP_VISITS.name:
         shown["vehicles_balanced"] = vehicle_imbalances(frame)
         measures.append(share_of_imbalanced_vehicles(shown["vehicles_balanced"]))
+    if table.name == PLANNED_DEPARTURES.name:
+        shown["few_unknown_seats"] = departures_without_seats(frame)
+        measures.append(share_without_seats(frame))
     if plan is not None and any(check.name == "journeys_as_planned" for check in CHECKS[table.name]):
         shown["journeys_as_planned"] = missing_journeys(frame, plan)
         measures.append(share_of_missing_journeys(shown["journeys_as_planned"], plan))

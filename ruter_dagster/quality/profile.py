@@ -8,7 +8,7 @@ import polars as pl
 
 from ruter_dagster.contracts.checks import load_column
 from ruter_dagster.contracts.tables import MODES, Table
-from ruter_dagster.quality.faults import DATE
+from ruter_dagster.quality.failing_rows import DATE
 
 WEEKS = 8
 """Weeks before a date that say what is usual."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import vehicle_type
+from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
-from ruter_dagster.operator import RejectLimits
+from ruter_dagster.contracts.validation import vehicle_type
 
 _REASONS, _EXAMPLES, _SHOWN = 3, 3, 20
 _TRIP = pl.coalesce("trip_id_performed", pl.format("{}:{}", "file", "line_number"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -43,10 +44,22 @@ class CheckResult:
 
     @property
     def outcome(self) -> str:
-        """`passed`, `ERROR`, `WARN` or `not judged`."""
+        """`passed`, `failed`, `warning` or `not judged`."""
         if not self.passed:
-            return self.severity
+            return "warning" if self.severity == "WARN" else "failed"
         return "passed" if self.judged else NOT_JUDGED
+
+    @property
+    def measured(self) -> float | None:
+        """The measure farthest out of its bounds, or closest to them if it is within; None if nothing was measured."""
+        values = [value for value in self.measures.values() if value is not None]
+        return max(values, key=self._excess, default=None)
+
+    def _excess(self, value: float) -> float:
+        """How far a measure lies beyond the nearer bound; negative within the bounds."""
+        below = -math.inf if self.check.minimum is None else self.check.minimum - value
+        above = -math.inf if self.check.maximum is None else value - self.check.maximum
+        return max(below, above)
 
     @property
     def expected(self) -> str:
@@ -57,7 +70,7 @@ class CheckResult:
         """What was measured, in words, and the dates that failed."""
         values = [value for value in self.measures.values() if value is not None]
         if not values:
-            return f"{NOT_JUDGED}: not enough is known"
+            return f"{NOT_JUDGED}: too little is known to measure it"
         low, high = (
             f"{value:,.4g}" if value % 1 else f"{value:,.0f}" for value in (min(values), max(values))
         )

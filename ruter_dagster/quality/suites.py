@@ -25,7 +25,7 @@ from great_expectations.expectations.core.expect_column_values_to_be_between imp
 
 from ruter_dagster.contracts.checks import Check
 from ruter_dagster.contracts.tables import Table
-from ruter_dagster.quality.faults import DATE
+from ruter_dagster.quality.failing_rows import DATE
 
 _SEVERITIES = {"ERROR": "critical", "WARN": "warning"}
 

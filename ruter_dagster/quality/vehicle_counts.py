@@ -11,7 +11,7 @@ from datetime import date, timedelta
 import polars as pl
 
 from ruter_dagster.contracts.checks import LOW_COUNTS
-from ruter_dagster.quality.faults import DATE
+from ruter_dagster.quality.failing_rows import DATE
 
 WEEK = 7
 """Dates that are added up: the judged one and those before it."""

@@ -9,22 +9,23 @@ from dagster import (
     AssetCheckResult,
     AssetExecutionContext,
     AssetMaterialization,
+    DagsterExecutionInterruptedError,
     Failure,
     MaterializeResult,
     MetadataValue,
 )
-from dagster._core.errors import DagsterExecutionInterruptedError
 
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import JobParameters
-from ruter_dagster.resources.chunks import Chunks, JobEvent
-from ruter_dagster.resources.chunks import NothingThere as NothingThere
-from ruter_dagster.resources.merging import (
+from ruter_dagster.resources.date_chunks import Chunks, JobEvent
+from ruter_dagster.resources.date_chunks import NothingThere as NothingThere
+from ruter_dagster.resources.merge_results import (
     by_partition,
     events_by_partition,
     merged_checks,
     merged_materialisations,
 )
-from ruter_dagster.resources.orphans import end_with_parent
+from ruter_dagster.resources.parent_process import end_with_parent
 
 
 class JobLauncher(ABC):
@@ -39,8 +40,8 @@ class JobLauncher(ABC):
     def launch_all(self, context: AssetExecutionContext, chunks: Chunks) -> None:
         """Runs the jobs that `chunks` says are due, as many at once as it may, and tells it how each ended."""
 
-    def pool_of(self, asset: str) -> str | None:
-        """The pool that an asset's step belongs to, where what its job runs on is limited."""
+    def pool_of(self, job: str) -> str | None:
+        """The pool of a job, if the launcher limits how many runs share what the job runs on."""
         return None
 
     def run(
@@ -52,6 +53,10 @@ class JobLauncher(ABC):
         wrote is recorded by date.
         """
         end_with_parent()
+        try:
+            parameters.require_known_pins()
+        except PermanentFailure as error:
+            raise Failure(str(error), allow_retries=False) from error
         chunks = Chunks.of(parameters, self.days_per_job)
         try:
             self.launch_all(context, chunks)

@@ -17,6 +17,7 @@ from dagster import (
     open_pipes_session,
 )
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, STOP_SECONDS, Container
 from ruter_dagster.contracts.jobs import (
     EXIT_ABSENT,
@@ -28,7 +29,6 @@ from ruter_dagster.contracts.jobs import (
 from ruter_dagster.resources.file_messages import FileMessages
 from ruter_dagster.resources.launcher import JobEvent, NothingThere, OneByOneLauncher
 from ruter_dagster.resources.shared_process import SharedProcess
-from ruter_dagster.settings import Settings
 
 
 class LocalLauncher(OneByOneLauncher):

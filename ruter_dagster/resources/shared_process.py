@@ -1,4 +1,4 @@
-"""A process that the steps of this run share for jobs that import much and do little (`ruter_dagster.jobs.server`)."""
+"""A process that the steps of this run share for jobs that import much and do little (`ruter_dagster.jobs.shared_process`)."""
 
 from __future__ import annotations
 
@@ -95,7 +95,14 @@ class SharedProcess:
         socket = str(Path(tempfile.mkdtemp(prefix="ruter-")) / "jobs")
         with self._address.with_suffix(".log").open("wb") as output:
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "ruter_dagster.jobs.server", self._job, socket, str(self._owner)],
+                [
+                    sys.executable,
+                    "-m",
+                    "ruter_dagster.jobs.shared_process",
+                    self._job,
+                    socket,
+                    str(self._owner),
+                ],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -26,15 +26,21 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, ROOT_RUN_ID_TAG
 
+from ruter_dagster.compat.tags import AUTO_RETRY_RUN_ID_TAG, ROOT_RUN_ID_TAG
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.notifications.slack import Alert, send
-from ruter_dagster.records import dates_of_run, describe_check, failed_checks, fault_of, reports_of
+from ruter_dagster.orchestration.event_log import (
+    dates_of_run,
+    describe_check,
+    failed_checks,
+    fault_of,
+    reports_of,
+)
 from ruter_dagster.sensors.chain import INTERVAL_SECONDS, sensor_status
 from ruter_dagster.sensors.drift import DRIFT_ASSET, Drift, newest_drift
 from ruter_dagster.sensors.drift import INTERVAL_SECONDS as DRIFT_INTERVAL_SECONDS
 from ruter_dagster.sensors.retries import is_due
-from ruter_dagster.settings import Settings
 
 FAILURE_TAG, DRIFT_TAG = "ruter/alert", "ruter/drift_alert"
 """Tags of a run whose failure, or drift, was told: a hash of what exactly."""

@@ -17,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from dagster import (
+    DagsterInstance,
     DagsterRunStatus,
     RunRecord,
     RunRequest,
@@ -26,22 +27,23 @@ from dagster import (
     sensor,
 )
 
+from ruter_dagster.config.gtfs_location import plans_ahead
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.file_versions import NO_VERSION, RECENT_DATES, own_version
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS
-from ruter_dagster.operator import Operator
-from ruter_dagster.records import content_hashes, source_versions
+from ruter_dagster.orchestration.event_log import content_hashes, source_versions
 from ruter_dagster.sensors.chain import (
     counts_request,
     issue_date_of,
     newest_runs,
     plan_request,
+    run_suffix,
     sensor_status,
     starts_on_arrival,
 )
-from ruter_dagster.settings import Settings
-from ruter_dagster.timetable import plans_ahead
 
 INTERVAL_SECONDS = 300
 """Between two listings of the source where no event has come."""
@@ -190,14 +192,15 @@ def _ask(
         # A late date's plan says nothing of the dates ahead: a new timetable is for the next tick then.
         memory = _asked(memory, day, listing, listing.timetable if day > newest else memory.timetable)
     elif corrected := [day for day in _corrected(settled, read, versions) if day > min(known)]:
-        yield from _again(min(corrected), listing, settings, operator)
+        yield from _again(min(corrected), listing, settings, operator, context.instance)
         memory = _asked(memory, min(corrected), listing, memory.timetable)
     elif listing.timetable == memory.timetable:
         yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
     elif _is_under_way(newest_runs(context.instance, "plan"), newest, settings):
         yield SkipReason(f"The timetable has changed, and the plan after {newest} has not ended yet")
     else:
-        yield plan_request(newest, settings, operator, listing.timetable or "")
+        former = _newest_run(context.instance, "plan", newest, settings)
+        yield plan_request(newest, settings, operator, f"{listing.timetable}{run_suffix(former)}")
         memory = replace(memory, timetable=listing.timetable)
     context.update_cursor(memory.to_cursor())
 
@@ -209,11 +212,19 @@ def _asked(memory: Memory, day: date, listing: Listing, timetable: str | None) -
     return replace(memory, asked=asked, more=True, versions=versions, timetable=timetable)
 
 
-def _again(day: date, listing: Listing, settings: Settings, operator: Operator) -> Iterator[RunRequest]:
-    """Counts of a corrected date, and its plan where that is what ran."""
-    yield counts_request(day, settings, listing.files[day])
+def _again(
+    day: date, listing: Listing, settings: Settings, operator: Operator, instance: DagsterInstance
+) -> Iterator[RunRequest]:
+    """Counts of a corrected date, and its plan if the plan is what ran."""
+    correction = f"{listing.files[day]}{run_suffix(_newest_run(instance, 'counts', day, settings))}"
+    yield counts_request(day, settings, correction)
     if not plans_ahead(settings):
-        yield plan_request(day, settings, operator, listing.files[day])
+        yield plan_request(day, settings, operator, correction)
+
+
+def _newest_run(instance: DagsterInstance, job: str, day: date, settings: Settings) -> RunRecord | None:
+    """The newest run of a job that belongs to the counts of a date."""
+    return newest_runs(instance, job).get(issue_date_of(day, settings).isoformat())
 
 
 def _read_before(context: SensorEvaluationContext, listing: Listing) -> dict[date, str]:

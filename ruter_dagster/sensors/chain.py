@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import islice
@@ -15,6 +15,7 @@ from typing import Any
 
 from dagster import (
     AssetKey,
+    AssetsDefinition,
     DagsterInstance,
     DagsterRunStatus,
     DefaultScheduleStatus,
@@ -27,24 +28,25 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVEL_WINDOW_DAYS, LEVELS, TRAINING_SAMPLE
+from ruter_dagster.compat.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from ruter_dagster.config.gtfs_location import plans_ahead
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+from ruter_dagster.contracts.features import TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES, MIN_TRAINING_DATES, asset_of
-from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS
-from ruter_dagster.operator import Operator
-from ruter_dagster.partitions import HORIZON_DAYS
-from ruter_dagster.records import content_hash
-from ruter_dagster.settings import Settings
-from ruter_dagster.timetable import plans_ahead
+from ruter_dagster.contracts.tables import STOP_LOADS
+from ruter_dagster.orchestration.chain import FollowUp, Window, follow_ups, input_windows
+from ruter_dagster.orchestration.event_log import content_hash
 
 ISSUE_DATE_TAG = "ruter/issue_date"
 """Tag of every run of a day's chain: retries and runs repeated in the UI inherit it, so that what follows still follows."""
+INPUTS_TAG = "ruter/inputs"
+"""Tag of a run that follows others: a hash of the content that it reads."""
 LOOK_BACK = 100
-"""Newest runs of each job among which those of a chain are looked for."""
+"""Newest runs of each job that are searched for the runs of a day's chain."""
 INTERVAL_SECONDS = 30
-SAMPLES_AT_ONCE = 5
-"""Samples that a tick asks for: after weeks without a sensor, or an upgrade, as many dates are due as there were runs."""
 
 
 def automation_is_on(settings: Settings) -> bool:
@@ -98,64 +100,6 @@ def plan_request(operating_date: date, settings: Settings, operator: Operator, c
     return RunRequest(run_key=f"plan {issue_date} {cause}".strip(), job_name="plan", tags=tags)
 
 
-@dataclass(frozen=True)
-class FollowUp:
-    """A run that is asked for when others of its issue date have passed, once for each content of its inputs.
-
-    `day` is its partition, in days from the issue date; `inputs` are assets with the first and last date that is read,
-    in days from that partition. The first date of the first input must be there. `not_behind`: an issue date is not made once a newer
-    one has been. `at_once`: the most runs that a tick asks for, where there is a limit; those of other issue dates
-    follow at later ticks.
-    """
-
-    job: str
-    after: tuple[str, ...]
-    day: int
-    inputs: tuple[tuple[str, int, int], ...]
-    not_behind: bool = False
-    at_once: int | None = None
-
-    def partition(self, issue_date: str) -> date:
-        return date.fromisoformat(issue_date) + timedelta(self.day)
-
-
-def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
-    """What follows: forecasts when counts and plan have passed, monitoring and sample of the newest date that was forecast and counted."""
-    # A source without a timetable is forecast only when the truth is there, so that the issue date itself is the newest.
-    late = not plans_ahead(settings)
-    forecasting = FollowUp(
-        "forecasting",
-        after=("counts", "plan"),
-        day=0,
-        inputs=(
-            (asset_of(STOP_LOADS.name), -1, -1),
-            (asset_of(STOP_LOADS.name), -LEVEL_WINDOW_DAYS, -2),
-            (asset_of(DEPARTURE_FEATURES.name), -LEVEL_WINDOW_DAYS, HORIZON_DAYS),
-        ),
-        # Late or corrected counts of last week must not publish last week's forecasts after today's.
-        not_behind=not late,
-    )
-    monitoring = FollowUp(
-        "monitoring",
-        after=("forecasting",) if late else ("counts",),
-        day=0 if late else -1,
-        inputs=((asset_of(STOP_LOADS.name), 0, 0), (asset_of(LOAD_FORECASTS.name), -HORIZON_DAYS, 0)),
-    )
-    # Sampled as soon as the truth has come: its levels and weather are those of the issue dates up to three days before.
-    sampling = FollowUp(
-        "sampling",
-        after=monitoring.after,
-        day=monitoring.day,
-        inputs=(
-            (asset_of(DEPARTURE_FEATURES.name), 0, 0),
-            (asset_of(STOP_LOADS.name), 0, 0),
-            (asset_of(LEVELS.name), -HORIZON_DAYS, 0),
-        ),
-        at_once=SAMPLES_AT_ONCE,
-    )
-    return forecasting, monitoring, sampling
-
-
 def has_enough_to_train(instance: DagsterInstance, evaluation_days: int) -> bool:
     """Whether there are loads of enough operating dates for a model, and enough of the training sample before the evaluation's dates."""
     counted, sampled = (
@@ -171,41 +115,54 @@ def has_enough_to_train(instance: DagsterInstance, evaluation_days: int) -> bool
 
 def _dates_made(instance: DagsterInstance, asset: str) -> Iterator[date]:
     """Dates of an asset that there are, newest first."""
-    for day in sorted(instance.get_materialized_partitions(AssetKey(asset.split("/"))), reverse=True):
+    for day in sorted(instance.get_materialized_partitions(AssetKey.from_user_string(asset)), reverse=True):
         if content_hash(instance, asset, day) is not None:
             yield date.fromisoformat(day)
 
 
-def chain_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDefinition]:
-    """The sensor that asks for forecasting, monitoring and the training sample."""
-    follow = follow_ups(settings)
+@dataclass(frozen=True)
+class WatchedFollowUp:
+    """A follow-up, with the inputs whose content decides whether it runs again."""
+
+    declared: FollowUp
+    inputs: tuple[Window, ...]
+
+
+def chain_sensors(
+    settings: Settings, jobs: Mapping[str, Any], assets: Sequence[AssetsDefinition]
+) -> list[SensorDefinition]:
+    """The sensor that requests forecasting, monitoring and the training sample."""
+    watched = [
+        WatchedFollowUp(follow_up, input_windows(follow_up, assets)) for follow_up in follow_ups(settings)
+    ]
 
     @sensor(
-        jobs=[jobs[follow_up.job] for follow_up in follow],
+        jobs=[jobs[each.declared.job] for each in watched],
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=sensor_status(settings),
-        description="Asks for forecasts of an issue date when its counts and its plan have passed, retried or not, and "
-        "for monitoring and the training sample. Changed content asks again, the same content does not.",
+        description="Requests forecasts of an issue date once its counts and its plan have succeeded, also after a retry; then "
+        "monitoring and the training sample. Changed content is requested again, the same content is not.",
     )
     def daily_chain(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         newest = {
             job: newest_runs(context.instance, job)
-            for job in {name for follow_up in follow for name in (follow_up.job, *follow_up.after)}
+            for job in {name for each in watched for name in (each.declared.job, *each.declared.after)}
         }
-        last: dict[str, str] = json.loads(context.cursor or "{}")
-        asked: list[RunRequest] = []
-        for follow_up in follow:
-            requests = _requests(follow_up, newest, last.get(follow_up.job, ""), context.instance)
-            taken = list(islice(requests, follow_up.at_once))
-            asked += taken
-            if taken and len(taken) == follow_up.at_once:
-                last[follow_up.job] = taken[-1].tags[ISSUE_DATE_TAG]
-        context.update_cursor(json.dumps(last))
-        if not asked:
+        last_issue_dates: dict[str, str] = json.loads(context.cursor or "{}")
+        requests: list[RunRequest] = []
+        for each in watched:
+            job, per_tick = each.declared.job, each.declared.per_tick
+            due = _requests(each, newest, last_issue_dates.get(job, ""), context.instance)
+            of_tick = list(islice(due, per_tick))
+            requests += of_tick
+            if of_tick and len(of_tick) == per_tick:
+                last_issue_dates[job] = of_tick[-1].tags[ISSUE_DATE_TAG]
+        context.update_cursor(json.dumps(last_issue_dates))
+        if not requests:
             yield SkipReason(
-                "No issue date whose counts and plan have passed waits for its forecasts or monitoring"
+                "No issue date whose counts and plan succeeded lacks its forecasts or monitoring"
             )
-        yield from asked
+        yield from requests
 
     return [daily_chain]
 
@@ -221,53 +178,65 @@ def newest_runs(instance: DagsterInstance, job: str) -> dict[str, RunRecord]:
 
 
 def _due(follow_up: FollowUp, newest: Mapping[str, Mapping[str, RunRecord]]) -> list[str]:
-    """Issue dates for which every run before has passed, and one of them is newer than the run that follows."""
+    """Issue dates for which every run before succeeded, and one of them is newer than the run that follows."""
     shared = set.intersection(*(set(newest[job]) for job in follow_up.after))
-    newest_made = max((day for day, run in newest[follow_up.job].items() if _may_stand(run)), default="")
+    newest_made = max((day for day, run in newest[follow_up.job].items() if not _has_failed(run)), default="")
     due = []
     for issue_date in sorted(shared):
         before = [newest[job][issue_date] for job in follow_up.after]
         last = newest[follow_up.job].get(issue_date)
-        if follow_up.not_behind and issue_date < newest_made:
+        if follow_up.newest_only and issue_date < newest_made:
             continue
-        passed = all(record.dagster_run.status == DagsterRunStatus.SUCCESS for record in before)
-        if passed and (last is None or last.storage_id < max(record.storage_id for record in before)):
+        succeeded = all(record.dagster_run.status == DagsterRunStatus.SUCCESS for record in before)
+        if succeeded and (last is None or last.storage_id < max(record.storage_id for record in before)):
             due.append(issue_date)
     return due
 
 
-def _may_stand(run: RunRecord) -> bool:
-    """Whether a run has made, or is about to make, what it was asked for."""
-    return run.dagster_run.status not in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+def _has_failed(run: RunRecord) -> bool:
+    return run.dagster_run.status in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
 
 def _requests(
-    follow_up: FollowUp,
+    watched: WatchedFollowUp,
     newest: Mapping[str, Mapping[str, RunRecord]],
     last: str,
     instance: DagsterInstance,
 ) -> Iterator[RunRequest]:
-    """The runs that are due, those after the issue date `last` first: dates that need no run again hold up no others."""
-    due = _due(follow_up, newest)
+    """The runs that are due, first those after the issue date `last`, so that no date waits for dates that need no run."""
+    due = _due(watched.declared, newest)
     for issue_date in sorted(due, key=lambda issue_date: (issue_date <= last, issue_date)):
-        if request := _request(follow_up, issue_date, instance):
+        former = newest[watched.declared.job].get(issue_date)
+        if request := _request(watched, issue_date, former, instance):
             yield request
 
 
-def _request(follow_up: FollowUp, issue_date: str, instance: DagsterInstance) -> RunRequest | None:
-    """The run for an issue date; its key follows from what it would read, so that the same is not asked for twice."""
+def _request(
+    watched: WatchedFollowUp, issue_date: str, former: RunRecord | None, instance: DagsterInstance
+) -> RunRequest | None:
+    """The run for an issue date; None if a required input is missing, or the `former` run read the same content."""
+    follow_up = watched.declared
     partition = follow_up.partition(issue_date)
-    content = [
-        content_hash(instance, asset, (partition + timedelta(offset)).isoformat())
-        for asset, first, last in follow_up.inputs
-        for offset in range(first, last + 1)
-    ]
-    if content[0] is None:
+
+    def content(asset: str, day: int) -> str | None:
+        return content_hash(instance, asset, (partition + timedelta(day)).isoformat())
+
+    if content(*follow_up.required) is None:
         return None
-    digest = hashlib.sha256(" ".join(map(str, content)).encode()).hexdigest()[:12]
+    contents = [
+        content(asset, day) for asset, first, last in watched.inputs for day in range(first, last + 1)
+    ]
+    digest = hashlib.sha256(" ".join(map(str, contents)).encode()).hexdigest()[:12]
+    if former and former.dagster_run.tags.get(INPUTS_TAG) == digest:
+        return None
     return RunRequest(
-        run_key=f"{follow_up.job} {partition} {digest}",
+        run_key=f"{follow_up.job} {partition} {digest}{run_suffix(former)}",
         job_name=follow_up.job,
         partition_key=partition.isoformat(),
-        tags={ISSUE_DATE_TAG: issue_date},
+        tags={ISSUE_DATE_TAG: issue_date, INPUTS_TAG: digest},
     )
+
+
+def run_suffix(former: RunRecord | None) -> str:
+    """Part of a run key that names the run to be replaced: without it, content that returns would have an old key."""
+    return f" after {former.dagster_run.run_id[:8]}" if former else ""

@@ -20,13 +20,13 @@ from dagster import (
     TableMetadataValue,
     sensor,
 )
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
+from ruter_dagster.compat.checks import AssetCheckExecutionRecordStatus
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.tables import DRIFT
 from ruter_dagster.sensors.chain import sensor_status
-from ruter_dagster.settings import Settings
 
 INTERVAL_SECONDS = 300
 NEWEST = 20
@@ -105,7 +105,7 @@ def drift_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDef
 
 
 def _failed(instance: DagsterInstance, check: str) -> list[Any]:
-    key = AssetCheckKey(AssetKey(DRIFT_ASSET.split("/")), check)
+    key = AssetCheckKey(AssetKey.from_user_string(DRIFT_ASSET), check)
     return list(
         instance.event_log_storage.get_asset_check_execution_history(
             key, limit=NEWEST, status={AssetCheckExecutionRecordStatus.FAILED}

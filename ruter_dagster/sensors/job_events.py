@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dagster import SensorDefinition, SensorEvaluationContext, SkipReason, sensor
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.sensors.chain import sensor_status
-from ruter_dagster.settings import Settings
 
 INTERVAL_SECONDS = 30
 AT_ONCE = 200

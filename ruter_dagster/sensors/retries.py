@@ -21,10 +21,13 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from dagster._core.events import RunFailureReason
-from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES
-from dagster._core.execution.retries import auto_reexecution_should_retry_run
-from dagster._core.storage.tags import (
+
+from ruter_dagster.compat.retries import (
+    BULK_ACTION_TERMINAL_STATUSES,
+    RunFailureReason,
+    auto_reexecution_should_retry_run,
+)
+from ruter_dagster.compat.tags import (
     AUTO_RETRY_RUN_ID_TAG,
     BACKFILL_ID_TAG,
     PARENT_RUN_ID_TAG,

@@ -9,8 +9,9 @@ from zoneinfo import ZoneInfo
 
 from dagster import RunRequest, ScheduleDefinition, ScheduleEvaluationContext, SkipReason, schedule
 
+from ruter_dagster.config.operator import Operator
+from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES, MIN_TRAINING_DATES
-from ruter_dagster.operator import Operator
 from ruter_dagster.sensors.chain import (
     counts_request,
     has_enough_to_train,
@@ -18,7 +19,6 @@ from ruter_dagster.sensors.chain import (
     schedule_status,
     starts_on_arrival,
 )
-from ruter_dagster.settings import Settings, SettingsError
 
 WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 

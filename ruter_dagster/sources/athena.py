@@ -14,7 +14,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from ruter_dagster.aws.clients import console
-from ruter_dagster.aws.faults import code_of, first_line, remedy_of
+from ruter_dagster.aws.errors import code_of, first_line, remedy_of
 from ruter_dagster.contracts.errors import PermanentFailure
 
 log = logging.getLogger("ruter_dagster.sources")

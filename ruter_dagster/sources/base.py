@@ -10,7 +10,6 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.tables import (
     PLANNED_DEPARTURES,
     REJECTED_VISITS,
@@ -18,6 +17,7 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
+from ruter_dagster.contracts.validation import empty_frame
 
 
 class DateAbsent(BadInput):
@@ -93,6 +93,8 @@ class Reading:
     rows: pl.DataFrame
     absent: tuple[date, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    matched: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
+    """How many trips of each date were matched to its plan, by the kinds of `matching`; empty without a timetable."""
     queries: tuple[SourceQuery, ...] = ()
     rejected: pl.DataFrame = field(default_factory=lambda: empty_frame(REJECTED_VISITS))
     feeds: tuple[FeedUse, ...] = ()

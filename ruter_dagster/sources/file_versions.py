@@ -8,17 +8,17 @@ from dataclasses import replace
 from datetime import date
 from functools import cached_property
 
+from ruter_dagster.config.gtfs_location import gtfs_location
+from ruter_dagster.config.operator import Operator, operator_of
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.file_versions import NO_VERSION, FileVersions
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, WEATHER_FORECASTS
-from ruter_dagster.operator import Operator, operator_of
-from ruter_dagster.settings import Settings
 from ruter_dagster.sources.gtfs_source import capacity_dates
 from ruter_dagster.sources.gtfs_timetable import Timetable
 from ruter_dagster.sources.tides_files import TableFile
 from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES
-from ruter_dagster.timetable import gtfs_location
 
 _TABLES = (STOP_VISITS, TRIPS_PERFORMED, VEHICLES)
 """Visits and plan of a date come from all of these: trips say what ran and what was scheduled, vehicles what they hold."""

@@ -13,12 +13,13 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import with_optional_columns
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
+from ruter_dagster.contracts.validation import with_optional_columns
 from ruter_dagster.sources.gtfs_calendar import ServiceCalendar, read_calendar, validity
 from ruter_dagster.sources.gtfs_files import FeedFiles
 from ruter_dagster.sources.gtfs_stop_times import StopTimes, read_stop_times
 from ruter_dagster.sources.gtfs_tables import Findings, clock, parsed, read_table, seconds
+from ruter_dagster.sources.gtfs_vocabulary import AGENCY, FREQUENCIES, GTFS_FILES, ROUTES, STOPS, TRIPS
 
 _BASIC_MODES = {
     0: "tram", 1: "metro", 2: "rail", 3: "bus", 4: "boat", 5: "tram", 7: "rail", 11: "bus", 12: "metro"
@@ -52,7 +53,7 @@ class Feed:
         # A process opens a feed that has not changed only once, unless it plans a date.
         key = (files.name, files.identity)
         if key not in _VALIDITIES:
-            files.require("agency.txt", "routes.txt", "stops.txt", "trips.txt", "stop_times.txt")
+            files.require(*(file.name for file in GTFS_FILES if file.presence == "required"))
             _VALIDITIES[key] = validity(files, self.calendar)
         self.version, self.first, self.last = _VALIDITIES[key]
         self._stop_times: StopTimes | None = None
@@ -89,9 +90,7 @@ class Feed:
     @cached_property
     def stops(self) -> pl.DataFrame:
         """Stops in order of `stop`: stop_id, stop_code, stop_name, latitude, longitude."""
-        rows = read_table(
-            self.files, "stops.txt", ["stop_id"], ["stop_code", "stop_name", "stop_lat", "stop_lon"]
-        )
+        rows = read_table(self.files, STOPS.name, STOPS.required, STOPS.optional)
         degrees = {
             name: pl.col(column).cast(pl.Float64, strict=False)
             for name, column in (("latitude", "stop_lat"), ("longitude", "stop_lon"))
@@ -112,9 +111,7 @@ class Feed:
     @cached_property
     def routes(self) -> pl.DataFrame:
         """Lines: route_id, route_short_name, line_name, mode (null where the route type has none)."""
-        rows = read_table(
-            self.files, "routes.txt", ["route_id", "route_type"], ["route_short_name", "route_long_name"]
-        )
+        rows = read_table(self.files, ROUTES.name, ROUTES.required, ROUTES.optional)
         types = rows["route_type"].unique().drop_nulls().to_list()
         modes = {kind: mode for kind in types if (mode := _mode(kind, self._modes))}
         mode = pl.col("route_type").replace_strict(modes, default=None, return_dtype=pl.String)
@@ -128,9 +125,7 @@ class Feed:
     @cached_property
     def trips(self) -> pl.DataFrame:
         """Trips that can be planned, in order of trip_id and numbered by `trip`; others are set aside and counted."""
-        rows = read_table(
-            self.files, "trips.txt", ["trip_id", "route_id", "service_id"], ["direction_id", "block_id"]
-        )
+        rows = read_table(self.files, TRIPS.name, TRIPS.required, TRIPS.optional)
         known_routes = self.routes["route_id"].implode()
         faults = {
             "trips without trip_id": pl.col("trip_id").is_null(),
@@ -187,7 +182,7 @@ class Feed:
             return pl.DataFrame(
                 schema={"trip_id": pl.String, "start": pl.Int32, "end": pl.Int32, "headway": pl.Int32}
             )
-        rows = read_table(self.files, name, ["trip_id", "start_time", "end_time", "headway_secs"])
+        rows = read_table(self.files, name, FREQUENCIES.required)
         for column in ("start_time", "end_time"):
             rows = parsed(rows, self.files, name, column, seconds(column), "a time such as 25:10:00")
         headway = pl.col("headway_secs").cast(pl.Int32, strict=False)
@@ -274,7 +269,7 @@ class Feed:
 
     @cached_property
     def _time_zone(self) -> str:
-        rows = read_table(self.files, "agency.txt", ["agency_timezone"])
+        rows = read_table(self.files, AGENCY.name, AGENCY.required)
         zones = rows["agency_timezone"].unique().drop_nulls().sort().to_list()
         if len(zones) != 1:
             raise BadInput(

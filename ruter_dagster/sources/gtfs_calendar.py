@@ -10,8 +10,7 @@ import polars as pl
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources.gtfs_files import FeedFiles
 from ruter_dagster.sources.gtfs_tables import date_of, parsed, read_table
-
-WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+from ruter_dagster.sources.gtfs_vocabulary import CALENDAR, CALENDAR_DATES, FEED_INFO, WEEKDAYS
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ def read_calendar(files: FeedFiles) -> ServiceCalendar:
     exceptions = pl.DataFrame(schema={"service_id": pl.String, "date": pl.Date, "exception_type": pl.String})
     if "calendar.txt" in files.names:
         name = "calendar.txt"
-        rows = read_table(files, name, ["service_id", *WEEKDAYS, "start_date", "end_date"])
+        rows = read_table(files, name, CALENDAR.required)
         for column in ("start_date", "end_date"):
             rows = parsed(rows, files, name, column, date_of(column), "a date as YYYYMMDD")
         for column in WEEKDAYS:
@@ -65,7 +64,7 @@ def read_calendar(files: FeedFiles) -> ServiceCalendar:
         weekly = rows.select(weekly.columns)
     if "calendar_dates.txt" in files.names:
         name = "calendar_dates.txt"
-        rows = read_table(files, name, ["service_id", "date", "exception_type"])
+        rows = read_table(files, name, CALENDAR_DATES.required)
         rows = parsed(rows, files, name, "date", date_of("date"), "a date as YYYYMMDD")
         kind = pl.col("exception_type")
         rows = parsed(
@@ -82,11 +81,12 @@ def validity(files: FeedFiles, calendar: ServiceCalendar) -> tuple[str, date, da
         raise BadInput(f"GTFS feed {files.name}: its calendar has no date at all; export the feed again")
     version, (first, last) = files.content, span
     if "feed_info.txt" in files.names:
-        columns = ["feed_version", "feed_start_date", "feed_end_date"]
-        info = read_table(files, "feed_info.txt", [], columns)
+        info = read_table(files, FEED_INFO.name, FEED_INFO.required, FEED_INFO.optional)
         if info.height:
             version = info["feed_version"][0] or version
-            starts, ends = (info.select(date_of(name)).item(0, 0) for name in columns[1:])
+            starts, ends = (
+                info.select(date_of(name)).item(0, 0) for name in ("feed_start_date", "feed_end_date")
+            )
             first, last = max(first, starts or first), min(last, ends or last)
     return version, first, last
 

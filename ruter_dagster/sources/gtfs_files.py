@@ -24,11 +24,9 @@ import obstore
 
 from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import BadInput
+from ruter_dagster.sources.gtfs_vocabulary import GTFS_FILES
 
-MEMBERS = (
-    "agency.txt", "feed_info.txt", "routes.txt", "stops.txt", "trips.txt", "stop_times.txt", "calendar.txt",
-    "calendar_dates.txt", "frequencies.txt",
-)  # fmt: skip
+MEMBERS = tuple(file.name for file in GTFS_FILES)
 """The files of a feed that are read."""
 _DATE = re.compile(r"(?<!\d)(\d{4})-?(\d{2})-?(\d{2})(?!\d)")
 _HASH_DIGITS = 12

@@ -13,10 +13,11 @@ from functools import cached_property
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, empty_frame
+from ruter_dagster.config.operator import Capacities, Operator
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
-from ruter_dagster.operator import Operator
-from ruter_dagster.settings import Settings
+from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.sources.base import (
     DateAbsent,
     Reading,
@@ -24,12 +25,12 @@ from ruter_dagster.sources.base import (
     Source,
     read_dates,
 )
+from ruter_dagster.sources.default_capacities import with_default_capacities
 from ruter_dagster.sources.gtfs_timetable import Timetable
 from ruter_dagster.sources.matching import match
 from ruter_dagster.sources.tides import TidesSource
 from ruter_dagster.sources.tides_fleet import trips_of_dates
 
-HORIZON_DAYS = 3
 CAPACITY_LAG_DAYS = HORIZON_DAYS + 1
 """A date is planned first on the issue date three days before it, and the counts known then are those of the day before."""
 CAPACITY_DATES = 7
@@ -62,7 +63,7 @@ class GtfsPlannedSource:
       Only where none is stored are they matched to the feed's.
     - Seats and capacity are those that most trips of the line had, on the `CAPACITY_DATES` newest dates with counts up
       to `CAPACITY_LAG_DAYS` days before: what was known when the date was first forecast. A line without trips then has
-      what most trips of its mode had.
+      what most trips of its mode had, else the operator's default capacities.
     """
 
     def __init__(
@@ -71,7 +72,9 @@ class GtfsPlannedSource:
         timetable: Timetable,
         trips_of_dates: TripsOfDates,
         stored_plans: StoredPlans | None = None,
+        capacities: Capacities | None = None,
     ) -> None:
+        self._capacities = capacities or Capacities()
         self._counts, self.timetable, self._trips_of_dates = counts, timetable, trips_of_dates
         self._stored_plans = stored_plans or _no_plans
         self._trips = pl.DataFrame(schema=_TRIPS_SCHEMA)
@@ -84,7 +87,8 @@ class GtfsPlannedSource:
         """The TIDES tables that the settings name, planned by the feeds at `location`."""
         counts = TidesSource.of(settings, operator)
         timetable = Timetable(location, operator.time_zone, operator.route_types)
-        return cls(counts, timetable, trips_of_dates(settings.tides_path or "", operator), stored_plans)
+        trips = trips_of_dates(settings.tides_path or "", operator)
+        return cls(counts, timetable, trips, stored_plans, operator.capacities)
 
     def available_dates(self) -> frozenset[date] | None:
         return self._counts.available_dates()
@@ -125,20 +129,25 @@ class GtfsPlannedSource:
         added = self._trips_on(dates).filter("added")
         frames: list[pl.DataFrame] = []
         counts: Counter[str] = Counter()
+        matched_trips: dict[date, dict[str, int]] = {}
         visits = _by_date(reading.rows)
         for day, plan in self._plans_to_match(list(visits), dates):
             renamed = self.timetable.aliases(day).applied(visits.pop(day))
-            matched: dict[str, int] = {}
             if plan is not None:
                 others = added.filter(pl.col("service_date") == day)["trip_id_performed"]
-                renamed, matched = match(renamed, plan, others)
+                renamed, matched_trips[day] = match(renamed, plan, others)
+                counts.update(matched_trips[day])
             frames.append(renamed)
-            counts.update(matched)
         rows = conform(pl.concat(frames), STOP_VISITS) if frames else reading.rows
         rejected = self._with_plans_lines(reading.rejected)
         feeds = self.timetable.set_aside
         return replace(
-            reading, rows=rows, rejected=rejected, counts={**reading.counts, **counts}, feeds=feeds
+            reading,
+            rows=rows,
+            rejected=rejected,
+            counts={**reading.counts, **counts},
+            matched=matched_trips,
+            feeds=feeds,
         )
 
     def _with_plans_lines(self, rejected: pl.DataFrame) -> pl.DataFrame:
@@ -182,7 +191,8 @@ class GtfsPlannedSource:
         if len(absent) == len(dates):
             raise self.timetable.absent(dates[0])
         rows = pl.concat([planned[day] for day in dates if day not in absent])
-        return Reading(conform(rows, PLANNED_DEPARTURES), absent, feeds=self.timetable.uses(dates))
+        plan = with_default_capacities(conform(rows, PLANNED_DEPARTURES), self._capacities)
+        return Reading(plan, absent, feeds=self.timetable.uses(dates))
 
     def _plan_of_counts(self, dates: Sequence[date]) -> dict[date, pl.DataFrame]:
         known = self._known_dates

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from ruter_dagster.sources.gtfs_files import FeedFiles
 from ruter_dagster.sources.gtfs_tables import LINE, Findings, clock, collect, read_table, scan_table
+from ruter_dagster.sources.gtfs_vocabulary import STOP_TIMES
 
-_FILE = "stop_times.txt"
+_FILE = STOP_TIMES.name
 _TIMES = ("arrival", "departure")
 
 
@@ -53,12 +54,11 @@ def read_stop_times(
     `trips` has trip_id, its number `trip` and `wanted`; `stops` has stop_id and its number `stop`. Raises `BadInput`
     where the file cannot be read or too much of it is faulty.
     """
-    columns = ["trip_id", "arrival_time", "departure_time", "stop_id", "stop_sequence"]
     named = pl.concat([trips.select("trip_id", "trip", "wanted"), _other_trips(files, trips)])
     # Times are few: to look them up takes a third of the time that reading each takes.
     arrivals, departures = (_times().lazy().rename({"text": f"{name}_time", "time": name}) for name in _TIMES)
     rows = (
-        scan_table(files, _FILE, columns, [])
+        scan_table(files, _FILE, STOP_TIMES.required, [])
         .join(named.lazy(), on="trip_id", how="left", maintain_order="left")
         .filter(pl.col("wanted").fill_null(True))
         .join(stops.lazy().select("stop_id", "stop"), on="stop_id", how="left", maintain_order="left")

@@ -11,15 +11,15 @@ from __future__ import annotations
 import json
 import sys
 
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.file_versions import RECENT_DATES
 from ruter_dagster.contracts.jobs import EXIT_PERMANENT
 from ruter_dagster.contracts.tables import STOP_VISITS
-from ruter_dagster.operator import operator_of
-from ruter_dagster.settings import load_settings
+from ruter_dagster.sources.configured_source import open_source
 from ruter_dagster.sources.file_versions import file_versions
 from ruter_dagster.sources.gtfs_source import GtfsPlannedSource
-from ruter_dagster.sources.open import open_source
 
 
 def main() -> int:

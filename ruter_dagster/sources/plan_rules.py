@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, vehicle_type
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS
+from ruter_dagster.contracts.validation import conform, vehicle_type
 from ruter_dagster.sources.visit_rules import (
     CAPACITY_UNKNOWN,
     FILE,

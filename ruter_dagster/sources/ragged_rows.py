@@ -22,7 +22,7 @@ _LINE, _UNPAIRED, _DOUBTFUL = "line", "unpaired", "doubtful"
 _FIRST, _LAST, _PADDED = "first", "last", "padded"
 LONGEST_ROW = 100
 """Lines of a row whose cells hold line ends; two quotes that are farther apart are no pair."""
-LOST_LETTER = "\ufffd"
+REPLACEMENT_CHARACTER = "\ufffd"
 """Stands for bytes that are no UTF-8."""
 _NO_TEXTS = pl.DataFrame(schema={ROW: pl.UInt32, _LINE: pl.UInt32, TEXT: pl.String})
 
@@ -35,7 +35,7 @@ class RowFaults:
       row as it is written.
     - `padded`: the numbers of rows whose cells beyond the header's are all empty.
     - `unpaired`: lines with a quote that has no partner: `row`, `line` and `text`. Each is taken as a row.
-    - `lossy`: whether there are bytes that are no UTF-8. They are read as `LOST_LETTER`.
+    - `lossy`: whether there are bytes that are no UTF-8. They are read as `REPLACEMENT_CHARACTER`.
     """
 
     short_or_long: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_SCHEMA))

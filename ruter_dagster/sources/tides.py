@@ -13,12 +13,14 @@ from pathlib import Path
 
 import polars as pl
 
+from ruter_dagster.config.operator import Capacities, Operator, operator_of
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts import tables as contract
-from ruter_dagster.contracts.frames import conform, empty_frame, with_optional_columns
-from ruter_dagster.operator import Operator, operator_of
-from ruter_dagster.settings import Settings
+from ruter_dagster.contracts.validation import conform, empty_frame, with_optional_columns
 from ruter_dagster.sources.base import DateAbsent, Reading
-from ruter_dagster.sources.tides_tables import TableReader, TableRows
+from ruter_dagster.sources.default_capacities import with_default_capacities
+from ruter_dagster.sources.tides_rows import TableRows
+from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import (
     IN_SERVICE,
     ROUTE_TYPES_BY_MODE,
@@ -68,23 +70,28 @@ class TidesSource:
       reason. A vehicle that the vehicles lack has no known capacity.
     - TIDES carries no timetable: the plan is the identity and schedule columns of the scheduled trips' visits, skipped
       ones and canceled trips included, and no count. So it reaches no further than the visits do. Its capacities are
-      those of the vehicle that ran.
+      those of the vehicle that ran, else the operator's defaults.
     - The scheduled time is the departure's, at a trip's last stop the arrival's; an unscheduled visit has its actual one.
     """
 
     def __init__(
-        self, location: str | Path, time_zone: str, route_types: Mapping[str, str] | None = None
+        self,
+        location: str | Path,
+        time_zone: str,
+        route_types: Mapping[str, str] | None = None,
+        capacities: Capacities | None = None,
     ) -> None:
-        """`time_zone` is the operator's; `route_types` are its own modes of TIDES route types."""
+        """The operator's time zone, modes of TIDES route types and capacities of unknown vehicles."""
         self._reader = TableReader(location, time_zone)
         self._time_zone = time_zone
         self._modes = modes_of(route_types or {})
+        self._capacities = capacities or Capacities()
 
     @classmethod
     def of(cls, settings: Settings, operator: Operator | None = None) -> TidesSource:
         """The tables that the settings name, read with the operator's time zone and modes."""
         operator = operator or operator_of(settings)
-        return cls(settings.tides_path or "", operator.time_zone, operator.route_types)
+        return cls(settings.tides_path or "", operator.time_zone, operator.route_types, operator.capacities)
 
     def available_dates(self) -> frozenset[date]:
         return self._reader.dates(STOP_VISITS)
@@ -144,13 +151,14 @@ class TidesSource:
             counts.update(more)
         return TidesReading(
             judged.kept,
-            conform(
-                first_of_each(placed.filter(_PLANNED)).select(contract.PLANNED_DEPARTURES.column_names),
-                contract.PLANNED_DEPARTURES,
-            ),
-            to_rejected(judged.rejected, self._reader.rows_as_read(STOP_VISITS, judged.rejected)),
+            self._plan(placed),
+            to_rejected(judged.rejected, self._reader.original_rows(STOP_VISITS, judged.rejected)),
             {name: number for name, number in counts.items() if number},
         )
+
+    def _plan(self, placed: pl.DataFrame) -> pl.DataFrame:
+        plan = first_of_each(placed.filter(_PLANNED)).select(contract.PLANNED_DEPARTURES.column_names)
+        return with_default_capacities(conform(plan, contract.PLANNED_DEPARTURES), self._capacities)
 
     def _none_there(self, table: contract.Table, dates: Sequence[date]) -> DateAbsent:
         known = self.available_dates()

@@ -42,7 +42,7 @@ class Cells:
     repairs: dict[str, int] = field(default_factory=dict)
 
 
-def written(cells: pl.Series) -> pl.Series:
+def unpadded_cells(cells: pl.Series) -> pl.Series:
     """The cells as they are written, null where TIDES calls them missing."""
     if isinstance(cells.dtype, pl.Categorical | pl.Enum):
         cells = cells.cast(pl.String)
@@ -87,6 +87,11 @@ def date_of(column: str, dtype: pl.DataType) -> pl.Expr:
         # pandas has no dates: it writes the midnights that they begin with.
         return pl.when(cell.dt.time() == pl.time(0)).then(cell.dt.date())
     return cell if dtype == pl.Date else pl.lit(None, pl.Date)
+
+
+def filled_dates(dtype: pl.DataType) -> pl.Expr:
+    """The column `service_date` as dates. A row without a date takes the date of the row before it, the first rows the next date."""
+    return date_of("service_date", dtype).forward_fill().backward_fill()
 
 
 def _true(mask: pl.Series) -> pl.Series:

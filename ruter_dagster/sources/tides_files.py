@@ -59,10 +59,10 @@ class Folder:
     def files(self, table: TidesTable) -> list[TableFile]:
         """`<table>.csv`, `<table>.parquet`, or every such file below `<table>/`, in order of their paths.
 
-        Raises `BadInput` where the folder cannot be read, or holds none of them, or the table twice.
+        An optional table may have no file. Raises `BadInput` where the folder cannot be read, or lacks the table, or holds it twice.
         """
         found = [file for meta in self._listing() if (file := self._table_file(meta, table))]
-        if not found:
+        if not found and not table.optional:
             raise BadInput(
                 f"TIDES table {table.name} is missing in {self.location}: expected {table.name}.csv, {table.name}.parquet "
                 f"or a folder {table.name}/ of such files"

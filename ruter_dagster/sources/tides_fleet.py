@@ -7,7 +7,7 @@ from datetime import date
 
 import polars as pl
 
-from ruter_dagster.operator import Operator
+from ruter_dagster.config.operator import Operator
 from ruter_dagster.sources.tides import modes_of, unique_trips, unique_vehicles
 from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES, TidesTable

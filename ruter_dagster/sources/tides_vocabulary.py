@@ -36,11 +36,20 @@ class TidesColumn:
 
 @dataclass(frozen=True)
 class TidesTable:
-    """A table as files of one name. `dated`: it has a `service_date` and may be cut into files by it."""
+    """A table as files of one name.
+
+    - `dated`: it has a `service_date` and may be cut into files by it.
+    - `optional`: the folder may lack it; it then has no rows.
+    - `one_of`: a file needs every column of at least one of these groups; `a|b` is either column.
+    - `ignored`: columns of the standard that are not read.
+    """
 
     name: str
     columns: tuple[TidesColumn, ...]
     dated: bool = True
+    optional: bool = False
+    one_of: tuple[tuple[str, ...], ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -108,6 +117,30 @@ STOP_VISITS = TidesTable(
         TidesColumn("departure_load", "integer", cost="load", unknown=-1),
         TidesColumn("schedule_relationship", allowed=(SCHEDULED, "Skipped", "Added", "Missing"), cost="cell"),
     ),
+    one_of=(("departure_load",), ("boarding_1|boarding_2", "alighting_1|alighting_2")),
+    ignored=(
+        "scheduled_stop_sequence",
+        "pattern_id",
+        "dwell",
+        "timepoint",
+        "distance",
+        "door_open",
+        "door_close",
+        "door_status",
+        "ramp_deployed_time",
+        "ramp_failure",
+        "kneel_deployed_time",
+        "lift_deployed_time",
+        "bike_rack_deployed",
+        "bike_load",
+        "revenue",
+        "number_of_transactions",
+        *(
+            f"transaction_{kind}_{medium}"
+            for kind in ("revenue", "count")
+            for medium in ("cash", "smartcard", "magcard", "bankcard", "nfc", "optical", "operator", "other")
+        ),
+    ),  # fmt: skip
 )
 TRIPS_PERFORMED = TidesTable(
     name="trips_performed",
@@ -127,6 +160,19 @@ TRIPS_PERFORMED = TidesTable(
             cost="cell",
         ),
     ),
+    ignored=(
+        "route_type_agency",
+        "shape_id",
+        "pattern_id",
+        "operator_id",
+        "trip_start_stop_id",
+        "trip_end_stop_id",
+        "schedule_trip_start",
+        "schedule_trip_end",
+        "actual_trip_start",
+        "actual_trip_end",
+        "ntd_mode",
+    ),  # fmt: skip
 )
 VEHICLES = TidesTable(
     name="vehicles",
@@ -136,4 +182,14 @@ VEHICLES = TidesTable(
         TidesColumn("capacity_standing", "integer", minimum=0, cost="cell"),
     ),
     dated=False,
+    optional=True,
+    ignored=(
+        "vehicle_start",
+        "vehicle_end",
+        "model_name",
+        "facility_name",
+        "wheelchair_capacity",
+        "capacity_bike",
+        "bike_rack",
+    ),  # fmt: skip
 )

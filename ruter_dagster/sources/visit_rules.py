@@ -11,15 +11,15 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, vehicle_type
 from ruter_dagster.contracts.tables import (
+    MAX_ON_BOARD,
     MODES,
-    MOST_ON_BOARD,
     REJECTED_VISITS,
     SEATS,
     STOP_VISITS,
     TOTAL_CAPACITY,
 )
+from ruter_dagster.contracts.validation import conform, vehicle_type
 from ruter_dagster.forecasting.slots import slot_hour
 
 FILE, LINE = "_file", "_line"
@@ -161,7 +161,7 @@ def _mend(visits: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str]]:
     visits, impossible = without_impossible_capacities(visits)
     counts = Counter({CAPACITY_UNKNOWN: impossible})
     capacity = pl.col("total_capacity")
-    usual = pl.col("mode").replace_strict(MOST_ON_BOARD, default=None, return_dtype=pl.Int64)
+    usual = pl.col("mode").replace_strict(MAX_ON_BOARD, default=None, return_dtype=pl.Int64)
     most = pl.when(capacity > 0).then(2 * capacity.cast(pl.Int64)).otherwise(usual)
     visits = visits.with_columns(
         _most=most, _known=(capacity > 0).fill_null(False), _counted=_both_counted()

@@ -18,15 +18,16 @@ from obstore.exceptions import BaseError
 from obstore.store import ObjectStore
 
 from ruter_dagster.aws.clients import client
-from ruter_dagster.aws.faults import first_line, remedy_of
+from ruter_dagster.aws.errors import first_line, remedy_of
 from ruter_dagster.aws.object_store import open_store
+from ruter_dagster.config.operator import Capacities, Operator, operator_of
+from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
-from ruter_dagster.contracts.frames import column_faults, conform, empty_frame, polars_schema
-from ruter_dagster.operator import Operator, operator_of
-from ruter_dagster.settings import Settings, SettingsError
+from ruter_dagster.contracts.validation import column_faults, conform, empty_frame, polars_schema
 from ruter_dagster.sources.athena import Athena, Executed, Pace, Query
 from ruter_dagster.sources.base import DateAbsent, Reading, SourceQuery
+from ruter_dagster.sources.default_capacities import with_default_capacities
 from ruter_dagster.sources.plan_rules import judge_plan
 from ruter_dagster.sources.visit_rules import (
     COUNTS_FAULT,
@@ -58,10 +59,18 @@ class WarehouseSource:
     """
 
     def __init__(
-        self, file: WarehouseFile, staging: str, region: str, time_zone: str, *, pace: Pace | None = None
+        self,
+        file: WarehouseFile,
+        staging: str,
+        region: str,
+        time_zone: str,
+        *,
+        capacities: Capacities | None = None,
+        pace: Pace | None = None,
     ) -> None:
         """`time_zone` is the operator's: the one of its service dates."""
         self._time_zone = time_zone
+        self._capacities = capacities or Capacities()
         self._file, self._staging, self._region = file, staging.rstrip("/"), region
         self._athena = Athena(
             client("athena", region),
@@ -85,7 +94,7 @@ class WarehouseSource:
                 f"Results of Athena need a place: set RUTER_LAKE, or `staging` in {settings.warehouse_file}"
             )
         operator = operator or operator_of(settings)
-        return cls(file, staging, settings.aws_region, operator.time_zone)
+        return cls(file, staging, settings.aws_region, operator.time_zone, capacities=operator.capacities)
 
     def available_dates(self) -> None:
         """None: to ask would cost a query. A date without rows is told when it is read."""
@@ -134,7 +143,8 @@ class WarehouseSource:
         """The rows of one date, visits and plan judged. Raises `BadInput` where they do not fit the contract's types."""
         if table is contract.PLANNED_DEPARTURES:
             plan = judge_plan(_numbered(rows, table), self._time_zone)
-            return Reading(plan.kept, counts=plan.counts, rejected=plan.rejected)
+            kept = with_default_capacities(plan.kept, self._capacities)
+            return Reading(kept, counts=plan.counts, rejected=plan.rejected)
         if table is not contract.STOP_VISITS:
             return Reading(_conformed(rows, table, run))
         numbered = _with_rules_columns(_numbered(rows, table))
@@ -171,8 +181,8 @@ class WarehouseSource:
             pl.concat([one.rows for one in read]),
             absent,
             {name: number for name, number in counts.items() if number},
-            queries,
-            pl.concat([one.rejected for one in read]),
+            queries=queries,
+            rejected=pl.concat([one.rejected for one in read]),
         )
 
     def _query(self, day: date, run: Executed) -> SourceQuery:

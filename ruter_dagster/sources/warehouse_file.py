@@ -15,7 +15,7 @@ import obstore
 from obstore.exceptions import BaseError
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from ruter_dagster.aws.faults import first_line
+from ruter_dagster.aws.errors import first_line
 from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS, Table

@@ -14,7 +14,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore
 
-from ruter_dagster.aws.faults import first_line, remedy_of
+from ruter_dagster.aws.errors import first_line, remedy_of
 from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import PermanentFailure
 

@@ -40,7 +40,7 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from ruter_dagster.aws.clients import endpoint_of
-from ruter_dagster.aws.faults import first_line, remedy_of
+from ruter_dagster.aws.errors import first_line, remedy_of
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import DataType, Table
 

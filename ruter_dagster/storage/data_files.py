@@ -9,11 +9,12 @@ from uuid import uuid4
 
 import polars as pl
 import pyarrow as pa
-from pyiceberg.io.pyarrow import bin_pack_arrow_table, pyarrow_to_schema, write_file
 from pyiceberg.manifest import DataFile
 from pyiceberg.partitioning import PartitionFieldValue, PartitionKey
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table import TableProperties, WriteTask
+from pyiceberg.table import TableProperties
+
+from ruter_dagster.compat.iceberg import WriteTask, bin_pack_arrow_table, pyarrow_to_schema, write_file
 
 _TARGET_SIZE = TableProperties.WRITE_TARGET_FILE_SIZE_BYTES
 

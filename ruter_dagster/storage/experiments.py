@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from ruter_dagster.certificates import require_named_certificates
+from ruter_dagster.contracts.certificates import require_named_certificates
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.registry import ModelRecord
 

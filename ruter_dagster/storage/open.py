@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ruter_dagster.settings import Settings
-from ruter_dagster.state_folder import state_folder
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.config.state_folder import state_folder
 from ruter_dagster.storage.catalog import glue_catalog, local_catalog
 from ruter_dagster.storage.tables import TableStore
 

@@ -14,9 +14,9 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.snapshots import Snapshot
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.frames import content_hash, empty_frame, polars_schema
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import Table
+from ruter_dagster.contracts.validation import content_hash, empty_frame, polars_schema
 from ruter_dagster.storage.catalog import storage_faults
 from ruter_dagster.storage.versions import versions_of
 

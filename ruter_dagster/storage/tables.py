@@ -18,13 +18,11 @@ import polars as pl
 from pyiceberg.catalog import Catalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
 from pyiceberg.table import Table as IcebergTable
-from pyiceberg.table import Transaction
-from pyiceberg.table.metadata import TableMetadata
-from pyiceberg.table.update import TableUpdate
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from ruter_dagster.contracts.frames import conform, content_hash_of_ordered, ordered_by_key, validate
+from ruter_dagster.compat.iceberg import CachedTransaction
 from ruter_dagster.contracts.tables import Table
+from ruter_dagster.contracts.validation import conform, content_hash_of_ordered, ordered_by_key, validate
 from ruter_dagster.storage.catalog import open_catalog, open_table, storage_faults
 from ruter_dagster.storage.data_files import write_data_files
 from ruter_dagster.storage.snapshots import (
@@ -181,7 +179,7 @@ class TableStore:
             versions = {version_property(day): hashes[day] for day in changed}
             rows = ordered.filter(pl.col(table.partition).is_in(changed)) if same else ordered
             told, files = {**summary, **versions}, list(write_data_files(loaded, rows))
-            with _Transaction(loaded) as transaction:
+            with CachedTransaction(loaded) as transaction:
                 transaction.delete(dates_filter(table.partition, changed), snapshot_properties=told)
                 with transaction.update_snapshot(snapshot_properties=told).merge_append() as append:
                     for file in files:
@@ -193,7 +191,7 @@ class TableStore:
         if changed:
             self._forget_old_snapshots(loaded)
         elif not origins.items() <= loaded.properties.items():
-            with _Transaction(loaded) as transaction:
+            with CachedTransaction(loaded) as transaction:
                 transaction.set_properties(origins)
         return WriteResult(snapshot.snapshot_id, ordered.height, hashes, tuple(sorted(same)))
 
@@ -206,19 +204,6 @@ class TableStore:
             # Where another has forgotten them meanwhile, pyiceberg raises ValueError.
             with suppress(CommitFailedException, ValueError):
                 loaded.maintenance.expire_snapshots().older_than(before).commit()
-
-
-class _Transaction(Transaction):
-    """Makes the metadata that a commit stages once an update; pyiceberg's makes them, a deep copy, each of 30 times that it looks."""
-
-    _staged: tuple[TableMetadata, tuple[TableUpdate, ...], TableMetadata] | None = None
-
-    @property
-    def table_metadata(self) -> TableMetadata:
-        before, updates = self._table.metadata, self._updates
-        if self._staged is None or self._staged[0] is not before or self._staged[1] is not updates:
-            self._staged = before, updates, super().table_metadata
-        return self._staged[2]
 
 
 def _hashes(ordered: pl.DataFrame, table: Table, dates: Collection[date]) -> dict[date, str]:

@@ -8,17 +8,17 @@ import pytest
 from dagster import AssetKey
 
 from benchmarks.costs import steps_of
-from ruter_dagster.definitions import RUNS
-from ruter_dagster.resources.instance import open_instance
-from ruter_dagster.runs import RunRequest, execute, new_log
+from ruter_dagster.orchestration.chain import RUNS
+from ruter_dagster.orchestration.instance import open_instance
+from ruter_dagster.orchestration.runs import RunRequest, execute, new_log
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import D, environment
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
 
 
-def test_a_step_has_its_own_seconds_those_of_its_start_and_dagsters(
+def test_step_seconds_split_into_job_start_and_dagster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in foreign_variables():
@@ -34,7 +34,7 @@ def test_a_step_has_its_own_seconds_those_of_its_start_and_dagsters(
         made = instance.get_latest_materialization_event(AssetKey(["raw", "weather_forecasts"]))
     assert made and made.asset_materialization
     raw = costs["raw/weather_forecasts"]
-    assert raw.rows == made.asset_materialization.metadata["rows"].value and raw.dates == 1
+    assert raw.rows == made.asset_materialization.metadata["dagster/row_count"].value and raw.dates == 1
     assert raw.peak_mb > 50
     for cost in costs.values():
         assert 0 < cost.own_seconds < cost.seconds

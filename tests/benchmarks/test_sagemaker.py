@@ -7,21 +7,22 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from benchmarks.sagemaker import Runners, on_double
 from benchmarks.sagemaker_figures import Measured, goals, rows, shown_lines
-from benchmarks.sagemaker_work import AIRFLOW, CASES, OURS, Case, Lengths, planned
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.fixtures import *  # noqa: F403
+from benchmarks.sagemaker_work import AIRFLOW, CASES, OURS, Case, Lengths, plan_round
+from sagemaker_double.control import Remote
+
+pytestmark = pytest.mark.extended
 
 EVENTS = Case(OURS, "Processing", "events", logs=False)
 POLLING = Case(OURS, "Training", "polling", logs=True)
 
 
-def test_jobs_are_counted_at_the_double_and_their_lines_in_what_was_printed(
-    sagemaker_double: Remote, tmp_path: Path
-) -> None:
+def test_jobs_and_printed_lines_are_counted(sagemaker_double: Remote, tmp_path: Path) -> None:
     lengths = Lengths(shortest=1.0, spread=0.0, apart=0.0, interval=0.2)
-    works = planned(1, 1, lengths, (EVENTS, POLLING))
+    works = plan_round(1, 1, lengths, (EVENTS, POLLING))
     events, polling = on_double(works, Runners(tmp_path, None, pace=0.1), sagemaker_double)
     assert (events.case, polling.case) == (EVENTS, POLLING)
     assert events.lag > 0 and events.seconds > 0
@@ -32,21 +33,23 @@ def test_jobs_are_counted_at_the_double_and_their_lines_in_what_was_printed(
     assert min(events.s3, events.describes, polling.s3, polling.describes) > 0
 
 
-def test_jobs_of_one_place_are_equally_long_in_every_case() -> None:
-    works = planned(1, 3, Lengths(linger=30.0))
+def test_jobs_take_equally_long_in_every_case() -> None:
+    works = plan_round(1, 3, Lengths(linger=30.0))
     assert len({work.token for work in works}) == 3 * len(CASES)
     for index in range(3):
         ((seconds, linger),) = {(work.seconds, work.linger) for work in works if work.index == index}
         assert 180 <= seconds <= 210 and 0 <= linger <= 30
-    assert works == planned(1, 3, Lengths(linger=30.0))
-    assert {work.seconds for work in works}.isdisjoint(work.seconds for work in planned(2, 3, Lengths()))
+    assert works == plan_round(1, 3, Lengths(linger=30.0))
+    assert {work.seconds for work in works}.isdisjoint(work.seconds for work in plan_round(2, 3, Lengths()))
 
 
-def test_a_token_names_a_job_a_queue_and_an_access_key() -> None:
-    assert all(re.fullmatch(r"[a-z0-9](-*[a-z0-9]){0,62}", work.token) for work in planned(1, 10, Lengths()))
+def test_token_names_job_queue_and_access_key() -> None:
+    assert all(
+        re.fullmatch(r"[a-z0-9](-*[a-z0-9]){0,62}", work.token) for work in plan_round(1, 10, Lengths())
+    )
 
 
-def test_lines_are_counted_whatever_stands_around_them() -> None:
+def test_lines_are_counted_among_other_output() -> None:
     output = "r1-a line 0\n2026-01-01 [info] r1-a line 1 [hook]\nother\nr1-a line 1\nr1-a-2 line 0\n"
     assert shown_lines(output) == {"r1-a": Counter({"0": 1, "1": 2}), "r1-a-2": Counter({"0": 1})}
 

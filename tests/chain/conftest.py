@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from dagster import Definitions
 
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.resources.local import LocalLauncher
-from ruter_dagster.settings import Settings, load_settings
 from tests.chain.house import Chain, environment, foreign_variables
 from tests.chain.tides_days import DAY, FORMER, LAST, NEW, write_tides
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from dagster import AssetCheckSeverity, AssetKey, DagsterEventType, DagsterInstance, Definitions
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
-from ruter_dagster.contracts.frames import content_hash
 from ruter_dagster.contracts.tables import (
     LOAD_FORECASTS,
     PLANNED_DEPARTURES,
@@ -20,10 +20,10 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
-from ruter_dagster.definitions import RUNS
-from ruter_dagster.records import asset_of_step, failed_checks, fault_of
-from ruter_dagster.runs import RunRequest
-from ruter_dagster.settings import Settings
+from ruter_dagster.contracts.validation import content_hash
+from ruter_dagster.orchestration.chain import RUNS
+from ruter_dagster.orchestration.event_log import asset_of_step, failed_checks, fault_of
+from ruter_dagster.orchestration.runs import RunRequest
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 
@@ -74,7 +74,7 @@ class Chain:
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
             partition_key=dates[0].isoformat() if len(dates) == 1 else None,
-            asset_selection=[AssetKey(key.split("/")) for key in request.assets],
+            asset_selection=[AssetKey.from_user_string(key) for key in request.assets],
             tags=request.tags(),
             raise_on_error=False,
         )

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance
 from dagster._core.definitions.events import AssetMaterialization
 
-from ruter_dagster.records import asset_of_step
-from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.config.settings import Settings, load_settings
+from ruter_dagster.orchestration.event_log import asset_of_step
 
 T = TypeVar("T")
 BIN = Path(__file__).parents[2] / ".venv" / "bin"
@@ -115,7 +115,7 @@ class SmallDemo:
     def newest(self, asset: str, day: date | None = None) -> tuple[str, AssetMaterialization]:
         """The newest materialisation of an asset, or of a date of it, and its run."""
         partitions = [day.isoformat()] if day else None
-        wanted = AssetRecordsFilter(AssetKey(asset.split("/")), asset_partitions=partitions)
+        wanted = AssetRecordsFilter(AssetKey.from_user_string(asset), asset_partitions=partitions)
         record = self.instance.fetch_materializations(wanted, limit=1).records[0]
         assert record.asset_materialization
         return record.run_id, record.asset_materialization

@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.publishing.broker import local_broker
+from ruter_dagster.publishing.cluster import cluster_connection
 from ruter_dagster.publishing.connection import KafkaConnection
-from ruter_dagster.publishing.open import connection_of
-from ruter_dagster.publishing.reading import read_back, read_markers, read_to_end
+from ruter_dagster.publishing.consumer import read_back, read_markers, read_to_end
 from ruter_dagster.publishing.topics import topics_of
-from ruter_dagster.settings import load_settings
 from tests.chain.house import Chain, Outcome
 from tests.chain.tides_days import NEW
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+pytestmark = pytest.mark.extended
 
 PUBLISHED = "forecasts/published_forecasts"
 BOTH_WAYS = ("`ruter-dagster broker`", "KAFKA_BOOTSTRAP_SERVERS")
@@ -35,10 +35,10 @@ def test_without_a_broker_the_run_fails_at_once_tells_both_ways_and_goes_on_once
     outcome = _publish(chain)
     _assert_told(outcome)
     assert not outcome.retried, "another attempt would find none either"
-    assert f"none runs on {chain.settings.source_dir}/broker" in outcome.message
+    assert f"no local broker runs on {chain.settings.source_dir}/broker" in outcome.message
 
     # `ruter-dagster retry` brings its own broker where none is named, as `demo` does.
-    code = "import sys; from ruter_dagster.cli import main; main(sys.argv[1:])"
+    code = "import sys; from ruter_dagster.commands.cli import main; main(sys.argv[1:])"
     command = [sys.executable, "-c", code, "retry", outcome.run_id]
     again = subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -77,11 +77,11 @@ def test_of_a_publication_whose_broker_dies_half_way_nothing_is_seen_until_it_is
     _assert_retried_and_told(outcome)
 
     with local_broker(tmp_path / "broker", port):
-        connection = connection_of(load_settings(_env_file=None))
+        connection = cluster_connection(load_settings(_env_file=None))
         topics = topics_of(connection)
         assert _stored(connection, topics.load_forecasts) == _forecasts(chain).height, "all had been sent"
         assert read_markers(connection) == {}
-        assert [batch for topic in topics.of_messages for batch in read_to_end(connection, topic)] == []
+        assert [batch for topic in topics.message_topics for batch in read_to_end(connection, topic)] == []
 
         assert _publish(chain).succeeded
         _assert_published_once(chain)
@@ -105,7 +105,7 @@ def _assert_told(outcome: Outcome) -> None:
 
 def _assert_published_once(chain: Chain) -> None:
     """Asks the broker as another team would: one publication, each departure of the forecasts once."""
-    connection = connection_of(load_settings(_env_file=None))
+    connection = cluster_connection(load_settings(_env_file=None))
     (publication,) = read_markers(connection)
     forecasts = _forecasts(chain)
     assert forecasts.height > 0

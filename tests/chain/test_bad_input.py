@@ -23,8 +23,6 @@ from tests.chain.tides_days import (
     without_trips,
 )
 
-pytestmark = pytest.mark.slow
-
 RAW, QUALITY, LOADS = "raw/stop_visits", "quality/stop_visits", "loads/stop_loads"
 FORECASTS, PUBLISHED = "forecasts/load_forecasts", "forecasts/published_forecasts"
 SPOILT = f"stop_visits/{NEW}.csv"
@@ -61,7 +59,7 @@ FAULTS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
     "half-written CSV": (cut_off, (f"{SPOILT} is half-written", "its last row has 5 of 9 columns; copy it again")),
     "half-written Parquet": (
         cut_off_parquet,
-        (f"stop_visits/{NEW}.parquet is no whole Parquet file, half-written perhaps", "copy it again"),
+        (f"stop_visits/{NEW}.parquet is not a complete Parquet file, perhaps half-written", "copy it again"),
     ),
 }  # fmt: skip
 

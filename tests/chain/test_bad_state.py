@@ -15,7 +15,7 @@ from ruter_dagster.contracts.tables import STOP_VISITS
 from tests.chain.house import Chain
 from tests.chain.tides_days import DAY, NEW, with_many_trips
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 RAW, LOADS = "raw/stop_visits", "loads/stop_loads"
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from ruter_dagster.on_double import CALLS
-from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.commands.local_aws import CALLS
+from ruter_dagster.orchestration.instance import open_instance
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import DATED, UNDATED, SmallDemo, environment, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.extended, pytest.mark.timeout(900)]
 REPOSITORY = Path(__file__).parents[2]
 TOLD = {"console", "studio", "logs", "image_digest", "instance_type", "start_seconds", "run_seconds", "estimated_cost"}  # fmt: skip
 """What each materialisation tells of the job that made it."""

@@ -12,7 +12,7 @@ from ruter_dagster.resources import local
 from tests.chain.house import Chain
 from tests.chain.tides_days import DAY, FORMER, LAST, NEW
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_all_quality_reports_of_two_runs_share_one_process(chain: Chain, started: list[str]) -> None:
     assert chain.run("counts", DAY).succeeded
     assert chain.run("plan", NEW).succeeded
-    servers = [each for each in started if each.startswith("ruter_dagster.jobs.server")]
+    servers = [each for each in started if each.startswith("ruter_dagster.jobs.shared_process")]
     jobs = [each for each in started if each not in servers]
     assert len(servers) <= 1, (
         "one process for this command's reports; an earlier test of the session may have started it"

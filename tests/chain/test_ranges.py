@@ -8,12 +8,12 @@ from datetime import timedelta
 import pytest
 
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.records import content_hashes
+from ruter_dagster.orchestration.event_log import content_hashes
 from ruter_dagster.resources.local import LocalLauncher
 from tests.chain.house import Chain
 from tests.chain.tides_days import NEW, visits_file
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 STEPS = ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads")
 

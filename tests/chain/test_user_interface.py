@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -15,15 +16,15 @@ import pytest
 from dagster import DagsterRunStatus
 from dagster_graphql import DagsterGraphQLClient
 
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.publishing.broker import _free_port, running_broker
-from ruter_dagster.settings import Settings, load_settings
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 from tests.chain.house import foreign_variables
-from tests.chain.small_demo import DATED, UNDATED, environment, processes_with, start_server, until
+from tests.chain.small_demo import DATED, UNDATED, D, environment, processes_with, start_server, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
 PLACE = {"repository_location_name": "ruter_dagster", "repository_name": "__repository__"}
 FIVE_MONTHS = {
@@ -101,6 +102,61 @@ def test_a_terminated_run_ends_its_job_and_writes_nothing(port: int, settings: S
     until(lambda: client.get_run_status(run_id) == DagsterRunStatus.CANCELED, "the end of the run")
     store = TableStore(local_catalog(settings.source_dir / "warehouse"))
     assert store.snapshot(STOP_VISITS).dates() == []
+
+
+REEXECUTE = """mutation ($run: String!, $strategy: ReexecutionStrategy!) {
+  launchRunReexecution(reexecutionParams: {parentRunId: $run, strategy: $strategy}) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message stack }
+  }
+}"""
+RUN = """query ($run: ID!) {
+  runOrError(runId: $run) { ... on Run { repositoryOrigin { repositoryLocationName } tags { key value } } }
+}"""
+
+
+def _query(port: int, query: str, **variables: str) -> Any:
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = Request(f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"})
+    with urlopen(request, timeout=60) as answer:
+        return json.load(answer)["data"]
+
+
+def _reexecute(port: int, run_id: str, strategy: str) -> DagsterRunStatus:
+    """The final status of the run that the UI's re-execute button starts."""
+    result = _query(port, REEXECUTE, run=run_id, strategy=strategy)["launchRunReexecution"]
+    assert result["__typename"] == "LaunchRunSuccess", result
+    client = DagsterGraphQLClient("127.0.0.1", port_number=port)
+    child = result["run"]["runId"]
+    ended = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+    until(lambda: client.get_run_status(child) in ended, "the end of the run")
+    return client.get_run_status(child)
+
+
+RUNS_OF_THE_COMMAND_LINE = f"""
+from datetime import date
+from pathlib import Path
+from ruter_dagster.orchestration.instance import open_instance
+from ruter_dagster.orchestration.runs import RunRequest, execute
+
+with open_instance() as instance:
+    for asset in ("quality/weather_forecasts", "raw/weather_forecasts"):
+        request = RunRequest("weather", (asset,), (date({D.year}, {D.month}, {D.day}),))
+        print("run", execute(request, instance, Path("/dev/null"), lambda _: None).run_id)
+"""
+"""A quality report that fails as its table has no rows, then the rows."""
+
+
+def test_ui_reexecutes_runs_that_the_command_line_made(port: int) -> None:
+    # In a process of its own, since the fork server of `execute` lives as long as its process.
+    printed = subprocess.check_output([sys.executable, "-c", RUNS_OF_THE_COMMAND_LINE], text=True)
+    failed, succeeded = (line.split()[1] for line in printed.splitlines() if line.startswith("run "))
+    assert _reexecute(port, failed, "FROM_FAILURE") == DagsterRunStatus.SUCCESS
+    assert _reexecute(port, succeeded, "ALL_STEPS") == DagsterRunStatus.SUCCESS
+    shown = _query(port, RUN, run=failed)["runOrError"]
+    assert shown["repositoryOrigin"] == {"repositoryLocationName": "ruter_dagster"}
+    assert {"key": "dagster/partition", "value": str(D)} in shown["tags"]
 
 
 def test_it_ends_with_its_broker_and_everything_else(server: Server, settings: Settings) -> None:

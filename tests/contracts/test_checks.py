@@ -15,7 +15,7 @@ BY_NAME = pytest.mark.parametrize("table", CHECKED_TABLES, ids=lambda table: tab
 
 
 @BY_NAME
-def test_names_are_unique_and_every_check_has_bounds_and_words(table: Table) -> None:
+def test_checks_have_unique_names_bounds_and_descriptions(table: Table) -> None:
     checks = CHECKS[table.name]
     names = [check.name for check in checks]
 

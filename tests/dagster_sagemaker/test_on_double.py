@@ -10,9 +10,10 @@ import pytest
 from dagster import DagsterInstance, asset, materialize
 
 from dagster_sagemaker import Pacing, PipesSageMakerProcessingClient, PipesSageMakerTrainingClient
+from sagemaker_double.control import Remote
 from tests.dagster_sagemaker.conftest import metadata, processing, training
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.fixtures import *  # noqa: F403
+
+pytestmark = pytest.mark.extended
 
 JOB = """
 import sys, time, boto3

@@ -22,9 +22,9 @@ from dagster_sagemaker import (
     SageMakerJobFailed,
     TrainingJob,
 )
+from sagemaker_double.control import Remote
+from sagemaker_double.process import ROLE
 from tests.faults.deployment import printed
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.fixtures import ROLE
 
 CONTAINER = str(Path(__file__).with_name("container.py"))
 PACING = replace(

@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from tests.sagemaker_double.fixtures import ROLE
+from sagemaker_double.process import ROLE
 
 REPOSITORY = Path(__file__).parents[2]
 ASSET = "raw/weather_forecasts"

@@ -33,9 +33,9 @@ from dagster._daemon.auto_run_reexecution.event_log_consumer import _create_curs
 from dagster_graphql import DagsterGraphQLClient
 
 from ruter_dagster.publishing.broker import _free_port
+from sagemaker_double.control import Remote
 from tests.chain.small_demo import processes_with, start_server, until
 from tests.faults.dates_jobs import ASSET, POOL, REPOSITORY, DatesJobs
-from tests.sagemaker_double.control import Remote
 
 T = TypeVar("T")
 FIRST = date(2026, 6, 1)
@@ -229,7 +229,7 @@ class Deployment:
 
     def materialisations(self, day: date = FIRST) -> list[dict[str, Any]]:
         """Metadata of each time that Dagster was told of the date."""
-        wanted = AssetRecordsFilter(AssetKey(ASSET.split("/")), asset_partitions=[day.isoformat()])
+        wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=[day.isoformat()])
         with DagsterInstance.get() as instance:
             records = instance.fetch_materializations(wanted, limit=100).records
         told = [record.asset_materialization for record in records]
@@ -242,7 +242,7 @@ class Deployment:
     def times_materialised(self, days: list[date]) -> dict[date, int]:
         """How often Dagster was told of each of these dates."""
         partitions = [day.isoformat() for day in days]
-        wanted = AssetRecordsFilter(AssetKey(ASSET.split("/")), asset_partitions=partitions)
+        wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=partitions)
         with DagsterInstance.get() as instance:
             records = instance.fetch_materializations(wanted, limit=1000).records
         told = [date.fromisoformat(record.partition_key or "") for record in records]

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.faults.conftest import GIVEN, KINDS, House, job_of
+
+pytestmark = pytest.mark.extended
 
 NEW_IMAGE = str(GIVEN["image"]).replace("a" * 64, "b" * 64)
 

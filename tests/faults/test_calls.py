@@ -9,6 +9,8 @@ from dagster import RetryPolicy
 
 from tests.faults.conftest import KINDS, PACING, House, job_of, processing
 
+pytestmark = pytest.mark.extended
+
 SAGEMAKER = ("CreateProcessingJob", "CreateTrainingJob", "DescribeProcessingJob", "DescribeTrainingJob")
 OTHERS = ("logs.DescribeLogStreams", "logs.GetLogEvents", "s3.GetObject", "s3.PutObject")
 EVERY_CALL = (*(f"sagemaker.{operation}" for operation in SAGEMAKER), *OTHERS)

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from dagster import AssetKey, AssetRecordsFilter
 
-from ruter_dagster.resources.instance import open_instance
+from ruter_dagster.orchestration.instance import open_instance
+from sagemaker_double.control import Remote
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import start, until
 from tests.faults.dates_jobs import REPOSITORY, DatesJobs
-from tests.sagemaker_double.control import Remote
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 FIRST_ASSET = "raw-planned-departures"
 """What the demo asks for first."""
 
@@ -48,7 +48,7 @@ def test_a_command_that_a_person_ends_stops_its_job(
         until(lambda: running(sagemaker_double), "the first job")
         process.send_signal(number)
         printed, _ = process.communicate(timeout=180)
-    assert "Ended by request" in printed
+    assert "Interrupted" in printed
     (job,) = sagemaker_double.jobs()
     assert FIRST_ASSET in job["name"]
     assert sagemaker_double.wait_for(job["name"])["status"] == "Stopped"

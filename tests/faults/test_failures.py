@@ -7,6 +7,8 @@ from dagster import RetryPolicy
 
 from tests.faults.conftest import KINDS, House, job_of, processing
 
+pytestmark = pytest.mark.extended
+
 REASON = "No counts of 2026-11-20: ask the warehouse's owner — «tom fil»"
 
 

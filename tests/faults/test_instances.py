@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from dagster_sagemaker import Clock
+from sagemaker_double import requests
 from tests.faults.conftest import KINDS, PACING, House, job_of, processing
-from tests.sagemaker_double import requests
+
+pytestmark = pytest.mark.extended
 
 THREE_TYPES = ("ml.m5.large", "ml.m6i.large", "ml.m7i.large")
 SHORT = {"instance_types": THREE_TYPES[:2], "count": None}

@@ -9,6 +9,8 @@ import pytest
 
 from tests.faults.conftest import KINDS, House, job_of, processing, training
 
+pytestmark = pytest.mark.extended
+
 MATERIALISATION = {
     "asset_key": "loads",
     "metadata": {"rows": {"raw_value": 1, "type": "no such type"}},

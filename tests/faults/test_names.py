@@ -6,6 +6,7 @@ import re
 import unicodedata
 from typing import Any
 
+import pytest
 from dagster import (
     MaterializeResult,
     MultiPartitionsDefinition,
@@ -15,6 +16,8 @@ from dagster import (
 )
 
 from tests.faults.conftest import House, client_of, processing
+
+pytestmark = pytest.mark.extended
 
 ASCII = "".join(chr(code) for code in range(128))
 OTHERS = "åØ日本é🚍…–€ \u2028\u2029\x85\ufeff\u200d"

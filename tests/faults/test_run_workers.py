@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from dagster import DagsterRunStatus
 
+from sagemaker_double.control import Remote
+from sagemaker_double.process import aws_environment
 from tests.chain.house import foreign_variables
 from tests.chain.small_demo import until
 from tests.faults.dates_jobs import QUOTA, date_of, most_at_once, of_date
 from tests.faults.deployment import FIRST, Deployment, deployed
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.fixtures import aws_environment
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.extended, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def only_one(dagster: Deployment, day: Any, *runs: str) -> None:
     """Of the date one job, done once, told once with what it reported, and its line shown by one of these runs at least."""
     assert only_job(dagster, day)["status"] == "Completed"
     (told,) = dagster.materialisations(day)
-    assert (told["rows"], told["content_hash"]) == (1, f"version of {day}")
+    assert (told["dagster/row_count"], told["content_hash"]) == (1, f"version of {day}")
     assert any(f"dates {day} to {day}" in dagster.printed(run_id) for run_id in runs)
 
 

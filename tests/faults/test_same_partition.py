@@ -10,6 +10,8 @@ import pytest
 
 from tests.faults.conftest import House, Told, processing, side_by_side
 
+pytestmark = pytest.mark.extended
+
 
 def at_once(house: House, aws: Any, runs: list[Callable[[], Told]]) -> list[tuple[int, str]]:
     """Each run in a process of its own: rows and the job that its materialisation tells. Jobs end once all runs watch one."""

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.conftest import House, training
 
-pytestmark = pytest.mark.usefixtures("pause")
+pytestmark = [pytest.mark.extended, pytest.mark.usefixtures("pause")]
 SPOT: dict[str, Any] = {"spot": True, "checkpoint_s3": "s3://bucket/checkpoints/model"}
 
 

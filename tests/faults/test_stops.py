@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.faults.conftest import KINDS, House, job_of
+
+pytestmark = pytest.mark.extended
 
 
 @KINDS

@@ -7,8 +7,8 @@ from datetime import UTC, date, datetime, timedelta
 import numpy as np
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform
 from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.contracts.validation import conform
 
 DAY = date(2026, 11, 20)
 CAPACITY = 120

@@ -9,8 +9,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, empty_frame, with_optional_columns
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_LOADS, WEATHER_FORECASTS
+from ruter_dagster.contracts.validation import conform, empty_frame, with_optional_columns
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 
 OSLO = OperatingCalendar(

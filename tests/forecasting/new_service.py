@@ -8,11 +8,11 @@ from pathlib import Path
 
 import polars as pl
 
+from ruter_dagster.config.operator import load_operator
 from ruter_dagster.forecasting.backtest import Backtest, Frames, backtest
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.evaluation import scores
-from ruter_dagster.operator import load_operator
 from ruter_dagster.sources.tides import TidesSource
 
 AARHUS = Path(__file__).parents[2] / "examples" / "aarhus_1a"

@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ruter_dagster.config.operator import load_operator
 from ruter_dagster.forecasting.backtest import Backtest, backtest
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.counts import balance
@@ -16,7 +17,6 @@ from ruter_dagster.forecasting.evaluation import (
     release_gate,
     scores,
 )
-from ruter_dagster.operator import load_operator
 from ruter_dagster.sources.tides import TidesSource
 
 AARHUS = Path(__file__).parents[2] / "examples" / "aarhus_1a"
@@ -37,7 +37,7 @@ def autumn() -> pl.DataFrame:
     return pl.concat([fold.forecasts for fold in folds])
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_autumn_is_forecast_as_well_as_documented(autumn):
     judged = comparable(autumn)
     score = scores(judged).row(0, named=True)
@@ -54,7 +54,7 @@ def test_autumn_is_forecast_as_well_as_documented(autumn):
     assert all(gate.passed for gate in release_gate(autumn))
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_distributions_are_sharper_than_those_of_the_baselines(autumn):
     model, *baselines = distribution_scores(autumn).to_dicts()
     assert [one["forecast"] for one in baselines] == ["last_week", "ha4", "ha8", "six_month_mean"]
@@ -63,7 +63,7 @@ def test_distributions_are_sharper_than_those_of_the_baselines(autumn):
     assert model["crowded_recall"] > max(one["crowded_recall"] for one in baselines)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_as_many_crowded_departures_as_expected(autumn):
     model = distribution_scores(autumn).row(0, named=True)
     assert model["crowded"] == 43

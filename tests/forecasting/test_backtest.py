@@ -7,14 +7,14 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.forecasting.backtest import Backtest, Fold, backtest
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.evaluation import scores
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import ModelParameters
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.sample import training_sample
 from ruter_dagster.forecasting.training import train_on
+from ruter_dagster.forecasting.training_sample import training_sample
 from tests.forecasting.network import FIRST, LAST, NO_WEATHER, OSLO, dates, loads, plan, scrambled
 
 SMALL = ModelParameters(trees=30, spread_trees=10, learning_rate=0.1)
@@ -44,19 +44,19 @@ def folds(history) -> list[Fold]:
     return run(history)
 
 
-def test_folds_are_weeks_and_their_models_end_two_days_before_them(folds):
+def test_folds_are_weeks_trained_until_two_days_before(folds):
     assert [(fold.last - fold.first).days + 1 for fold in folds] == [7, 3]
     assert all(fold.trained_until == fold.first - timedelta(2) for fold in folds)
 
 
-def test_every_planned_departure_has_a_forecast_and_its_truth(folds):
+def test_every_departure_has_a_forecast_and_its_load(folds):
     frame = pl.concat([fold.forecasts for fold in folds])
     assert frame.height == plan(dates(TRIAL.first)).height
     assert frame["load"].null_count() == 0
     assert set(frame["horizon_days"]) == {1}
 
 
-def test_a_load_without_weight_is_no_truth(history, folds):
+def test_load_without_weight_is_not_observed(history, folds):
     day = pl.col("service_date") == TRIAL.first
     weight = pl.when(day & (pl.col("trip_id") == "31-1300")).then(0.0).otherwise("weight").alias("weight")
     forecasts = run(history.with_columns(weight), replace(TRIAL, last=TRIAL.first))[0].forecasts
@@ -65,7 +65,7 @@ def test_a_load_without_weight_is_no_truth(history, folds):
     assert scores(forecasts)["rows"].item() == forecasts["load"].count()
 
 
-def test_a_forecast_does_not_change_when_everything_after_its_cutoff_does(history, folds):
+def test_forecast_ignores_everything_after_its_cutoff(history, folds):
     day = TRIAL.first
     altered = run(scrambled(history, day - timedelta(2)), TRIAL)[0].forecasts
     assert_frame_equal(
@@ -75,7 +75,7 @@ def test_a_forecast_does_not_change_when_everything_after_its_cutoff_does(histor
     )
 
 
-def test_a_backtest_and_a_live_forecast_are_equal_bit_for_bit(history, folds):
+def test_backtest_and_forecast_are_identical(history, folds):
     """Live on the day before: all loads up to two days before are known, the model is trained on the same targets."""
     day, issue_date = TRIAL.first, TRIAL.first - timedelta(1)
     known = history.filter(pl.col("service_date") < issue_date)

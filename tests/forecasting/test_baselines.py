@@ -18,7 +18,7 @@ def departure(
     return known if load is None else {**known, "load": load}
 
 
-def test_six_month_mean_is_by_weekday_quarter_hour_and_school_period() -> None:
+def test_six_month_mean_groups_by_weekday_and_school_period() -> None:
     counted = pl.DataFrame(
         [
             departure(7, 10.0), departure(182, 20.0, minute=494),
@@ -33,7 +33,7 @@ def test_six_month_mean_is_by_weekday_quarter_hour_and_school_period() -> None:
     assert means["six_month_mean_p90"].to_list()[0] == pytest.approx(19.0)
 
 
-def test_quantiles_of_a_baseline_are_those_of_the_lags_it_is_the_mean_of() -> None:
+def test_baseline_quantiles_are_quantiles_of_its_lags() -> None:
     lags = {f"lag_{week}": [float(10 * week)] for week in range(1, 9)} | {"lag_2": [None]}
     frame = pl.DataFrame({**lags, "seats": [35]}).select(baseline_quantiles())
     row = frame.row(0, named=True)

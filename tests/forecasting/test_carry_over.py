@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ruter_dagster.contracts.frames import validate
 from ruter_dagster.contracts.tables import STOP_LOADS
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.carry_over import CarryOver, carry_over_summary
 from ruter_dagster.forecasting.counts import balance, balance_summary, balance_with_lines
 from ruter_dagster.quality.check import check_table
@@ -58,7 +58,7 @@ def test_without_errors_of_the_counters_loads_are_exact():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_lines_that_carry_over_are_told_from_those_that_do_not(seed):
+def test_lines_that_carry_over_are_recognised(seed):
     assert lines(simulated(seed)) == {"loop", "north"}
 
 
@@ -69,7 +69,7 @@ def test_an_ordinary_line_is_balanced_as_without_carry_over(visits):
     )
 
 
-def test_a_lost_trip_or_a_counter_that_misses_one_side_hides_no_line():
+def test_lost_trips_and_one_sided_counters_hide_no_line():
     visits = simulated(missed=0.03).filter(~pl.col("trip_id").is_in(["loop-1-5", "through-2-4"]))
     missing = pl.col("stop_sequence") % 8 == 3
     one_sided = visits.with_columns(
@@ -86,7 +86,7 @@ def test_carried_loads_keep_the_contract_and_every_check(visits, missed):
     assert check_table(STOP_LOADS, loads, [DAY]).message == ""
 
 
-def test_what_a_trip_leaves_its_next_one_takes_over(visits):
+def test_next_trip_takes_over_the_final_load(visits):
     ends = balanced(visits).group_by("trip_id").agg(pl.col("initial_load", "final_load").first())
     assert ends["final_load"].sum() > 0
     assert ends["final_load"].sum() == pytest.approx(ends["initial_load"].sum())
@@ -120,7 +120,7 @@ def test_a_longer_wait_than_allowed_ends_the_block(visits):
 # Which trips one vehicle runs one after the other
 
 
-def test_blocks_tell_what_place_does_not(visits):
+def test_blocks_connect_trips_at_different_stops(visits):
     """North ends and south begins at quays of different names: only the block tells that the vehicle goes on."""
     other_quay = pl.when(pl.col("line_id") == "south").then(pl.col("stop_id") + "-b").otherwise("stop_id")
     apart = visits.with_columns(stop_id=other_quay)
@@ -146,7 +146,7 @@ def test_too_few_trips_infer_nothing():
     assert lines(simulated(vehicles=1, trips=8)) == set()
 
 
-def test_a_date_is_balanced_alike_alone_and_among_others(visits):
+def test_balance_does_not_depend_on_other_dates(visits):
     tomorrow = [pl.col(name) + timedelta(days=1) for name in ("service_date", "scheduled_departure_time")]
     few = visits.filter(pl.col("vehicle_id").str.ends_with("-0")).with_columns(tomorrow)
     both = balanced(pl.concat([few, visits]))
@@ -154,7 +154,7 @@ def test_a_date_is_balanced_alike_alone_and_among_others(visits):
     assert_frame_equal(both.filter(service_date=DAY + timedelta(days=1)), balanced(few), check_exact=True)
 
 
-def test_a_stray_count_takes_the_load_of_its_own_trip_alone(visits):
+def test_stray_count_affects_only_its_own_trip(visits):
     hit = (pl.col("trip_id") == "loop-1-1") & (pl.col("stop_sequence") == 3)
     stray = visits.with_columns(alightings=pl.when(hit).then(200).otherwise("alightings").cast(pl.Int32))
     loads = balanced(stray)

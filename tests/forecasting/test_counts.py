@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ruter_dagster.contracts.frames import conform, polars_schema, validate
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
+from ruter_dagster.contracts.validation import conform, polars_schema, validate
 from ruter_dagster.forecasting.counts import balance, balance_summary, vehicle_imbalance
 
 DAY = date(2026, 11, 20)
@@ -115,7 +115,7 @@ def test_the_load_is_what_boarded_less_what_alighted():
     )
 
 
-def test_a_trips_passengers_are_the_mean_of_both_sides_less_what_nobody_can_have_made():
+def test_trip_passengers_are_the_mean_of_both_sides():
     raw = random_trips(300)
     sums = balance(raw, OSLO).group_by("trip_id").agg(pl.col("boardings", "alightings").sum())
     counted = raw.group_by("trip_id").agg(
@@ -141,7 +141,7 @@ def test_balancing_what_is_balanced_changes_nothing():
     assert_frame_equal(once.select(columns), twice.select(columns), abs_tol=1e-3)
 
 
-def test_alightings_before_anyone_boarded_are_taken_out_on_both_sides():
+def test_impossible_alightings_are_removed_on_both_sides():
     loads = balance(visits([0, 6, 0], [3, 0, 3]), OSLO)
     assert loads["load"].to_list() == [0, 3, 0]
     assert loads["boardings"].to_list() == [0, 3, 0]
@@ -149,7 +149,7 @@ def test_alightings_before_anyone_boarded_are_taken_out_on_both_sides():
     assert loads["weight"][0] == pytest.approx(0.5)
 
 
-def test_where_only_loads_come_they_pass_unbalanced():
+def test_loads_without_counts_stay_unbalanced():
     loads = balance(visits(loads=[3, 7, 5]), OSLO)
     assert loads["load"].to_list() == [3, 7, 5]
     assert loads["boardings"].null_count() == 3
@@ -157,7 +157,7 @@ def test_where_only_loads_come_they_pass_unbalanced():
     assert loads["weight"].to_list() == [1, 1, 1]
 
 
-def test_counts_missing_at_a_visit_count_as_none_and_weigh_less():
+def test_missing_counts_are_zero_and_lower_the_weight():
     loads = balance(visits([4, None, 0, 0], [0, None, 2, 2]), OSLO)
     assert loads["load"].to_list() == [4, 4, 2, 0]
     assert loads["weight"][0] == pytest.approx(0.75)
@@ -207,14 +207,14 @@ def test_a_trip_without_load_leaves_the_others_as_they_are():
     )
 
 
-def test_a_visit_without_a_load_has_none_where_only_loads_come():
+def test_visit_without_load_has_none_in_loads_only_trips():
     loads = balance(visits(loads=[3, None, 5]), OSLO)
     validate(loads, STOP_LOADS, {DAY})
     assert loads["load"].to_list() == [3, None, 5]
     assert loads["weight"].to_list() == [1, 0, 1]
 
 
-def test_trips_of_the_same_name_on_two_dates_are_two_trips():
+def test_same_trip_id_on_two_dates_is_two_trips():
     days = [DAY, DAY + timedelta(days=1)]
     loads = balance(pl.concat(visits([2, 0], [0, 2], day=day) for day in days), OSLO)
     assert loads["load"].to_list() == [2, 0, 2, 0]
@@ -236,7 +236,7 @@ def test_the_summary_counts_trips_without_a_load():
     assert (summary.counted_trips, summary.trips_without_load) == (2, 1)
 
 
-def test_a_vehicle_with_few_passengers_is_not_judged():
+def test_vehicle_with_few_passengers_has_no_imbalance():
     assert vehicle_imbalance(visits([5, 0], [0, 1])).is_empty()
 
 

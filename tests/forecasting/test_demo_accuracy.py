@@ -5,22 +5,23 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.tables import STOP_LOADS
 from ruter_dagster.forecasting.baselines import baseline_columns
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.evaluation import comparable, scores
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import ModelParameters
-from ruter_dagster.forecasting.rows import KEY, training_rows
-from ruter_dagster.forecasting.sample import training_sample
+from ruter_dagster.forecasting.model_rows import KEY, training_rows
 from ruter_dagster.forecasting.training import train_on
-from ruter_dagster.jobs.context import calendar_of, day_range
-from ruter_dagster.operator import operator_of
-from ruter_dagster.settings import DEMO_ISSUE_DATE, Settings
+from ruter_dagster.forecasting.training_sample import training_sample
+from ruter_dagster.jobs.operator_rules import calendar_of
+from ruter_dagster.orchestration.plan import featured_days
 from ruter_dagster.sources.demo.source import DemoSource
-from ruter_dagster.stages import featured_days
 
 HORIZONS = (0, 1, 2, 3)
 
@@ -69,8 +70,8 @@ def oracle(judged: pl.DataFrame) -> float:
     return judged.select(error).item()
 
 
-@pytest.mark.slow
-def test_most_of_the_gap_between_the_mean_of_four_weeks_and_the_truth_is_closed(judged):
+@pytest.mark.extended
+def test_model_closes_most_of_the_gap_to_the_truth(judged):
     score, best = scores(judged).row(0, named=True), oracle(judged)
     assert judged["mean_load"].null_count() == 0
     assert best < score["wape"] < score["wape_ha4"] < score["wape_last_week"]
@@ -81,7 +82,7 @@ def test_most_of_the_gap_between_the_mean_of_four_weeks_and_the_truth_is_closed(
     assert 0.77 <= score["coverage"] <= 0.83
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_three_days_ahead_is_hardly_worse_than_one(judged):
     by_horizon = dict(scores(judged, ("horizon_days",)).select("horizon_days", "wape").iter_rows())
     assert by_horizon[3] <= 1.05 * by_horizon[1]

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
-from ruter_dagster.contracts.frames import conform, polars_schema, validate
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE
+from ruter_dagster.contracts.validation import conform, polars_schema, validate
 from ruter_dagster.forecasting.drift import drift
 from tests.forecasting.test_counts import visits
 
@@ -120,7 +120,7 @@ def test_too_little_history_is_unknown():
     assert set(measured.values()) == {"unknown"}
 
 
-def test_a_baseline_alone_is_not_judged(quiet):
+def test_baselines_alone_have_no_skill(quiet):
     measured = verdicts(drift([DAY], forecast_of(quiet, source="baseline"), quiet))
     assert measured["skill_against_ha4"] == measured["bias"] == "unknown"
 
@@ -131,7 +131,7 @@ def test_little_skill_warns(quiet):
     assert verdicts(measured)["skill_against_ha4"] == "warn"
 
 
-def test_no_skill_warns_at_first_and_acts_on_the_third_date(quiet):
+def test_missing_skill_warns_first_and_acts_on_third_date(quiet):
     def since(days: int):
         """A model that fails so badly that one date turns its seven-day skill negative."""
         return forecast_of(quiet, error=lambda day: 30.0 if day > DAY - timedelta(days) else 3.0)
@@ -168,7 +168,7 @@ def test_rows_without_a_load_are_in_no_metric(quiet):
     assert drift([DAY], performance, pl.concat([loads, nothing])).equals(drift([DAY], performance, loads))
 
 
-def test_other_loads_on_one_date_are_left_to_quality_and_on_three_dates_they_are_drift():
+def test_changed_loads_are_drift_after_three_dates():
     def since(days: int) -> dict[str, str]:
         loads = network(shift=lambda day: 2.5 if day > DAY - timedelta(days) else 1.0)
         return verdicts(drift([DAY], forecast_of(loads), loads))
@@ -192,20 +192,20 @@ def test_later_dates_change_nothing(quiet):
     assert drift([day], forecast_of(quiet), quiet).equals(drift([day], forecast_of(known), known))
 
 
-def test_a_door_that_counts_half_of_one_direction_warns_and_asks_for_no_training(quiet):
+def test_half_dead_door_warns_without_asking_for_training(quiet):
     measured = drift([DAY], forecast_of(quiet), quiet, visits([150, 0], [0, 75], day=DAY))
     assert values(measured)["vehicle_imbalance"] == pytest.approx(75 / 225)
     assert verdicts(measured)["vehicle_imbalance"] == "warn"
 
 
 @pytest.mark.parametrize("name", ["vehicle_imbalance", "matched_share"])
-def test_no_fault_of_data_asks_for_a_training_however_large_it_is_and_however_long_it_lasts(name):
+def test_bad_data_never_asks_for_a_training(name):
     metric = next(metric for metric in DRIFT_METRICS if metric.name == name)
     worst = 0.0 if metric.side == "below" else 1.0
     assert metric.verdict((worst,) * 30) == "warn"
 
 
-def test_what_passes_act_for_too_few_dates_only_warns():
+def test_short_act_excess_only_warns():
     metric = DriftMetric("m", "", warn=0.1, act=0.25)
     assert metric.verdict((0.3, 0.3, 0.3)) == "act"
     assert metric.verdict((0.3, 0.3, 0.2)) == "warn"
@@ -214,7 +214,7 @@ def test_what_passes_act_for_too_few_dates_only_warns():
     assert metric.verdict((None, 0.3, 0.3)) == "unknown"
 
 
-def test_what_passes_warn_for_too_few_dates_is_ok_where_it_must_last():
+def test_short_excess_is_ok_if_it_must_last():
     metric = DriftMetric("m", "", warn=0.1, act=None, days_to_warn=3)
     assert metric.verdict((0.2, 0.2, 0.2)) == "warn"
     assert metric.verdict((0.9, 0.9, 0.05)) == "ok"

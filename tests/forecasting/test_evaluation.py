@@ -40,7 +40,7 @@ def test_scores_are_as_defined():
     assert score["pinball_p10"] == pytest.approx(0.1 * 5)
 
 
-def test_rows_without_last_week_drop_out_of_the_table_and_are_scored_apart():
+def test_rows_without_last_week_are_scored_separately():
     frame = forecasts(2, 4).with_columns(
         pl.when(pl.int_range(pl.len()) >= 28).then("last_week").alias("last_week")
     )
@@ -48,12 +48,12 @@ def test_rows_without_last_week_drop_out_of_the_table_and_are_scored_apart():
     assert comparable(frame).height + without_last_week(frame).height == frame.height
 
 
-def test_rows_without_truth_are_not_judged():
+def test_rows_without_load_are_not_scored():
     frame = forecasts(2, 4).with_columns(pl.when(pl.int_range(pl.len()) > 9).then("load").alias("load"))
     assert scores(frame)["rows"].item() == frame.height - 10
 
 
-def test_the_interval_holds_the_improvement_and_is_the_same_each_time():
+def test_interval_contains_the_improvement_and_is_reproducible():
     frame = forecasts(2, 4).with_columns(
         # The model errs more in every other week.
         (pl.col("mean") + (pl.int_range(pl.len()) // 14 % 2) * (pl.col("mean") - 20)).alias("mean")
@@ -63,12 +63,12 @@ def test_the_interval_holds_the_improvement_and_is_the_same_each_time():
     assert found == improvement(frame, "ha4")
 
 
-def test_one_week_alone_gives_an_unbounded_interval():
+def test_single_week_gives_an_unbounded_interval():
     found = improvement(forecasts(2, 4).head(14), "ha4")
     assert (found.low, found.high) == (float("-inf"), float("inf"))
 
 
-def test_the_gate_stops_a_mode_that_is_surely_worse_and_passes_one_that_may_not_be():
+def test_gate_fails_only_modes_that_are_significantly_worse():
     worse, better = forecasts(5, 4, "tram"), forecasts(3, 4, "bus")
     verdicts = {gate.mode: gate.passed for gate in release_gate(pl.concat([worse, better]))}
     assert verdicts == {"bus": True, "tram": False}
@@ -111,7 +111,7 @@ def test_distributions_without_seats_have_no_crowding():
     assert reliability(crowding(None)).is_empty()
 
 
-def test_recall_is_that_of_the_loosest_threshold_precise_enough():
+def test_recall_uses_the_loosest_precise_threshold():
     happened = pl.Series([True, False, True, False, False, False, True, False])
     score = pl.Series([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2])
     assert recall_at_precision(happened, score, 0.5) == pytest.approx(2 / 3)
@@ -125,7 +125,7 @@ def test_equal_scores_are_found_together():
     assert recall_at_precision(happened, pl.Series([0.5] * 6)) == 0
 
 
-def test_reliability_tells_forecast_and_observed_shares_by_band():
+def test_reliability_reports_shares_by_band():
     bands = reliability(crowding()).to_dicts()
     assert [(one["band"], one["departures"], one["observed"]) for one in bands] == [
         ("0.01 to 0.05", 90, 0.0),

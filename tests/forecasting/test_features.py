@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
-from ruter_dagster.contracts.frames import validate
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
 from ruter_dagster.forecasting.features import calendar_facts, departure_features, lag_dates
 from tests.forecasting.network import DAYS, FIRST, LAST, OSLO, loads, plan, scrambled
@@ -30,7 +30,7 @@ def test_every_planned_departure_has_one_row_that_keeps_the_contract(history):
     assert features.height == plan([DAY]).height
 
 
-def test_a_lag_is_the_mean_of_the_slots_departures_that_many_weeks_before(history):
+def test_lag_is_the_mean_of_the_slot_weeks_before(history):
     features = of_slot(departure_features(plan([DAY]), history, OSLO))
     assert features.height == 2
     for week in (1, 8):
@@ -38,7 +38,7 @@ def test_a_lag_is_the_mean_of_the_slots_departures_that_many_weeks_before(histor
         assert features[f"lag_{week}"].to_list() == pytest.approx([expected, expected])
 
 
-def test_ha4_and_ha8_are_means_of_the_lags_that_are_present(history):
+def test_ha4_and_ha8_are_means_of_present_lags(history):
     gone = history.filter(pl.col("service_date") != DAY - timedelta(7))
     row = of_slot(departure_features(plan([DAY]), gone, OSLO)).row(0, named=True)
     lags = [of_slot(gone, service_date=DAY - timedelta(7 * week))["load"].mean() for week in range(2, 9)]
@@ -57,7 +57,7 @@ def test_a_public_holiday_looks_back_on_sundays():
     assert good_friday - timedelta(7) in lag_dates(good_friday, OSLO)
 
 
-def test_no_feature_changes_when_the_loads_of_the_last_six_days_and_of_the_future_do(history):
+def test_features_ignore_the_last_six_days_and_the_future(history):
     features = departure_features(plan([DAY]), history, OSLO)
     altered = departure_features(plan([DAY]), scrambled(history, DAY - timedelta(7)), OSLO)
     assert_frame_equal(features, altered, check_exact=True)
@@ -65,14 +65,14 @@ def test_no_feature_changes_when_the_loads_of_the_last_six_days_and_of_the_futur
     assert not features["lag_1"].equals(earlier["lag_1"])
 
 
-def test_features_read_no_other_dates_than_those_that_lag_dates_names(history):
+def test_features_read_only_lag_dates(history):
     wanted = lag_dates(DAY, OSLO)
     assert all(7 <= (DAY - day).days <= 56 for day in wanted)
     alone = departure_features(plan([DAY]), history.filter(pl.col("service_date").is_in(wanted)), OSLO)
     assert_frame_equal(alone, departure_features(plan([DAY]), history, OSLO), check_exact=True)
 
 
-def test_a_day_has_the_same_features_alone_and_among_others(history):
+def test_features_do_not_depend_on_other_dates(history):
     days = [DAY - timedelta(1), DAY, DAY + timedelta(1)]
     together = departure_features(plan(days), history.sample(fraction=1, shuffle=True, seed=3), OSLO)
     alone = departure_features(plan([DAY]), history, OSLO)
@@ -98,7 +98,7 @@ def test_the_first_day_has_rows_without_history():
     assert features["ha8"].null_count() == features.height
 
 
-def test_loads_that_an_event_touched_are_no_usual_loads_but_remain_lags(history):
+def test_event_loads_are_lags_but_not_usual_loads(history):
     thursday = DAY - timedelta(7)
     last_week, hour = thursday - timedelta(7), SLOT["slot_hour"]
     eventful = replace(OSLO, events=(Event(last_week, hour, hour, ("31",)),))
@@ -115,7 +115,7 @@ def test_loads_that_an_event_touched_are_no_usual_loads_but_remain_lags(history)
     assert (row["lag_1"], row["ha4"]) == (plain["lag_1"], plain["ha4"])
 
 
-def test_a_departure_expects_its_own_mean_on_days_of_its_class(history):
+def test_departure_expects_its_own_mean_of_the_day_class(history):
     minute = pl.col("scheduled_departure_time").dt.minute() == 30
     uneven = history.with_columns(pl.when(minute).then(3.0 * pl.col("load")).otherwise("load").alias("load"))
     rows = of_slot(departure_features(plan([DAY]), uneven, OSLO)).sort("departure_minute")
@@ -130,7 +130,7 @@ def test_a_departure_expects_its_own_mean_on_days_of_its_class(history):
     assert rows["slot_of_day_class"][0] == pytest.approx(rows["departure_of_day_class"].mean(), rel=0.05)
 
 
-def test_the_recent_mean_knows_the_last_four_weeks_alone(history):
+def test_recent_mean_uses_only_four_weeks(history):
     old = pl.col("service_date") < DAY - timedelta(34)
     other = history.with_columns(pl.when(old).then(90.0).otherwise("load").alias("load"))
     before, after = (departure_features(plan([DAY]), known, OSLO) for known in (history, other))
@@ -139,7 +139,7 @@ def test_the_recent_mean_knows_the_last_four_weeks_alone(history):
     assert (before["departure_of_day_class"] < after["departure_of_day_class"]).all()
 
 
-def test_a_departure_of_a_new_timetable_expects_what_its_slot_carries(history):
+def test_departure_of_a_new_timetable_expects_its_slot_load(history):
     moved = plan([DAY]).with_columns(pl.col("scheduled_departure_time") + timedelta(minutes=7))
     rows = departure_features(moved, history, OSLO)
     assert rows["departure_of_day_class"].null_count() == rows.height
@@ -150,7 +150,7 @@ def new_line(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.lit("74").alias("line_id"))
 
 
-def test_new_line_expects_what_others_carry_at_its_stops_and_hours(history):
+def test_new_line_expects_loads_of_other_lines(history):
     rows = departure_features(new_line(plan([DAY])), history, OSLO)
     of_class = history.filter(pl.col("service_date").is_in(OSLO.dates_of_class(DAY, 7, 56))).with_columns(
         (0.9 ** ((DAY - pl.col("service_date")).dt.total_days() / 7)).alias("decay")
@@ -175,7 +175,7 @@ def test_means_of_other_lines_leave_the_own_line_out(history):
     assert rows["mode_hour_of_other_lines"].null_count() == rows.height
 
 
-def test_new_stop_expects_a_load_between_its_neighbours_on_the_journey(history):
+def test_new_stop_expects_a_load_between_its_neighbours(history):
     before = history.filter(pl.col("stop_id") != "nationaltheatret")
     rows = departure_features(plan([DAY]), before, OSLO)
     first, new, last = (rows.filter(stop_sequence=order).sort("trip_id") for order in (1, 2, 3))
@@ -228,7 +228,7 @@ def test_far_hours_are_at_least_three_hours_away(history):
     assert (row["later_hour"], row["later_hour_far"]) == (means[14], means[16])
 
 
-def test_line_at_new_stops_and_hours_expects_the_mean_of_its_hour(history):
+def test_line_at_new_stops_expects_the_mean_of_its_hour(history):
     before = history.filter(pl.col("line_id") == "31")
     moved = plan([DAY]).with_columns(pl.col("stop_id") + "_2", pl.col("trip_id") + "_2")
     rows = departure_features(moved, before, OSLO).filter(line_id="31")
@@ -304,7 +304,7 @@ def test_line_that_was_renamed_twice_keeps_all_of_its_history(history):
     )
 
 
-def test_only_a_rename_that_touches_the_lags_changes_the_facts_of_a_date():
+def test_only_renames_within_the_lags_change_calendar_facts():
     oldest = min(lag_dates(DAY, OSLO))
     facts = calendar_facts(DAY, OSLO)
     assert calendar_facts(DAY, renamed(Rename("line_id", "31", "74", oldest))) == facts

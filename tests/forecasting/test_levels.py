@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.features import LEVELS
-from ruter_dagster.contracts.frames import validate
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.calendar import Rename
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.levels import (
@@ -14,7 +14,7 @@ from ruter_dagster.forecasting.levels import (
     LOAD_COLUMNS,
     level_dates,
     levels,
-    levels_under_all_ids,
+    levels_with_renamed_ids,
 )
 from tests.forecasting.network import FIRST, LAST, OSLO, dates, loads, plan, scrambled
 
@@ -41,7 +41,7 @@ def test_levels_keep_their_contract(history, features):
     validate(levels(history, features, issue_dates), LEVELS, issue_dates)
 
 
-def test_a_ratio_is_the_recent_loads_over_what_was_expected_of_the_same_departures(history, features):
+def test_ratio_is_recent_load_over_expected_load(history, features):
     recent = dates(ISSUED - timedelta(3), ISSUED - timedelta(1))
     of_line = pl.col("service_date").is_in(recent) & (pl.col("line_id") == "31")
     load, expected = history.filter(of_line)["load"].sum(), features.filter(of_line)["expected"].sum()
@@ -50,7 +50,7 @@ def test_a_ratio_is_the_recent_loads_over_what_was_expected_of_the_same_departur
     assert found["departure_count"] == 14 * 120
 
 
-def test_a_week_with_half_as_many_passengers_again_shows_in_its_ratios(history, features):
+def test_fuller_week_raises_its_ratios(history, features):
     recent = pl.col("service_date") >= ISSUED - timedelta(7)
     fuller = history.with_columns(pl.when(recent).then(1.5 * pl.col("load")).otherwise("load").alias("load"))
     network, usual = (network_of(levels(known, features, [ISSUED])) for known in (fuller, history))
@@ -58,7 +58,7 @@ def test_a_week_with_half_as_many_passengers_again_shows_in_its_ratios(history, 
     assert network["ratio_14"] / usual["ratio_14"] == pytest.approx(1.25, rel=0.05)
 
 
-def test_loads_without_a_weight_and_those_that_an_event_touched_do_not_count(history, features):
+def test_loads_without_weight_or_with_events_do_not_count(history, features):
     yesterday = pl.col("service_date") == ISSUED - timedelta(1)
     crowded = history.with_columns(pl.when(yesterday).then(90.0).otherwise("load").alias("load"))
     weightless = crowded.with_columns(pl.when(yesterday).then(0.0).otherwise("weight").alias("weight"))
@@ -87,7 +87,7 @@ def test_levels_read_no_other_dates_and_columns_than_they_name(history, features
     assert_frame_equal(only, levels(history, features, [ISSUED]), check_exact=True)
 
 
-def test_an_issue_date_has_the_same_levels_alone_and_among_others(history, features):
+def test_levels_do_not_depend_on_other_issue_dates(history, features):
     together = levels(history, features, [ISSUED - timedelta(3), ISSUED])
     alone = levels(history, features, [ISSUED])
     assert_frame_equal(together.filter(issue_date=ISSUED), alone, check_exact=True)
@@ -111,7 +111,7 @@ def test_a_renamed_line_keeps_its_level(history, features, days_ago):
     with_rename = features.with_columns(line_id=pl.when(is_31).then(renamed).otherwise("line_id"))
     calendar = replace(OSLO, renames=(Rename("line_id", "31", "74", first),))
     usual = of_lines(levels(history, features, [ISSUED]))
-    found = levels_under_all_ids(history, with_rename, [ISSUED], calendar)
+    found = levels_with_renamed_ids(history, with_rename, [ISSUED], calendar)
     validate(found, LEVELS, [ISSUED])
     assert of_lines(found)["74"] == usual["31"]
     assert {line: of_lines(found)[line] for line in usual if line != "31"} == {
@@ -126,8 +126,8 @@ def test_a_renamed_line_keeps_its_level(history, features, days_ago):
 def test_lines_that_swap_their_ids_keep_their_levels(history, features):
     usual = of_lines(levels(history, features, [ISSUED]))
     swap = (Rename("line_id", "31", "17", ISSUED), Rename("line_id", "17", "31", ISSUED))
-    found = of_lines(levels_under_all_ids(history, features, [ISSUED], replace(OSLO, renames=swap)))
+    found = of_lines(levels_with_renamed_ids(history, features, [ISSUED], replace(OSLO, renames=swap)))
     assert (found["31"], found["17"]) == (usual["17"], usual["31"])
     later = tuple(replace(one, first=ISSUED + timedelta(30)) for one in swap)
-    found = of_lines(levels_under_all_ids(history, features, [ISSUED], replace(OSLO, renames=later)))
+    found = of_lines(levels_with_renamed_ids(history, features, [ISSUED], replace(OSLO, renames=later)))
     assert (found["31"], found["17"]) == (usual["31"], usual["17"])

@@ -8,15 +8,17 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
-from ruter_dagster.contracts.frames import validate
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.contracts.validation import validate
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import LoadModel, ModelParameters, train
+from ruter_dagster.forecasting.model import LoadModel
+from ruter_dagster.forecasting.model_rows import training_rows
+from ruter_dagster.forecasting.model_training import train
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.readiness import trust
-from ruter_dagster.forecasting.rows import training_rows
+from ruter_dagster.forecasting.readiness import trust_by_dates
 from tests.forecasting.network import FIRST, LAST, NO_WEATHER, OSLO, dates, loads, plan
 
 ISSUED = LAST - timedelta(3)
@@ -70,19 +72,19 @@ def test_a_model_read_back_predicts_the_same(rows, model):
     assert again.to_bytes() == model.to_bytes()
 
 
-def test_few_dates_earn_trust_only_where_every_week_bears_the_trees_out(rows):
+def test_few_dates_are_trusted_only_if_every_week_agrees(rows):
     hour = pl.col("slot_hour")
     doubled = pl.when(hour < 12).then(2.0).otherwise(0.5) * pl.col("expected")
     lasting = rows.with_columns(load=doubled)
     passing = rows.with_columns(
         load=pl.when(pl.col("service_date") < ISSUED - timedelta(7)).then(doubled).otherwise("expected")
     )
-    by_count = trust(rows["service_date"].n_unique())
+    by_count = trust_by_dates(rows["service_date"].n_unique())
     assert train(lasting, SMALL).trust >= 0.8
     assert train(passing, SMALL).trust == pytest.approx(by_count)
 
 
-def test_what_is_no_model_is_bad_input():
+def test_invalid_model_bytes_are_bad_input():
     with pytest.raises(BadInput, match="no load model"):
         LoadModel.from_bytes(b"half a file")
 
@@ -92,7 +94,7 @@ def test_too_few_rows_are_bad_input(rows):
         train(rows.head(10))
 
 
-def test_quantiles_are_in_order_and_cover_about_80_percent_of_later_loads(issued):
+def test_quantiles_are_ordered_and_cover_80_percent(issued):
     truth = loads().select(pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load")
     judged = issued.join(truth, on=("operating_date", "trip_id", "stop_sequence"))
     assert judged.height == issued.height
@@ -104,12 +106,12 @@ def test_quantiles_are_in_order_and_cover_about_80_percent_of_later_loads(issued
     assert judged["mean"].sum() == pytest.approx(judged["load"].sum(), rel=0.05)
 
 
-def test_an_unknown_mode_is_forecast_all_the_same(rows, model):
+def test_unknown_mode_is_forecast(rows, model):
     boats = model.predict(rows.with_columns(pl.lit("boat").alias("mode")))
     assert np.isfinite(boats["mean"].to_numpy()).all()
 
 
-def test_the_chance_of_more_than_the_seats_falls_with_the_seats_and_is_null_without(rows, model):
+def test_probability_above_seats_falls_with_the_seats(rows, model):
     few, many, unknown = (
         model.predict(rows.with_columns(pl.lit(seats, pl.Int32).alias("seats")))["prob_above_seats"]
         for seats in (5, 30, None)
@@ -118,7 +120,7 @@ def test_the_chance_of_more_than_the_seats_falls_with_the_seats_and_is_null_with
     assert unknown.null_count() == rows.height
 
 
-def test_every_departure_of_four_days_has_a_forecast_that_keeps_the_contract(issued):
+def test_every_departure_has_a_forecast_that_meets_the_contract(issued):
     validate(issued, LOAD_FORECASTS, [ISSUED])
     assert issued.height == plan(dates(ISSUED)).height
     assert issued["horizon_days"].unique().sort().to_list() == [0, 1, 2, 3]
@@ -137,7 +139,7 @@ def test_without_a_model_ha4_is_published_and_says_so():
     assert frame["model_version"].null_count() == frame.height
 
 
-def test_the_first_day_of_all_is_forecast_from_nothing():
+def test_first_day_is_forecast_without_history():
     nothing = loads([FIRST]).clear()
     features = departure_features(plan([FIRST]), nothing, OSLO)
     validate(features, DEPARTURE_FEATURES, [FIRST])

@@ -36,7 +36,7 @@ def test_the_percentage_is_of_all_places_rounded_to_five():
     assert occupancy_of(53, 40, 100)["occupancy_percentage"] == 55
 
 
-def test_without_seats_nothing_is_known_and_without_capacity_no_percentage():
+def test_unknown_seats_and_capacity_give_unknown_occupancy():
     assert occupancy_of(5, None, None) == {
         "occupancy_level": "unknown", "occupancy_status": 7, "occupancy_percentage": None,
     }  # fmt: skip

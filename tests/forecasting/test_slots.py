@@ -32,7 +32,7 @@ def test_slot_hour(service_date, departure, hour):
     assert frame.select(slot_hour("departure", "service_date", "Europe/Oslo")).item() == hour
 
 
-def test_the_minute_of_a_departure_is_the_clocks_also_on_the_day_that_it_changes():
+def test_departure_minute_follows_the_clock_when_it_changes():
     times = [datetime(2026, 10, 24, 6, 15, tzinfo=UTC), datetime(2026, 10, 25, 7, 15, tzinfo=UTC)]
     frame = pl.DataFrame({"departure": times, "day": [time.date() for time in times]})
     hours = frame.with_columns(slot_hour("departure", "day", "Europe/Oslo").alias("slot_hour"))
@@ -41,7 +41,7 @@ def test_the_minute_of_a_departure_is_the_clocks_also_on_the_day_that_it_changes
 
 
 @pytest.mark.parametrize("zone", ["Europe/Oslo", "Asia/Kolkata", "Asia/Kathmandu", "Australia/Lord_Howe"])
-def test_the_minute_is_the_clocks_in_every_zone_and_season(zone: str) -> None:
+def test_minute_follows_the_clock_in_every_zone(zone: str) -> None:
     """Lord Howe's clock moves by half an hour."""
     days = [date(2026, 9, 1) + timedelta(days) for days in range(60)]
     times = [datetime(day.year, day.month, day.day, 2, 7, tzinfo=UTC) for day in days]

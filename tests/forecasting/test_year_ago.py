@@ -6,18 +6,24 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ruter_dagster.contracts.features import LEVELS, YEAR_AGO_DAYS
-from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.date_windows import YEAR_AGO_DAYS
+from ruter_dagster.contracts.features import LEVELS
+from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.backtest import Backtest, backtest
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.calendar import OperatingCalendar
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.forecasting.model_rows import (
+    YEAR_AGO_RATIOS,
+    model_rows,
+    training_rows,
+    year_ago_issue_dates,
+)
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.forecasting.rows import YEAR_AGO_RATIOS, model_rows, training_rows, year_ago_issue_dates
-from ruter_dagster.forecasting.sample import training_sample
 from ruter_dagster.forecasting.training import train_on
+from ruter_dagster.forecasting.training_sample import training_sample
 from ruter_dagster.forecasting.year_ago import year_ago
 from tests.forecasting.network import LAST, NO_WEATHER, OSLO, dates, loads, plan
 
@@ -73,7 +79,7 @@ def levels_of(days: dict[date, float]) -> pl.DataFrame:
     return conform(pl.DataFrame(rows), LEVELS)
 
 
-def test_rows_hold_the_last_day_of_the_levels_issued_after_the_date_a_year_ago() -> None:
+def test_rows_have_levels_issued_after_the_year_ago_date() -> None:
     features = departure_features(plan([DAY]), loads(), OSLO)
     (issued,) = year_ago_issue_dates([year_ago(DAY, OSLO)])
     beside = {issued + timedelta(away): 5.0 for away in (-7, -1, 1, 7)}
@@ -104,7 +110,7 @@ def test_training_and_live_rows_agree_on_the_year_before(horizon: int) -> None:
     assert_frame_equal(trained.select(live.columns), live, check_exact=True)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_backtest_and_live_forecast_agree_with_a_year_before() -> None:
     """Counts of the spring and of the same spring a year before: forecasts know both, from the same function."""
     small = ModelParameters(trees=20, spread_trees=10)

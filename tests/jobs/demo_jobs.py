@@ -6,12 +6,12 @@ from datetime import date
 from importlib import import_module
 from pathlib import Path
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.jobs import Balance, CheckQuality, JobParameters, Snapshot
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS, Table
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.settings import Settings
 
 
 def context_of(parameters: JobParameters, folder: Path) -> JobContext:

@@ -8,14 +8,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
-from ruter_dagster.contracts.frames import with_optional_columns
 from ruter_dagster.contracts.jobs import CheckQuality
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
+from ruter_dagster.contracts.validation import with_optional_columns
 from ruter_dagster.jobs import check_quality
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.settings import Settings
+from tests.jobs.demo_jobs import context_of, judged
 from tests.quality.frames import DAY, change, planned, visits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
@@ -37,7 +38,9 @@ def judge(settings: Settings, frame: pl.DataFrame) -> dict:
     context = JobContext(settings, parameters, Container(settings.state_dir), Reporter(None))
     context.store.write(STOP_VISITS, frame, [day], code_version="1")
     check_quality.run(parameters, context)
-    (verdict,) = context.verdicts.summaries(STOP_VISITS, context.require(STOP_VISITS, [day]))
+    (verdict,) = context.verdicts.summaries(
+        STOP_VISITS, context.tables.versions(STOP_VISITS, [day], verdict="ignore")
+    )
     return verdict
 
 
@@ -108,3 +111,11 @@ def test_a_vehicle_that_counts_too_few_for_a_week_is_told(settings: Settings) ->
         for ago in range(-6, 1)
     ]
     assert [one["vehicles_count_alike"] for one in measures] == [None, None, None, 1, 1, 1, 1]
+
+
+def test_local_report_has_a_file_and_a_browser_address(tmp_path: Path) -> None:
+    context = context_of(judged(STOP_VISITS, DAY), tmp_path)
+    key = f"quality/reports/raw.stop_visits/{DAY}.html"
+    links = check_quality._report_links(context.artifacts.uri(key), context)
+    assert links["report"]["type"] == "path"
+    assert links["report_page"] == {"raw_value": f"http://127.0.0.1:3001/{key}", "type": "url"}

@@ -100,7 +100,7 @@ def test_wrong_hyperparameters_are_told_the_same_way(container: Container, conte
 
 
 def test_an_unknown_job_lists_the_known_ones(container: Container) -> None:
-    with pytest.raises(PermanentFailure, match="no job 'balanse'; there are: balance, check_quality"):
+    with pytest.raises(PermanentFailure, match=r"Unknown job 'balanse'\. Jobs: balance, check_quality"):
         container.read_parameters("balanse")
 
 

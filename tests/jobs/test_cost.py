@@ -14,8 +14,10 @@ import pytest
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
+    NEWEST,
     Balance,
     Drift,
+    Evaluate,
     Features,
     Forecast,
     JobParameters,
@@ -35,8 +37,8 @@ from ruter_dagster.contracts.tables import (
 )
 from ruter_dagster.forecasting.drift_sums import LOAD_COLUMNS as LOAD_COLUMNS_OF_DRIFT
 from ruter_dagster.forecasting.features import LOAD_COLUMNS, lag_dates
-from ruter_dagster.forecasting.rows import TRUTH
-from ruter_dagster.jobs.models import read_inputs
+from ruter_dagster.forecasting.model_rows import TRUTH
+from ruter_dagster.jobs.model_inputs import read_inputs
 from ruter_dagster.publishing.kafka import PublicationResult
 from tests.jobs.demo_jobs import context_of, judged, make_loads, run
 from tests.jobs.reads import Reads
@@ -162,7 +164,7 @@ def test_a_publication_opens_its_forecasts_once(
     def published(forecasts: pl.DataFrame, *_: Any, **__: Any) -> PublicationResult:
         return PublicationResult("an-id", forecasts.height, False, ("load-forecasts",), 0.0)
 
-    monkeypatch.setattr("ruter_dagster.jobs.publish.connected", lambda _: nullcontext())
+    monkeypatch.setattr("ruter_dagster.jobs.publish.open_cluster_connection", lambda _: nullcontext())
     monkeypatch.setattr("ruter_dagster.jobs.publish.ensure_topics", lambda _: None)
     monkeypatch.setattr("ruter_dagster.jobs.publish.publish", published)
     run(Publish(dates=(TRIED,), issued_at="04:30"), forecast_folder)
@@ -185,7 +187,9 @@ def test_drift_opens_each_date_that_it_compares_with_once_and_few_columns_of_it(
     reads.files.clear()
     reads.columns.clear()
     run(Drift(dates=(HISTORY[-1],)), forecast_folder)
-    known = context_of(Balance(dates=()), forecast_folder).history(STOP_LOADS, HISTORY)
+    known = context_of(Drift(dates=()), forecast_folder).tables.versions(
+        STOP_LOADS, HISTORY, missing="skip", verdict="skip"
+    )
     assert reads.files == {STOP_LOADS.name: len(known), FORECAST_PERFORMANCE.name: 1, STOP_VISITS.name: 1}
     assert reads.columns[STOP_LOADS.name] == set(LOAD_COLUMNS_OF_DRIFT)
 
@@ -198,13 +202,13 @@ def test_features_take_of_loads_the_columns_that_they_need(folder: Path, reads: 
 def test_training_reads_a_date_at_a_time_and_no_more_rows_than_it_may(
     forecast_folder: Path, reads: Reads
 ) -> None:
-    context = context_of(Balance(dates=()), forecast_folder)
+    context = context_of(Evaluate(model_version=NEWEST, days=10), forecast_folder)
     dates = HISTORY[-10:]
     rows = [inputs.features.height for inputs in read_inputs(context, dates, 20_000, seed=1)]
     assert len(rows) == len(dates)
     assert 19_000 < sum(rows) < 21_000
     assert reads.files[DEPARTURE_FEATURES.name] == reads.files[STOP_LOADS.name] == len(dates)
-    issued = len(context.history(LEVELS, dates))
+    issued = len(context.tables.versions(LEVELS, dates, missing="skip", verdict="skip"))
     assert reads.files[LEVELS.name] == issued > 1, "each once for all horizons"
     assert reads.columns[STOP_LOADS.name] == set(TRUTH)
     again = [inputs.features.height for inputs in read_inputs(context, dates, 20_000, seed=1)]

@@ -71,6 +71,13 @@ def test_a_part_of_a_range_of_which_nothing_is_there_has_its_own_exit_code_too(t
     assert "raw.stop_visits has no service_date 2026-11-20, 2026-11-21" in (reason(tmp_path) or "")
 
 
+def test_an_unread_pinned_table_stops_the_job_first(tmp_path: Path) -> None:
+    exit_code, _ = job_process.run(WEATHER.model_copy(update={"pins": {"raw.stop_visit": 1}}), tmp_path)
+    assert exit_code == EXIT_PERMANENT
+    assert "does not read the pinned table raw.stop_visit" in (reason(tmp_path) or "")
+    assert not (tmp_path / "state").exists()
+
+
 def test_a_wrong_setting_is_permanent_and_named(tmp_path: Path) -> None:
     exit_code, _ = job_process.run(WEATHER, tmp_path, RUTER_DEMO_SEED="many")
     assert exit_code == EXIT_PERMANENT

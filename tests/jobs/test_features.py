@@ -56,7 +56,7 @@ def test_dates_made_one_by_one_equal_those_made_together(
     monkeypatch.setattr(features, "MOST_ROWS", 1)
     monkeypatch.setattr(features, "code_hash", lambda: "another")
     one_by_one = make(folder)
-    assert one_by_one.inputs == together.inputs
+    assert one_by_one.tables.used == together.tables.used
     assert len(versions) == 4
     assert one_by_one.store.versions(DEPARTURE_FEATURES, PLANNED) == versions
     assert one_by_one.store.read(DEPARTURE_FEATURES, PLANNED)["history_count"].max() == 1
@@ -71,7 +71,7 @@ def test_dates_written_in_parts_equal_those_written_together(
     monkeypatch.setattr(features, "MOST_WRITTEN", 1)
     in_parts = make(folder)
     assert in_parts.store.versions(DEPARTURE_FEATURES, PLANNED) == versions
-    assert make(folder).inputs == in_parts.inputs
+    assert make(folder).tables.used == in_parts.tables.used
 
 
 def test_a_failure_between_two_parts_leaves_whole_dates(
@@ -99,16 +99,17 @@ def test_dates_that_follow_from_the_same_inputs_stand(folder: Path, made: list[d
     first = make(folder, *PLANNED[:3])
     again = make(folder)
     assert made == [*PLANNED[:3], PLANNED[3]]
-    assert again.inputs["raw.planned_departures"]["dates"].keys() == {str(day) for day in PLANNED}
+    assert again.tables.used["raw.planned_departures"]["dates"].keys() == {str(day) for day in PLANNED}
     assert (
-        again.inputs["loads.stop_loads"]["dates"].items() >= first.inputs["loads.stop_loads"]["dates"].items()
+        again.tables.used["loads.stop_loads"]["dates"].items()
+        >= first.tables.used["loads.stop_loads"]["dates"].items()
     )
     assert make(folder, PLANNED[1]).store.read(DEPARTURE_FEATURES, PLANNED).height > 0
     assert len(made) == 4
 
 
 def test_a_repeated_run_makes_them_again_and_a_range_s_pins_do_not(folder: Path, made: list[date]) -> None:
-    pins = {STOP_LOADS.name: make(folder).inputs[STOP_LOADS.name]["snapshot_id"]}
+    pins = {STOP_LOADS.name: make(folder).tables.used[STOP_LOADS.name]["snapshot_id"]}
     make(folder, PLANNED[0], pins=pins)
     assert made == [*PLANNED]
     make(folder, PLANNED[0], pins=pins, make_again=True)

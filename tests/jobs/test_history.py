@@ -41,7 +41,7 @@ from tests.jobs.demo_jobs import judged, make_loads, run
 from tests.jobs.reads import Reads
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.extended,
     pytest.mark.filterwarnings("ignore:Delete operation did not match any records"),
 ]
 
@@ -109,7 +109,7 @@ def cost_of(parameters: JobParameters, folder: Path) -> Cost:
         for name in ("find", "list", "exists"):
             _count(patched, name, artifacts)
         for name, result in (
-            ("connected", lambda _: nullcontext()),
+            ("open_cluster_connection", lambda _: nullcontext()),
             ("ensure_topics", lambda _: None),
             ("publish", _published),
         ):

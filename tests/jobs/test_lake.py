@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.jobs import Balance, CheckQuality, JobParameters, Snapshot
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
-from ruter_dagster.settings import load_settings
+from sagemaker_double.control import Remote
+from sagemaker_double.settings import Settings
 from tests.jobs.job_process import run
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.settings import Settings
 
 DAY = date(2026, 11, 19)
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 
 @pytest.fixture

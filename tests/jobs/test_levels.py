@@ -30,7 +30,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_first_issue_date_has_no_levels_and_they_pass(folder: Path) -> None:
     run(Levels(dates=(ISSUED,)), folder)
     context = run(judged(LEVELS, ISSUED), folder)
-    assert context.read(LEVELS, [ISSUED]).is_empty()
+    assert context.tables.read(LEVELS, [ISSUED]).is_empty()
 
 
 def test_an_issue_date_without_loads_of_the_day_before_is_refused(folder: Path) -> None:
@@ -45,8 +45,8 @@ def test_features_that_were_not_judged_are_left_out_and_told(folder: Path) -> No
     run(judged(PLANNED_DEPARTURES, YESTERDAY), folder)
     run(Features(dates=(YESTERDAY,)), folder)
     context = run(Levels(dates=(ISSUED,)), folder)
-    assert context.refused == {DEPARTURE_FEATURES.name: [str(YESTERDAY)]}
+    assert context.tables.dates_refused == {DEPARTURE_FEATURES.name: [str(YESTERDAY)]}
     run(judged(DEPARTURE_FEATURES, YESTERDAY), folder)
     run(Levels(dates=(ISSUED,)), folder)
     context = run(judged(LEVELS, ISSUED), folder)
-    assert set(context.read(LEVELS, [ISSUED])["scope"]) == {"network", "line", "stop", "line_hour"}
+    assert set(context.tables.read(LEVELS, [ISSUED])["scope"]) == {"network", "line", "stop", "line_hour"}

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.jobs import Balance
-from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.pipes import Reporter, link, table
-from ruter_dagster.settings import load_settings
+from ruter_dagster.jobs.pipes import link, table
+from tests.jobs.demo_jobs import context_of
 
 SNAPSHOT = 1849979558053099381
 """A browser would show 1849979558053099300."""
@@ -44,8 +42,8 @@ def test_numbers_of_a_table_are_rounded_for_people():
 
 def test_snapshot_ids_of_inputs_and_pins_survive_a_browser(tmp_path: Path):
     parameters = Balance(dates=(), pins={"raw.stop_visits": SNAPSHOT})
-    context = JobContext(load_settings(), parameters, Container(tmp_path), Reporter(None))
-    context.inputs["raw.stop_visits"] = {"snapshot_id": SNAPSHOT, "dates": {}}
+    context = context_of(parameters, tmp_path)
+    context.tables.used["raw.stop_visits"] = {"snapshot_id": SNAPSHOT, "dates": {}}
     shown = context.provenance()
     assert shown["inputs"]["raw_value"]["raw.stop_visits"]["snapshot_id"] == str(SNAPSHOT)
     assert shown["parameters"]["raw_value"]["pins"] == {"raw.stop_visits": str(SNAPSHOT)}

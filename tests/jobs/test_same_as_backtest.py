@@ -11,7 +11,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from ruter_dagster.commands.backtest_data import read_usable_dates
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
     MODEL_NAME,
@@ -36,12 +39,10 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
 )
 from ruter_dagster.forecasting.backtest import Backtest, backtest
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.counts import balance
-from ruter_dagster.forecasting.model import ModelParameters
-from ruter_dagster.jobs.context import JobContext, day_range
+from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.settings import Settings
-from ruter_dagster.usable_dates import read_usable_dates
 from tests.jobs.demo_jobs import judged
 
 AARHUS = Path(__file__).parents[2] / "examples" / "aarhus_1a"
@@ -53,7 +54,7 @@ TRAINING_DAYS, HELD_OUT, ROWS, SEED = 60, 14, 60, 7
 """Fewer dates and rows than there are, so that the window and the sample matter."""
 VALUES = ["mean", "p10", "p50", "p90", "prob_above_seats"]
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
 
 
 def context_of(parameters: JobParameters, folder: Path) -> JobContext:

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.errors import BadInput, NoDateThere
 from ruter_dagster.contracts.jobs import Snapshot
@@ -17,7 +18,6 @@ from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, 
 from ruter_dagster.jobs import snapshot
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import DateAbsent, Reading
 from ruter_dagster.sources.file_versions import file_versions
 from tests.quality.frames import planned, set_aside

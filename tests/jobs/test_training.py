@@ -7,9 +7,9 @@ import pytest
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import TRAINING_SAMPLE
-from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.jobs import Train
-from ruter_dagster.forecasting.model import ModelParameters
+from ruter_dagster.contracts.validation import empty_frame
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.training import training_dates
 from ruter_dagster.jobs.training import train_version
 from tests.jobs.demo_jobs import context_of

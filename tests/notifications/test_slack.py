@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.notifications.slack import Alert, SlackUnavailable, send, text_of
-from ruter_dagster.settings import Settings, load_settings
 from tests.slack_stub import TOKEN, SlackStub, running_slack
 
 ALERT = Alert(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.sagemaker_double.control import Remote
+from sagemaker_double.control import Remote
 
 
 class StepFailed(Exception):

@@ -16,12 +16,12 @@ import pytest
 from moto import mock_aws
 from pydantic import SecretStr
 
+from ruter_dagster.commands.pipeline_definition import PIPELINES, pipeline_definition
+from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import JOBS
-from ruter_dagster.definitions import RUNS
-from ruter_dagster.pipeline import PIPELINES, pipeline_definition
+from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.resources.sagemaker.pipeline import render_pipeline, step_name
-from ruter_dagster.settings import Settings, SettingsError
 from tests.pipeline.example import DEFAULTS, MODEL, STEPS, VISITS
 
 HERE = Path(__file__).parent
@@ -59,7 +59,7 @@ def test_the_sdk_renders_the_same():
     assert ours == without_what_the_sdk_says_of_its_own(json.loads(GOLDEN.read_text()))
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_golden_file_is_what_the_sdk_renders_today(tmp_path: Path):
     uv, python = (
         shutil.which("uv") or (HERE.parents[1] / ".uv/bin/uv").as_posix(),

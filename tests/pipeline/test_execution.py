@@ -10,6 +10,8 @@ from typing import Any
 import boto3
 import pytest
 
+from ruter_dagster.commands.pipeline_definition import pipeline_definition
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.container import Container
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
@@ -31,20 +33,18 @@ from ruter_dagster.contracts.tables import (
 )
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
-from ruter_dagster.pipeline import pipeline_definition
 from ruter_dagster.publishing.broker import Broker
-from ruter_dagster.publishing.open import connection_of
-from ruter_dagster.publishing.reading import read_markers
-from ruter_dagster.settings import Settings, load_settings
+from ruter_dagster.publishing.cluster import cluster_connection
+from ruter_dagster.publishing.consumer import read_markers
+from sagemaker_double.control import Remote
 from tests.jobs.demo_jobs import judged
 from tests.pipeline.execution import execute
-from tests.sagemaker_double.control import Remote
 
 D = date(2026, 11, 20)
 STARTED = "2026-11-20T03:30:00.000Z"
 ROLE = "arn:aws:iam::123456789012:role/jobs"
 
-pytestmark = [pytest.mark.slow, pytest.mark.kafka]
+pytestmark = pytest.mark.extended
 
 
 def days(first: int, last: int) -> tuple[date, ...]:
@@ -120,7 +120,7 @@ def test_the_chain_of_an_issue_date_runs_without_dagster(
         "today is the operator's day when the execution was started"
     )
     seen = context_of(settings, Forecast(dates=(D,)), tmp_path)
-    forecasts = seen.snapshot(LOAD_FORECASTS).read([D])
+    forecasts = seen.store.read(LOAD_FORECASTS, [D])
     assert set(forecasts["model_version"]) == {champion}
-    (marker,) = read_markers(connection_of(settings)).values()
+    (marker,) = read_markers(cluster_connection(settings)).values()
     assert (marker.issue_date, marker.messages) == (D, forecasts.height)

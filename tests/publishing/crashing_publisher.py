@@ -64,7 +64,7 @@ def dying_producer(moment: str) -> type[transaction.Producer]:
 if __name__ == "__main__":
     servers, prefix, moment = sys.argv[1:]
     transaction.Producer = dying_producer(moment)
-    kafka.ROWS_AT_A_TIME = AT_ONCE
+    kafka.BATCH_ROWS = AT_ONCE
     kafka.publish(
         load_forecasts(),
         KafkaConnection(

@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.contracts.validation import conform
 
 ISSUE_DATE = date(2026, 11, 20)
 PUBLISHING: dict[str, Any] = {

@@ -18,13 +18,11 @@ import pytest
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing import kafka
 from ruter_dagster.publishing.broker import Broker, local_broker, running_broker
-from ruter_dagster.publishing.broker_jars import broker_jars, default_cache_dir
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
+from ruter_dagster.publishing.consumer import read_back, read_markers
 from ruter_dagster.publishing.kafka import publish
-from ruter_dagster.publishing.reading import read_back, read_markers
+from ruter_dagster.publishing.kafka_jars import broker_jars, default_cache_dir
 from tests.publishing.samples import ISSUE_DATE, PUBLISHING
-
-pytestmark = pytest.mark.kafka
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -71,7 +69,7 @@ def test_of_two_that_start_at_once_one_owns_the_broker_and_the_other_joins(data_
 def test_a_broker_killed_and_started_again_half_way_leaves_each_message_exactly_once(
     data_dir: Path, forecasts: pl.DataFrame, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "ROWS_AT_A_TIME", 500)
+    monkeypatch.setattr(kafka, "BATCH_ROWS", 500)
     brokers = [local_broker(data_dir)]
     connection = _connect(brokers[0], topic_prefix)
     port = int(connection.bootstrap_servers.split(":")[1])

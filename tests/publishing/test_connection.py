@@ -79,12 +79,10 @@ def guarded_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield f"127.0.0.1:{guarded}"
 
 
-@pytest.mark.kafka
 def test_the_right_password_lets_in(guarded_servers: str) -> None:
     assert isinstance(require_broker(_guarded(guarded_servers, "right")), dict)
 
 
-@pytest.mark.kafka
 def test_a_wrong_password_is_a_permanent_failure_that_does_not_show_it(guarded_servers: str) -> None:
     with pytest.raises(PermanentFailure, match=r"refused the connection .*user forecasts") as failure:
         require_broker(_guarded(guarded_servers, "wrong-password"))

@@ -16,17 +16,15 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec
 from confluent_kafka.cimpl import NewTopic
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
-from ruter_dagster.publishing import kafka, reading, transaction
+from ruter_dagster.publishing import consumer, kafka, transaction
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection, require_broker
+from ruter_dagster.publishing.consumer import read_back, read_markers, read_to_end, wait_until_readable
 from ruter_dagster.publishing.kafka import publish
 from ruter_dagster.publishing.messages import publication_id
-from ruter_dagster.publishing.reading import read_back, read_markers, read_to_end, wait_until_readable
 from ruter_dagster.publishing.topics import ensure_topics, topics_of
 from ruter_dagster.publishing.transaction import Transaction
 from tests.publishing.crashing_publisher import COMMITTED, MOMENTS
 from tests.publishing.samples import ISSUE_DATE, PUBLISHING
-
-pytestmark = pytest.mark.kafka
 
 REPOSITORY = Path(__file__).parents[2]
 READ_COMMITTED, READ_UNCOMMITTED = IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED
@@ -137,7 +135,7 @@ def test_waiting_for_readers_ends_while_another_transaction_is_open(connection: 
     topic = ensure_topics(connection).load_forecasts
     assert wait_until_readable(connection, [topic])
     open_one = Transaction(connection, topic)
-    open_one.fence_former()
+    open_one.fence_previous()
     open_one.begin()
     open_one.send(topic, ["key"], ["value"])
     while not sum(_ends(AdminClient(connection.client_config()), connection, READ_UNCOMMITTED)):
@@ -163,7 +161,7 @@ def test_waiting_for_readers_outlasts_a_partition_without_a_leader(
                     answer.set_exception(KafkaException(KafkaError(KafkaError.NOT_LEADER_FOR_PARTITION)))
             return answers
 
-    monkeypatch.setattr(reading, "AdminClient", Electing)
+    monkeypatch.setattr(consumer, "AdminClient", Electing)
     assert wait_until_readable(connection, [topic])
     assert len(asked) >= 3
     asked.clear()
@@ -186,7 +184,7 @@ def test_a_publisher_that_another_one_overtook_cannot_commit(
 def test_messages_of_an_open_or_aborted_transaction_are_not_seen(connection: KafkaConnection) -> None:
     topic = ensure_topics(connection).load_forecasts
     open_one = Transaction(connection, topic)
-    open_one.fence_former()
+    open_one.fence_previous()
     open_one.begin()
     open_one.send(topic, ["a", "b"], ["1", "2"])
     open_one._producer.flush()
@@ -205,7 +203,7 @@ def test_messages_of_an_open_or_aborted_transaction_are_not_seen(connection: Kaf
 def test_a_failure_on_the_way_leaves_nothing_visible(
     forecasts: pl.DataFrame, connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka, "ROWS_AT_A_TIME", 500)
+    monkeypatch.setattr(kafka, "BATCH_ROWS", 500)
 
     def disk_is_full(_sent: int, _total: int) -> None:
         raise OSError("disk is full")
@@ -214,7 +212,7 @@ def test_a_failure_on_the_way_leaves_nothing_visible(
         _publish(forecasts, connection, progress=disk_is_full)
 
     assert read_markers(connection) == {}
-    for topic in topics_of(connection).of_messages:
+    for topic in topics_of(connection).message_topics:
         assert list(read_to_end(connection, topic)) == []
 
 
@@ -285,7 +283,7 @@ def test_messages_that_the_broker_refuses_fail_the_publication_whole(
 def test_a_transaction_that_failed_while_it_was_sent_says_why(connection: KafkaConnection) -> None:
     topic = _make_topic_of_tiny_messages(connection)
     open_one = Transaction(connection, topic)
-    open_one.fence_former()
+    open_one.fence_previous()
     open_one.begin()
     open_one.send(topic, ["a"], ["too long a message" * 100])
     open_one._producer.flush()
@@ -296,9 +294,9 @@ def test_a_transaction_that_failed_while_it_was_sent_says_why(connection: KafkaC
 def test_a_transaction_that_was_overtaken_while_it_was_sent_says_so(connection: KafkaConnection) -> None:
     topic = ensure_topics(connection).load_forecasts
     overtaken, newer = Transaction(connection, topic), Transaction(connection, topic)
-    overtaken.fence_former()
+    overtaken.fence_previous()
     overtaken.begin()
-    newer.fence_former()
+    newer.fence_previous()
     overtaken.send(topic, ["a"], ["1"])
     with pytest.raises(KafkaException):
         overtaken._producer.flush()
@@ -350,7 +348,7 @@ def test_topics_of_which_the_broker_never_hears_are_named(
     connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ruter_dagster.publishing.topics.require_broker", lambda of: {})
-    with pytest.raises(BrokerUnavailable, match=r"does not know of .*load-forecasts.* may describe them"):
+    with pytest.raises(BrokerUnavailable, match=r"does not list .*load-forecasts.* may describe the topics"):
         ensure_topics(connection)
 
 

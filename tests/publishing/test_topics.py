@@ -19,8 +19,6 @@ from ruter_dagster.publishing.kafka import publish
 from ruter_dagster.publishing.topics import ensure_topics, topics_of
 from tests.publishing.samples import PUBLISHING
 
-pytestmark = pytest.mark.kafka
-
 
 @pytest.mark.parametrize("policy", ["delete", "compact,delete"])
 def test_topic_that_deletes_markers_is_refused_until_it_is_changed(

@@ -6,8 +6,8 @@ from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.frames import conform, with_optional_columns
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_LOADS, STOP_VISITS
+from ruter_dagster.contracts.validation import conform, with_optional_columns
 
 DAY = date(2026, 11, 20)
 _STOPS = pl.DataFrame(

@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 import polars as pl
 import pytest
 
+from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts.tables import (
     PLANNED_DEPARTURES,
     STOP_LOADS,
@@ -14,7 +15,6 @@ from ruter_dagster.contracts.tables import (
     WEATHER_FORECASTS,
     Table,
 )
-from ruter_dagster.operator import RejectLimits
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.report import QualityReport
 from tests.quality.frames import DAY, change, loads, planned, visits
@@ -198,7 +198,7 @@ def test_counts_are_not_judged_where_only_loads_come() -> None:
 
     assert report.passed
     for check in ("trips_end_empty", "loads_follow_counts", "boardings_near_usual"):
-        assert observed[check] == "not judged: not enough is known"
+        assert observed[check] == "not judged: too little is known to measure it"
 
 
 def test_stop_points_are_not_judged_where_no_timetable_is_known() -> None:
@@ -237,7 +237,7 @@ def at_atlantis(trips: int) -> pl.DataFrame:
 
 @pytest.mark.parametrize(
     ("trips", "share", "outcome"),
-    [(0, 0.02, "passed"), (1, 0.02, "WARN"), (10, 0.02, "WARN"), (11, 0.02, "ERROR"), (11, 0.05, "WARN"), (3, 0, "ERROR")],
+    [(0, 0.02, "passed"), (1, 0.02, "warning"), (10, 0.02, "warning"), (11, 0.02, "failed"), (11, 0.05, "warning"), (3, 0, "failed")],
 )  # fmt: skip
 def test_visits_at_unknown_stops_block_a_date_beyond_a_share(trips: int, share: float, outcome: str) -> None:
     """Of 500 visits."""
@@ -247,7 +247,7 @@ def test_visits_at_unknown_stops_block_a_date_beyond_a_share(trips: int, share: 
     )
 
     verdict = report.verdicts[DAY]
-    assert verdict.failed == (("few_visits_at_unknown_stops",) if outcome == "ERROR" else ())
+    assert verdict.failed == (("few_visits_at_unknown_stops",) if outcome == "failed" else ())
     assert ("stop_points_known" in verdict.warned) == (trips > 0)
     assert (f"stop_id=Atlantis, rows={trips}" in report.message) == (trips > 0)
 

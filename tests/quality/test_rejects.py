@@ -7,8 +7,8 @@ from datetime import timedelta
 import polars as pl
 import pytest
 
+from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts.tables import STOP_VISITS
-from ruter_dagster.operator import RejectLimits
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.rejects import RejectSummary, blocked_dates, rejects_by_reason
 from ruter_dagster.quality.rejects import set_aside as tables_of

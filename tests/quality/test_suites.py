@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS
-from ruter_dagster.contracts.frames import empty_frame
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
+from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.suites import failed_dates, suite_of, validate
 from tests.quality.frames import DAY, change, visits

@@ -9,10 +9,11 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
+from ruter_dagster.contracts.checks import Check
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.profile import profile
-from ruter_dagster.quality.report import QualityReport, profiles_of
+from ruter_dagster.quality.report import CheckResult, QualityReport, profiles_of
 from tests.quality.frames import DAY, planned, visits
 
 WEEKS = [DAY - timedelta(weeks=week) for week in range(1, 5)]
@@ -83,7 +84,7 @@ def test_only_the_weekday_in_the_weeks_before_says_what_is_usual(known: list[dat
     report = check_table(STOP_VISITS, visits(DAY, journeys=12), [DAY], reference=history(known))
     observed = {result.name: result.observed for result in report.results}
 
-    assert observed["rows_near_usual"] == "not judged: not enough is known"
+    assert observed["rows_near_usual"] == "not judged: too little is known to measure it"
 
 
 def test_earlier_dates_of_a_range_are_history_too() -> None:
@@ -131,6 +132,34 @@ def test_a_table_without_counts_has_no_checks_of_counts() -> None:
     report = check_table(PLANNED_DEPARTURES, planned(DAY), [DAY])
 
     assert [result.name for result in report.results if result.severity == "WARN"] == [
+        "few_unknown_seats",
         "rows_near_usual",
         "nulls_near_usual",
     ]
+
+
+@pytest.mark.parametrize(("unknown", "expected"), [(0.1, ()), (0.2, ("few_unknown_seats",))])
+def test_departures_without_seats_warn_by_their_share(unknown: float, expected: tuple[str, ...]) -> None:
+    plan = planned(DAY).with_row_index("row")
+    known = pl.col("row") >= round(unknown * plan.height)
+    plan = plan.with_columns(seats=pl.when(known).then(pl.lit(40, pl.Int32))).drop("row")
+    report = check_table(PLANNED_DEPARTURES, plan, [DAY])
+    assert report.passed
+    assert warned(report) == expected
+
+
+@pytest.mark.parametrize(
+    ("bounds", "measures", "measured"),
+    [
+        ((None, 0.1), (0.02, 0.3, None), 0.3),
+        ((1, None), (40, 0), 0),
+        ((0.5, 1.6), (1.0, 0.4, 1.65), 0.4),
+        ((0.5, 1.6), (None,), None),
+    ],
+)
+def test_measured_value_is_the_one_farthest_out_of_bounds(
+    bounds: tuple[float | None, float | None], measures: tuple[float | None, ...], measured: float | None
+) -> None:
+    check = Check("a_check", STOP_VISITS.name, "WARN", "", "rows", *bounds)
+    by_date = {DAY + timedelta(days): value for days, value in enumerate(measures)}
+    assert CheckResult(check, by_date, frozenset()).measured == measured

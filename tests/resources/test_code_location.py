@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,12 +19,12 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import GrpcServerTarget
 from dagster._grpc.client import DagsterGrpcClient
 
+from ruter_dagster.orchestration.instance import WatchedRunLauncher
 from ruter_dagster.publishing.broker import _free_port
-from ruter_dagster.resources.instance import WatchedRunLauncher
-from tests.dockerfile import ROOT, Dockerfile
-from tests.resources.test_instance import WATCHED
+from tests.orchestration.test_instance import WATCHED
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.extended
+ORCHESTRATOR = Path(__file__).parents[2] / "docker/orchestrator.Dockerfile"
 LOCATION = "house"
 HOUSE = """
 import time
@@ -50,10 +52,10 @@ def instance() -> Iterator[DagsterInstance]:
 def process(tmp_path: Path, instance: DagsterInstance) -> Iterator[WorkspaceProcessContext]:
     """What webserver and daemon know of a code location that was started as the image starts it."""
     (tmp_path / "waiting_house.py").write_text(HOUSE)
-    (command,) = Dockerfile(ROOT / "docker/orchestrator.Dockerfile").only("CMD")
+    (command,) = re.findall(r"(?m)^CMD (.*)$", ORCHESTRATOR.read_text())
     port = _free_port()
     changed = {"0.0.0.0": "127.0.0.1", "4000": str(port), "ruter_dagster.definitions": "waiting_house"}
-    words = [changed.get(word, word) for word in command.exec_form]
+    words = [changed.get(word, word) for word in json.loads(command)]
     server = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}
     )

@@ -6,14 +6,28 @@ from datetime import date
 from typing import Any
 
 import pytest
-from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, ExecuteInProcessResult, TableMetadataValue
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    AssetRecordsFilter,
+    DagsterInstance,
+    ExecuteInProcessResult,
+    TableMetadataValue,
+)
 
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.records import content_hash, content_hashes, failed_checks, fault_of
-from ruter_dagster.runs import RunRequest
-from ruter_dagster.staleness import out_of_date
+from ruter_dagster.orchestration.event_log import (
+    content_hash,
+    content_hashes,
+    failed_checks,
+    fault_of,
+    latest_evaluation,
+    rows_of_run,
+)
+from ruter_dagster.orchestration.runs import RunRequest
+from ruter_dagster.orchestration.staleness import out_of_date
+from tests.orchestration.test_staleness import DAYS, FIRST, LAST
 from tests.scripted_house import SETTINGS, ScriptedLauncher, write_script
-from tests.test_staleness import DAYS, FIRST, LAST
 
 VISITS, DRIFT = "raw/stop_visits", "monitoring/drift"
 DEFS = build_definitions(SETTINGS, ScriptedLauncher(days_per_job=2))
@@ -24,14 +38,14 @@ KEYS = [day.isoformat() for day in DAYS]
 def run(instance: DagsterInstance, job: str, asset: str) -> ExecuteInProcessResult:
     return DEFS.resolve_job_def(job).execute_in_process(
         instance=instance,
-        asset_selection=[AssetKey(asset.split("/"))],
+        asset_selection=[AssetKey.from_user_string(asset)],
         tags={"dagster/asset_partition_range_start": KEYS[0], "dagster/asset_partition_range_end": KEYS[-1]},
         raise_on_error=False,
     )
 
 
 def metadata_of(instance: DagsterInstance, asset: str, day: str) -> dict[str, Any]:
-    wanted = AssetRecordsFilter(AssetKey(asset.split("/")), asset_partitions=[day])
+    wanted = AssetRecordsFilter(AssetKey.from_user_string(asset), asset_partitions=[day])
     made = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
     assert made
     return {name: value.value for name, value in made.metadata.items()}
@@ -44,6 +58,18 @@ def test_a_part_of_which_nothing_is_there_is_left_out_and_listed(instance: Dagst
     assert run(instance, "counts", VISITS).success
     assert set(content_hashes(instance, VISITS)) == set(KEYS) - set(absent)
     assert metadata_of(instance, VISITS, KEYS[-1])["dates_absent"] == absent
+
+
+def test_an_unread_pinned_table_fails_the_step_before_its_job(instance: DagsterInstance) -> None:
+    result = DEFS.resolve_job_def("counts").execute_in_process(
+        instance=instance,
+        partition_key=KEYS[0],
+        asset_selection=[AssetKey(["loads", "stop_loads"])],
+        run_config={"ops": {"loads__stop_loads": {"config": {"pins": {"raw.stop_visit": 7}}}}},
+        raise_on_error=False,
+    )
+    assert "Did you mean raw.stop_visits?" in str(fault_of(instance, result.run_id))
+    assert not any(event.is_step_up_for_retry for event in result.all_events)
 
 
 def test_a_range_of_which_nothing_is_there_fails_with_its_dates(instance: DagsterInstance) -> None:
@@ -61,7 +87,7 @@ def run_again(instance: DagsterInstance, job: str, *assets: str, days: tuple[dat
     return DEFS.resolve_job_def(job).execute_in_process(
         instance=instance,
         partition_key=days[0].isoformat() if len(days) == 1 else None,
-        asset_selection=[AssetKey(asset.split("/")) for asset in assets],
+        asset_selection=[AssetKey.from_user_string(asset) for asset in assets],
         tags=request.tags(),
         raise_on_error=False,
     )
@@ -106,6 +132,46 @@ def test_what_a_failed_range_wrote_has_the_content_that_its_retry_finds(instance
     write_script(instance)
     assert run(instance, "counts", VISITS).success
     assert content_hash(instance, VISITS, KEYS[0]) == before is not None
+
+
+def test_each_partition_of_a_range_has_its_own_numbers(instance: DagsterInstance) -> None:
+    numbers = {day: {"wape": 0.1 * n} for n, day in enumerate(KEYS)}
+    write_script(instance, raw__stop_visits={"numbers": numbers, "totals": {"wape": 0.25, "bytes": 7}})
+    assert run(instance, "counts", VISITS).success
+    metadata = [metadata_of(instance, VISITS, day) for day in KEYS]
+    assert [of_date["wape"] for of_date in metadata] == [0.1 * n for n in range(6)]
+    assert [of_date["dagster/row_count"] for of_date in metadata] == [1] * 6
+    assert not any({"rows", "bytes"} & set(of_date) for of_date in metadata)
+    assert metadata[-1]["range_totals"] == {"rows": 6, "wape": 0.25, "bytes": 7}
+    assert all("range_totals" not in of_date for of_date in metadata[:-1])
+    newest = instance.get_latest_materialization_event(AssetKey.from_user_string(VISITS))
+    assert newest and newest.asset_materialization
+    assert rows_of_run(newest.asset_materialization.metadata) == 6
+
+
+def test_single_partition_shows_all_its_numbers(instance: DagsterInstance) -> None:
+    write_script(instance, raw__stop_visits={"numbers": {KEYS[0]: {"wape": 0.1}}, "totals": {"bytes": 7}})
+    assert run_again(instance, "counts", VISITS, days=tuple(DAYS[:1])).success
+    metadata = metadata_of(instance, VISITS, KEYS[0])
+    shown = {name: metadata.get(name) for name in ("dagster/row_count", "wape", "bytes", "rows")}
+    assert shown == {"dagster/row_count": 1, "wape": 0.1, "bytes": 7, "rows": None}
+
+
+@pytest.mark.parametrize(
+    ("script", "description"),
+    [
+        ({"failed_checks": {"bias": {"observed": "0.3"}}}, "warning: 0.3"),
+        ({"not_judged": ["bias"]}, "not judged"),
+        ({}, "passed"),
+    ],
+)
+def test_check_description_begins_with_the_outcome(
+    script: dict[str, Any], description: str, instance: DagsterInstance
+) -> None:
+    write_script(instance, monitoring__drift=script)
+    assert run(instance, "monitoring", DRIFT).success
+    evaluation = latest_evaluation(instance, AssetCheckKey(AssetKey.from_user_string(DRIFT), "bias"))
+    assert evaluation and evaluation.description == description
 
 
 def test_a_check_that_fails_in_several_jobs_names_the_dates_of_each_and_shows_all_rows(

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from botocore.exceptions import ClientError
 
-from .control import Remote
+from sagemaker_double.control import Remote
 
 VISITS = pl.DataFrame({"date": ["2025-01-01", "2025-01-02", "2025-01-02"], "boardings": [3, 4, None]})
 

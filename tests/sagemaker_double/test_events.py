@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from .control import Remote
-from .requests import processing, training
+from sagemaker_double.control import Remote
+from sagemaker_double.requests import processing, training
 
 
 @pytest.fixture

@@ -10,8 +10,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 from botocore.exceptions import ConnectionError as AnyConnectionError
 
-from .control import Remote
-from .requests import processing, training
+from sagemaker_double.control import Remote
+from sagemaker_double.requests import processing, training
+
+pytestmark = pytest.mark.extended
 
 ONCE = Config(retries={"total_max_attempts": 1})
 SLEEP = "import time; print('ready', flush=True); time.sleep(60)"

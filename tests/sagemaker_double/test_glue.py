@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from .control import Remote
+from sagemaker_double.control import Remote
 
 WRITERS = 8
 

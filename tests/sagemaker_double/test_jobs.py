@@ -15,9 +15,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from .control import Remote
-from .fixtures import aws_environment, double_process
-from .requests import processing, training
+from sagemaker_double.control import Remote
+from sagemaker_double.process import aws_environment, double_process
+from sagemaker_double.requests import processing, training
 
 BASE = "import os, pathlib; base = pathlib.Path(os.environ['RUTER_CONTAINER_BASE']); "
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from .control import Remote
-from .limits import matches
-from .requests import processing, training
+from sagemaker_double.control import Remote
+from sagemaker_double.limits import matches
+from sagemaker_double.requests import processing, training
 
 SPOT: dict[str, Any] = {"EnableManagedSpotTraining": True}
 

@@ -16,8 +16,8 @@ from dagster import (
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.test_utils import create_run_for_test
 
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.sensors.chain import ISSUE_DATE_TAG
-from ruter_dagster.settings import Settings, load_settings
 from tests.scripted_house import defs
 from tests.slack_stub import TOKEN, SlackStub, running_slack
 

@@ -35,7 +35,7 @@ def run(instance: DagsterInstance, asset: str, **tags: str) -> ExecuteInProcessR
     return defs.resolve_job_def(job).execute_in_process(
         instance=instance,
         partition_key=DAY,
-        asset_selection=[AssetKey(asset.split("/"))],
+        asset_selection=[AssetKey.from_user_string(asset)],
         tags=tags,
         raise_on_error=False,
     )

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from dagster import SensorDefinition
 
-from ruter_dagster.operator import load_operator
+from ruter_dagster.config.operator import load_operator
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.sensors.arrivals import INTERVAL_SECONDS, Listing, arrival_sensors
-from ruter_dagster.settings import load_settings
+from sagemaker_double.control import Remote
 from tests.events_queue import queue_of_events, waiting
-from tests.sagemaker_double.control import Remote
 from tests.scripted_house import JOBS
 from tests.sensors.conftest import Tick
 

@@ -10,12 +10,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from dagster import AssetKey, AssetMaterialization, DagsterInstance, DagsterRunStatus, SensorDefinition
 
+from ruter_dagster.config.operator import load_operator
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import STOP_VISITS
-from ruter_dagster.operator import load_operator
 from ruter_dagster.sensors import arrivals as arrivals_module
 from ruter_dagster.sensors.arrivals import Listing, arrival_sensors
-from ruter_dagster.settings import Settings, load_settings
 from ruter_dagster.sources.file_versions import file_versions
 from tests.scripted_house import JOBS, defs, write_script
 from tests.sensors.conftest import Tick

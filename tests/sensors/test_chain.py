@@ -9,7 +9,8 @@ import pytest
 from dagster import DagsterInstance, DagsterRunStatus, RunRequest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from ruter_dagster.operator import load_operator
+from ruter_dagster.config.operator import load_operator
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.sensors.chain import (
     ISSUE_DATE_TAG,
     chain_sensors,
@@ -17,13 +18,12 @@ from ruter_dagster.sensors.chain import (
     issue_date_of,
     plan_request,
 )
-from ruter_dagster.settings import load_settings
-from tests.scripted_house import JOBS
+from tests.scripted_house import ASSETS, JOBS
 from tests.sensors.conftest import Tick
 
 SETTINGS = load_settings(_env_file=None)
 TIDES = load_settings(_env_file=None, source="tides", tides_path="somewhere")
-(CHAIN,) = chain_sensors(SETTINGS, JOBS)
+(CHAIN,) = chain_sensors(SETTINGS, JOBS, ASSETS)
 ISSUED = "2026-03-30"
 CLOSED = "2026-03-29"
 PLANNED = ("2026-03-30", "2026-03-31", "2026-04-01", "2026-04-02")
@@ -155,7 +155,7 @@ def test_tides_is_monitored_when_it_was_forecast(
     tick: Tick, ended: Callable[..., None], holds: Callable[..., None]
 ) -> None:
     """Its plan of a date comes with the counts of that date, so that the issue date is itself counted."""
-    (chain,) = chain_sensors(TIDES, JOBS)
+    (chain,) = chain_sensors(TIDES, JOBS, ASSETS)
     holds("loads/stop_loads", "first", ISSUED)
     ended("forecasting", ISSUED)
     (run,) = tick(chain).run_requests or []
@@ -167,7 +167,7 @@ def test_tides_with_a_timetable_is_monitored_when_counted(
 ) -> None:
     """Its forecasts are issued before the counts of the date, as with any source that has a timetable."""
     settings = load_settings(_env_file=None, source="tides", tides_path="somewhere", gtfs_path="feeds")
-    (chain,) = chain_sensors(settings, JOBS)
+    (chain,) = chain_sensors(settings, JOBS, ASSETS)
     holds("loads/stop_loads", "first", CLOSED)
     ended("forecasting", ISSUED)
     assert not tick(chain).run_requests

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dagster import AssetKey, DagsterInstance
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.sensors.drift import drift_sensors
-from ruter_dagster.settings import load_settings
 from tests.scripted_house import JOBS, defs, write_script
 from tests.sensors.conftest import Tick
 

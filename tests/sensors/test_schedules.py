@@ -8,10 +8,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from dagster import DagsterInstance, DefaultScheduleStatus, RunRequest, build_schedule_context
 
-from ruter_dagster.operator import load_operator
+from ruter_dagster.config.operator import load_operator
+from ruter_dagster.config.settings import Settings, SettingsError, load_settings
 from ruter_dagster.sensors.chain import ISSUE_DATE_TAG
 from ruter_dagster.sensors.schedules import build_schedules
-from ruter_dagster.settings import Settings, SettingsError, load_settings
 from tests.scripted_house import JOBS, defs
 
 RUTER = load_operator("ruter")

@@ -12,7 +12,7 @@ import pytest
 from ruter_dagster.sources.base import batches_of
 from ruter_dagster.sources.demo.source import DemoSource
 from ruter_dagster.sources.tides import TidesSource
-from ruter_dagster.sources.tides_tables import ROW_BYTES
+from ruter_dagster.sources.tides_scanner import BYTES_PER_CSV_ROW
 from tests.sources.tides_folder import DAY, VISITS, write_tables
 
 DATES = [DAY + timedelta(days) for days in range(6)]
@@ -50,4 +50,4 @@ def test_parquet_counts_by_its_rows(tmp_path: Path) -> None:
     write_tables(tmp_path)
     (tmp_path / "stop_visits.csv").unlink()
     pl.read_csv(VISITS.encode(), null_values="NA").write_parquet(tmp_path / "stop_visits.parquet")
-    assert TidesSource(tmp_path, "Europe/Oslo").date_sizes([DAY]) == {DAY: 4 * ROW_BYTES}
+    assert TidesSource(tmp_path, "Europe/Oslo").date_sizes([DAY]) == {DAY: 4 * BYTES_PER_CSV_ROW}

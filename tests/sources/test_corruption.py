@@ -10,18 +10,21 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ruter_dagster.contracts.frames import validate
+from ruter_dagster.config.operator import load_operator
+from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
+from ruter_dagster.contracts.validation import validate
+from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast_rows
 from ruter_dagster.forecasting.levels import levels
-from ruter_dagster.forecasting.model import LoadModel, ModelParameters, train
-from ruter_dagster.forecasting.rows import KEY, training_rows
-from ruter_dagster.forecasting.sample import training_sample
+from ruter_dagster.forecasting.model import LoadModel
+from ruter_dagster.forecasting.model_rows import KEY, training_rows
+from ruter_dagster.forecasting.model_training import train
 from ruter_dagster.forecasting.training import train_on
-from ruter_dagster.jobs.context import calendar_of, day_range
-from ruter_dagster.operator import load_operator
+from ruter_dagster.forecasting.training_sample import training_sample
+from ruter_dagster.jobs.operator_rules import calendar_of
 from ruter_dagster.quality.measures import failing_dates
 from ruter_dagster.quality.rejects import blocked_dates
 from ruter_dagster.sources.demo.source import DemoSource
@@ -117,7 +120,7 @@ def read(tables: TidesTables, folder: Path, form: str) -> tuple[pl.DataFrame, pl
     return balance(kept, operator.time_zone), reading.rejected
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_the_tables_of_clean_counts_give_the_same_loads(network: Network, tmp_path: Path) -> None:
     loads, rejected = read(network.tables, tmp_path, "csv")
     assert rejected.is_empty()
@@ -128,7 +131,7 @@ def test_the_tables_of_clean_counts_give_the_same_loads(network: Network, tmp_pa
     )
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_corrupted_counts_hardly_change_the_next_week(network: Network, tmp_path: Path, seed: int) -> None:
     assert len(FAULTS) < SEEDS, "each kind of fault alone, and then all together"

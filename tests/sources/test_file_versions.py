@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
-from ruter_dagster.settings import Settings
 from ruter_dagster.sources.file_versions import file_versions
 from tests.sources.gtfs_feed import FEED, write_folder, write_zip
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS, write_tables
@@ -52,6 +52,18 @@ def shared(tmp_path: Path) -> Path:
         header, _, rows = (tmp_path / f"{table}.csv").read_text().partition("\n")
         (tmp_path / f"{table}.csv").write_text(f"{header}\n{rows}{rows.replace(str(DAY), str(NEXT))}")
     return tmp_path
+
+
+def test_new_vehicles_table_concerns_every_date(folder: Path) -> None:
+    (folder / "vehicles.csv").unlink()
+    dates = [DAY, NEXT]
+    before = {
+        day: files.recorded()
+        for day, files in file_versions(settings(folder), STOP_VISITS.name, dates).items()
+    }
+    (folder / "vehicles.csv").write_text(VEHICLES)
+    now = file_versions(settings(folder), STOP_VISITS.name, dates)
+    assert all(now[day].has_changed(before[day]) for day in dates)
 
 
 @pytest.mark.parametrize("table", ["stop_visits", "trips_performed"])

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import conform, validate
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
+from ruter_dagster.contracts.validation import conform, validate
 from ruter_dagster.sources.gtfs import Feed
 from tests.sources.gtfs_feed import FEED, FRIDAY, SATURDAY, changed, feed_of, without, write_folder
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ruter_dagster.contracts.frames import validate
+from ruter_dagster.config.gtfs_location import gtfs_location, plans_ahead
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
-from ruter_dagster.operator import operator_of
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.quality.rejects import shares_of
-from ruter_dagster.settings import load_settings
 from ruter_dagster.sources.base import DateAbsent, RangeSource, Source
+from ruter_dagster.sources.configured_source import open_source
 from ruter_dagster.sources.gtfs_source import GtfsPlannedSource, with_capacities
 from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
-from ruter_dagster.sources.open import open_source
 from ruter_dagster.sources.tides import TidesSource
-from ruter_dagster.timetable import gtfs_location, plans_ahead
 from tests.sources.gtfs_feed import FEED, changed, write_folder, write_zip
 from tests.sources.tides_folder import DAY, change, write_tables
 

@@ -8,8 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ruter_dagster.contracts.frames import validate
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.sources.plan_rules import CONFLICT, JudgedPlan, judge_plan
 from ruter_dagster.sources.visit_rules import FILE, LINE
 from tests.quality.frames import DAY, change, planned

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts import tables as contract
-from ruter_dagster.contracts.frames import validate
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.counts import balance
-from ruter_dagster.settings import Settings
 from ruter_dagster.sources.base import Source
 from ruter_dagster.sources.tides import TidesSource
 from tests.sources.tides_folder import DAY, EXAMPLE, OSLO, VISITS, change, source, write_tables

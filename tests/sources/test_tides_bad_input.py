@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 from obstore.exceptions import PermissionDeniedError
 
+from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import validate
-from ruter_dagster.operator import RejectLimits
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.quality.rejects import blocked_dates
 from ruter_dagster.sources.base import DateAbsent
 from ruter_dagster.sources.tides import TidesReading
@@ -374,6 +374,33 @@ def test_a_missing_column(folder):
     assert "trips_performed.csv lacks the column route_type" in message(folder)
 
 
+def test_renamed_count_column_is_named_with_what_is_accepted(folder):
+    counts = "boarding_1,boarding_2,alighting_1,alighting_2,departure_load"
+    change(folder, "stop_visits", counts, "a,b,c,d,load")
+    assert (
+        "stop_visits.csv has no passenger counts: TIDES' stop_visits needs departure_load, or boarding_1 or boarding_2 and "
+        "alighting_1 or alighting_2; it has service_date," in message(folder)
+    )
+    assert message(folder).endswith("Rename load to departure_load if it holds the same values")
+
+
+@pytest.mark.parametrize("kept", ["departure_load", "boarding_1,alighting_2"])
+def test_one_kind_of_count_column_is_enough(folder, kept):
+    for name in {"boarding_1", "boarding_2", "alighting_1", "alighting_2", "departure_load"} - set(
+        kept.split(",")
+    ):
+        change(folder, "stop_visits", name, f"other_{name}")
+    assert source(folder).stop_visits(DAY).height
+
+
+def test_vehicles_table_may_be_missing(folder):
+    (folder / "vehicles.csv").unlink()
+    reading = source(folder).read([DAY])
+    assert reading.stop_visits.height == 4
+    assert reading.planned_departures["seats"].null_count() == 4
+    assert reading.counts["kept, vehicle that vehicles lacks: capacity unknown"] == 4
+
+
 def test_an_empty_day(folder):
     with pytest.raises(DateAbsent) as failure:
         source(folder).stop_visits(date(2026, 11, 22))
@@ -408,7 +435,7 @@ def test_a_half_written_parquet(folder):
     whole = (EXAMPLE / "stop_visits.parquet").read_bytes()
     (folder / "stop_visits.csv").unlink()
     (folder / "stop_visits.parquet").write_bytes(whole[: len(whole) // 2])
-    assert "stop_visits.parquet is no whole Parquet file, half-written perhaps" in message(folder)
+    assert "stop_visits.parquet is not a complete Parquet file, perhaps half-written" in message(folder)
 
 
 def test_an_empty_file(folder):

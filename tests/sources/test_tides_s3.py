@@ -11,13 +11,13 @@ import pytest
 from moto.server import ThreadedMotoServer
 from polars.testing import assert_frame_equal
 
+from ruter_dagster.config.gtfs_location import gtfs_location
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.operator import operator_of
-from ruter_dagster.settings import load_settings
 from ruter_dagster.sources import listing
 from ruter_dagster.sources.base import DateAbsent, Source
-from ruter_dagster.sources.open import open_source
-from ruter_dagster.timetable import gtfs_location
+from ruter_dagster.sources.configured_source import open_source
 from tests.sources.gtfs_feed import write_zip
 from tests.sources.tides_folder import DAY, TRIPS, VEHICLES, VISITS, source, write_tables
 

@@ -14,16 +14,16 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ruter_dagster.config.settings import SettingsError, load_settings
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
-from ruter_dagster.contracts.frames import validate
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, WEATHER_FORECASTS
-from ruter_dagster.settings import SettingsError, load_settings
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.sources.athena import Pace
 from ruter_dagster.sources.base import DateAbsent, RangeSource, Source
 from ruter_dagster.sources.warehouse import WarehouseSource
 from ruter_dagster.sources.warehouse_file import WarehouseFileError, load_warehouse_file
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.settings import Settings
+from sagemaker_double.control import Remote
+from sagemaker_double.settings import Settings
 
 EXAMPLE = Path(__file__).parents[2] / "examples/warehouse/ruter.toml"
 DAY, NEXT_DAY, EMPTY_DAY = date(2026, 11, 20), date(2026, 11, 21), date(2026, 11, 22)

@@ -7,7 +7,7 @@ import pytest
 
 from ruter_dagster.contracts import tables as contract
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import validate
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.sources.tides import TidesSource
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "aarhus_1a"

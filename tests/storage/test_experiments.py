@@ -19,8 +19,8 @@ import pytest
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.experiments import Experiments
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.settings import Settings
+from sagemaker_double.control import Remote
+from sagemaker_double.settings import Settings
 from tests.storage.test_registry import RECORD
 
 SOURCE = "s3://bucket/models/load_model/0123"
@@ -37,7 +37,7 @@ def record_one(folder: Path, number: int, start) -> None:
     experiments_in(folder).record_training(replace(RECORD, version=f"version{number}"), SOURCE)
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_version_is_one_run_with_its_evaluation_and_one_registered_model(tmp_path: Path, capfd):
     experiments = experiments_in(tmp_path)
     for _ in range(2):
@@ -62,7 +62,7 @@ def test_a_version_is_one_run_with_its_evaluation_and_one_registered_model(tmp_p
     assert len(client.search_model_versions("name = 'load_model'")) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_two_processes_may_use_a_new_mlflow_at_once(tmp_path: Path):
     context = get_context("spawn")
     start = context.Barrier(2)
@@ -81,7 +81,7 @@ def test_two_processes_may_use_a_new_mlflow_at_once(tmp_path: Path):
     assert sorted(version.tags["model_version"] for version in found) == ["version0", "version1"]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_files_of_a_run_may_lie_in_a_bucket(tmp_path: Path, sagemaker_double: Remote, aws: Any):
     s3 = aws("s3")
     s3.create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": Settings.region})
@@ -91,7 +91,7 @@ def test_files_of_a_run_may_lie_in_a_bucket(tmp_path: Path, sagemaker_double: Re
     assert file["Key"] == f"dev/demo/mlflow/load_model/{run}/artifacts/importance.csv"
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_a_server_is_reached_by_its_address(tmp_path: Path):
     with mlflow_server(tmp_path) as address:
         run = Experiments(address).record_training(RECORD, SOURCE, {"importance.csv": b"feature,gain"})

@@ -45,7 +45,7 @@ def test_artifacts_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> Non
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 def test_experiments_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "Mine prosjekter, Ærlig"
     experiments = Experiments(sqlite_address(folder / "mlflow.db"), (folder / "files").as_uri())

@@ -11,8 +11,8 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import glue_catalog
 from ruter_dagster.storage.tables import TableStore
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.settings import Settings
+from sagemaker_double.control import Remote
+from sagemaker_double.settings import Settings
 from tests.storage.frames import DAY, VISITS, visits
 
 REGION = Settings.region

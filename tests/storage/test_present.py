@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ruter_dagster.settings import Settings
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import local_catalog
-from ruter_dagster.storage.present import PresentState, local_versions
 from ruter_dagster.storage.registry import ModelRegistry
+from ruter_dagster.storage.stored_state import PresentState, local_versions
 from ruter_dagster.storage.tables import TableStore
 from ruter_dagster.storage.verdicts import Verdicts
 from tests.storage.frames import DAY, NEXT_DAY, VISITS, visits

@@ -14,8 +14,8 @@ from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.table.update import update_table_metadata
 
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
-from ruter_dagster.contracts.frames import conform, content_hash, empty_frame
 from ruter_dagster.contracts.tables import Column
+from ruter_dagster.contracts.validation import conform, content_hash, empty_frame
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.snapshots import DateMissing
 from ruter_dagster.storage.tables import TableStore

@@ -33,7 +33,7 @@ def verdicts(tmp_path: Path) -> Verdicts:
 def read_checked(
     store: TableStore, verdicts: Verdicts, table: Table, dates: list[date], columns=None, snapshot_id=None
 ):
-    """As `jobs.context.JobContext.read` does: what was judged is what is read, of one snapshot."""
+    """Reads as jobs do: rows and verdicts of one snapshot."""
     snapshot = store.snapshot(table, snapshot_id)
     verdicts.require(table, snapshot.versions(dates), dates)
     return snapshot.read(dates, columns)

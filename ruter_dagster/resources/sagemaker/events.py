@@ -12,7 +12,7 @@ from typing import Any
 
 from ruter_dagster.aws.clients import client
 from ruter_dagster.aws.queues import Event, EventQueue
-from ruter_dagster.settings import Settings
+from ruter_dagster.config.settings import Settings
 
 ENDED = ("Completed", "Failed", "Stopped")
 REMEMBERED = timedelta(minutes=2)

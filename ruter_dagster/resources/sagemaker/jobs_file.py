@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ruter_dagster.config.settings import ENVIRONMENTS
 from ruter_dagster.contracts.jobs import JOBS
-from ruter_dagster.settings import ENVIRONMENTS
 
 SANDBOXES = "sandbox"
 """Name of all branches' sandboxes in `[environment.…]`."""

@@ -18,15 +18,15 @@ from dagster_sagemaker import (
     SageMakerJobFailed,
 )
 from ruter_dagster.aws.clients import client
-from ruter_dagster.contracts.jobs import EXIT_ABSENT, job_of_asset
-from ruter_dagster.resources.chunks import Chunk, Chunks, NothingThere
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.jobs import EXIT_ABSENT
+from ruter_dagster.resources.date_chunks import Chunk, Chunks, NothingThere
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.sagemaker.events import QueuedJobEnds
 from ruter_dagster.resources.sagemaker.pools import runs_of_pool
 from ruter_dagster.resources.sagemaker.reports import of_jobs, without_job
 from ruter_dagster.resources.sagemaker.requests import job_of
 from ruter_dagster.resources.sagemaker.settings import JobsSettings, load_jobs_settings
-from ruter_dagster.settings import Settings
 
 CLIENTS = {"processing": PipesSageMakerProcessingClient, "training": PipesSageMakerTrainingClient}
 
@@ -45,8 +45,8 @@ class SageMakerLauncher(JobLauncher):
         others = [*settings.remote_faults(), *settings.broker_faults()]
         return cls(settings, load_jobs_settings(settings, others))
 
-    def pool_of(self, asset: str) -> str | None:
-        return self.jobs.jobs[job_of_asset(asset)].pool
+    def pool_of(self, job: str) -> str | None:
+        return self.jobs.jobs[job].pool
 
     def launch_all(self, context: AssetExecutionContext, chunks: Chunks) -> None:
         job = chunks.all[0].parameters.job

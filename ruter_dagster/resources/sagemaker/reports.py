@@ -7,7 +7,7 @@ from typing import Any
 
 from dagster import AssetCheckResult, MaterializeResult, MetadataValue, TableRecord
 
-from ruter_dagster.resources.chunks import JobEvent
+from ruter_dagster.resources.date_chunks import JobEvent
 
 PREFIX = "sagemaker/"
 SUMMED = ("queue_seconds", "start_seconds", "run_seconds", "billable_seconds", "estimated_cost")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import PARAMETERS_FILE, PARAMETERS_FOLDER, to_hyperparameters
 from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_MEMORY, EXIT_PERMANENT, JobParameters
-from ruter_dagster.resources.sagemaker.branch import branch_of
+from ruter_dagster.resources.sagemaker.git_branch import branch_of
 from ruter_dagster.resources.sagemaker.settings import JobSettings
-from ruter_dagster.settings import Settings
 
 PROJECT = "ruter-dagster"
 RETRYABLE = frozenset(range(1, 256)) - {EXIT_PERMANENT, EXIT_ABSENT, EXIT_MEMORY}

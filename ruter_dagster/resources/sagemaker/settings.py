@@ -1,7 +1,7 @@
 """What each job runs on in SageMaker: read once from a TOML file over the package's own, every fault told in one error.
 
 How a file is written: docs/sagemaker.md; what its tables are: jobs_file.py. What a deployment gives all jobs (image, role, network)
-are settings of aws/sagemaker.py.
+are settings of config/sagemaker.py.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from ruter_dagster.config.settings import SANDBOX, Settings, SettingsError
 from ruter_dagster.contracts.jobs import JOBS
 from ruter_dagster.resources.sagemaker.jobs_file import SANDBOXES, JobsFile, Layer
-from ruter_dagster.settings import SANDBOX, Settings, SettingsError
 
 PACKAGED = Path(__file__).with_name("jobs.toml")
 QUOTA = r"^ml\.\S+ for (processing|training|spot training) job usage$"

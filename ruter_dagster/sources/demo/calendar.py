@@ -9,7 +9,7 @@ from functools import lru_cache
 from importlib.resources import files
 from typing import Literal
 
-from ruter_dagster.operator import Event, Period
+from ruter_dagster.config.operator import Event, Period
 
 DayType = Literal["weekday", "friday", "saturday", "sunday"]
 """Which timetable runs. Fridays add the night service; public holidays run Sunday's timetable."""

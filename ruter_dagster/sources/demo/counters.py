@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ruter_dagster.sources.demo.fleet import Fleet
-from ruter_dagster.sources.demo.randomness import generator
+from ruter_dagster.sources.demo.random_numbers import generator
 from ruter_dagster.sources.demo.simulation import Passengers
 
 UNDERCOUNT = (0.005, 0.025)

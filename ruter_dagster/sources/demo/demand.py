@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ruter_dagster.sources.demo.calendar import DayType
 from ruter_dagster.sources.demo.network import Network, Scale
-from ruter_dagster.sources.demo.randomness import generator
+from ruter_dagster.sources.demo.random_numbers import generator
 from ruter_dagster.sources.demo.timetable import Timetable, build_timetable
 
 _HEADWAY_ELASTICITY = 0.7

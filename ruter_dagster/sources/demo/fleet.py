@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ruter_dagster.sources.demo.network import VEHICLE_TYPES, Scale, build_network
-from ruter_dagster.sources.demo.randomness import generator
+from ruter_dagster.sources.demo.random_numbers import generator
 from ruter_dagster.sources.demo.timetable import Timetable, planned_headways
 
 _LAYOVER_MINUTES = 5.0

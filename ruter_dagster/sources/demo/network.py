@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ruter_dagster.sources.demo.randomness import generator
+from ruter_dagster.sources.demo.random_numbers import generator
 
 Scale = Literal["demo", "ruter"]
 

@@ -12,7 +12,7 @@ from ruter_dagster.sources.demo.calendar import day_of
 from ruter_dagster.sources.demo.demand import build_demand
 from ruter_dagster.sources.demo.fleet import build_fleet
 from ruter_dagster.sources.demo.network import Scale, build_network, version_of
-from ruter_dagster.sources.demo.randomness import generator
+from ruter_dagster.sources.demo.random_numbers import generator
 from ruter_dagster.sources.demo.timetable import Timetable, build_timetable
 from ruter_dagster.sources.demo.variation import HOURS, demand_factors
 

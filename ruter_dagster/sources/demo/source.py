@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from numpy.typing import NDArray
 
-from ruter_dagster.contracts.frames import conform, with_optional_columns
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
+from ruter_dagster.contracts.validation import conform, with_optional_columns
 from ruter_dagster.sources.demo.counters import count
 from ruter_dagster.sources.demo.fleet import build_fleet
 from ruter_dagster.sources.demo.network import Scale

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ruter_dagster.sources.demo.calendar import DayType
 from ruter_dagster.sources.demo.network import VEHICLE_TYPES, Network, Scale, build_network
-from ruter_dagster.sources.demo.randomness import generator
+from ruter_dagster.sources.demo.random_numbers import generator
 
 _PEAK, _DAYTIME, _EVENING, _NIGHT = range(4)
 _NIGHT_HEADWAY = 60.0

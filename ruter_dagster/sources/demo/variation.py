@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ruter_dagster.sources.demo.calendar import Day
 from ruter_dagster.sources.demo.network import TIMETABLE_CHANGE, Network, version_of
-from ruter_dagster.sources.demo.randomness import autocorrelated, generator
+from ruter_dagster.sources.demo.random_numbers import autocorrelated, generator
 from ruter_dagster.sources.demo.weather import weather_of
 
 HOURS = 48

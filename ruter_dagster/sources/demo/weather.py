@@ -9,14 +9,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ruter_dagster.contracts.frames import conform
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.tables import WEATHER_FORECASTS
-from ruter_dagster.sources.demo.randomness import autocorrelated, generator
+from ruter_dagster.contracts.validation import conform
+from ruter_dagster.sources.demo.random_numbers import autocorrelated, generator
 
 SERVICE_HOURS = range(4, 30)
 """Hours of the service day in which journeys run, 24+ after midnight."""
 ISSUE_HOUR = 6
-_DAYS_AHEAD = 4
+
 _MEMORY_HOURS = 3.0
 _DAY_MEMORY = 0.6
 
@@ -40,7 +41,7 @@ def forecast_of(seed: int, issue_date: date) -> pl.DataFrame:
     hours = np.array(SERVICE_HOURS)
     noise = _smooth(generator(seed, "forecast error", issue_date.toordinal()).standard_normal((3, 24 * 8)))
     frames = []
-    for ahead in range(_DAYS_AHEAD):
+    for ahead in range(HORIZON_DAYS + 1):
         service_date = issue_date + timedelta(days=ahead)
         lead = np.maximum(24 * ahead + np.arange(48) - ISSUE_HOUR, 0)
         skill = 0.98 * np.exp(-lead / 260)

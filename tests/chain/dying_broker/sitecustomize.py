@@ -23,8 +23,8 @@ if sys.orig_argv[-2:] == ["ruter_dagster.jobs", "publish"]:
             super().commit_transaction(*arguments)
 
     def impatient(settings):
-        return connection_of(settings).model_copy(update={"patience_seconds": PATIENCE_SECONDS})
+        return cluster_connection(settings).model_copy(update={"patience_seconds": PATIENCE_SECONDS})
 
-    connection_of = opening.connection_of
-    opening.connection_of = impatient
+    cluster_connection = opening.cluster_connection
+    opening.cluster_connection = impatient
     confluent_kafka.Producer = ProducerWhoseBrokerDies

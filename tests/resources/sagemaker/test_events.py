@@ -10,13 +10,13 @@ import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
 from ruter_dagster.aws.queues import EventQueue
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.resources.sagemaker.events import EndNotes, QueuedJobEnds
 from ruter_dagster.sensors.job_events import job_event_sensors
-from ruter_dagster.settings import Settings
+from sagemaker_double.control import Remote
+from sagemaker_double.requests import processing, training
+from sagemaker_double.settings import Settings as Double
 from tests.events_queue import queue_of_events, waiting
-from tests.sagemaker_double.control import Remote
-from tests.sagemaker_double.requests import processing, training
-from tests.sagemaker_double.settings import Settings as Double
 from tests.sensors.conftest import tick  # noqa: F401
 
 REGION = Double.region

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInstance, ExecuteInProcessResult
 
+from ruter_dagster.config.settings import load_settings
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.records import content_hashes, fault_of
-from ruter_dagster.settings import load_settings
+from ruter_dagster.orchestration.event_log import content_hashes, fault_of
+from sagemaker_double.control import Remote
 from tests.chain.house import foreign_variables
 from tests.events_queue import queue_of_events, waiting
 from tests.faults.dates_jobs import ASSET, QUOTA, DatesJobs, most_at_once, of_date
-from tests.sagemaker_double.control import Remote
 
 FIRST = date(2026, 6, 1)
 KINDS = pytest.mark.parametrize("kind", ["processing", "training"])
@@ -42,7 +42,7 @@ class House:
         }
         return definitions.resolve_job_def("weather").execute_in_process(
             instance=self.instance,
-            asset_selection=[AssetKey(ASSET.split("/"))],
+            asset_selection=[AssetKey.from_user_string(ASSET)],
             tags=tags if days > 1 else None,
             partition_key=str(FIRST) if days == 1 else None,
             raise_on_error=False,
@@ -50,7 +50,7 @@ class House:
 
     def metadata(self, ahead: int = 0) -> dict[str, Any]:
         day = str(FIRST + timedelta(ahead))
-        wanted = AssetRecordsFilter(AssetKey(ASSET.split("/")), asset_partitions=[day])
+        wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=[day])
         made = self.instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
         assert made
         return {name.removeprefix("sagemaker/"): value.value for name, value in made.metadata.items()}
@@ -60,7 +60,7 @@ class House:
 
     def materialisations_of(self, ahead: int) -> int:
         of_date = AssetRecordsFilter(
-            AssetKey(ASSET.split("/")), asset_partitions=[str(FIRST + timedelta(ahead))]
+            AssetKey.from_user_string(ASSET), asset_partitions=[str(FIRST + timedelta(ahead))]
         )
         return len(self.instance.fetch_materializations(of_date, limit=10).records)
 
@@ -126,7 +126,7 @@ def test_a_long_range_has_every_date_once_though_aws_throttles(house: House) -> 
     assert house.run(50, quota=16).success
     assert len(house.double.jobs()) == 50
     assert {job["status"] for job in house.double.jobs()} == {"Completed"}
-    records = house.instance.fetch_materializations(AssetKey(ASSET.split("/")), limit=100).records
+    records = house.instance.fetch_materializations(AssetKey.from_user_string(ASSET), limit=100).records
     made = [record.asset_materialization for record in records]
     assert sorted(str(one.partition) for one in made if one) == sorted(days(*range(50)))
 
@@ -134,10 +134,11 @@ def test_a_long_range_has_every_date_once_though_aws_throttles(house: House) -> 
 def test_a_ranges_jobs_are_one_table_with_sums(house: House) -> None:
     assert house.run(3).success
     told = house.metadata(2)
-    assert told["job_count"] == 3
+    totals = told["range_totals"]
+    assert totals["sagemaker/job_count"] == 3
     rows = [record.data for record in told["jobs"].records]
     assert [row["dates"] for row in rows] == sorted(days(0, 1, 2))
-    assert told["run_seconds"] == pytest.approx(sum(row["run_seconds"] for row in rows), abs=0.01)
+    assert totals["sagemaker/run_seconds"] == pytest.approx(sum(row["run_seconds"] for row in rows), abs=0.01)
     assert "jobs" not in house.metadata(0), "what describes the whole range stands at its last date"
 
 

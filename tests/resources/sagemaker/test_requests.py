@@ -12,14 +12,14 @@ from pydantic import SecretStr
 
 from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob, preflight, processing_request
 from dagster_sagemaker.requests import made_of
-from ruter_dagster.contracts.jobs import Balance, Evaluate, Promote, Train, job_of_asset
+from ruter_dagster.commands.pipeline_definition import PIPELINES, pipeline_jobs
+from ruter_dagster.config.settings import Settings, SettingsError
+from ruter_dagster.contracts.jobs import Balance, Evaluate, Promote, Train
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.pipeline import PIPELINES, asked_of
-from ruter_dagster.resources.sagemaker import branch
+from ruter_dagster.resources.sagemaker import git_branch
 from ruter_dagster.resources.sagemaker.launcher import SageMakerLauncher
 from ruter_dagster.resources.sagemaker.requests import job_of
 from ruter_dagster.resources.sagemaker.settings import load_jobs_settings
-from ruter_dagster.settings import Settings, SettingsError
 from tests.resources.sagemaker.test_settings import GIVEN
 
 LAKE: dict[str, Any] = {
@@ -134,23 +134,22 @@ def test_tags_tell_what_a_job_is_of() -> None:
 def test_the_branch_is_the_checkouts_where_no_setting_tells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(branch, "ROOT", tmp_path)
+    monkeypatch.setattr(git_branch, "ROOT", tmp_path)
     for known in (None, "levels"):
-        branch._checked_out.cache_clear()
+        git_branch._checked_out.cache_clear()
         assert job(BALANCE, settings()).tags.get("branch") == known
         subprocess.run(["git", "init", "--quiet", "--initial-branch", "levels", tmp_path], check=True)
-    branch._checked_out.cache_clear()
+    git_branch._checked_out.cache_clear()
     assert "RUTER_BRANCH" not in job(BALANCE, settings(branch="levels")).environment
 
 
-def test_each_asset_is_in_the_pool_of_the_job_that_it_asks_for() -> None:
+def test_each_asset_is_in_the_pool_of_its_job() -> None:
     given = settings()
     launcher = SageMakerLauncher.of(given)
     definitions = build_definitions(given, launcher)
-    asked = {key: made.job for name in PIPELINES for key, made in asked_of(name, given).parameters.items()}
-    assert {key: job_of_asset(key) for key in asked} == asked
-    pools = {key: definitions.resolve_assets_def(key.split("/")).op.pool for key in asked}
+    jobs = {job.asset: job.parameters.job for name in PIPELINES for job in pipeline_jobs(name, given)}
+    pools = {key: definitions.resolve_assets_def(key.split("/")).op.pool for key in jobs}
     assert pools["forecasts/published_forecasts"] == "publication", "its own, tighter one"
     assert pools["models/load_model"] == "sagemaker-training-ml.m5.2xlarge"
-    for key in asked.keys() - {"forecasts/published_forecasts"}:
-        assert pools[key] == launcher.jobs.jobs[asked[key]].pool
+    for key in jobs.keys() - {"forecasts/published_forecasts"}:
+        assert pools[key] == launcher.jobs.jobs[jobs[key]].pool

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.jobs import JOBS
 from ruter_dagster.resources.sagemaker.settings import JobsSettings, load_jobs_settings
-from ruter_dagster.settings import Settings, SettingsError
 
 GIVEN: dict[str, Any] = {
     "sagemaker_image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/jobs@sha256:" + "a" * 64,

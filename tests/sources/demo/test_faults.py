@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.contracts.frames import conform, validate
 from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.contracts.validation import conform, validate
 from ruter_dagster.sources.demo.source import DemoSource
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]

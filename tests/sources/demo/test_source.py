@@ -8,9 +8,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from ruter_dagster.contracts.frames import polars_schema, validate
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS
-from ruter_dagster.sources.demo import demand, fleet, network, randomness, timetable
+from ruter_dagster.contracts.validation import polars_schema, validate
+from ruter_dagster.sources.demo import demand, fleet, network, random_numbers, timetable
 from ruter_dagster.sources.demo.source import DemoSource
 
 DAYS = [
@@ -26,7 +26,7 @@ DAYS = [
 
 def _forget_everything() -> None:
     caches = (
-        network.build_network, timetable.build_timetable, demand.build_demand, fleet.build_fleet, randomness._normals
+        network.build_network, timetable.build_timetable, demand.build_demand, fleet.build_fleet, random_numbers._normals
     )  # fmt: skip
     for cache in caches:
         cache.cache_clear()

@@ -1,0 +1,323 @@
+"""`ruter-dagster backtest`: forecasts of past service dates from any source, written as Parquet and scored.
+
+Rolling origin and scores are `forecasting`'s; here the source is read and the tables are shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from ruter_dagster.commands.backtest_data import read_usable_dates
+from ruter_dagster.config.operator import Operator, operator_of
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.dates import day_range
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.tables import WEATHER_FORECASTS
+from ruter_dagster.contracts.validation import empty_frame
+from ruter_dagster.forecasting.backtest import Backtest, Fold, backtest
+from ruter_dagster.forecasting.baselines import BASELINES
+from ruter_dagster.forecasting.boosting import ModelParameters
+from ruter_dagster.forecasting.counts import balance
+from ruter_dagster.forecasting.evaluation import (
+    CROWDED_PRECISION,
+    Improvement,
+    comparable,
+    distribution_scores,
+    improvement,
+    reliability,
+    scores,
+    share_without_last_week,
+    without_last_week,
+)
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.jobs.operator_rules import calendar_of, carry_over_of
+from ruter_dagster.sources.base import Source, split_by_availability
+from ruter_dagster.sources.configured_source import open_source
+
+log = logging.getLogger("ruter_dagster.commands.backtest")
+DEMO_HISTORY_DAYS = 126
+COLUMNS = {
+    "service_date": "service_date",
+    "trip_id_performed": "trip_id_performed",
+    "stop_sequence": "trip_stop_sequence",
+    "mean": "mean",
+    "p10": "p10",
+    "p50": "p50",
+    "p90": "p90",
+    "prob_above_seats": "prob_above_seats",
+    "occupancy_level": "occupancy",
+}
+"""What is written, and under which name."""
+
+
+@dataclass(frozen=True)
+class BacktestResult:
+    """Scores of rows with and without a load a week before (LW), and the improvements with their intervals."""
+
+    first: date
+    last: date
+    horizon: int
+    folds: int
+    seconds: float
+    out: Path
+    scores: dict[str, Any]
+    improvements: list[Improvement]
+    share_without_last_week: float
+    scores_without_last_week: dict[str, Any] | None
+    distributions: list[dict[str, Any]] = field(default_factory=list)
+    """`evaluation.distribution_scores`: the model and each baseline."""
+    reliability: list[dict[str, Any]] = field(default_factory=list)
+    """`evaluation.reliability`: the chances of more passengers than seats, in bands."""
+    dates_left_out: dict[str, str] = field(default_factory=dict)
+    """Dates that the chain would not use, neither as history nor as truth, each with the reason."""
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "first": str(self.first), "last": str(self.last), "out": str(self.out)}
+
+
+def run_backtest(
+    settings: Settings, first: date, last: date, horizon: int, out: Path, history_days: int | None
+) -> BacktestResult:
+    """Forecasts `first` to `last`, writes them to `out` and scores them.
+
+    Raises PermanentFailure if the source has none of the dates, or `out` cannot be written.
+    """
+    _require_folder(out)
+    # As the launcher of jobs does: where cores are shared, OpenMP's waiting threads would spin.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    operator = operator_of(settings)
+    operator.require_public_holidays()
+    source = open_source(settings, operator)
+    start = _history_start(source, first, history_days)
+    present, _ = split_by_availability(source, day_range(start, last))
+    trial = _trial(settings, operator, first, last, horizon, start)
+    _require_visits(trial, present, settings)
+    started = time.monotonic()
+    read = read_usable_dates(source, present, operator.rejects, _shown("Reading visits and plan"))
+    for reason in read.left_out.values():
+        log.warning("%s", reason)
+    _require_visits(trial, read.dates, settings, read.left_out)
+    folds = _folds(trial, read.visits, read.plan, source, operator)
+    forecasts = pl.concat(fold.forecasts for fold in folds)
+    _write(forecasts, out)
+    return _score(
+        forecasts,
+        BacktestResult(
+            first, last, horizon, len(folds), time.monotonic() - started, out, {}, [], 0.0, None,
+            dates_left_out={str(day): reason for day, reason in read.left_out.items()},
+        ),
+    )  # fmt: skip
+
+
+def _shown(what: str) -> Callable[[Sequence[Sequence[date]]], Iterable[Sequence[date]]]:
+    return lambda batches: track(batches, what, console=Console(stderr=True))
+
+
+def _trial(
+    settings: Settings, operator: Operator, first: date, last: date, horizon: int, start: date
+) -> Backtest:
+    """The backtest with the window, the sample and the seed of the chain's own trainings."""
+    return Backtest(
+        first,
+        last,
+        horizon,
+        start,
+        training_days=settings.training_days,
+        sample_rows=settings.training_rows_per_date,
+        sample_seed=settings.training_seed,
+        parameters=ModelParameters(seed=settings.training_seed),
+        thresholds=_thresholds(operator),
+    )
+
+
+def _require_visits(
+    trial: Backtest, present: Sequence[date], settings: Settings, left_out: Mapping[date, str] | None = None
+) -> None:
+    """Raises PermanentFailure if no date can be compared with, or none can be trained on. Names the first date left out."""
+    why = f". {len(left_out)} dates are left out, e.g. {next(iter(left_out.values()))}" if left_out else ""
+    if not any(trial.first <= day <= trial.last for day in present):
+        raise PermanentFailure(
+            f"{settings.source_name} has no visits from {trial.first} to {trial.last}: nothing to compare with{why}"
+        )
+    newest = trial.first - timedelta(trial.horizon)
+    if not any(day <= newest for day in present):
+        raise PermanentFailure(
+            f"{settings.source_name} has no visits from {trial.history_start} to {newest}, {trial.horizon} days before --from: "
+            f"there is nothing to train on. Choose a later --from, or a longer --history-days{why}"
+        )
+
+
+def _history_start(source: Source, first: date, history_days: int | None) -> date:
+    available = source.available_dates()
+    if history_days is None and available:
+        return min(available)
+    return first - timedelta(history_days or DEMO_HISTORY_DAYS)
+
+
+def _thresholds(operator: Operator) -> OccupancyThresholds:
+    return OccupancyThresholds(**operator.occupancy.model_dump())
+
+
+def _folds(
+    trial: Backtest, visits: pl.DataFrame, plan: pl.DataFrame, source: Source, operator: Operator
+) -> list[Fold]:
+    loads = balance(visits, operator.time_zone, carry_over_of(operator))
+
+    def of(frame: pl.DataFrame, days: Sequence[date]) -> pl.DataFrame:
+        return frame.filter(pl.col("service_date").is_in(list(days)))
+
+    def weather(days: Sequence[date]) -> pl.DataFrame:
+        return pl.concat([empty_frame(WEATHER_FORECASTS), *(source.weather_forecasts(day) for day in days)])
+
+    folds = backtest(
+        trial, lambda days: of(loads, days), lambda days: of(plan, days), calendar_of(operator), weather
+    )
+    count = len(trial.folds())
+    return list(track(folds, "Training and forecasting", total=count, console=Console(stderr=True)))
+
+
+def _require_folder(out: Path) -> None:
+    """Checks the output folder before the work, which takes minutes."""
+    if not out.absolute().parent.is_dir():
+        raise PermanentFailure(
+            f"--out {out}: there is no folder {out.parent}; create it, or choose another file"
+        )
+    if not os.access(out.absolute().parent, os.W_OK):
+        raise PermanentFailure(f"--out {out}: {out.parent} is not writable; choose another file")
+
+
+def _write(forecasts: pl.DataFrame, out: Path) -> None:
+    output = forecasts.select(pl.col(name).alias(renamed) for name, renamed in COLUMNS.items())
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    try:
+        output.write_parquet(unfinished)
+        unfinished.replace(out)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        raise PermanentFailure(
+            f"{out} cannot be written: {error.strerror or error}. Choose another file with --out"
+        ) from error
+
+
+def _score(forecasts: pl.DataFrame, result: BacktestResult) -> BacktestResult:
+    judged = forecasts.filter(pl.col("load").is_not_null())
+    rest = without_last_week(judged)
+    return BacktestResult(
+        **{
+            **{
+                name: getattr(result, name)
+                for name in ("first", "last", "horizon", "folds", "seconds", "out", "dates_left_out")
+            },
+            "scores": scores(comparable(judged)).row(0, named=True),
+            "improvements": [improvement(judged, name) for name in BASELINES],
+            "share_without_last_week": share_without_last_week(judged),
+            "distributions": distribution_scores(judged).to_dicts(),
+            "reliability": reliability(judged).to_dicts(),
+            "scores_without_last_week": scores(rest).row(0, named=True) if rest.height else None,
+        }
+    )
+
+
+def _bias_and_coverage(overall: dict[str, Any]) -> str:
+    bias, coverage = _number(overall["bias"], "+.2%"), _number(overall["coverage"], ".1%")
+    return f"Bias {bias}, P10 to P90 holds {coverage} of the loads"
+
+
+def _number(value: float | None, form: str) -> str:
+    """The number, or `unknown` if it has no value, as for no rows, no passengers or a single week."""
+    return "unknown" if value is None or not math.isfinite(value) else format(value, form)
+
+
+def show(result: BacktestResult) -> None:
+    """Prints the tables: against the baselines, then the rows without a load a week before."""
+    console, overall = Console(), result.scores
+    table = Table(
+        "", "WAPE", "model is under it by", "95 % interval",
+        title=f"{result.first} to {result.last}, horizon {result.horizon}: {overall['rows']:,} departures, {result.folds} weekly folds",
+    )  # fmt: skip
+    table.add_row("model", _number(overall["wape"], ".4f"), "", "")
+    for one in result.improvements:
+        interval = f"{_number(one.low, '.1%')} to {_number(one.high, '.1%')}"
+        wape = _number(overall[f"wape_{one.baseline}"], ".4f")
+        table.add_row(one.baseline, wape, _number(one.relative, ".1%"), interval)
+    if overall["rows"]:
+        console.print(table)
+        console.print(f"{_bias_and_coverage(overall)}, {result.seconds:.0f} s")
+        console.print(_distribution_table(result))
+        if result.reliability:
+            console.print(_crowding_table(result))
+            console.print(_reliability_table(result))
+    else:
+        console.print(
+            f"{result.first} to {result.last}, horizon {result.horizon}: no departure has a load the week before, so that the "
+            f"model cannot be compared with the baselines, {result.seconds:.0f} s"
+        )
+    if rest := result.scores_without_last_week:
+        console.print(
+            f"Without a load the week before: {result.share_without_last_week:.2%} of the departures, "
+            f"WAPE {_number(rest['wape'], '.4f')}. {_bias_and_coverage(rest)}"
+        )
+    elif not overall["rows"]:
+        console.print("No departure has a load of its own either: nothing can be scored.")
+    if result.dates_left_out:
+        console.print(
+            f"Left out, as the chain would: {len(result.dates_left_out)} dates, e.g. {next(iter(result.dates_left_out.values()))}. "
+            "--json lists them all",
+            markup=False,
+        )
+    console.print(f"Forecasts of every planned departure: {result.out}")
+
+
+def _distribution_table(result: BacktestResult) -> Table:
+    """Whole distributions, of the model and of each baseline: the loads that its mean is made of."""
+    table = Table(
+        "", "WAPE", "CRPS", "P10 loss", "P50 loss", "P90 loss", "in P10-P90",
+        title="CRPS and pinball losses, passengers",
+    )  # fmt: skip
+    for one in result.distributions:
+        losses = (one[name] for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90"))
+        table.add_row(
+            one["forecast"].replace("_", " "),
+            _number(one["wape"], ".4f"),
+            *(_number(loss, ".3f") for loss in losses),
+            _number(one["coverage"], ".1%"),
+        )
+    return table
+
+
+def _crowding_table(result: BacktestResult) -> Table:
+    """Departures with more passengers than seats: how many were expected, how many were counted, and the recall."""
+    table = Table(
+        "", "expected", "observed", f"recall at precision {CROWDED_PRECISION:g}",
+        title="Departures with more passengers than seats",
+    )  # fmt: skip
+    for one in result.distributions:
+        expected, recall = one["crowded_expected"], one["crowded_recall"]
+        table.add_row(
+            one["forecast"].replace("_", " "),
+            "" if expected is None else f"{expected:.1f}",
+            "" if one["crowded"] is None else f"{one['crowded']:,}",
+            "" if recall is None else f"{recall:.2f}",
+        )
+    return table
+
+
+def _reliability_table(result: BacktestResult) -> Table:
+    table = Table("chance of more passengers than seats", "departures", "forecast on average", "came true")
+    for one in result.reliability:
+        share = [_number(one[name], ".2%") for name in ("forecast", "observed")]
+        table.add_row(one["band"], f"{one['departures']:,}", *share)
+    return table

@@ -1,0 +1,325 @@
+"""The command line `ruter-dagster`: each command calls a module of its own."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ruter_dagster.config.operator import describe_operator
+from ruter_dagster.config.settings import Settings, load_settings
+from ruter_dagster.config.state_folder import require_writable_state
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.strict_json import strict_json
+
+DATE = click.DateTime(["%Y-%m-%d"])
+PORT = click.IntRange(1, 65535)
+
+
+_ACCESS = "Give this user access to it, or choose another folder."
+_SPACE = "Free space there, then run the same command again."
+_DISK_REMEDIES = {
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
+    errno.EROFS: _ACCESS,
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+}
+"""What to do about an error of the disk, by its number."""
+
+
+class Commands(click.Group):
+    """Shows a failure that a person can act on as one message, not as a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        # A service manager ends a command as Ctrl-C does: what it started ends with it.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            return super().invoke(ctx)
+        except PermanentFailure as failure:
+            click.echo(f"{failure}", err=True)
+            ctx.exit(1)
+        except OSError as error:
+            if error.errno not in _DISK_REMEDIES:
+                raise
+            click.echo(
+                f"{error.filename or 'The disk'}: {error.strerror}. {_DISK_REMEDIES[error.errno]}", err=True
+            )
+            ctx.exit(1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="ruter-dagster", message="%(package)s %(version)s")
+def main() -> None:
+    """Forecasts how full every departure will be, from passenger counts to Kafka.
+
+    Settings come from RUTER_* variables and .env (docs/settings.md). Start with `ruter-dagster demo`, then look with
+    `ruter-dagster dev`.
+    """
+
+
+def _settings() -> Settings:
+    """Loads the settings and prints the operator in use, so that a wrong operator is noticed at once."""
+    settings = load_settings()
+    click.echo(describe_operator(settings), err=True)
+    return settings
+
+
+@main.command(short_help="The whole chain on a small history, read back from Kafka.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of tables.")
+@click.option(
+    "--on",
+    type=click.Choice(["local", "sagemaker-double"]),
+    help="Where jobs run: as processes here, or as SageMaker jobs on a double of AWS; by default as the settings say.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(["demo", "ruter"]),
+    help="Size of the demo network: ruter has 300 lines and 530,000 departures a day, and takes half an hour on 2 cores.",
+)
+def demo(as_json: bool, on: str | None, scale: str | None) -> None:
+    """Run the whole chain on a small history and read its forecasts back from Kafka. Takes 3 minutes on 2 cores.
+
+    \b
+    The demo network by default; on real passenger counts:
+      RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster demo
+
+    Run it again: only outdated assets are rebuilt. State is in state/<source>, in other environments than local in
+    state/<environment>/<source>.
+
+    With --on sagemaker-double, a double of SageMaker, S3 and Glue runs on this machine. Every job is a SageMaker job, tables are in
+    Glue's catalog and files on S3. The double keeps nothing and starts empty each time, in state/on-sagemaker-double. Settings of
+    AWS, Kafka and Slack in the environment and .env are ignored.
+    """
+    if scale:  # in the environment, which every process of the runs reads
+        os.environ["RUTER_DEMO_SCALE"] = scale
+    if on == "local":
+        os.environ["RUTER_LAUNCHER"] = on
+    from rich.console import Console
+
+    from ruter_dagster.commands.demo import run_demo
+    from ruter_dagster.commands.demo_report import show
+
+    console = Console(stderr=as_json)
+    with ExitStack() as stack:
+        if on == "sagemaker-double":
+            from ruter_dagster.commands.local_aws import sagemaker_double
+
+            stack.enter_context(sagemaker_double(console))
+        settings = _settings()
+        report = run_demo(settings, console, on == "sagemaker-double")
+    if as_json:
+        click.echo(strict_json(report.to_json()))
+    else:
+        show(report, Console(), settings.state_dir if on == "sagemaker-double" else None)
+    if not report.exactly_once:
+        sys.exit(1)
+
+
+@main.command(short_help="Apache Kafka on this machine, without Docker.")
+@click.option("--port", type=PORT, default=9092, show_default=True, help="Port on the loopback interface.")
+@click.option("--fetch", is_flag=True, help="Only fetch Kafka's jars (44 MB, once) and check them.")
+def broker(port: int, fetch: bool) -> None:
+    """Run a real Apache Kafka node here until Ctrl-C, without Docker. Starts in 10 seconds.
+
+    Its data stays in the folder `broker` of the source's state. Assets materialised in the meantime find it by themselves. Other
+    consumers connect to 127.0.0.1:9092. To publish on another cluster, set KAFKA_BOOTSTRAP_SERVERS instead.
+    """
+    from ruter_dagster.publishing.broker import serve
+    from ruter_dagster.publishing.kafka_jars import broker_jars
+
+    if fetch:
+        broker_jars()
+        return
+    serve(require_writable_state(_settings()) / "broker", port)
+
+
+@main.command(short_help="Forecast past service dates as if it were then, and compare.")
+@click.option(
+    "--from",
+    "first",
+    type=DATE,
+    metavar="YYYY-MM-DD",
+    required=True,
+    help="First service date that is forecast.",
+)
+@click.option(
+    "--to", "last", type=DATE, metavar="YYYY-MM-DD", required=True, help="Last service date that is forecast."
+)
+@click.option(
+    "--horizon",
+    type=click.IntRange(1, 4),
+    default=2,
+    show_default=True,
+    help="Days ahead, N: a forecast for T uses visits up to T - N.",
+)
+@click.option(
+    "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Parquet file to write."
+)
+@click.option(
+    "--history-days",
+    type=click.IntRange(min=1),
+    help="Days of history before the first date; by default all of TIDES, 126 of the demo.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the scores as JSON instead of tables.")
+def backtest(
+    first: datetime, last: datetime, horizon: int, out: Path, history_days: int | None, as_json: bool
+) -> None:
+    """Forecast past service dates as if it were then, and compare with the counts. Takes a few minutes.
+
+    A model is refitted for each week on visits up to N days before it. The file has one row for each departure: service_date,
+    trip_id_performed, trip_stop_sequence, mean, p10, p50, p90, prob_above_seats, occupancy. Printed are WAPE, bias and
+    coverage beside the baselines: last week (LW), mean of the last 4 (HA4) and 8 (HA8) weeks.
+
+    \b
+      RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster backtest \\
+        --from 2023-09-01 --to 2023-11-30 --horizon 2 --out forecasts.parquet
+    """
+    if last < first:
+        raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")
+    from ruter_dagster.commands.backtest import run_backtest, show
+
+    result = run_backtest(_settings(), first.date(), last.date(), horizon, out, history_days)
+    if as_json:
+        click.echo(strict_json(result.to_json()))
+    else:
+        show(result)
+
+
+@main.command(short_help="Load forecasts of a date, the most crowded departures first.")
+@click.option(
+    "--date",
+    "day",
+    type=DATE,
+    metavar="YYYY-MM-DD",
+    help="Operating date that is forecast; by default the newest issue date.",
+)
+@click.option("--line", help="Id or name of a line.")
+@click.option("--stop", help="Id or part of the name of a stop; its departures are listed by time.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=20,
+    show_default=True,
+    help="Number of departures to show.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the forecasts as JSON instead of a table.")
+def forecasts(day: datetime | None, line: str | None, stop: str | None, top: int, as_json: bool) -> None:
+    """Show the load forecasts of an operating date, from its newest issue date. Takes a few seconds.
+
+    Without --stop, the departures most likely to have more passengers than seats come first. Times are local.
+
+    \b
+      ruter-dagster forecasts --date 2026-11-21 --line 31 --top 5
+    """
+    from rich.console import Console
+
+    from ruter_dagster.commands.forecasts import Selection, load_forecasts, show
+
+    selection = Selection(day.date() if day else None, line, stop, top)
+    forecast_list = load_forecasts(_settings(), selection)
+    if as_json:
+        click.echo(strict_json(forecast_list.to_json()))
+    else:
+        show(forecast_list, Console())
+
+
+@main.command(short_help="The rows of a date that were set aside, each with its reason.")
+@click.option("--date", "day", type=DATE, metavar="YYYY-MM-DD", required=True, help="Service date.")
+@click.option("--json", "as_json", is_flag=True, help="Print the rows as they were read, as JSON.")
+def rejected(day: datetime, as_json: bool) -> None:
+    """List the stop visits of a service date that broke a rule and were set aside: file, line and reason. Takes seconds.
+
+    They are in the table raw.rejected_visits. The rest of the date is used, unless too many were set aside. Correct them at
+    their source, then materialise raw/stop_visits for the date again.
+    """
+    from rich.console import Console
+
+    from ruter_dagster.commands.rejected import rejected_rows, show
+
+    rejected = rejected_rows(_settings(), day.date())
+    if as_json:
+        click.echo(strict_json(rejected.to_json()))
+    else:
+        show(rejected, Console())
+
+
+@main.command(short_help="Dagster's UI, with a Kafka broker beside it.")
+@click.option(
+    "--port", type=PORT, default=3000, show_default=True, help="Port of the UI on the loopback interface."
+)
+def dev(port: int) -> None:
+    """Open Dagster's UI at http://127.0.0.1:3000 on the history of the demo, with a Kafka broker. Starts in 15 seconds.
+
+    RUTER_SOURCE and RUTER_STATE_DIR choose the history. With KAFKA_BOOTSTRAP_SERVERS set, no broker is started. Quality reports
+    are served at RUTER_REPORTS_URL. Schedules and sensors are off on a laptop: turn them on under Automation. Ctrl-C ends all.
+    """
+    from ruter_dagster.commands.dev import serve_dagster
+
+    sys.exit(serve_dagster(_settings(), port))
+
+
+@main.command(short_help="Continue a failed run from its failed step.")
+@click.argument("run_id")
+@click.option(
+    "--whole", is_flag=True, help="Run every step again, not only the failed ones and those after them."
+)
+def retry(run_id: str, whole: bool) -> None:
+    """Continue a failed run from its failed step, with the same dates, assets and configuration. Takes as long as those steps.
+
+    RUN_ID is a run's id or the beginning of it, as the UI and alerts show it. Use --whole after a correction of the source, so
+    that it is read again.
+    """
+    from ruter_dagster.commands.rerun import retry_run
+
+    sys.exit(retry_run(_settings(), run_id, whole, click.echo))
+
+
+@main.command(short_help="Repeat a run with the inputs that it used, and compare.")
+@click.argument("run_id")
+def replay(run_id: str) -> None:
+    """Repeat a run with the inputs that it used, and compare the content of each date. Takes as long as the run did.
+
+    RUN_ID is a run's id or the beginning of it. The snapshots and the model version that the run recorded are pinned. The exit
+    code is 1 if any content differs.
+    """
+    from ruter_dagster.commands.rerun import replay_run
+
+    sys.exit(replay_run(_settings(), run_id, click.echo))
+
+
+@main.command("pipeline-definition", short_help="The chain as a SageMaker Pipeline definition, in JSON.")
+@click.argument("name", type=click.Choice(["daily", "training"]), default="daily")
+@click.option("--role", help="Default of the parameter Role; else RUTER_SAGEMAKER_ROLE, else ${role_arn}.")
+@click.option("--image", help="Default of the parameter Image; else RUTER_SAGEMAKER_IMAGE, else ${image}.")
+def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
+    """Print the chain as a SageMaker Pipeline definition: the jobs of one issue date, or of a training. Takes seconds.
+
+    \b
+    The same jobs as Dagster's, to be seen and run in Studio without it; the settings are those of this environment.
+      ruter-dagster pipeline-definition daily --role ROLE --image IMAGE > daily.json
+      aws sagemaker create-pipeline --pipeline-name daily --role-arn ROLE --pipeline-definition file://daily.json
+      aws sagemaker start-pipeline-execution --pipeline-name daily --pipeline-parameters Name=IssueDate,Value=2026-11-20
+
+    Without --role and --image, ${role_arn} and ${image} stand for Terraform's templatefile to fill in.
+    IssueDate is `today` by default: the operator's date when the execution is started. Retries back off exponentially.
+    """
+    # The code location is loaded as if jobs ran here: to render them, image and role need not be known.
+    os.environ["RUTER_LAUNCHER"] = "local"
+    settings = _settings()
+    from ruter_dagster.commands.pipeline_definition import pipeline_definition as definition_of
+
+    definition = definition_of(
+        name,
+        settings,
+        role=role or settings.sagemaker_role or "${role_arn}",
+        image=image or settings.sagemaker_image or "${image}",
+    )
+    click.echo(strict_json(definition))

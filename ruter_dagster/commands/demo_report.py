@@ -1,0 +1,146 @@
+"""What a person sees at the end of a demo: tables, accuracy, messages, and where to look next."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from ruter_dagster.config.aws import secret_fields
+from ruter_dagster.config.settings import ENV_FILE_VARIABLE, Settings
+
+ACCURACY = ("baseline", "wape_baseline", "wape_model", "improvement", "low_95", "high_95")
+"""Columns of the accuracy table: improvement is the share by which the model's WAPE is smaller, with its 95 % interval."""
+
+
+@dataclass
+class Report:
+    """What the demo shows at the end, and prints with `--json`."""
+
+    issue_date: str
+    source: str
+    forecast_dates: list[str] = field(default_factory=list)
+    """Operating dates that are forecast."""
+    runs: list[str] = field(default_factory=list)
+    up_to_date: list[str] = field(default_factory=list)
+    assets: list[dict[str, Any]] = field(default_factory=list)
+    accuracy: list[dict[str, Any]] = field(default_factory=list)
+    model_version: str | None = None
+    gate: str | None = None
+    """Why the model was or was not promoted."""
+    unknown_occupancy: float | None = None
+    """Share of forecasts with the occupancy level `unknown`."""
+    without_model: str | None = None
+    """Why there is no model, where baselines are published."""
+    published: int = 0
+    already_published: bool = False
+    """Whether an earlier run made this publication."""
+    read_back: int = 0
+    exactly_once: bool = False
+    bootstrap_servers: str = ""
+    topics: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def show(report: Report, console: Console, on_double: Path | None = None) -> None:
+    """The table at the end: rows, checks, accuracy, messages, and where to look next.
+
+    `on_double` is the state folder that is left of a demo on the double of AWS.
+    """
+    assets = Table(
+        Column("asset", no_wrap=True),
+        "rows of its last run",
+        Column("checks passed", overflow="fold"),
+        title=f"Issue date {report.issue_date}",
+    )
+    for row in report.assets:
+        rows = "" if row["rows"] is None else f"{row['rows']:,}"
+        assets.add_row(row["asset"], rows, _checks(row))
+    console.print(assets)
+    for line in _unmet_checks(report):
+        console.print(line, soft_wrap=True, highlight=False)
+    if report.accuracy:
+        accuracy = Table(
+            *ACCURACY, title=f"Accuracy of model {report.model_version} on dates that it has not seen"
+        )
+        for row in report.accuracy:
+            values = (row[name] for name in ACCURACY)
+            accuracy.add_row(
+                *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
+            )
+        console.print(accuracy)
+    for line in filter(None, (report.gate, report.without_model, _occupancy_warning(report))):
+        console.print(line, soft_wrap=True)
+    if report.forecast_dates:
+        console.print(
+            f"Forecasts of {report.forecast_dates[0]} to {report.forecast_dates[-1]}", soft_wrap=True
+        )
+    published = "already published" if report.already_published else "published"
+    console.print(
+        f"Kafka: {report.published:,} forecasts {published} to {', '.join(report.topics)}, {report.read_back:,} read back, "
+        + ("each exactly once" if report.exactly_once else f"[red]not each exactly once[/red]. {_ANEW}"),
+        soft_wrap=True,
+    )
+    where = f"RUTER_LAUNCHER=local RUTER_STATE_DIR={on_double} " if on_double else same_settings()
+    shown = "each materialisation with its job" if on_double else "the lineage"
+    gone = " Tables and files went with the double." if on_double else ""
+    console.print(
+        f"Next: `{where}make dev` opens {shown} at http://127.0.0.1:3000.{gone} README.md shows how to use your own data.",
+        soft_wrap=True,
+    )
+
+
+_ANEW = (
+    "The topic of publications lists it, so it is not sent again. Messages may have passed their retention time. "
+    "Set RUTER_KAFKA_TOPIC_PREFIX to another prefix to publish it again."
+)
+
+
+def same_settings() -> str:
+    """This process's settings as variables before a command, so that it uses the same history. Settings in `.env` are left out."""
+    known = {f"RUTER_{name.upper()}" for name in Settings.model_fields} | {
+        ENV_FILE_VARIABLE,
+        "KAFKA_BOOTSTRAP_SERVERS",
+    }
+    names = sorted(name for name in known - secret_fields(Settings).keys() if os.environ.get(name))
+    return "".join(f"{name}={shlex.quote(os.environ[name])} " for name in names)
+
+
+def _checks(row: Mapping[str, Any]) -> str:
+    if not row["checks"]:
+        return ""
+    not_judged = f", {row['checks_not_judged']} not judged" if row["checks_not_judged"] else ""
+    warned = _plural(len(row["checks_warned"]), "warning")
+    failed = _plural(len(row["checks_failed"]), "error")
+    return f"{row['checks_passed']} of {row['checks']}{not_judged}{warned}{failed}"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f", {count} {noun}{'' if count == 1 else 's'}" if count else ""
+
+
+def _unmet_checks(report: Report) -> list[str]:
+    """One line for each check that did not pass. The table would break their names."""
+    return [
+        f"{word}: {row['asset']} does not meet {check}"
+        for word, kind in (("error", "checks_failed"), ("warning", "checks_warned"))
+        for row in report.assets
+        for check in row[kind]
+    ]
+
+
+def _occupancy_warning(report: Report) -> str | None:
+    if not report.unknown_occupancy:
+        return None
+    return (
+        f"Warning: the occupancy level of {report.unknown_occupancy:.0%} of the forecasts is unknown, because seats are unknown. "
+        "Add the vehicles' capacities to the source, or [capacities] to the operator file (docs/tides-and-gtfs-columns.md)."
+    )

@@ -1,0 +1,90 @@
+"""`ruter-dagster dev`: Dagster's UI and daemon with a Kafka broker beside them, for as long as they run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+from ruter_dagster.commands.report_server import serve_reports
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.config.state_folder import require_writable_state
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.orchestration.instance import require_dagster_home
+
+WORKSPACE = "workspace.yaml"
+
+
+def serve_dagster(settings: Settings, port: int) -> int:
+    """Runs `dagster dev` on `port` of the loopback interface to its end and returns its exit code; the broker ends with it.
+
+    Raises PermanentFailure, before anything starts, outside of the project's folder and where the port is taken.
+    """
+    _require_workspace()
+    require_dagster_home()
+    _require_free(port)
+    require_writable_state(settings)
+    print(
+        f"History, tables and models are in {settings.source_dir}. The temporary directory that Dagster mentions holds none of them",
+        flush=True,
+    )
+    with ExitStack() as stack:
+        environment = {**os.environ}
+        # Jobs in SageMaker would not reach a broker of this machine.
+        if settings.kafka_bootstrap_servers is None and not settings.runs_in_sagemaker:
+            from ruter_dagster.publishing.broker import local_broker
+
+            broker = stack.enter_context(local_broker(settings.source_dir / "broker"))
+            environment["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
+            print(f"Apache Kafka at {broker.bootstrap_servers}, data in {broker.data_dir}", flush=True)
+        print(
+            stack.enter_context(serve_reports(Path(settings.artifacts_place), settings.reports_url)),
+            flush=True,
+        )
+        print(f"MLflow's UI: {mlflow_command(settings)}", flush=True)
+        # A shell gives its background commands an ignored SIGINT, which dagster dev would inherit and never end.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dagster", "dev", "-w", WORKSPACE, "-p", str(port)], env=environment
+        )
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            process.terminate()
+            return process.wait()
+
+
+def mlflow_command(settings: Settings) -> str:
+    """The command that opens MLflow's UI on the experiments in use, or the address of its server."""
+    address = settings.mlflow_tracking_uri
+    if address and not address.startswith("sqlite:"):
+        return address
+    store = address or f"sqlite:///{settings.source_dir / 'mlflow' / 'mlflow.db'}"
+    program = Path(sys.executable).with_name("mlflow")
+    return f"{shlex.quote(str(program))} server --port 5000 --backend-store-uri {shlex.quote(store)}"
+
+
+def _require_workspace() -> None:
+    if not Path(WORKSPACE).is_file():
+        raise PermanentFailure(f"No {WORKSPACE} in {Path.cwd()}: run the command in the project's folder")
+
+
+def _require_free(port: int) -> None:
+    """Dagster would go on without a UI, its daemon as a second one beside that of whoever has the port."""
+    with socket.socket() as tried:
+        tried.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # as the UI does: a port just left is free
+        try:
+            tried.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise PermanentFailure(
+                f"Port {port} of 127.0.0.1 is not available ({error.strerror}). Stop the program that uses it, perhaps another "
+                "`ruter-dagster dev`, or choose another port with --port"
+            ) from error

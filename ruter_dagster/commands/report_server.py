@@ -1,0 +1,47 @@
+"""Serves the quality reports of a state folder on the loopback interface, so that links in Dagster's UI open them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from urllib.parse import urlsplit
+
+LOOPBACK = ("127.0.0.1", "localhost")
+
+
+class _ReadOnlyHandler(SimpleHTTPRequestHandler):
+    """Answers GET and HEAD with files of one folder, and logs nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def serve_reports(folder: Path, url: str) -> Iterator[str]:
+    """Serves `folder` at `url` for the time of the context; yields a sentence that says whether it does.
+
+    Nothing is served if `url` is not on the loopback interface or its port is taken: links then need another server.
+    """
+    address = urlsplit(url)
+    if address.hostname not in LOOPBACK:
+        yield f"Quality reports are expected at {url} (RUTER_REPORTS_URL)"
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        server = ThreadingHTTPServer(
+            ("127.0.0.1", 80 if address.port is None else address.port),
+            partial(_ReadOnlyHandler, directory=str(folder)),
+        )
+    except OSError as error:
+        yield f"Quality reports are not served at {url} ({error.strerror}). Choose another address in RUTER_REPORTS_URL"
+        return
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"Quality reports at {url}/quality/reports/"
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -1,0 +1,200 @@
+"""Settings of a deployment in AWS: tables, files, experiments and secrets. Settings of jobs belong to their launcher."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from ruter_dagster.aws.remote_paths import out_of_reach
+from ruter_dagster.aws.secrets import secret_values
+from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
+
+_MLFLOW_ARN = re.compile(
+    r"arn:aws[a-z-]*:sagemaker:[a-z0-9-]+:\d{12}:mlflow-(tracking-server|app)/[A-Za-z0-9-]+"
+)
+_MLFLOW_SERVER = (
+    "http(s)://…, or the ARN of a tracking server of SageMaker "
+    "(arn:aws:sagemaker:<region>:<account>:mlflow-tracking-server/<name>)"
+)
+_MLFLOW = f"allowed: sqlite:///…, {_MLFLOW_SERVER}"
+
+NOT_FOR_JOBS = frozenset(
+    f"RUTER_{name}"
+    for name in (
+        "STATE_DIR", "COMMIT", "BRANCH", "HISTORY_DAYS", "ISSUE_DATE", "JOB_DAYS", "STEP_RETRIES", "STEP_RETRY_DELAY", "ASSET_RETRIES",
+        "ASSET_RETRY_DELAYS", "DAILY_AT", "TRAINING_AT", "TRAINING_DAYS", "EVALUATION_DAYS", "SLACK_TOKEN", "SLACK_CHANNEL",
+        "SLACK_API_URL", "DAGSTER_URL", "LAUNCHER", "SAGEMAKER_IMAGE", "SAGEMAKER_ROLE", "SAGEMAKER_SUBNETS",
+        "SAGEMAKER_SECURITY_GROUPS", "SAGEMAKER_KMS_KEY", "SAGEMAKER_JOBS", "SAGEMAKER_STUDIO_URL", "SAGEMAKER_PACE",
+        "JOB_EVENTS_QUEUE", "ARRIVALS_QUEUE",
+    )
+)  # fmt: skip
+"""Variables that only Dagster's side reads."""
+
+
+class AwsSettings(BaseSettings):
+    """Settings that name resources in AWS; all are unset on a laptop."""
+
+    lake: str | None = Field(
+        None,
+        description="Bucket and prefix of tables and files, with a folder for each environment and source; "
+        "without it, they are in the state folder, and the catalog is a SQLite file",
+        json_schema_extra={"allowed": "s3://bucket/prefix"},
+    )
+    aws_region: str | None = Field(
+        None,
+        validation_alias=AliasChoices("AWS_REGION", "AWS_DEFAULT_REGION", "RUTER_AWS_REGION"),
+        pattern=r"^[a-z]{2,}(-[a-z]+)+-\d+$",
+        description="Region of the lake, the Glue catalog, Athena and the secret",
+    )
+    glue_database: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9_]{1,255}$",
+        description="Glue database of the tables; by default rd_<environment>_<source>. It is created if it does not exist",
+    )
+    mlflow_tracking_uri: str | None = Field(
+        None,
+        description="Address of MLflow; by default a SQLite file in the state folder, with a lake one must be named. "
+        "SageMaker's MLflow, by ARN, needs the package sagemaker-mlflow, which the jobs' image has",
+        json_schema_extra={"allowed": "sqlite:///…, http(s)://… or an ARN of SageMaker's MLflow"},
+    )
+    secrets: str | None = Field(
+        None,
+        description="Name or ARN of a secret in Secrets Manager: a JSON object with RUTER_KAFKA_SASL_PASSWORD and "
+        "RUTER_SLACK_TOKEN, where no variable gives them. Jobs in AWS read it themselves",
+    )
+
+    @field_validator("lake")
+    @classmethod
+    def _is_a_prefix(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?", value):
+            raise ValueError(
+                "allowed: s3://bucket/prefix, the bucket of 3 to 63 lowercase letters, digits, - and ., the prefix in letters, "
+                "digits and - _ . = ! * ' ( )"
+            )
+        return value.rstrip("/")
+
+    @field_validator("mlflow_tracking_uri")
+    @classmethod
+    def _is_an_address_of_mlflow(cls, value: str | None) -> str | None:
+        if value is None or re.match(r"sqlite:///.|https?://[^/]", value) or _MLFLOW_ARN.fullmatch(value):
+            return value
+        raise ValueError(_MLFLOW)
+
+    @model_validator(mode="after")
+    def _lake_is_whole(self) -> Any:
+        faults = self._lacking() if self.lake else []
+        if faults:
+            raise ValueError("\n  ".join(f"RUTER_LAKE={self.lake} needs {fault}" for fault in faults))
+        return self
+
+    def _lacking(self) -> list[str]:
+        """What a lake needs beside it."""
+        faults = []
+        if not self.aws_region:
+            faults.append("AWS_REGION, the region of its bucket and catalog")
+        if not self.mlflow_tracking_uri:
+            faults.append(
+                "RUTER_MLFLOW_TRACKING_URI, since a SQLite file in a job's container is lost with it; allowed: "
+                + _MLFLOW_SERVER
+            )
+        return faults
+
+    @property
+    def artifacts_place(self) -> str:
+        """Address or folder of files beside the tables: models, verdicts, reports."""
+        raise NotImplementedError
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that give another process of this machine these same settings, secrets included."""
+        raise NotImplementedError
+
+    def to_remote_environment(self, longest: int = 256) -> dict[str, str]:
+        """The variables of a job that runs elsewhere, and keeps nothing but what it puts into the lake: without secrets,
+        and without what Dagster alone reads. `longest` is what the service allows for a value.
+
+        Raises:
+            SettingsError: there is no lake, a secret cannot reach the job, or a value is too long.
+        """
+        faults = self.remote_faults(longest)
+        if faults:
+            raise SettingsError("\n".join(["Settings are wrong:", *faults]))
+        secret = secret_fields(type(self))
+        return {name: value for name, value in self._for_jobs().items() if name not in secret}
+
+    def remote_faults(self, longest: int = 256) -> list[str]:
+        """What keeps these settings from a job that runs elsewhere, a line each."""
+        given = self._for_jobs()
+        faults = [
+            f"  {name}: no secret goes to jobs elsewhere in a variable; put it into the secret that RUTER_SECRETS names"
+            for name in given.keys() & secret_fields(type(self)).keys()
+            if not self.secrets
+        ]
+        faults += [
+            f"  {name} has {len(value)} characters, and jobs elsewhere take {longest}: shorten it"
+            for name, value in given.items()
+            if len(value) > longest
+        ]
+        faults += out_of_reach(given)
+        if not self.lake:
+            faults.append("  RUTER_LAKE is not set: what a job elsewhere writes to its own disk is lost")
+            faults += [f"  RUTER_LAKE will need {fault}" for fault in self._lacking()]
+        elif len(self.artifacts_place) > (most := longest_artifacts_place(longest)):
+            faults.append(
+                f"  RUTER_LAKE={self.lake} makes {self.artifacts_place}, which has {len(self.artifacts_place)} characters, and jobs "
+                f"elsewhere can be told of at most {most}: shorten the lake's prefix"
+            )
+        return faults
+
+    def _for_jobs(self) -> dict[str, str]:
+        return {name: value for name, value in self.to_environment().items() if name not in NOT_FOR_JOBS}
+
+
+def longest_artifacts_place(longest: int) -> int:
+    """Characters of an artifacts place that Dagster Pipes can tell a job of in variables of so many.
+
+    A variable is base64 of compressed JSON: the place, a run's id, a folder's name. Of its bytes 120 are for what is not the place;
+    of the place, letters and digits in no order take 5.3 bits each (log2(36), and what whole bits lose), words less.
+    """
+    return int((longest * 3 / 4 - 120) * 8 / 5.3)
+
+
+class SecretSource(PydanticBaseSettingsSource):
+    """Passwords and tokens from the secret that `secrets` names, for fields that neither variables nor `.env` have set."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        name = self.current_state.get("secrets")
+        if not name:
+            return {}
+        fields = secret_fields(self.settings_cls)
+        if self.current_state.keys() >= set(fields.values()):
+            return {}
+        entries = secret_values(str(name), self._region())
+        if unknown := entries.keys() - fields.keys():
+            raise PermanentFailure(
+                f"The secret {name} (RUTER_SECRETS) has entries that are none of {', '.join(fields)}: "
+                f"{', '.join(sorted(unknown))}. Remove or rename them."
+            )
+        return {fields[variable]: value for variable, value in entries.items()}
+
+    def _region(self) -> str | None:
+        regions = (
+            self.current_state.get(name) for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "aws_region")
+        )
+        return next((str(region) for region in regions if region), None)
+
+
+def secret_fields(settings: type[BaseSettings]) -> dict[str, str]:
+    """Fields that hold a secret, by their variable."""
+    return {
+        f"RUTER_{name.upper()}": name
+        for name, field in settings.model_fields.items()
+        if SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
+    }

@@ -1,0 +1,96 @@
+"""Settings of the Kafka cluster. How a publication uses them belongs in publishing/connection.py."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+)
+
+_SERVER = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})")
+_USUAL_PORT = 9092
+
+
+class KafkaSettings(BaseSettings):
+    """The cluster, the connection to it, and the names of topics."""
+
+    kafka_bootstrap_servers: str | None = Field(
+        None,
+        validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "RUTER_KAFKA_BOOTSTRAP_SERVERS"),
+        description="host:port,… of a Kafka cluster; by default the broker of `ruter-dagster broker`",
+        json_schema_extra={"allowed": "host:port,host:port"},
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="Protocol of the connection: TLS with SSL and SASL_SSL"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="SASL mechanism; SASL needs it, a user and a password"
+    )
+    kafka_sasl_username: str | None = Field(None, description="SASL user")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password; printed nowhere")
+    kafka_ssl_ca_location: Path | None = Field(
+        None, description="File of the certificate authority, if the system does not know it"
+    )
+    kafka_topic_prefix: str | None = Field(
+        None,
+        pattern=r"^[a-zA-Z0-9._-]{1,100}$",
+        description="Prefix of topics; by default the environment and a dot",
+    )
+    kafka_replication: int = Field(1, ge=1, le=5, description="Replicas of new topics")
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _servers_have_ports(cls, value: str | None) -> str | None:
+        servers = [server.strip() for server in (value or "").split(",") if server.strip()]
+        for server in servers:
+            match = _SERVER.fullmatch(server)
+            if match is None or not 1 <= int(match[1]) <= 65535:
+                raise ValueError(f"{server} is not host:port.{_with_port(server)}")
+        return ",".join(servers) or None
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> KafkaSettings:
+        if self.kafka_security_protocol.startswith("SASL") and not (
+            self.kafka_sasl_mechanism and self.kafka_sasl_username and self.kafka_sasl_password
+        ):
+            raise ValueError(
+                f"RUTER_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs RUTER_KAFKA_SASL_MECHANISM, "
+                "RUTER_KAFKA_SASL_USERNAME and RUTER_KAFKA_SASL_PASSWORD"
+            )
+        return self
+
+    def broker_faults(self) -> list[str]:
+        """Reasons why a job elsewhere cannot reach the cluster, a line each."""
+        if self.kafka_bootstrap_servers:
+            return []
+        return ["  KAFKA_BOOTSTRAP_SERVERS is not set: jobs in SageMaker reach no broker of this machine"]
+
+
+def _with_port(server: str) -> str:
+    """The same server with Kafka's usual port, as a suggestion; empty if it is no plain host."""
+    return f" Did you mean {server}:{_USUAL_PORT}?" if re.fullmatch(r"[A-Za-z0-9_.-]+", server) else ""
+
+
+class EmptyPrefix(PydanticBaseSettingsSource):
+    """An empty topic prefix as written. It could mean no prefix, so it is refused and not ignored."""
+
+    def __init__(self, settings_cls: type[BaseSettings], dotenv: Any) -> None:
+        super().__init__(settings_cls)
+        self._written = (
+            EnvSettingsSource(settings_cls, env_ignore_empty=False),
+            DotEnvSettingsSource(settings_cls, dotenv.env_file, env_ignore_empty=False),
+        )
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        written = [source().get("kafka_topic_prefix") for source in self._written]
+        return {"kafka_topic_prefix": ""} if "" in written else {}

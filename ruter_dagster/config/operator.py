@@ -1,0 +1,361 @@
+"""Settings of an operator, read from one TOML file: country, time zone, holidays, events, occupancy thresholds, capacities.
+
+Settings of a deployment (environment, storage, Kafka) belong in config/settings.py.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from datetime import date, time, timedelta
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.carry_over import CarryOverMode
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.tables import MODES
+
+FILE_NAME = "operator.toml"
+"""Name of the operator file that may lie beside a folder's TIDES tables."""
+
+
+DEFAULT_OPERATOR = "ruter"
+"""Taken for real counts where no operator is named."""
+
+
+class OperatorError(PermanentFailure):
+    """An operator file is missing or wrong: the message lists file, key, value and what is allowed."""
+
+
+def _known_time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):
+        raise ValueError("allowed: a name of the IANA time zone database, such as Europe/Oslo") from None
+    return value
+
+
+def _country_code(value: str) -> str:
+    if not re.fullmatch("[A-Z]{2}", value):
+        raise ValueError("allowed: two capital letters, an ISO 3166 code such as NO or DK")
+    return value
+
+
+def _known_mode(value: str) -> str:
+    if value not in MODES:
+        raise ValueError(f"allowed: {', '.join(MODES)}")
+    return value
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Period(_Strict):
+    """Dates from `first` to `last`, both included."""
+
+    name: str
+    first: date = Field(alias="from")
+    last: date = Field(alias="to")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Period:
+        if self.last < self.first:
+            raise ValueError(f"`to` ({self.last}) is before `from` ({self.first})")
+        return self
+
+    @property
+    def dates(self) -> frozenset[date]:
+        return frozenset(self.first + timedelta(days) for days in range((self.last - self.first).days + 1))
+
+
+class Event(_Strict):
+    """Something that moves many people: on an operating date, from one slot hour to another, both included.
+
+    Empty `lines` and `stops` mean the whole network; both given mean those stops of those lines.
+    """
+
+    name: str
+    date: date
+    from_hour: int = Field(0, ge=0, le=47)
+    to_hour: int = Field(47, ge=0, le=47)
+    lines: tuple[str, ...] = ()
+    stops: tuple[str, ...] = ()
+
+
+class Rename(_Strict):
+    """A line or a stop that has had another id before a date; what was counted under the former id is its history."""
+
+    line: str | None = None
+    stop: str | None = None
+    was: str
+    first: date = Field(alias="from")
+
+    @model_validator(mode="after")
+    def _of_one_thing(self) -> Rename:
+        if (self.line is None) == (self.stop is None):
+            raise ValueError("a rename has either `line` or `stop`, the new id, and `was`, the former one")
+        if self.was in (self.line, self.stop):
+            raise ValueError(f"`was` ({self.was}) equals the new id")
+        return self
+
+
+class OccupancyThresholds(_Strict):
+    """Where one occupancy level ends and the next begins; `forecasting` turns loads into levels with them."""
+
+    empty_below: float = Field(0.5, ge=0, description="Empty while fewer passengers than this are expected")
+    many_seats_free_above: float = Field(
+        0.5, ge=0, le=1, description="Many seats while this share of them is free"
+    )
+    few_seats_free_above: float = Field(
+        0.1, ge=0, le=1, description="Few seats while this share is free, else standing"
+    )
+    crushed_standing_above: float = Field(
+        0.8, ge=0, le=2, description="Crushed from this share of standing places taken"
+    )
+    full_above: float = Field(1.0, gt=0, le=2, description="Full from this share of all places taken")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> OccupancyThresholds:
+        if self.few_seats_free_above > self.many_seats_free_above:
+            raise ValueError("few_seats_free_above must not exceed many_seats_free_above")
+        return self
+
+
+class Loads(_Strict):
+    """Whether passengers stay in the vehicle from a trip to its next: loop lines, vehicles that run through."""
+
+    carry_over: CarryOverMode = Field(
+        "infer", description="Carry loads over: where a date's counts show it (infer), always, or never"
+    )
+    lines: dict[str, CarryOverMode] = Field(
+        default_factory=dict, description="The same for single lines, by the line of the trip that ends"
+    )
+    longest_wait_minutes: float = Field(
+        20, ge=0, le=120, description="The vehicle's next trip starts at most so long after the trip before"
+    )
+
+
+class RejectLimits(_Strict):
+    """How much of a date's stop visits may be set aside, as shares of its rows; beyond that the date is blocked.
+
+    The type of a vehicle is its mode and capacity. A fault of one or two trips never blocks: of few rows a share says little.
+    """
+
+    share_of_date: float = Field(0.02, ge=0, le=1, description="Largest share of a date's rows")
+    share_of_line: float = Field(0.2, ge=0, le=1, description="Largest share of a line's rows on a date")
+    share_of_vehicle_type: float = Field(
+        0.2, ge=0, le=1, description="Largest share of the rows of a vehicle type on a date"
+    )
+    least_trips: int = Field(3, ge=1, description="Fewer trips than this with rows set aside never block")
+
+
+class Capacity(_Strict):
+    """Places in a vehicle: `seats`, and `total` with the standing places."""
+
+    seats: int = Field(ge=0, le=2000)
+    total: int = Field(ge=0, le=5000)
+
+    @model_validator(mode="after")
+    def _seats_within_total(self) -> Capacity:
+        if self.seats > self.total:
+            raise ValueError(f"`seats` ({self.seats}) must not exceed `total` ({self.total})")
+        return self
+
+
+class Capacities(_Strict):
+    """Capacities of planned departures whose vehicle is unknown; a line's capacity goes before its mode's."""
+
+    modes: dict[Annotated[str, AfterValidator(_known_mode)], Capacity] = Field(
+        default_factory=dict, description="Capacity by mode"
+    )
+    lines: dict[str, Capacity] = Field(default_factory=dict, description="Capacity by line id")
+
+
+class Operator(_Strict):
+    """An operator's settings; make one with `load_operator`."""
+
+    name: str
+    country: Annotated[str, AfterValidator(_country_code)] = Field(
+        description="ISO 3166 code of the public holidays"
+    )
+    subdivision: str | None = Field(None, description="State or region, where public holidays differ by it")
+    time_zone: Annotated[str, AfterValidator(_known_time_zone)]
+    history_start: date = Field(description="First operating date with counts: where the partitions begin")
+    day_closes_at: time = Field(time(4), description="Local time at which the operating day before has ended")
+    school_holidays: tuple[Period, ...] = ()
+    events: tuple[Event, ...] = ()
+    renames: tuple[Rename, ...] = ()
+    events_file: str | None = Field(
+        None, description="TOML file of more [[events]], beside the operator file"
+    )
+    occupancy: OccupancyThresholds = OccupancyThresholds()  # pyright: ignore[reportCallIssue]
+    loads: Loads = Loads()  # pyright: ignore[reportCallIssue]
+    rejects: RejectLimits = RejectLimits()  # pyright: ignore[reportCallIssue]
+    capacities: Capacities = Field(
+        default=Capacities(),  # pyright: ignore[reportCallIssue]
+        description="Seats and places of planned departures whose vehicle is unknown",
+    )
+    route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
+        default_factory=dict,
+        description="Mode of a TIDES route_type, or of GTFS's by its number, where it differs from the usual one",
+    )
+
+    @model_validator(mode="after")
+    def _renamed_once(self) -> Operator:
+        for kind in ("line", "stop"):
+            former = [(one.was, one.first) for one in self.renames if getattr(one, kind)]
+            for was, first in sorted(set(former)):
+                if former.count((was, first)) > 1:
+                    raise ValueError(f"renames: {kind} {was} is renamed twice from {first}; keep one of them")
+        return self
+
+    def require_public_holidays(self) -> None:
+        """Raises `OperatorError` where the public holidays of country and subdivision are unknown.
+
+        Not part of reading the file: Dagster reads it to know dates and times, and need not load every holiday.
+        """
+        from holidays import country_holidays
+
+        try:
+            country_holidays(self.country, subdiv=self.subdivision)
+        except NotImplementedError:
+            place = f"country = {self.country!r}" + (
+                f", subdivision = {self.subdivision!r}" if self.subdivision else ""
+            )
+            raise OperatorError(
+                f"Operator {self.name}: {place}: allowed: ISO 3166 codes that PyPI's holidays knows, such as NO or DK"
+            ) from None
+
+    def school_holiday_dates(self) -> frozenset[date]:
+        """Every date of every school holiday."""
+        return frozenset().union(*(period.dates for period in self.school_holidays))
+
+
+def operator_of(settings: Settings) -> Operator:
+    """The operator that `RUTER_OPERATOR` names; else the demo network's, or the one beside the TIDES tables; else Ruter."""
+    return load_operator(operator_place(settings)[0])
+
+
+def operator_place(settings: Settings) -> tuple[str, bool]:
+    """Name or path of the operator file in use, and whether it is a default: real counts, and no operator was named."""
+    if settings.operator:
+        return settings.operator, False
+    if settings.source == "demo":
+        return "demo", False
+    if settings.source == "tides":
+        beside = f"{(settings.tides_path or '').rstrip('/')}/{FILE_NAME}"
+        if _read(beside) is not None:
+            return beside, False
+    return DEFAULT_OPERATOR, True
+
+
+def describe_operator(settings: Settings) -> str:
+    """The operator in use, in one line; a second line warns where nobody has named one."""
+    place, is_default = operator_place(settings)
+    operator = load_operator(place)
+    region = f"{operator.country}-{operator.subdivision}" if operator.subdivision else operator.country
+    line = f"Operator {operator.name}: holidays of {region}, time zone {operator.time_zone}, from {_locate(place)}"
+    if not is_default:
+        return line
+    remedy = f"put an {FILE_NAME} into {settings.tides_path}" if settings.source == "tides" else "name one"
+    return (
+        f"{line}\nWarning: this operator is only the default. Wrong holidays and time zone make forecasts worse: "
+        f"{remedy}{', or set RUTER_OPERATOR' if settings.source == 'tides' else ' in RUTER_OPERATOR'}"
+    )
+
+
+def load_operator(name_or_path: str | Path = "ruter") -> Operator:
+    """Reads an operator file of the package by its name (`ruter`), or any by its path or `s3://` address.
+
+    Raises `OperatorError` that names the file and each wrong key, its value and what is allowed.
+    """
+    path = _locate(str(name_or_path))
+    content = _read_toml(path)
+    events_file = content.get("events_file")
+    if isinstance(events_file, str):
+        beside = f"{path.rpartition('/')[0]}/{events_file}"
+        content["events"] = [*content.get("events", []), *_read_toml(beside).get("events", [])]
+    try:
+        return Operator.model_validate(content)
+    except ValidationError as error:
+        raise OperatorError(
+            "\n".join([f"Operator file {path} is wrong:", *map(_describe, error.errors())])
+        ) from None
+
+
+def _locate(name_or_path: str) -> str:
+    """The file meant: a name without folder or ending is one of the package's."""
+    if "/" in name_or_path or name_or_path.endswith(".toml"):
+        return name_or_path if name_or_path.endswith(".toml") else f"{name_or_path.rstrip('/')}/{FILE_NAME}"
+    package = Path(str(files("ruter_dagster.config"))) / "operators"
+    path = package / f"{name_or_path}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in package.glob("*.toml")))
+        raise OperatorError(
+            f"Operator {name_or_path!r} is unknown; allowed: {known}, or the path of an operator file"
+        )
+    return str(path)
+
+
+def _read_toml(path: str) -> dict[str, Any]:
+    content = _read(path)
+    if content is None:
+        raise OperatorError(f"There is no operator file {path}; check the path")
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise OperatorError(f"Operator file {path} is not valid TOML in UTF-8: {error}") from None
+
+
+def _read(path: str) -> bytes | None:
+    """The file's content, None where there is no such file."""
+    if "://" not in path:
+        try:
+            return Path(path).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise OperatorError(
+                f"Operator file {path} cannot be read ({error.strerror}); check its rights"
+            ) from None
+    import obstore
+
+    from ruter_dagster.aws.object_store import open_store
+
+    folder, _, name = path.rpartition("/")
+    try:
+        return bytes(obstore.get(open_store(folder), name).bytes())
+    except FileNotFoundError:
+        return None
+    except obstore.exceptions.BaseError as error:
+        reason = str(error).splitlines()[0]
+        raise OperatorError(
+            f"Operator file {path} cannot be read ({reason}); check address and rights"
+        ) from None
+
+
+def _describe(fault: Any) -> str:
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
+    message = fault["msg"].removeprefix("Value error, ")
+    if not key:
+        return f"  {message}"
+    if fault["type"] == "missing":
+        return f"  {key} is missing"
+    if fault["type"] == "extra_forbidden":
+        return f"  Unknown key {key}{_similar_key(key)}"
+    return f"  {key} = {fault['input']!r}: {message}"
+
+
+def _similar_key(key: str) -> str:
+    """A suggestion for an unknown key of the file, or the allowed keys."""
+    if "." in key or "[" in key:
+        return "; remove it or correct its name"
+    similar = get_close_matches(key, Operator.model_fields, n=1)
+    return f". Did you mean {similar[0]}?" if similar else f"; allowed: {', '.join(Operator.model_fields)}"

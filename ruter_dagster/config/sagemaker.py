@@ -1,0 +1,58 @@
+"""Settings of where jobs run, and of what a deployment gives SageMaker's jobs; what one job runs on stands in a file of its own.
+
+That file is read in resources/sagemaker/settings.py.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from ruter_dagster.config.aws import AwsSettings
+
+Names = Annotated[tuple[str, ...], NoDecode]
+
+
+class SageMakerSettings(AwsSettings):
+    """The part of the settings that the SageMaker launcher reads."""
+
+    launcher: Literal["local", "sagemaker"] | None = Field(
+        None,
+        description="Where jobs run: as processes here, or in SageMaker; by default in SageMaker, in the environment local here",
+    )
+    sagemaker_image: str | None = Field(
+        None,
+        description="Image of the jobs by digest, as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:…",
+    )
+    sagemaker_role: str | None = Field(None, description="ARN of the role that the jobs run with")
+    sagemaker_subnets: Names = Field(
+        (), description="Subnets of the jobs, with commas between; needs security groups"
+    )
+    sagemaker_security_groups: Names = Field((), description="Security groups of the jobs")
+    sagemaker_kms_key: str | None = Field(None, description="KMS key of the jobs' volumes and outputs")
+    sagemaker_jobs: str | None = Field(
+        None,
+        description="Path of a file of settings by job (docs/sagemaker.md); by default those of the package",
+    )
+    sagemaker_studio_url: str = Field(
+        "",
+        description="Address of a job's page in your Studio domain, with {region}, {kind} and {name}; by default Studio's entrance",
+    )
+    sagemaker_pace: float = Field(
+        1.0, gt=0, le=1, description="Factor of all of the client's intervals: smaller for a double of AWS"
+    )
+    job_events_queue: str | None = Field(
+        None,
+        description="URL of the SQS queue to which EventBridge sends SageMaker's job state changes; without one, jobs are polled",
+    )
+    arrivals_queue: str | None = Field(
+        None,
+        description="URL of the SQS queue to which EventBridge sends S3's events of new raw data; without one, the source is polled",
+    )
+
+    @field_validator("sagemaker_subnets", "sagemaker_security_groups", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

@@ -1,0 +1,400 @@
+"""Every setting of the project, read once from `RUTER_*` variables and `.env`, and validated before anything runs.
+
+What an *operator* is (country, time zone, holidays, thresholds) belongs in an operator file, not here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Iterator
+from datetime import date
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import quote, unquote, urlsplit
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
+
+from ruter_dagster.config.aws import SecretSource
+from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
+from ruter_dagster.config.sagemaker import SageMakerSettings
+from ruter_dagster.contracts.errors import SettingsError as SettingsError
+
+ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
+SANDBOX = re.compile(r"s-[a-z0-9]{1,8}-[0-9a-f]{6}")
+ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such as s-mybranch-1a2b3c"
+
+DEMO_ISSUE_DATE = date(2026, 11, 20)
+DEMO_SEED = 20
+
+BOOTSTRAP_SERVERS_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
+ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
+"""Names another file than `.env` in the working folder; empty, none is read."""
+
+
+class Settings(KafkaSettings, SageMakerSettings):
+    """Settings of one process; `to_environment` hands them on to the jobs that it starts."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="RUTER_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
+    )
+
+    environment: str = Field(
+        "local",
+        description="Where this runs; each has topics and state of its own",
+        json_schema_extra={"allowed": ALLOWED_ENVIRONMENTS},
+    )
+    operator: str | None = Field(
+        None,
+        description="Name of an operator file of the package (ruter) or the path of one; "
+        "by default the demo network's own, or the TIDES folder's operator.toml, else ruter",
+    )
+    source: Literal["demo", "tides", "warehouse"] = Field(
+        "demo", description="Where raw data comes from: demo, tides or warehouse (Athena)"
+    )
+    tides_path: str | None = Field(
+        None, description="Folder or s3:// prefix of TIDES tables, for the source tides"
+    )
+    gtfs_path: str | None = Field(
+        None,
+        description="Zip, folder or s3:// prefix of GTFS feeds, the plan of the source tides: one feed, or a folder of several zips "
+        "or folders; by default `gtfs` or `gtfs.zip` beside TIDES tables in a folder of this machine, else what ran is the plan",
+    )
+    warehouse_file: str | None = Field(
+        None, description="Path or s3:// address of the file of queries, for the source warehouse"
+    )
+    demo_seed: int = Field(DEMO_SEED, ge=0, description="Seed of the demo network")
+    demo_scale: Literal["demo", "ruter"] = Field(
+        "demo", description="Size of the demo network: demo or ruter"
+    )
+    history_start: date | None = Field(
+        None, description="First operating date of the partitions, YYYY-MM-DD; by default the operator's"
+    )
+    history_days: int = Field(
+        84,
+        ge=1,
+        description="Operating dates of history that `ruter-dagster demo` materialises, as far as there are partitions",
+    )
+    issue_date: date | None = Field(
+        None,
+        description="Issue date of `ruter-dagster demo`, YYYY-MM-DD; by default 2026-11-20, or the newest that TIDES data allows",
+    )
+
+    state_dir: Path = Field(
+        Path("state"),
+        description="Folder of all state, below the working folder if relative; in it `<source>`, "
+        "or `<environment>/<source>` where the environment is not local",
+    )
+    commit: str | None = Field(None, description="Commit of the code, where no git checkout can tell")
+    branch: str | None = Field(
+        None, description="Branch of the code, a tag of SageMaker's jobs, where no git checkout can tell"
+    )
+    job_days: int | None = Field(
+        None,
+        ge=1,
+        description="Operating dates in one job of a range; by default 4 of a warehouse and of the demo network at Ruter's size, "
+        "else 400",
+    )
+    step_retries: int = Field(2, ge=0, le=20, description="Retries of a failed step")
+    step_retry_delay: float = Field(
+        5.0, ge=0, description="Seconds before the first retry of a step, then doubling"
+    )
+    asset_retries: Annotated[dict[str, Annotated[int, Field(ge=0, le=20)]], NoDecode] = Field(
+        default_factory=dict,
+        description="Retries by asset, as forecasts/published_forecasts=5,models/load_model=0",
+    )
+    asset_retry_delays: Annotated[dict[str, Annotated[float, Field(ge=0)]], NoDecode] = Field(
+        default_factory=dict,
+        description="Seconds before the first retry by asset, as forecasts/published_forecasts=30",
+    )
+
+    daily_at: str = Field(
+        "04:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Local time of the daily chain, HH:MM"
+    )
+    training_at: str = Field(
+        "sunday 05:30",
+        pattern=r"^(monday|tuesday|wednesday|thursday|friday|saturday|sunday) ([01]\d|2[0-3]):[0-5]\d$",
+        description="Local time of the weekly training, as `sunday 05:30`",
+    )
+    training_days: int = Field(
+        400, ge=35, description="Newest operating dates that a model is trained on, as far as they exist"
+    )
+    evaluation_days: int = Field(
+        14,
+        ge=7,
+        description="Newest of them that the release gate judges on; the model that passed is then trained on them too",
+    )
+
+    training_rows_per_date: int = Field(
+        5000,
+        ge=100,
+        le=20_000,
+        description="Departures of each operating date that the training sample keeps at most",
+    )
+    training_seed: int = Field(1, ge=0, description="Seed of that sample and of the trees")
+
+    slack_token: SecretStr | None = Field(
+        None, description="Token of a Slack bot that may chat:write; without one no alert is sent"
+    )
+    slack_channel: str = Field(
+        "#ruter-dagster", description="Channel of the alerts, by name or id; the bot must be its member"
+    )
+    slack_api_url: str = Field(
+        "https://slack.com/api/", description="Address of Slack's API; another one for a proxy or a stub"
+    )
+    dagster_url: str = Field(
+        "http://127.0.0.1:3000", description="Address of the Dagster UI, for links in alerts"
+    )
+
+    reports_url: str = Field(
+        "http://127.0.0.1:3001",
+        pattern=r"^https?://[^/]+",
+        description="Address of quality reports in the state folder, for links in Dagster's UI; `ruter-dagster dev` serves it on "
+        "the loopback interface. With a lake, links lead to S3",
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: Any,
+        env_settings: Any,
+        dotenv_settings: Any,
+        file_secret_settings: Any,
+    ) -> tuple[Any, ...]:
+        """The usual sources, then the secret, then an empty topic prefix: it could mean no prefix, so it is refused, not passed over."""
+        return (
+            init_settings,
+            env_settings,
+            dotenv_settings,
+            SecretSource(settings_cls),
+            EmptyPrefix(settings_cls, dotenv_settings),
+        )
+
+    @field_validator("environment")
+    @classmethod
+    def _known_environment(cls, value: str) -> str:
+        if value not in ENVIRONMENTS and not SANDBOX.fullmatch(value):
+            raise ValueError(f"allowed: {ALLOWED_ENVIRONMENTS}")
+        return value
+
+    @field_validator("asset_retries", "asset_retry_delays", mode="before")
+    @classmethod
+    def _pairs(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [item.partition("=") for item in value.split(",") if item.strip()]
+        if any(not separator for _, separator, _ in pairs):
+            raise ValueError("write it as asset=number,asset=number")
+        return {asset.strip(): number.strip() for asset, _, number in pairs}
+
+    @model_validator(mode="after")
+    def _source_has_its_place(self) -> Settings:
+        if self.source == "tides" and not self.tides_path:
+            raise ValueError(
+                "RUTER_SOURCE=tides needs RUTER_TIDES_PATH, the folder or s3:// prefix of the TIDES tables"
+            )
+        if self.source == "warehouse" and not self.warehouse_file:
+            raise ValueError(
+                "RUTER_SOURCE=warehouse needs RUTER_WAREHOUSE_FILE, the file of its queries (examples/warehouse has one)"
+            )
+        if self.gtfs_path and (self.source == "warehouse" or "source" not in self.model_fields_set):
+            raise ValueError(
+                f"RUTER_GTFS_PATH={self.gtfs_path} is read with RUTER_SOURCE=tides alone: set that and RUTER_TIDES_PATH too, "
+                "or leave it out"
+            )
+        for source in ("tides", "warehouse"):
+            variable, place = {
+                "tides": ("RUTER_TIDES_PATH", self.tides_path),
+                "warehouse": ("RUTER_WAREHOUSE_FILE", self.warehouse_file),
+            }[source]
+            if place and "source" not in self.model_fields_set:
+                raise ValueError(
+                    f"{variable}={place} is read with RUTER_SOURCE={source} alone: set that too "
+                    "(or RUTER_SOURCE=demo, where the demo network is meant)"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _leaves_dates_to_train_on(self) -> Settings:
+        if self.evaluation_days >= self.training_days:
+            raise ValueError(
+                f"RUTER_EVALUATION_DAYS={self.evaluation_days} must be less than RUTER_TRAINING_DAYS={self.training_days}: "
+                "the newest dates with features are kept out of training"
+            )
+        return self
+
+    @property
+    def source_dir(self) -> Path:
+        """Folder of this source's state: no source, and no environment, meets another's tables, history or broker."""
+        base = self.state_dir.absolute()
+        return (base if self.environment == "local" else base / self.environment) / self.source_name
+
+    @property
+    def source_name(self) -> str:
+        """Name of the source's state: `demo`, `tides-<folder>-<hash>` or `warehouse-<file>-<hash>`.
+
+        The hash is of the whole place, so that two folders of one name stay apart.
+        """
+        if self.source == "demo":
+            seed = "" if self.demo_seed == DEMO_SEED else f"-seed-{self.demo_seed}"
+            return ("demo" if self.demo_scale == "demo" else f"demo-{self.demo_scale}") + seed
+        place = self._source_place
+        last = re.sub(r"[^a-zA-Z0-9]+", "-", place.rsplit("/", 1)[-1].removesuffix(".toml")).strip("-")
+        return "-".join(filter(None, (self.source, last, sha256(place.encode()).hexdigest()[:6])))
+
+    @property
+    def _source_place(self) -> str:
+        """Where the source's data lie: an address, or a path relative to the project where state lies in it too.
+
+        So a project that is moved whole keeps the names of its states. In a lake, which projects share, a path is absolute.
+        """
+        place = ((self.tides_path if self.source == "tides" else self.warehouse_file) or "").rstrip("/")
+        if place.startswith("file://"):
+            place = unquote(urlsplit(place).path)
+        if "://" in place:
+            return place
+        path, project = _absolute(place), _absolute(self.state_dir).parent
+        inside = self.lake is None and path.is_relative_to(project)
+        return path.relative_to(project).as_posix() if inside else path.as_posix()
+
+    @property
+    def lake_dir(self) -> str | None:
+        """This environment's and source's own part of the lake; None where state lies in `source_dir`."""
+        return f"{self.lake}/{self.environment}/{self.source_name}" if self.lake else None
+
+    @property
+    def artifacts_place(self) -> str:
+        """Address or folder of files beside the tables: models, verdicts, reports."""
+        return f"{self.lake_dir}/artifacts" if self.lake else str(self.source_dir / "artifacts")
+
+    def report_page(self, key: str) -> str | None:
+        """Address of a report by its key among the artifacts, for browsers; None with a lake, where S3 has the reports."""
+        return None if self.lake else f"{self.reports_url.rstrip('/')}/{quote(key)}"
+
+    @property
+    def database(self) -> str:
+        """Glue database of the tables: no environment, and no source, meets another's."""
+        own = re.sub(r"[^a-z0-9]+", "_", f"rd_{self.environment}_{self.source_name}".lower())
+        return self.glue_database or own
+
+    @property
+    def runs_in_sagemaker(self) -> bool:
+        """Whether jobs run in SageMaker, rather than as processes of this machine."""
+        return (self.launcher or ("local" if self.environment == "local" else "sagemaker")) == "sagemaker"
+
+    @property
+    def days_per_job(self) -> int:
+        """Four dates of Ruter's size fill a job's memory and minutes; a warehouse is taken for as large."""
+        large = self.source == "warehouse" or (self.source == "demo" and self.demo_scale == "ruter")
+        return self.job_days or (4 if large else 400)
+
+    @property
+    def topic_prefix(self) -> str:
+        return f"{self.environment}." if self.kafka_topic_prefix is None else self.kafka_topic_prefix
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that give another process of this machine these same settings, secrets included."""
+        given = {
+            _variable(name): _to_text(getattr(self, name))
+            for name in type(self).model_fields
+            if name in self.model_fields_set
+        }
+        return {name: value for name, value in given.items() if value} | {
+            "RUTER_STATE_DIR": str(self.state_dir.absolute())
+        }
+
+
+def _absolute(path: str | Path) -> Path:
+    """Without `..`. Links stay: one that leads to a newer delivery tomorrow is still the same source."""
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def env_file() -> Path | None:
+    """The file of settings, beside the environment. Raises SettingsError if the named file does not exist."""
+    name = os.environ.get(ENV_FILE_VARIABLE, ".env")
+    if name != ".env" and name and not Path(name).expanduser().exists():
+        raise SettingsError(
+            f"Settings are wrong:\n  {ENV_FILE_VARIABLE}={name!r}: there is no such file; unset the variable, or set it to nothing "
+            "to read no file"
+        )
+    return Path(name) if name else None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Reads the settings; raises `SettingsError` that names each wrong variable, its value and what is allowed."""
+    overrides = {"_env_file": env_file(), **overrides} if "_env_file" not in overrides else overrides
+    faults = list(_unknown_variables(overrides["_env_file"]))
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        faults += map(_describe, error.errors())
+        raise SettingsError("\n".join(["Settings are wrong:", *faults])) from None
+    if faults:
+        raise SettingsError("\n".join(["Settings are wrong:", *faults]))
+    return settings
+
+
+def _unknown_variables(file: Path | None) -> Iterator[str]:
+    """Variables of the environment and the file that nearly have a setting's name, each with a suggestion."""
+    # A pipe, as of a program that decrypts the file, can be read only once.
+    is_file = file is not None and file.expanduser().is_file()
+    in_file = DotEnvSettingsSource(Settings, env_file=file).env_vars if is_file else {}
+    names_by_origin = {"": set(os.environ), f" (in {file})": {name.upper() for name in in_file}}
+    known = {f"RUTER_{name.upper()}" for name in Settings.model_fields}
+    given = set().union(*names_by_origin.values())
+    for origin, names in names_by_origin.items():
+        for name in sorted(names):
+            if suggestion := _suggestion(name, known, given):
+                yield f"  Unknown setting {name}{origin}. Did you mean {suggestion}?"
+
+
+def _suggestion(name: str, known: Collection[str], given: Collection[str]) -> str | None:
+    """The setting that a misspelt variable means; None for a setting and for a variable of other programs."""
+    if name.startswith("RUTER_"):
+        return None if name in known else _most_similar(name, known)
+    if not name.startswith("KAFKA_") or name == BOOTSTRAP_SERVERS_VARIABLE:
+        return None
+    # KAFKA_SASL_USERNAME alone is a forgotten prefix; beside RUTER_KAFKA_SASL_USERNAME it belongs to another program.
+    prefixed = f"RUTER_{name}"
+    if prefixed in known:
+        return None if prefixed in given else prefixed
+    return _most_similar(name, [BOOTSTRAP_SERVERS_VARIABLE])
+
+
+def _most_similar(name: str, known: Iterable[str]) -> str | None:
+    return next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
+
+
+def _describe(fault: Any) -> str:
+    if not fault["loc"]:
+        return f"  {fault['msg'].removeprefix('Value error, ')}"
+    name = str(fault["loc"][0])
+    variable = name if name.isupper() else f"RUTER_{name.upper()}"
+    field = Settings.model_fields.get(name)
+    meaning = f" ({field.description})" if field and field.description else ""
+    secret = any(word in variable for word in ("PASSWORD", "TOKEN"))
+    given = "=".join(map(str, (*fault["loc"][1:], fault["input"]))) if fault["loc"][1:] else fault["input"]
+    value = "(hidden)" if secret else repr(given)
+    return f"  {variable}={value}: {fault['msg'].removeprefix('Value error, ')}{meaning}"
+
+
+def _variable(name: str) -> str:
+    """The variable of a setting: the first of its aliases, where it has some."""
+    alias = Settings.model_fields[name].validation_alias
+    return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"RUTER_{name.upper()}"
+
+
+def _to_text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, dict):
+        return ",".join(f"{key}={number}" for key, number in value.items())
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return str(value)

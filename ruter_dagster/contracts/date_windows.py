@@ -1,0 +1,19 @@
+"""How many days the tables look ahead and back. Every asset, job and sensor takes its dates from these constants."""
+
+HORIZON_DAYS = 3
+"""An issue date D forecasts the service dates D to D+3."""
+
+LAG_WEEKS = 8
+"""Departure features of a service date T look back on T-56 to T-7."""
+FIRST_LAG_DAYS = 7
+LAST_LAG_DAYS = 7 * LAG_WEEKS
+RECENT_LAG_DAYS = 34
+"""The recent lags are the four weeks from T-34 to T-7."""
+
+LEVEL_WINDOW_DAYS = 14
+"""Levels of an issue date D look back on the service dates D-14 to D-1."""
+YEAR_AGO_DAYS = 392
+"""The comparable date of the year before is at most this many days before a service date."""
+
+DRIFT_REFERENCE_DAYS = 56
+"""Drift of an operating date is measured against this many operating dates before it."""

@@ -1,0 +1,55 @@
+"""Forecasts joined to observed loads: the error of each forecast. Thresholds belong in contracts/drift.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE
+from ruter_dagster.contracts.validation import conform
+
+_DEPARTURE = ("operating_date", "trip_id", "stop_sequence")
+
+
+@dataclass(frozen=True)
+class PerformanceSummary:
+    """Numbers of departures with a forecast, with a load (weight above 0), and with both."""
+
+    forecast: int
+    observed: int
+    matched: int
+
+    @property
+    def forecast_without_truth(self) -> int:
+        return self.forecast - self.matched
+
+    @property
+    def truth_without_forecast(self) -> int:
+        return self.observed - self.matched
+
+    @property
+    def matched_share(self) -> float | None:
+        """Share of forecast departures with a load; None if nothing was forecast."""
+        return self.matched / self.forecast if self.forecast else None
+
+
+def forecast_performance(
+    forecasts: pl.DataFrame, loads: pl.DataFrame
+) -> tuple[pl.DataFrame, PerformanceSummary]:
+    """Joins `forecasts` (contract `LOAD_FORECASTS`, any issue dates) to `loads` (contract `STOP_LOADS`) of the same dates.
+
+    Returns contract `FORECAST_PERFORMANCE`, one row per departure and horizon with both, and the numbers of departures.
+    Loads of weight 0 do not count as observed.
+    """
+    observed = loads.filter(pl.col("weight") > 0).select(
+        pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load"
+    )
+    joined = forecasts.join(observed, on=_DEPARTURE, how="inner", validate="m:1")
+    performance = conform(joined.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
+    summary = PerformanceSummary(
+        forecast=forecasts.select(_DEPARTURE).n_unique(),
+        observed=observed.height,
+        matched=performance.select(_DEPARTURE).n_unique(),
+    )
+    return performance.sort(FORECAST_PERFORMANCE.key), summary

@@ -1,0 +1,355 @@
+"""Executes runs from the command line and reports their progress: new runs, and former runs again.
+
+What is out of date belongs in orchestration/staleness.py, which inputs a former run used in orchestration/replay.py. Each run is a process of its own,
+so that its steps' output goes to a log and not through a progress bar.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dagster import (
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    Definitions,
+    JobDefinition,
+)
+
+from ruter_dagster.compat.execution import (
+    InMemoryJob,
+    KnownExecutionState,
+    create_execution_plan,
+    execute_run,
+    make_new_run_id,
+)
+from ruter_dagster.compat.instance import InstanceRef
+from ruter_dagster.compat.origin import (
+    SINGLETON_REPOSITORY_NAME,
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from ruter_dagster.compat.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    GRPC_INFO_TAG,
+    PARENT_RUN_ID_TAG,
+    PARTITION_NAME_TAG,
+    RESUME_RETRY_TAG,
+    ROOT_RUN_ID_TAG,
+    TAGS_TO_MAYBE_OMIT_ON_RETRY,
+)
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.orchestration.event_log import asset_of_step, fault_of
+from ruter_dagster.orchestration.partitions import PART_OF_RANGE_TAG
+from ruter_dagster.resources.parent_process import end_with_parent
+
+DEFINITIONS = "ruter_dagster.definitions"
+LOCATION = "ruter_dagster"
+"""The code location's name in workspace.yaml."""
+POLL_SECONDS = 0.25
+FAILED = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+SINGLE_RUN_TAGS = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
+"""Tags that say how one run went: its child must not inherit them."""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One run: a job of the definitions, the dates it is for (none for models), and which of its assets.
+
+    `part_of_range`: they are some dates of a range whose others stand.
+    """
+
+    job: str
+    assets: tuple[str, ...]
+    dates: tuple[date, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+    part_of_range: bool = False
+
+    def tags(self) -> dict[str, str]:
+        """Dagster's tags for the partition or the range of partitions, which the UI shows in its list of runs."""
+        part = {PART_OF_RANGE_TAG: "true"} if self.part_of_range else {}
+        if not self.dates:
+            return part
+        first, last = self.dates[0].isoformat(), self.dates[-1].isoformat()
+        if first == last:
+            return part | {PARTITION_NAME_TAG: first}
+        return part | {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+@dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended. `failure` is the message of the first failed step."""
+
+    run_id: str
+    succeeded: bool
+    failure: str | None
+    log: Path
+
+
+def new_log(folder: Path, name: str) -> Path:
+    """An empty log in `folder` that no other run writes to, as `0017-<name>.log`: numbers go on from one command to the next."""
+    folder.mkdir(parents=True, exist_ok=True)
+    numbers = [log.name.partition("-")[0] for log in folder.glob("*.log")]
+    number = max((int(number) for number in numbers if number.isdecimal()), default=0)
+    while True:
+        number += 1
+        log = folder / f"{number:04}-{name}.log"
+        # Another command may take the same number at the same moment.
+        with suppress(FileExistsError):
+            log.touch(exist_ok=False)
+            return log
+
+
+def execute(
+    request: RunRequest, instance: DagsterInstance, log: Path, on_step: Callable[[str], None]
+) -> RunOutcome:
+    """Executes a run to its end; calls `on_step` with each asset whose step succeeds.
+
+    Raises PermanentFailure, before a run is made, where a date is no partition of the assets.
+    """
+    _require_partitions(request)
+    run_id = make_new_run_id()
+    return _follow(_execute_in_child, (request, run_id), run_id, instance, log, on_step)
+
+
+def span_of(definitions: Definitions, assets: Sequence[str]) -> tuple[date, date] | None:
+    """The first and the last date that are partitions of all these assets; None where they have no partitions."""
+    graph = definitions.resolve_asset_graph()
+    partitions = [graph.get(AssetKey.from_user_string(asset)).partitions_def for asset in assets]
+    keys = [
+        (dated.get_first_partition_key(), dated.get_last_partition_key()) for dated in partitions if dated
+    ]
+    spans = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in keys if first and last]
+    return (max(first for first, _ in spans), min(last for _, last in spans)) if spans else None
+
+
+def _require_partitions(request: RunRequest) -> None:
+    """Dagster itself would run a date that is none, and record it for no partition."""
+    span = span_of(import_module(DEFINITIONS).defs, request.assets)
+    outside = [day for day in request.dates if span is None or not span[0] <= day <= span[1]]
+    if outside:
+        allowed = f"{span[0]} to {span[1]}" if span else "none"
+        raise PermanentFailure(
+            f"{outside[0]} is no partition of {', '.join(request.assets)}; allowed: {allowed}. Nothing was run"
+        )
+    if span and not request.dates:
+        raise PermanentFailure(
+            f"{', '.join(request.assets)} need a date from {span[0]} to {span[1]}. Nothing was run"
+        )
+
+
+def retry(
+    run_id: str,
+    instance: DagsterInstance,
+    log: Path,
+    on_step: Callable[[str], None],
+    *,
+    whole: bool = False,
+    definitions: str = DEFINITIONS,
+) -> RunOutcome:
+    """Goes on with a failed run from its failed step, or from its first where `whole`, as a child of that run.
+
+    Dates, assets and configuration are the same, however the run was started. Raises PermanentFailure where there
+    is no such run, or none that failed.
+    """
+    run = find_run(instance, run_id)
+    if run.status not in FAILED:
+        raise PermanentFailure(_why_not_retried(run))
+    return reexecute(run, instance, log, on_step, from_failure=not whole, definitions=definitions)
+
+
+def reexecute(
+    run: DagsterRun,
+    instance: DagsterInstance,
+    log: Path,
+    on_step: Callable[[str], None],
+    *,
+    config: Mapping[str, Any] | None = None,
+    steps: Sequence[str] | None = None,
+    from_failure: bool = False,
+    definitions: str = DEFINITIONS,
+) -> RunOutcome:
+    """Executes a run again as its child: all of it, these steps of it, or those from its failed step on.
+
+    With its own configuration or another; Dagster's UI shows both runs as one group.
+    """
+    child_id = make_new_run_id()
+    configuration = dict(run.run_config if config is None else config)
+    arguments = (run.run_id, child_id, definitions, configuration, steps, from_failure)
+    return _follow(_reexecute_in_child, arguments, child_id, instance, log, on_step)
+
+
+def find_run(instance: DagsterInstance, run_id: str) -> DagsterRun:
+    """The run of an id or of its beginning, as the UI shows it."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None:
+        return run
+    recent = instance.get_runs(limit=1000)
+    matches = [run for run in recent if run.run_id.startswith(run_id)] if len(run_id) >= 6 else []
+    if len(matches) != 1:
+        raise PermanentFailure(
+            f"There is no run {run_id} in this history; `make dev` shows its runs. "
+            "RUTER_SOURCE and RUTER_STATE_DIR choose the history, as RUTER_ENVIRONMENT and DAGSTER_HOME do"
+        )
+    return matches[0]
+
+
+def _why_not_retried(run: DagsterRun) -> str:
+    if run.status == DagsterRunStatus.SUCCESS:
+        return f"Run {run.run_id} succeeded: there is nothing to retry. `ruter-dagster replay {run.run_id}` repeats it"
+    return (
+        f"Run {run.run_id} has not ended ({run.status.value.lower()}): wait for it, or end it in the UI "
+        "(Terminate) if its process is gone; then retry it"
+    )
+
+
+def _follow(
+    target: Callable[..., None],
+    arguments: tuple[Any, ...],
+    run_id: str,
+    instance: DagsterInstance,
+    log: Path,
+    on_step: Callable[[str], None],
+) -> RunOutcome:
+    """Runs `target` in a process of its own and reports the steps of run `run_id` as they end."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([DEFINITIONS])
+    process = context.Process(target=target, args=(*arguments, instance.get_ref(), str(log)))
+    process.start()
+    cursor: str | None = None
+    try:
+        while process.is_alive():
+            process.join(POLL_SECONDS)
+            cursor = _report_new_steps(instance, run_id, cursor, on_step)
+        _report_new_steps(instance, run_id, cursor, on_step)
+    except KeyboardInterrupt:
+        _record_cancellation(instance, run_id)
+        raise
+    finally:
+        if process.is_alive():
+            process.terminate()
+            process.join()
+    return _outcome(instance, run_id, log)
+
+
+def _record_cancellation(instance: DagsterInstance, run_id: str) -> None:
+    """Records that a person ended the run, so that its jobs elsewhere are stopped and not kept for a retry."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and not run.is_finished:
+        instance.report_run_canceling(run)
+
+
+def _outcome(instance: DagsterInstance, run_id: str, log: Path) -> RunOutcome:
+    run = instance.get_run_by_id(run_id)
+    if run is None:
+        raise PermanentFailure(f"The run could not be started; its log says why: {log}")
+    succeeded = run.status == DagsterRunStatus.SUCCESS
+    return RunOutcome(run.run_id, succeeded, None if succeeded else str(fault_of(instance, run.run_id)), log)
+
+
+def _report_new_steps(
+    instance: DagsterInstance, run_id: str, cursor: str | None, on_step: Callable[[str], None]
+) -> str | None:
+    """Reports the steps that succeeded since `cursor`; returns the next cursor."""
+    successes = instance.get_records_for_run(run_id, cursor=cursor, of_type=DagsterEventType.STEP_SUCCESS)
+    for record in successes.records:
+        on_step(asset_of_step(record.event_log_entry.step_key or ""))
+    return successes.cursor
+
+
+def _execute_in_child(request: RunRequest, run_id: str, ref: InstanceRef, log: str) -> None:
+    _start_child(log)
+    defs = import_module(DEFINITIONS).defs
+    selection = frozenset(AssetKey.from_user_string(key) for key in request.assets)
+    with DagsterInstance.from_ref(ref) as instance:
+        job = _in_process_job(defs, request.job, selection)
+        tags = {**job.run_tags, **request.tags()}
+        _create_and_execute(
+            job, instance, run_id=run_id, run_config=request.config, tags=tags, asset_selection=selection
+        )
+
+
+def _reexecute_in_child(
+    run_id: str,
+    child_id: str,
+    definitions: str,
+    config: dict[str, Any],
+    steps: Sequence[str] | None,
+    from_failure: bool,
+    ref: InstanceRef,
+    log: str,
+) -> None:
+    _start_child(log)
+    defs = import_module(definitions).defs
+    with DagsterInstance.from_ref(ref) as instance:
+        run = find_run(instance, run_id)
+        state = None
+        if from_failure:
+            steps, state = KnownExecutionState.build_resume_retry_reexecution(instance, run)
+        _create_and_execute(
+            _in_process_job(defs, run.job_name, run.asset_selection),
+            instance,
+            steps,
+            state,
+            run_id=child_id,
+            run_config=config,
+            tags=_tags_of_child(run, from_failure),
+            root_run_id=run.root_run_id or run.run_id,
+            parent_run_id=run.run_id,
+            asset_selection=run.asset_selection,
+        )
+
+
+def _in_process_job(
+    definitions: Definitions, name: str, selection: Collection[AssetKey] | None
+) -> JobDefinition:
+    """The job with these assets. Its steps run in this process: each starts a job in a process of its own anyway."""
+    return definitions.resolve_job_def(name).as_ephemeral_job({}, {}, asset_selection=list(selection or ()))
+
+
+def _create_and_execute(
+    job: JobDefinition,
+    instance: DagsterInstance,
+    steps: Sequence[str] | None = None,
+    state: KnownExecutionState | None = None,
+    **run: Any,
+) -> None:
+    """Records a run of the code location in workspace.yaml, then executes it.
+
+    The UI can re-execute only a run that has a code location; Dagster's `execute_in_process` records none.
+    """
+    plan = create_execution_plan(job, run["run_config"], steps, state, instance.get_ref())
+    origin = RemoteJobOrigin(
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), SINGLETON_REPOSITORY_NAME), job.name
+    )
+    recorded = instance.create_run_for_job(job, execution_plan=plan, remote_job_origin=origin, **run)
+    execute_run(InMemoryJob(job), recorded, instance)
+
+
+def _tags_of_child(run: DagsterRun, from_failure: bool) -> dict[str, str]:
+    """The tags of the run, its partition or range among them, and those by which the UI shows both as one group."""
+    tags = {name: value for name, value in run.tags.items() if name not in SINGLE_RUN_TAGS}
+    tags |= {PARENT_RUN_ID_TAG: run.run_id, ROOT_RUN_ID_TAG: run.root_run_id or run.run_id}
+    return tags | ({RESUME_RETRY_TAG: "true"} if from_failure else {})
+
+
+def _start_child(log: str) -> None:
+    """Starts a session of its own, so that Ctrl-C reaches the command first, which records the cancellation."""
+    os.setsid()
+    end_with_parent()
+    with Path(log).open("ab", buffering=0) as output:
+        os.dup2(output.fileno(), 1)
+        os.dup2(output.fileno(), 2)

@@ -1,0 +1,148 @@
+"""Commands that cannot do what they are asked for say so before anything starts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ruter_dagster.commands.cli import main
+
+OPERATOR = """
+name = "Midttrafik"
+country = "DK"
+time_zone = "Europe/Copenhagen"
+history_start = 2023-01-01
+"""
+
+
+@pytest.fixture(autouse=True)
+def _a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RUTER_ENV_FILE", "")
+    monkeypatch.setenv("RUTER_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def refused(*command: str) -> Result:
+    result = CliRunner().invoke(main, command)
+    assert result.exit_code != 0
+    assert not Path("state").exists(), "something was started"
+    return result
+
+
+def test_the_ui_needs_its_port(taken_port: int) -> None:
+    Path("workspace.yaml").touch()
+    result = refused("dev", "--port", str(taken_port))
+    assert f"Port {taken_port} of 127.0.0.1 is not available" in result.output
+    assert "--port" in result.output
+
+
+def test_the_ui_needs_the_projects_folder() -> None:
+    assert "run the command in the project's folder" in refused("dev").output
+
+
+@pytest.mark.parametrize("command", ["dev", "broker"])
+def test_a_port_is_one(command: str) -> None:
+    assert "65536 is not in the range" in refused(command, "--port", "65536").output
+
+
+def test_a_backtest_needs_the_folder_of_its_file_and_days_of_history() -> None:
+    asked = ("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/forecasts.parquet")
+    assert "there is no folder nowhere" in refused(*asked).output
+    assert "-3 is not in the range" in refused(*asked, "--history-days", "-3").output
+
+
+def test_a_pipeline_is_not_told_to_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUTER_LAUNCHER", "sagemaker")  # which the command changes
+    result = refused("pipeline-definition")
+    assert "RUTER_LAKE is not set" in result.output
+    assert "RUTER_LAUNCHER=local" not in result.output
+
+
+def test_rejected_rows_need_a_date_that_was_read() -> None:
+    result = refused("rejected", "--date", "2026-11-20")
+    assert "raw.stop_visits has no service_date 2026-11-20" in result.output
+    assert "Materialise raw/stop_visits for it first" in result.output
+
+
+COMMANDS = [
+    ("demo",),
+    ("dev",),
+    ("broker",),
+    ("retry", "0123"),
+    ("replay", "0123"),
+    ("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/forecasts.parquet"),
+    ("rejected", "--date", "2026-09-01"),
+    ("forecasts",),
+    ("pipeline-definition",),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+def test_first_line_names_the_operator_in_use(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("operator.toml").write_text(OPERATOR)
+    Path("workspace.yaml").touch()
+    monkeypatch.setenv("RUTER_SOURCE", "tides")
+    monkeypatch.setenv("RUTER_TIDES_PATH", ".")
+    monkeypatch.setenv("RUTER_LAUNCHER", "local")
+    monkeypatch.setenv("RUTER_STATE_DIR", "operator.toml")  # no folder: nothing is started
+    monkeypatch.setenv("DAGSTER_HOME", "relative")
+    result = CliRunner().invoke(main, command)
+    first = result.stderr.splitlines()[0]
+    assert first == "Operator Midttrafik: holidays of DK, time zone Europe/Copenhagen, from ./operator.toml"
+    assert "Warning" not in result.stderr
+    assert command[0] == "pipeline-definition" or result.exit_code == 1
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.EACCES, "Give this user access"),
+        (errno.EROFS, "Give this user access"),
+        (errno.ENOSPC, "Free space"),
+    ],
+)
+def test_disk_that_refuses_is_a_sentence(number: int, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number), "/place")
+
+    monkeypatch.setattr("ruter_dagster.commands.rejected.rejected_rows", refuse)
+    result = refused("rejected", "--date", "2026-09-01")
+    assert f"/place: {os.strerror(number)}. {remedy}" in result.stderr
+    assert isinstance(result.exception, SystemExit)
+
+
+def test_counts_without_an_operator_file_warn_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUTER_SOURCE", "tides")
+    monkeypatch.setenv("RUTER_TIDES_PATH", "counts")
+    result = refused("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/f.parquet")
+    first, second = result.stderr.splitlines()[:2]
+    assert first.startswith("Operator Ruter: holidays of NO, time zone Europe/Oslo, from ")
+    assert second.startswith("Warning: this operator is only the default.")
+    assert "put an operator.toml into counts, or set RUTER_OPERATOR" in second
+
+
+@pytest.mark.parametrize("command", ["demo", "dev", "broker", "retry", "replay"])
+def test_state_that_cannot_be_written_is_a_sentence(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("file").touch()
+    Path("workspace.yaml").touch()
+    monkeypatch.setenv("RUTER_STATE_DIR", "file")
+    monkeypatch.setenv("RUTER_ISSUE_DATE", "2026-11-20")
+    result = CliRunner().invoke(main, [command, *(["0123"] if command in {"retry", "replay"} else [])])
+    assert result.exit_code == 1
+    assert "file/demo cannot be written (Not a directory)" in result.stderr
+    assert "RUTER_STATE_DIR" in result.stderr and "Traceback" not in result.stderr

@@ -1,0 +1,26 @@
+"""What `ruter-dagster dev` prints beside Dagster's own lines."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from ruter_dagster.commands.dev import mlflow_command
+from ruter_dagster.config.settings import load_settings
+
+
+def test_mlflow_command_names_the_experiments_in_use(tmp_path: Path) -> None:
+    settings = load_settings(_env_file=None, state_dir=tmp_path / "my state")
+    command = shlex.split(mlflow_command(settings))
+    assert command[1:4] == ["server", "--port", "5000"]
+    assert command[-1] == f"sqlite:///{tmp_path}/my state/demo/mlflow/mlflow.db"
+
+
+def test_mlflow_server_is_named_by_its_address() -> None:
+    settings = load_settings(_env_file=None, mlflow_tracking_uri="https://mlflow.example.org")
+    assert mlflow_command(settings) == "https://mlflow.example.org"
+
+
+def test_report_links_lead_to_the_served_address() -> None:
+    settings = load_settings(_env_file=None)
+    assert settings.report_page("quality/reports/x.html") == "http://127.0.0.1:3001/quality/reports/x.html"

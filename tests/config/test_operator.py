@@ -1,0 +1,200 @@
+"""An operator is one TOML file; a wrong one is refused with the key, the value and what is allowed."""
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from ruter_dagster.commands.demo import run_demo
+from ruter_dagster.config.operator import OperatorError, load_operator, operator_of
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.forecasting.calendar import Rename
+from ruter_dagster.forecasting.carry_over import CarryOver
+from ruter_dagster.jobs.operator_rules import calendar_of, carry_over_of
+
+REPOSITORY = Path(__file__).parents[2]
+MINIMAL = 'name = "X"\ncountry = "NO"\ntime_zone = "Europe/Oslo"\nhistory_start = 2026-06-01\n'
+
+
+def write(folder: Path, content: str) -> Path:
+    path = folder / "operator.toml"
+    path.write_text(content, encoding="utf-8")
+    return path
+
+
+def test_ruter_is_the_default_operator():
+    operator = load_operator()
+    assert (operator.name, operator.country, operator.time_zone) == ("Ruter", "NO", "Europe/Oslo")
+
+
+def test_school_holidays_include_their_first_and_last_date():
+    dates = load_operator("ruter").school_holiday_dates()
+    assert {date(2026, 9, 28), date(2026, 10, 2)} <= dates
+    assert date(2026, 9, 27) not in dates
+    assert date(2026, 10, 3) not in dates
+
+
+def test_the_folder_of_an_operator_file_will_do():
+    operator = load_operator(REPOSITORY / "examples" / "aarhus_1a")
+    assert operator.time_zone == "Europe/Copenhagen"
+    assert date(2023, 10, 16) in operator.school_holiday_dates()
+
+
+def test_events_may_lie_in_a_file_of_their_own(tmp_path):
+    (tmp_path / "events.toml").write_text(
+        '[[events]]\nname = "Concert"\ndate = 2026-11-14\nfrom_hour = 18\nto_hour = 24\nlines = ["31"]\n',
+        "utf-8",
+    )
+    operator = load_operator(write(tmp_path, MINIMAL + 'events_file = "events.toml"\n'))
+    assert [(event.name, event.lines) for event in operator.events] == [("Concert", ("31",))]
+
+
+def test_renames_of_lines_and_stops_reach_the_calendar(tmp_path):
+    content = '[[renames]]\nline = "1B"\nwas = "1A"\nfrom = 2023-09-04\n[[renames]]\nstop = "S2"\nwas = "S"\nfrom = 2023-09-05\n'
+    calendar = calendar_of(load_operator(write(tmp_path, MINIMAL + content)))
+    assert calendar.renames == (
+        Rename("line_id", "1A", "1B", date(2023, 9, 4)),
+        Rename("stop_id", "S", "S2", date(2023, 9, 5)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            MINIMAL.replace("Europe/Oslo", "Oslo"),
+            "time_zone = 'Oslo': allowed: a name of the IANA time zone database",
+        ),
+        (
+            MINIMAL.replace("NO", "Norway"),
+            "country = 'Norway': allowed: two capital letters, an ISO 3166 code",
+        ),
+        (MINIMAL.replace('name = "X"', ""), "name is missing"),
+        (MINIMAL + "colour = 1\n", "Unknown key colour. Did you mean country?"),
+        (
+            MINIMAL + '[route_types]\nFunicular = "lift"\n',
+            "route_types.Funicular = 'lift': allowed: bus, tram",
+        ),
+        (
+            MINIMAL + '[loads.lines]\n20 = "yes"\n',
+            "loads.lines.20 = 'yes': Input should be 'infer', 'always' or 'never'",
+        ),
+        (MINIMAL + "[occupancy]\nmany_seats_free_above = 2\n", "occupancy.many_seats_free_above = 2"),
+        (
+            MINIMAL + '[[school_holidays]]\nname = "Autumn"\nfrom = 2026-10-02\nto = 2026-09-28\n',
+            "`to` (2026-09-28) is before `from` (2026-10-02)",
+        ),
+        (
+            MINIMAL + '[[renames]]\nwas = "1A"\nfrom = 2023-09-04\n',
+            "a rename has either `line` or `stop`, the new id, and `was`, the former one",
+        ),
+        (
+            MINIMAL + '[[renames]]\nline = "1B"\nstop = "X"\nwas = "1A"\nfrom = 2023-09-04\n',
+            "a rename has either `line` or `stop`",
+        ),
+        (
+            MINIMAL + '[[renames]]\nline = "1A"\nwas = "1A"\nfrom = 2023-09-04\n',
+            "`was` (1A) equals the new id",
+        ),
+        (
+            MINIMAL + 2 * '[[renames]]\nline = "1B"\nwas = "1A"\nfrom = 2023-09-04\n',
+            "renames: line 1A is renamed twice from 2023-09-04; keep one of them",
+        ),
+        (MINIMAL + '[[renames]]\nline = "1B"\nwas = "1A"\n', "renames[0].from is missing"),
+        ("name = \n", "is not valid TOML in UTF-8"),
+    ],
+)
+def test_a_wrong_operator_file_names_the_key_and_what_is_allowed(tmp_path, content, message):
+    path = write(tmp_path, content)
+    with pytest.raises(OperatorError) as failure:
+        load_operator(path)
+    assert message in str(failure.value)
+    assert str(path) in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (MINIMAL.replace("NO", "XX"), "country = 'XX'"),
+        (MINIMAL + 'subdivision = "ZZ"\n', "country = 'NO', subdivision = 'ZZ'"),
+    ],
+)
+def test_a_country_without_known_holidays_is_refused_before_anything_runs(tmp_path, content, place):
+    path = write(tmp_path, content)
+    message = f"Operator X: {place}: allowed: ISO 3166 codes that PyPI's holidays knows"
+    with pytest.raises(OperatorError, match=message):
+        calendar_of(load_operator(path))
+    with pytest.raises(OperatorError, match=message):
+        run_demo(Settings(operator=str(path), state_dir=tmp_path / "state"), Console(quiet=True))
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_region_may_have_holidays_of_its_own(tmp_path):
+    bavaria = MINIMAL.replace("NO", "DE") + 'subdivision = "BY"\n'
+    assert calendar_of(load_operator(write(tmp_path, bavaria))).is_public_holiday(date(2026, 1, 6))
+    germany = MINIMAL.replace("NO", "DE")
+    assert not calendar_of(load_operator(write(tmp_path, germany))).is_public_holiday(date(2026, 1, 6))
+
+
+def test_loads_are_carried_over_as_the_operator_says(tmp_path):
+    text = '[loads]\ncarry_over = "never"\nlongest_wait_minutes = 5\n[loads.lines]\n"20" = "always"\n'
+    operator = load_operator(write(tmp_path, MINIMAL + text))
+    assert carry_over_of(operator) == CarryOver("never", {"20": "always"}, 5)
+    assert carry_over_of(load_operator("ruter")) == CarryOver("infer", {}, 20)
+
+
+def test_an_unknown_name_lists_the_known_operators():
+    with pytest.raises(OperatorError, match=r"'rutter' is unknown; allowed: demo, ruter"):
+        load_operator("rutter")
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(
+        OperatorError, match=r"There is no operator file .*nowhere/operator\.toml; check the path"
+    ):
+        load_operator("nowhere/operator.toml")
+
+
+def test_tides_tables_may_bring_their_operator():
+    aarhus = str(REPOSITORY / "examples" / "aarhus_1a")
+    assert operator_of(Settings(source="tides", tides_path=aarhus)).name == "Midttrafik"
+    assert operator_of(Settings(source="tides", tides_path=aarhus, operator="ruter")).name == "Ruter"
+
+
+def test_tides_tables_without_an_operator_are_ruters(tmp_path):
+    assert operator_of(Settings(source="tides", tides_path=str(tmp_path))).name == "Ruter"
+    assert operator_of(Settings(source="tides", tides_path=tmp_path.as_uri())).name == "Ruter"
+
+
+def test_an_operator_file_may_have_an_address(tmp_path):
+    assert load_operator(write(tmp_path, MINIMAL).as_uri()).name == "X"
+
+
+def test_the_demo_network_is_ruters_with_the_events_that_were_invented_for_it():
+    demo, ruter = operator_of(Settings(source="demo")), load_operator("ruter")
+    assert demo.name == "Demo network"
+    assert {"Football at the stadium, arrivals", "Concert at the arena, arrivals"} <= {
+        event.name for event in demo.events
+    }
+    assert ruter.events == ()
+    assert demo.school_holidays == ruter.school_holidays
+    assert operator_of(Settings(source="demo", operator="ruter")).name == "Ruter"
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (
+            "[capacities.modes]\nbus = { seats = 80, total = 75 }\n",
+            "`seats` (80) must not exceed `total` (75)",
+        ),
+        ("[capacities.modes]\nblimp = { seats = 8, total = 8 }\n", "allowed: bus, tram, metro, boat, rail"),
+        ('[capacities.lines]\n"31" = { seats = 8 }\n', "capacities.lines.31.total is missing"),
+    ],
+)
+def test_wrong_capacity_names_its_key(tmp_path, content, fault):
+    with pytest.raises(OperatorError) as failure:
+        load_operator(write(tmp_path, MINIMAL + content))
+    assert "capacities" in str(failure.value)
+    assert fault in str(failure.value)

@@ -1,0 +1,331 @@
+"""Whoever cancels a run that no process supervises finds its SageMaker jobs stopped, and no job that is another run's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, DefaultSensorStatus, SensorDefinition
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.test_utils import create_run_for_test
+
+from dagster_sagemaker.calls import Calls
+from dagster_sagemaker.folder import Attempt, Folder, Record
+from ruter_dagster.config.settings import load_settings
+from ruter_dagster.sensors import cancelled_runs
+from ruter_dagster.sensors.cancelled_runs import cancelled_run_sensors
+from sagemaker_double.control import Remote
+from sagemaker_double.requests import processing, training
+from sagemaker_double.settings import Settings as Double
+from tests.sensors.conftest import Tick
+
+SETTINGS = load_settings(
+    _env_file=None,
+    environment="dev",
+    lake="s3://lake",
+    aws_region=Double.region,
+    mlflow_tracking_uri="https://mlflow.example.org",
+)
+LOCATION = RegisteredCodeLocationOrigin("ruter_dagster")
+LONG = "import time; time.sleep(600)"
+Launch = Callable[..., None]
+
+
+@pytest.fixture
+def sensor(sagemaker_double: Remote, aws: Any, tick: Tick) -> SensorDefinition:
+    aws("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": Double.region})
+    (sensor,) = cancelled_run_sensors(SETTINGS)
+    return sensor
+
+
+@pytest.fixture
+def launch(aws: Any, sensor: SensorDefinition) -> Launch:
+    """What a supervisor leaves behind that was lost while its job ran: the record, and, unless `kind` is empty, the job."""
+
+    def left(run: DagsterRun, name: str, kind: str = "Processing", code: str = LONG, ended: str = "") -> None:
+        folder = Folder(aws("s3"), Calls(), SETTINGS.artifacts_place, run.run_id, f"folder-of-{name}")
+        attempt = Attempt(0, name, "ml.m5.large", False, run.run_id, ended)
+        folder.write_record(Record(name, [attempt]))
+        if kind == "Processing":
+            aws("sagemaker").create_processing_job(**processing(name, code))
+        if kind == "Training":
+            aws("sagemaker").create_training_job(**training(name, code))
+
+    return left
+
+
+def lost(instance: DagsterInstance) -> DagsterRun:
+    """A run whose worker was lost."""
+    return create_run_for_test(instance, job_name="counts", status=DagsterRunStatus.FAILURE)
+
+
+def retry_of(
+    run: DagsterRun,
+    instance: DagsterInstance,
+    status: DagsterRunStatus = DagsterRunStatus.QUEUED,
+    resumes: bool = True,
+) -> DagsterRun:
+    """A run, in the queue, that goes on with a lost one, or does its work anew."""
+    return create_run_for_test(
+        instance,
+        job_name="counts",
+        status=status,
+        parent_run_id=run.run_id,
+        root_run_id=run.root_run_id or run.run_id,
+        tags={
+            "dagster/parent_run_id": run.run_id,
+            "dagster/root_run_id": run.root_run_id or run.run_id,
+            **({"dagster/is_resume_retry": "true"} if resumes else {}),
+        },
+        remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(LOCATION, "__repository__"), "counts"),
+    )
+
+
+def cancel(run: DagsterRun, instance: DagsterInstance) -> None:
+    """As a person does in the UI: Dagster calls no process of the run."""
+    instance.report_run_canceling(run)
+    instance.report_run_canceled(run)
+
+
+def log_of(run: DagsterRun, instance: DagsterInstance) -> str:
+    entries = instance.all_logs(run.run_id)
+    return "\n".join((e.dagster_event and e.dagster_event.message) or e.user_message for e in entries)
+
+
+def status(double: Remote, job: str) -> str:
+    return double.job(job)["status"]
+
+
+def calls_of_sagemaker(double: Remote) -> set[str]:
+    return {call for call in double.calls()["total"] if call.startswith("sagemaker.")}
+
+
+@pytest.mark.parametrize("kind", ["Processing", "Training"])
+def test_the_job_of_a_lost_run_is_stopped_where_its_retry_is_cancelled_in_the_queue(
+    sagemaker_double: Remote,
+    instance: DagsterInstance,
+    tick: Tick,
+    sensor: SensorDefinition,
+    launch: Launch,
+    kind: str,
+) -> None:
+    origin = lost(instance)
+    launch(origin, "job", kind)
+    second = retry_of(origin, instance)
+    instance.report_run_failed(second)
+    third = retry_of(second, instance)
+    cancel(third, instance)
+    assert "job stopped" in (tick(sensor).skip_message or "")
+    sagemaker_double.wait_for("job", "Stopped")
+    assert "job stopped: its run was cancelled" in log_of(third, instance)
+    assert not [call for call in calls_of_sagemaker(sagemaker_double) if call.startswith("sagemaker.List")]
+
+
+def test_the_job_of_a_run_that_is_marked_as_cancelled_is_stopped(
+    sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
+) -> None:
+    run = create_run_for_test(instance, job_name="counts", status=DagsterRunStatus.STARTED)
+    launch(run, "job")
+    tick(sensor)
+    assert status(sagemaker_double, "job") == "InProgress", "a run that lives keeps its job"
+    instance.report_run_canceled(run)
+    tick(sensor)
+    sagemaker_double.wait_for("job", "Stopped")
+
+
+def test_each_cancellation_is_looked_at_once_and_what_is_over_is_left_alone(
+    sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
+) -> None:
+    origin = lost(instance)
+    launch(origin, "over", code="pass")
+    launch(origin, "noted", code="pass", ended="completed")
+    launch(origin, "stopping")
+    sagemaker_double.wait_for("over", "Completed")
+    sagemaker_double.fault("slow_stop", jobs="stopping", seconds=60)
+    sagemaker_double.stop("stopping")
+    sagemaker_double.clear_calls()
+    cancel(retry_of(origin, instance), instance)
+    tick(sensor)
+    assert calls_of_sagemaker(sagemaker_double) == {"sagemaker.DescribeProcessingJob"}
+    assert sagemaker_double.calls()["total"]["sagemaker.DescribeProcessingJob"] == 2, (
+        "whose end was noted is not asked for"
+    )
+    sagemaker_double.clear_calls()
+    assert tick(sensor).skip_message == "No job of a cancelled run is left"
+    assert not sagemaker_double.calls()["total"]
+
+
+@pytest.mark.parametrize("status_of_other", [DagsterRunStatus.QUEUED, DagsterRunStatus.STARTED])
+def test_jobs_that_another_run_goes_on_with_are_left_to_it(
+    sagemaker_double: Remote,
+    instance: DagsterInstance,
+    tick: Tick,
+    sensor: SensorDefinition,
+    launch: Launch,
+    status_of_other: DagsterRunStatus,
+) -> None:
+    origin = lost(instance)
+    launch(origin, "job")
+    first, further = retry_of(origin, instance), retry_of(origin, instance, status_of_other)
+    cancel(first, instance)
+    tick(sensor)
+    assert status(sagemaker_double, "job") == "InProgress"
+    cancel(further, instance)
+    tick(sensor)
+    sagemaker_double.wait_for("job", "Stopped")
+
+
+def test_a_run_that_does_the_work_anew_has_jobs_of_its_own(
+    sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
+) -> None:
+    origin = create_run_for_test(instance, job_name="counts", status=DagsterRunStatus.STARTED)
+    launch(origin, "of-origin")
+    anew = retry_of(origin, instance, resumes=False)
+    launch(anew, "of-anew")
+    cancel(anew, instance)
+    tick(sensor)
+    sagemaker_double.wait_for("of-anew", "Stopped")
+    assert status(sagemaker_double, "of-origin") == "InProgress"
+
+
+@pytest.mark.parametrize("operation", ["DescribeProcessingJob", "StopProcessingJob"])
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ({"kind": "throttle"}, "ThrottlingException"),
+        ({"kind": "error", "code": "AccessDeniedException"}, "AccessDeniedException"),
+    ],
+)
+def test_what_is_throttled_or_refused_is_told_and_looked_at_again(
+    sagemaker_double: Remote,
+    instance: DagsterInstance,
+    tick: Tick,
+    sensor: SensorDefinition,
+    launch: Launch,
+    operation: str,
+    fault: dict[str, str],
+    told: str,
+) -> None:
+    origin = lost(instance)
+    launch(origin, "job")
+    retried = retry_of(origin, instance)
+    cancel(retried, instance)
+    sagemaker_double.fault(operations=operation, count=2, **fault)
+    for _ in range(2):
+        message = tick(sensor).skip_message or ""
+        assert "job may run on, and cost" in message and told in message
+        assert status(sagemaker_double, "job") == "InProgress"
+    assert log_of(retried, instance).count("may run on") == 1, "the run's log is told once"
+    tick(sensor)
+    sagemaker_double.wait_for("job", "Stopped")
+
+
+def test_records_that_cannot_be_read_are_read_by_the_next_tick(
+    sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
+) -> None:
+    origin = lost(instance)
+    launch(origin, "job")
+    cancel(retry_of(origin, instance), instance)
+    sagemaker_double.fault("error", operations="s3.ListObjects*", code="SlowDown", status=503)
+    assert "SlowDown" in (tick(sensor).skip_message or "")
+    tick(sensor)
+    sagemaker_double.wait_for("job", "Stopped")
+
+
+def test_a_job_whose_create_is_on_its_way_is_stopped_once_it_is_there(
+    sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
+) -> None:
+    origin = lost(instance)
+    launch(origin, "job", kind="")
+    cancel(retry_of(origin, instance), instance)
+    tick(sensor)
+    launch(origin, "job")
+    tick(sensor)
+    sagemaker_double.wait_for("job", "Stopped")
+
+
+def test_a_job_that_was_never_created_is_forgotten_in_the_end(
+    instance: DagsterInstance,
+    tick: Tick,
+    sensor: SensorDefinition,
+    launch: Launch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    origin = lost(instance)
+    launch(origin, "never", kind="")
+    cancel(retry_of(origin, instance), instance)
+    assert "never" in (tick(sensor).cursor or "")
+    monkeypatch.setattr(cancelled_runs, "UNKNOWN_SECONDS", -1.0)
+    assert "never" not in (tick(sensor).cursor or "")
+
+
+def test_what_cannot_be_stopped_for_long_is_given_up_and_told(
+    sagemaker_double: Remote,
+    instance: DagsterInstance,
+    tick: Tick,
+    sensor: SensorDefinition,
+    launch: Launch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    origin = lost(instance)
+    launch(origin, "job")
+    retried = retry_of(origin, instance)
+    cancel(retried, instance)
+    sagemaker_double.fault("error", operations="StopProcessingJob", code="AccessDeniedException", count=2)
+    tick(sensor)
+    monkeypatch.setattr(cancelled_runs, "LOOK_BACK_SECONDS", -1.0)
+    assert "job may run on: given up" in (tick(sensor).skip_message or "")
+    assert "job may run on: given up" in log_of(retried, instance)
+    assert retried.run_id not in (tick(sensor).cursor or "")
+
+
+def test_what_has_to_be_looked_at_again_goes_behind_what_a_tick_had_no_time_for(
+    sagemaker_double: Remote,
+    instance: DagsterInstance,
+    tick: Tick,
+    sensor: SensorDefinition,
+    launch: Launch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, kind in (("unknown", ""), ("job", "Processing")):
+        origin = lost(instance)
+        launch(origin, name, kind)
+        cancel(retry_of(origin, instance), instance)
+    sagemaker_double.fault("slow", operations="Describe*", jobs="unknown", count=None, seconds=1)
+    monkeypatch.setattr(cancelled_runs, "AT_ONCE_SECONDS", 0.5)
+    tick(sensor)
+    assert status(sagemaker_double, "job") == "InProgress"
+    tick(sensor)
+    sagemaker_double.wait_for("job", "Stopped")
+
+
+def test_what_a_tick_has_no_time_for_is_left_to_the_next(
+    sagemaker_double: Remote,
+    instance: DagsterInstance,
+    tick: Tick,
+    sensor: SensorDefinition,
+    launch: Launch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    origin = lost(instance)
+    launch(origin, "job")
+    cancel(retry_of(origin, instance), instance)
+    with monkeypatch.context() as hurried:
+        hurried.setattr(cancelled_runs, "AT_ONCE_SECONDS", -1.0)
+        tick(sensor)
+    assert status(sagemaker_double, "job") == "InProgress"
+    tick(sensor)
+    sagemaker_double.wait_for("job", "Stopped")
+
+
+def test_it_is_on_wherever_jobs_run_in_sagemaker() -> None:
+    local = load_settings(_env_file=None, environment="local")
+    assert cancelled_run_sensors(local) == []
+    for environment in ("s-line1-0a1b2c", "dev", "prod"):
+        (sensor,) = cancelled_run_sensors(SETTINGS.model_copy(update={"environment": environment}))
+        assert sensor.default_status == DefaultSensorStatus.RUNNING
