@@ -39,7 +39,7 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import EVALUATION, MIN_COUNTED_DATES, PUBLISHED_FORECASTS, asset_of
 from ruter_dagster.contracts.model_checks import GATE_CHECKS
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
-from ruter_dagster.orchestration.event_log import latest_evaluation, newest_materialisation, rows_of_run
+from ruter_dagster.orchestration.event_log import latest_evaluation, newest_materialisation, total_rows
 from ruter_dagster.orchestration.instance import open_instance, require_dagster_home
 from ruter_dagster.orchestration.plan import MODEL_STAGE, Stage, needed, require_partitions, stages
 from ruter_dagster.orchestration.runs import RunOutcome, RunRequest, execute, new_log
@@ -263,7 +263,7 @@ def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstanc
         report.assets.append(
             {
                 "asset": key.to_user_string(),
-                "rows": rows_of_run(metadata),
+                "rows": total_rows(metadata),
                 "checks_passed": sum(result.passed for result in judged),
                 "checks_not_judged": len(results) - len(judged),
                 "checks": len(results),

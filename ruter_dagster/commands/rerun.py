@@ -11,9 +11,9 @@ from dagster import DagsterInstance, DagsterRun
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.config.state_folder import require_writable_state
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
-from ruter_dagster.orchestration.event_log import dates_of_run
+from ruter_dagster.orchestration.event_log import describe_dates
 from ruter_dagster.orchestration.instance import open_instance
-from ruter_dagster.orchestration.replay import Compared, replay
+from ruter_dagster.orchestration.replay import AssetComparison, replay
 from ruter_dagster.orchestration.runs import RunOutcome, find_run, new_log, retry
 
 Print = Callable[[str], None]
@@ -68,7 +68,7 @@ def _publishes(instance: DagsterInstance, run: DagsterRun) -> bool:
 
 
 def _describe(run: DagsterRun) -> str:
-    dates = dates_of_run(run)
+    dates = describe_dates(run)
     return f"Run {run.run_id} of {run.job_name}" + (f", {dates}" if dates else "")
 
 
@@ -79,8 +79,8 @@ def _print_outcome(outcome: RunOutcome, print_line: Print) -> None:
         print_line(f"Run {outcome.run_id} failed: {outcome.failure}\nLog: {outcome.log}")
 
 
-def _describe_content(compared: Compared) -> str:
-    if not compared.different:
-        of = f"{compared.partitions} dates" if compared.partitions > 1 else "content"
-        return f"  {compared.asset}: {of} identical"
-    return f"  {compared.asset}: {len(compared.different)} of {compared.partitions} differ: {', '.join(compared.different[:7])}"
+def _describe_content(comparison: AssetComparison) -> str:
+    asset, different, partitions = comparison.asset, comparison.different, comparison.partitions
+    if not different:
+        return f"  {asset}: {f'{partitions} dates' if partitions > 1 else 'content'} identical"
+    return f"  {asset}: {len(different)} of {partitions} differ: {', '.join(different[:7])}"

@@ -1,4 +1,7 @@
-"""What Dagster's records say of a run: why it failed, which checks failed, what it read and made. Nothing is executed or written here."""
+"""Queries of Dagster's event log: why a run failed, which checks failed, which inputs it read and which outputs it wrote.
+
+This module executes no run and writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,13 @@ from ruter_dagster.compat.tags import (
 )
 from ruter_dagster.resources.merge_results import RANGE_TOTALS, ROW_COUNT
 
-_NOT_DESCRIBED = {"report", "report_page", "judged", "measured", "minimum", "maximum"}
-"""Metadata of a check that its words, `observed` and `expected`, say already."""
+_REDUNDANT_METADATA = {"report", "report_page", "judged", "measured", "minimum", "maximum"}
+"""Metadata of a check that `observed` and `expected` already describe in words, and links."""
 
 
 @dataclass(frozen=True)
-class Fault:
-    """What went wrong first in a run, in the failed step's own words; no asset where the run ended before any step."""
+class FailureCause:
+    """The first error of a run, as the failed step reported it. `asset` is None if the run ended before any step."""
 
     asset: str | None
     reason: str
@@ -45,8 +48,12 @@ class Fault:
 
 
 @dataclass
-class Made:
-    """What one step of a run made of an asset: the content of each partition, and what it was made from."""
+class StepOutput:
+    """What one step of a run materialised: its asset, and the inputs that it read.
+
+    `content`: the content hash of each partition; the key is None for an asset without partitions.
+    `inputs`: for each table that the step read, the snapshot and the dates.
+    """
 
     asset: str
     step: str
@@ -55,27 +62,29 @@ class Made:
     model_version: str | None = None
 
 
-def fault_of(instance: DagsterInstance, run_id: str) -> Fault:
-    """Why a run failed."""
+def failure_cause(instance: DagsterInstance, run_id: str) -> FailureCause:
+    """The first error of a failed run."""
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.STEP_FAILURE).records
     for record in records:
         event = record.event_log_entry.dagster_event
         if event is None:
             continue
         asset, data = asset_of_step(event.step_key or ""), event.step_failure_data
-        stated = data.user_failure_data.description if data.user_failure_data else None
+        reason = data.user_failure_data.description if data.user_failure_data else None
         error = data.error.cause if data.error and data.error.cause else data.error
         if error and error.cls_name == DagsterAssetCheckFailedError.__name__:
-            stated = _blocked(instance, run_id, asset)
-        return Fault(asset, stated or (error.message.strip() if error else "failed"))
-    ends = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
-    # The first: a retry that is overdue has the failure reported once more, in other words.
-    event = ends[0].event_log_entry.dagster_event if ends else None
-    return Fault(None, (event and event.message) or "the run ended before a step could fail; see its log")
+            reason = _describe_blocking_checks(instance, run_id, asset)
+        return FailureCause(asset, reason or (error.message.strip() if error else "failed"))
+    failures = instance.get_records_for_run(run_id, of_type=DagsterEventType.RUN_FAILURE).records
+    # Only the first event has the cause: the sensor `overdue_retries` reports the failure again with another message.
+    event = failures[0].event_log_entry.dagster_event if failures else None
+    return FailureCause(
+        None, (event and event.message) or "the run ended before any step started; see its log"
+    )
 
 
 def failed_checks(instance: DagsterInstance, run_id: str) -> list[AssetCheckEvaluation]:
-    """The checks that failed in a run, in order."""
+    """The checks that failed in a run, in the order of their evaluation."""
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
     events = [record.event_log_entry.dagster_event for record in records]
     evaluations = [event.asset_check_evaluation_data for event in events if event]
@@ -83,33 +92,34 @@ def failed_checks(instance: DagsterInstance, run_id: str) -> list[AssetCheckEval
 
 
 def describe_check(check: AssetCheckEvaluation) -> str:
-    """The check's name, then the plain values of its metadata, what was observed first."""
-    plain = {
+    """The check's name and the plain values of its metadata, `observed` and `expected` first."""
+    values = {
         name: f"{entry.value:.3g}" if isinstance(entry.value, float) else str(entry.value)
         for name, entry in check.metadata.items()
-        if name not in _NOT_DESCRIBED and isinstance(entry.value, (str, int, float))
+        if name not in _REDUNDANT_METADATA and isinstance(entry.value, (str, int, float))
     }
-    first = [name for name in ("observed", "expected") if name in plain]
-    values = ", ".join(f"{name} {plain[name]}" for name in [*first, *sorted(plain.keys() - set(first))])
-    return f"{check.check_name}: {values}" if values else check.check_name
+    first = [name for name in ("observed", "expected") if name in values]
+    names = [*first, *sorted(values.keys() - set(first))]
+    description = ", ".join(f"{name} {values[name]}" for name in names)
+    return f"{check.check_name}: {description}" if description else check.check_name
 
 
 def latest_evaluation(instance: DagsterInstance, check: AssetCheckKey) -> AssetCheckEvaluation | None:
-    """The newest result of a check. A run that failed before it planned the check and never made it: that is none."""
-    made = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
-    records = instance.event_log_storage.get_asset_check_execution_history(check, limit=1, status=made)
+    """The newest result of a check. Checks that were planned but never evaluated do not count."""
+    evaluated = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    records = instance.event_log_storage.get_asset_check_execution_history(check, limit=1, status=evaluated)
     event = records[0].event.dagster_event if records and records[0].event else None
     return event.asset_check_evaluation_data if event else None
 
 
-def reports_of(checks: Sequence[AssetCheckEvaluation]) -> list[str]:
-    """Where the reports on these checks lie."""
-    found = (str(check.metadata["report"].value) for check in checks if "report" in check.metadata)
-    return list(dict.fromkeys(found))
+def report_addresses(checks: Sequence[AssetCheckEvaluation]) -> list[str]:
+    """The addresses of the quality reports on these checks, each once."""
+    addresses = (str(check.metadata["report"].value) for check in checks if "report" in check.metadata)
+    return list(dict.fromkeys(addresses))
 
 
-def dates_of_run(run: DagsterRun) -> str:
-    """The partition or range of a run in words; empty where it has none."""
+def describe_dates(run: DagsterRun) -> str:
+    """The partition of a run, or its range as `first to last`. Empty for a run without partitions."""
     first, last = run.tags.get(ASSET_PARTITION_RANGE_START_TAG), run.tags.get(ASSET_PARTITION_RANGE_END_TAG)
     if first and last and first != last:
         return f"{first} to {last}"
@@ -119,82 +129,86 @@ def dates_of_run(run: DagsterRun) -> str:
 def newest_materialisation(
     instance: DagsterInstance, asset: str, partition: str | None, before: int | None = None
 ) -> AssetMaterialization | None:
-    """The newest of a partition (None for an asset without), or the newest before record id `before`."""
-    wanted = AssetRecordsFilter(
+    """The newest materialisation of a partition, or the newest one before record id `before`.
+
+    `partition` is None for an asset without partitions.
+    """
+    records_filter = AssetRecordsFilter(
         AssetKey.from_user_string(asset),
         asset_partitions=[partition] if partition else None,
         before_storage_id=before,
     )
-    records = instance.fetch_materializations(wanted, limit=1).records
+    records = instance.fetch_materializations(records_filter, limit=1).records
     return records[0].asset_materialization if records else None
 
 
 def content_hash(
     instance: DagsterInstance, asset: str, partition: str | None, before: int | None = None
 ) -> str | None:
-    """Content hash of a partition's newest materialisation, or of the newest before record id `before`.
+    """Content hash of a partition's newest materialisation, or of the newest one before record id `before`.
 
-    Of an asset without partitions its data version.
+    For an asset without partitions, its data version.
     """
     materialisation = newest_materialisation(instance, asset, partition, before)
     if materialisation and not partition:
-        return _content(materialisation)
-    hashed = materialisation.metadata.get("content_hash") if materialisation else None
-    return str(hashed.value) if hashed else None
+        return _content_or_data_version(materialisation)
+    content = materialisation.metadata.get("content_hash") if materialisation else None
+    return str(content.value) if content else None
 
 
 def content_hashes(instance: DagsterInstance, asset: str) -> dict[str, str]:
-    """Content hash of each partition's newest materialisation, in two queries.
+    """Content hash of each partition's newest materialisation.
 
-    Without those that have none: Dagster records a range's step for all of its dates, the absent ones too.
+    Partitions without a hash are left out. Dagster records a range for all of its dates, also for dates without data.
     """
     return _newest_values(instance, asset, "content_hash", None)
 
 
 def source_versions(instance: DagsterInstance, asset: str, partitions: Collection[str]) -> dict[str, str]:
-    """The versions of the source's files that each partition was read from, as far as they were recorded."""
+    """The version of the source files that each partition was read from. Partitions without a version are left out."""
     return _newest_values(instance, asset, "source_version", set(partitions)) if partitions else {}
 
 
 def _newest_values(
     instance: DagsterInstance, asset: str, name: str, partitions: set[str] | None
 ) -> dict[str, str]:
-    """A value of the metadata of each partition's newest materialisation, where it has one."""
+    """One metadata value of each partition's newest materialisation, if it has that value.
+
+    `partitions` is None for all. Two queries for any number of partitions keep a sensor's tick short.
+    """
     key = AssetKey.from_user_string(asset)
     newest = instance.event_log_storage.get_latest_storage_id_by_partition(
         key, DagsterEventType.ASSET_MATERIALIZATION, partitions
     )
     if not newest:
         return {}
-    wanted = AssetRecordsFilter(asset_key=key, storage_ids=sorted(set(newest.values())))
-    found = [
-        record.asset_materialization
-        for record in instance.fetch_materializations(wanted, limit=len(newest)).records
-    ]
+    records_filter = AssetRecordsFilter(asset_key=key, storage_ids=sorted(set(newest.values())))
+    records = instance.fetch_materializations(records_filter, limit=len(newest)).records
+    materialisations = [record.asset_materialization for record in records]
     return {
         event.partition: str(event.metadata[name].value)
-        for event in found
+        for event in materialisations
         if event and event.partition and name in event.metadata
     }
 
 
-def made_by(instance: DagsterInstance, run_id: str) -> list[Made]:
-    """What a run materialised, in order of its steps."""
-    made: dict[str, Made] = {}
+def step_outputs(instance: DagsterInstance, run_id: str) -> list[StepOutput]:
+    """What each step of a run materialised, in the order of the steps."""
+    outputs: dict[str, StepOutput] = {}
     for step, materialisation in _materialisations(instance, run_id):
         asset = materialisation.asset_key.to_user_string()
-        entry = made.setdefault(asset, Made(asset, step))
-        entry.content[materialisation.partition] = _content(materialisation) or ""
+        output = outputs.setdefault(asset, StepOutput(asset, step))
+        output.content[materialisation.partition] = _content_or_data_version(materialisation) or ""
         metadata = materialisation.metadata
         if "model_version" in metadata:
-            entry.model_version = str(metadata["model_version"].value)
+            output.model_version = str(metadata["model_version"].value)
         if "inputs" in metadata:
-            _add_inputs(entry, metadata["inputs"].value)
-    return list(made.values())
+            _add_inputs(output, metadata["inputs"].value)
+    return list(outputs.values())
 
 
-def rows_of_run(metadata: Mapping[str, MetadataValue]) -> int | None:
-    """The rows of all dates of a run, by the metadata of an asset's newest materialisation; None if it has none."""
+def total_rows(metadata: Mapping[str, MetadataValue]) -> int | None:
+    """The number of rows of all dates of a run, from the metadata of one of its materialisations. None if unknown."""
     totals = metadata.get(RANGE_TOTALS)
     if isinstance(totals, JsonMetadataValue) and isinstance(totals.data, dict):
         return totals.data.get("rows")
@@ -203,27 +217,35 @@ def rows_of_run(metadata: Mapping[str, MetadataValue]) -> int | None:
 
 
 def asset_of_step(step: str) -> str:
+    """The asset that a step materialises: `raw/stop_visits` for the step `raw__stop_visits`."""
     return step.replace("__", "/")
 
 
-def _blocked(instance: DagsterInstance, run_id: str, asset: str) -> str:
-    """Which checks blocked an asset, and what they found: Dagster's own error has only their names."""
-    blocking = [
+def blocking_checks(instance: DagsterInstance, run_id: str, asset: str | None) -> list[AssetCheckEvaluation]:
+    """The failed checks of an asset that stopped the run."""
+    return [
         check
         for check in failed_checks(instance, run_id)
         if check.severity == AssetCheckSeverity.ERROR and check.asset_key.to_user_string() == asset
     ]
-    found = [f"blocked by {describe_check(check)}" for check in blocking]
-    return "\n".join([*found, *(f"report: {report}" for report in reports_of(blocking))])
 
 
-def _add_inputs(entry: Made, inputs: Any) -> None:
-    for table, used in inputs.items():
-        known = entry.inputs.setdefault(table, {"snapshot_id": used["snapshot_id"], "dates": {}})
-        known["dates"] |= used.get("dates", {})
+def _describe_blocking_checks(instance: DagsterInstance, run_id: str, asset: str) -> str:
+    """The checks that blocked an asset, with what they observed. Dagster's own error has only their names."""
+    checks = blocking_checks(instance, run_id, asset)
+    lines = [f"blocked by {describe_check(check)}" for check in checks]
+    return "\n".join([*lines, *(f"report: {address}" for address in report_addresses(checks))])
+
+
+def _add_inputs(output: StepOutput, inputs: Any) -> None:
+    """Adds the tables that one materialisation read. A range has one materialisation for each date."""
+    for table, read in inputs.items():
+        entry = output.inputs.setdefault(table, {"snapshot_id": read["snapshot_id"], "dates": {}})
+        entry["dates"] |= read.get("dates", {})
 
 
 def _materialisations(instance: DagsterInstance, run_id: str) -> Iterator[tuple[str, AssetMaterialization]]:
+    """The step and the materialisation of each record of a run."""
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION).records
     for record in records:
         event = record.event_log_entry.dagster_event
@@ -231,8 +253,8 @@ def _materialisations(instance: DagsterInstance, run_id: str) -> Iterator[tuple[
             yield event.step_key or "", event.step_materialization_data.materialization
 
 
-def _content(materialisation: AssetMaterialization) -> str | None:
-    """The hash of the partition's rows; where an asset has no partitions, its data version."""
-    hashed = materialisation.metadata.get("content_hash")
+def _content_or_data_version(materialisation: AssetMaterialization) -> str | None:
+    """The hash of the partition's rows; for an asset without partitions, its data version."""
+    content = materialisation.metadata.get("content_hash")
     tags: Mapping[str, str] = materialisation.tags or {}
-    return str(hashed.value) if hashed else tags.get(DATA_VERSION_TAG)
+    return str(content.value) if content else tags.get(DATA_VERSION_TAG)

@@ -22,7 +22,7 @@ from ruter_dagster.contracts.date_windows import (
 from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES
 from ruter_dagster.orchestration.chain import DEPARTURE_FEATURES, FORECASTS, LEVELS, RUNS, TIMETABLE
 from ruter_dagster.orchestration.event_log import content_hashes
-from ruter_dagster.orchestration.runs import span_of
+from ruter_dagster.orchestration.runs import partition_bounds
 from ruter_dagster.orchestration.staleness import COUNTS, PLAN, Delivered, is_out_of_date, out_of_date
 
 if TYPE_CHECKING:
@@ -99,7 +99,9 @@ def require_partitions(
     planned: Sequence[Stage], definitions: Definitions, issue_date: date, settings: Settings
 ) -> None:
     """Raises SettingsError where a run would need a date that is no partition of its assets: before the first one runs."""
-    spans = [(stage.dates, span_of(definitions, stage.all_assets)) for stage in planned if stage.dates]
+    spans = [
+        (stage.dates, partition_bounds(definitions, stage.all_assets)) for stage in planned if stage.dates
+    ]
     room = [(dates[0] - span[0], span[1] - dates[-1]) for dates, span in spans if span]
     operator = operator_of(settings)
     today = f"{get_current_datetime(operator.time_zone).date()} by this machine's clock"

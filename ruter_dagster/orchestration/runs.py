@@ -1,7 +1,7 @@
-"""Executes runs from the command line and reports their progress: new runs, and former runs again.
+"""Executes, retries and re-executes runs for the command line, and reports their progress.
 
-What is out of date belongs in orchestration/staleness.py, which inputs a former run used in orchestration/replay.py. Each run is a process of its own,
-so that its steps' output goes to a log and not through a progress bar.
+Each run is a process of its own, so that the output of its steps goes to a log and not through a progress bar.
+`orchestration/staleness.py` decides what is out of date, `orchestration/replay.py` pins the inputs of a repeated run.
 """
 
 from __future__ import annotations
@@ -51,24 +51,29 @@ from ruter_dagster.compat.tags import (
     TAGS_TO_MAYBE_OMIT_ON_RETRY,
 )
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.orchestration.event_log import asset_of_step, fault_of
+from ruter_dagster.orchestration.event_log import asset_of_step, failure_cause
 from ruter_dagster.orchestration.partitions import PART_OF_RANGE_TAG
 from ruter_dagster.resources.parent_process import end_with_parent
 
 DEFINITIONS = "ruter_dagster.definitions"
+"""The module of the definitions whose jobs are executed."""
 LOCATION = "ruter_dagster"
 """The code location's name in workspace.yaml."""
 POLL_SECONDS = 0.25
 FAILED = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 SINGLE_RUN_TAGS = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
-"""Tags that say how one run went: its child must not inherit them."""
+"""Tags that describe a single run: a child run must not inherit them."""
+MIN_ID_LENGTH = 6
+"""The fewest characters that identify a run."""
+RECENT_RUNS = 1000
+"""Number of newest runs that are searched for the beginning of an id."""
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One run: a job of the definitions, the dates it is for (none for models), and which of its assets.
+    """A run to execute: the job, which of its assets, and the dates (none for models).
 
-    `part_of_range`: they are some dates of a range whose others stand.
+    `part_of_range`: the other dates of the range are up to date and are not in this run.
     """
 
     job: str
@@ -78,7 +83,7 @@ class RunRequest:
     part_of_range: bool = False
 
     def tags(self) -> dict[str, str]:
-        """Dagster's tags for the partition or the range of partitions, which the UI shows in its list of runs."""
+        """Dagster's tags for the partition or the range of partitions. The UI shows them in its list of runs."""
         part = {PART_OF_RANGE_TAG: "true"} if self.part_of_range else {}
         if not self.dates:
             return part
@@ -90,7 +95,7 @@ class RunRequest:
 
 @dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended. `failure` is the message of the first failed step."""
+    """The result of a run. `failure` is the message of the first failed step, None if the run succeeded."""
 
     run_id: str
     succeeded: bool
@@ -99,7 +104,7 @@ class RunOutcome:
 
 
 def new_log(folder: Path, name: str) -> Path:
-    """An empty log in `folder` that no other run writes to, as `0017-<name>.log`: numbers go on from one command to the next."""
+    """Creates an empty log `0017-<name>.log` in `folder` for one run. Each log has the next number."""
     folder.mkdir(parents=True, exist_ok=True)
     numbers = [log.name.partition("-")[0] for log in folder.glob("*.log")]
     number = max((int(number) for number in numbers if number.isdecimal()), default=0)
@@ -113,117 +118,117 @@ def new_log(folder: Path, name: str) -> Path:
 
 
 def execute(
-    request: RunRequest, instance: DagsterInstance, log: Path, on_step: Callable[[str], None]
+    request: RunRequest, instance: DagsterInstance, log: Path, report_step: Callable[[str], None]
 ) -> RunOutcome:
-    """Executes a run to its end; calls `on_step` with each asset whose step succeeds.
+    """Executes a run to its end. Calls `report_step` with the asset of each step that succeeds.
 
-    Raises PermanentFailure, before a run is made, where a date is no partition of the assets.
+    Raises PermanentFailure, before the run is recorded, if a date is not a partition of the assets.
     """
     _require_partitions(request)
     run_id = make_new_run_id()
-    return _follow(_execute_in_child, (request, run_id), run_id, instance, log, on_step)
+    return _run_in_child(_execute_in_child, (request, run_id), run_id, instance, log, report_step)
 
 
-def span_of(definitions: Definitions, assets: Sequence[str]) -> tuple[date, date] | None:
-    """The first and the last date that are partitions of all these assets; None where they have no partitions."""
+def partition_bounds(definitions: Definitions, assets: Sequence[str]) -> tuple[date, date] | None:
+    """The first and the last date that are partitions of all these assets. None if they have no partitions."""
     graph = definitions.resolve_asset_graph()
     partitions = [graph.get(AssetKey.from_user_string(asset)).partitions_def for asset in assets]
     keys = [
         (dated.get_first_partition_key(), dated.get_last_partition_key()) for dated in partitions if dated
     ]
-    spans = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in keys if first and last]
-    return (max(first for first, _ in spans), min(last for _, last in spans)) if spans else None
+    bounds = [(date.fromisoformat(first), date.fromisoformat(last)) for first, last in keys if first and last]
+    return (max(first for first, _ in bounds), min(last for _, last in bounds)) if bounds else None
 
 
 def _require_partitions(request: RunRequest) -> None:
-    """Dagster itself would run a date that is none, and record it for no partition."""
-    span = span_of(import_module(DEFINITIONS).defs, request.assets)
-    outside = [day for day in request.dates if span is None or not span[0] <= day <= span[1]]
+    """Raises PermanentFailure for a date that is not a partition: Dagster would execute the run and record no partition."""
+    bounds = partition_bounds(import_module(DEFINITIONS).defs, request.assets)
+    outside = [day for day in request.dates if bounds is None or not bounds[0] <= day <= bounds[1]]
+    assets = ", ".join(request.assets)
     if outside:
-        allowed = f"{span[0]} to {span[1]}" if span else "none"
+        allowed = f"{bounds[0]} to {bounds[1]}" if bounds else "none"
         raise PermanentFailure(
-            f"{outside[0]} is no partition of {', '.join(request.assets)}; allowed: {allowed}. Nothing was run"
+            f"{outside[0]} is not a partition of {assets}; allowed: {allowed}. Nothing was run"
         )
-    if span and not request.dates:
-        raise PermanentFailure(
-            f"{', '.join(request.assets)} need a date from {span[0]} to {span[1]}. Nothing was run"
-        )
+    if bounds and not request.dates:
+        raise PermanentFailure(f"{assets} need a date from {bounds[0]} to {bounds[1]}. Nothing was run")
 
 
 def retry(
     run_id: str,
     instance: DagsterInstance,
     log: Path,
-    on_step: Callable[[str], None],
+    report_step: Callable[[str], None],
     *,
     whole: bool = False,
-    definitions: str = DEFINITIONS,
 ) -> RunOutcome:
-    """Goes on with a failed run from its failed step, or from its first where `whole`, as a child of that run.
+    """Continues a failed run from its failed step, or from its first step if `whole`, as a child of that run.
 
-    Dates, assets and configuration are the same, however the run was started. Raises PermanentFailure where there
-    is no such run, or none that failed.
+    Dates, assets and configuration stay the same. Raises PermanentFailure if there is no such run, or if it did not fail.
     """
     run = find_run(instance, run_id)
     if run.status not in FAILED:
-        raise PermanentFailure(_why_not_retried(run))
-    return reexecute(run, instance, log, on_step, from_failure=not whole, definitions=definitions)
+        raise PermanentFailure(_describe_refusal(run))
+    return reexecute(run, instance, log, report_step, from_failure=not whole)
 
 
 def reexecute(
     run: DagsterRun,
     instance: DagsterInstance,
     log: Path,
-    on_step: Callable[[str], None],
+    report_step: Callable[[str], None],
     *,
     config: Mapping[str, Any] | None = None,
     steps: Sequence[str] | None = None,
     from_failure: bool = False,
-    definitions: str = DEFINITIONS,
 ) -> RunOutcome:
-    """Executes a run again as its child: all of it, these steps of it, or those from its failed step on.
+    """Executes a run again as its child: all steps, only `steps`, or all from the failed step on if `from_failure`.
 
-    With its own configuration or another; Dagster's UI shows both runs as one group.
+    `config` replaces the run's configuration. Dagster's UI shows both runs as one group.
     """
     child_id = make_new_run_id()
-    configuration = dict(run.run_config if config is None else config)
-    arguments = (run.run_id, child_id, definitions, configuration, steps, from_failure)
-    return _follow(_reexecute_in_child, arguments, child_id, instance, log, on_step)
+    child_config = dict(run.run_config if config is None else config)
+    arguments = (run.run_id, child_id, DEFINITIONS, child_config, steps, from_failure)
+    return _run_in_child(_reexecute_in_child, arguments, child_id, instance, log, report_step)
 
 
 def find_run(instance: DagsterInstance, run_id: str) -> DagsterRun:
-    """The run of an id or of its beginning, as the UI shows it."""
+    """The run with this id, or with an id that begins so. The UI shows the first characters of an id.
+
+    Raises PermanentFailure if no run matches, or several.
+    """
     run = instance.get_run_by_id(run_id)
     if run is not None:
         return run
-    recent = instance.get_runs(limit=1000)
-    matches = [run for run in recent if run.run_id.startswith(run_id)] if len(run_id) >= 6 else []
+    recent = instance.get_runs(limit=RECENT_RUNS) if len(run_id) >= MIN_ID_LENGTH else []
+    matches = [run for run in recent if run.run_id.startswith(run_id)]
     if len(matches) != 1:
         raise PermanentFailure(
             f"There is no run {run_id} in this history; `make dev` shows its runs. "
-            "RUTER_SOURCE and RUTER_STATE_DIR choose the history, as RUTER_ENVIRONMENT and DAGSTER_HOME do"
+            "RUTER_SOURCE, RUTER_STATE_DIR, RUTER_ENVIRONMENT and DAGSTER_HOME choose the history"
         )
     return matches[0]
 
 
-def _why_not_retried(run: DagsterRun) -> str:
+def _describe_refusal(run: DagsterRun) -> str:
+    """Why a run that has not failed is not retried, and what to do instead."""
     if run.status == DagsterRunStatus.SUCCESS:
         return f"Run {run.run_id} succeeded: there is nothing to retry. `ruter-dagster replay {run.run_id}` repeats it"
     return (
-        f"Run {run.run_id} has not ended ({run.status.value.lower()}): wait for it, or end it in the UI "
-        "(Terminate) if its process is gone; then retry it"
+        f"Run {run.run_id} has not ended ({run.status.value.lower()}). Wait until it ends, then retry it. "
+        "If its process is gone, terminate the run in the UI first"
     )
 
 
-def _follow(
+def _run_in_child(
     target: Callable[..., None],
     arguments: tuple[Any, ...],
     run_id: str,
     instance: DagsterInstance,
     log: Path,
-    on_step: Callable[[str], None],
+    report_step: Callable[[str], None],
 ) -> RunOutcome:
-    """Runs `target` in a process of its own and reports the steps of run `run_id` as they end."""
+    """Calls `target` in a child process and reports the steps of run `run_id` as they succeed."""
     log.parent.mkdir(parents=True, exist_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([DEFINITIONS])
@@ -233,8 +238,8 @@ def _follow(
     try:
         while process.is_alive():
             process.join(POLL_SECONDS)
-            cursor = _report_new_steps(instance, run_id, cursor, on_step)
-        _report_new_steps(instance, run_id, cursor, on_step)
+            cursor = _report_new_steps(instance, run_id, cursor, report_step)
+        _report_new_steps(instance, run_id, cursor, report_step)
     except KeyboardInterrupt:
         _record_cancellation(instance, run_id)
         raise
@@ -246,7 +251,7 @@ def _follow(
 
 
 def _record_cancellation(instance: DagsterInstance, run_id: str) -> None:
-    """Records that a person ended the run, so that its jobs elsewhere are stopped and not kept for a retry."""
+    """Records that a person cancelled the run, so that its SageMaker jobs are stopped and not kept for a retry."""
     run = instance.get_run_by_id(run_id)
     if run is not None and not run.is_finished:
         instance.report_run_canceling(run)
@@ -257,16 +262,18 @@ def _outcome(instance: DagsterInstance, run_id: str, log: Path) -> RunOutcome:
     if run is None:
         raise PermanentFailure(f"The run could not be started; its log says why: {log}")
     succeeded = run.status == DagsterRunStatus.SUCCESS
-    return RunOutcome(run.run_id, succeeded, None if succeeded else str(fault_of(instance, run.run_id)), log)
+    return RunOutcome(
+        run.run_id, succeeded, None if succeeded else str(failure_cause(instance, run.run_id)), log
+    )
 
 
 def _report_new_steps(
-    instance: DagsterInstance, run_id: str, cursor: str | None, on_step: Callable[[str], None]
+    instance: DagsterInstance, run_id: str, cursor: str | None, report_step: Callable[[str], None]
 ) -> str | None:
     """Reports the steps that succeeded since `cursor`; returns the next cursor."""
     successes = instance.get_records_for_run(run_id, cursor=cursor, of_type=DagsterEventType.STEP_SUCCESS)
     for record in successes.records:
-        on_step(asset_of_step(record.event_log_entry.step_key or ""))
+        report_step(asset_of_step(record.event_log_entry.step_key or ""))
     return successes.cursor
 
 
@@ -316,7 +323,7 @@ def _reexecute_in_child(
 def _in_process_job(
     definitions: Definitions, name: str, selection: Collection[AssetKey] | None
 ) -> JobDefinition:
-    """The job with these assets. Its steps run in this process: each starts a job in a process of its own anyway."""
+    """The job with these assets, whose steps run in this process. Each step starts its own job process anyway."""
     return definitions.resolve_job_def(name).as_ephemeral_job({}, {}, asset_selection=list(selection or ()))
 
 
@@ -329,7 +336,7 @@ def _create_and_execute(
 ) -> None:
     """Records a run of the code location in workspace.yaml, then executes it.
 
-    The UI can re-execute only a run that has a code location; Dagster's `execute_in_process` records none.
+    The UI can re-execute only runs that have a code location. Dagster's `execute_in_process` records none.
     """
     plan = create_execution_plan(job, run["run_config"], steps, state, instance.get_ref())
     origin = RemoteJobOrigin(
@@ -340,14 +347,17 @@ def _create_and_execute(
 
 
 def _tags_of_child(run: DagsterRun, from_failure: bool) -> dict[str, str]:
-    """The tags of the run, its partition or range among them, and those by which the UI shows both as one group."""
+    """The tags that a child run inherits, such as its partition, and those by which the UI groups both runs."""
     tags = {name: value for name, value in run.tags.items() if name not in SINGLE_RUN_TAGS}
     tags |= {PARENT_RUN_ID_TAG: run.run_id, ROOT_RUN_ID_TAG: run.root_run_id or run.run_id}
     return tags | ({RESUME_RETRY_TAG: "true"} if from_failure else {})
 
 
 def _start_child(log: str) -> None:
-    """Starts a session of its own, so that Ctrl-C reaches the command first, which records the cancellation."""
+    """Prepares a child process: its output goes to `log`, and it ends when its parent ends.
+
+    A session of its own lets Ctrl-C reach only the command, which records the cancellation and then ends this process.
+    """
     os.setsid()
     end_with_parent()
     with Path(log).open("ab", buffering=0) as output:

@@ -31,11 +31,11 @@ from ruter_dagster.compat.tags import AUTO_RETRY_RUN_ID_TAG, ROOT_RUN_ID_TAG
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.notifications.slack import Alert, send
 from ruter_dagster.orchestration.event_log import (
-    dates_of_run,
     describe_check,
+    describe_dates,
     failed_checks,
-    fault_of,
-    reports_of,
+    failure_cause,
+    report_addresses,
 )
 from ruter_dagster.sensors.chain import INTERVAL_SECONDS, sensor_status
 from ruter_dagster.sensors.drift import DRIFT_ASSET, Drift, newest_drift
@@ -127,7 +127,7 @@ def _awaits_retry(instance: DagsterInstance, run: DagsterRun, record: EventLogRe
 
 def _tell_failure(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> bool:
     """Tells the failure unless the same was told of a run that this one retries."""
-    fault = fault_of(instance, run.run_id)
+    fault = failure_cause(instance, run.run_id)
     identity = (
         f"{run.tags.get(ROOT_RUN_ID_TAG, run.run_id)} {fault.asset} {re.sub('[0-9]+', '', fault.reason)}"
     )
@@ -162,20 +162,20 @@ def _tell_once(
 
 def failure_alert(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> Alert:
     """A run that failed: by a blocking check, or otherwise."""
-    fault = fault_of(instance, run.run_id)
+    fault = failure_cause(instance, run.run_id)
     blocking = [
         check
         for check in failed_checks(instance, run.run_id)
         if check.severity == AssetCheckSeverity.ERROR and check.asset_key.to_user_string() == fault.asset
     ]
-    place = " ".join(filter(None, (run.job_name, dates_of_run(run))))
+    place = " ".join(filter(None, (run.job_name, describe_dates(run))))
     in_ui = (f"Run {run.run_id[:8]}", f"{_ui(settings)}/runs/{run.run_id}")
     if blocking:
         return Alert(
             title=f"Blocked by a check: {place} ({settings.environment})",
             facts=(f"asset {fault.asset}", "nothing downstream ran, and every reader refuses these dates"),
             words="\n".join(map(describe_check, blocking)),
-            links=(*(("Report", report) for report in reports_of(blocking)), in_ui),
+            links=(*(("Report", report) for report in report_addresses(blocking)), in_ui),
             remedy=f"Once corrected at the source, read it again: `ruter-dagster retry {run.run_id} --whole`",
         )
     return Alert(

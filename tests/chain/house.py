@@ -22,7 +22,7 @@ from ruter_dagster.contracts.tables import (
 )
 from ruter_dagster.contracts.validation import content_hash
 from ruter_dagster.orchestration.chain import RUNS
-from ruter_dagster.orchestration.event_log import asset_of_step, failed_checks, fault_of
+from ruter_dagster.orchestration.event_log import asset_of_step, failed_checks, failure_cause
 from ruter_dagster.orchestration.runs import RunRequest
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
@@ -110,7 +110,7 @@ class Chain:
 
     def _outcome(self, run_id: str, succeeded: bool) -> Outcome:
         checks = failed_checks(self.instance, run_id)
-        fault = None if succeeded else fault_of(self.instance, run_id)
+        fault = None if succeeded else failure_cause(self.instance, run_id)
         return Outcome(
             run_id=run_id,
             succeeded=succeeded,

@@ -20,9 +20,9 @@ from ruter_dagster.orchestration.event_log import (
     content_hash,
     content_hashes,
     failed_checks,
-    fault_of,
+    failure_cause,
     latest_evaluation,
-    rows_of_run,
+    total_rows,
 )
 from ruter_dagster.orchestration.runs import RunRequest
 from ruter_dagster.orchestration.staleness import out_of_date
@@ -68,7 +68,7 @@ def test_an_unread_pinned_table_fails_the_step_before_its_job(instance: DagsterI
         run_config={"ops": {"loads__stop_loads": {"config": {"pins": {"raw.stop_visit": 7}}}}},
         raise_on_error=False,
     )
-    assert "Did you mean raw.stop_visits?" in str(fault_of(instance, result.run_id))
+    assert "Did you mean raw.stop_visits?" in str(failure_cause(instance, result.run_id))
     assert not any(event.is_step_up_for_retry for event in result.all_events)
 
 
@@ -77,7 +77,7 @@ def test_a_range_of_which_nothing_is_there_fails_with_its_dates(instance: Dagste
     result = run(instance, "counts", VISITS)
     assert not result.success
     assert f"Nothing is there of any date from {KEYS[0]} to {KEYS[-1]}" in str(
-        fault_of(instance, result.run_id)
+        failure_cause(instance, result.run_id)
     )
 
 
@@ -118,7 +118,7 @@ def test_a_failure_names_the_dates_of_its_job_and_what_was_written_before_it_is_
     write_script(instance, raw__stop_visits={"fails": "A file is broken", "fails_on": KEYS[3]})
     result = run(instance, "counts", VISITS)
     assert not result.success
-    assert str(fault_of(instance, result.run_id)) == (
+    assert str(failure_cause(instance, result.run_id)) == (
         f"{VISITS}: Dates {KEYS[2]} to {KEYS[3]}, job 2 of 3: A file is broken"
     )
     assert set(content_hashes(instance, VISITS)) == set(KEYS[:2])
@@ -146,7 +146,7 @@ def test_each_partition_of_a_range_has_its_own_numbers(instance: DagsterInstance
     assert all("range_totals" not in of_date for of_date in metadata[:-1])
     newest = instance.get_latest_materialization_event(AssetKey.from_user_string(VISITS))
     assert newest and newest.asset_materialization
-    assert rows_of_run(newest.asset_materialization.metadata) == 6
+    assert total_rows(newest.asset_materialization.metadata) == 6
 
 
 def test_single_partition_shows_all_its_numbers(instance: DagsterInstance) -> None:

@@ -14,7 +14,7 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInsta
 
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.definitions import build_definitions
-from ruter_dagster.orchestration.event_log import content_hashes, fault_of
+from ruter_dagster.orchestration.event_log import content_hashes, failure_cause
 from sagemaker_double.control import Remote
 from tests.chain.house import foreign_variables
 from tests.events_queue import queue_of_events, waiting
@@ -154,7 +154,7 @@ def test_a_range_of_which_nothing_is_there_fails_with_its_dates(house: House) ->
     result = house.run(2)
     assert not result.success
     assert "Nothing is there of any date from 2026-06-01 to 2026-06-02" in str(
-        fault_of(house.instance, result.run_id)
+        failure_cause(house.instance, result.run_id)
     )
 
 
@@ -164,7 +164,7 @@ def test_a_fault_that_no_retry_cures_is_told_with_its_dates_and_what_others_wrot
     house.work.do(**{str(FIRST + timedelta(2)): (65, "Column temperature has no values")})
     result = house.run(4)
     assert not result.success
-    words = str(fault_of(house.instance, result.run_id))
+    words = str(failure_cause(house.instance, result.run_id))
     assert "Dates 2026-06-03, job 3 of 4" in words
     assert "Column temperature has no values" in words
     assert len(house.jobs_of(2)) == 1
