@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-_LINK = re.compile(r"\[([^\]]+)\]\(([^)#:\s]+)\)")
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)#:\s]+)(?:#[^)\s]*)?\)")
 _DOCS = Path(__file__).parents[1] / "docs"
 
 
