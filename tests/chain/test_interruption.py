@@ -53,7 +53,7 @@ def test_what_a_command_started_ends_with_it(
     assert process.returncode != 0
     if command == DEMO and end != signal.SIGKILL:
         assert "No run is complete; partial output was discarded" in " ".join(printed.split())
-        assert "The same command again goes on from there" in " ".join(printed.split())
+        assert "Run the same command to continue" in " ".join(printed.split())
     state = f"RUTER_STATE_DIR={settings.state_dir}"
     until(lambda: not processes_with(state), "the end of what it started")
 
