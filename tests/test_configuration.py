@@ -12,7 +12,7 @@ from ruter_dagster.assets.configuration import configuration_hash
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.definitions import build_definitions
-from tests.scripted_house import ScriptedLauncher
+from tests.scripted_launcher import ScriptedLauncher
 
 OPERATOR = """
 name = "Ruter"

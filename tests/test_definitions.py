@@ -34,7 +34,7 @@ from ruter_dagster.contracts.tables import DRIFT
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.orchestration.instance import open_instance
-from tests.mornings import at_five
+from tests.partition_time import partitions_as_of
 
 D = date(2026, 11, 19)
 HEAVY = (
@@ -111,7 +111,7 @@ def test_the_assets_of_a_run_have_the_same_partitions(run: str) -> None:
 def test_counts_end_yesterday_forecasts_today_and_plans_in_three_days(name: str, newest: date) -> None:
     partitions = ASSETS[name].partitions_def
     assert partitions
-    with at_five(D):
+    with partitions_as_of(D):
         assert partitions.get_first_partition_key() == "2026-06-01"
         assert partitions.get_last_partition_key() == newest.isoformat()
 
@@ -126,7 +126,7 @@ class TestDependencies:
         """First, last and number of the dates of each partitioned asset that `day` of asset `name` depends on."""
         child = AssetKey.from_user_string(name)
         found = {}
-        with at_five(D + timedelta(10)):
+        with partitions_as_of(D + timedelta(10)):
             for parent in GRAPH.get(child).parent_keys:
                 if GRAPH.get(parent).is_partitioned:
                     subset = GRAPH.get_parent_partition_keys_for_child(day.isoformat(), parent, child)

@@ -11,7 +11,7 @@ from benchmarks.costs import steps_of
 from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.orchestration.runs import RunRequest, execute, new_log
-from tests.chain.house import foreign_variables
+from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import D, environment
 
 pytestmark = pytest.mark.extended

@@ -16,7 +16,7 @@ from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.resources.local import LocalLauncher
-from tests.chain.house import Chain, environment, foreign_variables
+from tests.chain.local_chain import Chain, environment, foreign_variables
 from tests.chain.tides_days import DAY, FORMER, LAST, NEW, write_tides
 
 REPOSITORY = Path(__file__).parents[2]

@@ -19,7 +19,7 @@ from ruter_dagster.publishing.cluster import cluster_connection
 from ruter_dagster.publishing.connection import KafkaConnection
 from ruter_dagster.publishing.consumer import read_back, read_markers, read_to_end
 from ruter_dagster.publishing.topics import topics_of
-from tests.chain.house import Chain, Outcome
+from tests.chain.local_chain import Chain, Outcome
 from tests.chain.tides_days import NEW
 
 pytestmark = pytest.mark.extended

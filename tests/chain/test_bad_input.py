@@ -8,7 +8,7 @@ import pytest
 
 from ruter_dagster.contracts.features import LEVELS
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, REJECTED_VISITS, STOP_LOADS, STOP_VISITS
-from tests.chain.house import Chain
+from tests.chain.local_chain import Chain
 from tests.chain.tides_days import (
     DAY,
     NEW,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ruter_dagster.contracts.tables import STOP_VISITS
-from tests.chain.house import Chain
+from tests.chain.local_chain import Chain
 from tests.chain.tides_days import DAY, NEW, with_many_trips
 
 pytestmark = pytest.mark.extended

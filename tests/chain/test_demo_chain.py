@@ -22,7 +22,7 @@ from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.publishing.broker import local_broker
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
-from tests.chain.house import foreign_variables
+from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import (
     DATED,
     UNDATED,
@@ -43,7 +43,7 @@ FEATURES = "features/departure_features"
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDemo]:
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDemo]:
     """A demo of its own. DAGSTER_HOME is not set: the commands share the history that dagster.yaml names."""
     with pytest.MonkeyPatch.context() as patch:
         for name in foreign_variables():
@@ -57,38 +57,40 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDemo]:
 
 
 class TestDemo:
-    def test_every_asset_has_rows_or_a_version(self, house: SmallDemo) -> None:
-        rows = {row["asset"]: row["rows"] for row in house.first["assets"]}
+    def test_every_asset_has_rows_or_a_version(self, small_demo: SmallDemo) -> None:
+        rows = {row["asset"]: row["rows"] for row in small_demo.first["assets"]}
         assert set(rows) == {*DATED, *UNDATED}
         assert all(rows[asset] > 0 for asset in DATED)
-        assert house.first["model_version"]
+        assert small_demo.first["model_version"]
 
-    def test_no_check_blocks(self, house: SmallDemo) -> None:
-        failed = [check for made in house.first["runs"] for check in failed_checks(house.instance, made)]
+    def test_no_check_blocks(self, small_demo: SmallDemo) -> None:
+        failed = [
+            check for made in small_demo.first["runs"] for check in failed_checks(small_demo.instance, made)
+        ]
         assert {check.severity for check in failed} <= {AssetCheckSeverity.WARN}
-        checks = {row["asset"]: (row["checks_passed"], row["checks"]) for row in house.first["assets"]}
+        checks = {row["asset"]: (row["checks_passed"], row["checks"]) for row in small_demo.first["assets"]}
         assert all(checks[asset][1] > 0 for asset in checks if asset.startswith("quality/"))
 
-    def test_each_forecast_is_read_back_exactly_once(self, house: SmallDemo) -> None:
-        rows = {row["asset"]: row["rows"] for row in house.first["assets"]}
-        assert house.first["exactly_once"]
-        assert house.first["published"] == house.first["read_back"] == rows[FORECASTS] > 10_000
+    def test_each_forecast_is_read_back_exactly_once(self, small_demo: SmallDemo) -> None:
+        rows = {row["asset"]: row["rows"] for row in small_demo.first["assets"]}
+        assert small_demo.first["exactly_once"]
+        assert small_demo.first["published"] == small_demo.first["read_back"] == rows[FORECASTS] > 10_000
 
-    def test_its_forecasts_are_better_than_every_baseline(self, house: SmallDemo) -> None:
-        improvements = {row["baseline"]: row["improvement"] for row in house.first["accuracy"]}
+    def test_its_forecasts_are_better_than_every_baseline(self, small_demo: SmallDemo) -> None:
+        improvements = {row["baseline"]: row["improvement"] for row in small_demo.first["accuracy"]}
         assert set(improvements) == {"last_week", "ha4", "ha8"}
         assert min(improvements.values()) > 0
 
-    def test_run_again_it_does_nothing(self, house: SmallDemo) -> None:
-        again = house.demo()
+    def test_run_again_it_does_nothing(self, small_demo: SmallDemo) -> None:
+        again = small_demo.demo()
         assert again["runs"] == []
-        assert again["published"] == again["read_back"] == house.first["published"]
+        assert again["published"] == again["read_back"] == small_demo.first["published"]
         assert again["exactly_once"]
 
     @pytest.mark.parametrize("asset", [*DATED, *UNDATED])
-    def test_a_materialisation_says_what_it_was_made_of(self, house: SmallDemo, asset: str) -> None:
+    def test_a_materialisation_says_what_it_was_made_of(self, small_demo: SmallDemo, asset: str) -> None:
         """A range says once, with its last date, what all its dates have in common."""
-        _, made = house.newest(asset)
+        _, made = small_demo.newest(asset)
         assert {"parameters", "commit", "lock_hash"} <= set(made.metadata)
         if not asset.startswith("raw/") and asset != "models/champion":
             inputs = made.metadata["inputs"].value
@@ -96,128 +98,128 @@ class TestDemo:
             assert all(int(used["snapshot_id"]) and used["dates"] for used in inputs.values())
         version = "model_version" in made.metadata and made.metadata["model_version"].value
         if asset in ("models/load_model", "models/evaluation"):
-            assert version == house.first["model_version"]
+            assert version == small_demo.first["model_version"]
         if asset in ("models/refitted_model", "models/champion"):
-            assert made.metadata["evaluated_version"].value == house.first["model_version"] != version
+            assert made.metadata["evaluated_version"].value == small_demo.first["model_version"] != version
         if asset == FORECASTS:
-            assert version == house.newest("models/champion")[1].metadata["model_version"].value
+            assert version == small_demo.newest("models/champion")[1].metadata["model_version"].value
 
     @pytest.mark.parametrize("asset", DATED)
-    def test_each_date_says_its_rows_content_and_code(self, house: SmallDemo, asset: str) -> None:
-        _, made = house.newest(asset, DATED[asset])
+    def test_each_date_says_its_rows_content_and_code(self, small_demo: SmallDemo, asset: str) -> None:
+        _, made = small_demo.newest(asset, DATED[asset])
         assert {"dagster/row_count", "content_hash", "commit", "lock_hash"} <= set(made.metadata)
         if not asset.startswith("quality/") and asset != PUBLISHED:
             assert int(str(made.metadata["snapshot_id"].value))
 
 
-def test_every_asset_materialises_by_itself_and_the_demo_has_nothing_to_do(house: SmallDemo) -> None:
+def test_every_asset_materialises_by_itself_and_the_demo_has_nothing_to_do(small_demo: SmallDemo) -> None:
     """The same content again makes nothing out of date: not even the publication, which is a no-op."""
-    former = {asset: house.newest(asset, DATED.get(asset)) for asset in (*DATED, *UNDATED)}
-    with local_broker(house.settings.source_dir / "broker"), ThreadPoolExecutor(2) as two:
+    former = {asset: small_demo.newest(asset, DATED.get(asset)) for asset in (*DATED, *UNDATED)}
+    with local_broker(small_demo.settings.source_dir / "broker"), ThreadPoolExecutor(2) as two:
         list(two.map(lambda asset: run(*materialize(asset, day=DATED[asset])), DATED))
         for asset in UNDATED:
             run(*materialize(asset))
     for asset, (run_id, made) in former.items():
-        new_run_id, new = house.newest(asset, DATED.get(asset))
+        new_run_id, new = small_demo.newest(asset, DATED.get(asset))
         assert new_run_id != run_id, f"{asset}: not in the history that the demo and the UI show"
-        assert house.steps(new_run_id) == [asset]
+        assert small_demo.steps(new_run_id) == [asset]
         same = "content_hash" if asset in DATED else "model_version"
         assert new.metadata[same] == made.metadata[same], asset
-    assert house.newest(PUBLISHED, D)[1].metadata["already_published"].value == [D.isoformat()]
-    assert house.demo()["runs"] == []
+    assert small_demo.newest(PUBLISHED, D)[1].metadata["already_published"].value == [D.isoformat()]
+    assert small_demo.demo()["runs"] == []
 
 
-def test_a_range_is_one_run_of_several_jobs_and_survives_a_killed_one(house: SmallDemo) -> None:
+def test_a_range_is_one_run_of_several_jobs_and_survives_a_killed_one(small_demo: SmallDemo) -> None:
     week = [D - timedelta(ago) for ago in range(6, -1, -1)]
-    former = house.content(FEATURES, *week)
+    former = small_demo.content(FEATURES, *week)
     with start(*materialize(FEATURES, day=week[0], last=week[-1]), RUTER_JOB_DAYS="3") as command:
-        os.kill(until(house.jobs_alive, "the first job")[0], signal.SIGKILL)
+        os.kill(until(small_demo.jobs_alive, "the first job")[0], signal.SIGKILL)
         printed, _ = command.communicate()
     assert command.returncode == 0, printed[-4000:]
-    run_id = house.last_run()
-    assert house.job_ends(run_id) == [-signal.SIGKILL, 0, 0, 0]
-    assert house.steps(run_id, DagsterEventType.STEP_UP_FOR_RETRY) == [FEATURES]
-    assert {house.newest(FEATURES, day)[0] for day in week} == {run_id}
-    assert house.content(FEATURES, *week) == former
-    rows = [house.newest(FEATURES, day)[1].metadata["dagster/row_count"].value for day in week]
-    totals = house.newest(FEATURES, week[-1])[1].metadata["range_totals"].value
+    run_id = small_demo.last_run()
+    assert small_demo.job_ends(run_id) == [-signal.SIGKILL, 0, 0, 0]
+    assert small_demo.steps(run_id, DagsterEventType.STEP_UP_FOR_RETRY) == [FEATURES]
+    assert {small_demo.newest(FEATURES, day)[0] for day in week} == {run_id}
+    assert small_demo.content(FEATURES, *week) == former
+    rows = [small_demo.newest(FEATURES, day)[1].metadata["dagster/row_count"].value for day in week]
+    totals = small_demo.newest(FEATURES, week[-1])[1].metadata["range_totals"].value
     assert isinstance(totals, dict) and totals["rows"] == sum(map(int, map(str, rows)))
 
 
-def test_changed_weather_changes_the_forecast_and_a_replay_has_the_former(house: SmallDemo) -> None:
-    former_run, published = house.newest(PUBLISHED, D)
-    forecast_run = next(made for made in house.first["runs"] if PUBLISHED in house.steps(made))
-    former = house.content(FORECASTS, D)
-    store = TableStore(local_catalog(house.settings.source_dir / "warehouse"))
+def test_changed_weather_changes_the_forecast_and_a_replay_has_the_former(small_demo: SmallDemo) -> None:
+    former_run, published = small_demo.newest(PUBLISHED, D)
+    forecast_run = next(made for made in small_demo.first["runs"] if PUBLISHED in small_demo.steps(made))
+    former = small_demo.content(FORECASTS, D)
+    store = TableStore(local_catalog(small_demo.settings.source_dir / "warehouse"))
     wetter = store.snapshot(WEATHER_FORECASTS).read([D]).with_columns(pl.col("precipitation") + 8)
     store.write(WEATHER_FORECASTS, wetter, [D], code_version="1")
     run(*materialize("quality/weather_forecasts", day=D))
 
-    with local_broker(house.settings.source_dir / "broker"):
+    with local_broker(small_demo.settings.source_dir / "broker"):
         run(*materialize(FORECASTS, PUBLISHED, day=D))
-    assert house.content(FORECASTS, D) != former
-    assert house.newest(PUBLISHED, D)[0] != former_run
-    assert house.content(PUBLISHED, D) != [published.metadata["content_hash"].value]
+    assert small_demo.content(FORECASTS, D) != former
+    assert small_demo.newest(PUBLISHED, D)[0] != former_run
+    assert small_demo.content(PUBLISHED, D) != [published.metadata["content_hash"].value]
 
     assert "forecasts/load_forecasts: content identical" in run("ruter-dagster", "replay", forecast_run)
-    assert house.content(FORECASTS, D) == former
-    assert house.content(PUBLISHED, D) == [published.metadata["content_hash"].value]
+    assert small_demo.content(FORECASTS, D) == former
+    assert small_demo.content(PUBLISHED, D) == [published.metadata["content_hash"].value]
 
 
-def test_a_run_of_features_is_replayed_with_the_counts_of_then(house: SmallDemo) -> None:
+def test_a_run_of_features_is_replayed_with_the_counts_of_then(small_demo: SmallDemo) -> None:
     """Counts of a week before are corrected at the source: a tenth of the trips were none."""
-    former_run, _ = house.newest(FEATURES, D)
-    former = house.content(FEATURES, D)
+    former_run, _ = small_demo.newest(FEATURES, D)
+    former = small_demo.content(FEATURES, D)
     week_before = D - timedelta(7)
-    store = TableStore(local_catalog(house.settings.source_dir / "warehouse"))
+    store = TableStore(local_catalog(small_demo.settings.source_dir / "warehouse"))
     visits = store.snapshot(STOP_VISITS).read([week_before])
     kept = visits.filter(pl.col("trip_id").hash(seed=1) % 10 > 0)
     store.write(STOP_VISITS, kept, [week_before], code_version="1")
     run(*materialize("quality/stop_visits", "loads/stop_loads", "quality/stop_loads", day=week_before))
 
     run(*materialize(FEATURES, day=D))
-    assert house.content(FEATURES, D) != former
+    assert small_demo.content(FEATURES, D) != former
     printed = run("ruter-dagster", "replay", former_run)
     assert f"{FEATURES}: " in printed and "identical" in printed
-    assert house.content(FEATURES, D) == former
+    assert small_demo.content(FEATURES, D) == former
 
 
-def test_a_failed_publication_is_retried_without_forecasting_again(house: SmallDemo) -> None:
+def test_a_failed_publication_is_retried_without_forecasting_again(small_demo: SmallDemo) -> None:
     forecasts = materialize(FORECASTS, PUBLISHED, day=D)
     with start(*forecasts, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", RUTER_STEP_RETRIES="0") as command:
         printed, _ = command.communicate()
     assert command.returncode == 1
     assert "127.0.0.1:1" in printed
-    failed = house.last_run()
-    assert house.steps(failed) == [FORECASTS]
-    assert house.steps(failed, DagsterEventType.STEP_FAILURE) == [PUBLISHED]
+    failed = small_demo.last_run()
+    assert small_demo.steps(failed) == [FORECASTS]
+    assert small_demo.steps(failed, DagsterEventType.STEP_FAILURE) == [PUBLISHED]
 
     run("ruter-dagster", "retry", failed[:8])
-    retried = house.last_run()
-    assert house.steps(retried) == [PUBLISHED]
-    child = house.instance.get_run_by_id(retried)
+    retried = small_demo.last_run()
+    assert small_demo.steps(retried) == [PUBLISHED]
+    child = small_demo.instance.get_run_by_id(retried)
     assert child and child.parent_run_id == failed
-    record = house.instance.get_latest_materialization_event(AssetKey.from_user_string(PUBLISHED))
+    record = small_demo.instance.get_latest_materialization_event(AssetKey.from_user_string(PUBLISHED))
     assert record and record.run_id == retried
 
 
 @pytest.mark.parametrize("day", ["2025-11-20", "2099-11-20"])
-def test_a_date_before_the_history_or_not_yet_closed_is_refused(house: SmallDemo, day: str) -> None:
-    former = house.newest("raw/stop_visits")
+def test_a_date_before_the_history_or_not_yet_closed_is_refused(small_demo: SmallDemo, day: str) -> None:
+    former = small_demo.newest("raw/stop_visits")
     with start(*materialize("raw/stop_visits", day=date.fromisoformat(day))) as command:
         printed, _ = command.communicate()
     assert command.returncode != 0
     assert day in printed
-    assert house.newest("raw/stop_visits") == former
+    assert small_demo.newest("raw/stop_visits") == former
 
 
 def test_a_cluster_that_lacks_the_publication_gets_it_and_nothing_else_runs(
-    house: SmallDemo, tmp_path: Path
+    small_demo: SmallDemo, tmp_path: Path
 ) -> None:
-    house.demo()
+    small_demo.demo()
     with local_broker(tmp_path / "broker") as other:
         published = demo(KAFKA_BOOTSTRAP_SERVERS=other.bootstrap_servers)
         again = demo(KAFKA_BOOTSTRAP_SERVERS=other.bootstrap_servers)
-    assert [house.steps(made) for made in published["runs"]] == [[PUBLISHED]]
+    assert [small_demo.steps(made) for made in published["runs"]] == [[PUBLISHED]]
     assert published["exactly_once"] and published["read_back"] > 0
     assert again["runs"] == [] and again["exactly_once"]

@@ -14,7 +14,7 @@ from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
-from tests.chain.house import foreign_variables
+from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import environment, materialize, processes_with, start, until
 
 pytestmark = pytest.mark.extended

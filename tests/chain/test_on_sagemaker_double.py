@@ -12,7 +12,7 @@ import pytest
 
 from ruter_dagster.commands.local_aws import CALLS
 from ruter_dagster.orchestration.instance import open_instance
-from tests.chain.house import foreign_variables
+from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import DATED, UNDATED, SmallDemo, environment, run
 
 pytestmark = [pytest.mark.extended, pytest.mark.timeout(900)]
@@ -32,7 +32,7 @@ OF_THE_DEMO_ITSELF = {"s3:PutBucket"}
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDemo]:
+def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDemo]:
     state = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
         for name in (*foreign_variables(), *(name for name in os.environ if name.startswith("AWS_"))):
@@ -46,18 +46,23 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDemo]:
             yield SmallDemo(instance, json.loads(printed[printed.index("\n{") :]))
 
 
-def test_the_chain_passes_all_that_it_passes_on_a_laptop(house: SmallDemo) -> None:
-    rows = {row["asset"]: row["rows"] for row in house.first["assets"]}
+def test_the_chain_passes_all_that_it_passes_on_a_laptop(small_demo: SmallDemo) -> None:
+    rows = {row["asset"]: row["rows"] for row in small_demo.first["assets"]}
     assert set(rows) == {*DATED, *UNDATED}
     assert all(rows[asset] > 0 for asset in DATED)
-    assert house.first["exactly_once"]
-    assert house.first["published"] == house.first["read_back"] == rows["forecasts/load_forecasts"] > 10_000
-    assert all(row["improvement"] > 0 for row in house.first["accuracy"])
+    assert small_demo.first["exactly_once"]
+    assert (
+        small_demo.first["published"]
+        == small_demo.first["read_back"]
+        == rows["forecasts/load_forecasts"]
+        > 10_000
+    )
+    assert all(row["improvement"] > 0 for row in small_demo.first["accuracy"])
 
 
 @pytest.mark.parametrize("asset", [*DATED, *UNDATED])
-def test_each_materialisation_shows_its_job(house: SmallDemo, asset: str) -> None:
-    _, made = house.newest(asset, DATED.get(asset))
+def test_each_materialisation_shows_its_job(small_demo: SmallDemo, asset: str) -> None:
+    _, made = small_demo.newest(asset, DATED.get(asset))
     told: dict[str, Any] = {
         name.removeprefix("sagemaker/"): made.metadata[name].value for name in made.metadata
     }
@@ -71,9 +76,9 @@ def test_each_materialisation_shows_its_job(house: SmallDemo, asset: str) -> Non
     assert told["run_seconds"] > 0
 
 
-def test_everything_that_a_job_wrote_lies_in_the_lake(house: SmallDemo) -> None:
+def test_everything_that_a_job_wrote_lies_in_the_lake(small_demo: SmallDemo) -> None:
     """What is left here is Dagster's history, and where the state was made."""
-    assert {path.name for path in house.settings.source_dir.iterdir()} == {
+    assert {path.name for path in small_demo.settings.source_dir.iterdir()} == {
         "instance", "location.json", "logs",
     }  # fmt: skip
 
@@ -82,9 +87,11 @@ def test_everything_that_a_job_wrote_lies_in_the_lake(house: SmallDemo) -> None:
     ("caller", "role"), [("demo", "orchestrator-role"), ("container", "job-role")], ids=["Dagster", "jobs"]
 )
 def test_the_examples_of_roles_allow_every_call_that_the_chain_makes(
-    house: SmallDemo, caller: str, role: str
+    small_demo: SmallDemo, caller: str, role: str
 ) -> None:
-    made: dict[str, dict[str, int]] = json.loads((house.settings.state_dir / CALLS).read_text())["callers"]
+    made: dict[str, dict[str, int]] = json.loads((small_demo.settings.state_dir / CALLS).read_text())[
+        "callers"
+    ]
     needed = {PERMISSIONS.get(operation, operation.replace(".", ":")) for operation in made[caller]}
     statements = json.loads((REPOSITORY / "examples" / "aws" / f"{role}.json").read_text())["Statement"]
     allowed = {

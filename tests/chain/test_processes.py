@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ruter_dagster.resources import local
-from tests.chain.house import Chain
+from tests.chain.local_chain import Chain
 from tests.chain.tides_days import DAY, FORMER, LAST, NEW
 
 pytestmark = pytest.mark.extended

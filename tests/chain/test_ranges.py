@@ -10,7 +10,7 @@ import pytest
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.event_log import content_hashes
 from ruter_dagster.resources.local import LocalLauncher
-from tests.chain.house import Chain
+from tests.chain.local_chain import Chain
 from tests.chain.tides_days import NEW, visits_file
 
 pytestmark = pytest.mark.extended

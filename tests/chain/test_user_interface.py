@@ -21,7 +21,7 @@ from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.publishing.broker import _free_port, running_broker
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
-from tests.chain.house import foreign_variables
+from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import DATED, UNDATED, D, environment, processes_with, start_server, until
 
 pytestmark = pytest.mark.extended

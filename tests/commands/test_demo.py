@@ -32,7 +32,7 @@ from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
 from ruter_dagster.orchestration.plan import Stage
 from ruter_dagster.orchestration.runs import RunOutcome
 from tests.chain.tides_days import FORMER, LAST, visits_file, write_tides
-from tests.scripted_house import defs, write_script
+from tests.scripted_launcher import defs, write_script
 from tests.sources.gtfs_feed import FEED, write_folder
 
 

@@ -38,7 +38,7 @@ def training(**changes: Any) -> TrainingJob:
 
 
 @dataclass
-class House:
+class JobRunner:
     """Fake AWS, a Dagster instance, and what the asset saw."""
 
     aws: FakeAws
@@ -112,6 +112,6 @@ def messages(result: ExecuteInProcessResult, instance: DagsterInstance) -> str:
 
 
 @pytest.fixture
-def house() -> Iterator[House]:
+def runner() -> Iterator[JobRunner]:
     with DagsterInstance.ephemeral() as instance:
-        yield House(FakeAws(), instance)
+        yield JobRunner(FakeAws(), instance)

@@ -67,11 +67,11 @@ def test_an_endpoint_that_refuses_the_connection_is_no_answer():
 
 
 @pytest.mark.parametrize(("call", "before"), [("create", 0), ("put", 0), ("get", 20), ("describe", 2)])
-def test_a_network_that_is_gone_for_a_minute_delays_and_no_more(house, call, before):
-    house.aws.faults = {call: [None] * before + [UNREACHABLE] * 6}
-    house.aws.scripts = [completes(run=300)]
-    assert house.run().success
-    assert len(house.aws.jobs) == 1
+def test_a_network_that_is_gone_for_a_minute_delays_and_no_more(runner, call, before):
+    runner.aws.faults = {call: [None] * before + [UNREACHABLE] * 6}
+    runner.aws.scripts = [completes(run=300)]
+    assert runner.run().success
+    assert len(runner.aws.jobs) == 1
 
 
 @pytest.fixture
@@ -83,8 +83,8 @@ def nowhere(monkeypatch):
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
 
 
-def test_without_a_region_the_step_fails_for_good_and_is_told_what_to_set(house, nowhere):
-    failed = house.failure(sagemaker=None, retry_policy=RetryPolicy(max_retries=2))
+def test_without_a_region_the_step_fails_for_good_and_is_told_what_to_set(runner, nowhere):
+    failed = runner.failure(sagemaker=None, retry_policy=RetryPolicy(max_retries=2))
     assert not failed.allow_retries
     assert "AWS_REGION" in failed.description
     assert "sagemaker=boto3.client('sagemaker', region_name=…)" in failed.description
@@ -107,21 +107,21 @@ IN_USE = refusal("ResourceInUse", "Job name must be unique")
 UNKNOWN = refusal("ValidationException", "Could not find requested job with name: x")
 
 
-def test_a_name_in_use_of_which_describe_knows_no_job_yet_is_asked_for_ever_less_often(house):
-    house.aws.faults = {"create": [IN_USE] * 8, "describe": [UNKNOWN] * 8}
-    house.aws.scripts = [completes()]
-    result = house.run()
+def test_a_name_in_use_of_which_describe_knows_no_job_yet_is_asked_for_ever_less_often(runner):
+    runner.aws.faults = {"create": [IN_USE] * 8, "describe": [UNKNOWN] * 8}
+    runner.aws.scripts = [completes()]
+    result = runner.run()
     assert result.success
-    creates = [time for time, call in house.aws.log if call == "create"]
+    creates = [time for time, call in runner.aws.log if call == "create"]
     pauses = [later - earlier for earlier, later in pairwise(creates)]
     assert all(later > 1.5 * earlier for earlier, later in pairwise(pauses[:6]))
     assert pauses[0] >= 0.5 and pauses[-1] >= 30
-    assert "Could not find requested job" in messages(result, house.instance)
+    assert "Could not find requested job" in messages(result, runner.instance)
 
 
-def test_a_name_in_use_of_which_describe_never_knows_a_job_fails_the_step_to_be_retried(house):
-    house.aws.faults = {"create": [IN_USE] * 10_000, "describe": [UNKNOWN] * 10_000}
-    failed = house.failure()
+def test_a_name_in_use_of_which_describe_never_knows_a_job_fails_the_step_to_be_retried(runner):
+    runner.aws.faults = {"create": [IN_USE] * 10_000, "describe": [UNKNOWN] * 10_000}
+    failed = runner.failure()
     assert failed.allow_retries
     assert "A job of this name may be running; a retry adopts it." in failed.description
-    assert house.aws.calls["create"] < 100
+    assert runner.aws.calls["create"] < 100

@@ -32,31 +32,31 @@ def quota(limit):
     return refusal("ResourceLimitExceeded", QUOTA.format(limit))
 
 
-def types_used(house):
+def types_used(runner):
     return [
-        job.answer["ProcessingResources"]["ClusterConfig"]["InstanceType"] for job in house.aws.jobs.values()
+        job.answer["ProcessingResources"]["ClusterConfig"]["InstanceType"] for job in runner.aws.jobs.values()
     ]
 
 
-def test_a_job_of_three_minutes_is_seen_ended_within_five_seconds_for_six_describes(house):
+def test_a_job_of_three_minutes_is_seen_ended_within_five_seconds_for_six_describes(runner):
     for tail in (0.1, 1.0, 3.5):
-        house.aws.scripts = [completes(run=180, tail=tail)]
-        begun, before = house.aws.now, house.aws.calls["describe"]
-        assert house.run().success
-        assert house.returned_at - (begun + 180 + tail) <= 5
-        assert house.aws.calls["describe"] - before <= 6
+        runner.aws.scripts = [completes(run=180, tail=tail)]
+        begun, before = runner.aws.now, runner.aws.calls["describe"]
+        assert runner.run().success
+        assert runner.returned_at - (begun + 180 + tail) <= 5
+        assert runner.aws.calls["describe"] - before <= 6
 
 
 @pytest.mark.parametrize("tail", [6.5, 12.5, 25, 59, 100])
-def test_however_long_a_job_takes_to_end_no_minute_has_more_than_four_describes(house, tail):
-    house.aws.scripts = [completes(run=80, tail=tail)]
-    assert house.run().success
-    times = [time for time, call in house.aws.log if call == "describe"]
+def test_however_long_a_job_takes_to_end_no_minute_has_more_than_four_describes(runner, tail):
+    runner.aws.scripts = [completes(run=80, tail=tail)]
+    assert runner.run().success
+    times = [time for time, call in runner.aws.log if call == "describe"]
     assert all(later - earlier >= 60 for earlier, later in zip(times, times[4:], strict=False))
-    assert house.returned_at - (80 + tail) <= 22
+    assert runner.returned_at - (80 + tail) <= 22
 
 
-def test_a_starting_job_with_logs_is_waited_for_asleep(house):
+def test_a_starting_job_with_logs_is_waited_for_asleep(runner):
     class Turns:
         count = 0
 
@@ -64,37 +64,37 @@ def test_a_starting_job_with_logs_is_waited_for_asleep(house):
             self.count += 1
             return []
 
-    house.aws.scripts = [completes(start=240)]
+    runner.aws.scripts = [completes(start=240)]
     turns = Turns()
-    assert house.run(follow_logs=True, job_ends=turns).success
+    assert runner.run(follow_logs=True, job_ends=turns).success
     assert turns.count < 2 * (240 + 180)
 
 
 @pytest.mark.parametrize("tail", [4, 25, 59])
-def test_an_event_of_the_end_asks_for_a_describe_at_once(house, tail):
+def test_an_event_of_the_end_asks_for_a_describe_at_once(runner, tail):
     class Events:
         def ended(self, names):
-            return [n for n in names if house.aws.jobs[n].status == "Completed"] if house.aws.jobs else []
+            return [n for n in names if runner.aws.jobs[n].status == "Completed"] if runner.aws.jobs else []
 
-    house.aws.scripts = [completes(run=180, tail=tail)]
-    assert house.run(job_ends=Events()).success
-    assert house.returned_at - (180 + tail) <= 2
-    assert house.aws.calls["describe"] <= 4
+    runner.aws.scripts = [completes(run=180, tail=tail)]
+    assert runner.run(job_ends=Events()).success
+    assert runner.returned_at - (180 + tail) <= 2
+    assert runner.aws.calls["describe"] <= 4
 
 
-def test_an_event_that_never_comes_costs_seconds(house):
+def test_an_event_that_never_comes_costs_seconds(runner):
     class Nothing:
         def ended(self, names):
             raise ConnectionError("queue gone")
 
-    house.aws.scripts = [completes(run=180, tail=4)]
-    assert house.run(job_ends=Nothing()).success
-    assert house.returned_at - 184 <= 10
+    runner.aws.scripts = [completes(run=180, tail=4)]
+    assert runner.run(job_ends=Nothing()).success
+    assert runner.returned_at - 184 <= 10
 
 
-def test_metadata_tells_where_the_job_ran_how_long_and_for_how_much(house):
-    house.aws.scripts = [completes(run=180, tail=4, start=100)]
-    told = metadata(house.run(prices={"ml.m5.large": 0.5}))
+def test_metadata_tells_where_the_job_ran_how_long_and_for_how_much(runner):
+    runner.aws.scripts = [completes(run=180, tail=4, start=100)]
+    told = metadata(runner.run(prices={"ml.m5.large": 0.5}))
     assert told["rows"] == 1
     assert told["sagemaker/job_arn"].startswith(
         "arn:aws:sagemaker:eu-north-1:123456789012:processing-job/loads-"
@@ -106,76 +106,76 @@ def test_metadata_tells_where_the_job_ran_how_long_and_for_how_much(house):
     assert "processing-jobs/loads-" in told["sagemaker/console"]
 
 
-def test_throttling_of_every_call_delays_and_no_more(house):
+def test_throttling_of_every_call_delays_and_no_more(runner):
     calls = ("create", "describe", "get", "put", "log_streams", "log_events")
-    house.aws.faults = {call: [THROTTLED] * 3 for call in calls}
-    house.aws.scripts = [completes()]
-    assert house.run(follow_logs=True).success
-    assert len(house.aws.jobs) == 1
+    runner.aws.faults = {call: [THROTTLED] * 3 for call in calls}
+    runner.aws.scripts = [completes()]
+    assert runner.run(follow_logs=True).success
+    assert len(runner.aws.jobs) == 1
 
 
-def test_without_any_answer_the_step_fails_to_be_retried_and_the_job_runs_on(house):
-    house.aws.faults = {"describe": [THROTTLED] * 10_000}
-    house.aws.scripts = [forever]
-    failed = house.failure()
+def test_without_any_answer_the_step_fails_to_be_retried_and_the_job_runs_on(runner):
+    runner.aws.faults = {"describe": [THROTTLED] * 10_000}
+    runner.aws.scripts = [forever]
+    failed = runner.failure()
     assert failed.allow_retries
     assert "left running" in failed.description
-    assert house.aws.calls["stop"] == 0
+    assert runner.aws.calls["stop"] == 0
 
 
-def test_a_create_whose_answer_is_lost_is_found_and_not_repeated(house):
-    house.aws.faults = {"create": [[LOST]]}
-    house.aws.scripts = [completes()]
-    assert house.run().success
-    assert (house.aws.calls["create"], len(house.aws.jobs)) == (2, 1)
+def test_a_create_whose_answer_is_lost_is_found_and_not_repeated(runner):
+    runner.aws.faults = {"create": [[LOST]]}
+    runner.aws.scripts = [completes()]
+    assert runner.run().success
+    assert (runner.aws.calls["create"], len(runner.aws.jobs)) == (2, 1)
 
 
-def test_a_create_whose_answer_is_lost_is_found_though_its_own_job_fills_the_quota(house):
-    house.aws.faults = {"create": [[LOST], quota(1)]}
-    house.aws.scripts = [completes()]
-    assert house.run().success
-    assert (house.aws.calls["create"], len(house.aws.jobs)) == (2, 1)
+def test_a_create_whose_answer_is_lost_is_found_though_its_own_job_fills_the_quota(runner):
+    runner.aws.faults = {"create": [[LOST], quota(1)]}
+    runner.aws.scripts = [completes()]
+    assert runner.run().success
+    assert (runner.aws.calls["create"], len(runner.aws.jobs)) == (2, 1)
 
 
 DENIED = refusal("AccessDeniedException", "not authorized to perform iam:PassRole")
 
 
-def test_a_create_whose_answer_is_lost_is_found_though_the_next_one_is_denied(house):
-    house.aws.faults = {"create": [[LOST], DENIED]}
-    house.aws.scripts = [completes()]
-    assert house.run().success
-    assert (house.aws.calls["create"], len(house.aws.jobs)) == (2, 1)
+def test_a_create_whose_answer_is_lost_is_found_though_the_next_one_is_denied(runner):
+    runner.aws.faults = {"create": [[LOST], DENIED]}
+    runner.aws.scripts = [completes()]
+    assert runner.run().success
+    assert (runner.aws.calls["create"], len(runner.aws.jobs)) == (2, 1)
 
 
-def test_a_create_that_was_lost_and_then_denied_has_left_no_job(house):
-    house.aws.faults = {"create": [LOST, DENIED, DENIED]}
-    failed = house.failure()
+def test_a_create_that_was_lost_and_then_denied_has_left_no_job(runner):
+    runner.aws.faults = {"create": [LOST, DENIED, DENIED]}
+    failed = runner.failure()
     assert not failed.allow_retries
     assert "iam:PassRole" in failed.description
     assert "running" not in failed.description
 
 
 @pytest.mark.parametrize("describe", [DENIED, THROTTLED], ids=["denied", "throttled"])
-def test_a_job_that_may_run_on_is_told_of_though_no_call_tells_whether_it_does(house, describe):
-    house.aws.faults = {"create": [[LOST], DENIED], "describe": [describe] * 1000}
-    house.aws.scripts = [completes(run=20_000)]
-    result = house.run()
+def test_a_job_that_may_run_on_is_told_of_though_no_call_tells_whether_it_does(runner, describe):
+    runner.aws.faults = {"create": [[LOST], DENIED], "describe": [describe] * 1000}
+    runner.aws.scripts = [completes(run=20_000)]
+    result = runner.run()
     assert not result.success
-    who = "a retry" if house.failed.allow_retries else "a run from failure"
-    assert f"A job of this name may be running; {who} adopts it." in house.failed.description
-    house.aws.faults.clear()
-    assert house.retry(result).success
-    assert len(house.aws.jobs) == 1
+    who = "a retry" if runner.failed.allow_retries else "a run from failure"
+    assert f"A job of this name may be running; {who} adopts it." in runner.failed.description
+    runner.aws.faults.clear()
+    assert runner.retry(result).success
+    assert len(runner.aws.jobs) == 1
 
 
-def test_a_job_of_which_describe_is_refused_runs_on_and_a_run_from_failure_adopts_it(house):
-    house.aws.faults = {"describe": [DENIED]}
-    house.aws.scripts = [completes()]
-    result = house.run()
-    assert not house.failed.allow_retries
-    assert "The job was left running; a run from failure adopts it." in house.failed.description
-    assert house.retry(result).success
-    assert len(house.aws.jobs) == 1
+def test_a_job_of_which_describe_is_refused_runs_on_and_a_run_from_failure_adopts_it(runner):
+    runner.aws.faults = {"describe": [DENIED]}
+    runner.aws.scripts = [completes()]
+    result = runner.run()
+    assert not runner.failed.allow_retries
+    assert "The job was left running; a run from failure adopts it." in runner.failed.description
+    assert runner.retry(result).success
+    assert len(runner.aws.jobs) == 1
 
 
 def test_a_client_of_s3_that_the_caller_does_not_give_tries_once_and_leaves_waiting_to_the_loop(monkeypatch):
@@ -185,49 +185,49 @@ def test_a_client_of_s3_that_the_caller_does_not_give_tries_once_and_leaves_wait
         assert client.meta.config.retries["total_max_attempts"] == 1
 
 
-def test_capacity_short_on_two_types_is_found_on_the_third(house):
-    house.aws.scripts = [fails(CAPACITY), fails(CAPACITY), completes()]
-    result = house.run(processing(instance_types=("ml.m5.large", "ml.m6i.large", "ml.m7i.large")))
+def test_capacity_short_on_two_types_is_found_on_the_third(runner):
+    runner.aws.scripts = [fails(CAPACITY), fails(CAPACITY), completes()]
+    result = runner.run(processing(instance_types=("ml.m5.large", "ml.m6i.large", "ml.m7i.large")))
     assert result.success
-    assert types_used(house) == ["ml.m5.large", "ml.m6i.large", "ml.m7i.large"]
-    assert "next attempt is on ml.m7i.large" in messages(result, house.instance)
+    assert types_used(runner) == ["ml.m5.large", "ml.m6i.large", "ml.m7i.large"]
+    assert "next attempt is on ml.m7i.large" in messages(result, runner.instance)
     assert metadata(result)["sagemaker/attempts"] == 3
 
 
-def test_capacity_refused_by_create_goes_on_under_the_same_name(house):
-    house.aws.faults = {"create": [refusal("InsufficientInstanceCapacity")]}
-    house.aws.scripts = [completes()]
-    assert house.run(processing(instance_types=("ml.m5.large", "ml.m6i.large"))).success
-    assert types_used(house) == ["ml.m6i.large"]
+def test_capacity_refused_by_create_goes_on_under_the_same_name(runner):
+    runner.aws.faults = {"create": [refusal("InsufficientInstanceCapacity")]}
+    runner.aws.scripts = [completes()]
+    assert runner.run(processing(instance_types=("ml.m5.large", "ml.m6i.large"))).success
+    assert types_used(runner) == ["ml.m6i.large"]
 
 
-def test_capacity_nowhere_gives_up_for_now(house):
-    house.aws.scripts = [fails(CAPACITY)] * 10
-    failed = house.failure(processing(instance_types=("ml.m5.large", "ml.m6i.large")))
+def test_capacity_nowhere_gives_up_for_now(runner):
+    runner.aws.scripts = [fails(CAPACITY)] * 10
+    failed = runner.failure(processing(instance_types=("ml.m5.large", "ml.m6i.large")))
     assert failed.allow_retries
-    assert len(house.aws.jobs) == 10
+    assert len(runner.aws.jobs) == 10
 
 
-def test_a_type_that_is_named_twice_is_asked_for_once_a_round(house):
-    house.aws.scripts = [fails(CAPACITY)] * 20
-    assert house.failure(
+def test_a_type_that_is_named_twice_is_asked_for_once_a_round(runner):
+    runner.aws.scripts = [fails(CAPACITY)] * 20
+    assert runner.failure(
         processing(instance_types=("ml.m5.large", "ml.m6i.large", "ml.m5.large"))
     ).allow_retries
-    assert len(house.aws.jobs) == 10
+    assert len(runner.aws.jobs) == 10
 
 
-def test_a_quota_of_zero_is_fatal(house):
-    house.aws.faults = {"create": [quota(0)]}
-    failed = house.failure()
+def test_a_quota_of_zero_is_fatal(runner):
+    runner.aws.faults = {"create": [quota(0)]}
+    failed = runner.failure()
     assert not failed.allow_retries
     assert "Service Quotas" in failed.description
 
 
-def test_a_quota_of_zero_on_one_type_leaves_the_others(house):
-    house.aws.faults = {"create": [quota(0)]}
-    house.aws.scripts = [completes()]
-    assert house.run(processing(instance_types=("ml.m5.large", "ml.m6i.large"))).success
-    assert types_used(house) == ["ml.m6i.large"]
+def test_a_quota_of_zero_on_one_type_leaves_the_others(runner):
+    runner.aws.faults = {"create": [quota(0)]}
+    runner.aws.scripts = [completes()]
+    assert runner.run(processing(instance_types=("ml.m5.large", "ml.m6i.large"))).success
+    assert types_used(runner) == ["ml.m6i.large"]
 
 
 @pytest.mark.parametrize(
@@ -239,41 +239,41 @@ def test_a_quota_of_zero_on_one_type_leaves_the_others(house):
         "utilization of 0 Seconds and a request delta of 777600 Seconds.",
     ],
 )
-def test_a_quota_of_something_else_that_the_job_exceeds_by_itself_is_fatal(house, words):
-    house.aws.faults = {"create": [refusal("ResourceLimitExceeded", words)]}
-    failed = house.failure(processing(instance_types=("ml.m5.large", "ml.m6i.large")))
+def test_a_quota_of_something_else_that_the_job_exceeds_by_itself_is_fatal(runner, words):
+    runner.aws.faults = {"create": [refusal("ResourceLimitExceeded", words)]}
+    failed = runner.failure(processing(instance_types=("ml.m5.large", "ml.m6i.large")))
     assert not failed.allow_retries
-    assert house.aws.calls["create"] == 1
+    assert runner.aws.calls["create"] == 1
     assert re.search("quota of (Size of EBS volume|Longest run time)", failed.description)
     assert "or let the job ask for less" in failed.description
 
 
-def test_a_quota_of_something_else_whose_need_is_not_told_is_waited_for(house):
+def test_a_quota_of_something_else_whose_need_is_not_told_is_waited_for(runner):
     words = "The account-level service limit 'Processing jobs at once' is 0 Jobs"
-    house.aws.faults = {"create": [refusal("ResourceLimitExceeded", words)]}
-    house.aws.scripts = [completes()]
-    assert house.run().success
+    runner.aws.faults = {"create": [refusal("ResourceLimitExceeded", words)]}
+    runner.aws.scripts = [completes()]
+    assert runner.run().success
 
 
-def test_a_reached_quota_is_waited_for(house):
-    house.aws.faults = {"create": [quota(2)] * 6}
-    house.aws.scripts = [completes()]
-    result = house.run()
+def test_a_reached_quota_is_waited_for(runner):
+    runner.aws.faults = {"create": [quota(2)] * 6}
+    runner.aws.scripts = [completes()]
+    result = runner.run()
     assert result.success
-    assert len(house.aws.jobs) == 1
+    assert len(runner.aws.jobs) == 1
     assert metadata(result)["sagemaker/queue_seconds"] > 300
 
 
-def test_internal_errors_end_after_three_attempts(house):
-    house.aws.scripts = [fails(INTERNAL)] * 3
-    failed = house.failure()
-    assert (len(house.aws.jobs), failed.allow_retries) == (3, False)
+def test_internal_errors_end_after_three_attempts(runner):
+    runner.aws.scripts = [fails(INTERNAL)] * 3
+    failed = runner.failure()
+    assert (len(runner.aws.jobs), failed.allow_retries) == (3, False)
     assert "inside SageMaker" in failed.description
 
 
-def test_an_internal_error_is_tried_again(house):
-    house.aws.scripts = [fails(INTERNAL), completes()]
-    assert house.run().success
+def test_an_internal_error_is_tried_again(runner):
+    runner.aws.scripts = [fails(INTERNAL), completes()]
+    assert runner.run().success
 
 
 @pytest.mark.parametrize(
@@ -287,18 +287,18 @@ def test_an_internal_error_is_tried_again(house):
         (training, "AlgorithmError: No counts, exit code: 65", {}),
     ],
 )
-def test_an_algorithm_error_is_fatal_in_the_jobs_own_words(house, make, reason, answer):
-    house.aws.scripts = [fails(reason, **answer)]
-    failed = house.failure(make())
+def test_an_algorithm_error_is_fatal_in_the_jobs_own_words(runner, make, reason, answer):
+    runner.aws.scripts = [fails(reason, **answer)]
+    failed = runner.failure(make())
     assert not failed.allow_retries
     assert "No counts" in failed.description
     assert failed.metadata["exit_code"].value == 65
     assert failed.metadata["sagemaker/job_arn"].value
 
 
-def test_an_exit_code_that_the_job_calls_retryable_is_left_to_the_retry_policy(house):
-    house.aws.scripts = [fails("AlgorithmError: lost connection, exit code: 1")]
-    assert house.failure(processing(retryable_exit_codes=range(1, 64))).allow_retries
+def test_an_exit_code_that_the_job_calls_retryable_is_left_to_the_retry_policy(runner):
+    runner.aws.scripts = [fails("AlgorithmError: lost connection, exit code: 1")]
+    assert runner.failure(processing(retryable_exit_codes=range(1, 64))).allow_retries
 
 
 @pytest.mark.parametrize(
@@ -309,24 +309,24 @@ def test_an_exit_code_that_the_job_calls_retryable_is_left_to_the_retry_policy(h
         "ClientError: Out of Memory. Please use a larger instance and/or reduce the values of other parameters.",
     ],
 )
-def test_out_of_memory_is_said(house, reason):
-    house.aws.scripts = [fails(reason)]
-    failed = house.failure()
+def test_out_of_memory_is_said(runner, reason):
+    runner.aws.scripts = [fails(reason)]
+    failed = runner.failure()
     assert "out of memory on ml.m5.large" in failed.description
     assert failed.metadata["exit_code"].value == 137
 
 
 @pytest.mark.parametrize("reason", ["ClientError: Cannot pull image", "ClientError: Data download failed"])
-def test_a_clients_error_is_fatal(house, reason):
-    house.aws.scripts = [fails(reason)]
-    assert not house.failure().allow_retries
+def test_a_clients_error_is_fatal(runner, reason):
+    runner.aws.scripts = [fails(reason)]
+    assert not runner.failure().allow_retries
 
 
-def test_an_access_that_is_denied_is_fatal(house):
-    house.aws.faults = {
+def test_an_access_that_is_denied_is_fatal(runner):
+    runner.aws.faults = {
         "create": [refusal("AccessDeniedException", "not authorized to perform iam:PassRole")]
     }
-    failed = house.failure()
+    failed = runner.failure()
     assert not failed.allow_retries
     assert "iam:PassRole" in failed.description
 
@@ -339,33 +339,33 @@ def test_an_access_that_is_denied_is_fatal(house):
         (DENIED, "Give the role of this process that right"),
     ],
 )
-def test_a_refusal_of_the_orchestrator_itself_tells_the_remedy(house, fault, remedy):
-    house.aws.faults = {"create": [fault]}
-    failed = house.failure()
+def test_a_refusal_of_the_orchestrator_itself_tells_the_remedy(runner, fault, remedy):
+    runner.aws.faults = {"create": [fault]}
+    failed = runner.failure()
     assert not failed.allow_retries
     assert remedy in failed.description
 
 
-def test_timeouts_of_both_kinds_are_fatal(house):
-    house.aws.scripts = [ends("Stopped", after=62), ends("Stopped", SecondaryStatus="MaxRuntimeExceeded")]
+def test_timeouts_of_both_kinds_are_fatal(runner):
+    runner.aws.scripts = [ends("Stopped", after=62), ends("Stopped", SecondaryStatus="MaxRuntimeExceeded")]
     for make in (processing, training):
-        failed = house.failure(make(max_runtime_seconds=60))
+        failed = runner.failure(make(max_runtime_seconds=60))
         assert not failed.allow_retries
         assert "max_runtime_seconds=60" in failed.description
 
 
-def test_a_job_stopped_by_someone_else_says_so(house):
-    house.aws.scripts = [ends("Stopped"), ends("Stopped")]
+def test_a_job_stopped_by_someone_else_says_so(runner):
+    runner.aws.scripts = [ends("Stopped"), ends("Stopped")]
     for make in (processing, training):
-        failed = house.failure(make())
+        failed = runner.failure(make())
         assert not failed.allow_retries
         assert "not by this run" in failed.description
 
 
-def test_a_spot_job_that_waits_too_long_runs_on_demand(house):
-    house.aws.scripts = [ends("Stopped", SecondaryStatus="MaxWaitTimeExceeded"), completes()]
-    assert house.run(training(spot=True, checkpoint_s3="s3://bucket/checkpoints")).success
-    first, second = house.aws.jobs.values()
+def test_a_spot_job_that_waits_too_long_runs_on_demand(runner):
+    runner.aws.scripts = [ends("Stopped", SecondaryStatus="MaxWaitTimeExceeded"), completes()]
+    assert runner.run(training(spot=True, checkpoint_s3="s3://bucket/checkpoints")).success
+    first, second = runner.aws.jobs.values()
     assert (first.answer["EnableManagedSpotTraining"], second.answer["EnableManagedSpotTraining"]) == (
         True,
         False,
@@ -374,7 +374,7 @@ def test_a_spot_job_that_waits_too_long_runs_on_demand(house):
 
 
 @pytest.mark.parametrize("first", [[], [CLOSED], [materialised(rows=1)], [materialised(rows=1), CLOSED]])
-def test_an_interrupted_spot_job_is_waited_for_and_reports_once(house, first):
+def test_an_interrupted_spot_job_is_waited_for_and_reports_once(runner, first):
     """Whatever the first container had reported, and though its first chunk is the second one's, to the letter."""
 
     def interrupted(aws, job):
@@ -385,26 +385,26 @@ def test_an_interrupted_spot_job_is_waited_for_and_reports_once(house, first):
         aws.at(120, lambda: aws.write(job, 2, materialised(rows=2), CLOSED))
         aws.at(121, lambda: aws.end(job, "Completed"))
 
-    house.aws.scripts = [interrupted]
-    result = house.run(training(spot=True))
+    runner.aws.scripts = [interrupted]
+    result = runner.run(training(spot=True))
     assert metadata(result)["rows"] == 2
-    told = messages(result, house.instance)
+    told = messages(result, runner.instance)
     assert "Interrupted" in told
     assert told.count("reports begin anew") == 1
 
 
-def test_a_completed_job_without_closed_is_a_failure_for_good(house):
-    house.aws.scripts = [ends("Completed")]
-    failed = house.failure()
+def test_a_completed_job_without_closed_is_a_failure_for_good(runner):
+    runner.aws.scripts = [ends("Completed")]
+    failed = runner.failure()
     assert not failed.allow_retries
     assert "none says `closed`" in failed.description
 
 
-def test_a_job_that_has_no_pipes_needs_no_closed(house):
-    house.aws.scripts = [ends("Completed")]
-    house.run(processing(pipes=False))
-    assert house.failed is None
-    (job,) = house.aws.jobs.values()
+def test_a_job_that_has_no_pipes_needs_no_closed(runner):
+    runner.aws.scripts = [ends("Completed")]
+    runner.run(processing(pipes=False))
+    assert runner.failed is None
+    (job,) = runner.aws.jobs.values()
     assert "DAGSTER_PIPES_MESSAGES" not in job.request["Environment"]
 
 
@@ -417,46 +417,46 @@ def test_a_job_that_has_no_pipes_needs_no_closed(house):
         "[]",
     ],
 )
-def test_a_malformed_message_never_passes_in_silence(house, line):
-    house.aws.scripts = [completes(report=[line, materialised()])]
-    failed = house.failure()
+def test_a_malformed_message_never_passes_in_silence(runner, line):
+    runner.aws.scripts = [completes(report=[line, materialised()])]
+    failed = runner.failure()
     assert not failed.allow_retries
     assert "cannot be read" in failed.description
 
 
-def test_messages_that_s3_refuses_are_told_of(house):
-    house.aws.scripts = [ends("Completed", after=20)]
-    house.aws.faults = {"get": [None, *[refusal("AccessDenied", "no s3:ListBucket", 403)] * 1000]}
+def test_messages_that_s3_refuses_are_told_of(runner):
+    runner.aws.scripts = [ends("Completed", after=20)]
+    runner.aws.faults = {"get": [None, *[refusal("AccessDenied", "no s3:ListBucket", 403)] * 1000]}
 
     def looked_up(**_):
         raise refusal("NoSuchKey", status=404)
 
-    house.aws.faults["get"][0] = looked_up
-    assert "no s3:ListBucket" in house.failure().description
+    runner.aws.faults["get"][0] = looked_up
+    assert "no s3:ListBucket" in runner.failure().description
 
 
-def test_all_limits_are_told_before_anything_is_created(house):
+def test_all_limits_are_told_before_anything_is_created(runner):
     job = processing(role="me", environment={"LONG": "x" * 257}, arguments=("y" * 300,))
-    failed = house.failure(job)
+    failed = runner.failure(job)
     assert not failed.allow_retries
     assert all(word in failed.description for word in ("3 fault(s)", "LONG", "arguments[0]", "role"))
-    assert not house.aws.calls["create"]
+    assert not runner.aws.calls["create"]
 
 
-def test_a_job_that_could_not_speak_is_not_created(house):
-    failed = house.failure(processing(network_isolation=True))
+def test_a_job_that_could_not_speak_is_not_created(runner):
+    failed = runner.failure(processing(network_isolation=True))
     assert "pipes=False" in failed.description
-    assert not house.aws.calls["create"]
-    house.aws.scripts = [ends("Completed")]
-    house.run(processing(network_isolation=True, pipes=False))
-    assert house.failed is None
+    assert not runner.aws.calls["create"]
+    runner.aws.scripts = [ends("Completed")]
+    runner.run(processing(network_isolation=True, pipes=False))
+    assert runner.failed is None
 
 
-def test_awkward_characters_in_key_and_tags_are_no_trouble(house):
-    house.aws.scripts = [completes()]
+def test_awkward_characters_in_key_and_tags_are_no_trouble(runner):
+    runner.aws.scripts = [completes()]
     awkward = "_|[å]/{}\n%20 日本 |🚍"
-    assert house.run(processing(key=awkward, tags={awkward: awkward * 30})).success
-    (job,) = house.aws.jobs.values()
+    assert runner.run(processing(key=awkward, tags={awkward: awkward * 30})).success
+    (job,) = runner.aws.jobs.values()
     assert len(job.name) <= 63
     assert not set("|[]{}\n%🚍") & set("".join(tag["Key"] + tag["Value"] for tag in job.request["Tags"]))
 
@@ -465,14 +465,14 @@ def test_the_default_clock_is_the_real_one():
     assert Clock().now() <= Clock().now()
 
 
-def test_an_asset_can_be_called_in_a_unit_test(house):
-    house.aws.scripts = [completes(), completes()]
+def test_an_asset_can_be_called_in_a_unit_test(runner):
+    runner.aws.scripts = [completes(), completes()]
 
     @asset
     def loads(context):
-        yield from house.client().run(context=context, job=processing()).get_results()
+        yield from runner.client().run(context=context, job=processing()).get_results()
 
     for _ in range(2):
         (result,) = loads(build_asset_context())
         assert result.metadata["rows"].value == 1
-    assert len(house.aws.jobs) == 2
+    assert len(runner.aws.jobs) == 2

@@ -24,37 +24,37 @@ def test_the_readmes_asset_is_a_whole_code_location():
     assert defs.resolve_all_asset_specs()[0].key.to_user_string() == "features"
 
 
-def test_the_example_loads_and_its_jobs_run(house):
+def test_the_example_loads_and_its_jobs_run(runner):
     names = runpy.run_path(str(EXAMPLE))
     Definitions.validate_loadable(names["defs"])
     with DagsterInstance.ephemeral() as instance:
         for name, kind in (("features", "Processing"), ("model", "Training")):
-            house.aws.scripts = [completes(report=[materialised(name)])]
+            runner.aws.scripts = [completes(report=[materialised(name)])]
             result = materialize(
                 [names["features"], names["model"]],
                 selection=[name],
                 partition_key="2026-11-01",
-                resources={"processing": house.client("Processing"), "training": house.client("Training")},
+                resources={"processing": runner.client("Processing"), "training": runner.client("Training")},
                 instance=instance,
             )
             assert result.success
-            assert list(house.aws.jobs.values())[-1].kind == kind
+            assert list(runner.aws.jobs.values())[-1].kind == kind
 
 
-def test_the_examples_model_goes_on_from_its_checkpoint_in_whatever_run(house):
+def test_the_examples_model_goes_on_from_its_checkpoint_in_whatever_run(runner):
     names = runpy.run_path(str(EXAMPLE))
-    house.aws.scripts = [fails("AlgorithmError: exit code: 1"), completes(report=[materialised("model")])]
-    resources = {"processing": house.client("Processing"), "training": house.client("Training")}
+    runner.aws.scripts = [fails("AlgorithmError: exit code: 1"), completes(report=[materialised("model")])]
+    resources = {"processing": runner.client("Processing"), "training": runner.client("Training")}
     for _ in range(2):
         materialize(
             [names["features"], names["model"]],
             selection=["model"],
             partition_key="2026-11-01",
             resources=resources,
-            instance=house.instance,
+            instance=runner.instance,
             raise_on_error=False,
         )
-    first, second = (job.request["CheckpointConfig"] for job in house.aws.jobs.values())
+    first, second = (job.request["CheckpointConfig"] for job in runner.aws.jobs.values())
     assert first == second
 
 

@@ -48,80 +48,80 @@ def wanted(hosts=1, run=100):
     ]
 
 
-def test_every_line_is_shown_once_and_as_it_comes(house, capfd):
-    house.aws.scripts = [chatty()]
-    house.aws.at(60, lambda: print("MIDDLE"))
-    assert house.run(training(), follow_logs=True).success
+def test_every_line_is_shown_once_and_as_it_comes(runner, capfd):
+    runner.aws.scripts = [chatty()]
+    runner.aws.at(60, lambda: print("MIDDLE"))
+    assert runner.run(training(), follow_logs=True).success
     shown = capfd.readouterr().out
     assert re.findall(r"h\d (?:s\d+|end)", shown) == wanted()
     assert 5 < len(re.findall(r"h1 s", shown.partition("MIDDLE")[0])) < 20
 
 
-def test_three_streams_are_interleaved_by_time_and_named(house, capfd):
-    house.aws.scripts = [chatty(hosts=3)]
-    assert house.run(training(instance_count=3), follow_logs=True).success
+def test_three_streams_are_interleaved_by_time_and_named(runner, capfd):
+    runner.aws.scripts = [chatty(hosts=3)]
+    assert runner.run(training(instance_count=3), follow_logs=True).success
     shown = capfd.readouterr().out
     assert sorted(re.findall(r"h\d (?:s\d+|end)", shown)) == sorted(wanted(hosts=3))
     assert "[algo-2] h2 s" in shown
 
 
-def test_short_pages_and_empty_ones_lose_nothing(house, capfd):
-    house.aws.page = 2
-    house.aws.scripts = [chatty()]
-    assert house.run(training(), follow_logs=True).success
+def test_short_pages_and_empty_ones_lose_nothing(runner, capfd):
+    runner.aws.page = 2
+    runner.aws.scripts = [chatty()]
+    assert runner.run(training(), follow_logs=True).success
     assert lines(capfd) == wanted()
 
 
-def test_a_minute_of_a_running_job_takes_at_most_six_calls(house):
-    house.aws.scripts = [chatty(run=600, hosts=3)]
-    assert house.run(training(instance_count=3), follow_logs=True).success
-    times = [time for time, call in house.aws.log if call.startswith("log_") and time < 600]
+def test_a_minute_of_a_running_job_takes_at_most_six_calls(runner):
+    runner.aws.scripts = [chatty(run=600, hosts=3)]
+    assert runner.run(training(instance_count=3), follow_logs=True).success
+    times = [time for time, call in runner.aws.log if call.startswith("log_") and time < 600]
     assert min(later - earlier for earlier, later in zip(times, times[6:], strict=False)) > 59.9
 
 
-def test_a_training_job_of_a_minute_takes_fewer_calls_than_airflows(house):
-    house.aws.scripts = [chatty(run=60)]
-    assert house.run(training(), follow_logs=True).success
-    assert house.aws.calls["log_streams"] + house.aws.calls["log_events"] <= 12
-    assert house.aws.calls["describe"] <= 7
+def test_a_training_job_of_a_minute_takes_fewer_calls_than_airflows(runner):
+    runner.aws.scripts = [chatty(run=60)]
+    assert runner.run(training(), follow_logs=True).success
+    assert runner.aws.calls["log_streams"] + runner.aws.calls["log_events"] <= 12
+    assert runner.aws.calls["describe"] <= 7
 
 
-def test_without_logs_no_call_is_made_for_them(house):
-    house.aws.scripts = [chatty()]
-    assert house.run(follow_logs=False).success
-    assert not house.aws.calls["log_streams"] + house.aws.calls["log_events"]
+def test_without_logs_no_call_is_made_for_them(runner):
+    runner.aws.scripts = [chatty()]
+    assert runner.run(follow_logs=False).success
+    assert not runner.aws.calls["log_streams"] + runner.aws.calls["log_events"]
 
 
-def test_a_failed_jobs_lines_are_shown(house, capfd):
+def test_a_failed_jobs_lines_are_shown(runner, capfd):
     def broken(aws, job):
         aws.at(1, lambda: aws.start(job))
         aws.at(5, lambda: aws.say(job, "h1 s005"))
         aws.at(6, lambda: aws.end(job, "Failed", FailureReason="AlgorithmError: exit code: 1"))
 
-    house.aws.scripts = [broken]
-    house.failure(follow_logs=True)
+    runner.aws.scripts = [broken]
+    runner.failure(follow_logs=True)
     assert lines(capfd) == ["h1 s005"]
 
 
-def test_logs_that_may_not_be_read_do_not_fail_a_job(house):
-    house.aws.faults = {"log_streams": [refusal("AccessDeniedException")] * 20}
-    house.aws.scripts = [chatty()]
-    assert house.run(follow_logs=True).success
+def test_logs_that_may_not_be_read_do_not_fail_a_job(runner):
+    runner.aws.faults = {"log_streams": [refusal("AccessDeniedException")] * 20}
+    runner.aws.scripts = [chatty()]
+    assert runner.run(follow_logs=True).success
 
 
 @pytest.mark.parametrize("seconds", [50, 400])
-def test_whoever_adopts_a_job_shows_its_lines_from_the_first(house, capfd, seconds):
-    house.aws.scripts = [chatty()]
-    parent = killed(house, 50, follow_logs=True)
-    house.aws.until(seconds)
+def test_whoever_adopts_a_job_shows_its_lines_from_the_first(runner, capfd, seconds):
+    runner.aws.scripts = [chatty()]
+    parent = killed(runner, 50, follow_logs=True)
+    runner.aws.until(seconds)
     lines(capfd)
-    assert house.retry(parent, follow_logs=True).success
+    assert runner.retry(parent, follow_logs=True).success
     assert lines(capfd) == wanted()
 
 
 @pytest.mark.parametrize("word", ["Interrupted", "Restarting"])
 @pytest.mark.parametrize("at", [6, 40])
-def test_a_restarted_containers_own_stream_is_shown_too(house, capfd, word, at):
+def test_a_restarted_containers_own_stream_is_shown_too(runner, capfd, word, at):
     """Before the first look at the streams, or after it; after a spot interruption, or by a retry strategy."""
 
     def interrupted(aws, job):
@@ -133,12 +133,12 @@ def test_a_restarted_containers_own_stream_is_shown_too(house, capfd, word, at):
         aws.at(120, lambda: aws.write(job, 2, materialised(), CLOSED))
         aws.at(121, lambda: aws.end(job, "Completed"))
 
-    house.aws.scripts = [interrupted]
-    assert house.run(training(spot=True), follow_logs=True).success
+    runner.aws.scripts = [interrupted]
+    assert runner.run(training(spot=True), follow_logs=True).success
     assert lines(capfd) == ["h1 s005", "h1 s095"]
 
 
-def test_whoever_adopts_an_interrupted_job_shows_the_lines_of_both_containers(house, capfd):
+def test_whoever_adopts_an_interrupted_job_shows_the_lines_of_both_containers(runner, capfd):
     def interrupted(aws, job):
         aws.at(1, lambda: (aws.start(job), aws.write(job, 1, OPENED)))
         aws.at(5, lambda: aws.say(job, "h1 s005", host="algo-1-1"))
@@ -148,11 +148,11 @@ def test_whoever_adopts_an_interrupted_job_shows_the_lines_of_both_containers(ho
         aws.at(400, lambda: aws.write(job, 2, materialised(), CLOSED))
         aws.at(401, lambda: aws.end(job, "Completed"))
 
-    house.aws.scripts = [interrupted]
-    parent = killed(house, 30, training(spot=True), follow_logs=True)
-    house.aws.until(100)
+    runner.aws.scripts = [interrupted]
+    parent = killed(runner, 30, training(spot=True), follow_logs=True)
+    runner.aws.until(100)
     lines(capfd)
-    assert house.retry(parent, training(spot=True), follow_logs=True).success
+    assert runner.retry(parent, training(spot=True), follow_logs=True).success
     assert lines(capfd) == ["h1 s005", "h1 s305"]
 
 
@@ -162,88 +162,88 @@ def follower(aws, seen, shown):
     )
 
 
-def test_the_same_run_goes_on_where_it_had_come_to_even_with_an_old_token(house):
+def test_the_same_run_goes_on_where_it_had_come_to_even_with_an_old_token(runner):
     shown: list[str] = []
     key = "/aws/sagemaker/TrainingJobs:job/algo-1-1"
-    house.aws.streams[key] = [(1, "a"), (2, "b"), (2, "c")]
+    runner.aws.streams[key] = [(1, "a"), (2, "b"), (2, "c")]
     seen = Seen("run", 0)
-    follower(house.aws, seen, shown).drain(0.0)
-    house.aws.streams[key] += [(2, "d"), (3, "e")]
-    follower(house.aws, seen, shown).drain(0.0)
+    follower(runner.aws, seen, shown).drain(0.0)
+    runner.aws.streams[key] += [(2, "d"), (3, "e")]
+    follower(runner.aws, seen, shown).drain(0.0)
     seen.streams["job/algo-1-1"]["token"] = "f/expired/1"
-    house.aws.streams[key] += [(4, "f")]
-    follower(house.aws, seen, shown).drain(0.0)
+    runner.aws.streams[key] += [(4, "f")]
+    follower(runner.aws, seen, shown).drain(0.0)
     assert "".join(shown).split() == ["a", "b", "c", "d", "e", "f"]
 
 
-def test_a_restarted_containers_lines_wait_for_the_last_one_of_the_container_before(house):
+def test_a_restarted_containers_lines_wait_for_the_last_one_of_the_container_before(runner):
     shown: list[str] = []
-    house.aws.page = 1
-    house.aws.streams |= {
+    runner.aws.page = 1
+    runner.aws.streams |= {
         "/aws/sagemaker/TrainingJobs:job/algo-1-1": [(1, "a"), (2, "b"), (3, "c")],
         "/aws/sagemaker/TrainingJobs:job/algo-1-2": [(4, "d"), (5, "e")],
     }
-    following = follower(house.aws, Seen("run", 0), shown)
+    following = follower(runner.aws, Seen("run", 0), shown)
     for minute in range(10):
         following.look(60.0 * minute)
     assert "".join(shown).split() == ["a", "b", "c", "d", "e"]
-    calls = house.aws.calls["log_events"]
+    calls = runner.aws.calls["log_events"]
     following.look(600.0)
-    assert house.aws.calls["log_events"] == calls + 1, "one stream is left to look at"
+    assert runner.aws.calls["log_events"] == calls + 1, "one stream is left to look at"
 
 
-def test_side_by_side_each_line_says_whose_it_is(house, capfd):
-    house.aws.scripts = [chatty(), chatty()]
+def test_side_by_side_each_line_says_whose_it_is(runner, capfd):
+    runner.aws.scripts = [chatty(), chatty()]
     jobs = [processing(key="first"), processing(key="second")]
-    assert house.run(*jobs, at_once=2, follow_logs=True).success
+    assert runner.run(*jobs, at_once=2, follow_logs=True).success
     shown = capfd.readouterr().out
     assert "[first] h1 s002" in shown
     assert "[second] h1 s002" in shown
 
 
-def test_a_retry_within_the_run_shows_what_the_first_try_had_not(house, capfd):
+def test_a_retry_within_the_run_shows_what_the_first_try_had_not(runner, capfd):
     """Describe is throttled until the step gives up; Dagster's retry policy starts it again, in the same run."""
-    house.aws.scripts = [chatty(run=400)]
-    house.aws.at(100, lambda: house.aws.faults.update(describe=[THROTTLED] * 6))
+    runner.aws.scripts = [chatty(run=400)]
+    runner.aws.at(100, lambda: runner.aws.faults.update(describe=[THROTTLED] * 6))
     pacing = Pacing(retry_patience=60)
-    assert house.run(
+    assert runner.run(
         training(), follow_logs=True, pacing=pacing, retry_policy=RetryPolicy(max_retries=2)
     ).success
-    assert len(house.aws.jobs) == 1
+    assert len(runner.aws.jobs) == 1
     assert lines(capfd) == wanted(run=400)
 
 
 @pytest.mark.parametrize("run", [10, 100])
-def test_lines_that_come_late_are_waited_for_as_long_as_others_took(house, capfd, run):
-    house.aws.log_lag = 8.0
-    house.aws.scripts = [chatty(run=run)]
-    assert house.run(training(), follow_logs=True).success
+def test_lines_that_come_late_are_waited_for_as_long_as_others_took(runner, capfd, run):
+    runner.aws.log_lag = 8.0
+    runner.aws.scripts = [chatty(run=run)]
+    assert runner.run(training(), follow_logs=True).success
     assert lines(capfd) == wanted(run=run)
 
 
-def test_a_success_whose_lines_come_promptly_is_seen_within_five_seconds(house):
-    house.aws.log_lag = 1.0
-    house.aws.scripts = [chatty()]
-    assert house.run(training(), follow_logs=True).success
-    assert house.returned_at - 102 <= 5
+def test_a_success_whose_lines_come_promptly_is_seen_within_five_seconds(runner):
+    runner.aws.log_lag = 1.0
+    runner.aws.scripts = [chatty()]
+    assert runner.run(training(), follow_logs=True).success
+    assert runner.returned_at - 102 <= 5
 
 
-def test_a_container_that_prints_nothing_is_told_of_after_some_seconds(house):
-    house.aws.scripts = [completes(run=100, tail=2)]
-    result = house.run(training(), follow_logs=True)
+def test_a_container_that_prints_nothing_is_told_of_after_some_seconds(runner):
+    runner.aws.scripts = [completes(run=100, tail=2)]
+    result = runner.run(training(), follow_logs=True)
     assert result.success
-    assert house.returned_at - 102 <= 15
-    assert "0 of 1 log streams of loads-" in messages(result, house.instance)
-    assert "logsV2:log-groups" in messages(result, house.instance)
+    assert runner.returned_at - 102 <= 15
+    assert "0 of 1 log streams of loads-" in messages(result, runner.instance)
+    assert "logsV2:log-groups" in messages(result, runner.instance)
 
 
 @pytest.mark.parametrize("late", [5, 11])
-def test_the_only_lines_of_a_success_are_waited_for_though_they_come_as_it_closes(house, capfd, late):
-    house.aws.log_lag = late
-    house.aws.scripts = [says_at_the_end]
-    result = house.run(training(), follow_logs=True)
+def test_the_only_lines_of_a_success_are_waited_for_though_they_come_as_it_closes(runner, capfd, late):
+    runner.aws.log_lag = late
+    runner.aws.scripts = [says_at_the_end]
+    result = runner.run(training(), follow_logs=True)
     assert lines(capfd) == ["h1 end"]
-    assert "log streams of" not in messages(result, house.instance)
+    assert "log streams of" not in messages(result, runner.instance)
 
 
 def says_at_the_end(aws, job):
@@ -251,11 +251,11 @@ def says_at_the_end(aws, job):
     aws.at(101.9, lambda: aws.say(job, "h1 end"))
 
 
-def test_a_host_that_has_said_nothing_is_told_of(house, capfd):
-    house.aws.scripts = [says_at_the_end]
-    result = house.run(training(instance_count=2), follow_logs=True)
+def test_a_host_that_has_said_nothing_is_told_of(runner, capfd):
+    runner.aws.scripts = [says_at_the_end]
+    result = runner.run(training(instance_count=2), follow_logs=True)
     assert lines(capfd) == ["h1 end"]
-    assert "1 of 2 log streams" in messages(result, house.instance)
+    assert "1 of 2 log streams" in messages(result, runner.instance)
 
 
 def seen_failing(aws, job):
@@ -264,7 +264,7 @@ def seen_failing(aws, job):
     aws.at(100, lambda: aws.end(job, "Failed", FailureReason="AlgorithmError: exit code: 1"))
 
 
-def test_a_failures_traceback_is_shown_though_lines_come_later_than_before(house, capfd):
+def test_a_failures_traceback_is_shown_though_lines_come_later_than_before(runner, capfd):
     def broken(aws, job):
         seen_failing(aws, job)
         aws.at(40, lambda: aws.say(job, "h1 s040"))
@@ -272,28 +272,28 @@ def test_a_failures_traceback_is_shown_though_lines_come_later_than_before(house
         aws.at(98, lambda: aws.say(job, "h1 s098"))
         aws.at(100, lambda: aws.say(job, "h1 end"))
 
-    house.aws.log_lag = 1.0
-    house.aws.scripts = [broken]
-    house.failure(training(), follow_logs=True)
+    runner.aws.log_lag = 1.0
+    runner.aws.scripts = [broken]
+    runner.failure(training(), follow_logs=True)
     assert lines(capfd) == ["h1 s040", "h1 s098", "h1 end"]
 
 
-def test_lines_that_keep_coming_after_a_failure_are_followed_for_half_a_minute(house, capfd):
+def test_lines_that_keep_coming_after_a_failure_are_followed_for_half_a_minute(runner, capfd):
     def broken(aws, job):
         aws.at(1, lambda: aws.start(job))
         aws.at(50, lambda: aws.end(job, "Failed", FailureReason="AlgorithmError: exit code: 1"))
         for second in range(51, 500, 7):
             aws.at(second, lambda s=second: aws.say(job, f"h1 s{s:03}"))
 
-    house.aws.scripts = [broken]
-    house.failure(training(), follow_logs=True)
-    assert house.returned_at <= 50 + 30 + 1
+    runner.aws.scripts = [broken]
+    runner.failure(training(), follow_logs=True)
+    assert runner.returned_at <= 50 + 30 + 1
     assert lines(capfd)[:4] == ["h1 s051", "h1 s058", "h1 s065", "h1 s072"]
 
 
-def test_waiting_for_late_lines_takes_no_more_calls_a_minute_than_a_running_job(house):
-    house.aws.scripts = [seen_failing]
-    house.failure(training(), follow_logs=True)
-    times = [time for time, call in house.aws.log if call.startswith("log_")]
+def test_waiting_for_late_lines_takes_no_more_calls_a_minute_than_a_running_job(runner):
+    runner.aws.scripts = [seen_failing]
+    runner.failure(training(), follow_logs=True)
+    times = [time for time, call in runner.aws.log if call.startswith("log_")]
     assert times[-1] - 100 > 10
     assert all(later - earlier >= 59.9 for earlier, later in zip(times, times[6:], strict=False))

@@ -12,7 +12,7 @@ from tests.dagster_sagemaker.fake_aws import CLOSED, OPENED, materialised, told
 AGAIN = "the container was started again"
 
 
-def test_a_first_message_that_its_container_wrote_twice_is_told_once(house):
+def test_a_first_message_that_its_container_wrote_twice_is_told_once(runner):
     """boto3 repeats a call whose answer was lost."""
 
     def script(aws, job):
@@ -22,15 +22,15 @@ def test_a_first_message_that_its_container_wrote_twice_is_told_once(house):
         aws.at(70, lambda: aws.write(job, 2, materialised(rows=7), CLOSED, container="a"))
         aws.at(71, lambda: aws.end(job, "Completed"))
 
-    house.aws.scripts = [script]
-    result = house.run(training())
+    runner.aws.scripts = [script]
+    result = runner.run(training())
     assert metadata(result)["rows"] == 7
-    log = messages(result, house.instance)
+    log = messages(result, runner.instance)
     assert (log.count("hello"), AGAIN in log) == (1, False)
 
 
 @pytest.mark.parametrize(("first", "second"), [("a", "b"), ("", "")], ids=["named", "not named"])
-def test_a_container_that_was_started_again_begins_anew(house, first, second):
+def test_a_container_that_was_started_again_begins_anew(runner, first, second):
     """What the first one had reported is not told, also where the second one has not written over it yet."""
 
     def script(aws, job):
@@ -41,10 +41,10 @@ def test_a_container_that_was_started_again_begins_anew(house, first, second):
         aws.at(90, lambda: aws.write(job, 2, materialised(rows=7), CLOSED, container=second))
         aws.at(91, lambda: aws.end(job, "Completed"))
 
-    house.aws.scripts = [script]
-    result = house.run(training())
+    runner.aws.scripts = [script]
+    result = runner.run(training())
     assert metadata(result)["rows"] == 7
-    assert messages(result, house.instance).count(AGAIN) == 1
+    assert messages(result, runner.instance).count(AGAIN) == 1
 
 
 def test_two_runs_that_share_a_job_keep_what_each_has_shown(aws):

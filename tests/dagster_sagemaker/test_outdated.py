@@ -15,26 +15,26 @@ NEW_IMAGE = "123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:" + "b" *
 EITHER_KIND = pytest.mark.parametrize("made", [processing, training], ids=["Processing", "Training"])
 
 
-def starts_and_ends(house):
+def starts_and_ends(runner):
     """Of every job, when it was created and when it ended."""
-    return [(job.created, job.answer[f"{job.kind}EndTime"]) for job in house.aws.jobs.values()]
+    return [(job.created, job.answer[f"{job.kind}EndTime"]) for job in runner.aws.jobs.values()]
 
 
 @EITHER_KIND
-def test_what_an_older_image_completed_is_not_harvested(house, made):
+def test_what_an_older_image_completed_is_not_harvested(runner, made):
     jobs, newer = [
         [made(key=key, image=image) for key in ("there", "broken")] for image in ("old", NEW_IMAGE)
     ]
     broken = fails("AlgorithmError: x, exit code: 1", after=20)
-    house.aws.scripts = [completes(run=10), broken, completes(run=10), completes(run=10)]
-    first = house.run(*jobs, at_once=2)
-    result = house.retry(first, *newer, at_once=2)
+    runner.aws.scripts = [completes(run=10), broken, completes(run=10), completes(run=10)]
+    first = runner.run(*jobs, at_once=2)
+    result = runner.retry(first, *newer, at_once=2)
     assert result.success
-    images = [image_of(job) for job in house.aws.jobs.values()]
+    images = [image_of(job) for job in runner.aws.jobs.values()]
     assert images == ["old", "old", NEW_IMAGE, NEW_IMAGE]
-    there = next(name for name in house.aws.jobs if name.startswith("there"))
+    there = next(name for name in runner.aws.jobs if name.startswith("there"))
     said = f"{there} of an earlier execution ended (completed): launched anew. It differs from what is to run now: image."
-    assert messages(result, house.instance).count(said) == 1
+    assert messages(result, runner.instance).count(said) == 1
 
 
 def image_of(job):
@@ -46,66 +46,66 @@ def image_of(job):
 
 
 @EITHER_KIND
-def test_an_older_images_job_that_runs_is_stopped_and_the_next_one_is_created_once_it_is_over(house, made):
-    house.aws.scripts = [completes(run=5000), completes(report=[materialised(rows=7)])]
-    parent = killed(house, 50, made(image="old"))
-    (old,) = house.aws.jobs.values()
-    stops_slowly(house, old, 40)
-    result = house.retry(parent, made(image=NEW_IMAGE))
+def test_an_older_images_job_that_runs_is_stopped_and_the_next_one_is_created_once_it_is_over(runner, made):
+    runner.aws.scripts = [completes(run=5000), completes(report=[materialised(rows=7)])]
+    parent = killed(runner, 50, made(image="old"))
+    (old,) = runner.aws.jobs.values()
+    stops_slowly(runner, old, 40)
+    result = runner.retry(parent, made(image=NEW_IMAGE))
     assert metadata(result)["rows"] == 7
-    (_, over), (created, _) = starts_and_ends(house)
-    assert (old.status, house.aws.calls["stop"]) == ("Stopped", 1)
+    (_, over), (created, _) = starts_and_ends(runner)
+    assert (old.status, runner.aws.calls["stop"]) == ("Stopped", 1)
     assert 0 <= created - (over - START).total_seconds() <= 16
-    told = messages(result, house.instance)
+    told = messages(result, runner.instance)
     assert told.count(f"{old.name} differs from what is to run now (image): it is stopped") == 1
 
 
-def stops_slowly(house, job, seconds):
+def stops_slowly(runner, job, seconds):
     """Its container takes so long to end."""
 
     def stop(_):
         job.answer[f"{job.kind}JobStatus"] = "Stopping"
-        house.aws.step(job, "Stopping")
-        house.aws.at(seconds, lambda: house.aws.end(job, "Stopped"))
+        runner.aws.step(job, "Stopping")
+        runner.aws.at(seconds, lambda: runner.aws.end(job, "Stopped"))
 
-    house.aws.stop_now = stop
+    runner.aws.stop_now = stop
 
 
-def test_an_older_images_job_that_completes_before_its_stop_is_not_harvested(house):
+def test_an_older_images_job_that_completes_before_its_stop_is_not_harvested(runner):
     def completed_meanwhile():
-        house.aws.end(old, "Completed")
+        runner.aws.end(old, "Completed")
         words = "The request was rejected because the processing job is in status Completed."
         raise refusal("ValidationException", words)
 
-    house.aws.scripts = [completes(run=5000), completes(report=[materialised(rows=7)])]
-    parent = killed(house, 20, processing(image="old"))
-    (old,) = house.aws.jobs.values()
-    house.aws.faults = {"stop": [completed_meanwhile]}
-    result = house.retry(parent, processing(image=NEW_IMAGE))
+    runner.aws.scripts = [completes(run=5000), completes(report=[materialised(rows=7)])]
+    parent = killed(runner, 20, processing(image="old"))
+    (old,) = runner.aws.jobs.values()
+    runner.aws.faults = {"stop": [completed_meanwhile]}
+    result = runner.retry(parent, processing(image=NEW_IMAGE))
     assert metadata(result)["rows"] == 7
-    (_, over), (created, _) = starts_and_ends(house)
+    (_, over), (created, _) = starts_and_ends(runner)
     assert created >= (over - START).total_seconds()
 
 
-def test_an_older_images_job_that_may_not_be_stopped_fails_the_step_and_is_told_of(house):
-    house.aws.scripts = [completes(run=5000)]
-    parent = killed(house, 20, processing(image="old"))
-    house.aws.faults = {"stop": [refusal("AccessDeniedException", "not authorized to stop")]}
-    assert not house.retry(parent, processing(image=NEW_IMAGE)).success
-    (name,) = house.aws.jobs
+def test_an_older_images_job_that_may_not_be_stopped_fails_the_step_and_is_told_of(runner):
+    runner.aws.scripts = [completes(run=5000)]
+    parent = killed(runner, 20, processing(image="old"))
+    runner.aws.faults = {"stop": [refusal("AccessDeniedException", "not authorized to stop")]}
+    assert not runner.retry(parent, processing(image=NEW_IMAGE)).success
+    (name,) = runner.aws.jobs
     assert (
         f"Job {name} differs from what is to run now (image), runs, and may not be stopped"
-        in house.failed.description
+        in runner.failed.description
     )
-    assert f"processing-jobs/{name}" in house.failed.description
+    assert f"processing-jobs/{name}" in runner.failed.description
 
 
-def test_a_supervisor_killed_before_create_leaves_no_name_to_an_older_image(house):
-    house.aws.faults = {"create": [lambda: (_ for _ in ()).throw(Killed)]}
-    house.run(processing(image="old"))
-    house.aws.scripts = [completes()]
-    assert house.retry(house.instance.get_runs(limit=1)[0], processing(image=NEW_IMAGE)).success
-    assert [name[-2:] for name in house.aws.jobs] == ["-1"]
+def test_a_supervisor_killed_before_create_leaves_no_name_to_an_older_image(runner):
+    runner.aws.faults = {"create": [lambda: (_ for _ in ()).throw(Killed)]}
+    runner.run(processing(image="old"))
+    runner.aws.scripts = [completes()]
+    assert runner.retry(runner.instance.get_runs(limit=1)[0], processing(image=NEW_IMAGE)).success
+    assert [name[-2:] for name in runner.aws.jobs] == ["-1"]
 
 
 OTHER_KIND = pytest.mark.parametrize(
@@ -115,56 +115,56 @@ OTHER_KIND = pytest.mark.parametrize(
 
 @OTHER_KIND
 def test_a_job_that_runs_as_the_other_kind_is_stopped_and_the_next_one_is_created_once_it_is_over(
-    house, made, other
+    runner, made, other
 ):
-    house.aws.scripts = [completes(run=5000), completes()]
-    parent = killed(house, 20, made(image="old"))
-    (old,) = house.aws.jobs.values()
-    stops_slowly(house, old, 40)
-    assert house.retry(parent, other(image="old")).success
-    assert (old.status, house.aws.calls["stop"]) == ("Stopped", 1)
-    (_, over), (created, _) = starts_and_ends(house)
+    runner.aws.scripts = [completes(run=5000), completes()]
+    parent = killed(runner, 20, made(image="old"))
+    (old,) = runner.aws.jobs.values()
+    stops_slowly(runner, old, 40)
+    assert runner.retry(parent, other(image="old")).success
+    assert (old.status, runner.aws.calls["stop"]) == ("Stopped", 1)
+    (_, over), (created, _) = starts_and_ends(runner)
     assert 0 <= created - (over - START).total_seconds() <= 16
 
 
 @OTHER_KIND
-def test_a_job_of_the_other_kind_that_may_not_be_stopped_fails_the_step_and_is_told_of(house, made, other):
-    house.aws.scripts = [completes(run=5000)]
-    parent = killed(house, 20, made(image="old"))
-    house.aws.faults = {"stop": [refusal("AccessDeniedException", "not authorized to stop")]}
-    assert not house.retry(parent, other(image="old")).success
-    (job,) = house.aws.jobs.values()
-    assert "runs, and may not be stopped" in house.failed.description
+def test_a_job_of_the_other_kind_that_may_not_be_stopped_fails_the_step_and_is_told_of(runner, made, other):
+    runner.aws.scripts = [completes(run=5000)]
+    parent = killed(runner, 20, made(image="old"))
+    runner.aws.faults = {"stop": [refusal("AccessDeniedException", "not authorized to stop")]}
+    assert not runner.retry(parent, other(image="old")).success
+    (job,) = runner.aws.jobs.values()
+    assert "runs, and may not be stopped" in runner.failed.description
     console = {"Processing": "processing-jobs", "Training": "jobs"}[job.kind]
-    assert f"#/{console}/{job.name}" in house.failed.description
+    assert f"#/{console}/{job.name}" in runner.failed.description
 
 
-def test_a_kind_that_may_not_be_looked_at_is_no_hindrance(house):
-    house.aws.faults = {"create": [lambda: (_ for _ in ()).throw(Killed)]}
-    house.run(processing(image="old"))
-    house.aws.scripts = [completes()]
+def test_a_kind_that_may_not_be_looked_at_is_no_hindrance(runner):
+    runner.aws.faults = {"create": [lambda: (_ for _ in ()).throw(Killed)]}
+    runner.run(processing(image="old"))
+    runner.aws.scripts = [completes()]
     unknown = refusal("ValidationException", "Could not find requested job")
-    house.aws.faults = {"describe": [unknown, refusal("AccessDeniedException", "not authorized")]}
-    assert house.retry(house.instance.get_runs(limit=1)[0], processing(image=NEW_IMAGE)).success
+    runner.aws.faults = {"describe": [unknown, refusal("AccessDeniedException", "not authorized")]}
+    assert runner.retry(runner.instance.get_runs(limit=1)[0], processing(image=NEW_IMAGE)).success
 
 
-def test_other_settings_of_the_same_work_adopt_its_job(house):
-    house.aws.scripts = [completes(run=300)]
+def test_other_settings_of_the_same_work_adopt_its_job(runner):
+    runner.aws.scripts = [completes(run=300)]
     first = processing(environment={"A": "1", "B": "2"}, tags={"run": "one"})
     later = processing(
         environment={"B": "2", "A": "1"}, tags={"run": "two"}, instance_types=("ml.m5.xlarge",), volume_gb=100
     )
-    assert house.retry(killed(house, 20, first), later).success
-    assert len(house.aws.jobs) == 1
+    assert runner.retry(killed(runner, 20, first), later).success
+    assert len(runner.aws.jobs) == 1
 
 
-def test_a_job_of_a_record_that_does_not_tell_what_it_was_made_of_is_adopted(house):
-    house.aws.scripts = [completes(run=300)]
-    parent = killed(house, 20, processing(image="old"))
-    (key,) = [key for key in house.aws.objects if key.endswith("record.json")]
-    record: dict[str, Any] = json.loads(house.aws.objects[key][0])
+def test_a_job_of_a_record_that_does_not_tell_what_it_was_made_of_is_adopted(runner):
+    runner.aws.scripts = [completes(run=300)]
+    parent = killed(runner, 20, processing(image="old"))
+    (key,) = [key for key in runner.aws.objects if key.endswith("record.json")]
+    record: dict[str, Any] = json.loads(runner.aws.objects[key][0])
     del record["attempts"][0]["made_of"]
     record["attempts"][0]["of_a_later_version"] = 1
-    house.aws.put(key, json.dumps(record))
-    assert house.retry(parent, processing(image=NEW_IMAGE)).success
-    assert len(house.aws.jobs) == 1
+    runner.aws.put(key, json.dumps(record))
+    assert runner.retry(parent, processing(image=NEW_IMAGE)).success
+    assert len(runner.aws.jobs) == 1

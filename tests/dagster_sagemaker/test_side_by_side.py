@@ -13,41 +13,41 @@ def chunks(count):
     return [processing(key=f"chunk {number}") for number in range(count)]
 
 
-def test_no_more_jobs_run_than_allowed_and_none_waits_for_another(house):
-    house.aws.scripts = [completes(run=100)] * 9
-    assert house.run(*chunks(9), at_once=3).success
-    assert len(house.ends) == 9
-    assert house.returned_at < 3 * 100 + 30
+def test_no_more_jobs_run_than_allowed_and_none_waits_for_another(runner):
+    runner.aws.scripts = [completes(run=100)] * 9
+    assert runner.run(*chunks(9), at_once=3).success
+    assert len(runner.ends) == 9
+    assert runner.returned_at < 3 * 100 + 30
 
 
-def test_a_slow_job_does_not_delay_how_another_is_seen_to_end(house):
-    house.aws.scripts = [completes(run=1000), completes(run=50)]
-    assert house.run(*chunks(2), at_once=2).success
-    assert [end.job.key for end in house.ends] == ["chunk 1", "chunk 0"]
+def test_a_slow_job_does_not_delay_how_another_is_seen_to_end(runner):
+    runner.aws.scripts = [completes(run=1000), completes(run=50)]
+    assert runner.run(*chunks(2), at_once=2).success
+    assert [end.job.key for end in runner.ends] == ["chunk 1", "chunk 0"]
 
 
-def test_after_a_failure_no_job_starts_and_running_ones_are_waited_for(house):
-    house.aws.scripts = [fails("AlgorithmError: x, exit code: 1", after=20), completes(run=200), completes()]
-    house.run(*chunks(3), at_once=2)
-    assert [(end.job.key, end.failure is None) for end in house.ends] == [
+def test_after_a_failure_no_job_starts_and_running_ones_are_waited_for(runner):
+    runner.aws.scripts = [fails("AlgorithmError: x, exit code: 1", after=20), completes(run=200), completes()]
+    runner.run(*chunks(3), at_once=2)
+    assert [(end.job.key, end.failure is None) for end in runner.ends] == [
         ("chunk 0", False),
         ("chunk 1", True),
     ]
 
 
-def test_failures_that_the_caller_bears_stop_nothing(house):
+def test_failures_that_the_caller_bears_stop_nothing(runner):
     absent = fails("AlgorithmError: nothing there, exit code: 66", after=20)
-    house.aws.scripts = [absent, completes(), completes()]
-    house.run(*chunks(3), at_once=2, go_on=lambda failed: failed.exit_code == 66)
-    assert [end.failure.ending for end in house.ends if end.failure] == [Ending.ALGORITHM]
-    assert sum(end.invocation is not None for end in house.ends) == 2
+    runner.aws.scripts = [absent, completes(), completes()]
+    runner.run(*chunks(3), at_once=2, go_on=lambda failed: failed.exit_code == 66)
+    assert [end.failure.ending for end in runner.ends if end.failure] == [Ending.ALGORITHM]
+    assert sum(end.invocation is not None for end in runner.ends) == 2
 
 
-def test_a_job_may_be_made_of_what_earlier_ones_reported(house):
+def test_a_job_may_be_made_of_what_earlier_ones_reported(runner):
     from dagster import MaterializeResult, asset, materialize
 
-    house.aws.scripts = [completes(run=10), completes(run=10), completes(run=10)]
-    client, seen = house.client(), []
+    runner.aws.scripts = [completes(run=10), completes(run=10), completes(run=10)]
+    client, seen = runner.client(), []
 
     @asset
     def loads(context):
@@ -64,25 +64,25 @@ def test_a_job_may_be_made_of_what_earlier_ones_reported(house):
             ends.append(end)
         yield MaterializeResult(metadata={"ended": len(ends)})
 
-    assert metadata(materialize([loads], instance=house.instance))["ended"] == 3
+    assert metadata(materialize([loads], instance=runner.instance))["ended"] == 3
     assert seen == [["first"]]
 
 
-def test_two_jobs_of_one_key_are_refused(house):
-    house.aws.scripts = [completes()]
-    result = house.run(processing(key="a"), processing(key="a"), at_once=2)
+def test_two_jobs_of_one_key_are_refused(runner):
+    runner.aws.scripts = [completes()]
+    result = runner.run(processing(key="a"), processing(key="a"), at_once=2)
     assert not result.success
 
 
-def test_a_client_refuses_jobs_of_the_other_kind(house):
+def test_a_client_refuses_jobs_of_the_other_kind(runner):
     from dagster import build_asset_context
 
     from tests.dagster_sagemaker.conftest import training
 
     with pytest.raises(TypeError, match="TrainingJobs"):
-        house.client("Processing").run(context=build_asset_context(), job=training())
+        runner.client("Processing").run(context=build_asset_context(), job=training())
 
 
-def test_failure_of_one_of_one_is_raised(house):
-    house.aws.scripts = [fails("ClientError: x")]
-    assert house.failure()
+def test_failure_of_one_of_one_is_raised(runner):
+    runner.aws.scripts = [fails("ClientError: x")]
+    assert runner.failure()

@@ -13,82 +13,82 @@ from tests.dagster_sagemaker.fake_aws import THROTTLED, completes, fails, foreve
 class EventAt:
     """Tells once of every job, at that time, ended or not."""
 
-    def __init__(self, house, seconds, *, repeated=False):
-        self.house, self.seconds, self.repeated = house, seconds, repeated
+    def __init__(self, runner, seconds, *, repeated=False):
+        self.runner, self.seconds, self.repeated = runner, seconds, repeated
         self.told = set()
 
     def ended(self, names):
-        if self.house.aws.now < self.seconds:
+        if self.runner.aws.now < self.seconds:
             return []
         new = [name for name in names if self.repeated or name not in self.told]
         self.told |= set(names)
         return new
 
 
-def describes(house):
-    return [time for time, call in house.aws.log if call == "describe"]
+def describes(runner):
+    return [time for time, call in runner.aws.log if call == "describe"]
 
 
 @pytest.mark.parametrize(("lag", "late"), [(0.5, 2), (3, 4), (10, 32)])
-def test_an_event_that_comes_before_describe_knows_of_the_end_is_not_lost(house, lag, late):
-    house.aws.scripts = [fails("AlgorithmError: x, exit code: 1", after=200 + lag)]
-    house.failure(job_ends=EventAt(house, 200))
-    assert house.returned_at - (200 + lag) <= late
+def test_an_event_that_comes_before_describe_knows_of_the_end_is_not_lost(runner, lag, late):
+    runner.aws.scripts = [fails("AlgorithmError: x, exit code: 1", after=200 + lag)]
+    runner.failure(job_ends=EventAt(runner, 200))
+    assert runner.returned_at - (200 + lag) <= late
 
 
-def test_the_last_message_read_after_the_event_does_not_put_describe_off(house):
-    house.aws.scripts = [completes(run=180, tail=0.5)]
-    assert house.run(job_ends=EventAt(house, 179)).success
-    assert house.returned_at - 180.5 <= 6
+def test_the_last_message_read_after_the_event_does_not_put_describe_off(runner):
+    runner.aws.scripts = [completes(run=180, tail=0.5)]
+    assert runner.run(job_ends=EventAt(runner, 179)).success
+    assert runner.returned_at - 180.5 <= 6
 
 
-def test_an_event_of_a_job_that_runs_on_costs_some_describes_and_no_more(house):
-    house.aws.scripts = [completes(run=3000)]
-    assert house.run(job_ends=EventAt(house, 200)).success
-    after = [time for time in describes(house) if 200 <= time < 3000]
+def test_an_event_of_a_job_that_runs_on_costs_some_describes_and_no_more(runner):
+    runner.aws.scripts = [completes(run=3000)]
+    assert runner.run(job_ends=EventAt(runner, 200)).success
+    after = [time for time in describes(runner) if 200 <= time < 3000]
     assert len([time for time in after if time < 290]) <= 5 + 1
     assert all(later - earlier >= 89 for earlier, later in pairwise(after[6:]))
 
 
-def test_while_describe_is_throttled_an_event_has_it_asked_once_out_of_turn(house):
-    house.aws.scripts = [forever]
-    house.aws.at(199, lambda: house.aws.faults.update(describe=[THROTTLED] * 10_000))
-    house.failure(job_ends=EventAt(house, 200))
-    times = [time for time in describes(house) if time >= 200]
+def test_while_describe_is_throttled_an_event_has_it_asked_once_out_of_turn(runner):
+    runner.aws.scripts = [forever]
+    runner.aws.at(199, lambda: runner.aws.faults.update(describe=[THROTTLED] * 10_000))
+    runner.failure(job_ends=EventAt(runner, 200))
+    times = [time for time in describes(runner) if time >= 200]
     assert times[0] <= 202
     assert all(later - earlier >= 60 for earlier, later in zip(times[1:], times[5:], strict=False))
 
 
-def test_an_event_that_is_told_again_and_again_does_not_break_the_limit_of_describes(house):
-    house.aws.scripts = [completes(run=600)]
-    assert house.run(job_ends=EventAt(house, 200, repeated=True)).success
-    times = describes(house)[2:]
+def test_an_event_that_is_told_again_and_again_does_not_break_the_limit_of_describes(runner):
+    runner.aws.scripts = [completes(run=600)]
+    assert runner.run(job_ends=EventAt(runner, 200, repeated=True)).success
+    times = describes(runner)[2:]
     assert all(later - earlier >= 60 for earlier, later in zip(times[1:], times[5:], strict=False))
 
 
-def test_logs_that_are_throttled_for_hours_are_told_of_some_times_and_fail_nothing(house):
-    house.aws.scripts = [completes(run=4 * 3600)]
+def test_logs_that_are_throttled_for_hours_are_told_of_some_times_and_fail_nothing(runner):
+    runner.aws.scripts = [completes(run=4 * 3600)]
     throttled = {"log_streams": [THROTTLED] * 10_000, "log_events": [THROTTLED] * 10_000}
-    house.aws.at(20, lambda: house.aws.faults.update(throttled))
-    result = house.run(processing(max_runtime_seconds=8 * 3600), follow_logs=True)
+    runner.aws.at(20, lambda: runner.aws.faults.update(throttled))
+    result = runner.run(processing(max_runtime_seconds=8 * 3600), follow_logs=True)
     assert result.success
-    told = messages(result, house.instance)
+    told = messages(result, runner.instance)
     assert told.count("has not been answered, 3 times") <= 2
     assert 1 <= told.count("cannot be shown for now") <= 4
-    times = [time for time, call in house.aws.log if call.startswith("log_") and 600 < time < 4 * 3600]
+    times = [time for time, call in runner.aws.log if call.startswith("log_") and 600 < time < 4 * 3600]
     assert all(later - earlier >= 30 for earlier, later in pairwise(times))
 
 
-def test_logs_that_are_answered_again_after_hours_are_shown_to_the_last_line(house, capfd):
+def test_logs_that_are_answered_again_after_hours_are_shown_to_the_last_line(runner, capfd):
     def script(aws, job):
         completes(run=3 * 3600)(aws, job)
         aws.at(30, lambda: aws.say(job, "early"))
         aws.at(3 * 3600 - 1, lambda: aws.say(job, "late"))
 
-    house.aws.scripts = [script]
-    house.aws.at(20, lambda: house.aws.faults.update(log_streams=[THROTTLED] * 10_000))
-    house.aws.at(3 * 3600, house.aws.faults.clear)
-    assert house.run(processing(max_runtime_seconds=8 * 3600), follow_logs=True).success
+    runner.aws.scripts = [script]
+    runner.aws.at(20, lambda: runner.aws.faults.update(log_streams=[THROTTLED] * 10_000))
+    runner.aws.at(3 * 3600, runner.aws.faults.clear)
+    assert runner.run(processing(max_runtime_seconds=8 * 3600), follow_logs=True).success
     assert [line for line in capfd.readouterr().out.splitlines() if line in ("early", "late")] == [
         "early",
         "late",

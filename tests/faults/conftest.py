@@ -55,29 +55,29 @@ def job_of(kind: str, *command: object, **changes: Any) -> Any:
 
 
 @dataclass
-class Told:
+class RunResult:
     """A run that is over, as a person sees it: the asset's metadata or the failure, the run's log, the compute log."""
 
-    result: ExecuteInProcessResult
+    dagster_result: ExecuteInProcessResult
     failed: SageMakerJobFailed | None
     instance: DagsterInstance
 
     @property
     def success(self) -> bool:
-        return self.result.success
+        return self.dagster_result.success
 
     @property
     def metadata(self) -> dict[str, Any]:
         """Of the one materialisation that the run recorded."""
-        (event,) = self.result.asset_materializations_for_node("loads")
+        (event,) = self.dagster_result.asset_materializations_for_node("loads")
         return {name: value.value for name, value in event.metadata.items()}
 
     @property
     def failure(self) -> Any:
         """Description and metadata of the step's failure, which reported nothing as done."""
         assert not self.success
-        assert not self.result.asset_materializations_for_node("loads")
-        (event,) = [event for event in self.result.all_events if event.is_step_failure]
+        assert not self.dagster_result.asset_materializations_for_node("loads")
+        (event,) = [event for event in self.dagster_result.all_events if event.is_step_failure]
         return event.step_failure_data.user_failure_data
 
     @property
@@ -94,19 +94,19 @@ class Told:
     def lines(self) -> list[str]:
         """What the compute log of the run's steps shows as printed."""
         # Not this process's own output: that mirrors the file by a `tail` which Dagster ends without waiting for the last line.
-        return printed(self.instance, self.result.run_id).splitlines()
+        return printed(self.instance, self.dagster_result.run_id).splitlines()
 
     @property
     def log(self) -> str:
         """Every entry of the run's log."""
-        entries = self.instance.all_logs(self.result.run_id)
+        entries = self.instance.all_logs(self.dagster_result.run_id)
         return "\n".join(
             (entry.dagster_event and entry.dagster_event.message) or entry.user_message for entry in entries
         )
 
 
 @dataclass
-class House:
+class JobRunner:
     """Runs jobs as the asset `loads`."""
 
     double: Remote
@@ -119,7 +119,7 @@ class House:
         tags: dict[str, str] | None = None,
         retry_policy: RetryPolicy | None = None,
         **options: Any,
-    ) -> Told:
+    ) -> RunResult:
         """Materialises the asset. `options` are the client's."""
         client, failed = client_of(job, **options), []
 
@@ -132,9 +132,9 @@ class House:
                 raise
 
         result = materialize([loads], instance=self.instance, tags=tags, raise_on_error=False)
-        return Told(result, failed[-1] if failed else None, self.instance)
+        return RunResult(result, failed[-1] if failed else None, self.instance)
 
-    def interrupted_when(self, ready: Callable[[], Any], job: Any, *, cancelled: bool) -> Told:
+    def interrupted_when(self, ready: Callable[[], Any], job: Any, *, cancelled: bool) -> RunResult:
         """A run whose worker Dagster interrupts once it sleeps and is `ready`; because a person cancels it, or for its host."""
         waiting = True
 
@@ -155,9 +155,9 @@ class House:
         """Whether a container of a job has started."""
         return any(job["pids"] for job in self.jobs())
 
-    def resumed(self, told: Told, job: Any, **options: Any) -> Told:
+    def resumed(self, result: RunResult, job: Any, **options: Any) -> RunResult:
         """A run from failure of another one."""
-        return self.run(job, tags=from_failure(told), **options)
+        return self.run(job, tags=from_failure(result), **options)
 
     def jobs(self) -> list[dict[str, Any]]:
         """SageMaker's, in order of creation."""
@@ -169,8 +169,8 @@ class House:
         return job
 
 
-def from_failure(told: Told) -> dict[str, str]:
-    return {"dagster/is_resume_retry": "true", "dagster/parent_run_id": told.result.run_id}
+def from_failure(result: RunResult) -> dict[str, str]:
+    return {"dagster/is_resume_retry": "true", "dagster/parent_run_id": result.dagster_result.run_id}
 
 
 def client_of(job: Any, **options: Any) -> Any:
@@ -200,6 +200,6 @@ def side_by_side(works: list[Callable[[], Any]], meanwhile: Callable[[], Any]) -
 
 
 @pytest.fixture
-def house(sagemaker_double: Remote, aws: Any, instance: DagsterInstance) -> Iterator[House]:
+def runner(sagemaker_double: Remote, aws: Any, instance: DagsterInstance) -> Iterator[JobRunner]:
     aws("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
-    yield House(sagemaker_double, instance)
+    yield JobRunner(sagemaker_double, instance)

@@ -115,7 +115,7 @@ def repeats() -> None:
         sent(context, 1)
 
 
-def reports_once_told() -> None:
+def reports_when_signalled() -> None:
     """As `reports`, but goes on only when somebody has laid `go` into the bucket."""
     say("line 1")
     with pipes() as context:
@@ -205,7 +205,7 @@ JOBS: dict[str, Callable[..., None]] = {
     for job in (
         reports,
         repeats,
-        reports_once_told,
+        reports_when_signalled,
         chunk,
         refuses,
         breaks,

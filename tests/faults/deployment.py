@@ -232,8 +232,10 @@ class Deployment:
         wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=[day.isoformat()])
         with DagsterInstance.get() as instance:
             records = instance.fetch_materializations(wanted, limit=100).records
-        told = [record.asset_materialization for record in records]
-        return [{name: value.value for name, value in one.metadata.items()} for one in told if one]
+        materialisations = [record.asset_materialization for record in records]
+        return [
+            {name: value.value for name, value in one.metadata.items()} for one in materialisations if one
+        ]
 
     def materialised(self, day: date = FIRST) -> int:
         """How often Dagster was told of the date."""
@@ -245,8 +247,8 @@ class Deployment:
         wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=partitions)
         with DagsterInstance.get() as instance:
             records = instance.fetch_materializations(wanted, limit=1000).records
-        told = [date.fromisoformat(record.partition_key or "") for record in records]
-        return {day: told.count(day) for day in days}
+        dates = [date.fromisoformat(record.partition_key or "") for record in records]
+        return {day: dates.count(day) for day in days}
 
     def jobs(self, state: str = "") -> list[dict[str, Any]]:
         return [job for job in self.double.jobs() if state in ("", job["status"])]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import GIVEN, KINDS, House, job_of
+from tests.faults.conftest import GIVEN, KINDS, JobRunner, job_of
 
 pytestmark = pytest.mark.extended
 
@@ -18,29 +18,29 @@ def end_of(job: dict[str, Any]) -> Any:
 
 
 @KINDS
-def test_completed_job_of_an_older_image(house: House, kind: str):
+def test_completed_job_of_an_older_image(runner: JobRunner, kind: str):
     """Its worker was ended and another image deployed: the run's log says that the job is launched anew, and why."""
-    left = house.interrupted_when(house.running, job_of(kind, "reports"), cancelled=False)
-    house.double.wait(lambda: house.job()["status"] == "Completed")
-    told = house.resumed(left, job_of(kind, "reports", image=NEW_IMAGE))
-    assert told.metadata["sagemaker/image"] == NEW_IMAGE
-    old, new = house.jobs()
+    left = runner.interrupted_when(runner.running, job_of(kind, "reports"), cancelled=False)
+    runner.double.wait(lambda: runner.job()["status"] == "Completed")
+    result = runner.resumed(left, job_of(kind, "reports", image=NEW_IMAGE))
+    assert result.metadata["sagemaker/image"] == NEW_IMAGE
+    old, new = runner.jobs()
     assert [job["status"] for job in (old, new)] == ["Completed", "Completed"]
     said = f"{old['name']} of an earlier execution ended (completed): launched anew. It differs from what is to run now: image."
-    assert told.log.count(said) == 1
-    assert (told.lines, told.log.count("counting")) == (["line 1", "line 2"], 1)
+    assert result.log.count(said) == 1
+    assert (result.lines, result.log.count("counting")) == (["line 1", "line 2"], 1)
 
 
 @KINDS
-def test_running_job_of_an_older_image(house: House, kind: str):
+def test_running_job_of_an_older_image(runner: JobRunner, kind: str):
     """It is stopped, and the next attempt follows once it is over: both would write the same table."""
-    house.double.fault("slow_stop", seconds=1.0)
-    left = house.interrupted_when(house.running, job_of(kind, "reports", 3, 120), cancelled=False)
-    told = house.resumed(left, job_of(kind, "reports", image=NEW_IMAGE))
-    assert told.metadata["sagemaker/image"] == NEW_IMAGE
-    old, new = house.jobs()
+    runner.double.fault("slow_stop", seconds=1.0)
+    left = runner.interrupted_when(runner.running, job_of(kind, "reports", 3, 120), cancelled=False)
+    result = runner.resumed(left, job_of(kind, "reports", image=NEW_IMAGE))
+    assert result.metadata["sagemaker/image"] == NEW_IMAGE
+    old, new = runner.jobs()
     assert [job["status"] for job in (old, new)] == ["Stopped", "Completed"]
     assert new["describe"]["CreationTime"] >= end_of(old)
     said = f"{old['name']} differs from what is to run now (image, command): it is stopped, and launched anew once it is over"
-    assert said in told.log
-    assert (told.lines, told.log.count("counting")) == (["line 1", "line 2"], 1)
+    assert said in result.log
+    assert (result.lines, result.log.count("counting")) == (["line 1", "line 2"], 1)

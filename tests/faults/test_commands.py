@@ -12,7 +12,7 @@ from dagster import AssetKey, AssetRecordsFilter
 
 from ruter_dagster.orchestration.instance import open_instance
 from sagemaker_double.control import Remote
-from tests.chain.house import foreign_variables
+from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import start, until
 from tests.faults.dates_jobs import REPOSITORY, DatesJobs
 

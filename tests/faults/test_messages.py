@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from tests.faults.conftest import KINDS, House, job_of, processing, training
+from tests.faults.conftest import KINDS, JobRunner, job_of, processing, training
 
 pytestmark = pytest.mark.extended
 
@@ -29,42 +29,42 @@ MALFORMED = {
 
 @pytest.mark.parametrize("job", ["never_opens", "never_closes"])
 @KINDS
-def test_job_without_closed(house: House, kind: str, job: str):
+def test_job_without_closed(runner: JobRunner, kind: str, job: str):
     """The failure says that the job completed but never said `closed`, where its messages are, and how to write them."""
-    told = house.run(job_of(kind, job))
-    assert told.final
-    assert "completed, but of its messages at s3://bucket/artifacts/pipes/" in told.description
-    assert "none says `closed`" in told.description
-    assert (told.lines, house.job()["status"]) == (["line 1"], "Completed")
+    result = runner.run(job_of(kind, job))
+    assert result.final
+    assert "completed, but of its messages at s3://bucket/artifacts/pipes/" in result.description
+    assert "none says `closed`" in result.description
+    assert (result.lines, runner.job()["status"]) == (["line 1"], "Completed")
 
 
 @pytest.mark.parametrize("content", MALFORMED.values(), ids=MALFORMED)
-def test_malformed_message(house: House, content: bytes):
+def test_malformed_message(runner: JobRunner, content: bytes):
     """The failure quotes the message and says which it is: a success without its report would be worse."""
-    told = house.run(processing("speaks", *textwrap.wrap(content.hex(), 200)))
-    assert told.final
-    assert "completed, but 1 of its messages cannot be read" in told.description
-    assert content.decode(errors="replace")[:20] in told.description
-    assert house.job()["status"] == "Completed"
+    result = runner.run(processing("speaks", *textwrap.wrap(content.hex(), 200)))
+    assert result.final
+    assert "completed, but 1 of its messages cannot be read" in result.description
+    assert content.decode(errors="replace")[:20] in result.description
+    assert runner.job()["status"] == "Completed"
 
 
-def test_first_message_whose_answer_is_lost(house: House):
+def test_first_message_whose_answer_is_lost(runner: JobRunner):
     """Its container writes it again, seconds later: what stands in it is told once, and no container was started again."""
-    house.double.fault("lost_answer", operations="s3.PutObject", skip=2)  # of context and record
-    told = house.run(training("repeats"), follow_logs=False)
-    assert house.double.calls()["callers"]["container"]["s3.PutObject"] == 3
-    assert told.metadata["rows"] == 1
-    assert (told.log.count("counting"), "started again" in told.log) == (1, False)
-    assert house.job()["starts"] == 1
+    runner.double.fault("lost_answer", operations="s3.PutObject", skip=2)  # of context and record
+    result = runner.run(training("repeats"), follow_logs=False)
+    assert runner.double.calls()["callers"]["container"]["s3.PutObject"] == 3
+    assert result.metadata["rows"] == 1
+    assert (result.log.count("counting"), "started again" in result.log) == (1, False)
+    assert runner.job()["starts"] == 1
 
 
-def test_logs_in_three_streams(house: House):
+def test_logs_in_three_streams(runner: JobRunner):
     """Each line stands in the compute log once, behind its host, each host's in their order, the late ones too."""
-    house.double.fault("log_lag", seconds=0.5, skip=1)
-    told = house.run(processing("counts_on_each_host", 40, instance_count=3))
-    assert told.metadata["rows"] == 1
-    assert len(told.lines) == 120
+    runner.double.fault("log_lag", seconds=0.5, skip=1)
+    result = runner.run(processing("counts_on_each_host", 40, instance_count=3))
+    assert result.metadata["rows"] == 1
+    assert len(result.lines) == 120
     for host in ("algo-1", "algo-2", "algo-3"):
-        mine = [line for line in told.lines if line.startswith(f"[{host}]")]
+        mine = [line for line in result.lines if line.startswith(f"[{host}]")]
         assert mine == [f"[{host}] {host} line {number}" for number in range(40)]
-    assert len(house.job()["pids"]) == 3
+    assert len(runner.job()["pids"]) == 3

@@ -15,7 +15,7 @@ from dagster import (
     materialize,
 )
 
-from tests.faults.conftest import House, client_of, processing
+from tests.faults.conftest import JobRunner, client_of, processing
 
 pytestmark = pytest.mark.extended
 
@@ -24,11 +24,13 @@ OTHERS = "åØ日本é🚍…–€ \u2028\u2029\x85\ufeff\u200d"
 AWKWARD = ASCII + OTHERS
 
 
-def test_a_tag_and_a_name_with_every_awkward_character(house: House):
+def test_a_tag_and_a_name_with_every_awkward_character(runner: JobRunner):
     """Tags keep what AWS allows and have `_` for the rest; the name keeps letters and digits."""
-    told = house.run(processing("reports", key=AWKWARD, tags={AWKWARD: AWKWARD * 3, "branch": "fix/å|b[1]"}))
-    assert told.metadata["rows"] == 3
-    job = house.job()
+    result = runner.run(
+        processing("reports", key=AWKWARD, tags={AWKWARD: AWKWARD * 3, "branch": "fix/å|b[1]"})
+    )
+    assert result.metadata["rows"] == 3
+    job = runner.job()
     assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", job["name"])
     assert job["tags"]["branch"] == "fix/å_b_1_"
     allowed = set("_.:/=+-@ ")
@@ -38,7 +40,7 @@ def test_a_tag_and_a_name_with_every_awkward_character(house: House):
     assert job["tags"]["dagster/key"].startswith("_" * 32)
 
 
-def test_keys_that_look_alike_in_a_name_are_jobs_of_their_own(house: House):
+def test_keys_that_look_alike_in_a_name_are_jobs_of_their_own(runner: JobRunner):
     """Nothing is mixed up: each key's job has its own name and its own messages."""
     keys = ["a/b", "a|b", "a b", "a-b", "A/b", "a/b ", "a\0b"]
     rows: dict[str, Any] = {}
@@ -51,12 +53,12 @@ def test_keys_that_look_alike_in_a_name_are_jobs_of_their_own(house: House):
             rows[end.job.key] = end.invocation.get_custom_messages()
         return MaterializeResult()
 
-    assert materialize([loads], instance=house.instance).success
+    assert materialize([loads], instance=runner.instance).success
     assert rows == {key: (key,) for key in keys}
-    assert len({job["name"] for job in house.jobs()}) == len(keys)
+    assert len({job["name"] for job in runner.jobs()}) == len(keys)
 
 
-def test_a_partition_of_two_dimensions_with_awkward_keys(house: House):
+def test_a_partition_of_two_dimensions_with_awkward_keys(runner: JobRunner):
     """The tag tells asset and partition with `_` for what AWS refuses, the `|` of two dimensions first of all."""
     place, day = "Øst (31) / «Nydalen» 🚍", "2026-11-20"
     both = MultiPartitionsDefinition(
@@ -68,8 +70,8 @@ def test_a_partition_of_two_dimensions_with_awkward_keys(house: House):
         job = processing("reports")
         yield from client_of(job).run(context=context, job=job).get_results()
 
-    result = materialize([loads], instance=house.instance, partition_key=f"{day}|{place}")
+    result = materialize([loads], instance=runner.instance, partition_key=f"{day}|{place}")
     assert result.success
-    assert house.job()["tags"]["dagster/asset"] == "raw/stop-visits/loads"
-    assert house.job()["tags"]["dagster/partition"] == "2026-11-20_Øst _31_ / _Nydalen_ _"
-    assert house.job()["name"].startswith("raw-stop-visits-loads-2026-11-20-st-31-Nydalen-")
+    assert runner.job()["tags"]["dagster/asset"] == "raw/stop-visits/loads"
+    assert runner.job()["tags"]["dagster/partition"] == "2026-11-20_Øst _31_ / _Nydalen_ _"
+    assert runner.job()["name"].startswith("raw-stop-visits-loads-2026-11-20-st-31-Nydalen-")

@@ -14,7 +14,7 @@ from dagster import DagsterRunStatus
 
 from sagemaker_double.control import Remote
 from sagemaker_double.process import aws_environment
-from tests.chain.house import foreign_variables
+from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import until
 from tests.faults.dates_jobs import QUOTA, date_of, most_at_once, of_date
 from tests.faults.deployment import FIRST, Deployment, deployed
@@ -61,8 +61,8 @@ def only_job(dagster: Deployment, day: Any) -> dict[str, Any]:
 def only_one(dagster: Deployment, day: Any, *runs: str) -> None:
     """Of the date one job, done once, told once with what it reported, and its line shown by one of these runs at least."""
     assert only_job(dagster, day)["status"] == "Completed"
-    (told,) = dagster.materialisations(day)
-    assert (told["dagster/row_count"], told["content_hash"]) == (1, f"version of {day}")
+    (metadata,) = dagster.materialisations(day)
+    assert (metadata["dagster/row_count"], metadata["content_hash"]) == (1, f"version of {day}")
     assert any(f"dates {day} to {day}" in dagster.printed(run_id) for run_id in runs)
 
 
@@ -203,11 +203,11 @@ def everything_is_killed(dagster: Deployment, day: Any) -> str:
     return run_id
 
 
-def the_retry_adopts_its_job(dagster: Deployment, run_id: str, day: Any, told: str = "adopted") -> None:
+def the_retry_adopts_its_job(dagster: Deployment, run_id: str, day: Any, words: str = "adopted") -> None:
     """The run that Dagster launches in place of the lost one goes on with its job, and its log tells so."""
     retried = dagster.wait_for_retry(run_id)
     assert retried.status == DagsterRunStatus.SUCCESS
-    assert told in dagster.log(retried.run_id)
+    assert words in dagster.log(retried.run_id)
     only_one(dagster, day, run_id, retried.run_id)
 
 

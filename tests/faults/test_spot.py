@@ -6,57 +6,57 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import House, training
+from tests.faults.conftest import JobRunner, training
 
 pytestmark = [pytest.mark.extended, pytest.mark.usefixtures("pause")]
 SPOT: dict[str, Any] = {"spot": True, "checkpoint_s3": "s3://bucket/checkpoints/model"}
 
 
 @pytest.fixture
-def pause(house: House) -> None:
+def pause(runner: JobRunner) -> None:
     """AWS takes minutes to give another instance; what tells its container from the first one, S3 dates to the second."""
-    house.double.set(interrupted=1.1)
+    runner.double.set(interrupted=1.1)
 
 
-def test_spot_interruption_with_resume_from_checkpoint(house: House):
+def test_spot_interruption_with_resume_from_checkpoint(runner: JobRunner):
     """The run's log tells the interruption and the new start; lines and reports come once, the latter of the second start."""
-    house.double.fault("spot_interruption", on_log="epoch 2")
-    told = house.run(training("trains", 4, **SPOT))
-    assert (told.metadata["from_epoch"], told.metadata["epochs"]) == (2, 4)
-    assert told.lines == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
-    assert (house.job()["status"], house.job()["starts"]) == ("Completed", 2)
-    assert "Interrupted" in told.log
-    assert (told.log.count("from epoch 0"), told.log.count("from epoch 2")) == (1, 1)
-    assert told.metadata["sagemaker/spot"] is True
+    runner.double.fault("spot_interruption", on_log="epoch 2")
+    result = runner.run(training("trains", 4, **SPOT))
+    assert (result.metadata["from_epoch"], result.metadata["epochs"]) == (2, 4)
+    assert result.lines == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
+    assert (runner.job()["status"], runner.job()["starts"]) == ("Completed", 2)
+    assert "Interrupted" in result.log
+    assert (result.log.count("from epoch 0"), result.log.count("from epoch 2")) == (1, 1)
+    assert result.metadata["sagemaker/spot"] is True
 
 
-def test_spot_interruption_twice(house: House):
+def test_spot_interruption_twice(runner: JobRunner):
     """As above, whoever is interrupted again."""
-    house.double.fault("spot_interruption", on_log="epoch 1")
-    house.double.fault("spot_interruption", on_log="epoch 3")
-    told = house.run(training("trains", 4, **SPOT))
-    assert told.metadata["from_epoch"] == 3
-    assert told.lines == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
-    assert house.job()["starts"] == 3
+    runner.double.fault("spot_interruption", on_log="epoch 1")
+    runner.double.fault("spot_interruption", on_log="epoch 3")
+    result = runner.run(training("trains", 4, **SPOT))
+    assert result.metadata["from_epoch"] == 3
+    assert result.lines == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
+    assert runner.job()["starts"] == 3
 
 
-def test_spot_wait_exceeded_runs_on_demand(house: House):
+def test_spot_wait_exceeded_runs_on_demand(runner: JobRunner):
     """The run's log tells that no spot instance came, and that the next attempt is on demand."""
-    house.double.fault("spot_wait", seconds=0.1)
-    told = house.run(training("trains", 1, **SPOT))
-    first, second = house.jobs()
+    runner.double.fault("spot_wait", seconds=0.1)
+    result = runner.run(training("trains", 1, **SPOT))
+    first, second = runner.jobs()
     assert (first["status"], first["secondary"], first["starts"]) == ("Stopped", "MaxWaitTimeExceeded", 0)
     assert (second["status"], second["starts"]) == ("Completed", 1)
     assert [job["describe"]["EnableManagedSpotTraining"] for job in (first, second)] == [True, False]
-    assert "The next attempt is on demand" in told.log
-    assert (told.lines, told.metadata.get("sagemaker/spot")) == (["epoch 1"], None)
+    assert "The next attempt is on demand" in result.log
+    assert (result.lines, result.metadata.get("sagemaker/spot")) == (["epoch 1"], None)
 
 
-def test_spot_wait_exceeded_after_an_interruption_goes_on_from_the_checkpoint(house: House):
+def test_spot_wait_exceeded_after_an_interruption_goes_on_from_the_checkpoint(runner: JobRunner):
     """The attempt on demand finds what the spot attempt had saved."""
-    house.double.fault("spot_interruption", on_log="epoch 2")
-    house.double.fault("spot_wait", seconds=0.1, skip=1)
-    told = house.run(training("trains", 3, **SPOT))
-    assert told.metadata["from_epoch"] == 2
-    assert told.lines == ["epoch 1", "epoch 2", "epoch 3"]
-    assert [job["status"] for job in house.jobs()] == ["Stopped", "Completed"]
+    runner.double.fault("spot_interruption", on_log="epoch 2")
+    runner.double.fault("spot_wait", seconds=0.1, skip=1)
+    result = runner.run(training("trains", 3, **SPOT))
+    assert result.metadata["from_epoch"] == 2
+    assert result.lines == ["epoch 1", "epoch 2", "epoch 3"]
+    assert [job["status"] for job in runner.jobs()] == ["Stopped", "Completed"]

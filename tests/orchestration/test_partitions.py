@@ -10,19 +10,19 @@ import pytest
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.orchestration.partitions import Partitions, partitions_of
-from tests.mornings import at_five
+from tests.partition_time import partitions_as_of
 
 TODAY = date(2026, 11, 30)
 
 
 def partitions(**settings: Any) -> Partitions:
     loaded = load_settings(_env_file=None, **settings)
-    with at_five(TODAY):
+    with partitions_as_of(TODAY):
         return partitions_of(loaded, operator_of(loaded))
 
 
 def span(definition: Any) -> tuple[str, str]:
-    with at_five(TODAY):
+    with partitions_as_of(TODAY):
         return definition.get_first_partition_key(), definition.get_last_partition_key()
 
 

@@ -11,8 +11,8 @@ from dagster import AssetKey, DagsterInstance, Definitions
 from ruter_dagster.config.settings import Settings, SettingsError, load_settings
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.plan import MODEL_STAGE, Stage, needed, require_partitions, stages
-from tests.mornings import at_five
-from tests.scripted_house import ScriptedLauncher, defs, write_script
+from tests.partition_time import partitions_as_of
+from tests.scripted_launcher import ScriptedLauncher, defs, write_script
 
 SETTINGS = load_settings(_env_file=None, history_days=49)
 FIRST, TODAY = date(2026, 2, 19), date(2026, 11, 20)
@@ -21,7 +21,7 @@ FIRST, TODAY = date(2026, 2, 19), date(2026, 11, 20)
 
 @pytest.fixture(autouse=True)
 def _today() -> Iterator[None]:
-    with at_five(TODAY):
+    with partitions_as_of(TODAY):
         yield
 
 
@@ -62,7 +62,7 @@ def set_clock(day: date, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("today", [date(2025, 11, 20), date(2026, 1, 1)], ids=["a year ago", "first day"])
 def test_clock_before_the_first_partition_is_a_sentence(today: date, monkeypatch: pytest.MonkeyPatch) -> None:
     set_clock(today, monkeypatch)
-    with at_five(today), pytest.raises(SettingsError) as refused:
+    with partitions_as_of(today), pytest.raises(SettingsError) as refused:
         require(TODAY, load_settings(_env_file=None, history_days=49, history_start="2026-01-01"))
     assert "RUTER_HISTORY_START: partitions begin on 2026-01-01" in str(refused.value)
     assert f"today is {today} by this machine's clock" in str(refused.value)
@@ -71,7 +71,10 @@ def test_clock_before_the_first_partition_is_a_sentence(today: date, monkeypatch
 
 def test_issue_date_after_a_clock_that_is_behind_names_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     set_clock(date(2026, 9, 1), monkeypatch)
-    with at_five(date(2026, 9, 1)), pytest.raises(SettingsError, match="2026-09-01 by this machine's clock"):
+    with (
+        partitions_as_of(date(2026, 9, 1)),
+        pytest.raises(SettingsError, match="2026-09-01 by this machine's clock"),
+    ):
         require(TODAY)
 
 

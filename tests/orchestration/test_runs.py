@@ -24,9 +24,9 @@ from ruter_dagster.orchestration.runs import (
     reexecute,
     retry,
 )
-from tests.scripted_house import defs, write_script
+from tests.scripted_launcher import defs, write_script
 
-DEFINITIONS = "tests.scripted_house"
+DEFINITIONS = "tests.scripted_launcher"
 RANGE = {
     "dagster/asset_partition_range_start": "2026-03-28",
     "dagster/asset_partition_range_end": "2026-03-29",

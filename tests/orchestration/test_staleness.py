@@ -11,7 +11,7 @@ from dagster import AssetKey, DagsterInstance, Definitions
 
 from ruter_dagster.contracts.file_versions import FileVersions
 from ruter_dagster.orchestration.staleness import Delivered, is_out_of_date, out_of_date
-from tests.scripted_house import defs, write_script
+from tests.scripted_launcher import defs, write_script
 
 FIRST, LAST = date(2026, 3, 24), date(2026, 3, 29)
 DAYS = [FIRST + timedelta(ahead) for ahead in range((LAST - FIRST).days + 1)]

@@ -27,7 +27,7 @@ from ruter_dagster.orchestration.event_log import (
 from ruter_dagster.orchestration.runs import RunRequest
 from ruter_dagster.orchestration.staleness import out_of_date
 from tests.orchestration.test_staleness import DAYS, FIRST, LAST
-from tests.scripted_house import SETTINGS, ScriptedLauncher, write_script
+from tests.scripted_launcher import SETTINGS, ScriptedLauncher, write_script
 
 VISITS, DRIFT = "raw/stop_visits", "monitoring/drift"
 DEFS = build_definitions(SETTINGS, ScriptedLauncher(days_per_job=2))

@@ -18,7 +18,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.sensors.chain import ISSUE_DATE_TAG
-from tests.scripted_house import defs
+from tests.scripted_launcher import defs
 from tests.slack_stub import TOKEN, SlackStub, running_slack
 
 Tick = Callable[..., SensorExecutionData]

@@ -7,7 +7,7 @@ from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, SensorDef
 
 from ruter_dagster.notifications.slack import SlackUnavailable
 from ruter_dagster.sensors.alerts import alert_sensors
-from tests.scripted_house import defs, write_script
+from tests.scripted_launcher import defs, write_script
 from tests.sensors.conftest import Tick, settings_for
 from tests.slack_stub import SlackStub
 

@@ -14,7 +14,7 @@ from ruter_dagster.config.settings import load_settings
 from ruter_dagster.sensors.arrivals import INTERVAL_SECONDS, Listing, arrival_sensors
 from sagemaker_double.control import Remote
 from tests.events_queue import queue_of_events, waiting
-from tests.scripted_house import JOBS
+from tests.scripted_launcher import JOBS
 from tests.sensors.conftest import Tick
 
 RUTER = load_operator("ruter")

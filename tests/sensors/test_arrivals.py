@@ -17,7 +17,7 @@ from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.sensors import arrivals as arrivals_module
 from ruter_dagster.sensors.arrivals import Listing, arrival_sensors
 from ruter_dagster.sources.file_versions import file_versions
-from tests.scripted_house import JOBS, defs, write_script
+from tests.scripted_launcher import JOBS, defs, write_script
 from tests.sensors.conftest import Tick
 
 RUTER = load_operator("ruter")

@@ -18,7 +18,7 @@ from ruter_dagster.sensors.chain import (
     issue_date_of,
     plan_request,
 )
-from tests.scripted_house import ASSETS, JOBS
+from tests.scripted_launcher import ASSETS, JOBS
 from tests.sensors.conftest import Tick
 
 SETTINGS = load_settings(_env_file=None)

@@ -6,7 +6,7 @@ from dagster import AssetKey, DagsterInstance
 
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.sensors.drift import drift_sensors
-from tests.scripted_house import JOBS, defs, write_script
+from tests.scripted_launcher import JOBS, defs, write_script
 from tests.sensors.conftest import Tick
 
 (DRIFT,) = drift_sensors(load_settings(_env_file=None), JOBS)

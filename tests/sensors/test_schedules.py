@@ -12,7 +12,7 @@ from ruter_dagster.config.operator import load_operator
 from ruter_dagster.config.settings import Settings, SettingsError, load_settings
 from ruter_dagster.sensors.chain import ISSUE_DATE_TAG
 from ruter_dagster.sensors.schedules import build_schedules
-from tests.scripted_house import JOBS, defs
+from tests.scripted_launcher import JOBS, defs
 
 RUTER = load_operator("ruter")
 OSLO = ZoneInfo("Europe/Oslo")

@@ -16,7 +16,7 @@ from ruter_dagster.config.settings import load_settings
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.event_log import content_hashes, failure_cause
 from sagemaker_double.control import Remote
-from tests.chain.house import foreign_variables
+from tests.chain.local_chain import foreign_variables
 from tests.events_queue import queue_of_events, waiting
 from tests.faults.dates_jobs import ASSET, QUOTA, DatesJobs, most_at_once, of_date
 

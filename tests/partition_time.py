@@ -1,4 +1,4 @@
-"""Partitions as Dagster sees them at five in the morning of a day: what tests ask of them hangs on no clock."""
+"""The partitions that exist at a given time, so that tests do not depend on the clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dagster._core.definitions.partitions.context import partition_loading_conte
 
 
 @contextmanager
-def at_five(day: date) -> Iterator[None]:
-    """As if it were five in the morning of a day."""
+def partitions_as_of(day: date) -> Iterator[None]:
+    """Within it, Dagster sees the partitions that exist at five in the morning of a date."""
     with partition_loading_context(effective_dt=datetime(day.year, day.month, day.day, 5, tzinfo=UTC)):
         yield
