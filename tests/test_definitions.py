@@ -1,4 +1,4 @@
-"""What Dagster is told: every asset described and owned, its partitions, checks, retries, and no heavy import on the way."""
+"""The definitions that Dagster loads: descriptions, partitions, dependencies, checks, configuration and retries of the assets."""
 
 from __future__ import annotations
 
@@ -50,45 +50,51 @@ def definitions(**settings: Any) -> Definitions:
 DEFS = definitions()
 GRAPH = DEFS.resolve_asset_graph()
 ASSETS = {key.to_user_string(): DEFS.resolve_assets_def(key) for key in GRAPH.materializable_asset_keys}
-every_asset = pytest.mark.parametrize("name", sorted(ASSETS))
+SPECS = {name: asset.get_asset_spec() for name, asset in ASSETS.items()}
 
 
-def test_they_load_and_validate() -> None:
+def test_definitions_are_loadable() -> None:
     Definitions.validate_loadable(DEFS)
 
 
-def test_loading_them_imports_nothing_heavy() -> None:
+def test_definitions_import_no_heavy_package() -> None:
     code = f"import sys, ruter_dagster.definitions; print(*[name for name in {HEAVY} if name in sys.modules])"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert loaded.stdout.split() == []
 
 
-@every_asset
 class TestEveryAsset:
-    def test_says_whose_it_is_and_what_it_is(self, name: str) -> None:
-        spec = ASSETS[name].get_asset_spec()
-        assert spec.owners
-        assert len(spec.description or "") > 30
-        assert spec.kinds
-        assert spec.code_version
+    def test_names_owner_purpose_kind_and_code_version(self) -> None:
+        incomplete = {
+            name: spec
+            for name, spec in SPECS.items()
+            if not (spec.owners and len(spec.description or "") > 30 and spec.kinds and spec.code_version)
+        }
+        assert incomplete == {}
 
-    def test_is_in_the_group_of_its_key_and_names_its_job(self, name: str) -> None:
-        spec = ASSETS[name].get_asset_spec()
-        assert spec.group_name == name.split("/")[0]
-        assert spec.metadata["ruter/job"] in JOBS
+    def test_is_in_the_group_of_its_key(self) -> None:
+        groups = {name: spec.group_name for name, spec in SPECS.items()}
+        assert groups == {name: name.split("/")[0] for name in SPECS}
 
-    def test_belongs_to_a_run_of_the_chain(self, name: str) -> None:
-        assert any(name in assets for assets in RUNS.values())
+    def test_names_its_job(self) -> None:
+        jobs = {name: spec.metadata.get("ruter/job") for name, spec in SPECS.items()}
+        assert {name: job for name, job in jobs.items() if job not in JOBS} == {}
 
-    def test_a_range_of_its_dates_is_one_run(self, name: str) -> None:
-        asset = ASSETS[name]
-        if asset.partitions_def is not None:
-            assert asset.backfill_policy
-            assert asset.backfill_policy.max_partitions_per_run is None
+    def test_belongs_to_a_run_of_the_chain(self) -> None:
+        assert set(ASSETS) == {name for assets in RUNS.values() for name in assets}
+
+    def test_processes_a_range_of_dates_in_one_run(self) -> None:
+        dated = {name: asset for name, asset in ASSETS.items() if asset.partitions_def is not None}
+        single_run = {
+            name
+            for name, asset in dated.items()
+            if asset.backfill_policy and asset.backfill_policy.max_partitions_per_run is None
+        }
+        assert single_run == set(dated)
 
 
 @pytest.mark.parametrize("run", RUNS)
-def test_the_assets_of_a_run_have_the_same_partitions(run: str) -> None:
+def test_assets_of_a_run_have_the_same_partitions(run: str) -> None:
     assert len({ASSETS[name].partitions_def for name in RUNS[run]}) == 1
     assert DEFS.resolve_job_def(run).partitions_def == ASSETS[RUNS[run][0]].partitions_def
 
@@ -108,7 +114,7 @@ def test_the_assets_of_a_run_have_the_same_partitions(run: str) -> None:
         ("forecasts/published_forecasts", D),
     ],
 )
-def test_counts_end_yesterday_forecasts_today_and_plans_in_three_days(name: str, newest: date) -> None:
+def test_newest_partition_of_each_kind_of_asset(name: str, newest: date) -> None:
     partitions = ASSETS[name].partitions_def
     assert partitions
     with partitions_as_of(D):
@@ -116,7 +122,7 @@ def test_counts_end_yesterday_forecasts_today_and_plans_in_three_days(name: str,
         assert partitions.get_last_partition_key() == newest.isoformat()
 
 
-def test_models_have_versions_and_no_partitions() -> None:
+def test_models_have_no_partitions() -> None:
     for name in RUNS["training"]:
         assert ASSETS[name].partitions_def is None
 
@@ -155,19 +161,19 @@ class TestDependencies:
             ("monitoring/drift", "loads/stop_loads", -56, 0),
         ],
     )
-    def test_the_dates_that_a_date_depends_on(self, name: str, parent: str, first: int, last: int) -> None:
+    def test_date_depends_on_dates_of_its_parents(
+        self, name: str, parent: str, first: int, last: int
+    ) -> None:
         dates = ((D + timedelta(first)).isoformat(), (D + timedelta(last)).isoformat(), last - first + 1)
         assert self.parents(name)[parent] == dates
 
-    def test_the_first_dates_depend_on_what_there_is_of_history(self) -> None:
+    def test_first_dates_depend_on_the_history_that_exists(self) -> None:
         loads = self.parents("features/departure_features", date(2026, 6, 10))["loads/stop_loads"]
         assert loads == ("2026-06-01", "2026-06-03", 3)
         assert self.parents("features/levels", date(2026, 6, 1))["loads/stop_loads"] is None
 
     @pytest.mark.parametrize("table", CHECKS)
-    def test_whoever_reads_a_table_but_a_report_depends_on_its_quality_for_the_same_dates(
-        self, table: str
-    ) -> None:
+    def test_readers_of_a_table_depend_on_its_quality_report(self, table: str) -> None:
         read, judged = asset_of(table), quality_asset_of(table)
         children = {key.to_user_string() for key in GRAPH.get(AssetKey.from_user_string(read)).child_keys}
         readers = children - {quality_asset_of(name) for name in CHECKS}
@@ -185,11 +191,11 @@ class TestChecks:
         return {spec.name: spec.blocking for spec in ASSETS[name].check_specs}
 
     @pytest.mark.parametrize("table", CHECKS)
-    def test_a_quality_report_has_a_check_for_each_expectation_and_errors_block(self, table: str) -> None:
+    def test_quality_report_has_each_check_and_errors_block(self, table: str) -> None:
         expected = {check.name: check.severity == "ERROR" for check in CHECKS[table]}
         assert self.blocking(quality_asset_of(table)) == expected
 
-    def test_the_release_gate_blocks_the_champion(self) -> None:
+    def test_release_gate_blocks_the_champion(self) -> None:
         assert self.blocking(EVALUATION) == {check.name: check.severity == "ERROR" for check in GATE_CHECKS}
         assert any(self.blocking(EVALUATION).values())
 
@@ -208,19 +214,16 @@ class TestConfiguration:
         schema: Any = ASSETS[name].op.config_schema
         return set(schema.config_type.fields)
 
-    @every_asset
-    def test_every_step_that_reads_tables_can_be_pinned(self, name: str) -> None:
-        assert ("pins" in self.takes(name)) == (name != CHAMPION)
+    def test_every_step_that_reads_tables_takes_pins(self) -> None:
+        assert {name for name in ASSETS if "pins" in self.takes(name)} == set(ASSETS) - {CHAMPION}
 
-    def test_a_champion_refuses_pins_since_it_reads_no_table(self) -> None:
+    def test_champion_refuses_pins_since_it_reads_no_table(self) -> None:
         config = {"ops": {"models__champion": {"config": {"pins": {"loads.stop_loads": 1}}}}}
         with pytest.raises(DagsterInvalidConfigError, match=r'unexpected config entry "pins".*model_version'):
             validate_run_config(DEFS.resolve_job_def("training"), config)
 
 
-def test_of_the_runs_that_publish_the_queue_starts_one_at_a_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_queue_starts_one_publishing_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pools = {name: ASSETS[name].op.pool for name in ASSETS if ASSETS[name].op.pool}
     assert pools == {PUBLISHED_FORECASTS: "publication"}
     monkeypatch.setenv("RUTER_STATE_DIR", str(tmp_path))
@@ -234,13 +237,17 @@ class TestRetries:
     def policy(self, defs: Definitions, name: str) -> Any:
         return defs.resolve_assets_def(name.split("/")).op.retry_policy
 
-    @every_asset
-    def test_every_step_backs_off_exponentially_with_jitter(self, name: str) -> None:
-        policy = self.policy(DEFS, name)
-        assert (policy.backoff, policy.jitter) == (Backoff.EXPONENTIAL, Jitter.PLUS_MINUS)
-        assert (policy.max_retries, policy.delay) == (2, 5.0)
+    def test_every_step_backs_off_exponentially_with_jitter(self) -> None:
+        policies = {name: self.policy(DEFS, name) for name in ASSETS}
+        expected = (Backoff.EXPONENTIAL, Jitter.PLUS_MINUS, 2, 5.0)
+        others = {
+            name: policy
+            for name, policy in policies.items()
+            if (policy.backoff, policy.jitter, policy.max_retries, policy.delay) != expected
+        }
+        assert others == {}
 
-    def test_count_and_delay_are_settings_of_all_and_of_one_asset(self) -> None:
+    def test_settings_change_retries_of_all_assets_or_of_one(self) -> None:
         defs = definitions(
             step_retries=3,
             step_retry_delay=1,

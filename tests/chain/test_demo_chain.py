@@ -1,6 +1,6 @@
 """The whole chain on the demo network, as a user drives it: the demo, each asset by itself, ranges, replays, retries.
 
-The tests share one demo, which takes a minute to make; each takes note of what stands before it changes anything.
+The tests share one demo, which takes a minute. Each test records the state that it finds before it changes anything.
 """
 
 from __future__ import annotations
@@ -76,20 +76,20 @@ class TestDemo:
         assert small_demo.first["exactly_once"]
         assert small_demo.first["published"] == small_demo.first["read_back"] == rows[FORECASTS] > 10_000
 
-    def test_its_forecasts_are_better_than_every_baseline(self, small_demo: SmallDemo) -> None:
+    def test_forecasts_are_better_than_every_baseline(self, small_demo: SmallDemo) -> None:
         improvements = {row["baseline"]: row["improvement"] for row in small_demo.first["accuracy"]}
         assert set(improvements) == {"last_week", "ha4", "ha8"}
         assert min(improvements.values()) > 0
 
-    def test_run_again_it_does_nothing(self, small_demo: SmallDemo) -> None:
+    def test_second_demo_runs_nothing(self, small_demo: SmallDemo) -> None:
         again = small_demo.demo()
         assert again["runs"] == []
         assert again["published"] == again["read_back"] == small_demo.first["published"]
         assert again["exactly_once"]
 
     @pytest.mark.parametrize("asset", [*DATED, *UNDATED])
-    def test_a_materialisation_says_what_it_was_made_of(self, small_demo: SmallDemo, asset: str) -> None:
-        """A range says once, with its last date, what all its dates have in common."""
+    def test_metadata_names_the_inputs(self, small_demo: SmallDemo, asset: str) -> None:
+        """A range states what its dates share once, with its last date."""
         _, made = small_demo.newest(asset)
         assert {"parameters", "commit", "lock_hash"} <= set(made.metadata)
         if not asset.startswith("raw/") and asset != "models/champion":
@@ -105,14 +105,15 @@ class TestDemo:
             assert version == small_demo.newest("models/champion")[1].metadata["model_version"].value
 
     @pytest.mark.parametrize("asset", DATED)
-    def test_each_date_says_its_rows_content_and_code(self, small_demo: SmallDemo, asset: str) -> None:
+    def test_metadata_of_a_date_has_rows_content_and_code(self, small_demo: SmallDemo, asset: str) -> None:
         _, made = small_demo.newest(asset, DATED[asset])
         assert {"dagster/row_count", "content_hash", "commit", "lock_hash"} <= set(made.metadata)
         if not asset.startswith("quality/") and asset != PUBLISHED:
             assert int(str(made.metadata["snapshot_id"].value))
 
 
-def test_every_asset_materialises_by_itself_and_the_demo_has_nothing_to_do(small_demo: SmallDemo) -> None:
+@pytest.mark.extended
+def test_each_asset_materialises_alone_with_the_same_content(small_demo: SmallDemo) -> None:
     """The same content again makes nothing out of date: not even the publication, which is a no-op."""
     former = {asset: small_demo.newest(asset, DATED.get(asset)) for asset in (*DATED, *UNDATED)}
     with local_broker(small_demo.settings.source_dir / "broker"), ThreadPoolExecutor(2) as two:
@@ -129,7 +130,8 @@ def test_every_asset_materialises_by_itself_and_the_demo_has_nothing_to_do(small
     assert small_demo.demo()["runs"] == []
 
 
-def test_a_range_is_one_run_of_several_jobs_and_survives_a_killed_one(small_demo: SmallDemo) -> None:
+@pytest.mark.extended
+def test_range_survives_a_killed_job(small_demo: SmallDemo) -> None:
     week = [D - timedelta(ago) for ago in range(6, -1, -1)]
     former = small_demo.content(FEATURES, *week)
     with start(*materialize(FEATURES, day=week[0], last=week[-1]), RUTER_JOB_DAYS="3") as command:
@@ -146,7 +148,7 @@ def test_a_range_is_one_run_of_several_jobs_and_survives_a_killed_one(small_demo
     assert isinstance(totals, dict) and totals["rows"] == sum(map(int, map(str, rows)))
 
 
-def test_changed_weather_changes_the_forecast_and_a_replay_has_the_former(small_demo: SmallDemo) -> None:
+def test_replay_repeats_the_forecast_from_before_changed_weather(small_demo: SmallDemo) -> None:
     former_run, published = small_demo.newest(PUBLISHED, D)
     forecast_run = next(made for made in small_demo.first["runs"] if PUBLISHED in small_demo.steps(made))
     former = small_demo.content(FORECASTS, D)
@@ -166,7 +168,8 @@ def test_changed_weather_changes_the_forecast_and_a_replay_has_the_former(small_
     assert small_demo.content(PUBLISHED, D) == [published.metadata["content_hash"].value]
 
 
-def test_a_run_of_features_is_replayed_with_the_counts_of_then(small_demo: SmallDemo) -> None:
+@pytest.mark.extended
+def test_replay_of_features_reads_the_counts_of_its_run(small_demo: SmallDemo) -> None:
     """Counts of a week before are corrected at the source: a tenth of the trips were none."""
     former_run, _ = small_demo.newest(FEATURES, D)
     former = small_demo.content(FEATURES, D)
@@ -184,7 +187,7 @@ def test_a_run_of_features_is_replayed_with_the_counts_of_then(small_demo: Small
     assert small_demo.content(FEATURES, D) == former
 
 
-def test_a_failed_publication_is_retried_without_forecasting_again(small_demo: SmallDemo) -> None:
+def test_retry_publishes_without_forecasting_again(small_demo: SmallDemo) -> None:
     forecasts = materialize(FORECASTS, PUBLISHED, day=D)
     with start(*forecasts, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", RUTER_STEP_RETRIES="0") as command:
         printed, _ = command.communicate()
@@ -203,8 +206,9 @@ def test_a_failed_publication_is_retried_without_forecasting_again(small_demo: S
     assert record and record.run_id == retried
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("day", ["2025-11-20", "2099-11-20"])
-def test_a_date_before_the_history_or_not_yet_closed_is_refused(small_demo: SmallDemo, day: str) -> None:
+def test_date_outside_the_history_is_refused(small_demo: SmallDemo, day: str) -> None:
     former = small_demo.newest("raw/stop_visits")
     with start(*materialize("raw/stop_visits", day=date.fromisoformat(day))) as command:
         printed, _ = command.communicate()
@@ -213,9 +217,8 @@ def test_a_date_before_the_history_or_not_yet_closed_is_refused(small_demo: Smal
     assert small_demo.newest("raw/stop_visits") == former
 
 
-def test_a_cluster_that_lacks_the_publication_gets_it_and_nothing_else_runs(
-    small_demo: SmallDemo, tmp_path: Path
-) -> None:
+@pytest.mark.extended
+def test_other_cluster_gets_the_publication_and_nothing_else(small_demo: SmallDemo, tmp_path: Path) -> None:
     small_demo.demo()
     with local_broker(tmp_path / "broker") as other:
         published = demo(KAFKA_BOOTSTRAP_SERVERS=other.bootstrap_servers)

@@ -83,37 +83,11 @@ def without_trips(*trips: int) -> Spoil:
     return spoil
 
 
-def without_rows(folder: Path, day: date) -> None:
-    visits_file(folder, day).write_text(VISITS_HEADER + "\n")
-
-
 def cut_off(folder: Path, day: date) -> None:
     """The copy of the file broke off in the middle of a row."""
     path = visits_file(folder, day)
     rows = path.read_text().splitlines(True)
     path.write_text("".join(rows[:5]) + rows[5][:20])
-
-
-def cut_off_parquet(folder: Path, day: date) -> None:
-    """The same of a Parquet file."""
-    import polars as pl
-
-    path = visits_file(folder, day)
-    whole = path.with_suffix(".parquet")
-    pl.read_csv(path, try_parse_dates=True).write_parquet(whole)
-    whole.write_bytes(whole.read_bytes()[:1000])
-    path.unlink()
-
-
-def rewrite(separator: str = ",", *, bom: bool = False, crlf: bool = False) -> Spoil:
-    """The same rows as another program writes CSV."""
-
-    def spoil(folder: Path, day: date) -> None:
-        path = visits_file(folder, day)
-        text = path.read_text().replace(",", separator).replace("\n", "\r\n" if crlf else "\n")
-        path.write_bytes(text.encode("utf-8-sig" if bom else "utf-8"))
-
-    return spoil
 
 
 def _visits(day: date) -> list[str]:
