@@ -73,7 +73,7 @@ def test_a_job_deletes_no_record_of_jobs() -> None:
         (NAME.replace("dev", "prod"), "Completed", False),
     ],
 )
-def test_the_rule_of_jobs_takes_the_ends_of_the_environments_jobs(
+def test_event_rule_of_jobs_matches_ends_of_the_environment(
     kind: str, name: str, status: str, taken: bool
 ) -> None:
     event = {
@@ -87,7 +87,7 @@ def test_the_rule_of_jobs_takes_the_ends_of_the_environments_jobs(
 @pytest.mark.parametrize(
     ("key", "taken"), [("tides/stop_visits.csv", True), ("other/stop_visits.csv", False)]
 )
-def test_the_rule_of_arrivals_takes_new_objects_of_the_source(key: str, taken: bool) -> None:
+def test_event_rule_of_arrivals_matches_new_objects(key: str, taken: bool) -> None:
     event = {
         "source": "aws.s3",
         "detail-type": "Object Created",
@@ -97,7 +97,7 @@ def test_the_rule_of_arrivals_takes_new_objects_of_the_source(key: str, taken: b
 
 
 @mock_aws
-def test_the_lifecycle_expires_what_only_its_own_run_reads_and_nothing_else() -> None:
+def test_lifecycle_expires_only_files_of_single_runs() -> None:
     s3 = boto3.client("s3", region_name="eu-north-1")
     s3.create_bucket(Bucket="my-bucket", CreateBucketConfiguration={"LocationConstraint": "eu-north-1"})
     lifecycle = json.loads((EXAMPLES / "lifecycle.json").read_text())

@@ -120,7 +120,7 @@ def test_changed_queries_outdate_the_raw_data_of_a_warehouse(tmp_path: Path) -> 
     assert changed(before, versions(source="warehouse", warehouse_file=str(file))) == RAW
 
 
-def test_fact_that_is_named_for_no_asset_counts_for_every_one() -> None:
+def test_fact_without_assets_counts_for_every_asset() -> None:
     class WithMore(Operator):
         unlisted: int = 0
 

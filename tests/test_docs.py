@@ -18,7 +18,7 @@ VARIABLES = {variable(name) for name in Settings.model_fields}
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_that_follows_from_the_code_is_up_to_date(page: str):
+def test_generated_page_is_up_to_date(page: str):
     assert (DOCS / page).read_text() == PAGES[page](), f"docs/{page} is old: run python scripts/reference.py"
 
 

@@ -29,7 +29,7 @@ BOTH_WAYS = ("`ruter-dagster broker`", "KAFKA_BOOTSTRAP_SERVERS")
 HOOK = Path(__file__).parent / "dying_broker"
 
 
-def test_without_a_broker_the_run_fails_at_once_tells_both_ways_and_goes_on_once_there_is_one(
+def test_run_without_broker_fails_and_a_retry_publishes(
     chain: Chain,
 ) -> None:
     outcome = _publish(chain)
@@ -48,7 +48,7 @@ def test_without_a_broker_the_run_fails_at_once_tells_both_ways_and_goes_on_once
         _assert_published_once(chain)
 
 
-def test_a_broker_that_does_not_answer_is_named_and_published_to_once_it_does(
+def test_silent_broker_is_named_and_published_to_later(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, before = _free_port(), chain.content()
@@ -65,7 +65,7 @@ def test_a_broker_that_does_not_answer_is_named_and_published_to_once_it_does(
     assert chain.content() == before
 
 
-def test_of_a_publication_whose_broker_dies_half_way_nothing_is_seen_until_it_is_repeated(
+def test_interrupted_publication_is_invisible_until_repeated(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, before = _free_port(), chain.content()

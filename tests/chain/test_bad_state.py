@@ -20,7 +20,7 @@ pytestmark = pytest.mark.extended
 RAW, LOADS = "raw/stop_visits", "loads/stop_loads"
 
 
-def test_a_catalog_that_cannot_be_read_stops_every_run_until_it_is_restored(chain: Chain) -> None:
+def test_unreadable_catalog_stops_runs_until_restored(chain: Chain) -> None:
     before, catalog = chain.content(), chain.warehouse / "catalog.db"
     good = catalog.read_bytes()
     catalog.write_bytes(b"no database" * 1000)
@@ -37,7 +37,7 @@ def test_a_catalog_that_cannot_be_read_stops_every_run_until_it_is_restored(chai
     assert chain.content() == before
 
 
-def test_no_room_for_a_file_stops_the_write_and_leaves_what_was_there(
+def test_file_size_limit_stops_the_write_and_keeps_former_rows(
     chain: Chain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The system lets no job write a file of more than 24 KB; the rows of a date take more."""
@@ -72,7 +72,7 @@ def _python_with_small_files(folder: Path) -> Path:
     return script
 
 
-def test_a_full_disk_stops_the_write_and_leaves_what_was_there(chain: Chain) -> None:
+def test_full_disk_stops_the_write_and_keeps_former_rows(chain: Chain) -> None:
     before = chain.content()
     with _disk_of_its_own(chain.warehouse) as disk:
         disk.fill()

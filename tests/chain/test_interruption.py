@@ -42,7 +42,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         for end in ("interrupted", "ended", "killed")
     ],
 )
-def test_what_a_command_started_ends_with_it(
+def test_processes_end_with_their_command(
     settings: Settings, command: tuple[str, ...], end: signal.Signals
 ) -> None:
     job = f"RUTER_CONTAINER_BASE={settings.source_dir}/jobs/"

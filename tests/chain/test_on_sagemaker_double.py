@@ -46,7 +46,7 @@ def small_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallDemo]:
             yield SmallDemo(instance, json.loads(printed[printed.index("\n{") :]))
 
 
-def test_the_chain_passes_all_that_it_passes_on_a_laptop(small_demo: SmallDemo) -> None:
+def test_chain_has_the_same_results_as_on_a_laptop(small_demo: SmallDemo) -> None:
     rows = {row["asset"]: row["rows"] for row in small_demo.first["assets"]}
     assert set(rows) == {*DATED, *UNDATED}
     assert all(rows[asset] > 0 for asset in DATED)
@@ -61,7 +61,7 @@ def test_the_chain_passes_all_that_it_passes_on_a_laptop(small_demo: SmallDemo) 
 
 
 @pytest.mark.parametrize("asset", [*DATED, *UNDATED])
-def test_each_materialisation_shows_its_job(small_demo: SmallDemo, asset: str) -> None:
+def test_materialisation_has_metadata_of_its_job(small_demo: SmallDemo, asset: str) -> None:
     _, made = small_demo.newest(asset, DATED.get(asset))
     told: dict[str, Any] = {
         name.removeprefix("sagemaker/"): made.metadata[name].value for name in made.metadata
@@ -76,7 +76,7 @@ def test_each_materialisation_shows_its_job(small_demo: SmallDemo, asset: str) -
     assert told["run_seconds"] > 0
 
 
-def test_everything_that_a_job_wrote_lies_in_the_lake(small_demo: SmallDemo) -> None:
+def test_job_output_is_in_the_lake(small_demo: SmallDemo) -> None:
     """What is left here is Dagster's history, and where the state was made."""
     assert {path.name for path in small_demo.settings.source_dir.iterdir()} == {
         "instance", "location.json", "logs",
@@ -86,9 +86,7 @@ def test_everything_that_a_job_wrote_lies_in_the_lake(small_demo: SmallDemo) -> 
 @pytest.mark.parametrize(
     ("caller", "role"), [("demo", "orchestrator-role"), ("container", "job-role")], ids=["Dagster", "jobs"]
 )
-def test_the_examples_of_roles_allow_every_call_that_the_chain_makes(
-    small_demo: SmallDemo, caller: str, role: str
-) -> None:
+def test_example_roles_allow_every_call_of_the_chain(small_demo: SmallDemo, caller: str, role: str) -> None:
     made: dict[str, dict[str, int]] = json.loads((small_demo.settings.state_dir / CALLS).read_text())[
         "callers"
     ]

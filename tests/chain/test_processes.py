@@ -30,7 +30,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_all_quality_reports_of_two_runs_share_one_process(chain: Chain, started: list[str]) -> None:
+def test_quality_reports_of_two_runs_share_one_process(chain: Chain, started: list[str]) -> None:
     assert chain.run("counts", DAY).succeeded
     assert chain.run("plan", NEW).succeeded
     servers = [each for each in started if each.startswith("ruter_dagster.jobs.shared_process")]
@@ -41,7 +41,7 @@ def test_all_quality_reports_of_two_runs_share_one_process(chain: Chain, started
     assert jobs == [f"ruter_dagster.jobs {job}" for job in ("snapshot", "balance", "snapshot", "features")]
 
 
-def test_a_range_is_one_job_a_step_however_many_dates_it_has(chain: Chain, started: list[str]) -> None:
+def test_range_is_one_job_per_step(chain: Chain, started: list[str]) -> None:
     assert chain.run("plan", FORMER, LAST).succeeded
     assert [each for each in started if "server" not in each] == [
         "ruter_dagster.jobs snapshot",
@@ -49,9 +49,7 @@ def test_a_range_is_one_job_a_step_however_many_dates_it_has(chain: Chain, start
     ]
 
 
-def test_a_job_that_ends_well_but_reports_nothing_has_failed(
-    chain: Chain, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_job_without_report_has_failed(chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_run", lambda job, environment: 0)
     outcome = chain.run("counts", DAY, assets=("loads/stop_loads",))
     assert not outcome.succeeded

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.extended
 STEPS = ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads")
 
 
-def test_every_step_leaves_an_absent_date_out_however_the_range_is_cut(chain: Chain) -> None:
+def test_every_step_omits_an_absent_date_of_a_range(chain: Chain) -> None:
     days = [NEW + timedelta(ahead) for ahead in range(3)]
     visits_file(chain.tides, days[1]).unlink()
     settings = chain.settings.model_copy(update={"job_days": 1})

@@ -82,15 +82,15 @@ def _assets(port: int) -> set[str]:
     return set()
 
 
-def test_it_shows_every_asset(port: int) -> None:
+def test_ui_shows_every_asset(port: int) -> None:
     assert _assets(port) == {*DATED, *UNDATED}
 
 
-def test_a_broker_runs_beside_it(port: int, settings: Settings) -> None:
+def test_broker_runs_beside_the_ui(port: int, settings: Settings) -> None:
     assert running_broker(settings.source_dir / "broker")
 
 
-def test_a_terminated_run_ends_its_job_and_writes_nothing(port: int, settings: Settings) -> None:
+def test_terminated_run_ends_its_job_and_writes_nothing(port: int, settings: Settings) -> None:
     client = DagsterGraphQLClient("127.0.0.1", port_number=port)
     run_id = client.submit_job_execution(
         "counts", **PLACE, tags=FIVE_MONTHS, asset_selection=[["raw", "stop_visits"]]
@@ -159,7 +159,7 @@ def test_ui_reexecutes_runs_that_the_command_line_made(port: int) -> None:
     assert {"key": "dagster/partition", "value": str(D)} in shown["tags"]
 
 
-def test_it_ends_with_its_broker_and_everything_else(server: Server, settings: Settings) -> None:
+def test_server_ends_with_all_its_processes(server: Server, settings: Settings) -> None:
     process, port, log = server
     state = f"RUTER_STATE_DIR={settings.state_dir}"
     assert set(processes_with(state)) > {process.pid}

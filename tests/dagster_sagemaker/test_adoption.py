@@ -72,14 +72,14 @@ def test_a_failed_job_of_a_killed_supervisor_is_launched_anew(runner):
     assert [name[-2:] for name in runner.aws.jobs] == ["-0", "-1"]
 
 
-def test_a_completed_job_without_closed_is_launched_anew_by_a_retry(runner):
+def test_completed_job_without_closed_is_launched_again_by_a_retry(runner):
     runner.aws.scripts = [completes(report=["{broken"]), completes()]
     first = runner.run()
     assert not first.success
     assert runner.retry(first).success
 
 
-def test_a_retry_of_a_retry_still_finds_the_first_ones_job(runner):
+def test_retry_of_a_retry_finds_the_first_job(runner):
     runner.aws.scripts = [completes(run=300)]
     second = killed_retry(runner, killed(runner, 20), 40)
     assert runner.retry(second).success
@@ -91,7 +91,7 @@ def killed_retry(runner, parent, seconds):
     return runner.retry(parent)
 
 
-def test_another_run_of_the_same_partition_has_a_job_of_its_own(runner):
+def test_second_run_of_a_partition_has_its_own_job(runner):
     runner.aws.scripts = [completes(run=300), completes(run=30)]
     killed(runner, 20)
     assert runner.run().success
@@ -116,7 +116,7 @@ def test_results_that_dagster_never_got_are_harvested_again(runner):
     assert len(runner.aws.jobs) == 1
 
 
-def test_results_beside_a_failure_that_the_caller_bears_are_not_harvested_twice(runner):
+def test_results_beside_a_tolerated_failure_are_harvested_once(runner):
     jobs = [processing(key="there"), processing(key="absent")]
     absent = fails("AlgorithmError: nothing there, exit code: 66", after=20)
     options = {"at_once": 2, "go_on": lambda failure: failure.exit_code == 66}
@@ -127,7 +127,7 @@ def test_results_beside_a_failure_that_the_caller_bears_are_not_harvested_twice(
     assert sorted(name[-2:] for name in runner.aws.jobs) == ["-0", "-0", "-1", "-1"]
 
 
-def test_results_beside_a_failure_that_nobody_bears_are_harvested_again(runner):
+def test_results_beside_a_fatal_failure_are_harvested_again(runner):
     jobs = [processing(key="there"), processing(key="broken")]
     broken = fails("AlgorithmError: x, exit code: 1", after=20)
     runner.aws.scripts = [completes(run=10), broken, completes(run=10)]
@@ -144,7 +144,7 @@ def test_a_lost_record_does_not_repeat_a_running_job(runner):
     assert len(runner.aws.jobs) == 1
 
 
-def test_a_job_of_someone_else_under_our_name_is_not_adopted(runner):
+def test_foreign_job_under_our_name_is_not_adopted(runner):
     runner.aws.scripts = [forever]
     parent = killed(runner, 20)
     (job,) = runner.aws.jobs.values()
@@ -175,7 +175,7 @@ def test_an_evicted_supervisor_leaves_its_job_running(runner):
     ids=["evicted", "killed", "failed"],
 )
 @pytest.mark.parametrize("retries", [0, 1], ids=["run from failure", "retry of the step"])
-def test_results_are_harvested_where_the_process_ended_amid_their_events(runner, error, jobs, retries):
+def test_results_are_harvested_after_a_crash_amid_their_events(runner, error, jobs, retries):
     """A range's result is stored partition by partition, which takes seconds. A step that failed by itself computes again."""
     runner.aws.scripts = [completes()] * 2
     client, errors = runner.client(), [error]
@@ -214,7 +214,7 @@ def test_a_cancelled_run_stops_its_job(runner, seconds):
     [(DagsterRunStatus.STARTED, "InProgress"), (DagsterRunStatus.CANCELING, "Stopped")],
     ids=["going on", "cancelled as well"],
 )
-def test_a_cancelled_run_leaves_a_job_that_another_run_goes_on_with(runner, status, left):
+def test_cancelled_run_leaves_a_job_that_another_run_continues(runner, status, left):
     runner.aws.scripts = [forever]
     parent = killed(runner, 20)
     tags = {
@@ -229,7 +229,7 @@ def test_a_cancelled_run_leaves_a_job_that_another_run_goes_on_with(runner, stat
     assert job.status == left
 
 
-def test_cancelled_within_create_the_job_is_stopped_once_sagemaker_knows_it(runner):
+def test_cancel_during_create_stops_the_job_later(runner):
     def interrupted_create():
         (run,) = runner.instance.get_runs(limit=1)
         runner.instance.report_run_canceling(run)
@@ -274,7 +274,7 @@ def test_all_of_many_jobs_are_stopped_though_stops_are_throttled(runner, seconds
     assert runner.aws.now <= 50 + 40 * (seconds + 0.5)
 
 
-def test_a_stop_that_is_never_taken_is_given_up_and_told_of(runner):
+def test_stop_without_effect_is_given_up_with_a_warning(runner):
     runner.aws.scripts = [forever] * 3
     runner.aws.faults = {"stop": [THROTTLED] * 10_000}
     interrupt(runner, 50, cancelled=True)
@@ -285,7 +285,7 @@ def test_a_stop_that_is_never_taken_is_given_up_and_told_of(runner):
     assert all(told.rpartition("see the console:")[2].count(name) for name in runner.aws.jobs)
 
 
-def test_a_stop_that_is_denied_is_a_warning_with_the_console_and_the_other_jobs_are_stopped(runner):
+def test_denied_stop_warns_and_other_jobs_are_stopped(runner):
     runner.aws.scripts = [forever] * 2
     runner.aws.faults = {"stop": [refusal("AccessDeniedException", "not authorized to stop")]}
     interrupt(runner, 50, cancelled=True)

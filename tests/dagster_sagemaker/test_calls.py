@@ -67,7 +67,7 @@ def test_an_endpoint_that_refuses_the_connection_is_no_answer():
 
 
 @pytest.mark.parametrize(("call", "before"), [("create", 0), ("put", 0), ("get", 20), ("describe", 2)])
-def test_a_network_that_is_gone_for_a_minute_delays_and_no_more(runner, call, before):
+def test_network_outage_of_a_minute_only_delays(runner, call, before):
     runner.aws.faults = {call: [None] * before + [UNREACHABLE] * 6}
     runner.aws.scripts = [completes(run=300)]
     assert runner.run().success
@@ -83,7 +83,7 @@ def nowhere(monkeypatch):
     monkeypatch.setattr("boto3.DEFAULT_SESSION", None)
 
 
-def test_without_a_region_the_step_fails_for_good_and_is_told_what_to_set(runner, nowhere):
+def test_step_without_a_region_fails_and_names_the_variable(runner, nowhere):
     failed = runner.failure(sagemaker=None, retry_policy=RetryPolicy(max_retries=2))
     assert not failed.allow_retries
     assert "AWS_REGION" in failed.description
@@ -107,7 +107,7 @@ IN_USE = refusal("ResourceInUse", "Job name must be unique")
 UNKNOWN = refusal("ValidationException", "Could not find requested job with name: x")
 
 
-def test_a_name_in_use_of_which_describe_knows_no_job_yet_is_asked_for_ever_less_often(runner):
+def test_name_in_use_without_a_job_is_polled_less_and_less(runner):
     runner.aws.faults = {"create": [IN_USE] * 8, "describe": [UNKNOWN] * 8}
     runner.aws.scripts = [completes()]
     result = runner.run()
@@ -119,7 +119,7 @@ def test_a_name_in_use_of_which_describe_knows_no_job_yet_is_asked_for_ever_less
     assert "Could not find requested job" in messages(result, runner.instance)
 
 
-def test_a_name_in_use_of_which_describe_never_knows_a_job_fails_the_step_to_be_retried(runner):
+def test_name_in_use_without_a_job_fails_the_step_retryably(runner):
     runner.aws.faults = {"create": [IN_USE] * 10_000, "describe": [UNKNOWN] * 10_000}
     failed = runner.failure()
     assert failed.allow_retries

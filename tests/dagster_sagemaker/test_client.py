@@ -38,7 +38,7 @@ def types_used(runner):
     ]
 
 
-def test_a_job_of_three_minutes_is_seen_ended_within_five_seconds_for_six_describes(runner):
+def test_end_is_noticed_within_five_seconds_for_six_describes(runner):
     for tail in (0.1, 1.0, 3.5):
         runner.aws.scripts = [completes(run=180, tail=tail)]
         begun, before = runner.aws.now, runner.aws.calls["describe"]
@@ -48,7 +48,7 @@ def test_a_job_of_three_minutes_is_seen_ended_within_five_seconds_for_six_descri
 
 
 @pytest.mark.parametrize("tail", [6.5, 12.5, 25, 59, 100])
-def test_however_long_a_job_takes_to_end_no_minute_has_more_than_four_describes(runner, tail):
+def test_every_minute_has_at_most_four_describes(runner, tail):
     runner.aws.scripts = [completes(run=80, tail=tail)]
     assert runner.run().success
     times = [time for time, call in runner.aws.log if call == "describe"]
@@ -71,7 +71,7 @@ def test_a_starting_job_with_logs_is_waited_for_asleep(runner):
 
 
 @pytest.mark.parametrize("tail", [4, 25, 59])
-def test_an_event_of_the_end_asks_for_a_describe_at_once(runner, tail):
+def test_end_event_triggers_describe_at_once(runner, tail):
     class Events:
         def ended(self, names):
             return [n for n in names if runner.aws.jobs[n].status == "Completed"] if runner.aws.jobs else []
@@ -92,7 +92,7 @@ def test_an_event_that_never_comes_costs_seconds(runner):
     assert runner.returned_at - 184 <= 10
 
 
-def test_metadata_tells_where_the_job_ran_how_long_and_for_how_much(runner):
+def test_metadata_has_links_durations_and_cost(runner):
     runner.aws.scripts = [completes(run=180, tail=4, start=100)]
     told = metadata(runner.run(prices={"ml.m5.large": 0.5}))
     assert told["rows"] == 1
@@ -114,7 +114,7 @@ def test_throttling_of_every_call_delays_and_no_more(runner):
     assert len(runner.aws.jobs) == 1
 
 
-def test_without_any_answer_the_step_fails_to_be_retried_and_the_job_runs_on(runner):
+def test_step_without_answers_fails_retryably_and_its_job_runs_on(runner):
     runner.aws.faults = {"describe": [THROTTLED] * 10_000}
     runner.aws.scripts = [forever]
     failed = runner.failure()
@@ -123,14 +123,14 @@ def test_without_any_answer_the_step_fails_to_be_retried_and_the_job_runs_on(run
     assert runner.aws.calls["stop"] == 0
 
 
-def test_a_create_whose_answer_is_lost_is_found_and_not_repeated(runner):
+def test_lost_create_is_found_and_not_repeated(runner):
     runner.aws.faults = {"create": [[LOST]]}
     runner.aws.scripts = [completes()]
     assert runner.run().success
     assert (runner.aws.calls["create"], len(runner.aws.jobs)) == (2, 1)
 
 
-def test_a_create_whose_answer_is_lost_is_found_though_its_own_job_fills_the_quota(runner):
+def test_lost_create_is_found_when_its_job_fills_the_quota(runner):
     runner.aws.faults = {"create": [[LOST], quota(1)]}
     runner.aws.scripts = [completes()]
     assert runner.run().success
@@ -140,14 +140,14 @@ def test_a_create_whose_answer_is_lost_is_found_though_its_own_job_fills_the_quo
 DENIED = refusal("AccessDeniedException", "not authorized to perform iam:PassRole")
 
 
-def test_a_create_whose_answer_is_lost_is_found_though_the_next_one_is_denied(runner):
+def test_lost_create_is_found_when_the_next_is_denied(runner):
     runner.aws.faults = {"create": [[LOST], DENIED]}
     runner.aws.scripts = [completes()]
     assert runner.run().success
     assert (runner.aws.calls["create"], len(runner.aws.jobs)) == (2, 1)
 
 
-def test_a_create_that_was_lost_and_then_denied_has_left_no_job(runner):
+def test_create_that_was_lost_and_denied_left_no_job(runner):
     runner.aws.faults = {"create": [LOST, DENIED, DENIED]}
     failed = runner.failure()
     assert not failed.allow_retries
@@ -156,7 +156,7 @@ def test_a_create_that_was_lost_and_then_denied_has_left_no_job(runner):
 
 
 @pytest.mark.parametrize("describe", [DENIED, THROTTLED], ids=["denied", "throttled"])
-def test_a_job_that_may_run_on_is_told_of_though_no_call_tells_whether_it_does(runner, describe):
+def test_failure_names_a_job_that_may_still_run(runner, describe):
     runner.aws.faults = {"create": [[LOST], DENIED], "describe": [describe] * 1000}
     runner.aws.scripts = [completes(run=20_000)]
     result = runner.run()
@@ -168,7 +168,7 @@ def test_a_job_that_may_run_on_is_told_of_though_no_call_tells_whether_it_does(r
     assert len(runner.aws.jobs) == 1
 
 
-def test_a_job_of_which_describe_is_refused_runs_on_and_a_run_from_failure_adopts_it(runner):
+def test_job_runs_on_when_describe_is_refused_and_is_adopted(runner):
     runner.aws.faults = {"describe": [DENIED]}
     runner.aws.scripts = [completes()]
     result = runner.run()
@@ -178,7 +178,7 @@ def test_a_job_of_which_describe_is_refused_runs_on_and_a_run_from_failure_adopt
     assert len(runner.aws.jobs) == 1
 
 
-def test_a_client_of_s3_that_the_caller_does_not_give_tries_once_and_leaves_waiting_to_the_loop(monkeypatch):
+def test_default_s3_client_does_not_retry(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
     tools = PipesSageMakerProcessingClient("s3://bucket/artifacts")._tools
     for client in (tools.s3, tools.sagemaker, tools.logs):
@@ -208,7 +208,7 @@ def test_capacity_nowhere_gives_up_for_now(runner):
     assert len(runner.aws.jobs) == 10
 
 
-def test_a_type_that_is_named_twice_is_asked_for_once_a_round(runner):
+def test_repeated_instance_type_is_tried_once_per_round(runner):
     runner.aws.scripts = [fails(CAPACITY)] * 20
     assert runner.failure(
         processing(instance_types=("ml.m5.large", "ml.m6i.large", "ml.m5.large"))
@@ -239,7 +239,7 @@ def test_a_quota_of_zero_on_one_type_leaves_the_others(runner):
         "utilization of 0 Seconds and a request delta of 777600 Seconds.",
     ],
 )
-def test_a_quota_of_something_else_that_the_job_exceeds_by_itself_is_fatal(runner, words):
+def test_other_quota_smaller_than_the_job_is_fatal(runner, words):
     runner.aws.faults = {"create": [refusal("ResourceLimitExceeded", words)]}
     failed = runner.failure(processing(instance_types=("ml.m5.large", "ml.m6i.large")))
     assert not failed.allow_retries
@@ -248,7 +248,7 @@ def test_a_quota_of_something_else_that_the_job_exceeds_by_itself_is_fatal(runne
     assert "or let the job ask for less" in failed.description
 
 
-def test_a_quota_of_something_else_whose_need_is_not_told_is_waited_for(runner):
+def test_other_quota_with_unknown_need_is_awaited(runner):
     words = "The account-level service limit 'Processing jobs at once' is 0 Jobs"
     runner.aws.faults = {"create": [refusal("ResourceLimitExceeded", words)]}
     runner.aws.scripts = [completes()]
@@ -296,7 +296,7 @@ def test_an_algorithm_error_is_fatal_in_the_jobs_own_words(runner, make, reason,
     assert failed.metadata["sagemaker/job_arn"].value
 
 
-def test_an_exit_code_that_the_job_calls_retryable_is_left_to_the_retry_policy(runner):
+def test_retryable_exit_code_is_left_to_the_retry_policy(runner):
     runner.aws.scripts = [fails("AlgorithmError: lost connection, exit code: 1")]
     assert runner.failure(processing(retryable_exit_codes=range(1, 64))).allow_retries
 
@@ -374,7 +374,7 @@ def test_a_spot_job_that_waits_too_long_runs_on_demand(runner):
 
 
 @pytest.mark.parametrize("first", [[], [CLOSED], [materialised(rows=1)], [materialised(rows=1), CLOSED]])
-def test_an_interrupted_spot_job_is_waited_for_and_reports_once(runner, first):
+def test_interrupted_spot_job_reports_once(runner, first):
     """Whatever the first container had reported, and though its first chunk is the second one's, to the letter."""
 
     def interrupted(aws, job):

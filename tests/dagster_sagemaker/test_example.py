@@ -41,7 +41,7 @@ def test_the_example_loads_and_its_jobs_run(runner):
             assert list(runner.aws.jobs.values())[-1].kind == kind
 
 
-def test_the_examples_model_goes_on_from_its_checkpoint_in_whatever_run(runner):
+def test_example_model_resumes_from_its_checkpoint_in_any_run(runner):
     names = runpy.run_path(str(EXAMPLE))
     runner.aws.scripts = [fails("AlgorithmError: exit code: 1"), completes(report=[materialised("model")])]
     resources = {"processing": runner.client("Processing"), "training": runner.client("Training")}
@@ -58,7 +58,7 @@ def test_the_examples_model_goes_on_from_its_checkpoint_in_whatever_run(runner):
     assert first == second
 
 
-def test_the_examples_training_reads_its_checkpoint_and_begins_anew_once_it_is_through(tmp_path):
+def test_training_example_resumes_from_its_checkpoint(tmp_path):
     train, checkpoint = runpy.run_path(str(EXAMPLE))["train"], tmp_path / "trees.json"
     checkpoint.write_text("200")
     assert [train(500, checkpoint), train(500, checkpoint)] == [300, 500]

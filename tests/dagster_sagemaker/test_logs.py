@@ -72,14 +72,14 @@ def test_short_pages_and_empty_ones_lose_nothing(runner, capfd):
     assert lines(capfd) == wanted()
 
 
-def test_a_minute_of_a_running_job_takes_at_most_six_calls(runner):
+def test_running_job_takes_at_most_six_log_calls_a_minute(runner):
     runner.aws.scripts = [chatty(run=600, hosts=3)]
     assert runner.run(training(instance_count=3), follow_logs=True).success
     times = [time for time, call in runner.aws.log if call.startswith("log_") and time < 600]
     assert min(later - earlier for earlier, later in zip(times, times[6:], strict=False)) > 59.9
 
 
-def test_a_training_job_of_a_minute_takes_fewer_calls_than_airflows(runner):
+def test_training_job_takes_fewer_log_calls_than_airflow(runner):
     runner.aws.scripts = [chatty(run=60)]
     assert runner.run(training(), follow_logs=True).success
     assert runner.aws.calls["log_streams"] + runner.aws.calls["log_events"] <= 12
@@ -103,14 +103,14 @@ def test_a_failed_jobs_lines_are_shown(runner, capfd):
     assert lines(capfd) == ["h1 s005"]
 
 
-def test_logs_that_may_not_be_read_do_not_fail_a_job(runner):
+def test_unreadable_logs_do_not_fail_a_job(runner):
     runner.aws.faults = {"log_streams": [refusal("AccessDeniedException")] * 20}
     runner.aws.scripts = [chatty()]
     assert runner.run(follow_logs=True).success
 
 
 @pytest.mark.parametrize("seconds", [50, 400])
-def test_whoever_adopts_a_job_shows_its_lines_from_the_first(runner, capfd, seconds):
+def test_adopter_shows_all_lines_of_its_job(runner, capfd, seconds):
     runner.aws.scripts = [chatty()]
     parent = killed(runner, 50, follow_logs=True)
     runner.aws.until(seconds)
@@ -138,7 +138,7 @@ def test_a_restarted_containers_own_stream_is_shown_too(runner, capfd, word, at)
     assert lines(capfd) == ["h1 s005", "h1 s095"]
 
 
-def test_whoever_adopts_an_interrupted_job_shows_the_lines_of_both_containers(runner, capfd):
+def test_adopter_of_an_interrupted_job_shows_lines_of_both_containers(runner, capfd):
     def interrupted(aws, job):
         aws.at(1, lambda: (aws.start(job), aws.write(job, 1, OPENED)))
         aws.at(5, lambda: aws.say(job, "h1 s005", host="algo-1-1"))
@@ -162,7 +162,7 @@ def follower(aws, seen, shown):
     )
 
 
-def test_the_same_run_goes_on_where_it_had_come_to_even_with_an_old_token(runner):
+def test_same_run_continues_its_log_with_an_old_token(runner):
     shown: list[str] = []
     key = "/aws/sagemaker/TrainingJobs:job/algo-1-1"
     runner.aws.streams[key] = [(1, "a"), (2, "b"), (2, "c")]
@@ -176,7 +176,7 @@ def test_the_same_run_goes_on_where_it_had_come_to_even_with_an_old_token(runner
     assert "".join(shown).split() == ["a", "b", "c", "d", "e", "f"]
 
 
-def test_a_restarted_containers_lines_wait_for_the_last_one_of_the_container_before(runner):
+def test_lines_of_a_restarted_container_follow_those_before(runner):
     shown: list[str] = []
     runner.aws.page = 1
     runner.aws.streams |= {
@@ -201,7 +201,7 @@ def test_side_by_side_each_line_says_whose_it_is(runner, capfd):
     assert "[second] h1 s002" in shown
 
 
-def test_a_retry_within_the_run_shows_what_the_first_try_had_not(runner, capfd):
+def test_retry_in_the_run_shows_only_new_lines(runner, capfd):
     """Describe is throttled until the step gives up; Dagster's retry policy starts it again, in the same run."""
     runner.aws.scripts = [chatty(run=400)]
     runner.aws.at(100, lambda: runner.aws.faults.update(describe=[THROTTLED] * 6))
@@ -214,21 +214,21 @@ def test_a_retry_within_the_run_shows_what_the_first_try_had_not(runner, capfd):
 
 
 @pytest.mark.parametrize("run", [10, 100])
-def test_lines_that_come_late_are_waited_for_as_long_as_others_took(runner, capfd, run):
+def test_late_lines_are_awaited_as_long_as_others_took(runner, capfd, run):
     runner.aws.log_lag = 8.0
     runner.aws.scripts = [chatty(run=run)]
     assert runner.run(training(), follow_logs=True).success
     assert lines(capfd) == wanted(run=run)
 
 
-def test_a_success_whose_lines_come_promptly_is_seen_within_five_seconds(runner):
+def test_success_with_prompt_lines_is_noticed_within_five_seconds(runner):
     runner.aws.log_lag = 1.0
     runner.aws.scripts = [chatty()]
     assert runner.run(training(), follow_logs=True).success
     assert runner.returned_at - 102 <= 5
 
 
-def test_a_container_that_prints_nothing_is_told_of_after_some_seconds(runner):
+def test_silent_container_is_logged_after_some_seconds(runner):
     runner.aws.scripts = [completes(run=100, tail=2)]
     result = runner.run(training(), follow_logs=True)
     assert result.success
@@ -238,7 +238,7 @@ def test_a_container_that_prints_nothing_is_told_of_after_some_seconds(runner):
 
 
 @pytest.mark.parametrize("late", [5, 11])
-def test_the_only_lines_of_a_success_are_waited_for_though_they_come_as_it_closes(runner, capfd, late):
+def test_only_lines_of_a_success_are_awaited(runner, capfd, late):
     runner.aws.log_lag = late
     runner.aws.scripts = [says_at_the_end]
     result = runner.run(training(), follow_logs=True)
@@ -264,7 +264,7 @@ def seen_failing(aws, job):
     aws.at(100, lambda: aws.end(job, "Failed", FailureReason="AlgorithmError: exit code: 1"))
 
 
-def test_a_failures_traceback_is_shown_though_lines_come_later_than_before(runner, capfd):
+def test_late_traceback_of_a_failure_is_shown(runner, capfd):
     def broken(aws, job):
         seen_failing(aws, job)
         aws.at(40, lambda: aws.say(job, "h1 s040"))
@@ -278,7 +278,7 @@ def test_a_failures_traceback_is_shown_though_lines_come_later_than_before(runne
     assert lines(capfd) == ["h1 s040", "h1 s098", "h1 end"]
 
 
-def test_lines_that_keep_coming_after_a_failure_are_followed_for_half_a_minute(runner, capfd):
+def test_lines_after_a_failure_are_followed_for_half_a_minute(runner, capfd):
     def broken(aws, job):
         aws.at(1, lambda: aws.start(job))
         aws.at(50, lambda: aws.end(job, "Failed", FailureReason="AlgorithmError: exit code: 1"))
@@ -291,7 +291,7 @@ def test_lines_that_keep_coming_after_a_failure_are_followed_for_half_a_minute(r
     assert lines(capfd)[:4] == ["h1 s051", "h1 s058", "h1 s065", "h1 s072"]
 
 
-def test_waiting_for_late_lines_takes_no_more_calls_a_minute_than_a_running_job(runner):
+def test_late_lines_take_no_more_calls_than_a_running_job(runner):
     runner.aws.scripts = [seen_failing]
     runner.failure(training(), follow_logs=True)
     times = [time for time, call in runner.aws.log if call.startswith("log_")]

@@ -12,7 +12,7 @@ from tests.dagster_sagemaker.fake_aws import CLOSED, OPENED, materialised, told
 AGAIN = "the container was started again"
 
 
-def test_a_first_message_that_its_container_wrote_twice_is_told_once(runner):
+def test_first_message_written_twice_is_reported_once(runner):
     """boto3 repeats a call whose answer was lost."""
 
     def script(aws, job):
@@ -47,7 +47,7 @@ def test_a_container_that_was_started_again_begins_anew(runner, first, second):
     assert messages(result, runner.instance).count(AGAIN) == 1
 
 
-def test_two_runs_that_share_a_job_keep_what_each_has_shown(aws):
+def test_runs_that_share_a_job_keep_separate_log_positions(aws):
     aws("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     folder = Folder(aws("s3"), Calls(), "s3://bucket/artifacts", "origin", "job")
     for run_id, shown in (("a", 3), ("b", 5)):

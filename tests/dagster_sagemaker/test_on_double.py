@@ -49,7 +49,7 @@ def materialised(client: Any, job: Any, instance: DagsterInstance) -> Any:
     [(PipesSageMakerProcessingClient, processing), (PipesSageMakerTrainingClient, training)],
     ids=["Processing", "Training"],
 )
-def test_a_real_job_reports_through_s3_and_its_lines_come_once(
+def test_real_job_reports_through_s3_with_each_line_once(
     sagemaker_double: Remote, aws: Any, script: Path, capfd: Any, made: Any, described: Any
 ):
     aws("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})

@@ -30,7 +30,7 @@ from dagster_sagemaker.outcomes import Ending, outcome
         ({"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: no model"}, None),
     ],
 )
-def test_the_exit_code_is_the_containers_and_not_one_that_its_words_tell_of(answer, code):
+def test_exit_code_is_the_containers_and_not_from_its_message(answer, code):
     ended = outcome(answer, 60)
     assert ended
     assert (ended.ending, ended.exit_code) == (Ending.ALGORITHM, code)
@@ -56,7 +56,7 @@ def test_the_jobs_own_words_do_not_pass_for_sagemakers(words):
         assert (ended.ending, ended.exit_code) == (Ending.ALGORITHM, 65)
 
 
-def test_a_job_that_somebody_stopped_is_not_late_for_its_own_words():
+def test_stopped_job_is_not_taken_for_a_timeout():
     answer = {"ProcessingJobStatus": "Stopped", "ExitMessage": "MaxRuntimeExceeded of the workgroup"}
     ended = outcome(answer, 60)
     assert ended and ended.ending is Ending.STOPPED

@@ -46,7 +46,7 @@ def image_of(job):
 
 
 @EITHER_KIND
-def test_an_older_images_job_that_runs_is_stopped_and_the_next_one_is_created_once_it_is_over(runner, made):
+def test_job_of_an_older_image_is_stopped_before_the_next_starts(runner, made):
     runner.aws.scripts = [completes(run=5000), completes(report=[materialised(rows=7)])]
     parent = killed(runner, 50, made(image="old"))
     (old,) = runner.aws.jobs.values()
@@ -71,7 +71,7 @@ def stops_slowly(runner, job, seconds):
     runner.aws.stop_now = stop
 
 
-def test_an_older_images_job_that_completes_before_its_stop_is_not_harvested(runner):
+def test_job_of_an_older_image_that_completes_is_not_harvested(runner):
     def completed_meanwhile():
         runner.aws.end(old, "Completed")
         words = "The request was rejected because the processing job is in status Completed."
@@ -87,7 +87,7 @@ def test_an_older_images_job_that_completes_before_its_stop_is_not_harvested(run
     assert created >= (over - START).total_seconds()
 
 
-def test_an_older_images_job_that_may_not_be_stopped_fails_the_step_and_is_told_of(runner):
+def test_job_of_an_older_image_that_cannot_be_stopped_fails_the_step(runner):
     runner.aws.scripts = [completes(run=5000)]
     parent = killed(runner, 20, processing(image="old"))
     runner.aws.faults = {"stop": [refusal("AccessDeniedException", "not authorized to stop")]}
@@ -100,7 +100,7 @@ def test_an_older_images_job_that_may_not_be_stopped_fails_the_step_and_is_told_
     assert f"processing-jobs/{name}" in runner.failed.description
 
 
-def test_a_supervisor_killed_before_create_leaves_no_name_to_an_older_image(runner):
+def test_supervisor_killed_before_create_reserves_no_name(runner):
     runner.aws.faults = {"create": [lambda: (_ for _ in ()).throw(Killed)]}
     runner.run(processing(image="old"))
     runner.aws.scripts = [completes()]
@@ -114,9 +114,7 @@ OTHER_KIND = pytest.mark.parametrize(
 
 
 @OTHER_KIND
-def test_a_job_that_runs_as_the_other_kind_is_stopped_and_the_next_one_is_created_once_it_is_over(
-    runner, made, other
-):
+def test_job_of_the_other_kind_is_stopped_before_the_next_starts(runner, made, other):
     runner.aws.scripts = [completes(run=5000), completes()]
     parent = killed(runner, 20, made(image="old"))
     (old,) = runner.aws.jobs.values()
@@ -128,7 +126,7 @@ def test_a_job_that_runs_as_the_other_kind_is_stopped_and_the_next_one_is_create
 
 
 @OTHER_KIND
-def test_a_job_of_the_other_kind_that_may_not_be_stopped_fails_the_step_and_is_told_of(runner, made, other):
+def test_job_of_the_other_kind_that_cannot_be_stopped_fails_the_step(runner, made, other):
     runner.aws.scripts = [completes(run=5000)]
     parent = killed(runner, 20, made(image="old"))
     runner.aws.faults = {"stop": [refusal("AccessDeniedException", "not authorized to stop")]}
@@ -139,7 +137,7 @@ def test_a_job_of_the_other_kind_that_may_not_be_stopped_fails_the_step_and_is_t
     assert f"#/{console}/{job.name}" in runner.failed.description
 
 
-def test_a_kind_that_may_not_be_looked_at_is_no_hindrance(runner):
+def test_denied_describe_of_the_other_kind_is_ignored(runner):
     runner.aws.faults = {"create": [lambda: (_ for _ in ()).throw(Killed)]}
     runner.run(processing(image="old"))
     runner.aws.scripts = [completes()]
@@ -158,7 +156,7 @@ def test_other_settings_of_the_same_work_adopt_its_job(runner):
     assert len(runner.aws.jobs) == 1
 
 
-def test_a_job_of_a_record_that_does_not_tell_what_it_was_made_of_is_adopted(runner):
+def test_job_with_a_record_without_digests_is_adopted(runner):
     runner.aws.scripts = [completes(run=300)]
     parent = killed(runner, 20, processing(image="old"))
     (key,) = [key for key in runner.aws.objects if key.endswith("record.json")]

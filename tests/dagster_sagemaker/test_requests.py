@@ -98,7 +98,7 @@ def test_requests_are_what_botocore_takes_and_within_the_limits(operation, reque
     preflight(request_)
 
 
-def test_an_on_demand_attempt_of_a_spot_job_keeps_its_checkpoints():
+def test_on_demand_attempt_of_a_spot_job_keeps_checkpoints():
     request = training_request(full_training(), "n", "ml.m5.large", folder="s3://b/f", spot=False)
     assert request["EnableManagedSpotTraining"] is False
     assert "MaxWaitTimeInSeconds" not in request["StoppingCondition"]
@@ -125,7 +125,7 @@ def test_a_name_of_any_key_is_one_that_sagemaker_takes(key):
         assert len(name) <= 63
 
 
-def test_names_differ_by_key_step_run_and_attempt_and_by_nothing_else():
+def test_names_differ_by_key_step_run_and_attempt_only():
     names = [
         job_name(key, run, attempt, step=step)
         for key in ("a|b", "a/b", "x" * 99, "x" * 98)

@@ -13,20 +13,20 @@ def chunks(count):
     return [processing(key=f"chunk {number}") for number in range(count)]
 
 
-def test_no_more_jobs_run_than_allowed_and_none_waits_for_another(runner):
+def test_allowed_number_of_jobs_runs_without_waiting(runner):
     runner.aws.scripts = [completes(run=100)] * 9
     assert runner.run(*chunks(9), at_once=3).success
     assert len(runner.ends) == 9
     assert runner.returned_at < 3 * 100 + 30
 
 
-def test_a_slow_job_does_not_delay_how_another_is_seen_to_end(runner):
+def test_slow_job_does_not_delay_the_end_of_others(runner):
     runner.aws.scripts = [completes(run=1000), completes(run=50)]
     assert runner.run(*chunks(2), at_once=2).success
     assert [end.job.key for end in runner.ends] == ["chunk 1", "chunk 0"]
 
 
-def test_after_a_failure_no_job_starts_and_running_ones_are_waited_for(runner):
+def test_failure_starts_no_job_and_awaits_running_ones(runner):
     runner.aws.scripts = [fails("AlgorithmError: x, exit code: 1", after=20), completes(run=200), completes()]
     runner.run(*chunks(3), at_once=2)
     assert [(end.job.key, end.failure is None) for end in runner.ends] == [

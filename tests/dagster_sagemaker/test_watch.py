@@ -30,19 +30,19 @@ def describes(runner):
 
 
 @pytest.mark.parametrize(("lag", "late"), [(0.5, 2), (3, 4), (10, 32)])
-def test_an_event_that_comes_before_describe_knows_of_the_end_is_not_lost(runner, lag, late):
+def test_event_before_describe_reports_the_end_is_kept(runner, lag, late):
     runner.aws.scripts = [fails("AlgorithmError: x, exit code: 1", after=200 + lag)]
     runner.failure(job_ends=EventAt(runner, 200))
     assert runner.returned_at - (200 + lag) <= late
 
 
-def test_the_last_message_read_after_the_event_does_not_put_describe_off(runner):
+def test_last_message_after_the_event_does_not_delay_describe(runner):
     runner.aws.scripts = [completes(run=180, tail=0.5)]
     assert runner.run(job_ends=EventAt(runner, 179)).success
     assert runner.returned_at - 180.5 <= 6
 
 
-def test_an_event_of_a_job_that_runs_on_costs_some_describes_and_no_more(runner):
+def test_event_of_a_running_job_costs_few_describes(runner):
     runner.aws.scripts = [completes(run=3000)]
     assert runner.run(job_ends=EventAt(runner, 200)).success
     after = [time for time in describes(runner) if 200 <= time < 3000]
@@ -50,7 +50,7 @@ def test_an_event_of_a_job_that_runs_on_costs_some_describes_and_no_more(runner)
     assert all(later - earlier >= 89 for earlier, later in pairwise(after[6:]))
 
 
-def test_while_describe_is_throttled_an_event_has_it_asked_once_out_of_turn(runner):
+def test_event_triggers_one_extra_describe_while_throttled(runner):
     runner.aws.scripts = [forever]
     runner.aws.at(199, lambda: runner.aws.faults.update(describe=[THROTTLED] * 10_000))
     runner.failure(job_ends=EventAt(runner, 200))
@@ -59,14 +59,14 @@ def test_while_describe_is_throttled_an_event_has_it_asked_once_out_of_turn(runn
     assert all(later - earlier >= 60 for earlier, later in zip(times[1:], times[5:], strict=False))
 
 
-def test_an_event_that_is_told_again_and_again_does_not_break_the_limit_of_describes(runner):
+def test_repeated_event_keeps_the_limit_of_describes(runner):
     runner.aws.scripts = [completes(run=600)]
     assert runner.run(job_ends=EventAt(runner, 200, repeated=True)).success
     times = describes(runner)[2:]
     assert all(later - earlier >= 60 for earlier, later in zip(times[1:], times[5:], strict=False))
 
 
-def test_logs_that_are_throttled_for_hours_are_told_of_some_times_and_fail_nothing(runner):
+def test_logs_throttled_for_hours_warn_and_fail_nothing(runner):
     runner.aws.scripts = [completes(run=4 * 3600)]
     throttled = {"log_streams": [THROTTLED] * 10_000, "log_events": [THROTTLED] * 10_000}
     runner.aws.at(20, lambda: runner.aws.faults.update(throttled))
@@ -79,7 +79,7 @@ def test_logs_that_are_throttled_for_hours_are_told_of_some_times_and_fail_nothi
     assert all(later - earlier >= 30 for earlier, later in pairwise(times))
 
 
-def test_logs_that_are_answered_again_after_hours_are_shown_to_the_last_line(runner, capfd):
+def test_logs_are_complete_after_hours_without_answers(runner, capfd):
     def script(aws, job):
         completes(run=3 * 3600)(aws, job)
         aws.at(30, lambda: aws.say(job, "early"))

@@ -54,9 +54,7 @@ def test_a_command_that_a_person_ends_stops_its_job(
     assert sagemaker_double.wait_for(job["name"])["status"] == "Stopped"
 
 
-def test_a_command_that_is_killed_leaves_its_job_and_a_retry_adopts_it(
-    sagemaker_double: Remote, work: DatesJobs
-) -> None:
+def test_killed_command_leaves_its_job_to_a_retry(sagemaker_double: Remote, work: DatesJobs) -> None:
     work.do(seconds=8)
     with start("ruter-dagster", "demo") as process:
         until(lambda: running(sagemaker_double), "the first job")

@@ -40,7 +40,7 @@ def test_a_tag_and_a_name_with_every_awkward_character(runner: JobRunner):
     assert job["tags"]["dagster/key"].startswith("_" * 32)
 
 
-def test_keys_that_look_alike_in_a_name_are_jobs_of_their_own(runner: JobRunner):
+def test_similar_keys_have_separate_jobs(runner: JobRunner):
     """Nothing is mixed up: each key's job has its own name and its own messages."""
     keys = ["a/b", "a|b", "a b", "a-b", "A/b", "a/b ", "a\0b"]
     rows: dict[str, Any] = {}

@@ -81,7 +81,7 @@ def kill(*pids: int) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def test_a_run_worker_that_is_killed_while_the_job_starts(clean: Deployment) -> None:
+def test_run_worker_killed_while_its_job_starts(clean: Deployment) -> None:
     day = FIRST
     clean.double.fault("delayed_start", seconds=12)
     run_id = clean.launch(day)
@@ -92,7 +92,7 @@ def test_a_run_worker_that_is_killed_while_the_job_starts(clean: Deployment) -> 
     only_one(clean, day, run_id, retried.run_id)
 
 
-def test_a_run_worker_that_is_killed_while_the_job_runs(clean: Deployment) -> None:
+def test_run_worker_killed_while_its_job_runs(clean: Deployment) -> None:
     day = FIRST + timedelta(1)
     clean.jobs_take(15)
     run_id = clean.launch(day)
@@ -101,7 +101,7 @@ def test_a_run_worker_that_is_killed_while_the_job_runs(clean: Deployment) -> No
     the_retry_adopts_its_job(clean, run_id, day)
 
 
-def test_a_run_worker_that_is_killed_after_the_job_has_ended(clean: Deployment) -> None:
+def test_run_worker_killed_after_the_end_of_its_job(clean: Deployment) -> None:
     """Nobody saw the end: step and worker stood still since the container began, and were killed then."""
     day = FIRST + timedelta(2)
     clean.jobs_take(3)
@@ -114,7 +114,7 @@ def test_a_run_worker_that_is_killed_after_the_job_has_ended(clean: Deployment) 
     the_retry_adopts_its_job(clean, run_id, day, "adopted, Completed")
 
 
-def test_a_run_worker_that_is_evicted(clean: Deployment) -> None:
+def test_run_worker_evicted_while_its_job_runs(clean: Deployment) -> None:
     """Its host ends it by SIGTERM, as Fargate and Kubernetes do: nobody cancelled the run, so the job is left running."""
     day = FIRST + timedelta(8)
     clean.jobs_take(15)
@@ -125,14 +125,14 @@ def test_a_run_worker_that_is_evicted(clean: Deployment) -> None:
     assert "left running, to be adopted" in clean.log(run_id)
 
 
-def test_everything_is_killed_and_started_again(clean: Deployment) -> None:
+def test_retry_adopts_the_job_after_everything_was_killed(clean: Deployment) -> None:
     day = FIRST + timedelta(3)
     run_id = everything_is_killed(clean, day)
     clean.up()
     the_retry_adopts_its_job(clean, run_id, day)
 
 
-def test_a_lost_run_that_the_daemon_passed_over(clean: Deployment) -> None:
+def test_lost_run_that_the_daemon_passed_over_is_retried(clean: Deployment) -> None:
     """It looks at each failure once, at the wrong moment perhaps: the sensor `overdue_retries` has it look again."""
     day = FIRST + timedelta(31)
     run_id = everything_is_killed(clean, day)
@@ -142,7 +142,7 @@ def test_a_lost_run_that_the_daemon_passed_over(clean: Deployment) -> None:
     the_retry_adopts_its_job(clean, run_id, day)
 
 
-def test_a_run_that_is_cancelled_during_create(clean: Deployment) -> None:
+def test_run_cancelled_during_create_stops_its_job(clean: Deployment) -> None:
     """The interrupt comes while Create has had its effect and its answer is on the way. It never comes."""
     day = FIRST + timedelta(4)
     clean.jobs_take(600)
@@ -156,7 +156,7 @@ def test_a_run_that_is_cancelled_during_create(clean: Deployment) -> None:
     assert f"{only_job(clean, day)['name']} created" not in clean.log(run_id)
 
 
-def test_a_run_that_is_cancelled_while_the_job_starts(clean: Deployment) -> None:
+def test_run_cancelled_while_its_job_starts_stops_it(clean: Deployment) -> None:
     day = FIRST + timedelta(5)
     clean.double.fault("delayed_start", seconds=600)
     run_id = clean.launch(day)
@@ -166,7 +166,7 @@ def test_a_run_that_is_cancelled_while_the_job_starts(clean: Deployment) -> None
 
 
 @pytest.mark.parametrize(("kind", "ahead"), [("Processing", 6), ("Training", 9)])
-def test_a_run_that_is_cancelled_while_the_job_runs(clean: Deployment, kind: str, ahead: int) -> None:
+def test_run_cancelled_while_its_job_runs_stops_it(clean: Deployment, kind: str, ahead: int) -> None:
     day = FIRST + timedelta(ahead)
     clean.jobs_take(600)
     clean.work.variables(kind=f'"{kind.lower()}"')
@@ -176,7 +176,7 @@ def test_a_run_that_is_cancelled_while_the_job_runs(clean: Deployment, kind: str
     cancelled_run_stops_its_job(clean, run_id, day)
 
 
-def test_a_retry_that_is_cancelled_in_the_queue(clean: Deployment) -> None:
+def test_retry_cancelled_in_the_queue_stops_its_job(clean: Deployment) -> None:
     """The worker is lost while the job runs; the run in its place waits for its pool, and is terminated there: no process hears of it."""
     day = FIRST + timedelta(30)
     clean.jobs_take(600)
@@ -221,7 +221,7 @@ def cancelled_run_stops_its_job(dagster: Deployment, run_id: str, day: Any) -> N
     assert dagster.materialised(day) == 0
 
 
-def test_two_runs_of_the_same_date_at_once(clean: Deployment) -> None:
+def test_two_runs_of_a_date_have_a_job_each(clean: Deployment) -> None:
     """A job for each, for each was asked for; the pool has one run wait for the other, and neither takes the other's job."""
     day = FIRST + timedelta(7)
     clean.jobs_take(1)
@@ -235,7 +235,7 @@ def test_two_runs_of_the_same_date_at_once(clean: Deployment) -> None:
     assert clean.materialised(day) == 2
 
 
-def test_a_backfill_keeps_to_its_pool(clean: Deployment) -> None:
+def test_backfill_keeps_to_its_pool(clean: Deployment) -> None:
     """Two stretches of dates, a run each, a job a date: SageMaker, whose quota is three instances, never has to refuse one."""
     stretches = [[FIRST + timedelta(start + ahead) for ahead in range(6)] for start in (10, 20)]
     days = [day for stretch in stretches for day in stretch]

@@ -52,7 +52,7 @@ def test_spot_wait_exceeded_runs_on_demand(runner: JobRunner):
     assert (result.lines, result.metadata.get("sagemaker/spot")) == (["epoch 1"], None)
 
 
-def test_spot_wait_exceeded_after_an_interruption_goes_on_from_the_checkpoint(runner: JobRunner):
+def test_on_demand_attempt_after_spot_resumes_from_the_checkpoint(runner: JobRunner):
     """The attempt on demand finds what the spot attempt had saved."""
     runner.double.fault("spot_interruption", on_log="epoch 2")
     runner.double.fault("spot_wait", seconds=0.1, skip=1)

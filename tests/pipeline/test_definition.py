@@ -81,7 +81,7 @@ def test_the_golden_file_is_what_the_sdk_renders_today(tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", PIPELINES)
-def test_every_asset_of_the_runs_is_a_step_after_those_that_it_reads(name: str):
+def test_each_asset_is_a_step_after_its_inputs(name: str):
     steps = {step["Name"]: step for step in definition(name)["Steps"]}
     assert set(steps) == {step_name(key) for run in PIPELINES[name] for key in RUNS[run]}
     before: set[str] = set()
@@ -133,7 +133,7 @@ def test_dates_are_those_of_the_schedules_and_sensors(source: dict[str, str], co
     assert dates("monitoring-forecast-performance") == [watched]
 
 
-def test_the_training_goes_on_with_the_version_that_it_trained():
+def test_training_continues_with_its_trained_version():
     train, *later = definition("training")["Steps"]
     assert train["Type"] == "Training"
     assert [step["Type"] for step in later] == ["Processing", "Training", "Processing"]
@@ -170,7 +170,7 @@ def test_every_step_is_tried_again_with_growing_pauses():
             assert ("MaxAttempts" in policy) != ("ExpireAfterMin" in policy), "SageMaker takes one of the two"
 
 
-def test_a_job_that_sagemaker_would_refuse_is_refused_here_with_every_fault():
+def test_invalid_job_is_refused_with_every_fault():
     long = replace(VISITS, arguments=("snapshot", "--parameters", "x" * 257))
     hot = replace(MODEL, job=replace(MODEL.job, keep_alive_seconds=600))  # type: ignore[type-var]
     with pytest.raises(PermanentFailure) as refused:
@@ -184,7 +184,7 @@ def test_without_a_lake_the_steps_would_share_nothing():
         pipeline_definition("daily", Settings(environment="dev", _env_file=None), role=ROLE, image="")  # type: ignore[call-arg]
 
 
-def test_without_a_kafka_cluster_the_daily_pipeline_could_not_publish_and_the_training_has_no_need():
+def test_daily_pipeline_needs_a_kafka_cluster_and_training_does_not():
     nowhere = settings(KAFKA_BOOTSTRAP_SERVERS=None)
     with pytest.raises(SettingsError, match="KAFKA_BOOTSTRAP_SERVERS is not set"):
         pipeline_definition("daily", nowhere, role=ROLE, image="")
@@ -193,7 +193,7 @@ def test_without_a_kafka_cluster_the_daily_pipeline_could_not_publish_and_the_tr
 
 @mock_aws
 @pytest.mark.parametrize("name", PIPELINES)
-def test_sagemaker_takes_what_the_command_prints_also_before_there_is_an_image(name: str):
+def test_sagemaker_accepts_the_printed_definition_without_an_image(name: str):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RUTER_")}
     command = [HERE.parents[1] / ".venv/bin/ruter-dagster", "pipeline-definition", name, "--role", ROLE]
     printed = subprocess.run(

@@ -49,14 +49,14 @@ def _wait_until(condition: Callable[[], bool], what: str, seconds: float = 120.0
         time.sleep(0.05)
 
 
-def test_a_second_start_on_the_same_data_joins_the_broker_that_runs(kafka_broker: Broker) -> None:
+def test_second_start_on_the_same_data_joins_the_broker(kafka_broker: Broker) -> None:
     with local_broker(kafka_broker.data_dir) as joined:
         assert joined.guard is None
         assert (joined.bootstrap_servers, joined.pid) == (kafka_broker.bootstrap_servers, kafka_broker.pid)
     assert running_broker(kafka_broker.data_dir) == kafka_broker.bootstrap_servers
 
 
-def test_of_two_that_start_at_once_one_owns_the_broker_and_the_other_joins(data_dir: Path) -> None:
+def test_two_simultaneous_starts_share_one_broker(data_dir: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
         brokers = list(pool.map(local_broker, [data_dir, data_dir]))
     assert sorted(broker.guard is not None for broker in brokers) == [False, True]
@@ -66,7 +66,7 @@ def test_of_two_that_start_at_once_one_owns_the_broker_and_the_other_joins(data_
     assert running_broker(data_dir) is None
 
 
-def test_a_broker_killed_and_started_again_half_way_leaves_each_message_exactly_once(
+def test_broker_restart_half_way_keeps_messages_exactly_once(
     data_dir: Path, forecasts: pl.DataFrame, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kafka, "BATCH_ROWS", 500)
@@ -87,7 +87,7 @@ def test_a_broker_killed_and_started_again_half_way_leaves_each_message_exactly_
         brokers[-1].stop()
 
 
-def test_a_broker_that_dies_half_way_and_stays_away_is_a_clear_error_and_a_repeat_is_whole(
+def test_broker_that_dies_half_way_fails_the_publication_until_repeated(
     data_dir: Path, forecasts: pl.DataFrame, topic_prefix: str
 ) -> None:
     broker = local_broker(data_dir)
@@ -108,7 +108,7 @@ def test_a_broker_that_dies_half_way_and_stays_away_is_a_clear_error_and_a_repea
         assert read_back(connection, result.publication_id, ISSUE_DATE).faults(forecasts) == []
 
 
-def test_what_was_published_is_there_after_a_stop_and_after_a_kill(
+def test_publication_survives_stop_and_kill_of_the_broker(
     data_dir: Path, forecasts: pl.DataFrame, topic_prefix: str
 ) -> None:
     with local_broker(data_dir) as broker:
@@ -122,7 +122,7 @@ def test_what_was_published_is_there_after_a_stop_and_after_a_kill(
         assert read_back(_connect(broker, topic_prefix), identity, ISSUE_DATE).faults(forecasts) == []
 
 
-def test_a_broker_ends_with_its_owner_even_if_that_is_killed(data_dir: Path) -> None:
+def test_broker_ends_with_its_owner(data_dir: Path) -> None:
     owner = _start("tests.publishing.owner", data_dir)
     assert owner.stdout is not None
     _, pid = owner.stdout.readline().split()
@@ -153,7 +153,7 @@ def test_broker_outlives_its_starter_while_another_process_uses_it(how: int, dat
 
 
 @pytest.mark.parametrize("how_it_is_ended", [signal.SIGINT, signal.SIGTERM])
-def test_serve_says_where_the_broker_is_and_ends_it_in_order(how_it_is_ended: int, data_dir: Path) -> None:
+def test_serve_prints_the_address_and_stops_the_broker(how_it_is_ended: int, data_dir: Path) -> None:
     code = "import sys, pathlib; from ruter_dagster.publishing.broker import serve; serve(pathlib.Path(sys.argv[1]))"
     server = _start("-c", data_dir, code)
     assert server.stdout is not None
@@ -165,7 +165,7 @@ def test_serve_says_where_the_broker_is_and_ends_it_in_order(how_it_is_ended: in
     assert running_broker(data_dir) is None
 
 
-def test_a_broker_that_cannot_start_says_why_and_where_its_log_is(data_dir: Path) -> None:
+def test_broker_that_cannot_start_names_the_reason_and_its_log(data_dir: Path) -> None:
     with pytest.raises(BrokerUnavailable) as failure:
         local_broker(data_dir, properties={"num.io.threads": "several"})
     assert "Invalid value several for configuration num.io.threads" in str(failure.value)

@@ -20,9 +20,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     return Settings(environment="test", state_dir=tmp_path)
 
 
-def test_the_cluster_that_is_named_is_taken_with_its_credentials(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_named_cluster_is_used_with_its_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "kafka.example.org:9093")
     monkeypatch.setenv("RUTER_KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
     monkeypatch.setenv("RUTER_KAFKA_SASL_MECHANISM", "PLAIN")
@@ -74,7 +72,7 @@ def test_publishing_job_uses_the_broker_until_it_ends(settings: Settings, kafka_
     assert set(users.iterdir()) == before
 
 
-def test_where_no_broker_runs_no_retry_is_worth_it_and_the_error_names_both_ways_to_have_one(
+def test_missing_broker_is_permanent_and_its_error_names_both_remedies(
     settings: Settings,
 ) -> None:
     with pytest.raises(PermanentFailure, match=r"`ruter-dagster broker`.*KAFKA_BOOTSTRAP_SERVERS"):

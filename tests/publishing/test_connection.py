@@ -83,7 +83,7 @@ def test_the_right_password_lets_in(guarded_servers: str) -> None:
     assert isinstance(require_broker(_guarded(guarded_servers, "right")), dict)
 
 
-def test_a_wrong_password_is_a_permanent_failure_that_does_not_show_it(guarded_servers: str) -> None:
+def test_wrong_password_fails_for_good_and_stays_hidden(guarded_servers: str) -> None:
     with pytest.raises(PermanentFailure, match=r"refused the connection .*user forecasts") as failure:
         require_broker(_guarded(guarded_servers, "wrong-password"))
     assert "wrong-password" not in str(failure.value)

@@ -107,7 +107,7 @@ def test_a_later_publication_of_a_departure_is_read_later(
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_a_publisher_killed_at_any_moment_is_repeated_without_loss_or_double(
+def test_publisher_killed_at_any_moment_loses_and_repeats_nothing(
     moment: str, forecasts: pl.DataFrame, connection: KafkaConnection
 ) -> None:
     command = [sys.executable, "-m", "tests.publishing.crashing_publisher"]
@@ -244,7 +244,7 @@ def _producer_whose_commits_first_fail(errors: list[KafkaError]) -> type[Produce
 
 
 @pytest.mark.parametrize("errors", [[ABORT, ABORT], [RETRY, RETRY, RETRY, RETRY], [RETRY, ABORT, RETRY]])
-def test_an_aborted_transaction_begins_again_and_a_passing_error_is_waited_out(
+def test_aborted_transaction_is_repeated(
     errors: list[KafkaError],
     forecasts: pl.DataFrame,
     connection: KafkaConnection,
@@ -291,7 +291,7 @@ def test_a_transaction_that_failed_while_it_was_sent_says_why(connection: KafkaC
         open_one.send(topic, ["b"], ["another"])
 
 
-def test_a_transaction_that_was_overtaken_while_it_was_sent_says_so(connection: KafkaConnection) -> None:
+def test_fenced_transaction_names_the_reason(connection: KafkaConnection) -> None:
     topic = ensure_topics(connection).load_forecasts
     overtaken, newer = Transaction(connection, topic), Transaction(connection, topic)
     overtaken.fence_previous()
@@ -313,7 +313,7 @@ def test_forecasts_that_are_empty_or_of_another_date_are_refused(
         _publish(other, connection)
 
 
-def test_where_no_broker_answers_the_error_names_both_ways_to_have_one(forecasts: pl.DataFrame) -> None:
+def test_error_names_both_remedies_when_no_broker_answers(forecasts: pl.DataFrame) -> None:
     nobody = KafkaConnection(bootstrap_servers="127.0.0.1:1")
     with pytest.raises(BrokerUnavailable) as failure:
         _publish(forecasts, nobody)
@@ -331,9 +331,7 @@ def test_topics_are_made_once_with_the_partitions_asked_for(connection: KafkaCon
     assert partitions[topics.publications] == 1
 
 
-def test_topics_are_awaited_that_the_broker_has_yet_to_hear_of(
-    connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_topics_are_awaited(connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch) -> None:
     """As of a busy broker, to which the controller's word comes late."""
     late: list[dict[str, int]] = [{}, {}, {}]
     monkeypatch.setattr(
@@ -353,7 +351,7 @@ def test_topics_of_which_the_broker_never_hears_are_named(
 
 
 @pytest.mark.parametrize(("retention_hours", "expected"), [(-1, "-1"), (48, "172800000")])
-def test_topics_keep_messages_as_long_as_asked_and_markers_for_ever(
+def test_topics_keep_messages_as_configured_and_markers_for_ever(
     retention_hours: int, expected: str, connection: KafkaConnection
 ) -> None:
     topics = ensure_topics(connection.model_copy(update={"retention_hours": retention_hours}))

@@ -81,7 +81,7 @@ def test_every_message_meets_its_schema(name: str, messages: Messages) -> None:
 
 
 @pytest.mark.parametrize("name", [LOAD_FORECAST, OCCUPANCY_FORECAST])
-def test_version_1_still_has_the_fields_and_types_that_its_consumers_know(name: str) -> None:
+def test_version_1_keeps_its_fields_and_types(name: str) -> None:
     current = schema(name, version=1)
     types = {
         field: kind.get("const", kind.get("enum", kind.get("type")))
@@ -144,21 +144,19 @@ def test_keys_tell_departures_apart_whatever_their_identifiers_contain(forecasts
     assert build_messages(awkward, PUBLICATION).keys.n_unique() == 3
 
 
-def test_a_departures_key_does_not_depend_on_when_it_was_forecast(
-    forecasts: pl.DataFrame, messages: Messages
-) -> None:
+def test_key_of_a_departure_ignores_the_forecast_time(forecasts: pl.DataFrame, messages: Messages) -> None:
     later = Publication("1" * 32, ISSUED_AT + timedelta(days=1), date(2026, 11, 20))
     assert build_messages(forecasts, later).keys.equals(messages.keys)
     assert messages.keys.n_unique() == forecasts.height
 
 
-def test_the_key_is_made_of_the_fields_that_the_message_repeats(messages: Messages) -> None:
+def test_key_consists_of_fields_of_the_message(messages: Messages) -> None:
     value = json.loads(messages.load_forecasts[5])
     journey = value["serviceJourneyRef"].replace("%", "%25").replace("|", "%7C")
     assert messages.keys[5] == f"{journey}|{value['operatingDay']}|{value['stopPointRef']}|{value['order']}"
 
 
-def test_times_are_written_in_utc_whatever_zone_they_are_given_in(forecasts: pl.DataFrame) -> None:
+def test_times_are_written_in_utc(forecasts: pl.DataFrame) -> None:
     oslo = Publication("0" * 32, ISSUED_AT.astimezone(timezone(timedelta(hours=1))), date(2026, 11, 19))
     assert (
         json.loads(build_messages(forecasts.head(1), oslo).load_forecasts[0])["issuedAt"]
@@ -177,7 +175,7 @@ def test_the_same_forecasts_make_the_same_messages(forecasts: pl.DataFrame, mess
     assert messages.load_forecasts.n_unique() == forecasts.height
 
 
-def test_a_publication_is_another_one_when_topic_date_content_or_schema_differ() -> None:
+def test_publication_id_follows_topic_date_content_and_schema() -> None:
     same = ("load-forecasts", date(2026, 11, 20), "content", 1)
     others = [
         ("test.load-forecasts", *same[1:]),

@@ -21,7 +21,7 @@ from tests.publishing.samples import PUBLISHING
 
 
 @pytest.mark.parametrize("policy", ["delete", "compact,delete"])
-def test_topic_that_deletes_markers_is_refused_until_it_is_changed(
+def test_topic_that_deletes_markers_is_refused(
     connection: KafkaConnection, forecasts: pl.DataFrame, policy: str
 ) -> None:
     topic, admin = topics_of(connection).publications, AdminClient(connection.client_config())

@@ -105,7 +105,7 @@ def test_a_query_fails_or_is_cancelled_while_it_runs(sagemaker_double: Remote, a
     assert again["QueryExecutionId"] == query
 
 
-def test_a_query_that_fails_by_athenas_fault_leaves_files_that_stand_in_the_way_of_the_next(
+def test_query_that_athena_fails_leaves_files_that_block_the_next(
     sagemaker_double: Remote, aws: Any, s3: Any
 ) -> None:
     sagemaker_double.tables(**{"warehouse.visits": "s3://bucket/warehouse/visits/"})

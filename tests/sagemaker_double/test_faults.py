@@ -99,9 +99,7 @@ def test_a_call_is_slow_before_or_after_its_effect(sagemaker_double: Remote, sag
         assert [job["name"] for job in sagemaker_double.jobs()] == ["after"]
 
 
-def test_more_calls_a_second_than_the_account_may_make_are_throttled(
-    sagemaker_double: Remote, sagemaker: Any
-) -> None:
+def test_calls_above_the_account_rate_are_throttled(sagemaker_double: Remote, sagemaker: Any) -> None:
     sagemaker_double.set(rates={"sagemaker.ListProcessingJobs": 3})
     with pytest.raises(ClientError, match="Rate exceeded"):
         for _ in range(4):
