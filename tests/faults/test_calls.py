@@ -30,18 +30,6 @@ def test_throttling_on_every_call(runner: JobRunner, kind: str):
     assert f"Create{kind}Job has not been answered, 3 times: ThrottlingException" in result.log
 
 
-def test_throttling_without_end(runner: JobRunner):
-    """The step fails, is not final, and says that the job runs on; the retry adopts it."""
-    runner.double.fault("throttle", operations="Describe*", count=None)
-    job = processing("reports", 3, 1)
-    result = runner.run(job, pacing=replace(PACING, retry_patience=0.5))
-    assert not result.final
-    assert "The job was left running; a retry adopts it." in result.description
-    runner.double.clear_faults()
-    assert runner.resumed(result, job).metadata["rows"] == 3
-    assert runner.job()["status"] == "Completed"
-
-
 def test_throttling_longer_than_patience(runner: JobRunner):
     """The asset's retry policy adopts the job in the same run; what the first try has shown is not shown again."""
     runner.double.fault("throttle", operations="sagemaker.Describe*", count=6)

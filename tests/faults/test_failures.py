@@ -13,17 +13,6 @@ REASON = "No counts of 2026-11-20: ask the warehouse's owner — «tom fil»"
 
 
 @KINDS
-def test_internal_error_three_times(runner: JobRunner, kind: str):
-    """The failure says that SageMaker itself failed, and that this was the last of several attempts."""
-    runner.double.fault("internal", count=3)
-    result = runner.run(job_of(kind, "reports"))
-    assert result.final
-    assert "the last of several attempts, failed inside SageMaker" in result.description
-    assert [job["status"] for job in runner.jobs()] == ["Failed"] * 3
-    assert "Attempt 3 of 3 follows" in result.log
-
-
-@KINDS
 def test_internal_error_twice_then_success(runner: JobRunner, kind: str):
     """The run's log tells each attempt; nothing of what the failed ones had reported counts."""
     runner.double.fault("internal", on_log="line 1", count=2)
@@ -79,12 +68,3 @@ def test_out_of_memory(runner: JobRunner, kind: str):
     assert result.failure.metadata["exit_code"].value == 137
     assert result.lines == ["line 1"]
     assert runner.job()["exits"] == [137]
-
-
-def test_image_that_cannot_be_pulled(runner: JobRunner):
-    """The failure has SageMaker's words, and is final."""
-    runner.double.fault("client_error", message="The image does not exist")
-    result = runner.run(processing("reports"))
-    assert result.final
-    assert "could not run job" in result.description
-    assert "The image does not exist" in result.description

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 
 from dagster_sagemaker import Clock
 from sagemaker_double import requests
-from tests.faults.conftest import KINDS, PACING, JobRunner, job_of, processing
+from tests.faults.conftest import KINDS, JobRunner, job_of, processing
 
 pytestmark = pytest.mark.extended
 
@@ -44,16 +43,6 @@ def test_capacity_shortage_told_by_create(runner: JobRunner, code: str):
     assert "The next attempt is on ml.m7i.large" in result.log
 
 
-def test_capacity_shortage_everywhere(runner: JobRunner):
-    """The failure says that no type had capacity, several times over; a later retry may find some."""
-    runner.double.fault("capacity", count=None)
-    pacing = replace(PACING, capacity=0.1, capacity_rounds=2)
-    result = runner.run(processing("reports", instance_types=THREE_TYPES[:2]), pacing=pacing)
-    assert "no capacity on any of its instance types, several times over" in result.description
-    assert not result.final
-    assert [job["starts"] for job in runner.jobs()] == [0] * 4
-
-
 @KINDS
 def test_quota_0(runner: JobRunner, kind: str):
     """The failure names the quota and where to ask for more; nothing was created."""
@@ -62,23 +51,6 @@ def test_quota_0(runner: JobRunner, kind: str):
     assert result.final
     assert "the quota of ml.m5.large is 0, 1 needed: ask for more in Service Quotas" in result.description
     assert runner.jobs() == []
-
-
-def test_quota_0_of_the_first_type(runner: JobRunner):
-    """The run's log tells that the type has no quota, and with which the work goes on."""
-    runner.double.set(quotas={"ml.m5.large": 0})
-    result = runner.run(processing("reports", instance_types=THREE_TYPES))
-    assert runner.job()["instance_type"] == "ml.m6i.large"
-    assert "the quota of ml.m5.large is 0, 1 needed" in result.log
-    assert "going on with ml.m6i.large" in result.log
-
-
-def test_quota_smaller_than_the_job(runner: JobRunner):
-    """Two instances never fit into a quota of one: as a quota of 0."""
-    runner.double.set(quotas={"ml.m5.large": 1})
-    result = runner.run(processing("reports", instance_count=2))
-    assert result.final
-    assert "the quota of ml.m5.large is 1, 2 needed" in result.description
 
 
 @KINDS

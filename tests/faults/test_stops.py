@@ -31,16 +31,6 @@ def test_stopped_by_someone_in_the_console(runner: JobRunner, kind: str):
 
 
 @KINDS
-def test_stopped_by_someone_while_starting(runner: JobRunner, kind: str):
-    """As above; no container ran."""
-    runner.double.fault("console_stop", starting=True, after=0.1)
-    result = runner.run(job_of(kind, "reports"))
-    assert result.final
-    assert "not by this run" in result.description
-    assert (runner.job()["status"], runner.job()["starts"]) == ("Stopped", 0)
-
-
-@KINDS
 def test_slow_stop(runner: JobRunner, kind: str):
     """While a job is stopping it is waited for, and the run's log says that it is stopping."""
     runner.double.fault("console_stop", on_log="line 1")
@@ -65,11 +55,3 @@ def test_slow_stop_of_a_cancelled_run(runner: JobRunner, kind: str):
     assert second["describe"]["CreationTime"] >= first["describe"][f"{kind}EndTime"]
     assert again.metadata["rows"] == 3
     assert "of an earlier execution ended (stopped): launched anew" in again.log
-
-
-@KINDS
-def test_stop_of_a_cancelled_run_is_throttled(runner: JobRunner, kind: str):
-    """Stop is repeated until AWS takes it."""
-    runner.double.fault("throttle", operations="Stop*", count=3)
-    runner.interrupted_when(runner.running, job_of(kind, "reports", 3, 60), cancelled=True)
-    assert runner.double.wait_for(runner.job()["name"])["status"] == "Stopped"
