@@ -29,6 +29,12 @@ def _a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
 
 
 @pytest.fixture
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
@@ -137,12 +143,15 @@ def test_counts_without_an_operator_file_warn_of_the_default(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("command", ["demo", "dev", "broker", "retry", "replay"])
-def test_state_that_cannot_be_written_is_a_sentence(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_that_cannot_be_written_is_a_sentence(
+    command: str, free_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     Path("file").touch()
     Path("workspace.yaml").touch()
     monkeypatch.setenv("RUTER_STATE_DIR", "file")
     monkeypatch.setenv("RUTER_ISSUE_DATE", "2026-11-20")
-    result = CliRunner().invoke(main, [command, *(["0123"] if command in {"retry", "replay"} else [])])
+    arguments = {"retry": ["0123"], "replay": ["0123"], "dev": ["--port", str(free_port)]}
+    result = CliRunner().invoke(main, [command, *arguments.get(command, [])])
     assert result.exit_code == 1
     assert "file/demo cannot be written (Not a directory)" in result.stderr
     assert "RUTER_STATE_DIR" in result.stderr and "Traceback" not in result.stderr
