@@ -68,10 +68,9 @@ def build_assets(
     operator = operator_of(settings)
     partitions = partitions_of(settings, operator)
     builder = AssetBuilder(settings, operator, partitions, pool_of)
-    builds = (
-        raw_assets, load_assets, feature_assets, quality_assets, model_assets, forecast_assets, monitoring_assets,
-    )  # fmt: skip
-    return [asset for build in builds for asset in build(builder)]
+    builds = (raw_assets, load_assets, feature_assets, model_assets, forecast_assets, monitoring_assets)
+    assets = [asset for build in builds for asset in build(builder)]
+    return [*assets, *quality_assets(builder, assets)]
 
 
 def launcher_of(settings: Settings) -> JobLauncher:

@@ -14,22 +14,11 @@ from pydantic_core import PydanticUndefined
 
 from ruter_dagster.config.sagemaker import SageMakerSettings
 from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.all_tables import TABLES
 from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS, NO_DATE_BLOCKED, Check
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.model_checks import GATE_CHECKS
-from ruter_dagster.contracts.tables import (
-    DRIFT,
-    FORECAST_PERFORMANCE,
-    LOAD_FORECASTS,
-    PLANNED_DEPARTURES,
-    REJECTED_VISITS,
-    STOP_LOADS,
-    STOP_VISITS,
-    WEATHER_FORECASTS,
-    Column,
-    Table,
-)
+from ruter_dagster.contracts.tables import Column, Table
 from ruter_dagster.sources.gtfs_vocabulary import GTFS_FILES, GtfsFile
 from ruter_dagster.sources.tides_vocabulary import (
     STOP_VISITS as TIDES_STOP_VISITS,
@@ -42,18 +31,6 @@ from ruter_dagster.sources.tides_vocabulary import (
 )
 
 DOCS = Path(__file__).parents[1] / "docs"
-TABLES = (
-    STOP_VISITS,
-    REJECTED_VISITS,
-    PLANNED_DEPARTURES,
-    WEATHER_FORECASTS,
-    STOP_LOADS,
-    DEPARTURE_FEATURES,
-    LEVELS,
-    LOAD_FORECASTS,
-    FORECAST_PERFORMANCE,
-    DRIFT,
-)
 READ_WITH_POLARS = """## Read a table into polars
 
 The settings of the environment and of `.env` choose the source, as for every command. Each table has a constant in

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from dagster import DailyPartitionsDefinition
 
 from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
 from ruter_dagster.assets.dependencies import asset_dep, check_specs
-from ruter_dagster.contracts.checks import CHECKS, compared_with_plan
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
+from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS, compared_with_plan
 from ruter_dagster.contracts.jobs import CheckQuality, asset_of, quality_asset_of
-from ruter_dagster.contracts.tables import (
-    PLANNED_DEPARTURES,
-    STOP_LOADS,
-    STOP_VISITS,
-    WEATHER_FORECASTS,
-    Table,
-)
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, Table
 
 
-def quality_assets(builder: AssetBuilder) -> list[JobAsset]:
-    partitions = builder.partitions
-    tables = {
-        STOP_VISITS: partitions.operating,
-        PLANNED_DEPARTURES: partitions.planned,
-        WEATHER_FORECASTS: partitions.issue,
-        STOP_LOADS: partitions.operating,
-        DEPARTURE_FEATURES: partitions.planned,
-        LEVELS: partitions.issue,
+def quality_assets(builder: AssetBuilder, table_assets: Iterable[JobAsset]) -> list[JobAsset]:
+    """The quality reports of `CHECKED_TABLES`, each with the partitions of its table's asset, one of `table_assets`."""
+    partitions = {
+        asset.key: asset.definition.partitions_def
+        for asset in table_assets
+        if isinstance(asset.definition.partitions_def, DailyPartitionsDefinition)
     }
-    return [_quality_report(builder, table, dates) for table, dates in tables.items()]
+    return [_quality_report(builder, table, partitions[asset_of(table.name)]) for table in CHECKED_TABLES]
 
 
 def _quality_report(builder: AssetBuilder, table: Table, partitions: DailyPartitionsDefinition) -> JobAsset:

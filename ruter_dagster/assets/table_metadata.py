@@ -6,41 +6,17 @@ from typing import Any
 
 from dagster import AssetKey, MetadataValue, TableColumn, TableColumnConstraints, TableSchema
 
+from ruter_dagster.contracts.all_tables import TABLES
 from ruter_dagster.contracts.checks import CHECKED_TABLES
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
 from ruter_dagster.contracts.jobs import asset_of, quality_asset_of
-from ruter_dagster.contracts.tables import (
-    DRIFT,
-    FORECAST_PERFORMANCE,
-    LOAD_FORECASTS,
-    PLANNED_DEPARTURES,
-    STOP_LOADS,
-    STOP_VISITS,
-    WEATHER_FORECASTS,
-    Column,
-    Table,
-)
+from ruter_dagster.contracts.tables import Column, Table
 
-_TABLES = {
-    asset_of(table.name): table
-    for table in (
-        STOP_VISITS,
-        PLANNED_DEPARTURES,
-        WEATHER_FORECASTS,
-        STOP_LOADS,
-        DEPARTURE_FEATURES,
-        LEVELS,
-        TRAINING_SAMPLE,
-        LOAD_FORECASTS,
-        FORECAST_PERFORMANCE,
-        DRIFT,
-    )
-}
+_TABLE_OF_ASSET = {asset_of(table.name): table for table in TABLES}
 
 
 def table_metadata(asset: str) -> dict[str, Any]:
     """The table's name and columns under Dagster's own keys, and a link to its quality report; empty for other assets."""
-    table = _TABLES.get(asset)
+    table = _TABLE_OF_ASSET.get(asset)
     if table is None:
         return {}
     metadata: dict[str, Any] = {"dagster/table_name": table.name, "dagster/column_schema": _schema(table)}

@@ -257,8 +257,8 @@ class Drift(DatesParameters):
 
 JOBS: dict[str, type[JobParameters]] = {
     parameters.job: parameters
-    for parameters in (
-        Snapshot, CheckQuality, Balance, Features, Levels, Sample, Train, Evaluate, Refit, Promote, Forecast, Publish, Performance,
-        Drift,
-    )
-}  # fmt: skip
+    for base in (JobParameters, DatesParameters)
+    for parameters in base.__subclasses__()
+    if parameters is not DatesParameters
+}
+"""The class of each job's parameters, by the job's name: every class of this module that declares `job`."""

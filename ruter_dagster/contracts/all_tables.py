@@ -1,0 +1,10 @@
+"""Every table: all `Table` constants of `tables` and `features`, in the order of their definition. Plain Python only."""
+
+from __future__ import annotations
+
+from ruter_dagster.contracts import features, tables
+from ruter_dagster.contracts.tables import Table
+
+TABLES = tuple(
+    value for module in (tables, features) for value in vars(module).values() if isinstance(value, Table)
+)
