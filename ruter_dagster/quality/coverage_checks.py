@@ -1,6 +1,12 @@
-"""Shares of a date's journeys, vehicles and departures that something is wrong with. Polars only."""
+"""WARN checks that need a measure of their own: shares of a date's journeys, vehicles and departures. Polars only.
+
+A check that is not listed in `MEASURES` is measured in `measures.py`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -9,50 +15,65 @@ from ruter_dagster.forecasting.counts import vehicle_imbalance
 from ruter_dagster.quality.failing_rows import DATE
 
 _JOURNEY = (DATE, "trip_id")
+_SERVICE_DATE = pl.col("service_date").alias(DATE)
 
 
-def missing_journeys(frame: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
-    """Planned service journeys without any row in `frame`: `date` and `trip_id`."""
-    return _journeys(plan).join(_journeys(frame), on=_JOURNEY, how="anti").sort(_JOURNEY)
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured for one check.
 
-
-def share_of_missing_journeys(missing: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
-    """`date` and `journeys_as_planned`: the share of planned journeys that are `missing`, for each date of the plan."""
-    planned = _journeys(plan).group_by(DATE).agg(planned=pl.len())
-    return planned.join(missing.group_by(DATE).agg(missing=pl.len()), on=DATE, how="left").select(
-        DATE, (pl.col("missing").fill_null(0) / pl.col("planned")).alias("journeys_as_planned")
-    )
-
-
-def vehicle_imbalances(visits: pl.DataFrame) -> pl.DataFrame:
-    """Imbalance of each vehicle's day, |boardings - alightings| / (boardings + alightings), the worst first.
-
-    Vehicles with too few counted passengers are left out. Columns: date, vehicle_id, passengers, imbalance.
+    - `values`: columns `date` and `value`. A date without a row, or with null, is not judged.
+    - `rows`: the rows that explain the values, the worst first, each with its `date`. The report shows the first of them.
     """
-    return vehicle_imbalance(visits).rename({"service_date": DATE}).drop("mode")
+
+    values: pl.DataFrame
+    rows: pl.DataFrame
 
 
-def share_of_imbalanced_vehicles(imbalances: pl.DataFrame) -> pl.DataFrame:
-    """`date` and `vehicles_balanced`: the share of vehicles (rows of `vehicle_imbalances`) beyond the imbalance allowed."""
-    beyond = pl.col("imbalance") > VEHICLE_IMBALANCE
-    return imbalances.group_by(DATE).agg(beyond.mean().alias("vehicles_balanced"))
+Measure = Callable[[pl.DataFrame, pl.DataFrame | None], Measurement | None]
+"""Measures a check: the table's rows and the planned departures of the same dates in; None if nothing can be judged."""
 
 
-def departures_without_seats(plan: pl.DataFrame) -> pl.DataFrame:
-    """Number of planned departures without seats by line, the most first: `date`, `line_id`, `mode`, `departures`."""
-    unknown = plan.filter(pl.col("seats").is_null())
-    return (
-        unknown.group_by(pl.col("service_date").alias(DATE), "line_id", "mode")
-        .agg(departures=pl.len())
-        .sort("departures", DATE, "line_id", descending=[True, False, False])
+def measure_missing_journeys(frame: pl.DataFrame, plan: pl.DataFrame | None) -> Measurement | None:
+    """The share of planned service journeys without any row in `frame`, for each date of the plan."""
+    if plan is None:
+        return None
+    planned = _journeys(plan)
+    missing = planned.join(_journeys(frame), on=_JOURNEY, how="anti").sort(_JOURNEY)
+    counts = planned.group_by(DATE).agg(planned=pl.len())
+    counts = counts.join(missing.group_by(DATE).agg(missing=pl.len()), on=DATE, how="left")
+    share = (pl.col("missing").fill_null(0) / pl.col("planned")).alias("value")
+    return Measurement(counts.select(DATE, share), missing)
+
+
+def measure_imbalanced_vehicles(visits: pl.DataFrame, plan: pl.DataFrame | None) -> Measurement:
+    """The share of vehicles whose day's |boardings - alightings| / (boardings + alightings) is above `VEHICLE_IMBALANCE`.
+
+    Vehicles with too few counted passengers are left out. Columns of the rows: date, vehicle_id, passengers, imbalance.
+    """
+    imbalances = vehicle_imbalance(visits).rename({"service_date": DATE}).drop("mode")
+    share = (pl.col("imbalance") > VEHICLE_IMBALANCE).mean().alias("value")
+    return Measurement(imbalances.group_by(DATE).agg(share), imbalances)
+
+
+def measure_unknown_seats(departures: pl.DataFrame, plan: pl.DataFrame | None) -> Measurement:
+    """The share of planned departures without seats. Columns of the rows: date, line_id, mode, departures."""
+    unknown = departures.filter(pl.col("seats").is_null()).group_by(_SERVICE_DATE, "line_id", "mode")
+    by_line = unknown.agg(departures=pl.len())
+    share = pl.col("seats").is_null().mean().alias("value")
+    return Measurement(
+        departures.group_by(_SERVICE_DATE).agg(share),
+        by_line.sort("departures", DATE, "line_id", descending=[True, False, False]),
     )
-
-
-def share_without_seats(plan: pl.DataFrame) -> pl.DataFrame:
-    """`date` and `few_unknown_seats`: the share of planned departures without seats."""
-    share = pl.col("seats").is_null().mean().alias("few_unknown_seats")
-    return plan.group_by(pl.col("service_date").alias(DATE)).agg(share)
 
 
 def _journeys(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.select(pl.col("service_date").alias(DATE), "trip_id").unique()
+    return frame.select(_SERVICE_DATE, "trip_id").unique()
+
+
+MEASURES: dict[str, Measure] = {
+    "few_unknown_seats": measure_unknown_seats,
+    "journeys_as_planned": measure_missing_journeys,
+    "vehicles_balanced": measure_imbalanced_vehicles,
+}
+"""The measure of each check that has one of its own, by the check's name."""

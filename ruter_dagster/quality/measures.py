@@ -12,16 +12,9 @@ import polars as pl
 
 from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts.checks import CHECKS, FEW_UNKNOWN_STOPS, Check
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Table
+from ruter_dagster.contracts.tables import STOP_VISITS, Table
 from ruter_dagster.contracts.validation import Condition, column_faults, conform
-from ruter_dagster.quality.coverage_checks import (
-    departures_without_seats,
-    missing_journeys,
-    share_of_imbalanced_vehicles,
-    share_of_missing_journeys,
-    share_without_seats,
-    vehicle_imbalances,
-)
+from ruter_dagster.quality.coverage_checks import MEASURES
 from ruter_dagster.quality.failing_rows import (
     DATE,
     EXAMPLES,
@@ -205,15 +198,10 @@ def _distributions(
     shown = {
         name: by_distance.filter(pl.col("check") == name).drop("check", "distance") for name in usual_checks
     }
-    if table.name == STOP_VISITS.name:
-        shown["vehicles_balanced"] = vehicle_imbalances(frame)
-        measures.append(share_of_imbalanced_vehicles(shown["vehicles_balanced"]))
-    if table.name == PLANNED_DEPARTURES.name:
-        shown["few_unknown_seats"] = departures_without_seats(frame)
-        measures.append(share_without_seats(frame))
-    if plan is not None and any(check.name == "journeys_as_planned" for check in CHECKS[table.name]):
-        shown["journeys_as_planned"] = missing_journeys(frame, plan)
-        measures.append(share_of_missing_journeys(shown["journeys_as_planned"], plan))
+    for name in [check.name for check in CHECKS[table.name] if check.name in MEASURES]:
+        if measurement := MEASURES[name](frame, plan):
+            measures.append(measurement.values.select(DATE, pl.col("value").alias(name)))
+            shown[name] = measurement.rows
     return measures, shown
 
 
