@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
+import polars.selectors as cs
 
 from ruter_dagster.contracts.date_windows import FIRST_LAG_DAYS, LAG_WEEKS, LAST_LAG_DAYS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
@@ -92,9 +93,11 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
         )
         for frame in _with_events(loads.lazy(), lags, calendar)
     ).collect()
+    # A declared column that nothing computes is left out here, so that `conform` names it.
+    declared = cs.by_name(*DEPARTURE_FEATURES.column_names, require_all=False)
     frames = [
         _features_of_date(planned.filter(pl.col("service_date") == day), known, day, calendar).select(
-            DEPARTURE_FEATURES.column_names
+            declared
         )
         for day in dates
     ]
