@@ -99,10 +99,10 @@ def issue_date_of(settings: Settings) -> date:
     """
     if settings.source == "demo":
         return settings.issue_date or DEMO_ISSUE_DATE
-    if settings.source == "warehouse":
+    if settings.source != "tides":
         if settings.issue_date is None:
             raise PermanentFailure(
-                "RUTER_SOURCE=warehouse needs RUTER_ISSUE_DATE: the dates of a warehouse are unknown"
+                f"RUTER_SOURCE={settings.source} needs RUTER_ISSUE_DATE: the dates of a {settings.source} are unknown"
             )
         return settings.issue_date
     available, planned = _tides_dates(settings)

@@ -30,6 +30,12 @@ ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such a
 DEMO_ISSUE_DATE = date(2026, 11, 20)
 DEMO_SEED = 20
 
+LOCATION_SETTINGS = {
+    "tides": ("tides_path", "the folder or s3:// prefix of the TIDES tables"),
+    "warehouse": ("warehouse_file", "the file of its queries (examples/warehouse has one)"),
+}
+"""By source: the setting that locates its data, and what that setting is. The demo network has none."""
+
 BOOTSTRAP_SERVERS_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
 ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
 """Names another file than `.env` in the working folder; empty, none is read."""
@@ -193,27 +199,18 @@ class Settings(KafkaSettings, SageMakerSettings):
 
     @model_validator(mode="after")
     def _source_has_its_place(self) -> Settings:
-        if self.source == "tides" and not self.tides_path:
-            raise ValueError(
-                "RUTER_SOURCE=tides needs RUTER_TIDES_PATH, the folder or s3:// prefix of the TIDES tables"
-            )
-        if self.source == "warehouse" and not self.warehouse_file:
-            raise ValueError(
-                "RUTER_SOURCE=warehouse needs RUTER_WAREHOUSE_FILE, the file of its queries (examples/warehouse has one)"
-            )
         if self.gtfs_path and (self.source == "warehouse" or "source" not in self.model_fields_set):
             raise ValueError(
                 f"RUTER_GTFS_PATH={self.gtfs_path} is read with RUTER_SOURCE=tides alone: set that and RUTER_TIDES_PATH too, "
                 "or leave it out"
             )
-        for source in ("tides", "warehouse"):
-            variable, place = {
-                "tides": ("RUTER_TIDES_PATH", self.tides_path),
-                "warehouse": ("RUTER_WAREHOUSE_FILE", self.warehouse_file),
-            }[source]
-            if place and "source" not in self.model_fields_set:
+        for source, (field, meaning) in LOCATION_SETTINGS.items():
+            variable, location = f"RUTER_{field.upper()}", getattr(self, field)
+            if source == self.source and not location:
+                raise ValueError(f"RUTER_SOURCE={source} needs {variable}, {meaning}")
+            if location and "source" not in self.model_fields_set:
                 raise ValueError(
-                    f"{variable}={place} is read with RUTER_SOURCE={source} alone: set that too "
+                    f"{variable}={location} is read with RUTER_SOURCE={source} alone: set that too "
                     "(or RUTER_SOURCE=demo, where the demo network is meant)"
                 )
         return self
@@ -228,6 +225,12 @@ class Settings(KafkaSettings, SageMakerSettings):
         return self
 
     @property
+    def source_location(self) -> str | None:
+        """Folder, file or address of the source's data, as it was set; None for the demo network."""
+        setting = LOCATION_SETTINGS.get(self.source)
+        return getattr(self, setting[0]) if setting else None
+
+    @property
     def source_dir(self) -> Path:
         """Folder of this source's state: no source, and no environment, meets another's tables, history or broker."""
         base = self.state_dir.absolute()
@@ -235,7 +238,7 @@ class Settings(KafkaSettings, SageMakerSettings):
 
     @property
     def source_name(self) -> str:
-        """Name of the source's state: `demo`, `tides-<folder>-<hash>` or `warehouse-<file>-<hash>`.
+        """Name of the source's state: `demo`, or `<source>-<folder or file>-<hash>`.
 
         The hash is of the whole place, so that two folders of one name stay apart.
         """
@@ -252,7 +255,7 @@ class Settings(KafkaSettings, SageMakerSettings):
 
         So a project that is moved whole keeps the names of its states. In a lake, which projects share, a path is absolute.
         """
-        place = ((self.tides_path if self.source == "tides" else self.warehouse_file) or "").rstrip("/")
+        place = (self.source_location or "").rstrip("/")
         if place.startswith("file://"):
             place = unquote(urlsplit(place).path)
         if "://" in place:

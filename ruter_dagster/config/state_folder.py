@@ -128,5 +128,5 @@ def _mark(folder: Path, source: str) -> None:
 
 def _place_of(settings: Settings) -> str:
     """Location of the source's data, for people who read the mark."""
-    place = {"tides": settings.tides_path, "warehouse": settings.warehouse_file}.get(settings.source)
+    place = settings.source_location
     return settings.source if place is None else place if "://" in place else str(Path(place).absolute())

@@ -32,7 +32,7 @@ class PlanUnreadable(BadInput):
 class Source(Protocol):
     """Raw data by service date or issue date, each frame with exactly its contract's columns and types.
 
-    A source knows no clock: it answers every date that it has. Frames pass `contracts.frames.conform`; whether their
+    A source knows no clock: it answers every date that it has. Frames pass `contracts.validation.conform`; whether their
     rows keep the contract is for the caller to check, so that a fault is shown and not repaired.
     """
 
