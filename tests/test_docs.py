@@ -13,7 +13,12 @@ from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, USE
 from scripts.reference import DOCS, PAGES, variable
 
 ROOT = DOCS.parent
-WRITTEN_BY_HAND = [ROOT / "README.md", *(page for page in DOCS.rglob("*.md") if page.name not in PAGES)]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+WRITTEN_BY_HAND = [
+    ROOT / "README.md",
+    CONTRIBUTING,
+    *(page for page in DOCS.rglob("*.md") if page.name not in PAGES),
+]
 VARIABLES = {variable(name) for name in Settings.model_fields}
 
 
@@ -36,6 +41,23 @@ def test_every_variable_that_a_page_names_is_read(page: Path):
 def test_every_file_that_a_page_links_to_is_there(page: Path):
     linked = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
     assert [link for link in linked if not (page.parent / link).exists()] == []
+
+
+def test_contributing_names_only_existing_files():
+    named = re.findall(r"`(?:[^` ]* )?((?:ruter_dagster|tests|scripts)/[^`]*)`", CONTRIBUTING.read_text())
+    assert named and [file for file in named if not (ROOT / file).exists()] == []
+
+
+def test_contributing_names_constants_and_functions_in_their_files():
+    """In a step, the names to change in a file follow the file and a colon."""
+    steps = re.findall(r"`((?:ruter_dagster|tests)/[^`]*\.py)`: ([^|]*)", CONTRIBUTING.read_text())
+    absent = [
+        (file, name)
+        for file, text in steps
+        for name in re.findall(r"`(\w+)`", text)
+        if not re.search(rf"\b{name}\b", (ROOT / file).read_text())
+    ]
+    assert steps and absent == []
 
 
 def test_every_command_that_the_readme_names_exists():
