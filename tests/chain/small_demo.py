@@ -16,6 +16,7 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInsta
 from dagster._core.definitions.events import AssetMaterialization
 
 from ruter_dagster.config.settings import Settings, load_settings
+from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.orchestration.event_log import asset_of_step
 
 T = TypeVar("T")
@@ -23,27 +24,10 @@ BIN = Path(__file__).parents[2] / ".venv" / "bin"
 D = date(2026, 11, 20)
 """The demo's issue date."""
 YESTERDAY = D - timedelta(1)
-DATED = {
-    "raw/stop_visits": YESTERDAY,
-    "quality/stop_visits": YESTERDAY,
-    "loads/stop_loads": YESTERDAY,
-    "quality/stop_loads": YESTERDAY,
-    "raw/planned_departures": D,
-    "quality/planned_departures": D,
-    "features/departure_features": D,
-    "quality/departure_features": D,
-    "raw/weather_forecasts": D,
-    "quality/weather_forecasts": D,
-    "features/levels": D,
-    "quality/levels": D,
-    "forecasts/load_forecasts": D,
-    "forecasts/published_forecasts": D,
-    "features/training_sample": YESTERDAY,
-    "monitoring/forecast_performance": YESTERDAY,
-    "monitoring/drift": YESTERDAY,
-}
+_NEWEST = {"counts": YESTERDAY, "plan": D, "forecasting": D, "sampling": YESTERDAY, "monitoring": YESTERDAY}
+DATED = {asset: day for run, day in _NEWEST.items() for asset in RUNS[run]}
 """The newest date of the demo for each asset that has dates."""
-UNDATED = ("models/load_model", "models/evaluation", "models/refitted_model", "models/champion")
+UNDATED = RUNS["training"]
 
 
 def environment(state: Path) -> dict[str, str]:
