@@ -38,7 +38,9 @@ class InputTables:
     def snapshot(self, table: Table) -> TableSnapshot:
         """The one snapshot at which this job reads the table."""
         declared = [declared.name for declared in self._parameters.input_tables]
-        assert table.name in declared, f"{type(self._parameters).__name__} does not declare {table.name}"
+        assert table.name in declared, (
+            f"{type(self._parameters).__name__} does not declare {table.name}: add it to its `reads` in contracts/jobs.py"
+        )
         if table.name not in self._snapshots:
             pin = self._parameters.pins.get(table.name)
             self._snapshots[table.name] = self._store.snapshot(table, pin)
