@@ -1,4 +1,4 @@
-"""The command line ended by a person, or killed: a job is stopped where a person meant so, and adopted where nobody did."""
+"""Commands that end early: a command that a person interrupts stops its job, a killed one leaves it to a retry."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from dagster import AssetKey, AssetRecordsFilter
 
 from ruter_dagster.orchestration.instance import open_instance
+from ruter_dagster.publishing.broker import Broker
 from sagemaker_double.control import Remote
 from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import start, until
@@ -18,18 +19,27 @@ from tests.faults.dates_jobs import REPOSITORY, DatesJobs
 
 pytestmark = pytest.mark.extended
 FIRST_ASSET = "raw-planned-departures"
-"""What the demo asks for first."""
+"""The first asset that the demo materialises."""
 
 
 @pytest.fixture
-def work(sagemaker_double: Remote, aws: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DatesJobs:
+def work(
+    sagemaker_double: Remote,
+    aws: Any,
+    kafka_broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> DatesJobs:
     for name in foreign_variables():
         monkeypatch.delenv(name)
     aws("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     work = DatesJobs(tmp_path)
-    for name, value in (
-        work.variables() | {"RUTER_JOB_DAYS": "400", "RUTER_ISSUE_DATE": "2026-11-20"}
-    ).items():
+    variables = {
+        "RUTER_JOB_DAYS": "400",
+        "RUTER_ISSUE_DATE": "2026-11-20",
+        "KAFKA_BOOTSTRAP_SERVERS": kafka_broker.bootstrap_servers,
+    }
+    for name, value in (work.variables() | variables).items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(REPOSITORY)
     return work
@@ -40,7 +50,7 @@ def running(double: Remote) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_command_that_a_person_ends_stops_its_job(
+def test_interrupted_command_stops_its_job(
     sagemaker_double: Remote, work: DatesJobs, number: signal.Signals
 ) -> None:
     work.do(seconds=60)
