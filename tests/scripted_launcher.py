@@ -1,9 +1,13 @@
-"""The real definitions with a launcher that runs no job: it reports what a script beside the instance says.
+"""The real definitions with a launcher that runs no job and reports what `script.json` in the instance's folder states.
 
-The script is `script.json` in the instance's folder: by asset `fails` (the step's own words; with `fails_on` only a job of
-that date), `failed_checks` (name: metadata), `not_judged` (names),
-`content` (a word that the content hashes follow from), `absent` (dates that a range leaves out), `inputs`, `model_version`,
-`numbers` (by date, the numbers of its own), `totals` (numbers of all dates).
+Keys of an asset in the script:
+    fails: message of the failed step; with `fails_on`, only a job of that date fails.
+    failed_checks: metadata by name of a failed check.
+    not_judged: names of checks that were not judged.
+    content: a word that changes the content hashes.
+    absent: dates that a range omits.
+    numbers: metadata by date; totals: metadata of all dates.
+    inputs, source_versions, model_version: metadata.
 """
 
 from __future__ import annotations

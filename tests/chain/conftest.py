@@ -1,4 +1,4 @@
-"""A chain with two good days behind it, made once and laid out afresh for each test."""
+"""A chain with two days of valid data, built once and copied for each test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORECAST = ("features/levels", "quality/levels", "forecasts/load_forecasts")
 
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
-    """The chain as it was when all was well."""
+    """The chain after runs of two days, all of which succeeded."""
     root = tmp_path_factory.mktemp("chain")
     write_tides(root / "live" / "counts")
     with pytest.MonkeyPatch.context() as patch:
@@ -47,7 +47,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 @pytest.fixture
 def chain(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain]:
-    """The prepared chain, as if no test had touched it. At the same path: tables name their files by it."""
+    """A fresh copy of the prepared chain. Its path is always the same, since tables name their files by it."""
     live = prepared.root / "live"
     shutil.rmtree(live, ignore_errors=True)
     shutil.copytree(prepared.root / "kept", live)
@@ -58,7 +58,7 @@ def chain(prepared: Prepared, monkeypatch: pytest.MonkeyPatch) -> Iterator[Chain
 
 @dataclass(frozen=True)
 class Prepared:
-    """A folder with `live`, which tests use, and `kept`, the same untouched; what is built from their settings, once."""
+    """A folder with `live`, which tests change, and `kept`, the original; and definitions of their settings."""
 
     root: Path
     settings: Settings
@@ -71,7 +71,7 @@ class Prepared:
 
 
 def _enter(root: Path, patch: pytest.MonkeyPatch) -> None:
-    """Gives this process, and the jobs that it starts, the chain's settings and the project's `dagster.yaml`."""
+    """Sets the variables of the chain for this process and its jobs, and enters the project's folder for `dagster.yaml`."""
     for name in foreign_variables():
         patch.delenv(name)
     for name, value in environment(root / "live").items():

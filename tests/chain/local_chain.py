@@ -43,7 +43,7 @@ Content = dict[str, tuple[int | None, dict[date, str]]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: what a person is told, and what Dagster did meanwhile."""
+    """How a run ended: the message that a person reads, and the events that Dagster recorded."""
 
     run_id: str
     succeeded: bool
@@ -61,7 +61,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Chain:
-    """Runs of the chain, and what they left."""
+    """Runs of the chain, and the tables that they write."""
 
     settings: Settings
     definitions: Definitions
@@ -69,7 +69,7 @@ class Chain:
     tides: Path
 
     def run(self, job: str, *dates: date, assets: tuple[str, ...] = ()) -> Outcome:
-        """Executes a job for a date, or for the range between two, to its end: all of it, or some of its assets."""
+        """Executes all or some assets of a job to the end, for a date or for a range from a first to a last date."""
         request = RunRequest(job, assets or RUNS[job], dates)
         result = self.definitions.resolve_job_def(job).execute_in_process(
             instance=self.instance,
@@ -81,7 +81,7 @@ class Chain:
         return self._outcome(result.run_id, result.success)
 
     def refuse(self, asset: str, job: str, day: date) -> str:
-        """A run of this asset alone, which must fail for good at its first attempt; returns what a person is told."""
+        """Runs this asset alone, which must fail for good at its first attempt. Returns the message that a person reads."""
         outcome = self.run(job, day, assets=(asset,))
         assert not outcome.succeeded, f"{asset} ran"
         assert outcome.started == {asset: 1}
@@ -89,16 +89,16 @@ class Chain:
         return outcome.message
 
     def content(self, *tables: Table) -> Content:
-        """What the tables hold: every row is read."""
-        found: Content = {}
+        """Newest snapshot and hashes of the tables. Reads every row."""
+        content: Content = {}
         for table in tables or TABLES:
             snapshot = self.store.snapshot(table)
             days = snapshot.dates()
-            found[table.name] = (
+            content[table.name] = (
                 snapshot.snapshot_id,
                 {day: content_hash(snapshot.read([day]), table) for day in days},
             )
-        return found
+        return content
 
     @property
     def warehouse(self) -> Path:
@@ -129,7 +129,7 @@ class Chain:
 
 
 def environment(root: Path) -> dict[str, str]:
-    """The variables of a chain whose state and source lie below `root`; a failed step is repeated once, at once."""
+    """Variables of a chain with state and source below `root`. A failed step is repeated once, without delay."""
     return {
         "RUTER_ENVIRONMENT": "test",
         "RUTER_LAUNCHER": "local",
@@ -143,5 +143,5 @@ def environment(root: Path) -> dict[str, str]:
 
 
 def foreign_variables() -> list[str]:
-    """Variables of whoever runs the tests that would change the chain's settings."""
+    """Names of the variables of this process that would change the settings of the chain."""
     return [name for name in os.environ if name.startswith(("RUTER_", "KAFKA_")) or name == "DAGSTER_HOME"]

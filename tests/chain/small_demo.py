@@ -136,20 +136,20 @@ def demo(**variables: str) -> dict[str, Any]:
 
 def processes_with(variable: str) -> list[int]:
     """Processes in whose environment these words stand."""
-    found = []
+    processes = []
     for path in Path("/proc").glob("[0-9]*/environ"):
         try:
             if variable.encode() in path.read_bytes():
-                found.append(int(path.parent.name))
+                processes.append(int(path.parent.name))
         except OSError:
             continue  # it has ended, or is another user's
-    return found
+    return processes
 
 
-def until(found: Callable[[], T], what: str, seconds: float = 300, every: float = 0.05) -> T:
+def until(value_of: Callable[[], T], what: str, seconds: float = 300, every: float = 0.05) -> T:
     """Waits until there is something, and returns it."""
     deadline = time.monotonic() + seconds
-    while not (value := found()):
+    while not (value := value_of()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s"
         time.sleep(every)
     return value

@@ -1,5 +1,6 @@
-"""A broker that is down, or dies half-way, is retried, none at all is not; both ways to have one are told, and in the end all is
-published exactly once.
+"""Publication without a broker, with one that does not answer, and with one that dies half-way.
+
+The error names both remedies. In the end each forecast is published exactly once.
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ def test_unreadable_catalog_stops_runs_until_restored(chain: Chain) -> None:
 
     assert outcome.asset == RAW
     assert outcome.started == {RAW: 1} and not outcome.retried and not outcome.materialised
-    for told in (outcome.message, chain.refuse(LOADS, "counts", DAY)):
-        assert f"The table catalog sqlite:///{catalog}" in told
-        assert "cannot be used: file is not a database" in told
-        assert "restore it from a backup, or remove catalog and warehouse together" in told
+    for message in (outcome.message, chain.refuse(LOADS, "counts", DAY)):
+        assert f"The table catalog sqlite:///{catalog}" in message
+        assert "cannot be used: file is not a database" in message
+        assert "restore it from a backup, or remove catalog and warehouse together" in message
     catalog.write_bytes(good)
     assert chain.content() == before
 

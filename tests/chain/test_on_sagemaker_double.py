@@ -17,8 +17,8 @@ from tests.chain.small_demo import DATED, UNDATED, SmallDemo, environment, run
 
 pytestmark = [pytest.mark.extended, pytest.mark.timeout(900)]
 REPOSITORY = Path(__file__).parents[2]
-TOLD = {"console", "studio", "logs", "image_digest", "instance_type", "start_seconds", "run_seconds", "estimated_cost"}  # fmt: skip
-"""What each materialisation tells of the job that made it."""
+JOB_METADATA = {"console", "studio", "logs", "image_digest", "instance_type", "start_seconds", "run_seconds", "estimated_cost"}  # fmt: skip
+"""Metadata of every materialisation about its job."""
 
 PERMISSIONS = {
     "s3.HeadObject": "s3:GetObject",
@@ -63,17 +63,17 @@ def test_chain_has_the_same_results_as_on_a_laptop(small_demo: SmallDemo) -> Non
 @pytest.mark.parametrize("asset", [*DATED, *UNDATED])
 def test_materialisation_has_metadata_of_its_job(small_demo: SmallDemo, asset: str) -> None:
     _, made = small_demo.newest(asset, DATED.get(asset))
-    told: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         name.removeprefix("sagemaker/"): made.metadata[name].value for name in made.metadata
     }
     kind = "training" if asset in ("models/load_model", "models/refitted_model") else "processing"
     assert (
-        told["job_arn"]
+        metadata["job_arn"]
         .split(":")[5]
         .startswith(f"{kind}-job/rd-local-{asset.replace('/', '-').replace('_', '-')[:20]}")
     )
-    assert set(told) >= TOLD
-    assert told["run_seconds"] > 0
+    assert set(metadata) >= JOB_METADATA
+    assert metadata["run_seconds"] > 0
 
 
 def test_job_output_is_in_the_lake(small_demo: SmallDemo) -> None:

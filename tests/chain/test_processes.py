@@ -18,16 +18,16 @@ pytestmark = pytest.mark.extended
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What was started of this project's modules: module and job."""
-    found: list[str] = []
+    commands: list[str] = []
 
     class Noting(subprocess.Popen):
         def __init__(self, command: Any, **options: Any) -> None:
             if list(command[:2]) == [sys.executable, "-m"] and command[2].startswith("ruter_dagster"):
-                found.append(" ".join(command[2:4]))
+                commands.append(" ".join(command[2:4]))
             super().__init__(command, **options)
 
     monkeypatch.setattr(subprocess, "Popen", Noting)
-    return found
+    return commands
 
 
 def test_quality_reports_of_two_runs_share_one_process(chain: Chain, started: list[str]) -> None:

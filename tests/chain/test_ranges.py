@@ -1,4 +1,4 @@
-"""A range with a date that the source lacks: real jobs, one for each date, so that the absent one is all its job is asked for."""
+"""A range with a date that the source lacks, with one real job per date: the job of the absent date has no other."""
 
 from __future__ import annotations
 
