@@ -120,6 +120,7 @@ def test_a_range_keeps_to_the_quota(house: House) -> None:
     assert not house.double.calls()["errors"].get("sagemaker.CreateProcessingJob")
 
 
+@pytest.mark.extended
 def test_a_long_range_has_every_date_once_though_aws_throttles(house: House) -> None:
     for operations in ("sagemaker.*", "logs.*", "s3.GetObject"):
         house.double.fault("throttle", operations=operations, count=20, skip=100)
@@ -192,6 +193,7 @@ def test_with_events_a_job_takes_fewer_calls_and_its_end_is_noticed(house: House
     assert waiting(aws, queue) <= 1, "of the events at most the first may be left"
 
 
+@pytest.mark.extended
 def test_with_events_the_end_of_a_killed_job_is_noticed_long_before_it_would_be_asked_for(
     house: House, aws: Any
 ) -> None:
