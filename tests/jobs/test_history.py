@@ -1,6 +1,6 @@
-"""A job's cost does not grow with the history that is kept: what it reads is the same four weeks of history later.
+"""The cost of a job does not grow with the history: with another week of history it reads the same.
 
-Every table is longer than any window that a job looks back through, so that the earlier dates are of no use to it.
+Every table is longer than the longest window that a job reads, so no job needs the earlier dates.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ pytestmark = [
 
 ISSUED = date(2026, 11, 20)
 YESTERDAY = ISSUED - timedelta(1)
-SHORT, LONG = 64, 92
+SHORT, LONG = 64, 71
 """Operating dates with loads before the issue date: eight weeks are the longest that a job looks back."""
 JOBS: dict[str, JobParameters] = {
     "snapshot": Snapshot(table=STOP_VISITS.name, dates=(YESTERDAY,)),
