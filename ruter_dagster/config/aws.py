@@ -39,8 +39,8 @@ class AwsSettings(BaseSettings):
 
     lake: str | None = Field(
         None,
-        description="Bucket and prefix of tables and files, with a folder for each environment and source; "
-        "without it, they are in the state folder, and the catalog is a SQLite file",
+        description="Bucket and prefix of tables and files, with a folder for each environment and source. "
+        "Without it, they are in the state folder, and the catalog is a SQLite file",
         json_schema_extra={"allowed": "s3://bucket/prefix"},
     )
     aws_region: str | None = Field(
@@ -52,18 +52,18 @@ class AwsSettings(BaseSettings):
     glue_database: str | None = Field(
         None,
         pattern=r"^[a-z0-9_]{1,255}$",
-        description="Glue database of the tables; by default rd_<environment>_<source>. It is created if it does not exist",
+        description="Glue database of the tables, created if it does not exist. Default: rd_<environment>_<source>",
     )
     mlflow_tracking_uri: str | None = Field(
         None,
-        description="Address of MLflow; by default a SQLite file in the state folder, with a lake one must be named. "
-        "SageMaker's MLflow, by ARN, needs the package sagemaker-mlflow, which the jobs' image has",
+        description="Address of MLflow, required with a lake. Default: a SQLite file in the state folder. "
+        "SageMaker's MLflow (by ARN) needs the package sagemaker-mlflow, which the jobs' image has",
         json_schema_extra={"allowed": "sqlite:///…, http(s)://… or an ARN of SageMaker's MLflow"},
     )
     secrets: str | None = Field(
         None,
         description="Name or ARN of a secret in Secrets Manager: a JSON object with RUTER_KAFKA_SASL_PASSWORD and "
-        "RUTER_SLACK_TOKEN, where no variable gives them. Jobs in AWS read it themselves",
+        "RUTER_SLACK_TOKEN. Variables override it. Jobs in AWS read it themselves",
     )
 
     @field_validator("lake")

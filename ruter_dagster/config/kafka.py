@@ -24,24 +24,24 @@ class KafkaSettings(BaseSettings):
     kafka_bootstrap_servers: str | None = Field(
         None,
         validation_alias=AliasChoices("KAFKA_BOOTSTRAP_SERVERS", "RUTER_KAFKA_BOOTSTRAP_SERVERS"),
-        description="host:port,… of a Kafka cluster; by default the broker of `ruter-dagster broker`",
+        description="Brokers of a Kafka cluster. Default: the local broker of `ruter-dagster broker`",
         json_schema_extra={"allowed": "host:port,host:port"},
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="Protocol of the connection: TLS with SSL and SASL_SSL"
+        "PLAINTEXT", description="Protocol of the connection; SSL and SASL_SSL use TLS"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="SASL mechanism; SASL needs it, a user and a password"
+        None, description="SASL mechanism; SASL also needs a user and a password"
     )
     kafka_sasl_username: str | None = Field(None, description="SASL user")
-    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password; printed nowhere")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password; never printed")
     kafka_ssl_ca_location: Path | None = Field(
         None, description="File of the certificate authority, if the system does not know it"
     )
     kafka_topic_prefix: str | None = Field(
         None,
         pattern=r"^[a-zA-Z0-9._-]{1,100}$",
-        description="Prefix of topics; by default the environment and a dot",
+        description="Prefix of topics. Default: the environment and a dot",
     )
     kafka_replication: int = Field(1, ge=1, le=5, description="Replicas of new topics")
 

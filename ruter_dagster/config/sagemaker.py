@@ -20,36 +20,36 @@ class SageMakerSettings(AwsSettings):
 
     launcher: Literal["local", "sagemaker"] | None = Field(
         None,
-        description="Where jobs run: as processes here, or in SageMaker; by default in SageMaker, in the environment local here",
+        description="Where jobs run: as processes on this machine, or in SageMaker. Default: local in the environment local, else sagemaker",
     )
     sagemaker_image: str | None = Field(
         None,
-        description="Image of the jobs by digest, as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:…",
+        description="Image of the jobs by digest, for instance 123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:…",
     )
-    sagemaker_role: str | None = Field(None, description="ARN of the role that the jobs run with")
+    sagemaker_role: str | None = Field(None, description="ARN of the jobs' role")
     sagemaker_subnets: Names = Field(
-        (), description="Subnets of the jobs, with commas between; needs security groups"
+        (), description="Subnets of the jobs, separated by commas; they need security groups"
     )
     sagemaker_security_groups: Names = Field((), description="Security groups of the jobs")
     sagemaker_kms_key: str | None = Field(None, description="KMS key of the jobs' volumes and outputs")
     sagemaker_jobs: str | None = Field(
         None,
-        description="Path of a file of settings by job (docs/sagemaker.md); by default those of the package",
+        description="Path of a file with settings of jobs (docs/sagemaker.md). Default: those of the package",
     )
     sagemaker_studio_url: str = Field(
         "",
-        description="Address of a job's page in your Studio domain, with {region}, {kind} and {name}; by default Studio's entrance",
+        description="Address of a job's page in your Studio domain, with {region}, {kind} and {name}. Default: Studio's start page",
     )
     sagemaker_pace: float = Field(
-        1.0, gt=0, le=1, description="Factor of all of the client's intervals: smaller for a double of AWS"
+        1.0, gt=0, le=1, description="Factor of all intervals of the client; smaller for a double of AWS"
     )
     job_events_queue: str | None = Field(
         None,
-        description="URL of the SQS queue to which EventBridge sends SageMaker's job state changes; without one, jobs are polled",
+        description="URL of the SQS queue to which EventBridge sends SageMaker's job state changes. Without it, jobs are polled",
     )
     arrivals_queue: str | None = Field(
         None,
-        description="URL of the SQS queue to which EventBridge sends S3's events of new raw data; without one, the source is polled",
+        description="URL of the SQS queue to which EventBridge sends S3's events of new raw data. Without it, the source is polled",
     )
 
     @field_validator("sagemaker_subnets", "sagemaker_security_groups", mode="before")

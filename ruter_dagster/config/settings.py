@@ -50,71 +50,69 @@ class Settings(KafkaSettings, SageMakerSettings):
 
     environment: str = Field(
         "local",
-        description="Where this runs; each has topics and state of its own",
+        description="Environment; each has its own topics and state",
         json_schema_extra={"allowed": ALLOWED_ENVIRONMENTS},
     )
     operator: str | None = Field(
         None,
-        description="Name of an operator file of the package (ruter) or the path of one; "
-        "by default the demo network's own, or the TIDES folder's operator.toml, else ruter",
+        description="Path of an operator file, or the name of one in the package (ruter). "
+        "Default: the demo network's own; operator.toml beside TIDES tables; else ruter",
     )
     source: Literal["demo", "tides", "warehouse"] = Field(
-        "demo", description="Where raw data comes from: demo, tides or warehouse (Athena)"
+        "demo", description="Source of raw data: the demo network, TIDES tables, or a warehouse behind Athena"
     )
     tides_path: str | None = Field(
         None, description="Folder or s3:// prefix of TIDES tables, for the source tides"
     )
     gtfs_path: str | None = Field(
         None,
-        description="Zip, folder or s3:// prefix of GTFS feeds, the plan of the source tides: one feed, or a folder of several zips "
-        "or folders; by default `gtfs` or `gtfs.zip` beside TIDES tables in a folder of this machine, else what ran is the plan",
+        description="GTFS feeds, the plan of the source tides: a zip, a folder or an s3:// prefix, or a folder of several of them. "
+        "Default: `gtfs` or `gtfs.zip` beside TIDES tables in a folder of this machine; else what ran is the plan",
     )
     warehouse_file: str | None = Field(
         None, description="Path or s3:// address of the file of queries, for the source warehouse"
     )
     demo_seed: int = Field(DEMO_SEED, ge=0, description="Seed of the demo network")
-    demo_scale: Literal["demo", "ruter"] = Field(
-        "demo", description="Size of the demo network: demo or ruter"
-    )
+    demo_scale: Literal["demo", "ruter"] = Field("demo", description="Size of the demo network")
     history_start: date | None = Field(
-        None, description="First operating date of the partitions, YYYY-MM-DD; by default the operator's"
+        None, description="First operating date of the partitions, YYYY-MM-DD. Default: the operator's"
     )
     history_days: int = Field(
         84,
         ge=1,
-        description="Operating dates of history that `ruter-dagster demo` materialises, as far as there are partitions",
+        description="Operating dates of history that `ruter-dagster demo` materialises, if that many partitions exist",
     )
     issue_date: date | None = Field(
         None,
-        description="Issue date of `ruter-dagster demo`, YYYY-MM-DD; by default 2026-11-20, or the newest that TIDES data allows",
+        description="Issue date of `ruter-dagster demo`, YYYY-MM-DD. Default: 2026-11-20, or the newest that TIDES data allows",
     )
 
     state_dir: Path = Field(
         Path("state"),
-        description="Folder of all state, below the working folder if relative; in it `<source>`, "
-        "or `<environment>/<source>` where the environment is not local",
+        description="Folder of all state. A relative path is below the working folder. It contains `<source>`, "
+        "or `<environment>/<source>` if the environment is not local",
     )
-    commit: str | None = Field(None, description="Commit of the code, where no git checkout can tell")
+    commit: str | None = Field(None, description="Commit of the code, needed without a git checkout")
     branch: str | None = Field(
-        None, description="Branch of the code, a tag of SageMaker's jobs, where no git checkout can tell"
+        None, description="Branch of the code, a tag of SageMaker's jobs; needed without a git checkout"
     )
     job_days: int | None = Field(
         None,
         ge=1,
-        description="Operating dates in one job of a range; by default 4 of a warehouse and of the demo network at Ruter's size, "
+        description="Operating dates in one job of a range. Default: 4 for a warehouse and for the demo network at Ruter's size, "
         "else 400",
     )
     step_retries: int = Field(2, ge=0, le=20, description="Retries of a failed step")
     step_retry_delay: float = Field(
-        5.0, ge=0, description="Seconds before the first retry of a step, then doubling"
+        5.0, ge=0, description="Seconds before the first retry of a step, doubled for each further one"
     )
     asset_retries: Annotated[dict[str, Annotated[int, Field(ge=0, le=20)]], NoDecode] = Field(
         default_factory=dict,
-        description="Retries by asset, as forecasts/published_forecasts=5,models/load_model=0",
+        description="Retries by asset, for instance forecasts/published_forecasts=5,models/load_model=0",
     )
     asset_retry_delays: Annotated[dict[str, Annotated[float, Field(ge=0)]], NoDecode] = Field(
         default_factory=dict,
-        description="Seconds before the first retry by asset, as forecasts/published_forecasts=30",
+        description="Seconds before the first retry by asset, for instance forecasts/published_forecasts=30",
     )
 
     daily_at: str = Field(
@@ -123,36 +121,36 @@ class Settings(KafkaSettings, SageMakerSettings):
     training_at: str = Field(
         "sunday 05:30",
         pattern=r"^(monday|tuesday|wednesday|thursday|friday|saturday|sunday) ([01]\d|2[0-3]):[0-5]\d$",
-        description="Local time of the weekly training, as `sunday 05:30`",
+        description="Local time of the weekly training, for instance `sunday 05:30`",
     )
     training_days: int = Field(
-        400, ge=35, description="Newest operating dates that a model is trained on, as far as they exist"
+        400, ge=35, description="Number of newest operating dates that a model is trained on, if they exist"
     )
     evaluation_days: int = Field(
         14,
         ge=7,
-        description="Newest of them that the release gate judges on; the model that passed is then trained on them too",
+        description="Number of newest operating dates that the release gate uses. A model that passes is then trained on them too",
     )
 
     training_rows_per_date: int = Field(
         5000,
         ge=100,
         le=20_000,
-        description="Departures of each operating date that the training sample keeps at most",
+        description="Maximum number of departures of each operating date in the training sample",
     )
-    training_seed: int = Field(1, ge=0, description="Seed of that sample and of the trees")
+    training_seed: int = Field(1, ge=0, description="Seed of the training sample and of the trees")
 
     slack_token: SecretStr | None = Field(
-        None, description="Token of a Slack bot that may chat:write; without one no alert is sent"
+        None, description="Token of a Slack bot with the scope chat:write. Without it, no alert is sent"
     )
     slack_channel: str = Field(
-        "#ruter-dagster", description="Channel of the alerts, by name or id; the bot must be its member"
+        "#ruter-dagster", description="Channel of alerts, by name or id; the bot must be a member"
     )
     slack_api_url: str = Field(
-        "https://slack.com/api/", description="Address of Slack's API; another one for a proxy or a stub"
+        "https://slack.com/api/", description="Address of Slack's API; change it for a proxy or a test double"
     )
     dagster_url: str = Field(
-        "http://127.0.0.1:3000", description="Address of the Dagster UI, for links in alerts"
+        "http://127.0.0.1:3000", description="Address of Dagster's UI, for links in alerts"
     )
 
     reports_url: str = Field(

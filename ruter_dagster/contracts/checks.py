@@ -91,7 +91,7 @@ def _row_checks(table: Table) -> Iterator[Check]:
     yield _faults(
         table,
         "columns_as_contracted",
-        "Exactly the contract's columns, each of its type",
+        "The table has exactly the columns of the contract, with their types",
         "columns missing, unknown or of another type",
     )
     if not table.may_be_empty:
@@ -99,12 +99,12 @@ def _row_checks(table: Table) -> Iterator[Check]:
             "rows_present",
             table.name,
             "ERROR",
-            "Every date asked for has rows",
+            "Every requested date has rows",
             "rows on the date",
             minimum=1,
         )
     partition = f"No row lies outside the dates of {table.partition}"
-    on_day = " and planned departures lie on their service day" if _on_service_day(table) else ""
+    on_day = " and every planned departure is on its service day" if _on_service_day(table) else ""
     yield _faults(table, "dates_within_partition", partition + on_day, "rows outside their date")
     yield _faults(
         table, "key_is_unique", f"One row for each {', '.join(table.key)}", "rows that share their key"
@@ -140,8 +140,8 @@ def _value_checks(table: Table) -> Iterator[Check]:
         yield _faults(
             table,
             "values_allowed",
-            f"Only the words that the contract allows: {allowed}",
-            "rows with an unknown word",
+            f"Only values that the contract allows: {allowed}",
+            "rows with an unknown value",
         )
 
 
@@ -159,12 +159,12 @@ def _usual_checks(table: Table) -> Iterator[Check]:
     yield usual("rows_near_usual", "Number of rows", "times the usual rows", ROWS_RATIO)
     # Levels of a class of days (school holidays) become empty when its last dates leave the window: no fault.
     if table is not LEVELS and any(not column.required for column in table.columns):
-        nulls = "Share of nulls in each optional column, the one that rose most,"
+        nulls = "Largest rise of the share of nulls among optional columns,"
         yield usual("nulls_near_usual", nulls, "above the usual share", rise)
     if "boardings" in table.column_names:
         yield usual("boardings_near_usual", "Mean boardings of a visit", "times the usual mean", MEAN_RATIO)
     if load_column(table):
-        loads, zeros = "Mean load of each mode, the one farthest off,", "Share of visits with nobody on board"
+        loads, zeros = "Mean load of the mode that differs most,", "Share of visits with nobody on board"
         yield usual("loads_near_usual", loads, "times the usual mean", MEAN_RATIO)
         yield usual("zero_loads_near_usual", zeros, "from the usual share", change)
 
@@ -183,7 +183,7 @@ _STOP_POINTS_KNOWN = Check(
     "stop_points_known",
     STOP_VISITS.name,
     "WARN",
-    "Every stop point occurs in the date's timetable; where it has none yet, in the plans, or else the visits, of the eight "
+    "Every stop point occurs in the date's timetable. Without a timetable: in the plans, or else the visits, of the eight "
     "weeks before",
     "rows at a stop point that no planned departure serves",
     maximum=0,
@@ -192,8 +192,8 @@ FEW_UNKNOWN_STOPS = Check(
     "few_visits_at_unknown_stops",
     STOP_VISITS.name,
     "ERROR",
-    "Rows at a stop point that no planned departure serves; `share_of_date` in [rejects] of the operator file is the limit. "
-    "Not judged where fewer than `least_trips` trips have such rows",
+    "Rows at a stop point that no planned departure serves. `share_of_date` in [rejects] of the operator file sets the limit. "
+    "Not judged if fewer than `least_trips` trips have such rows",
     "of the rows at unknown stop points",
     maximum=UNKNOWN_STOPS,
 )
@@ -201,23 +201,23 @@ _BALANCED = (
     _faults(
         STOP_LOADS,
         "trips_end_empty",
-        "Nobody is on board after a trip's last stop but those whom the vehicle carries over to its next trip, where "
-        "boardings and alightings are counted",
+        "Nobody is on board after a trip's last stop, except passengers who stay for the vehicle's next trip. Only trips with "
+        "counted boardings and alightings",
         "last stops of trips with passengers on board",
     ),
     _faults(
         STOP_LOADS,
         "loads_follow_counts",
-        "A load is the load before plus boardings less alightings, where they are counted; before a trip's first stop it is "
-        "what the vehicle carried over",
-        "rows whose load differs from the load before plus boardings less alightings",
+        "A load equals the load before plus boardings minus alightings, if they are counted. Before a trip's first stop it is "
+        "the load that the vehicle carried over",
+        "rows whose load differs from the load before plus boardings minus alightings",
     ),
 )
 _VEHICLES_BALANCED = Check(
     "vehicles_balanced",
     STOP_VISITS.name,
     "WARN",
-    f"Vehicles whose boardings and alightings of the day differ by over {VEHICLE_IMBALANCE:.0%} of both",
+    f"Vehicles whose boardings and alightings of the day differ by over {VEHICLE_IMBALANCE:.0%} of their sum",
     "of the vehicles out of balance",
     maximum=IMBALANCED_VEHICLES,
 )
@@ -226,7 +226,7 @@ _VEHICLES_COUNT_ALIKE = Check(
     STOP_VISITS.name,
     "WARN",
     f"Vehicles that counted under {LOW_COUNTS:.0%} of what others counted on the same line, stop and hour, over the date and the "
-    "six before it: a door may be dead in both directions",
+    "six before it. A door may be dead in both directions",
     "vehicles with low counts",
     maximum=0,
 )
@@ -244,8 +244,8 @@ NO_DATE_BLOCKED = Check(
     "no_date_blocked",
     STOP_VISITS.name,
     "ERROR",
-    "No date that cannot be read, or of which more rows were set aside than [rejects] of the operator file allows. Such a date is "
-    "left as it was, and the others of a range go on",
+    "No date is unreadable, or has more rows set aside than [rejects] in the operator file allows. The rows of a blocked date are "
+    "not changed. The other dates of a range continue",
     "dates blocked",
     maximum=0,
 )
@@ -255,7 +255,7 @@ _FEW_UNKNOWN_SEATS = Check(
     "few_unknown_seats",
     PLANNED_DEPARTURES.name,
     "WARN",
-    "Planned departures without seats: their occupancy level is `unknown`, their probability above the seats is null. "
+    "Planned departures without seats. Their occupancy level is `unknown`, and their probability above the seats is null. "
     "Add the vehicles, or [capacities] in the operator file",
     "of the departures without known seats",
     maximum=UNKNOWN_SEATS,
@@ -267,7 +267,7 @@ def _journeys_as_planned(table: Table, maximum: float) -> Check:
         "journeys_as_planned",
         table.name,
         "WARN",
-        "Planned service journeys without any row; said only where planned departures are known",
+        "Planned service journeys without any row; judged only if planned departures are known",
         "of the planned journeys missing",
         maximum=maximum,
     )

@@ -52,7 +52,7 @@ class DriftMetric:
         return len(recent) == days and all(v is not None and self.is_beyond(v, threshold) for v in recent)
 
 
-_ON_THREE_DATES = "; warns on the third date running"
+_ON_THREE_DATES = "; warns on the third date in a row"
 
 DRIFT_METRICS = (
     DriftMetric("skill_against_ha4", "1 - WAPE / WAPE of HA4, over 7 days", 0.05, 0.0, "below"),

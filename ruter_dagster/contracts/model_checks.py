@@ -25,13 +25,13 @@ GATE_CHECKS = (
     ModelCheck(
         "not_worse_than_baselines",
         "ERROR",
-        "In every mode and horizon the model's WAPE is not worse than the best baseline's by more than its 95 % "
-        "weekly block-bootstrap interval: the release gate",
+        "The release gate: in every mode and horizon, the model's WAPE is not higher than the best baseline's by more than its 95 % "
+        "interval, from a bootstrap of weekly blocks",
     ),
     ModelCheck(
         "bias_within_five_percent",
         "WARN",
-        f"Forecast passengers differ from counted ones by at most {MAX_BIAS:.0%} in total",
+        f"The sum of forecast loads differs from the sum of counted loads by at most {MAX_BIAS:.0%}",
     ),
     ModelCheck(
         "coverage_near_80_percent",

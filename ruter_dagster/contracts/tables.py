@@ -83,9 +83,11 @@ EXPECTED_TIERS = (
 )  # fmt: skip
 """Sources of an expected load, the most trusted first; docs/architecture.md describes each."""
 
-SERVICE_DATE = Column("service_date", "date", "Operating date of the journey, which may run past midnight")
+SERVICE_DATE = Column(
+    "service_date", "date", "Operating date of the journey; the journey may run past midnight"
+)
 TRIP_ID = Column(
-    "trip_id", "string", "Planned service journey; the performed trip's id where no unique plan is known"
+    "trip_id", "string", "Planned service journey; the performed trip's id if no unique plan is known"
 )
 STOP_SEQUENCE = Column("stop_sequence", "int32", "Order of the stop in the journey, from 1", minimum=1)
 LINE_ID = Column("line_id", "string", "Line (TIDES: route_id)")
@@ -107,12 +109,12 @@ SLOT_HOUR = Column(
     minimum=0, maximum=47,
 )  # fmt: skip
 EXPECTED_TIER = Column(
-    "expected_tier", "string", "What the expected load rests on, from the departure's own counts to those of the network",
+    "expected_tier", "string", "Source of the expected load, from the departure's own counts to those of the network",
     allowed=EXPECTED_TIERS,
 )  # fmt: skip
 VEHICLE_ID = Column("vehicle_id", "string", "Vehicle that ran the trip", required=False)
 BLOCK_ID = Column(
-    "block_id", "string", "Block: the trips that one vehicle runs one after the other", required=False
+    "block_id", "string", "Block: trips that one vehicle runs one after the other", required=False
 )
 TRIP_ID_PERFORMED = Column("trip_id_performed", "string", "Performed trip, as the source names it")
 
@@ -128,7 +130,7 @@ _WITHIN_CAPACITY = "total_capacity IS NULL OR total_capacity = 0 OR {load} <= 2 
 
 STOP_VISITS = Table(
     name="raw.stop_visits",
-    description="What the counters reported: one row for each stop that a performed trip served, counted or not.",
+    description="Counts as reported: one row for each stop that a performed trip served, counted or not.",
     partition="service_date",
     key=("service_date", "trip_id", "stop_sequence"),
     columns=(
@@ -160,34 +162,34 @@ STOP_VISITS = Table(
         Rule(
             "load_within_twice_the_capacity",
             _WITHIN_CAPACITY.format(load="departure_load"),
-            "A load over twice the vehicle's capacity is a counter's fault",
+            "No load is over twice the vehicle's capacity: that is a fault of the counter",
         ),
         Rule(
             "counted",
             "MAX(CASE WHEN departure_load IS NOT NULL OR (boardings IS NOT NULL AND alightings IS NOT NULL) THEN 1 ELSE 0 END) "
             "OVER (PARTITION BY service_date) = 1",
-            "Something is counted on the date; a single visit may lack its counts",
+            "The date has counts; a single visit may lack them",
         ),
     ),
 )
 
 REJECTED_VISITS = Table(
     name="raw.rejected_visits",
-    description="Rows of stop visits that broke a rule and were set aside, as the source's newest reading has them. "
-    "Written with `raw/stop_visits`, which has the rest.",
+    description="Rows of stop visits that broke a rule and were set aside when the source was last read. "
+    "Written together with `raw/stop_visits`, which has the other rows.",
     partition="service_date",
     key=("service_date", "file", "line_number"),
     columns=(
-        Column("service_date", "date", "Operating date of the row; of the row before it where its own cannot be read"),
-        Column("file", "string", "File that has the row, as it lies below the source's folder; or the query"),
-        Column("line_number", "int64", "Line of the file, the header's being 1; or row of the query's result", minimum=1),
+        Column("service_date", "date", "Operating date of the row; if it cannot be read, that of the row before"),
+        Column("file", "string", "File with the row, relative to the source's folder; or the query"),
+        Column("line_number", "int64", "Line of the file, the header is line 1; or row of the query's result", minimum=1),
         Column("reason", "string", "The rule that the row breaks"),
         Column("trip_id_performed", "string", "Performed trip", required=False),
         Column("vehicle_id", "string", "Vehicle that ran the trip", required=False),
         Column("line_id", "string", "Line", required=False),
-        Column("vehicle_type", "string", "Mode and capacity of the vehicle, as far as they are known", required=False),
-        Column("kept_without_counts", "boolean", "Whether the visit is in raw.stop_visits, without its counts"),
-        Column("date_blocked", "boolean", "Whether so much of the date was set aside that raw.stop_visits was left as it was"),
+        Column("vehicle_type", "string", "Mode and capacity of the vehicle, if known", required=False),
+        Column("kept_without_counts", "boolean", "Whether the visit is in raw.stop_visits without its counts"),
+        Column("date_blocked", "boolean", "Whether the date is blocked: too many rows were set aside, and raw.stop_visits was not changed"),
         Column("row", "string", "The row as it was read: JSON text of its columns"),
     ),
     may_be_empty=True,
@@ -219,18 +221,20 @@ PLANNED_DEPARTURES = Table(
 
 WEATHER_FORECASTS = Table(
     name="raw.weather_forecasts",
-    description="The weather as it was forecast on the issue date, by hour of the service day; empty where the source has none.",
+    description="The weather forecast of the issue date, by hour of the service day; empty if the source has none.",
     partition="issue_date",
     key=("issue_date", "service_date", "slot_hour"),
     columns=(
-        Column("issue_date", "date", "Date on whose morning the weather forecast was issued"),
-        Column("service_date", "date", "Operating date that it is for"),
+        Column("issue_date", "date", "Date of the weather forecast, issued in the morning"),
+        Column("service_date", "date", "Operating date that is forecast"),
         SLOT_HOUR,
         Column("temperature", "float64", "Air temperature, °C", minimum=-60, maximum=60),
         Column("precipitation", "float64", "Precipitation, mm in the hour", minimum=0, maximum=200),
         Column("wind_speed", "float64", "Wind, m/s", minimum=0, maximum=100),
     ),
-    rules=(Rule("ahead_of_issue", "service_date >= issue_date", "A forecast looks ahead"),),
+    rules=(
+        Rule("ahead_of_issue", "service_date >= issue_date", "A forecast is for the issue date or later"),
+    ),
     may_be_empty=True,
 )
 
@@ -256,21 +260,21 @@ STOP_LOADS = Table(
         Column(
             "load",
             "float64",
-            "Passengers on board after departure, balanced; null where the trip's counts cannot be reconciled",
+            "Passengers on board after departure, balanced; null if the trip's counts cannot be reconciled",
             required=False,
             minimum=0,
         ),
         Column(
             "initial_load",
             "float64",
-            "Passengers on board before the trip's first stop, from the vehicle's trip before; null where it starts empty",
+            "Passengers on board before the trip's first stop, from the vehicle's trip before; null if the trip starts empty",
             required=False,
             minimum=0,
         ),
         Column(
             "final_load",
             "float64",
-            "Passengers who stay on board for the vehicle's next trip; null where the trip ends empty",
+            "Passengers who stay on board for the vehicle's next trip; null if the trip ends empty",
             required=False,
             minimum=0,
         ),
@@ -279,7 +283,7 @@ STOP_LOADS = Table(
         Column(
             "imbalance",
             "float64",
-            "Trip's |boardings - alightings| / (boardings + alightings) as counted, passengers carried over included",
+            "|boardings - alightings| / (boardings + alightings) of the trip as counted, with passengers carried over",
             required=False,
             minimum=0,
             maximum=1,
@@ -287,7 +291,7 @@ STOP_LOADS = Table(
         Column(
             "weight",
             "float64",
-            "Trust in the row: 1 where the counts agree, 0 where there is no load",
+            "Trust in the row: 1 if the counts agree, 0 if there is no load",
             minimum=0,
             maximum=1,
         ),
@@ -296,12 +300,12 @@ STOP_LOADS = Table(
         Rule(
             "load_within_twice_the_capacity",
             _WITHIN_CAPACITY.format(load="load"),
-            "A load over twice the vehicle's capacity is a counter's fault",
+            "No load is over twice the vehicle's capacity: that is a fault of the counter",
         ),
         Rule(
             "load_where_weight",
             "(load IS NULL) = (weight = 0)",
-            "A row has a load exactly where it has a weight",
+            "A row has a load if and only if its weight is above 0",
         ),
     ),
 )
@@ -312,7 +316,7 @@ LOAD_FORECASTS = Table(
     partition="issue_date",
     key=("issue_date", "operating_date", "trip_id", "stop_sequence"),
     columns=(
-        Column("issue_date", "date", "Date D on which the forecast was issued; visits up to D-1 were known"),
+        Column("issue_date", "date", "Date D of the forecast; visits up to D-1 were known"),
         Column("operating_date", "date", "Operating date that is forecast"),
         Column("horizon_days", "int32", "operating_date - issue_date", minimum=0, maximum=HORIZON_DAYS),
         TRIP_ID,
@@ -332,7 +336,7 @@ LOAD_FORECASTS = Table(
         Column(
             "prob_above_seats",
             "float64",
-            "Probability that the load exceeds the seats; null where the seats are unknown",
+            "Probability that the load exceeds the seats; null if the seats are unknown",
             required=False,
             minimum=0,
             maximum=1,
@@ -359,7 +363,7 @@ LOAD_FORECASTS = Table(
             minimum=0,
             maximum=8,
         ),
-        Column("source", "string", "What made the forecast", allowed=SOURCES),
+        Column("source", "string", "Source of the forecast", allowed=SOURCES),
         replace(EXPECTED_TIER, required=False),
         Column("model_version", "string", "Version of the model; null for a baseline", required=False),
     ),
@@ -393,7 +397,7 @@ FORECAST_PERFORMANCE = Table(
         Column("last_week", "float64", "Baseline LW", required=False, minimum=0),
         Column("ha4", "float64", "Baseline HA4", required=False, minimum=0),
         Column("ha8", "float64", "Baseline HA8", required=False, minimum=0),
-        Column("source", "string", "What made the forecast", allowed=SOURCES),
+        Column("source", "string", "Source of the forecast", allowed=SOURCES),
         replace(EXPECTED_TIER, required=False),
         Column("model_version", "string", "Version of the model; null for a baseline", required=False),
     ),
@@ -408,13 +412,13 @@ DRIFT = Table(
     columns=(
         Column("operating_date", "date", "Operating date that was measured"),
         Column("metric", "string", "Name of the metric"),
-        Column("scope", "string", "What it was measured on: network, or a mode"),
-        Column("value", "float64", "Value; null where too little is known to measure it", required=False),
-        Column("warn", "float64", "Threshold at which it warns"),
+        Column("scope", "string", "Subject of the measurement: network, or a mode"),
+        Column("value", "float64", "Value; null if there is too little data", required=False),
+        Column("warn", "float64", "Threshold of a warning"),
         Column(
             "act",
             "float64",
-            "Threshold at which it asks for a training; null where it only warns",
+            "Threshold at which a training is requested; null if the metric only warns",
             required=False,
         ),
         Column("verdict", "string", "Verdict", allowed=("ok", "warn", "act", "unknown")),
