@@ -41,7 +41,7 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "allowed"),
     [
-        ("RUTER_ENVIRONMENT", "staging", "allowed: local, dev, test, stage, prod, or a branch's sandbox such as s-mybranch-1a2b3c (Where this runs"),
+        ("RUTER_ENVIRONMENT", "staging", "allowed: local, dev, test, stage, prod, or a branch's sandbox such as s-mybranch-1a2b3c (Environment;"),
         ("RUTER_ENVIRONMENT", "s-much-too-long-1a2b3c", "or a branch's sandbox such as"),
         ("RUTER_SOURCE", "gtfs", "'demo', 'tides' or 'warehouse'"),
         ("RUTER_DEMO_SEED", "-1", "greater than or equal to 0"),
@@ -58,13 +58,13 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
         ("RUTER_ASSET_RETRIES", "models/load_model=-1", "greater than or equal to 0"),
         ("RUTER_ASSET_RETRY_DELAYS", "raw/stop_visits=soon", "valid number"),
         ("RUTER_DAILY_AT", "4:30", "Local time of the daily chain, HH:MM"),
-        ("RUTER_TRAINING_AT", "sun 05:30", "as `sunday 05:30`"),
+        ("RUTER_TRAINING_AT", "sun 05:30", "for instance `sunday 05:30`"),
         ("RUTER_TRAINING_DAYS", "34", "greater than or equal to 35"),
         ("RUTER_EVALUATION_DAYS", "6", "greater than or equal to 7"),
         ("RUTER_KAFKA_SECURITY_PROTOCOL", "TLS", "'PLAINTEXT', 'SSL', 'SASL_PLAINTEXT' or 'SASL_SSL'"),
         ("RUTER_KAFKA_SASL_MECHANISM", "GSSAPI", "'PLAIN', 'SCRAM-SHA-256' or 'SCRAM-SHA-512'"),
         ("RUTER_KAFKA_TOPIC_PREFIX", "a/b", "Prefix of topics"),
-        ("RUTER_KAFKA_TOPIC_PREFIX", "", "by default the environment and a dot"),
+        ("RUTER_KAFKA_TOPIC_PREFIX", "", "Default: the environment and a dot"),
         ("RUTER_KAFKA_REPLICATION", "0", "greater than or equal to 1"),
     ],
 )  # fmt: skip
