@@ -39,7 +39,7 @@ The settings of the environment and of `.env` choose the source, as for every co
 ```python
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
-from ruter_dagster.storage.open import open_tables
+from ruter_dagster.storage.configured_tables import open_tables
 
 table = open_tables(load_settings_table()).snapshot(LOAD_FORECASTS)
 forecasts = table.read(table.dates()[-1:])  # a polars DataFrame: the newest issue date

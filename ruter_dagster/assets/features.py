@@ -24,7 +24,7 @@ def _departure_features(builder: AssetBuilder) -> JobAsset:
     return builder.asset(
         asset_of(DEPARTURE_FEATURES.name),
         Features,
-        parameters=lambda inputs: {"make_again": bool(inputs.config.pins)},
+        parameters=lambda inputs: {"force": bool(inputs.config.pins)},
         description=DEPARTURE_FEATURES.description,
         code_version="1",
         partitions=builder.partitions.planned,

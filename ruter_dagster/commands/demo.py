@@ -45,7 +45,7 @@ from ruter_dagster.orchestration.plan import MODEL_STAGE, Stage, needed, require
 from ruter_dagster.orchestration.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.sensors.chain import has_enough_to_train
 from ruter_dagster.sources.file_versions import file_versions
-from ruter_dagster.storage.stored_state import PresentState
+from ruter_dagster.storage.stored_state import StoredState
 
 
 def run_demo(settings: Settings, console: Console, on_double: bool = False) -> Report:
@@ -162,7 +162,7 @@ def _bring_up_to_date(
         stage,
         defs,
         instance,
-        PresentState.of(settings),
+        StoredState.of(settings),
         partial(file_versions, settings),
         has_timetable=gtfs_location(settings) is not None,
     )

@@ -18,7 +18,7 @@ from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES
 from ruter_dagster.forecasting.crowding import most_crowded
-from ruter_dagster.storage.open import open_tables
+from ruter_dagster.storage.configured_tables import open_tables
 from ruter_dagster.storage.snapshots import TableSnapshot
 from ruter_dagster.storage.tables import TableStore
 

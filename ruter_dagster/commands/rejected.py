@@ -14,7 +14,7 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
 from ruter_dagster.quality.rejects import rejects_by_reason
-from ruter_dagster.storage.open import open_tables
+from ruter_dagster.storage.configured_tables import open_tables
 
 _SHOWN = ("file", "line_number", "reason", "trip_id_performed", "vehicle_id", "line_id")
 

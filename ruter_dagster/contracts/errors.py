@@ -14,8 +14,8 @@ class BadInput(PermanentFailure):
     """Input that breaks a table's contract or cannot be read; nothing of it was kept."""
 
 
-class NoDateThere(BadInput):
-    """None of a job's dates has data. If the job is part of a longer range, the range continues without them."""
+class NoDataForDates(BadInput):
+    """None of a job's dates has data. If the job is part of a longer range, the range continues without the dates."""
 
 
 class SettingsError(PermanentFailure):

@@ -51,8 +51,8 @@ EXIT_PERMANENT = 65
 """Exit code of a job whose failure no retry can cure (EX_DATAERR)."""
 EXIT_MEMORY = 137
 """Exit code of a job that ran out of memory, whether it noticed or the kernel killed it (128 + SIGKILL)."""
-EXIT_ABSENT = 66
-"""Exit code of a job that found none of its dates: it is a failure unless other parts of the range have theirs."""
+EXIT_NO_DATA = 66
+"""Exit code of a job if none of its dates has data. It is no failure if other jobs of the range have data."""
 
 
 def asset_of(table: str) -> str:
@@ -158,14 +158,14 @@ class Balance(DatesParameters):
 class Features(DatesParameters):
     """Departure features of operating dates, future ones included.
 
-    `make_again`: those that would come out as they stand too. A run that was given pins repeats a former one to see that
-    the same comes out; pins that the first job of a range gives the others mean no such thing.
+    `force`: compute dates again even if their inputs are unchanged. The asset sets it if the run's configuration has pins,
+    because such a run repeats a former run to compare the results.
     """
 
     job = "features"
     reads = (PLANNED_DEPARTURES, STOP_LOADS)
 
-    make_again: bool = False
+    force: bool = False
 
 
 class Levels(DatesParameters):

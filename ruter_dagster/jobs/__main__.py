@@ -14,8 +14,8 @@ from importlib import import_module
 
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
-from ruter_dagster.contracts.errors import NoDateThere, PermanentFailure
-from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_MEMORY, EXIT_PERMANENT, JobParameters
+from ruter_dagster.contracts.errors import NoDataForDates, PermanentFailure
+from ruter_dagster.contracts.jobs import EXIT_MEMORY, EXIT_NO_DATA, EXIT_PERMANENT, JobParameters
 from ruter_dagster.jobs.arguments import Arguments
 from ruter_dagster.jobs.pipes import log_to_stdout, reporting
 from ruter_dagster.jobs.unprivileged import drop_privileges
@@ -50,7 +50,7 @@ def _judged(error: BaseException) -> tuple[int, str]:
     """The exit code that an error ends the job with, and the reason to leave; what nobody foresaw is printed whole."""
     if isinstance(error, PermanentFailure):
         log.error("%s", error)
-        return EXIT_ABSENT if isinstance(error, NoDateThere) else EXIT_PERMANENT, str(error)
+        return EXIT_NO_DATA if isinstance(error, NoDataForDates) else EXIT_PERMANENT, str(error)
     if isinstance(error, Stopped):
         return error.exit_code, str(error)
     traceback.print_exception(error, file=sys.stdout)

@@ -62,7 +62,7 @@ class JobContext:
 
     @cached_property
     def store(self) -> TableStore:
-        from ruter_dagster.storage.open import open_tables
+        from ruter_dagster.storage.configured_tables import open_tables
 
         return open_tables(self.settings)
 
@@ -117,22 +117,22 @@ class JobContext:
         frame: pl.DataFrame,
         dates: Sequence[date],
         *,
-        made_from: Mapping[date, str] | None = None,
-        standing: Mapping[date, str] | None = None,
+        input_hashes: Mapping[date, str] | None = None,
+        stored: Mapping[date, str] | None = None,
         numbers: Mapping[date, Mapping[str, float | None]] | None = None,
         **metadata: Any,
     ) -> None:
-        """Replaces exactly these dates of the table, and reports them with `metadata` and everything that the job used.
+        """Replaces the rows of these dates, and reports a materialisation with `metadata` and everything that the job used.
 
-        `standing` are dates that the job was asked for and whose rows are right as they are: they are reported alike.
-        `numbers` are metadata of single dates; numbers in `metadata` are of all dates together.
-        Raises BadInput where the rows break the table's contract: then nothing is written.
+        `stored` has the versions of further dates whose rows are stored already; they are reported too. `numbers` are
+        metadata of single dates; numbers in `metadata` are totals of all dates.
+        Raises `BadInput` if the rows break the table's contract. Nothing is written then.
         """
-        result = self._store(table, frame, dates, made_from)
+        result = self._store(table, frame, dates, input_hashes)
         rows = dict(frame.group_by(table.partition).len().iter_rows())
-        if standing:
-            rows |= self.store.snapshot(table).rows_by_date(standing)
-        versions = dict(sorted({**result.hashes, **(standing or {})}.items()))
+        if stored:
+            rows |= self.store.snapshot(table).rows_by_date(stored)
+        versions = dict(sorted({**result.hashes, **(stored or {})}.items()))
         self.report.materialised(
             asset_of(table.name),
             dates={
@@ -140,7 +140,7 @@ class JobContext:
                 for day, version in versions.items()
             },
             snapshot_id=str(result.snapshot_id),
-            dates_unchanged=len(result.unchanged) + len(standing or {}),
+            dates_unchanged=len(result.unchanged) + len(stored or {}),
             **metadata,
             **self.provenance(),
         )
@@ -150,18 +150,22 @@ class JobContext:
         table: Table,
         frame: pl.DataFrame,
         dates: Sequence[date],
-        made_from: Mapping[date, str] | None = None,
+        input_hashes: Mapping[date, str] | None = None,
     ) -> Mapping[date, str]:
-        """Replaces some of a job's dates, so that memory does not hold them all. The versions are given to `write` as `standing`."""
-        return self._store(table, frame, dates, made_from).hashes
+        """Writes a part of the dates, to limit memory. Returns their versions, which `write` takes as `stored`."""
+        return self._store(table, frame, dates, input_hashes).hashes
 
     def _store(
-        self, table: Table, frame: pl.DataFrame, dates: Sequence[date], made_from: Mapping[date, str] | None
+        self,
+        table: Table,
+        frame: pl.DataFrame,
+        dates: Sequence[date],
+        input_hashes: Mapping[date, str] | None,
     ) -> WriteResult:
         inputs = {name: str(used["snapshot_id"]) for name, used in self.tables.used.items()}
         code_version = self.parameters.code_version
         return self.store.write(
-            table, frame, dates, inputs=inputs, made_from=made_from, code_version=code_version
+            table, frame, dates, inputs=inputs, input_hashes=input_hashes, code_version=code_version
         )
 
     def provenance(self) -> dict[str, Any]:

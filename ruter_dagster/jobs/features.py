@@ -1,4 +1,4 @@
-"""Departure features of operating dates, from the plan and the loads one to eight weeks before."""
+"""Computes departure features of operating dates, from the plan and the loads one to eight weeks before."""
 
 from __future__ import annotations
 
@@ -23,36 +23,35 @@ log = logging.getLogger("ruter_dagster.jobs")
 _PLAN_COLUMNS = tuple(
     name for name in PLANNED_DEPARTURES.column_names if name in DEPARTURE_FEATURES.column_names
 )
-"""Names and places of stops and lines are for those who show them."""
-MOST_ROWS = 12_000_000
-"""Loads held at once, 0.1 GB a million: a small network's dates share one reading, a large one's are made one by one."""
-MOST_WRITTEN = 1_000_000
-"""Features held at once, 0.7 GB a million with what writing them takes: two of a large network's dates, written before the next."""
+"""Without the names and coordinates of stops and lines, which only displays use."""
+MAX_LOADS = 12_000_000
+"""Maximum loads in memory, 0.1 GB a million. Dates of a small network are computed together, those of a large one singly."""
+MAX_FEATURES = 1_000_000
+"""Features in memory after which they are written, 0.7 GB a million while writing: two dates of a large network."""
 
 
 def run(parameters: Features, context: JobContext) -> None:
     dates = list(context.tables.versions(PLANNED_DEPARTURES, parameters.dates, missing=parameters.missing))
-    made_from = {day: _made_from(day, context) for day in dates}
-    standing = {} if parameters.make_again else context.store.snapshot(DEPARTURE_FEATURES).standing(made_from)
-    log.info(
-        "%d of %d dates follow from the same plan and loads as before, and stand", len(standing), len(dates)
-    )
-    changed = [day for day in dates if day not in standing]
-    written, frames, without_history = dict(standing), [], []
+    hashes = {day: _input_hash(day, context) for day in dates}
+    features = context.store.snapshot(DEPARTURE_FEATURES)
+    unchanged = {} if parameters.force else features.unchanged_dates(hashes)
+    log.info("%d of %d dates have unchanged inputs and are not computed again", len(unchanged), len(dates))
+    changed = [day for day in dates if day not in unchanged]
+    stored, frames, without_history = dict(unchanged), [], []
     for block in context.track(list(_blocks(changed, context)), "Departure features"):
-        if sum(frame.height for frame in frames) > MOST_WRITTEN:
-            made = {day: made_from[day] for day in changed if day < block[0] and day not in written}
-            written |= context.write_part(DEPARTURE_FEATURES, pl.concat(frames), list(made), made)
+        if sum(frame.height for frame in frames) > MAX_FEATURES:
+            part = {day: hashes[day] for day in changed if day < block[0] and day not in stored}
+            stored |= context.write_part(DEPARTURE_FEATURES, pl.concat(frames), list(part), part)
             frames.clear()
         frames.append(_features(block, context))
         without_history.append(frames[-1]["history_count"] == 0)
-    left = [day for day in changed if day not in written]
+    remaining = [day for day in changed if day not in stored]
     context.write(
         DEPARTURE_FEATURES,
         pl.concat([empty_frame(DEPARTURE_FEATURES), *frames]),
-        left,
-        made_from={day: made_from[day] for day in left},
-        standing=written,
+        remaining,
+        input_hashes={day: hashes[day] for day in remaining},
+        stored=stored,
         share_without_history=pl.concat(without_history).mean() if without_history else None,
     )
 
@@ -65,27 +64,23 @@ def _features(dates: list[date], context: JobContext) -> pl.DataFrame:
     return departure_features(plan, loads, context.calendar)
 
 
-def _made_from(day: date, context: JobContext) -> str:
-    """Hash of all that the features of a date follow from; what they follow from is noted as used."""
+def _input_hash(day: date, context: JobContext) -> str:
+    """Hash of everything that a date's features depend on: plan, loads, calendar and code. Records plan and loads as used."""
     plan = context.tables.versions(PLANNED_DEPARTURES, [day], verdict="ignore")
     loads = context.tables.versions(STOP_LOADS, _lags([day], context), missing="skip", verdict="skip")
     context.tables.record(PLANNED_DEPARTURES, plan)
     context.tables.record(STOP_LOADS, loads)
-    calendar = calendar_facts(day, context.calendar)
-    facts = [
-        code_hash(),
-        calendar,
-        *({f"{lag}": version for lag, version in used.items()} for used in (plan, loads)),
-    ]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:32]
+    versions = [{f"{lag}": version for lag, version in used.items()} for used in (plan, loads)]
+    inputs = [code_hash(), calendar_facts(day, context.calendar), *versions]
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _blocks(dates: Sequence[date], context: JobContext) -> Iterator[list[date]]:
-    """The dates, as many together as their lag dates have room for, at least one."""
+    """The dates in blocks, each as large as `MAX_LOADS` allows and at least one date."""
     rows = context.tables.snapshot(STOP_LOADS).rows_by_date(_lags(dates, context))
     block: list[date] = []
     for day in dates:
-        if block and sum(rows.get(lag, 0) for lag in _lags([*block, day], context)) > MOST_ROWS:
+        if block and sum(rows.get(lag, 0) for lag in _lags([*block, day], context)) > MAX_LOADS:
             yield block
             block = []
         block.append(day)

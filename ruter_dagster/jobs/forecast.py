@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.dates import day_range
-from ruter_dagster.contracts.errors import NoDateThere
+from ruter_dagster.contracts.errors import NoDataForDates
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
@@ -37,7 +37,7 @@ def run(parameters: Forecast, context: JobContext) -> None:
     )
     planned = {day: days for day in issue_dates if (days := _planned(day, parameters, context))}
     if not planned:
-        raise NoDateThere(
+        raise NoDataForDates(
             f"No departure is planned from {issue_dates[0]} to {issue_dates[-1]} or on the three days after: nothing runs, or "
             "features/departure_features is to be materialised first"
         )
@@ -90,12 +90,12 @@ def _horizon(issue_date: date) -> list[date]:
 def _planned(issue_date: date, parameters: Forecast, context: JobContext) -> list[date]:
     """The service dates from D to D+3 that have departures: on others nothing runs, or they are not planned yet.
 
-    Raises NoDateThere where an issue date asked for by itself has none, PermanentFailure where one has no passing verdict.
+    Raises NoDataForDates where an issue date asked for by itself has none, PermanentFailure where one has no passing verdict.
     """
     days = _horizon(issue_date)
     try:
         planned = context.tables.versions(DEPARTURE_FEATURES, days, missing="error_if_all")
-    except NoDateThere:
+    except NoDataForDates:
         if not parameters.of_range:
             raise
         return []

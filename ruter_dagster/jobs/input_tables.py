@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import polars as pl
 
-from ruter_dagster.contracts.errors import NoDateThere
+from ruter_dagster.contracts.errors import NoDataForDates
 from ruter_dagster.contracts.jobs import JobParameters
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.snapshots import DateMissing, TableSnapshot
@@ -56,14 +56,14 @@ class InputTables:
     ) -> dict[date, str]:
         """The content version of each date, in order, without opening a data file.
 
-        Raises `DateMissing`, `NoDateThere` (with `error_if_all`) or `NotPassed`.
+        Raises `DateMissing`, `NoDataForDates` (with `error_if_all`) or `NoPassingVerdict`.
         """
         versions = self.snapshot(table).versions(dates)
         self._require_dates(table, dates, versions, missing)
         if verdict == "require":
             self._verdicts.require(table, versions)
         if verdict == "skip":
-            refused = self._verdicts.refused(table, versions)
+            refused = self._verdicts.refused_dates(table, versions)
             self._record_refused(table, refused)
             versions = {day: version for day, version in versions.items() if day not in refused}
         return versions
@@ -101,7 +101,7 @@ class InputTables:
         if not absent or missing == "skip" or (missing == "error_if_all" and present):
             return
         error = DateMissing(table, absent, self._parameters.pins.get(table.name))
-        raise NoDateThere(str(error)) if missing == "error_if_all" else error
+        raise NoDataForDates(str(error)) if missing == "error_if_all" else error
 
     def _record_refused(self, table: Table, dates: Collection[date]) -> None:
         if dates:

@@ -15,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
-from ruter_dagster.contracts.errors import BadInput, NoDateThere
+from ruter_dagster.contracts.errors import BadInput, NoDataForDates
 from ruter_dagster.contracts.file_versions import UNREAD
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
 from ruter_dagster.contracts.tables import (
@@ -52,7 +52,7 @@ ROWS_HELD = 300_000
 """Rows of former passes, rejects among them, that are kept for one commit; beyond it they are written before the next pass."""
 
 
-class DatesBlocked(NoDateThere):
+class DatesBlocked(NoDataForDates):
     """Every date that the source has was blocked: too many of its rows were set aside, or it cannot be read."""
 
 
@@ -132,7 +132,7 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         table,
         pl.concat([empty_frame(table), *found.frames]),
         [day for day in kept if day not in found.written],
-        standing=found.written,
+        stored=found.written,
         numbers={day: {"matched_share": _matched_share(trips)} for day, trips in found.matched.items()},
         dates_absent=days_value(found.absent),
         dates_blocked=days_value(found.left_out),
@@ -151,11 +151,13 @@ def run(parameters: Snapshot, context: JobContext) -> None:
         _report_check(found, context)
 
 
-def _nothing_kept(found: _Snapshot, parameters: Snapshot) -> NoDateThere:
+def _nothing_kept(found: _Snapshot, parameters: Snapshot) -> NoDataForDates:
     if found.left_out:
         return DatesBlocked("\n".join(found.reasons))
     first, last = parameters.dates[0], parameters.dates[-1]
-    return NoDateThere(f"{found.table.name}: the source has none of {first} to {last}; nothing was written")
+    return NoDataForDates(
+        f"{found.table.name}: the source has none of {first} to {last}; nothing was written"
+    )
 
 
 def _source_versions(table: Table, parameters: Snapshot, context: JobContext) -> dict[date, str]:

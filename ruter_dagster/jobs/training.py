@@ -84,7 +84,7 @@ def _samples(dates: Sequence[date], context: JobContext) -> Iterator[pl.DataFram
 
 def report_model(asset: str, record: ModelRecord, context: JobContext) -> None:
     """Reports a version as materialisation of `asset`, and records it in MLflow."""
-    context.models.note_trained(record)
+    context.models.set_newest(record)
     files = context.models.uri(MODEL_NAME, record.version)
     run_id = context.experiments.record_training(record, files)
     context.report.materialised(

@@ -26,7 +26,7 @@ from ruter_dagster.orchestration.runs import partition_bounds
 from ruter_dagster.orchestration.staleness import COUNTS, PLAN, Delivered, is_out_of_date, out_of_date
 
 if TYPE_CHECKING:
-    from ruter_dagster.storage.stored_state import PresentState
+    from ruter_dagster.storage.stored_state import StoredState
 
 PERFORMANCE_DAYS = 7
 """Issue dates before the last that are forecast too, so that there is truth to compare with."""
@@ -134,7 +134,7 @@ def needed(
     stage: Stage,
     definitions: Definitions,
     instance: DagsterInstance,
-    present: PresentState | None = None,
+    present: StoredState | None = None,
     delivered: Delivered | None = None,
     *,
     has_timetable: bool = False,

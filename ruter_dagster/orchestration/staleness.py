@@ -28,7 +28,7 @@ from ruter_dagster.orchestration.event_log import content_hash, content_hashes
 
 if TYPE_CHECKING:
     from ruter_dagster.contracts.file_versions import FileVersions
-    from ruter_dagster.storage.stored_state import PresentState
+    from ruter_dagster.storage.stored_state import StoredState
 
 RAW_GROUP = "raw"
 COUNTS, PLAN = asset_of(STOP_VISITS.name), asset_of(PLANNED_DEPARTURES.name)
@@ -42,7 +42,7 @@ def out_of_date(
     instance: DagsterInstance,
     asset: str,
     dates: Sequence[date],
-    present: PresentState | None = None,
+    present: StoredState | None = None,
     delivered: Delivered | None = None,
 ) -> list[date]:
     """The dates of `asset` that a run must make again, those too that the state has lost, where `present` is given.
@@ -76,7 +76,7 @@ def out_of_date(
 
 
 def is_out_of_date(
-    definitions: Definitions, instance: DagsterInstance, asset: str, present: PresentState | None = None
+    definitions: Definitions, instance: DagsterInstance, asset: str, present: StoredState | None = None
 ) -> bool:
     """The same of an asset without partitions: made by other code, before the content of any date of an input changed, or lost."""
     key = AssetKey.from_user_string(asset)
@@ -99,7 +99,7 @@ def _lost(
     instance: DagsterInstance,
     key: AssetKey,
     made: Mapping[str, int],
-    present: PresentState,
+    present: StoredState,
 ) -> set[str]:
     """Dates whose rows, or whose verdict, are not there any more. A date that a range found absent has none to lose."""
     asset, node = key.to_user_string(), definitions.resolve_asset_graph().get(key)
@@ -116,7 +116,7 @@ def _lost(
     return {day.isoformat() for day in lost}
 
 
-def _model_lost(materialization: AssetMaterialization, present: PresentState) -> bool:
+def _model_lost(materialization: AssetMaterialization, present: StoredState) -> bool:
     version = materialization.metadata.get("model_version")
     if version is None:
         return False

@@ -20,7 +20,7 @@ from dagster import (
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, STOP_SECONDS, Container
 from ruter_dagster.contracts.jobs import (
-    EXIT_ABSENT,
+    EXIT_NO_DATA,
     EXIT_PERMANENT,
     QUALITY_GROUP,
     CheckQuality,
@@ -125,9 +125,9 @@ def _failure(job: str, exit_code: int, container: Container) -> Failure:
     if not reason:
         how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
         reason = f"Job {job} ended by {how} and left no reason: see what it printed in the run's log; exit code 137 or signal 9 often means out of memory"
-    failure = NothingThere if exit_code == EXIT_ABSENT else Failure
+    failure = NothingThere if exit_code == EXIT_NO_DATA else Failure
     return failure(
         description=reason,
         metadata={"job": job, "exit_code": exit_code, "job_folder": str(container.base)},
-        allow_retries=exit_code not in (EXIT_PERMANENT, EXIT_ABSENT),
+        allow_retries=exit_code not in (EXIT_PERMANENT, EXIT_NO_DATA),
     )

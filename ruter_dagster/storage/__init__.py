@@ -1,4 +1,4 @@
-"""What is stored: Iceberg tables, artifacts, verdicts, model versions, and MLflow records.
+"""Stored data: Iceberg tables, artifacts, verdicts, model versions, and MLflow records.
 
 The meaning of columns and the calculations on them do not belong here.
 """

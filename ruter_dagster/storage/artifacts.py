@@ -1,6 +1,6 @@
-"""Files beside the tables: quality reports and verdicts, models, pictures; in a folder or an object store.
+"""Files that are not tables (reports, verdicts, models), in a folder or an object store.
 
-What the files mean belongs in verdicts.py and registry.py.
+The meaning of the files belongs in verdicts.py and registry.py.
 """
 
 from __future__ import annotations
@@ -18,66 +18,71 @@ from ruter_dagster.aws.errors import first_line, remedy_of
 from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import PermanentFailure
 
-_READERS = 16
-_NO_ROOM = ("No space left", "File too large", "quota exceeded")
+_PARALLEL_READS = 16
+_NO_SPACE = ("No space left", "File too large", "quota exceeded")
 _NO_ACCESS = ("Permission denied", "Read-only file system")
 
 
 class ArtifactMissing(PermanentFailure):
-    """A file that the artifact store does not have."""
+    """The artifact store does not have the file."""
 
 
 class ArtifactStore:
-    """Files by key (`models/load_model/…`), each written whole or not at all. Keys use `/`, whatever lies below."""
+    """Files by key (`models/load_model/…`). A file is written completely or not at all. Keys use `/` on every system."""
 
     def __init__(self, store: ObjectStore, root: str) -> None:
         self._store, self._root = store, root.rstrip("/")
 
     @classmethod
-    def at(cls, place: Path | str, region: str | None = None) -> ArtifactStore:
-        """Files below a folder, which is made, or below an address such as s3://bucket/prefix, in an AWS region."""
-        if isinstance(place, str) and "://" in place and not place.startswith("file://"):
-            return cls(open_store(place, region), place)
-        text = str(place)
+    def at(cls, root: Path | str, region: str | None = None) -> ArtifactStore:
+        """The store of a folder, which is created, or of an address such as s3://bucket/prefix in an AWS region.
+
+        Raises:
+            PermanentFailure: the folder cannot be created.
+        """
+        if isinstance(root, str) and "://" in root and not root.startswith("file://"):
+            return cls(open_store(root, region), root)
+        text = str(root)
         folder = Path(unquote(urlsplit(text).path) if text.startswith("file://") else text).absolute()
         try:
             return cls(LocalStore(folder, mkdir=True), folder.as_uri())
         except (BaseError, OSError) as error:
             raise PermanentFailure(
-                f"The artifact folder {folder} cannot be made: {error}. Free that path, or give this user access to it."
+                f"The artifact folder {folder} cannot be created: {error}. Remove the file of that name, or give this user "
+                "write access."
             ) from error
 
     def put(self, key: str, content: bytes) -> None:
-        """Writes the file whole, replacing a former one."""
+        """Writes a file, or replaces it."""
         try:
             obstore.put(self._store, key, content)
         except (BaseError, OSError) as error:
-            raise _fault(self.uri(key), "written", error) from error
+            raise _explained(self.uri(key), "written", error) from error
 
     def get(self, key: str) -> bytes:
-        """The file's content; raises `ArtifactMissing`."""
+        """The file's content. Raises `ArtifactMissing`."""
         content = self.find(key)
         if content is None:
             raise ArtifactMissing(
-                f"There is no file {self.uri(key)}: it was never written, or someone removed it."
+                f"The file {self.uri(key)} does not exist: it was never written or was deleted."
             )
         return content
 
     def find(self, key: str) -> bytes | None:
-        """The file's content, or None."""
+        """The file's content, or None if it does not exist."""
         try:
             return bytes(obstore.get(self._store, key).bytes())
         except FileNotFoundError:
             return None
         except (BaseError, OSError) as error:
-            raise _fault(self.uri(key), "read", error) from error
+            raise _explained(self.uri(key), "read", error) from error
 
     def find_all(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """The content of those files that are there, read several at a time."""
+        """The content of the existing files by key, read in parallel."""
         names = list(keys)
-        with ThreadPoolExecutor(_READERS) as readers:
-            found = zip(names, readers.map(self.find, names), strict=True)
-            return {key: content for key, content in found if content is not None}
+        with ThreadPoolExecutor(_PARALLEL_READS) as readers:
+            contents = zip(names, readers.map(self.find, names), strict=True)
+            return {key: content for key, content in contents if content is not None}
 
     def exists(self, key: str) -> bool:
         try:
@@ -85,37 +90,35 @@ class ArtifactStore:
         except FileNotFoundError:
             return False
         except (BaseError, OSError) as error:
-            raise _fault(self.uri(key), "read", error) from error
+            raise _explained(self.uri(key), "read", error) from error
         return True
 
     def list(self, prefix: str) -> list[str]:
-        """Keys below a prefix, which ends at a `/`, in order."""
+        """The sorted keys below a prefix, which ends with `/`."""
         try:
             return sorted(entry["path"] for batch in obstore.list(self._store, prefix) for entry in batch)
         except (BaseError, OSError) as error:
-            raise _fault(self.uri(prefix), "listed", error) from error
+            raise _explained(self.uri(prefix), "listed", error) from error
 
     def uri(self, key: str) -> str:
-        """Where the file lies, for people and other programs: file:///… or s3://…"""
+        """The file's full address: file:///… or s3://…"""
         return f"{self._root}/{key}"
 
 
-def _fault(place: str, action: str, error: Exception) -> Exception:
-    """Full disks and missing rights stay as they are however often one tries; anything else may pass."""
+def _explained(uri: str, action: str, error: Exception) -> Exception:
+    """A `PermanentFailure` for a full disk or missing rights; any other error unchanged, because a retry may succeed."""
     text = str(error).split("\n\nDebug source")[0]
-    if any(word in text for word in _NO_ROOM):
+    if any(word in text for word in _NO_SPACE):
         return PermanentFailure(
-            f"{place} cannot be {action}: {text}. Free space there, then run the step again."
+            f"{uri} cannot be {action}: {text}. Free space there, then run the step again."
         )
-    if "://" in place and not place.startswith("file:"):
+    if "://" in uri and not uri.startswith("file:"):
         remedy = remedy_of(error)
         return (
-            PermanentFailure(f"{place} cannot be {action}: {first_line(error)}. {remedy}")
-            if remedy
-            else error
+            PermanentFailure(f"{uri} cannot be {action}: {first_line(error)}. {remedy}") if remedy else error
         )
     if isinstance(error, PermissionError) or any(word in text for word in _NO_ACCESS):
         return PermanentFailure(
-            f"{place} cannot be {action}: {text}. Give this user read and write access to it."
+            f"{uri} cannot be {action}: {text}. Give this user read and write access to it."
         )
     return error

@@ -1,6 +1,6 @@
-"""The Iceberg catalog: opening it, making a contract's table in it and evolving that table, and its faults in plain words.
+"""The Iceberg catalog: opens it, creates and evolves tables, and explains its errors.
 
-What is written to tables, or read from them, belongs in tables.py.
+Reading and writing rows belongs in tables.py.
 """
 
 from __future__ import annotations
@@ -55,9 +55,10 @@ _TYPES: dict[DataType, IcebergType] = {
 }
 _PROPERTIES = {
     "write.parquet.compression-codec": "zstd",
-    # Numbers that hardly repeat are not worth a dictionary: 20 % smaller files in 70 % of the time. A date of half a million
-    # departures with their features is written as two files, by two threads.
+    # The goal is a short write of departure features. A small dictionary limit skips dictionaries of numbers that hardly
+    # repeat: the files are 20 % smaller and written in 70 % of the time.
     "write.parquet.dict-size-bytes": "65536",
+    # Half a million departures with features become two files, which two threads write at once.
     "write.target-file-size-bytes": str(128 * 2**20),
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "20",
@@ -70,27 +71,27 @@ _PROPERTIES = {
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
-# A first write of a date deletes nothing: that is no news.
+# pyiceberg warns on the first write of a date, because there is nothing to delete.
 warnings.filterwarnings("ignore", message="Delete operation did not match any records")
 
 
 def local_catalog(folder: Path) -> dict[str, str]:
-    """Properties of a SQLite catalog and its warehouse below `folder`, which is made."""
+    """Properties of a SQLite catalog and its warehouse below `folder`, which is created."""
     folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    # Several processes commit at once: a writer waits for SQLite's lock instead of failing after five seconds.
+    # Several processes commit at once. A writer waits for SQLite's lock; the default would fail after five seconds.
     return {
         "type": "sql",
         "uri": sqlite_address(folder / "catalog.db", "timeout=120"),
-        # A path, not a file: address: pyiceberg takes what is percent-encoded in one for the folder's name.
+        # A path, because pyiceberg does not decode percent-encoded characters of a file: address.
         "warehouse": str(folder / "tables"),
     }
 
 
 def sqlite_address(file: Path, options: str = "") -> str:
-    """SQLAlchemy's address of a SQLite file, whatever characters its path has.
+    """SQLAlchemy's address of a SQLite file with any characters in its path.
 
-    Only what would be misread is encoded: MLflow makes the folder that it reads in the address as it stands.
+    Only `%` and `?` are encoded: MLflow creates the folder in the address without decoding it.
     """
     path = str(file).replace("%", "%25").replace("?", "%3F")
     return f"sqlite:///{path}" + (f"?{options}" if options else "")
@@ -98,46 +99,46 @@ def sqlite_address(file: Path, options: str = "") -> str:
 
 def glue_catalog(warehouse: str, region: str) -> dict[str, str]:
     """Properties of the Glue catalog of a region, for tables below the address `warehouse` (s3://bucket/prefix)."""
-    places = {"glue.endpoint": endpoint_of("glue"), "s3.endpoint": endpoint_of("s3")}
+    endpoints = {"glue.endpoint": endpoint_of("glue"), "s3.endpoint": endpoint_of("s3")}
     return {
         "type": "glue",
         "warehouse": warehouse,
         "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO",
         "glue.region": region,
         "s3.region": region,
-        **{name: place for name, place in places.items() if place},
+        **{name: endpoint for name, endpoint in endpoints.items() if endpoint},
     }
 
 
 def open_catalog(properties: Mapping[str, str]) -> Catalog:
-    """Open the catalog, making its own tables on first use; two processes may do so at once."""
+    """Opens the catalog. The first use creates the catalog's own tables; two processes may do so at once."""
     attempts = Retrying(
         retry=retry_if_exception_type(OperationalError),
         stop=stop_after_attempt(5),
         wait=wait_random(0, 0.2),
         reraise=True,
     )
-    with storage_faults(properties):
+    with translate_storage_errors(properties):
         return attempts(load_catalog, "ruter", **properties)
 
 
 def open_table(catalog: Catalog, identifier: tuple[str, str], table: Table) -> IcebergTable:
-    """The Iceberg table of a contract: made if it is not there, evolved if the contract has changed compatibly.
+    """The Iceberg table of a contract. Creates a missing table, and evolves one whose contract has changed.
 
     Raises:
-        PermanentFailure: the contract differs in a way that Iceberg cannot evolve to.
+        PermanentFailure: Iceberg cannot evolve the table to the contract.
     """
     try:
-        found = catalog.load_table(identifier)
+        stored = catalog.load_table(identifier)
     except NoSuchTableError:
         return _create(catalog, identifier, table)
-    if _differences(found.schema(), table):
-        _evolve(found, table)
-    return found
+    if _differs(stored.schema(), table):
+        _evolve(stored, table)
+    return stored
 
 
 def iceberg_schema(table: Table) -> Schema:
-    """The contract's columns with their descriptions; field ids count from 1 in the contract's order."""
+    """The contract's columns with their descriptions. Field ids count from 1 in the contract's order."""
     return Schema(
         *(
             NestedField(
@@ -149,8 +150,8 @@ def iceberg_schema(table: Table) -> Schema:
 
 
 @contextmanager
-def storage_faults(properties: Mapping[str, str]) -> Iterator[None]:
-    """Turns faults of catalog, disk and AWS that a retry cannot cure into a `PermanentFailure` that names the place."""
+def translate_storage_errors(properties: Mapping[str, str]) -> Iterator[None]:
+    """Turns errors of catalog, disk and AWS that a retry cannot cure into a `PermanentFailure` with the remedy."""
     try:
         yield
     except (PermanentFailure, CommitFailedException):
@@ -168,42 +169,44 @@ def _aws_failure(error: Exception, warehouse: str) -> PermanentFailure | None:
         return PermanentFailure(
             f"The tables in {warehouse}, or their Glue catalog, cannot be used: {first_line(error)}. {remedy}"
         )
-    return _lost_file(error, "Glue", warehouse) if isinstance(error, FileNotFoundError) else None
+    return _missing_file(error, "Glue", warehouse) if isinstance(error, FileNotFoundError) else None
 
 
 def _local_failure(error: Exception, catalog: str, warehouse: str) -> PermanentFailure | None:
     if isinstance(error, SQLAlchemyError):
         text = str(getattr(error, "orig", error))
         remedy = _disk_remedy(warehouse) if "full" in text else _catalog_remedy()
-        wrong = PermanentFailure(f"The table catalog {unquote(catalog)} cannot be used: {text}. {remedy}")
-        return None if "locked" in text else wrong
+        failure = PermanentFailure(f"The table catalog {unquote(catalog)} cannot be used: {text}. {remedy}")
+        return None if "locked" in text else failure
     if not isinstance(error, OSError):
         return None
     if error.errno in _NO_SPACE:
-        return PermanentFailure(f"No room to write tables: {error}. {_disk_remedy(warehouse)}")
+        return PermanentFailure(f"No space left to write tables: {error}. {_disk_remedy(warehouse)}")
     if error.errno in _NO_ACCESS:
         return PermanentFailure(
             f"No access to the warehouse {warehouse}: {error}. Give this user read and write access to it."
         )
-    return _lost_file(error, catalog, warehouse) if isinstance(error, FileNotFoundError) else None
+    return _missing_file(error, catalog, warehouse) if isinstance(error, FileNotFoundError) else None
 
 
-def _lost_file(error: Exception, catalog: str, warehouse: str) -> PermanentFailure:
+def _missing_file(error: Exception, catalog: str, warehouse: str) -> PermanentFailure:
     return PermanentFailure(
-        f"The catalog {unquote(catalog)} names a file that the warehouse {warehouse} does not have: {error}. "
-        "Restore the warehouse from a backup, or remove both and materialise the tables again."
+        f"A file of the catalog {unquote(catalog)} is missing in the warehouse {warehouse}: {error}. "
+        "Restore the warehouse from a backup, or delete both and materialise the tables again."
     )
 
 
 def _catalog_remedy() -> str:
     return (
         "Check that the path exists and is a readable, writable SQLite file; restore it from a backup, "
-        "or remove catalog and warehouse together and materialise the tables again."
+        "or delete catalog and warehouse together and materialise the tables again."
     )
 
 
 def _disk_remedy(warehouse: str) -> str:
-    return f"Nothing was committed and the former snapshot stands. Free space for {warehouse}, then run the step again."
+    return (
+        f"Nothing was committed; the table is unchanged. Free space for {warehouse}, then run the step again."
+    )
 
 
 def _create(catalog: Catalog, identifier: tuple[str, str], table: Table) -> IcebergTable:
@@ -217,7 +220,7 @@ def _create(catalog: Catalog, identifier: tuple[str, str], table: Table) -> Iceb
         )
 
     try:
-        # A job needs no right to make databases where someone else makes them.
+        # Create a database only if it is missing: a job may lack the right to create one.
         try:
             return create()
         except NoSuchNamespaceError:
@@ -228,20 +231,23 @@ def _create(catalog: Catalog, identifier: tuple[str, str], table: Table) -> Iceb
         return catalog.load_table(identifier)
 
 
-def _differences(found: Schema, table: Table) -> bool:
-    fields = {field.name: (field.field_type, field.required, field.doc) for field in found.fields}
-    wanted = {
+def _differs(stored: Schema, table: Table) -> bool:
+    fields = {field.name: (field.field_type, field.required, field.doc) for field in stored.fields}
+    columns = {
         column.name: (_TYPES[column.type], column.required, column.description) for column in table.columns
     }
-    left_over = [field for field in found.fields if field.name not in wanted and field.required]
-    return bool(left_over) or any(fields.get(name) != definition for name, definition in wanted.items())
+    still_required = [field for field in stored.fields if field.name not in columns and field.required]
+    return bool(still_required) or any(fields.get(name) != column for name, column in columns.items())
 
 
-def _evolve(found: IcebergTable, table: Table) -> None:
-    """Add optional columns, widen types, loosen requirements, renew descriptions; a column gone from the contract stays, empty."""
-    fields = {field.name: field for field in found.schema().fields}
+def _evolve(stored: IcebergTable, table: Table) -> None:
+    """Adds optional columns, widens types, loosens requirements and updates descriptions.
+
+    A column that the contract no longer has stays in the table as an optional column.
+    """
+    fields = {field.name: field for field in stored.schema().fields}
     try:
-        with found.update_schema() as update:
+        with stored.update_schema() as update:
             for column in table.columns:
                 field = fields.get(column.name)
                 if field is None:
@@ -254,12 +260,12 @@ def _evolve(found: IcebergTable, table: Table) -> None:
             for name in fields.keys() - set(table.column_names):
                 update.make_column_optional(name)
     except CommitFailedException:
-        found.refresh()
-        if _differences(found.schema(), table):
+        stored.refresh()
+        if _differs(stored.schema(), table):
             raise
     except (ValidationError, ValueError) as error:
         raise PermanentFailure(
-            f"The table {table.name} at {found.location()} does not fit its contract any more, and Iceberg cannot "
+            f"The table {table.name} at {stored.location()} does not fit its contract, and Iceberg cannot "
             f"evolve it: {error}. Make the new column optional or give it a new name, or drop the table and "
             "materialise it again."
         ) from error

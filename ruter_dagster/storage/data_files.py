@@ -1,4 +1,4 @@
-"""Rows to Parquet files of one date each, in a table's own folder. What becomes of the files belongs in tables.py."""
+"""Writes rows as Parquet files, each of one date, into a table's folder. Committing the files belongs in tables.py."""
 
 from __future__ import annotations
 
@@ -20,31 +20,32 @@ _TARGET_SIZE = TableProperties.WRITE_TARGET_FILE_SIZE_BYTES
 
 
 def write_data_files(loaded: IcebergTable, rows: pl.DataFrame) -> Iterator[DataFile]:
-    """Writes rows, which lie in the order of the table's partition column, and yields the files for a commit to take in.
+    """Writes rows, which must be sorted by the table's partition column, and yields the files to commit.
 
-    pyiceberg's own `append` copies all rows twice to tell the dates apart, which takes as long as to write them.
+    The goal is a short write: pyiceberg's own `append` copies all rows twice to split them by date, which takes as long as
+    writing them.
     """
     (field,) = loaded.spec().fields
     arrow = _arrow(loaded, rows)
     target = loaded.properties.get(_TARGET_SIZE, TableProperties.WRITE_TARGET_FILE_SIZE_BYTES_DEFAULT)
     schema = pyarrow_to_schema(arrow.schema, name_mapping=loaded.schema().name_mapping)
-    written, numbers = uuid4(), count()
+    write_id, numbers = uuid4(), count()
     tasks = (
         WriteTask(
-            write_uuid=written,
+            write_uuid=write_id,
             task_id=next(numbers),
             schema=schema,
             record_batches=batches,
             partition_key=PartitionKey([PartitionFieldValue(field, day)], loaded.spec(), loaded.schema()),
         )
-        for day, start, length in _runs(rows[field.name])
+        for day, start, length in _date_slices(rows[field.name])
         for batches in bin_pack_arrow_table(arrow.slice(start, length), int(target))
     )
     yield from write_file(io=loaded.io, table_metadata=loaded.metadata, tasks=tasks)
 
 
-def _runs(days: pl.Series) -> Iterator[tuple[date, int, int]]:
-    """Each date, with its first row and how many it has."""
+def _date_slices(days: pl.Series) -> Iterator[tuple[date, int, int]]:
+    """Each date, the index of its first row, and its number of rows."""
     start = 0
     for length, day in days.rle().struct.unnest().iter_rows():
         yield day, start, length
@@ -52,7 +53,7 @@ def _runs(days: pl.Series) -> Iterator[tuple[date, int, int]]:
 
 
 def _arrow(loaded: IcebergTable, frame: pl.DataFrame) -> pa.Table:
-    """The frame with the nullability that Iceberg insists on; its columns are not copied."""
+    """The frame with the nullability that Iceberg requires. Columns are not copied."""
     required = {field.name for field in loaded.schema().fields if field.required}
     arrow = frame.to_arrow()
     return arrow.cast(pa.schema([field.with_nullable(field.name not in required) for field in arrow.schema]))

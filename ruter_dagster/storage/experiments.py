@@ -1,6 +1,6 @@
-"""Trainings and evaluations in MLflow, where people compare them. What a job reads of a model belongs in registry.py.
+"""Records trainings and evaluations in MLflow, where people compare them. Model files for jobs belong in registry.py.
 
-MLflow is loaded inside the functions: it takes seconds, and a forecast needs none of it.
+Functions import MLflow when they need it: the import takes seconds, and a forecast does not use MLflow.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ _VERSION_TAG = "model_version"
 
 
 class Experiments:
-    """The runs and registered models of one MLflow; every method may be called again for the same model version.
+    """Runs and registered models of one MLflow. Repeated calls for a model version change nothing.
 
-    `tracking_uri` is sqlite:///…, a server's, or the ARN of SageMaker's MLflow; `artifact_location` is where MLflow keeps files (None: the server's own).
+    `tracking_uri` is sqlite:///…, the address of a server, or the ARN of MLflow in SageMaker. `artifact_location` is the
+    folder or address of files; None leaves the choice to the server.
     """
 
     def __init__(self, tracking_uri: str, artifact_location: str | None = None) -> None:
@@ -38,15 +39,15 @@ class Experiments:
     def record_training(
         self, record: ModelRecord, source: str, files: Mapping[str, bytes] | None = None
     ) -> str:
-        """Keeps a training as a run, and its version in the model registry with `source`, the place of its files.
+        """Records a training as a run and its version in the model registry. Returns the run's id.
 
-        `files` (pictures, tables of importance) are kept with the run. Returns the run's id.
+        `source` is the address of the version's files. `files` (plots, importance of features) become artifacts of the run.
         """
         with self._client() as client:
             run = self._run(client, record)
             _log(client, run, {f"training_{name}": value for name, value in record.metrics.items()}, files)
-            _make_once(lambda: client.create_registered_model(record.name))
-            if _registered(client, record) is None:
+            _create_if_missing(lambda: client.create_registered_model(record.name))
+            if _registered_number(client, record) is None:
                 client.create_model_version(
                     record.name,
                     source,
@@ -64,7 +65,7 @@ class Experiments:
         passed: bool,
         files: Mapping[str, bytes] | None = None,
     ) -> str:
-        """Adds an evaluation, and whether it passed the gate, to the training's run, whose id it returns."""
+        """Adds an evaluation and the release gate's verdict to the training's run. Returns the run's id."""
         with self._client() as client:
             run = self._run(client, record)
             _log(client, run, metrics, files)
@@ -73,26 +74,26 @@ class Experiments:
             return run
 
     def record_champion(self, record: ModelRecord, source: str) -> None:
-        """Points the registered model's alias `champion` at this version."""
+        """Sets the registered model's alias `champion` to this version."""
         self.record_training(record, source)
         with self._client() as client:
-            number = _registered(client, record)
+            number = _registered_number(client, record)
             assert number is not None, f"{record.name} {record.version} was registered just now"
             client.set_registered_model_alias(record.name, CHAMPION, number)
 
     def _run(self, client: MlflowClient, record: ModelRecord) -> str:
-        """The id of the run of this model version: there is one, however often it is trained or evaluated."""
+        """The id of the model version's run. A version has one run, even if it is trained or evaluated again."""
         experiment = client.get_experiment_by_name(record.name)
         if experiment is None:
             location = f"{self._artifact_location}/{record.name}" if self._artifact_location else None
-            _make_once(lambda: client.create_experiment(record.name, location))
+            _create_if_missing(lambda: client.create_experiment(record.name, location))
             experiment = client.get_experiment_by_name(record.name)
-        assert experiment is not None, f"the experiment {record.name} was made just now"
-        found = client.search_runs(
+        assert experiment is not None, f"the experiment {record.name} was created just now"
+        runs = client.search_runs(
             [experiment.experiment_id], f"tags.{_VERSION_TAG} = '{record.version}'", max_results=1
         )
-        if found:
-            return found[0].info.run_id
+        if runs:
+            return runs[0].info.run_id
         tags = {
             _VERSION_TAG: record.version,
             "training_cutoff": str(record.training_cutoff),
@@ -105,11 +106,11 @@ class Experiments:
 
     @contextmanager
     def _client(self) -> Iterator[MlflowClient]:
-        """A client that says nothing and calls nobody else; of several processes one at a time works on a SQLite file."""
+        """A client without telemetry, progress bars and information logs. One process at a time uses a SQLite file."""
         if self._tracking_uri.startswith("arn:") and find_spec("sagemaker_mlflow") is None:
             raise PermanentFailure(
-                f"MLflow at {self._tracking_uri} is reached through the package sagemaker-mlflow, which is not installed: "
-                "pip install sagemaker-mlflow, or name another RUTER_MLFLOW_TRACKING_URI."
+                f"MLflow at {self._tracking_uri} needs the package sagemaker-mlflow, which is not installed. Run "
+                "pip install sagemaker-mlflow, or set another RUTER_MLFLOW_TRACKING_URI."
             )
         os.environ["MLFLOW_DISABLE_TELEMETRY"] = os.environ["DO_NOT_TRACK"] = "true"
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -126,7 +127,7 @@ class Experiments:
 
 @contextmanager
 def _locked(tracking_uri: str) -> Iterator[None]:
-    """Two processes that make MLflow's tables at once break them; a server guards its own."""
+    """Locks a SQLite file, because two processes that create MLflow's tables at once corrupt them. A server needs no lock."""
     if not tracking_uri.startswith("sqlite:///"):
         yield
         return
@@ -138,23 +139,23 @@ def _locked(tracking_uri: str) -> Iterator[None]:
         yield
 
 
-def _make_once(make: Callable[[], Any]) -> None:
-    """What is there already, made by an earlier training or another process, stays."""
+def _create_if_missing(create: Callable[[], Any]) -> None:
+    """Calls `create`, and ignores the error that the resource exists already."""
     from mlflow.exceptions import MlflowException
 
     try:
-        make()
+        create()
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
-def _registered(client: MlflowClient, record: ModelRecord) -> str | None:
-    """Number of the version in MLflow's model registry, or None."""
-    found = client.search_model_versions(
+def _registered_number(client: MlflowClient, record: ModelRecord) -> str | None:
+    """The version's number in MLflow's model registry, or None if it is not registered."""
+    versions = client.search_model_versions(
         f"name = '{record.name}' and tags.{_VERSION_TAG} = '{record.version}'"
     )
-    return str(found[0].version) if found else None
+    return str(versions[0].version) if versions else None
 
 
 def _description(record: ModelRecord) -> str:
@@ -166,7 +167,7 @@ def _log(
 ) -> None:
     from mlflow.entities import Metric
 
-    # Time 0 and step 0: the same metric recorded again is the same point, not a second one.
+    # Time 0 and step 0: a metric that is recorded again stays one point of the plot.
     client.log_batch(
         run, metrics=[Metric(name, float(value), 0, 0) for name, value in sorted(metrics.items())]
     )

@@ -1,4 +1,4 @@
-"""Reading a table as one snapshot left it: its dates, their versions, their rows. Nothing here writes."""
+"""Reads a table at one snapshot: its dates, their versions and their rows. Writing belongs in tables.py."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.contracts.validation import content_hash, empty_frame, polars_schema
-from ruter_dagster.storage.catalog import storage_faults
-from ruter_dagster.storage.versions import versions_of
+from ruter_dagster.storage.catalog import translate_storage_errors
+from ruter_dagster.storage.version_properties import versions_of
 
-_ORIGIN = "made-from."
+_INPUT_HASH = "input-hash."
 _DAY_ZERO = date(1970, 1, 1)
-_LOOKERS = 16
+_PARALLEL_LOOKUPS = 16
 _OBJECT_STORE_OPTIONS = {
     "s3.access-key-id": "aws_access_key_id",
     "s3.secret-access-key": "aws_secret_access_key",
@@ -33,7 +33,7 @@ _OBJECT_STORE_OPTIONS = {
 
 
 class DateMissing(PermanentFailure):
-    """A date that was never written to a table."""
+    """Dates that were never written to a table."""
 
     def __init__(self, table: Table, dates: Collection[date], snapshot_id: int | None) -> None:
         listed = ", ".join(map(str, sorted(dates)[:5]))
@@ -46,7 +46,7 @@ class DateMissing(PermanentFailure):
 
 
 class TableSnapshot:
-    """A table at one snapshot; `snapshot_id` is None as long as nothing was written."""
+    """A table at one snapshot. `snapshot_id` is None before the first write."""
 
     def __init__(
         self,
@@ -63,51 +63,54 @@ class TableSnapshot:
         )
         if self._pinned and (loaded is None or loaded.snapshot_by_id(self.snapshot_id or 0) is None):
             raise PermanentFailure(
-                f"{table.name} has no snapshot {snapshot_id}: it has expired, as a table keeps its newest only, or belongs "
-                f"to another warehouse than {properties.get('warehouse')}. It cannot be read as it was then: "
-                "materialise again without that pin."
+                f"{table.name} has no snapshot {snapshot_id} in the warehouse {properties.get('warehouse')}. The snapshot has "
+                "expired, because a table keeps only its newest ones, or it belongs to another warehouse. "
+                "Materialise again without that pin."
             )
 
     def dates(self) -> list[date]:
-        """All dates that the table has had rows written for (or written as empty), in order."""
-        return sorted(self.versions(self._current()))
+        """All dates that were written, in order, including dates written without rows."""
+        return sorted(self.versions(self._current_versions()))
 
     def versions(self, dates: Collection[date]) -> dict[date, str]:
-        """The content version of each of `dates` that the table has, without opening a data file.
+        """The content version of each of `dates` that the table has.
 
-        Only of a date that was rewritten after the pinned snapshot and whose own snapshot has expired are rows read.
+        Rows are read only for a date that was rewritten after the pinned snapshot, if the date's own snapshot has expired.
         """
-        current = self._current()
-        found = {day: current[day] for day in sorted(set(dates)) if day in current}
+        current = self._current_versions()
+        versions = {day: current[day] for day in sorted(set(dates)) if day in current}
         if not self._pinned:
-            return found
-        for day in found.keys() & self._rewritten_since():
-            version = next((versions[day] for versions in self._written() if day in versions), None)
+            return versions
+        for day in versions.keys() & self._dates_rewritten_since():
+            version = next((written[day] for written in self._versions_by_write() if day in written), None)
             version = version or self._version_of_rows(day)
-            found = {**found, day: version} if version else {key: found[key] for key in found if key != day}
-        return found
+            if version:
+                versions[day] = version
+            else:
+                del versions[day]
+        return versions
 
-    def standing(self, made_from: Mapping[date, str]) -> dict[date, str]:
-        """The versions of those dates whose rows follow from just these hashes, as `TableStore.write` was told, and are whole.
+    def unchanged_dates(self, input_hashes: Mapping[date, str]) -> dict[date, str]:
+        """The dates that were last written with these input hashes and have undamaged files, with their versions.
 
-        The newest rows are meant, whatever the pin.
+        `input_hashes` are those that were passed to `TableStore.write`. Compares the newest rows, even if a snapshot is pinned.
         """
         properties = self._loaded.properties if self._loaded else {}
-        found = {day: version for day, version in self._current().items() if day in made_from}
-        same = {
+        unchanged = {
             day: version
-            for day, version in found.items()
-            if properties.get(origin_property(day)) == origin_of(made_from[day], version)
+            for day, version in self._current_versions().items()
+            if day in input_hashes
+            and properties.get(input_hash_property(day)) == input_hash_value(input_hashes[day], version)
         }
-        damaged = damaged_dates(self._loaded, self._table.partition, same) if self._loaded else set()
-        return {day: version for day, version in same.items() if day not in damaged}
+        damaged = damaged_dates(self._loaded, self._table.partition, unchanged) if self._loaded else set()
+        return {day: version for day, version in unchanged.items() if day not in damaged}
 
     def rows_by_date(self, dates: Collection[date]) -> dict[date, int]:
-        """The number of rows of those dates that have any, as the table's metadata tell; no data file is opened."""
+        """The number of rows of each date that has any, from the table's metadata. Opens no data file."""
         rows: dict[date, int] = {}
         if dates and self._loaded is not None and self.snapshot_id is not None:
-            only = dates_filter(self._table.partition, dates)
-            for task in self._loaded.scan(only, snapshot_id=self.snapshot_id).plan_files():
+            row_filter = dates_filter(self._table.partition, dates)
+            for task in self._loaded.scan(row_filter, snapshot_id=self.snapshot_id).plan_files():
                 day = _DAY_ZERO + timedelta(days=task.file.partition[0])
                 rows[day] = rows.get(day, 0) + task.file.record_count
         return rows
@@ -120,31 +123,31 @@ class TableSnapshot:
         ordered: bool = True,
         where: pl.Expr | None = None,
     ) -> pl.DataFrame:
-        """The rows of `dates`, sorted by key (in any order where not `ordered`, in a third of the time and memory).
+        """The rows of `dates`, sorted by key.
 
-        Only those for which `where` is true: others are left out while files are read, and take no memory.
-
-        Raises `DateMissing` where a date was never written.
+        `ordered=False` skips the sort and takes a third of the time and memory. `where` keeps the rows for which it is true,
+        while files are read. Raises `DateMissing` if a date was never written.
         """
         missing = set(dates) - set(self.versions(dates))
         if missing:
             raise DateMissing(self._table, missing, self.snapshot_id if self._pinned else None)
-        with storage_faults(self._properties):
+        with translate_storage_errors(self._properties):
             return self._rows(dates, columns, ordered, where)
 
-    def _current(self) -> dict[date, str]:
+    def _current_versions(self) -> dict[date, str]:
         properties = self._loaded.properties if self._loaded else {}
         return versions_of(properties)
 
     def _ancestors(self, newest: Snapshot | None) -> Iterator[Snapshot]:
-        """The snapshot and those before it, as far as they are kept."""
+        """The snapshot and all earlier ones that the table still has, newest first."""
         assert self._loaded is not None
         while newest is not None:
             yield newest
             parent = newest.parent_snapshot_id
             newest = self._loaded.snapshot_by_id(parent) if parent is not None else None
 
-    def _rewritten_since(self) -> set[date]:
+    def _dates_rewritten_since(self) -> set[date]:
+        """Dates that were written after this snapshot."""
         assert self._loaded is not None
         later: set[date] = set()
         for snapshot in self._ancestors(self._loaded.current_snapshot()):
@@ -153,7 +156,8 @@ class TableSnapshot:
             later |= versions_of(_summary(snapshot)).keys()
         return later
 
-    def _written(self) -> Iterator[dict[date, str]]:
+    def _versions_by_write(self) -> Iterator[dict[date, str]]:
+        """The versions that each write up to this snapshot wrote, newest first."""
         assert self._loaded is not None
         pinned = self._loaded.snapshot_by_id(self.snapshot_id or 0)
         return (versions_of(_summary(snapshot)) for snapshot in self._ancestors(pinned))
@@ -176,7 +180,7 @@ class TableSnapshot:
         tasks = list(scan.plan_files())
         paths = [task.file.file_path for task in tasks]
         if any(task.delete_files for task in tasks):
-            # Another engine deleted rows without rewriting their files: slower, but pyiceberg applies that.
+            # Another engine deleted rows without rewriting the files. Only pyiceberg applies these deletions.
             frame = pl.DataFrame(scan.to_arrow()).lazy()
         elif tasks:
             frame = self._scan(paths)
@@ -188,14 +192,14 @@ class TableSnapshot:
         except pl.exceptions.ComputeError as error:
             raise PermanentFailure(
                 f"{self._table.name} has files that cannot be read: {', '.join(self._unreadable(paths)[:5])}: {error}. "
-                f"Restore them, or materialise {asset_of(self._table.name)} for their dates again."
+                f"Restore the files, or materialise {asset_of(self._table.name)} again for their dates."
             ) from error
 
     @property
     def _options(self) -> dict[str, str] | None:
-        """How polars reaches the object store; what is not set it finds in the environment, as pyiceberg does."""
-        known = _OBJECT_STORE_OPTIONS.items()
-        return {theirs: self._properties[ours] for ours, theirs in known if ours in self._properties} or None
+        """The object store's settings for polars. Like pyiceberg, polars takes missing ones from the environment."""
+        names = _OBJECT_STORE_OPTIONS.items()
+        return {option: self._properties[name] for name, option in names if name in self._properties} or None
 
     def _scan(self, paths: list[str]) -> pl.LazyFrame:
         return pl.scan_parquet(
@@ -205,7 +209,7 @@ class TableSnapshot:
             extra_columns="ignore",
             cast_options=pl.ScanCastOptions(integer_cast="upcast"),
             hive_partitioning=False,
-            # A bracket or star in a folder's name is no pattern.
+            # Brackets and stars in a folder's name are not patterns.
             glob=False,
             storage_options=self._options,
         )
@@ -221,18 +225,18 @@ class TableSnapshot:
         return [path for path in paths if unreadable(path)]
 
 
-def origin_property(day: date) -> str:
-    """Name of the table's property that tells what a date was made from."""
-    return f"{_ORIGIN}{day}"
+def input_hash_property(day: date) -> str:
+    """Name of the table property with the input hash of a date."""
+    return f"{_INPUT_HASH}{day}"
 
 
-def origin_of(digest: str, version: str) -> str:
-    """Its value: rows that another writer left have another version, and so no known origin."""
-    return f"{version}:{digest}"
+def input_hash_value(input_hash: str, version: str) -> str:
+    """Value of that property. It includes the version of the rows, so that rows of another writer do not match it."""
+    return f"{version}:{input_hash}"
 
 
 def dates_filter(partition: str, dates: Collection[date]) -> BooleanExpression:
-    """An Iceberg filter for whole dates, as ranges: lists of over 200 values are not pruned by Iceberg."""
+    """An Iceberg filter for whole dates, as ranges, because Iceberg does not prune lists of over 200 values."""
     ranges: list[list[date]] = []
     for day in sorted(set(dates)):
         if ranges and day - ranges[-1][1] == timedelta(days=1):
@@ -247,7 +251,7 @@ def dates_filter(partition: str, dates: Collection[date]) -> BooleanExpression:
 
 
 def damaged_dates(loaded: IcebergTable, partition: str, dates: Collection[date]) -> set[date]:
-    """Those of the dates with a data file that is gone, or shorter than it was written; no file is opened."""
+    """The dates with a data file that is missing or has another size than written. Opens no file."""
 
     def damaged(task: FileScanTask) -> bool:
         try:
@@ -258,12 +262,12 @@ def damaged_dates(loaded: IcebergTable, partition: str, dates: Collection[date])
     if not dates:
         return set()
     tasks = list(loaded.scan(dates_filter(partition, dates)).plan_files())
-    with ThreadPoolExecutor(_LOOKERS) as lookers:
-        flags = list(lookers.map(damaged, tasks))
+    with ThreadPoolExecutor(_PARALLEL_LOOKUPS) as lookups:
+        results = list(lookups.map(damaged, tasks))
     return {
         _DAY_ZERO + timedelta(days=task.file.partition[0])
-        for task, flag in zip(tasks, flags, strict=True)
-        if flag
+        for task, is_damaged in zip(tasks, results, strict=True)
+        if is_damaged
     }
 
 

@@ -1,7 +1,7 @@
-"""Writing and reading the Iceberg tables: whole dates, checked before the commit, replaced atomically.
+"""Writes and reads Iceberg tables: whole dates, checked before the commit, replaced atomically.
 
-The version of a date is the hash of its rows' content. The current versions are properties of the table, so that one
-read of its metadata tells them all; the snapshot's summary has those that it wrote, so that a pinned snapshot knows its own.
+The version of a date is the hash of its rows. Table properties have the current version of each date, so that one read of
+the metadata returns them all. Each snapshot's summary has the versions that it wrote, for reading at a pinned snapshot.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from ruter_dagster.compat.iceberg import CachedTransaction
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.contracts.validation import conform, content_hash_of_ordered, ordered_by_key, validate
-from ruter_dagster.storage.catalog import open_catalog, open_table, storage_faults
+from ruter_dagster.storage.catalog import open_catalog, open_table, translate_storage_errors
 from ruter_dagster.storage.data_files import write_data_files
 from ruter_dagster.storage.snapshots import (
     TableSnapshot,
     damaged_dates,
     dates_filter,
-    origin_of,
-    origin_property,
+    input_hash_property,
+    input_hash_value,
 )
-from ruter_dagster.storage.versions import version_property, versions_of
+from ruter_dagster.storage.version_properties import version_property, versions_of
 
 _EXPIRY_BATCH = 20
 
 
 @dataclass(frozen=True)
 class WriteResult:
-    """What a write left: the snapshot, the rows given, the version of each date, and the dates that had it already."""
+    """The result of a write: snapshot, number of rows, version of each date, and the dates whose rows did not change."""
 
     snapshot_id: int
     rows: int
@@ -50,11 +50,12 @@ class WriteResult:
 class TableStore:
     """The tables of one catalog.
 
-    `properties` are pyiceberg's: `type`, `uri`, `warehouse` … (`catalog.local_catalog` has those of a folder). With
-    `database`, all tables lie in that one namespace (a Glue database) as `<namespace>_<table>`. Of each table
-    the newest `keep_snapshots` are kept, and up to 20 more, because a commit's and a read's time grow with their number: a
-    run that was pinned to an older one cannot be replayed. None is forgotten while jobs of a running step may be pinned to
-    it, `keep_for` after it was made.
+    `properties` are those of pyiceberg: `type`, `uri`, `warehouse` … (`catalog.local_catalog` returns those of a folder).
+    With `database`, all tables are in that namespace (a Glue database), named `<namespace>_<table>`.
+
+    A table keeps its newest `keep_snapshots` snapshots and up to 20 more, because commits and reads slow down with their
+    number. A run that is pinned to an expired snapshot cannot be replayed. Snapshots younger than `keep_for` never expire,
+    because running jobs may be pinned to them.
     """
 
     def __init__(
@@ -75,35 +76,35 @@ class TableStore:
         dates: Collection[date],
         *,
         inputs: Mapping[str, str] | None = None,
-        made_from: Mapping[date, str] | None = None,
+        input_hashes: Mapping[date, str] | None = None,
         code_version: str,
     ) -> WriteResult:
-        """Replace exactly `dates` of the table by the frame's rows, in one commit; other dates stay as they are.
+        """Replaces the rows of `dates`, and of no other date, with the rows of the frame, in one commit.
 
-        Dates whose rows have not changed are left alone. Of several writers of one date the last one stands, whole.
-        `inputs` (what the rows were made from: name to version or snapshot) and `code_version` go into the snapshot;
-        `made_from` (a hash of all that a date's rows follow from) is what `TableSnapshot.standing` compares later.
+        Dates with the same rows as before are not written. If several processes write a date, the last one wins.
+        `inputs` (version or snapshot by name) and `code_version` are recorded in the snapshot. `input_hashes` has by date a
+        hash of everything that the rows depend on, for `TableSnapshot.unchanged_dates`.
 
         Raises:
-            BadInput: the frame breaks the contract; nothing was written.
-            PermanentFailure: the catalog cannot be used, or there is no room; the former snapshot stands.
+            BadInput: the frame breaks the contract. The table is unchanged.
+            PermanentFailure: the catalog cannot be used, or the disk is full. The table is unchanged.
         """
         ordered = ordered_by_key(conform(frame, table), table)
-        # Beside each other: the hash takes one core, a third of a large write's time.
-        with ThreadPoolExecutor(1) as beside:
-            hashing = beside.submit(_hashes, ordered, table, dates)
+        # In parallel, to shorten large writes: the hash uses one core for a third of the time.
+        with ThreadPoolExecutor(1) as executor:
+            hashing = executor.submit(_hashes, ordered, table, dates)
             validate(ordered, table, dates)
         hashes = hashing.result()
         summary = {"code-version": code_version, "inputs": json.dumps(dict(inputs or {}), sort_keys=True)}
-        # pyiceberg itself retries commits that do not conflict; those of the same date start over from the new state.
+        # pyiceberg retries commits that do not conflict. Conflicting commits are repeated here, on the newest state.
         attempts = Retrying(
             retry=retry_if_exception_type((CommitFailedException, ValidationException)),
             stop=stop_after_attempt(10),
             wait=wait_random_exponential(multiplier=0.1, max=5),
             reraise=True,
         )
-        with storage_faults(self._properties):
-            return attempts(self._commit, table, ordered, hashes, summary, made_from or {})
+        with translate_storage_errors(self._properties):
+            return attempts(self._commit, table, ordered, hashes, summary, input_hashes or {})
 
     def read(
         self,
@@ -113,38 +114,38 @@ class TableStore:
         columns: Sequence[str] | None = None,
         snapshot_id: int | None = None,
     ) -> pl.DataFrame:
-        """The rows of `dates`, sorted by key, of the contract's types; only these dates' files are opened.
+        """The rows of `dates`, sorted by key, with the contract's types. Opens only the files of these dates.
 
         Raises:
-            DateMissing: a date was never written; the message names the asset to materialise.
+            DateMissing: a date was never written. The message names the asset to materialise.
         """
         return self.snapshot(table, snapshot_id).read(dates, columns)
 
     def versions(
         self, table: Table, dates: Collection[date], snapshot_id: int | None = None
     ) -> dict[date, str]:
-        """The content version of each of `dates` that the table has."""
+        """The content version of each of `dates` that was written."""
         return self.snapshot(table, snapshot_id).versions(dates)
 
     def versions_by_name(self, table: str) -> dict[date, str]:
-        """The content version of every date of the table of that name; none where there is no such table."""
-        with storage_faults(self._properties):
+        """The content version of every date of the named table; empty if the table does not exist."""
+        with translate_storage_errors(self._properties):
             try:
                 return versions_of(self._catalog.load_table(self._identifier(table)).properties)
             except NoSuchTableError:
                 return {}
 
     def dates(self, table: Table) -> list[date]:
-        """All dates that were ever written, in order."""
+        """All dates that were written, in order."""
         return self.snapshot(table).dates()
 
     def current_snapshot(self, table: Table) -> int | None:
-        """Id of the newest snapshot; None before the first write."""
+        """The id of the newest snapshot; None before the first write."""
         return self.snapshot(table).snapshot_id
 
     def snapshot(self, table: Table, snapshot_id: int | None = None) -> TableSnapshot:
-        """The table as it is now, or as a pinned snapshot left it: later writes do not change what it reads."""
-        with storage_faults(self._properties):
+        """The table at the current or a pinned snapshot. Later writes do not change what it reads."""
+        with translate_storage_errors(self._properties):
             try:
                 loaded = self._catalog.load_table(self._identifier(table.name))
             except NoSuchTableError:
@@ -165,45 +166,63 @@ class TableStore:
         ordered: pl.DataFrame,
         hashes: dict[date, str],
         summary: Mapping[str, str],
-        made_from: Mapping[date, str],
+        input_hashes: Mapping[date, str],
     ) -> WriteResult:
         loaded = open_table(self._catalog, self._identifier(table.name), table)
-        same = {
-            day for day, version in hashes.items() if version == loaded.properties.get(version_property(day))
+        unchanged = _unchanged_dates(loaded, table, hashes)
+        properties = {
+            input_hash_property(day): input_hash_value(input_hash, hashes[day])
+            for day, input_hash in input_hashes.items()
         }
-        origins = {origin_property(day): origin_of(digest, hashes[day]) for day, digest in made_from.items()}
-        # The same rows again mend what a disk has lost.
-        same -= damaged_dates(loaded, table.partition, same)
-        changed = [day for day in hashes if day not in same]
+        changed = [day for day in hashes if day not in unchanged]
         if changed:
+            rows = ordered.filter(pl.col(table.partition).is_in(changed)) if unchanged else ordered
             versions = {version_property(day): hashes[day] for day in changed}
-            rows = ordered.filter(pl.col(table.partition).is_in(changed)) if same else ordered
-            told, files = {**summary, **versions}, list(write_data_files(loaded, rows))
-            with CachedTransaction(loaded) as transaction:
-                transaction.delete(dates_filter(table.partition, changed), snapshot_properties=told)
-                with transaction.update_snapshot(snapshot_properties=told).merge_append() as append:
-                    for file in files:
-                        append.append_data_file(file)
-                transaction.set_properties(versions | origins)
-        # Told now: a further commit would bring along what others have written since.
+            _replace_dates(loaded, table, rows, changed, summary | versions, versions | properties)
+        # Read before any further commit, which would include the writes of other processes.
         snapshot = loaded.current_snapshot()
         assert snapshot is not None, f"{table.name} has versions but no snapshot"
         if changed:
-            self._forget_old_snapshots(loaded)
-        elif not origins.items() <= loaded.properties.items():
+            self._expire_old_snapshots(loaded)
+        elif not properties.items() <= loaded.properties.items():
             with CachedTransaction(loaded) as transaction:
-                transaction.set_properties(origins)
-        return WriteResult(snapshot.snapshot_id, ordered.height, hashes, tuple(sorted(same)))
+                transaction.set_properties(properties)
+        return WriteResult(snapshot.snapshot_id, ordered.height, hashes, tuple(sorted(unchanged)))
 
-    def _forget_old_snapshots(self, loaded: IcebergTable) -> None:
-        """In a commit of its own, a batch at a time; where another writer was faster, the next write does it."""
+    def _expire_old_snapshots(self, loaded: IcebergTable) -> None:
+        """Expires a batch of snapshots in a commit of its own. If another writer commits first, the next write does it."""
         times = sorted(snapshot.timestamp_ms for snapshot in loaded.snapshots())
         newest = [datetime.fromtimestamp(time / 1000, UTC) for time in times[-self._keep_snapshots :]]
         before = min(newest[0], datetime.now(UTC) - self._keep_for)
         if sum(time < before.timestamp() * 1000 for time in times) >= _EXPIRY_BATCH:
-            # Where another has forgotten them meanwhile, pyiceberg raises ValueError.
+            # pyiceberg raises ValueError if another process has expired them meanwhile.
             with suppress(CommitFailedException, ValueError):
                 loaded.maintenance.expire_snapshots().older_than(before).commit()
+
+
+def _unchanged_dates(loaded: IcebergTable, table: Table, hashes: Mapping[date, str]) -> set[date]:
+    """Dates that have these versions already. Dates with damaged files are left out, so that a write repairs them."""
+    stored = loaded.properties
+    unchanged = {day for day, version in hashes.items() if version == stored.get(version_property(day))}
+    return unchanged - damaged_dates(loaded, table.partition, unchanged)
+
+
+def _replace_dates(
+    loaded: IcebergTable,
+    table: Table,
+    rows: pl.DataFrame,
+    dates: Sequence[date],
+    summary: Mapping[str, str],
+    properties: Mapping[str, str],
+) -> None:
+    """Replaces whole dates in one commit, which records `summary` in the snapshot and `properties` in the table."""
+    files = list(write_data_files(loaded, rows))
+    with CachedTransaction(loaded) as transaction:
+        transaction.delete(dates_filter(table.partition, dates), snapshot_properties=dict(summary))
+        with transaction.update_snapshot(snapshot_properties=dict(summary)).merge_append() as append:
+            for file in files:
+                append.append_data_file(file)
+        transaction.set_properties(dict(properties))
 
 
 def _hashes(ordered: pl.DataFrame, table: Table, dates: Collection[date]) -> dict[date, str]:

@@ -1,4 +1,4 @@
-"""Verdicts on quality: whether the rows of a date, as they are now, may be read. Judging them belongs in quality."""
+"""Quality verdicts: whether the present rows of a date may be read. The checks themselves belong in `quality`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from ruter_dagster.contracts.tables import Table
 from ruter_dagster.storage.artifacts import ArtifactStore
 
 
-class NotPassed(PermanentFailure):
-    """Dates whose present rows have no passing verdict."""
+class NoPassingVerdict(PermanentFailure):
+    """Dates whose present rows failed their checks, or were not checked."""
 
     def __init__(self, message: str, table: Table, dates: Sequence[date]) -> None:
         super().__init__(message)
@@ -22,48 +22,48 @@ class NotPassed(PermanentFailure):
 
 
 class Verdicts:
-    """Verdicts by table, date and content version, one small file each: rows that change have none until judged anew."""
+    """Verdicts by table, date and content version, in one file each. Changed rows have no verdict until they are checked."""
 
     def __init__(self, artifacts: ArtifactStore) -> None:
         self._artifacts = artifacts
 
     def record(self, table: Table, day: date, version: str, summary: Mapping[str, Any], report: str) -> None:
-        """Keeps the verdict on a date's rows. `summary` is JSON values with `passed` and the names in `failed`."""
+        """Records the verdict on a date's rows. `summary` has JSON values, among them `passed` and the checks in `failed`."""
         verdict = {**summary, "report": report}
         self._artifacts.put(_key(table.name, day, version), json.dumps(verdict, sort_keys=True).encode())
 
     def summaries(self, table: Table, versions: Mapping[date, str]) -> list[dict[str, Any]]:
-        """The verdicts that there are on these versions, by date."""
-        return list(self._find(table, versions).values())
+        """The recorded verdicts on these versions, by date."""
+        return list(self._verdicts(table, versions).values())
 
-    def judged(self, table: str, versions: Mapping[date, str]) -> set[date]:
-        """Those of the dates whose version has a verdict, passing or not; `table` is its name."""
+    def judged_dates(self, table: str, versions: Mapping[date, str]) -> set[date]:
+        """The dates whose version has a verdict, passed or failed. `table` is the table's name."""
         keys = {_key(table, day, version): day for day, version in versions.items()}
         return {keys[key] for key in self._artifacts.find_all(keys)}
 
-    def refused(self, table: Table, versions: Mapping[date, str]) -> list[date]:
-        """Those of the dates whose version has no verdict, or one that does not pass."""
-        found = self._find(table, versions)
-        return [day for day in sorted(versions) if not found.get(day, {}).get("passed")]
+    def refused_dates(self, table: Table, versions: Mapping[date, str]) -> list[date]:
+        """The dates whose version has no verdict or a failed one."""
+        verdicts = self._verdicts(table, versions)
+        return [day for day in sorted(versions) if not verdicts.get(day, {}).get("passed")]
 
     def require(
         self, table: Table, versions: Mapping[date, str], dates: Collection[date] | None = None
     ) -> None:
-        """Nothing, if the present version of every date passed; dates without a version are the reader's to name.
+        """Requires a passed verdict on the version of each date. Dates without a version are ignored.
 
         Raises:
-            NotPassed: the dates, what failed on each and where the report lies, or which quality asset to materialise.
+            NoPassingVerdict: lists the dates with their failed checks and reports, or the quality asset to materialise.
         """
-        wanted = {day: version for day, version in versions.items() if dates is None or day in dates}
-        found = self._find(table, wanted)
-        unjudged = [day for day in sorted(wanted) if day not in found]
-        failed = {day: found[day] for day in sorted(found) if not found[day]["passed"]}
+        required = {day: version for day, version in versions.items() if dates is None or day in dates}
+        verdicts = self._verdicts(table, required)
+        unjudged = [day for day in sorted(required) if day not in verdicts]
+        failed = {day: verdicts[day] for day in sorted(verdicts) if not verdicts[day]["passed"]}
         if unjudged or failed:
             lines = [_unjudged_line(table, unjudged)] if unjudged else []
             lines += [_failed_line(table, day, verdict) for day, verdict in failed.items()]
-            raise NotPassed("\n".join(lines), table, sorted([*unjudged, *failed]))
+            raise NoPassingVerdict("\n".join(lines), table, sorted([*unjudged, *failed]))
 
-    def _find(self, table: Table, versions: Mapping[date, str]) -> dict[date, dict[str, Any]]:
+    def _verdicts(self, table: Table, versions: Mapping[date, str]) -> dict[date, dict[str, Any]]:
         keys = {_key(table.name, day, version): day for day, version in sorted(versions.items())}
         return {keys[key]: json.loads(content) for key, content in self._artifacts.find_all(keys).items()}
 
@@ -75,14 +75,14 @@ def _key(table: str, day: date, version: str) -> str:
 def _unjudged_line(table: Table, days: Sequence[date]) -> str:
     listed = ", ".join(map(str, days[:5])) + (f" and {len(days) - 5} more" if len(days) > 5 else "")
     return (
-        f"{table.name}: the rows of {table.partition} {listed} have not been judged as they are now. "
-        f"Materialise {quality_asset_of(table.name)} for that."
+        f"{table.name}: the present rows of {table.partition} {listed} were not checked. "
+        f"Materialise {quality_asset_of(table.name)} for these dates."
     )
 
 
 def _failed_line(table: Table, day: date, verdict: Mapping[str, Any]) -> str:
     return (
-        f"{table.name}: {table.partition} {day} did not pass {', '.join(verdict.get('failed', ())) or 'its checks'}; "
-        f"report: {verdict['report']}. Correct it at its source, then materialise {asset_of(table.name)} and "
+        f"{table.name}: {table.partition} {day} failed {', '.join(verdict.get('failed', ())) or 'its checks'}; "
+        f"report: {verdict['report']}. Correct the rows at their source, then materialise {asset_of(table.name)} and "
         f"{quality_asset_of(table.name)} again."
     )

@@ -175,10 +175,10 @@ def test_date_with_many_unknown_stops_is_kept_as_raw_but_refused(chain: Chain) -
     assert outcome.started == {RAW: 1, QUALITY: 1}
     message = chain.refuse(LOADS, "counts", day)
     assert (
-        f"raw.stop_visits: service_date {day} did not pass few_visits_at_unknown_stops; report: file://"
+        f"raw.stop_visits: service_date {day} failed few_visits_at_unknown_stops; report: file://"
         in message
     )
-    assert f"Correct it at its source, then materialise {RAW} and {QUALITY} again." in message
+    assert f"Correct the rows at their source, then materialise {RAW} and {QUALITY} again." in message
     _assert_only_raw_differs(chain, before, day)
     assert chain.store.read(STOP_VISITS, former.dates(), snapshot_id=former.snapshot_id).equals(rows)
 

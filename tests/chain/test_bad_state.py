@@ -51,8 +51,8 @@ def test_file_size_limit_stops_the_write_and_keeps_former_rows(
 
     assert outcome.asset == RAW
     assert outcome.started == {RAW: 1} and not outcome.retried and not outcome.materialised
-    assert "No room to write tables: " in outcome.message
-    assert "the former snapshot stands" in outcome.message
+    assert "No space left to write tables: " in outcome.message
+    assert "the table is unchanged" in outcome.message
     assert f"Free space for {chain.warehouse}/tables, then run the step again" in outcome.message
     assert chain.content() == before
     assert f"Materialise {RAW} for it first" in chain.refuse(LOADS, "counts", NEW), "nor in the next run"
@@ -81,7 +81,7 @@ def test_full_disk_stops_the_write_and_keeps_former_rows(chain: Chain) -> None:
 
         assert outcome.asset == RAW
         assert outcome.started == {RAW: 1} and not outcome.retried and not outcome.materialised
-        assert "the former snapshot stands" in outcome.message
+        assert "the table is unchanged" in outcome.message
         assert f"Free space for {chain.warehouse}/tables, then run the step again" in outcome.message
         assert f"Materialise {RAW} for it first" in chain.refuse(LOADS, "counts", NEW)
         assert chain.content() == before

@@ -15,7 +15,7 @@ from ruter_dagster.commands.cli import main
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES
 from ruter_dagster.forecasting.crowding import most_crowded
-from ruter_dagster.storage.open import open_tables
+from ruter_dagster.storage.configured_tables import open_tables
 from tests.publishing.samples import ISSUE_DATE, load_forecasts
 from tests.quality.frames import planned
 

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from ruter_dagster.commands.cli import main
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
-from ruter_dagster.storage.open import open_tables
+from ruter_dagster.storage.configured_tables import open_tables
 from tests.quality.frames import DAY, set_aside, visits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")

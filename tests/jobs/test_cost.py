@@ -195,7 +195,7 @@ def test_drift_opens_each_date_that_it_compares_with_once_and_few_columns_of_it(
 
 
 def test_features_take_of_loads_the_columns_that_they_need(folder: Path, reads: Reads) -> None:
-    run(Features(dates=(ISSUED,), make_again=True), folder)
+    run(Features(dates=(ISSUED,), force=True), folder)
     assert reads.columns[STOP_LOADS.name] == set(LOAD_COLUMNS)
 
 

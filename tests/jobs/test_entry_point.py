@@ -12,7 +12,7 @@ import pytest
 
 import ruter_dagster.jobs.__main__ as entry_point
 from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, Container
-from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_MEMORY, EXIT_PERMANENT, Balance, Publish, Snapshot
+from ruter_dagster.contracts.jobs import EXIT_MEMORY, EXIT_NO_DATA, EXIT_PERMANENT, Balance, Publish, Snapshot
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_VISITS, WEATHER_FORECASTS, Table
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
@@ -67,7 +67,7 @@ def test_a_fault_that_no_retry_cures_has_its_own_exit_code_and_says_why(tmp_path
 
 def test_a_part_of_a_range_of_which_nothing_is_there_has_its_own_exit_code_too(tmp_path: Path) -> None:
     exit_code, _ = job_process.run(Balance(dates=(DAY, DAY + timedelta(1)), of_range=True), tmp_path)
-    assert exit_code == EXIT_ABSENT
+    assert exit_code == EXIT_NO_DATA
     assert "raw.stop_visits has no service_date 2026-11-20, 2026-11-21" in (reason(tmp_path) or "")
 
 

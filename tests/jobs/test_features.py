@@ -53,7 +53,7 @@ def test_dates_made_one_by_one_equal_those_made_together(
 ) -> None:
     together = make(folder)
     versions = together.store.versions(DEPARTURE_FEATURES, PLANNED)
-    monkeypatch.setattr(features, "MOST_ROWS", 1)
+    monkeypatch.setattr(features, "MAX_LOADS", 1)
     monkeypatch.setattr(features, "code_hash", lambda: "another")
     one_by_one = make(folder)
     assert one_by_one.tables.used == together.tables.used
@@ -67,8 +67,8 @@ def test_dates_written_in_parts_equal_those_written_together(
 ) -> None:
     versions = make(folder).store.versions(DEPARTURE_FEATURES, PLANNED)
     monkeypatch.setattr(features, "code_hash", lambda: "another")
-    monkeypatch.setattr(features, "MOST_ROWS", 1)
-    monkeypatch.setattr(features, "MOST_WRITTEN", 1)
+    monkeypatch.setattr(features, "MAX_LOADS", 1)
+    monkeypatch.setattr(features, "MAX_FEATURES", 1)
     in_parts = make(folder)
     assert in_parts.store.versions(DEPARTURE_FEATURES, PLANNED) == versions
     assert make(folder).tables.used == in_parts.tables.used
@@ -77,8 +77,8 @@ def test_dates_written_in_parts_equal_those_written_together(
 def test_a_failure_between_two_parts_leaves_whole_dates(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "MOST_ROWS", 1)
-    monkeypatch.setattr(features, "MOST_WRITTEN", 1)
+    monkeypatch.setattr(features, "MAX_LOADS", 1)
+    monkeypatch.setattr(features, "MAX_FEATURES", 1)
     real = departure_features
 
     def failing(plan: pl.DataFrame, *others: object) -> pl.DataFrame:
@@ -112,7 +112,7 @@ def test_a_repeated_run_makes_them_again_and_a_range_s_pins_do_not(folder: Path,
     pins = {STOP_LOADS.name: make(folder).tables.used[STOP_LOADS.name]["snapshot_id"]}
     make(folder, PLANNED[0], pins=pins)
     assert made == [*PLANNED]
-    make(folder, PLANNED[0], pins=pins, make_again=True)
+    make(folder, PLANNED[0], pins=pins, force=True)
     assert made == [*PLANNED, PLANNED[0]]
 
 

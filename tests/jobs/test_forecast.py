@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ruter_dagster.contracts.errors import NoDateThere
+from ruter_dagster.contracts.errors import NoDataForDates
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import Features, Forecast, Levels, Snapshot
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES, WEATHER_FORECASTS
@@ -53,7 +53,7 @@ def test_an_issue_date_without_any_planned_date_is_refused(folder: Path) -> None
     bare = ISSUED - timedelta(7)
     run(Levels(dates=(bare,)), folder)
     run(judged(LEVELS, bare), folder)
-    with pytest.raises(NoDateThere, match=f"features.departure_features has no service_date {bare}"):
+    with pytest.raises(NoDataForDates, match=f"features.departure_features has no service_date {bare}"):
         run(Forecast(dates=(bare,)), folder)
-    with pytest.raises(NoDateThere, match="No departure is planned"):
+    with pytest.raises(NoDataForDates, match="No departure is planned"):
         run(Forecast(dates=(bare,), of_range=True), folder)

@@ -52,7 +52,7 @@ SHORT, LONG = 64, 71
 JOBS: dict[str, JobParameters] = {
     "snapshot": Snapshot(table=STOP_VISITS.name, dates=(YESTERDAY,)),
     "balance": Balance(dates=(YESTERDAY,)),
-    "features": Features(dates=(ISSUED,), make_again=True),
+    "features": Features(dates=(ISSUED,), force=True),
     "levels": Levels(dates=(ISSUED,)),
     "forecast": Forecast(dates=(ISSUED,)),
     "publish": Publish(dates=(ISSUED,), issued_at="04:30"),

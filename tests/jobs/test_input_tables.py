@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES
-from ruter_dagster.contracts.errors import NoDateThere, PermanentFailure
+from ruter_dagster.contracts.errors import NoDataForDates, PermanentFailure
 from ruter_dagster.contracts.jobs import JOBS, Balance, CheckQuality, Drift, JobParameters, Promote, Snapshot
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_LOADS, STOP_VISITS
 from ruter_dagster.jobs.input_tables import InputTables, Missing
@@ -16,7 +16,7 @@ from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.snapshots import DateMissing
 from ruter_dagster.storage.tables import TableStore
-from ruter_dagster.storage.verdicts import NotPassed, Verdicts
+from ruter_dagster.storage.verdicts import NoPassingVerdict, Verdicts
 from tests.storage.frames import DAY, NEXT_DAY, VISITS, visits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
@@ -74,7 +74,7 @@ def test_one_missing_date_is_an_error_or_skipped(
 
 
 @pytest.mark.parametrize(
-    ("missing", "error"), [("error", DateMissing), ("error_if_all", NoDateThere), ("skip", None)]
+    ("missing", "error"), [("error", DateMissing), ("error_if_all", NoDataForDates), ("skip", None)]
 )
 def test_missing_dates_alone_are_an_error_unless_skipped(
     tables: InputTables, missing: Missing, error: type[Exception] | None
@@ -87,7 +87,7 @@ def test_missing_dates_alone_are_an_error_unless_skipped(
 
 
 def test_a_failed_verdict_is_an_error_by_default(tables: InputTables) -> None:
-    with pytest.raises(NotPassed, match=str(NEXT_DAY)):
+    with pytest.raises(NoPassingVerdict, match=str(NEXT_DAY)):
         tables.read(VISITS, [DAY, NEXT_DAY])
 
 

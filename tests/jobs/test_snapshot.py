@@ -12,7 +12,7 @@ import pytest
 
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
-from ruter_dagster.contracts.errors import BadInput, NoDateThere
+from ruter_dagster.contracts.errors import BadInput, NoDataForDates
 from ruter_dagster.contracts.jobs import Snapshot
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, Table
 from ruter_dagster.jobs import snapshot
@@ -136,7 +136,7 @@ def test_a_date_with_too_many_bad_rows_is_blocked(folder: Path) -> None:
     with_more_trips(folder, DAY, bad=3)
     parameters, context, report = job(folder, DAY)
 
-    with pytest.raises(NoDateThere) as failure:
+    with pytest.raises(NoDataForDates) as failure:
         snapshot.run(parameters, context)
 
     assert str(failure.value).startswith(
@@ -281,7 +281,7 @@ def test_an_unreadable_date_keeps_its_former_rows_and_rejects(folder: Path) -> N
 def test_a_broken_file_of_all_dates_blocks_them_with_one_reason(folder: Path) -> None:
     (folder / "vehicles.csv").write_bytes(b"\xff")
     parameters, context, report = job(folder, *WEEKS[:3])
-    with pytest.raises(NoDateThere) as failure:
+    with pytest.raises(NoDataForDates) as failure:
         snapshot.run(parameters, context)
     days = ", ".join(map(str, WEEKS[:3]))
     assert str(failure.value) == (
@@ -309,7 +309,7 @@ def test_ragged_rows_are_set_aside_and_beyond_the_limit_block_the_date(folder: P
 def test_a_date_of_which_nothing_is_left_is_blocked(folder: Path) -> None:
     spoil(folder, DAY, f"{DAY},p", f"{DAY},q")
     parameters, context, _ = job(folder, DAY)
-    with pytest.raises(NoDateThere, match=r"is blocked: 100\.0% of its rows were set aside"):
+    with pytest.raises(NoDataForDates, match=r"is blocked: 100\.0% of its rows were set aside"):
         snapshot.run(parameters, context)
 
 
@@ -331,7 +331,7 @@ def test_a_part_of_a_range_of_which_nothing_was_ever_kept_is_refused(folder: Pat
     spoil(folder, DAY, f"{DAY},p", f"{DAY},q")
     parameters, context, _ = job(folder, DAY)
     part = parameters.model_copy(update={"of_range": True, "part_of_range": True})
-    with pytest.raises(NoDateThere, match="is blocked"):
+    with pytest.raises(NoDataForDates, match="is blocked"):
         snapshot.run(part, context)
 
 

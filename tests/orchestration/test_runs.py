@@ -217,7 +217,7 @@ class TestPins:
         event = instance.get_latest_materialization_event(AssetKey(["features", "departure_features"]))
         assert event and event.asset_materialization
         parameters: Any = event.asset_materialization.metadata["parameters"].value
-        assert parameters["make_again"] == bool(pins)
+        assert parameters["force"] == bool(pins)
 
     def test_model_version_of_forecast_is_pinned(self, instance: DagsterInstance) -> None:
         inputs = self.inputs("features.levels", 33, "2026-03-29")

@@ -1,4 +1,4 @@
-"""A small table and rows of it, for the tests of storage. Not a test."""
+"""A small table and its rows, for the tests of storage. Not a test."""
 
 from datetime import UTC, date, datetime
 
@@ -20,7 +20,7 @@ VISITS = Table(
         Column("departure", "timestamp", "Planned departure, UTC"),
         Column("load", "float64", "Passengers on board", required=False, minimum=0),
     ),
-    rules=(Rule("load_within_capacity", "load <= 400", "A counter's fault"),),
+    rules=(Rule("load_within_capacity", "load <= 400", "The counter is wrong"),),
 )
 
 

@@ -1,4 +1,4 @@
-"""Writers in different processes lose none of each other's commits, and never double a row."""
+"""Parallel writers in different processes lose no commit and duplicate no row."""
 
 from collections.abc import Callable
 from datetime import date, timedelta
@@ -16,7 +16,7 @@ WRITES = 4
 
 
 def write_own_date(folder: Path, number: int, start) -> None:
-    """Every process opens the catalog, makes the table and writes its own date several times, all at once."""
+    """Each process opens the catalog, creates the table and writes its own date several times."""
     day = DAY + timedelta(days=number)
     start.wait()
     store = TableStore(local_catalog(folder))
@@ -56,7 +56,7 @@ def test_parallel_writers_of_a_new_table_lose_no_commit(tmp_path: Path, days: li
     assert rows["load"].unique().to_list() == [float(WRITES - 1)]
 
 
-def test_of_parallel_writers_of_one_date_one_stands_whole(tmp_path: Path):
+def test_parallel_writers_of_one_date_leave_one_result(tmp_path: Path):
     run_at_once(tmp_path, write_the_same_date)
     store = TableStore(local_catalog(tmp_path))
     rows = store.read(VISITS, [DAY])

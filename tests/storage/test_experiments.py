@@ -1,4 +1,4 @@
-"""MLflow shows each model version once, however often it was trained, evaluated or promoted, and by how many processes."""
+"""MLflow has one run and one registered version of each model version, even after repeated or parallel calls."""
 
 import logging
 import os
@@ -38,7 +38,7 @@ def record_one(folder: Path, number: int, start) -> None:
 
 
 @pytest.mark.extended
-def test_a_version_is_one_run_with_its_evaluation_and_one_registered_model(tmp_path: Path, capfd):
+def test_version_has_one_run_and_one_registered_model(tmp_path: Path, capfd):
     experiments = experiments_in(tmp_path)
     for _ in range(2):
         run = experiments.record_training(RECORD, SOURCE, {"importance.csv": b"feature,gain"})
@@ -50,12 +50,12 @@ def test_a_version_is_one_run_with_its_evaluation_and_one_registered_model(tmp_p
 
     client = MlflowClient(experiments._tracking_uri, experiments._tracking_uri)
     experiment = client.get_experiment_by_name("load_model")
-    assert [found.info.run_id for found in client.search_runs([experiment.experiment_id])] == [run]
-    kept = client.get_run(run)
-    assert kept.data.metrics == {"training_wape": 0.25, "wape_h1": 0.21}
-    assert kept.data.params == {"num_leaves": "63", "objective": "poisson"}
-    assert kept.data.tags["training_cutoff"] == str(date(2026, 11, 2))
-    assert kept.data.tags["gate"] == "passed"
+    assert [one.info.run_id for one in client.search_runs([experiment.experiment_id])] == [run]
+    recorded = client.get_run(run)
+    assert recorded.data.metrics == {"training_wape": 0.25, "wape_h1": 0.21}
+    assert recorded.data.params == {"num_leaves": "63", "objective": "poisson"}
+    assert recorded.data.tags["training_cutoff"] == str(date(2026, 11, 2))
+    assert recorded.data.tags["gate"] == "passed"
     assert [file.path for file in client.list_artifacts(run)] == ["importance.csv"]
     champion = client.get_model_version_by_alias("load_model", "champion")
     assert (champion.version, champion.source, champion.tags["model_version"]) == (1, SOURCE, "0123")
@@ -63,7 +63,7 @@ def test_a_version_is_one_run_with_its_evaluation_and_one_registered_model(tmp_p
 
 
 @pytest.mark.extended
-def test_two_processes_may_use_a_new_mlflow_at_once(tmp_path: Path):
+def test_two_processes_use_a_new_mlflow_at_once(tmp_path: Path):
     context = get_context("spawn")
     start = context.Barrier(2)
     processes = [context.Process(target=record_one, args=(tmp_path, number, start)) for number in range(2)]
@@ -77,12 +77,12 @@ def test_two_processes_may_use_a_new_mlflow_at_once(tmp_path: Path):
     from mlflow import MlflowClient
 
     uri = f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}"
-    found = MlflowClient(uri, uri).search_model_versions("name = 'load_model'")
-    assert sorted(version.tags["model_version"] for version in found) == ["version0", "version1"]
+    versions = MlflowClient(uri, uri).search_model_versions("name = 'load_model'")
+    assert sorted(version.tags["model_version"] for version in versions) == ["version0", "version1"]
 
 
 @pytest.mark.extended
-def test_files_of_a_run_may_lie_in_a_bucket(tmp_path: Path, sagemaker_double: Remote, aws: Any):
+def test_files_of_a_run_are_written_to_a_bucket(tmp_path: Path, sagemaker_double: Remote, aws: Any):
     s3 = aws("s3")
     s3.create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": Settings.region})
     experiments = Experiments(f"sqlite:///{tmp_path / 'mlflow.db'}", "s3://lake/dev/demo/mlflow")
@@ -92,7 +92,7 @@ def test_files_of_a_run_may_lie_in_a_bucket(tmp_path: Path, sagemaker_double: Re
 
 
 @pytest.mark.extended
-def test_a_server_is_reached_by_its_address(tmp_path: Path):
+def test_server_records_runs_and_files(tmp_path: Path):
     with mlflow_server(tmp_path) as address:
         run = Experiments(address).record_training(RECORD, SOURCE, {"importance.csv": b"feature,gain"})
 
@@ -103,7 +103,7 @@ def test_a_server_is_reached_by_its_address(tmp_path: Path):
         assert client.get_model_version("load_model", "1").source == SOURCE
 
 
-def test_sagemakers_mlflow_needs_its_package(monkeypatch: pytest.MonkeyPatch):
+def test_mlflow_in_sagemaker_needs_its_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("ruter_dagster.storage.experiments.find_spec", lambda name: None)
     arn = "arn:aws:sagemaker:eu-north-1:123456789012:mlflow-tracking-server/ruter-dev"
     with pytest.raises(PermanentFailure, match=f"MLflow at {arn} .* pip install sagemaker-mlflow"):
@@ -116,14 +116,14 @@ def mlflow_server(folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"]
-    places = [
+    options = [
         "--backend-store-uri",
         f"sqlite:///{folder / 'mlflow.db'}",
         "--artifacts-destination",
         str(folder),
     ]
     address = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen([*command, *places], cwd=folder, start_new_session=True)
+    process = subprocess.Popen([*command, *options], cwd=folder, start_new_session=True)
     try:
         deadline = time.monotonic() + 300
         while not _answers(f"{address}/health"):

@@ -1,4 +1,4 @@
-"""A write that fails, or dies, leaves the former snapshot as it was, and the error says where and what to do."""
+"""A failed or killed write leaves the table unchanged, and the error names the remedy."""
 
 import os
 import resource
@@ -41,23 +41,23 @@ def die_at_the_commit(folder: Path) -> None:
     TableStore(local_catalog(folder)).write(VISITS, visits(load=99.0), [DAY], code_version="2")
 
 
-def write_with_little_room(folder: Path) -> None:
-    """No file may grow beyond 2,000 bytes: what a full disk does, without filling one."""
+def write_to_a_full_disk(folder: Path) -> None:
+    """Limits files to 2,000 bytes, which fails like a full disk."""
     store = TableStore(local_catalog(folder))
     assert store.dates(VISITS) == [DAY]
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
     with pytest.raises(
-        PermanentFailure, match=r"No room to write tables: .*Free space for /.*/tables"
+        PermanentFailure, match=r"No space left to write tables: .*Free space for /.*/tables"
     ) as error:
         store.write(VISITS, visits(load=99.0, rows=50_000), [DAY], code_version="2")
-    assert "the former snapshot stands" in str(error.value)
+    assert "the table is unchanged" in str(error.value)
     with pytest.raises(
         PermanentFailure, match=r"file://.*/artifacts/big cannot be written: .*Free space there"
     ):
         ArtifactStore.at(folder / "artifacts").put("big", bytes(100_000))
 
 
-def test_a_process_that_dies_at_the_commit_leaves_no_trace(store: TableStore, tmp_path: Path):
+def test_process_killed_at_the_commit_leaves_the_table_unchanged(store: TableStore, tmp_path: Path):
     before = store.current_snapshot(VISITS)
     assert in_another_process(die_at_the_commit, tmp_path) == -signal.SIGKILL
     assert store.current_snapshot(VISITS) == before
@@ -66,15 +66,15 @@ def test_a_process_that_dies_at_the_commit_leaves_no_trace(store: TableStore, tm
     assert store.read(VISITS, [DAY])["load"].to_list() == [99.0] * 20
 
 
-def test_a_full_disk_is_an_error_that_names_the_warehouse(store: TableStore, tmp_path: Path):
+def test_full_disk_is_an_error_that_names_the_warehouse(store: TableStore, tmp_path: Path):
     before = store.current_snapshot(VISITS)
-    assert in_another_process(write_with_little_room, tmp_path) == 0
+    assert in_another_process(write_to_a_full_disk, tmp_path) == 0
     assert store.current_snapshot(VISITS) == before
     assert store.read(VISITS, [DAY])["load"].unique().to_list() == [12.0]
     assert not ArtifactStore.at(tmp_path / "artifacts").exists("big")
 
 
-def test_a_catalog_that_is_no_database_is_named_with_the_remedy(store: TableStore, tmp_path: Path):
+def test_damaged_catalog_is_named(store: TableStore, tmp_path: Path):
     (tmp_path / "catalog.db").write_bytes(b"not a database" * 1000)
     for use in (
         lambda: TableStore(local_catalog(tmp_path)).read(VISITS, [DAY]),
@@ -87,21 +87,19 @@ def test_a_catalog_that_is_no_database_is_named_with_the_remedy(store: TableStor
             use()
 
 
-def test_a_catalog_that_cannot_be_opened_is_named_with_the_remedy(tmp_path: Path):
+def test_unreadable_catalog_is_named_with_the_remedy(tmp_path: Path):
     (tmp_path / "catalog.db").mkdir()
     with pytest.raises(PermanentFailure, match=r"unable to open database file.*restore it from a backup"):
         TableStore(local_catalog(tmp_path)).dates(VISITS)
 
 
-def test_a_catalog_without_its_warehouse_is_named_with_the_remedy(store: TableStore, tmp_path: Path):
+def test_missing_warehouse_is_named(store: TableStore, tmp_path: Path):
     (tmp_path / "tables").rename(tmp_path / "elsewhere")
-    with pytest.raises(PermanentFailure, match=r"names a file that the warehouse /.*tables does not have"):
+    with pytest.raises(PermanentFailure, match=r"is missing in the warehouse /.*tables: "):
         store.read(VISITS, [DAY])
 
 
-def test_a_data_file_that_is_half_written_is_named_and_the_same_rows_again_mend_it(
-    store: TableStore, tmp_path: Path
-):
+def test_truncated_data_file_is_named_and_repaired_by_a_write(store: TableStore, tmp_path: Path):
     store.write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1")
     file = next((tmp_path / "tables").rglob(f"*{DAY}/*.parquet"))
     file.write_bytes(file.read_bytes()[:100])
@@ -112,7 +110,7 @@ def test_a_data_file_that_is_half_written_is_named_and_the_same_rows_again_mend_
     assert store.read(VISITS, [DAY, NEXT_DAY]).height == 40
 
 
-def test_a_data_file_that_is_gone_is_named_and_the_same_rows_again_mend_it(store: TableStore, tmp_path: Path):
+def test_missing_data_file_is_named_and_repaired_by_a_write(store: TableStore, tmp_path: Path):
     file = next((tmp_path / "tables").rglob("*.parquet"))
     file.unlink()
     with pytest.raises(PermanentFailure, match=file.name):
@@ -121,8 +119,8 @@ def test_a_data_file_that_is_gone_is_named_and_the_same_rows_again_mend_it(store
     assert store.read(VISITS, [DAY]).height == 20
 
 
-def test_a_writer_waits_for_a_catalog_that_another_holds(store: TableStore, tmp_path: Path):
-    """Longer than the 5 s that SQLite waits by itself, from the moment at which the writer commits."""
+def test_writer_waits_for_a_locked_catalog(store: TableStore, tmp_path: Path):
+    """The lock is held for longer than the 5 s that SQLite waits by default."""
     holder = sqlite3.connect(tmp_path / "catalog.db", isolation_level=None, check_same_thread=False)
     holder.execute("BEGIN IMMEDIATE")
     context = get_context("spawn")
@@ -141,9 +139,9 @@ def test_a_writer_waits_for_a_catalog_that_another_holds(store: TableStore, tmp_
 def write_next_day(folder: Path, commits: Event) -> None:
     commit_table = SqlCatalog.commit_table
 
-    def telling(*given: Any) -> Any:
+    def announced_commit(*arguments: Any) -> Any:
         commits.set()
-        return commit_table(*given)
+        return commit_table(*arguments)
 
-    SqlCatalog.commit_table = telling  # type: ignore[method-assign]
+    SqlCatalog.commit_table = announced_commit  # type: ignore[method-assign]
     TableStore(local_catalog(folder)).write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1")

@@ -1,4 +1,4 @@
-"""State lies in a folder of any name, and nothing of it lies elsewhere."""
+"""The state folder may have any name, and nothing is written outside of it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ NAMES = ("Mine prosjekter, Ærlig", "100% #1?", "a%20b", "[ab]*{c}", 'back\\slas
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tables_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+def test_tables_work_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
     folder = tmp_path / name / "warehouse"
     store = TableStore(local_catalog(folder))
     store.write(VISITS, visits(), [DAY], code_version="1")
     store.write(VISITS, visits(load=1.0), [DAY], code_version="1")
     store.write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1")
 
-    again = TableStore(local_catalog(folder))
+    reopened = TableStore(local_catalog(folder))
 
-    assert again.dates(VISITS) == [DAY, NEXT_DAY]
-    rows = again.read(VISITS, [DAY])
+    assert reopened.dates(VISITS) == [DAY, NEXT_DAY]
+    rows = reopened.read(VISITS, [DAY])
     assert_frame_equal(rows, visits(load=1.0), check_row_order=False, check_dtypes=False)
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
     assert {entry.name for entry in folder.iterdir()} == {"catalog.db", "tables"}
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_artifacts_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+def test_artifacts_work_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
     store = ArtifactStore.at(str(tmp_path / name))
     store.put("models/one.txt", b"content")
     assert (tmp_path / name / "models" / "one.txt").read_bytes() == b"content"
@@ -46,7 +46,7 @@ def test_artifacts_lie_in_a_folder_of_any_name(tmp_path: Path, name: str) -> Non
 
 
 @pytest.mark.extended
-def test_experiments_lie_in_a_folder_of_any_name(tmp_path: Path) -> None:
+def test_experiments_work_in_a_folder_of_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "Mine prosjekter, Ærlig"
     experiments = Experiments(sqlite_address(folder / "mlflow.db"), (folder / "files").as_uri())
     run = experiments.record_training(RECORD, "s3://bucket/model", {"importance.csv": b"feature,gain"})

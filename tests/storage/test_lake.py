@@ -1,4 +1,4 @@
-"""Tables in Glue's catalog and files on S3: the same code as on a disk, and no commit of many writers is lost."""
+"""Tables in the Glue catalog and files on S3 behave as on a local disk, also with parallel writers and AWS errors."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -23,7 +23,7 @@ DATABASE = "rd_dev_demo"
 
 @pytest.fixture
 def lake(sagemaker_double: Remote, aws: Any) -> Remote:
-    """An empty account with one bucket, reached by the usual variables alone."""
+    """An empty AWS account with one bucket."""
     aws("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": REGION})
     return sagemaker_double
 
@@ -37,29 +37,29 @@ def write(number: int) -> None:
     store().write(VISITS, visits(day, load=float(number)), [day], code_version="1")
 
 
-def test_a_table_is_written_and_read_as_on_a_disk(lake: Remote):
+def test_table_is_written_and_read(lake: Remote):
     result = store().write(VISITS, visits(DAY), [DAY], code_version="1")
     assert store().dates(VISITS) == [DAY]
     assert store().read(VISITS, [DAY]).equals(visits(DAY).sort(VISITS.key))
-    again = store().write(VISITS, visits(DAY), [DAY], code_version="1")
-    assert (again.snapshot_id, again.unchanged) == (result.snapshot_id, (DAY,))
+    repeated = store().write(VISITS, visits(DAY), [DAY], code_version="1")
+    assert (repeated.snapshot_id, repeated.unchanged) == (result.snapshot_id, (DAY,))
 
 
-def test_the_table_lies_in_the_database_of_its_environment(lake: Remote, aws: Any):
+def test_table_is_in_the_database_of_its_environment(lake: Remote, aws: Any):
     store().write(VISITS, visits(DAY), [DAY], code_version="1")
     table = aws("glue").get_table(DatabaseName=DATABASE, Name=VISITS.name.replace(".", "_"))
     assert table["Table"]["StorageDescriptor"]["Location"].startswith(f"{WAREHOUSE}/")
     assert store("rd_test_demo").dates(VISITS) == []
 
 
-def test_a_pinned_snapshot_is_read_as_it_was(lake: Remote):
+def test_pinned_snapshot_does_not_change(lake: Remote):
     first = store().write(VISITS, visits(DAY, load=1.0), [DAY], code_version="1")
     store().write(VISITS, visits(DAY, load=2.0), [DAY], code_version="1")
     former = store().read(VISITS, [DAY], snapshot_id=first.snapshot_id)
     assert former["load"].unique().to_list() == [1.0]
 
 
-def test_eight_parallel_writers_lose_nothing(lake: Remote):
+def test_parallel_writers_lose_no_commit(lake: Remote):
     store().write(VISITS, visits(DAY - timedelta(1)), [DAY - timedelta(1)], code_version="1")
     with ThreadPoolExecutor(WRITERS) as writers:
         list(writers.map(write, range(WRITERS)))
@@ -69,11 +69,11 @@ def test_eight_parallel_writers_lose_nothing(lake: Remote):
     )
     assert loads["load"].to_list() == [[float(number)] for number in range(WRITERS)]
     assert store().dates(VISITS) == [DAY - timedelta(1), *days]
-    assert lake.calls()["errors"].get("glue.UpdateTable"), "no writer met another: the test proves nothing"
+    assert lake.calls()["errors"].get("glue.UpdateTable"), "no commits conflicted, so the test shows nothing"
 
 
 @pytest.mark.parametrize("operation", ["glue.GetTable", "glue.UpdateTable", "s3.PutObject", "s3.GetObject"])
-def test_what_is_throttled_is_asked_again(lake: Remote, operation: str):
+def test_throttled_call_is_retried(lake: Remote, operation: str):
     store().write(VISITS, visits(DAY, load=1.0), [DAY], code_version="1")
     code, status = ("SlowDown", 503) if operation.startswith("s3") else ("ThrottlingException", 400)
     lake.fault("error", operations=operation, code=code, status=status, count=2)
@@ -83,7 +83,7 @@ def test_what_is_throttled_is_asked_again(lake: Remote, operation: str):
 
 
 @pytest.mark.parametrize("operation", ["glue.GetTable", "glue.UpdateTable", "s3.PutObject", "s3.GetObject"])
-def test_a_role_without_rights_is_told_so(lake: Remote, operation: str):
+def test_missing_right_is_an_error_with_the_remedy(lake: Remote, operation: str):
     store().write(VISITS, visits(DAY, load=1.0), [DAY], code_version="1")
     code, status = ("AccessDenied", 403) if operation.startswith("s3") else ("AccessDeniedException", 400)
     lake.fault("error", operations=operation, code=code, status=status, count=None)
@@ -93,7 +93,7 @@ def test_a_role_without_rights_is_told_so(lake: Remote, operation: str):
     assert store().read(VISITS, [DAY])["load"].unique().to_list() == [1.0]
 
 
-def test_data_files_that_may_not_be_read_are_told(lake: Remote):
+def test_forbidden_data_files_are_an_error_with_the_remedy(lake: Remote):
     store().write(VISITS, visits(DAY), [DAY], code_version="1")
     snapshot = store().snapshot(VISITS)
     lake.fault("error", operations="s3.*", code="AccessDenied", status=403, count=None)
@@ -101,7 +101,7 @@ def test_data_files_that_may_not_be_read_are_told(lake: Remote):
         snapshot.read([DAY])
 
 
-def test_a_bucket_that_is_not_there_is_told_so(lake: Remote):
+def test_missing_bucket_is_named(lake: Remote):
     missing = TableStore(glue_catalog("s3://no-such-lake/dev", REGION), DATABASE)
     with pytest.raises(PermanentFailure, match=r"s3://no-such-lake/dev.*must be there before"):
         missing.write(VISITS, visits(DAY), [DAY], code_version="1")
@@ -111,7 +111,7 @@ def test_a_bucket_that_is_not_there_is_told_so(lake: Remote):
         ArtifactStore.at("s3://no-such-lake/a", REGION).put("b", b"")
 
 
-def test_files_are_kept_on_s3(lake: Remote):
+def test_artifacts_are_kept_on_s3(lake: Remote):
     artifacts = ArtifactStore.at("s3://lake/dev/demo/artifacts", REGION)
     artifacts.put("models/a", b"one")
     assert artifacts.find_all(["models/a", "models/b"]) == {"models/a": b"one"}
@@ -120,13 +120,15 @@ def test_files_are_kept_on_s3(lake: Remote):
     assert artifacts.uri("models/a") == "s3://lake/dev/demo/artifacts/models/a"
 
 
-def test_files_that_may_not_be_read_are_told_with_their_address(lake: Remote):
+def test_forbidden_artifact_is_named_with_its_address(lake: Remote):
     lake.fault("error", operations="s3.GetObject", code="AccessDenied", status=403, count=None)
     with pytest.raises(PermanentFailure, match=r"s3://lake/a/models/a cannot be read: .*Give the role"):
         ArtifactStore.at("s3://lake/a", REGION).get("models/a")
 
 
-def test_a_process_without_credentials_is_told_so(lake: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path):
+def test_missing_credentials_are_an_error_with_the_remedy(
+    lake: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path
+):
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))

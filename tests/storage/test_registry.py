@@ -1,4 +1,4 @@
-"""A model version is told by what it is made from; a forecast takes the newest champion that had not seen the future."""
+"""A model's version depends on its training; a forecast uses the newest champion trained before the issue date."""
 
 import shutil
 from dataclasses import replace
@@ -36,7 +36,7 @@ def champion(registry: ModelRegistry, version: str, cutoff: date, promoted_at: d
     registry.promote("load_model", version, promoted_at, {"wape": 0.2})
 
 
-def test_the_version_follows_rows_parameters_and_code_and_nothing_else():
+def test_version_depends_on_rows_parameters_and_code_only():
     version = model_version(TRAINING, {"a": 1, "b": 2}, "1")
     assert version == model_version(
         {"features.levels": dict(reversed(TRAINING["features.levels"].items()))}, {"b": 2, "a": 1}, "1"
@@ -49,7 +49,7 @@ def test_the_version_follows_rows_parameters_and_code_and_nothing_else():
     assert len(others | {version}) == 4
 
 
-def test_a_saved_version_is_loaded_with_its_record_and_files(registry: ModelRegistry):
+def test_saved_version_is_loaded_with_its_files(registry: ModelRegistry):
     registry.save(RECORD, {"mean.txt": b"trees", "quantiles/p10.txt": b"more trees"})
     assert registry.exists("load_model", "0123")
     assert registry.load("load_model", "0123") == RECORD
@@ -57,27 +57,28 @@ def test_a_saved_version_is_loaded_with_its_record_and_files(registry: ModelRegi
     assert registry.file(RECORD, "mean.txt") == b"trees"
 
 
-def test_a_version_that_is_absent_is_named_with_its_place(registry: ModelRegistry):
+def test_missing_version_is_named_with_its_address(registry: ModelRegistry):
     with pytest.raises(
-        PermanentFailure, match=r"no version 42 of load_model at file:///.*Materialise models/load_model"
+        PermanentFailure,
+        match=r"Version 42 of load_model does not exist at file:///.*Materialise models/load_model",
     ):
         registry.load("load_model", "42")
 
 
-def test_a_version_whose_training_broke_off_is_not_there(registry: ModelRegistry, tmp_path: Path):
-    class Full(ArtifactStore):
+def test_version_of_an_interrupted_training_does_not_exist(registry: ModelRegistry, tmp_path: Path):
+    class FullStore(ArtifactStore):
         def put(self, key: str, content: bytes) -> None:
             if key.endswith("model.json"):
-                raise OSError("no room")
+                raise OSError("disk full")
             super().put(key, content)
 
-    broken = ModelRegistry(Full.at(tmp_path))
-    with pytest.raises(OSError, match="no room"):
+    broken = ModelRegistry(FullStore.at(tmp_path))
+    with pytest.raises(OSError, match="disk full"):
         broken.save(RECORD, {"mean.txt": b"trees"})
     assert not registry.exists("load_model", "0123")
 
 
-def test_a_candidate_is_no_champion_until_promoted(registry: ModelRegistry):
+def test_version_is_a_champion_after_its_promotion(registry: ModelRegistry):
     registry.save(RECORD, {})
     assert registry.newest_champion("load_model", date(2026, 12, 1)) is None
     registry.promote("load_model", "0123", NOON, {"wape": 0.2})
@@ -85,7 +86,7 @@ def test_a_candidate_is_no_champion_until_promoted(registry: ModelRegistry):
     assert registry.files(RECORD) == {}
 
 
-def test_the_newest_training_up_to_the_cutoff_wins(registry: ModelRegistry):
+def test_newest_training_up_to_the_cutoff_is_chosen(registry: ModelRegistry):
     champion(registry, "old", date(2026, 11, 1))
     champion(registry, "new", date(2026, 11, 8), promoted_at=datetime(2026, 11, 2, tzinfo=UTC))
     assert registry.newest_champion("load_model", date(2026, 11, 8)) == "new"
@@ -93,7 +94,7 @@ def test_the_newest_training_up_to_the_cutoff_wins(registry: ModelRegistry):
     assert registry.newest_champion("load_model", date(2026, 10, 31)) is None
 
 
-def test_of_equal_trainings_the_last_promoted_wins(registry: ModelRegistry):
+def test_last_promoted_of_equal_trainings_is_chosen(registry: ModelRegistry):
     champion(registry, "b", date(2026, 11, 1), datetime(2026, 11, 3, 12, tzinfo=UTC))
     champion(registry, "a", date(2026, 11, 1), datetime(2026, 11, 3, 13, tzinfo=UTC))
     assert registry.newest_champion("load_model", date(2026, 11, 8)) == "a"
@@ -101,43 +102,39 @@ def test_of_equal_trainings_the_last_promoted_wins(registry: ModelRegistry):
     assert registry.newest_champion("load_model", date(2026, 11, 8)) == "b"
 
 
-def test_a_champion_whose_version_was_removed_is_none_and_the_one_before_it_stands(
-    registry: ModelRegistry, tmp_path: Path
-):
+def test_deleted_champion_is_replaced_by_the_one_before(registry: ModelRegistry, tmp_path: Path):
     champion(registry, "old", date(2026, 11, 1))
     champion(registry, "new", date(2026, 11, 8))
     shutil.rmtree(tmp_path / "models" / "load_model" / "new")
     assert registry.newest_champion("load_model", date(2026, 11, 8)) == "old"
 
 
-def test_the_newest_of_many_champions_is_found_without_reading_the_others(
-    registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch
-):
+def test_newest_of_many_champions_needs_one_lookup(registry: ModelRegistry, monkeypatch: pytest.MonkeyPatch):
     for day in range(1, 29):
         champion(registry, f"of {day}", date(2026, 10, day))
-    looked: list[str] = []
+    keys: list[str] = []
     for name in ("find", "exists"):
         original = getattr(ArtifactStore, name)
         monkeypatch.setattr(
             ArtifactStore,
             name,
-            lambda store, key, original=original: looked.append(key) or original(store, key),
+            lambda store, key, original=original: keys.append(key) or original(store, key),
         )
     assert registry.newest_champion("load_model", date(2026, 10, 20)) == "of 20"
-    assert looked == ["models/load_model/of 20/model.json"]
+    assert keys == ["models/load_model/of 20/model.json"]
 
 
-def test_the_newest_is_the_one_trained_last_also_where_it_stood_already(registry: ModelRegistry):
+def test_newest_is_the_version_trained_last(registry: ModelRegistry):
     first, second = RECORD, replace(RECORD, version="4567", training_cutoff=date(2026, 10, 1))
     for record in (first, second):
         registry.save(record, {})
-        registry.note_trained(record)
+        registry.set_newest(record)
         assert registry.load("load_model", NEWEST) == record
-    registry.note_trained(first)
+    registry.set_newest(first)
     assert registry.load("load_model", NEWEST) == first
     assert registry.newest_champion("load_model", date(2026, 12, 1)) is None
 
 
-def test_before_any_training_there_is_no_newest(registry: ModelRegistry):
-    with pytest.raises(PermanentFailure, match="no version newest of load_model"):
+def test_newest_without_a_training_is_an_error(registry: ModelRegistry):
+    with pytest.raises(PermanentFailure, match="Version newest of load_model does not exist"):
         registry.load("load_model", NEWEST)

@@ -1,4 +1,4 @@
-"""A write replaces exactly its own dates, atomically; what it cannot write whole it does not write at all."""
+"""A write replaces exactly its own dates in one commit; a table follows its contract."""
 
 import shutil
 from dataclasses import replace
@@ -35,7 +35,7 @@ def data_files(tmp_path: Path, day: date) -> Path:
     return tmp_path / "tables" / "raw" / "visits" / "data" / f"service_date={day}"
 
 
-def test_what_was_written_is_read_back_sorted_and_of_the_contracts_types(store: TableStore):
+def test_written_rows_are_read_sorted_with_the_contracts_types(store: TableStore):
     written = pl.concat([visits(NEXT_DAY), visits(DAY, load=None)])
     result = store.write(
         VISITS, written.sample(fraction=1, shuffle=True, seed=1), [DAY, NEXT_DAY], code_version="1"
@@ -46,14 +46,14 @@ def test_what_was_written_is_read_back_sorted_and_of_the_contracts_types(store: 
     assert store.current_snapshot(VISITS) == result.snapshot_id
 
 
-def test_a_write_replaces_its_own_dates_and_no_other(store: TableStore):
+def test_write_replaces_its_own_dates_only(store: TableStore):
     store.write(VISITS, pl.concat([visits(DAY), visits(NEXT_DAY)]), [DAY, NEXT_DAY], code_version="1")
     store.write(VISITS, visits(DAY, load=99.0, rows=3), [DAY], code_version="1")
     assert store.read(VISITS, [DAY])["load"].to_list() == [99.0] * 3
     assert store.read(VISITS, [NEXT_DAY])["load"].to_list() == [12.0] * 20
 
 
-def test_the_version_of_a_date_is_the_hash_of_its_rows(store: TableStore):
+def test_version_of_a_date_is_the_hash_of_its_rows(store: TableStore):
     result = store.write(
         VISITS, pl.concat([visits(DAY), visits(NEXT_DAY)]), [DAY, NEXT_DAY], code_version="1"
     )
@@ -66,7 +66,7 @@ def test_the_version_of_a_date_is_the_hash_of_its_rows(store: TableStore):
     }
 
 
-def test_the_same_rows_again_make_no_new_snapshot(store: TableStore):
+def test_unchanged_rows_make_no_new_snapshot(store: TableStore):
     both = pl.concat([visits(DAY), visits(NEXT_DAY)])
     first = store.write(VISITS, both, [DAY, NEXT_DAY], code_version="1")
     second = store.write(VISITS, both.reverse(), [DAY, NEXT_DAY], code_version="2")
@@ -74,7 +74,7 @@ def test_the_same_rows_again_make_no_new_snapshot(store: TableStore):
     assert second.unchanged == (DAY, NEXT_DAY)
 
 
-def test_a_range_is_one_commit_that_says_what_it_was_made_from(store: TableStore, tmp_path: Path):
+def test_range_is_one_commit_that_records_its_inputs(store: TableStore, tmp_path: Path):
     days = [DAY + timedelta(days=number) for number in range(5)]
     frame = pl.concat([visits(day) for day in days])
     result = store.write(VISITS, frame, days, inputs={"raw.stop_visits": "17"}, code_version="abc")
@@ -86,7 +86,7 @@ def test_a_range_is_one_commit_that_says_what_it_was_made_from(store: TableStore
     assert summary[f"version.{days[4]}"] == result.hashes[days[4]]
 
 
-def test_the_table_carries_the_contracts_descriptions_and_requirements(store: TableStore, tmp_path: Path):
+def test_table_has_the_contracts_descriptions_and_requirements(store: TableStore, tmp_path: Path):
     store.write(VISITS, visits(), [DAY], code_version="1")
     fields = iceberg(tmp_path).schema().fields
     assert [(field.name, field.doc, field.required) for field in fields] == [
@@ -94,7 +94,7 @@ def test_the_table_carries_the_contracts_descriptions_and_requirements(store: Ta
     ]
 
 
-def test_a_date_never_written_is_named_with_the_asset_to_materialise(store: TableStore):
+def test_unwritten_date_is_named_with_its_asset(store: TableStore):
     with pytest.raises(
         DateMissing, match=r"raw\.visits has no service_date 2026-11-20\. Materialise raw/visits"
     ):
@@ -106,7 +106,7 @@ def test_a_date_never_written_is_named_with_the_asset_to_materialise(store: Tabl
     assert isinstance(error.value, PermanentFailure)
 
 
-def test_a_date_written_as_empty_is_there_and_has_a_version(store: TableStore):
+def test_date_without_rows_has_a_version(store: TableStore):
     table = replace(VISITS, may_be_empty=True)
     result = store.write(table, empty_frame(table), [DAY], code_version="1")
     assert store.read(table, [DAY]).height == 0
@@ -116,7 +116,7 @@ def test_a_date_written_as_empty_is_there_and_has_a_version(store: TableStore):
     assert store.read(table, [DAY]).height == 0
 
 
-def test_a_pinned_snapshot_reads_as_it_was_with_its_own_versions(store: TableStore):
+def test_pinned_snapshot_keeps_its_rows_and_versions(store: TableStore):
     first = store.write(VISITS, pl.concat([visits(DAY), visits(NEXT_DAY)]), [DAY, NEXT_DAY], code_version="1")
     store.write(VISITS, visits(DAY, load=50.0), [DAY], code_version="1")
     later = store.write(VISITS, visits(DAY + timedelta(days=2)), [DAY + timedelta(days=2)], code_version="1")
@@ -130,7 +130,7 @@ def test_a_pinned_snapshot_reads_as_it_was_with_its_own_versions(store: TableSto
         store.read(VISITS, [DAY + timedelta(days=2)], snapshot_id=pin)
 
 
-def test_a_snapshot_in_hand_does_not_see_later_writes(store: TableStore):
+def test_opened_snapshot_does_not_see_later_writes(store: TableStore):
     store.write(VISITS, visits(load=1.0), [DAY], code_version="1")
     before = store.snapshot(VISITS)
     store.write(VISITS, visits(load=2.0), [DAY], code_version="1")
@@ -138,15 +138,13 @@ def test_a_snapshot_in_hand_does_not_see_later_writes(store: TableStore):
     assert before.versions([DAY]) != store.versions(VISITS, [DAY])
 
 
-def test_a_pin_that_is_not_kept_is_an_error_that_says_so(store: TableStore):
+def test_expired_pin_is_an_error_with_the_remedy(store: TableStore):
     store.write(VISITS, visits(), [DAY], code_version="1")
     with pytest.raises(PermanentFailure, match=r"raw\.visits has no snapshot 42.*without that pin"):
         store.read(VISITS, [DAY], snapshot_id=42)
 
 
-def test_the_version_at_a_pin_is_told_from_the_rows_where_its_own_snapshot_has_expired(
-    store: TableStore, tmp_path: Path
-):
+def test_version_at_a_pin_survives_an_expired_snapshot(store: TableStore, tmp_path: Path):
     first = store.write(VISITS, visits(load=1.0), [DAY], code_version="1")
     pin = store.write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1").snapshot_id
     store.write(VISITS, visits(load=2.0), [DAY], code_version="1")
@@ -154,50 +152,48 @@ def test_the_version_at_a_pin_is_told_from_the_rows_where_its_own_snapshot_has_e
     assert store.versions(VISITS, [DAY], pin) == first.hashes
 
 
-def test_old_snapshots_are_forgotten_and_the_current_rows_and_versions_stay(tmp_path: Path):
+def test_old_snapshots_expire_and_current_rows_stay(tmp_path: Path):
     store = TableStore(local_catalog(tmp_path), keep_snapshots=3, keep_for=timedelta(0))
     days = [DAY + timedelta(days=number) for number in range(25)]
     written = {day: store.write(VISITS, visits(day), [day], code_version="1") for day in days}
     kept = {snapshot.snapshot_id for snapshot in iceberg(tmp_path).snapshots()}
-    assert kept == {written[day].snapshot_id for day in days[20:]}, "three of the first 23, and two since"
+    assert kept == {written[day].snapshot_id for day in days[20:]}, (
+        "three of the first 23 snapshots, and two later ones"
+    )
     assert store.versions(VISITS, days) == {day: result.hashes[day] for day, result in written.items()}
     assert store.read(VISITS, days).height == 25 * 20
 
 
-def test_snapshots_of_today_are_kept_for_the_jobs_that_run_however_many_there_are(tmp_path: Path):
+def test_recent_snapshots_never_expire(tmp_path: Path):
     store = TableStore(local_catalog(tmp_path), keep_snapshots=1)
     for number in range(25):
         store.write(VISITS, visits(load=float(number)), [DAY], code_version="1")
     assert len(iceberg(tmp_path).snapshots()) == 1 + 24 * 2, (
-        "a date that is replaced is deleted, then appended"
+        "replacing a date makes two snapshots: a deletion and an append"
     )
 
 
-def test_two_writers_that_forget_snapshots_at_once_both_succeed_and_tell_their_own_snapshot(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_two_writers_expire_snapshots_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     first, second = (
         TableStore(local_catalog(tmp_path), keep_snapshots=1, keep_for=timedelta(0)) for _ in range(2)
     )
     days = [DAY + timedelta(days=number) for number in range(22)]
     for day in days[:20]:
         first.write(VISITS, visits(day), [day], code_version="1")
-    forget, theirs = first._forget_old_snapshots, []
+    expire, others = first._expire_old_snapshots, []
 
-    def after_the_other(loaded: Table) -> None:
-        theirs.append(second.write(VISITS, visits(days[21]), [days[21]], code_version="1").snapshot_id)
-        forget(loaded)
+    def expire_after_the_other_writer(loaded: Table) -> None:
+        others.append(second.write(VISITS, visits(days[21]), [days[21]], code_version="1").snapshot_id)
+        expire(loaded)
 
-    monkeypatch.setattr(first, "_forget_old_snapshots", after_the_other)
-    ours = first.write(VISITS, visits(days[20]), [days[20]], code_version="1").snapshot_id
-    assert ours != theirs[0] == first.current_snapshot(VISITS)
+    monkeypatch.setattr(first, "_expire_old_snapshots", expire_after_the_other_writer)
+    own = first.write(VISITS, visits(days[20]), [days[20]], code_version="1").snapshot_id
+    assert own != others[0] == first.current_snapshot(VISITS)
     assert first.read(VISITS, days).height == 22 * 20
-    assert len(iceberg(tmp_path).snapshots()) < 4, "the other has forgotten them"
+    assert len(iceberg(tmp_path).snapshots()) < 4, "the other writer has expired them"
 
 
-def test_a_commit_copies_no_more_metadata_where_more_history_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_cost_of_a_commit_does_not_grow_with_history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     copied: list[int] = []
 
     def counted(base_metadata: TableMetadata, *arguments: Any, **options: Any) -> TableMetadata:
@@ -211,14 +207,14 @@ def test_a_commit_copies_no_more_metadata_where_more_history_is_kept(
     for number in range(85):
         copied.clear()
         day = DAY + timedelta(days=number)
-        store.write(VISITS, visits(day), [day], made_from={day: "of something"}, code_version="1")
+        store.write(VISITS, visits(day), [day], input_hashes={day: "hash"}, code_version="1")
         copies.append(list(copied))
-    assert all(copies), "pyiceberg makes its metadata elsewhere, and nothing was counted"
+    assert all(copies), "pyiceberg updates metadata in another function, and nothing was counted"
     assert copies[25:45] == copies[65:85], "snapshots copied by each of twenty commits"
-    assert max(map(len, copies)) <= 3 + 5, "a write's own, and those of the commit that forgets snapshots"
+    assert max(map(len, copies)) <= 3 + 5, "snapshots of the write and of the expiry"
 
 
-def test_neither_reading_nor_writing_a_date_opens_the_files_of_another(store: TableStore, tmp_path: Path):
+def test_reads_and_writes_open_no_files_of_other_dates(store: TableStore, tmp_path: Path):
     store.write(VISITS, visits(DAY), [DAY], code_version="1")
     store.write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="1")
     shutil.rmtree(data_files(tmp_path, DAY))
@@ -227,14 +223,14 @@ def test_neither_reading_nor_writing_a_date_opens_the_files_of_another(store: Ta
     assert len(store.versions(VISITS, [DAY, NEXT_DAY])) == 2
 
 
-def test_columns_are_chosen_and_the_order_of_rows_stays(store: TableStore):
+def test_chosen_columns_keep_the_order_of_rows(store: TableStore):
     store.write(VISITS, visits(), [DAY], code_version="1")
     assert store.read(VISITS, [DAY], columns=["load", "trip_id"]).equals(
         store.read(VISITS, [DAY]).select("load", "trip_id")
     )
 
 
-def test_bad_rows_are_refused_before_the_commit_and_the_former_rows_stand(store: TableStore):
+def test_bad_rows_leave_the_table_unchanged(store: TableStore):
     former = store.write(VISITS, visits(), [DAY], code_version="1")
     with pytest.raises(BadInput, match="load >= 0"):
         store.write(VISITS, visits(load=-1.0), [DAY], code_version="1")
@@ -247,7 +243,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match a
 WIDER = replace(VISITS, columns=(*VISITS.columns, Column("seats", "int32", "Seats", required=False)))
 
 
-def test_a_column_added_to_the_contract_is_added_to_the_table(store: TableStore):
+def test_new_column_of_the_contract_is_added(store: TableStore):
     before = store.write(VISITS, visits(DAY), [DAY], code_version="1")
     store.write(WIDER, visits(NEXT_DAY).with_columns(seats=40), [NEXT_DAY], code_version="2")
     assert store.read(WIDER, [DAY, NEXT_DAY])["seats"].to_list() == [None] * 20 + [40] * 20
@@ -256,13 +252,13 @@ def test_a_column_added_to_the_contract_is_added_to_the_table(store: TableStore)
     )
 
 
-def test_a_column_gone_from_the_contract_is_read_no_more(store: TableStore):
+def test_removed_column_of_the_contract_is_not_read(store: TableStore):
     store.write(WIDER, visits(DAY).with_columns(seats=40), [DAY], code_version="1")
     store.write(VISITS, visits(NEXT_DAY), [NEXT_DAY], code_version="2")
     assert store.read(VISITS, [DAY, NEXT_DAY]).columns == list(VISITS.column_names)
 
 
-def test_a_type_that_widens_is_evolved(store: TableStore):
+def test_wider_type_is_evolved(store: TableStore):
     columns = tuple(
         replace(column, type="int64") if column.name == "stop_sequence" else column
         for column in VISITS.columns
@@ -280,9 +276,7 @@ def test_a_type_that_widens_is_evolved(store: TableStore):
         Column("seats", "int32", "A new column that every row must have"),
     ],
 )
-def test_a_contract_that_the_table_cannot_follow_is_refused_with_the_remedy(
-    store: TableStore, column: Column
-):
+def test_incompatible_contract_is_an_error_with_the_remedy(store: TableStore, column: Column):
     store.write(VISITS, visits(), [DAY], code_version="1")
     others = [other for other in VISITS.columns if other.name != column.name]
     changed = replace(VISITS, columns=(*others, column), rules=())
@@ -296,7 +290,7 @@ def test_a_contract_that_the_table_cannot_follow_is_refused_with_the_remedy(
     assert store.dates(VISITS) == [DAY]
 
 
-def test_in_one_database_tables_are_told_apart_by_their_namespace(tmp_path: Path):
+def test_tables_in_one_database_have_their_namespace_in_the_name(tmp_path: Path):
     store = TableStore(local_catalog(tmp_path), database="ruter_dev")
     store.write(VISITS, visits(), [DAY], code_version="1")
     assert load_catalog("ruter", **local_catalog(tmp_path)).list_tables("ruter_dev") == [

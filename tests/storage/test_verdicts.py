@@ -1,4 +1,4 @@
-"""Nothing bad is read: a date's rows need a passing verdict, and a verdict holds for the rows that were judged alone."""
+"""Rows are read only with a passed verdict, and a verdict is valid only for the rows that were checked."""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -10,7 +10,7 @@ from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.snapshots import DateMissing
 from ruter_dagster.storage.tables import TableStore
-from ruter_dagster.storage.verdicts import NotPassed, Verdicts
+from ruter_dagster.storage.verdicts import NoPassingVerdict, Verdicts
 from tests.storage.frames import DAY, NEXT_DAY, VISITS, visits
 
 PASSED = {"passed": True, "failed": [], "profile": {"rows": 20}}
@@ -33,7 +33,7 @@ def verdicts(tmp_path: Path) -> Verdicts:
 def read_checked(
     store: TableStore, verdicts: Verdicts, table: Table, dates: list[date], columns=None, snapshot_id=None
 ):
-    """Reads as jobs do: rows and verdicts of one snapshot."""
+    """Reads rows and verdicts of one snapshot, like a job."""
     snapshot = store.snapshot(table, snapshot_id)
     verdicts.require(table, snapshot.versions(dates), dates)
     return snapshot.read(dates, columns)
@@ -48,53 +48,49 @@ def test_rows_that_passed_are_read(store: TableStore, verdicts: Verdicts):
     assert read_checked(store, verdicts, VISITS, [DAY], columns=["load"]).shape == (20, 1)
 
 
-def test_rows_that_were_never_judged_are_refused_with_the_asset_that_judges_them(
-    store: TableStore, verdicts: Verdicts
-):
+def test_unchecked_rows_are_refused_with_the_quality_asset(store: TableStore, verdicts: Verdicts):
     write(store)
     with pytest.raises(
-        NotPassed, match=r"raw\.visits.*service_date 2026-11-20.*Materialise quality/visits"
+        NoPassingVerdict, match=r"raw\.visits.*service_date 2026-11-20.*Materialise quality/visits"
     ) as error:
         read_checked(store, verdicts, VISITS, [DAY])
     assert error.value.dates == (DAY,)
 
 
-def test_rows_that_failed_are_refused_with_the_checks_and_the_report(store: TableStore, verdicts: Verdicts):
+def test_failed_rows_are_refused_with_checks_and_report(store: TableStore, verdicts: Verdicts):
     verdicts.record(VISITS, DAY, write(store), FAILED, REPORT)
-    with pytest.raises(NotPassed) as error:
+    with pytest.raises(NoPassingVerdict) as error:
         read_checked(store, verdicts, VISITS, [DAY])
-    assert "2026-11-20 did not pass load_within_twice_the_capacity; report: file:///reports/day.html" in str(
+    assert "2026-11-20 failed load_within_twice_the_capacity; report: file:///reports/day.html" in str(
         error.value
     )
     assert "materialise raw/visits and quality/visits again" in str(error.value)
 
 
-def test_rows_that_changed_after_their_verdict_are_refused_until_they_are_judged(
-    store: TableStore, verdicts: Verdicts
-):
+def test_changed_rows_are_refused_until_they_are_checked(store: TableStore, verdicts: Verdicts):
     verdicts.record(VISITS, DAY, write(store), PASSED, REPORT)
     former = store.current_snapshot(VISITS)
     changed = write(store, load=13.0)
-    with pytest.raises(NotPassed):
+    with pytest.raises(NoPassingVerdict):
         read_checked(store, verdicts, VISITS, [DAY])
     assert read_checked(store, verdicts, VISITS, [DAY], snapshot_id=former)["load"][0] == 12.0
     verdicts.record(VISITS, DAY, changed, PASSED, REPORT)
     assert read_checked(store, verdicts, VISITS, [DAY])["load"][0] == 13.0
 
 
-def test_a_date_that_is_absent_is_missing_rather_than_refused(store: TableStore, verdicts: Verdicts):
+def test_missing_date_is_an_error_of_its_own(store: TableStore, verdicts: Verdicts):
     verdicts.record(VISITS, DAY, write(store), PASSED, REPORT)
     with pytest.raises(DateMissing, match="2026-11-21"):
         read_checked(store, verdicts, VISITS, [DAY, NEXT_DAY])
 
 
-def test_of_many_dates_the_refused_are_listed_and_the_summaries_come_by_date(verdicts: Verdicts):
+def test_refused_dates_and_summaries_are_in_order(verdicts: Verdicts):
     days = [DAY + timedelta(days=number) for number in range(20)]
     versions = {day: f"version{number}" for number, day in enumerate(days)}
     for day in days[:19]:
         verdicts.record(
             VISITS, day, versions[day], FAILED if day == days[3] else {**PASSED, "date": str(day)}, REPORT
         )
-    assert verdicts.refused(VISITS, versions) == [days[3], days[19]]
-    kept = [summary["date"] for summary in verdicts.summaries(VISITS, versions) if summary["passed"]]
-    assert kept == [str(day) for day in days[:19] if day != days[3]]
+    assert verdicts.refused_dates(VISITS, versions) == [days[3], days[19]]
+    passed = [summary["date"] for summary in verdicts.summaries(VISITS, versions) if summary["passed"]]
+    assert passed == [str(day) for day in days[:19] if day != days[3]]

@@ -19,7 +19,7 @@ from dagster_sagemaker import (
 )
 from ruter_dagster.aws.clients import client
 from ruter_dagster.config.settings import Settings
-from ruter_dagster.contracts.jobs import EXIT_ABSENT
+from ruter_dagster.contracts.jobs import EXIT_NO_DATA
 from ruter_dagster.resources.date_chunks import Chunk, Chunks, NothingThere
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.sagemaker.events import QueuedJobEnds
@@ -120,7 +120,7 @@ def _take(end: JobEnd, number: int, chunks: Chunks) -> dict[str, Any]:
 
 
 def _is_absence(failure: SageMakerJobFailed) -> bool:
-    return failure.exit_code == EXIT_ABSENT
+    return failure.exit_code == EXIT_NO_DATA
 
 
 def _absence(failure: SageMakerJobFailed) -> NothingThere:

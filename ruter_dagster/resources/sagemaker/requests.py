@@ -7,12 +7,12 @@ from typing import Any
 from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import PARAMETERS_FILE, PARAMETERS_FOLDER, to_hyperparameters
-from ruter_dagster.contracts.jobs import EXIT_ABSENT, EXIT_MEMORY, EXIT_PERMANENT, JobParameters
+from ruter_dagster.contracts.jobs import EXIT_MEMORY, EXIT_NO_DATA, EXIT_PERMANENT, JobParameters
 from ruter_dagster.resources.sagemaker.git_branch import branch_of
 from ruter_dagster.resources.sagemaker.settings import JobSettings
 
 PROJECT = "ruter-dagster"
-RETRYABLE = frozenset(range(1, 256)) - {EXIT_PERMANENT, EXIT_ABSENT, EXIT_MEMORY}
+RETRYABLE = frozenset(range(1, 256)) - {EXIT_PERMANENT, EXIT_NO_DATA, EXIT_MEMORY}
 """Exit codes after which a step's retry may help, as with local processes; out of memory, the same instance is as small again."""
 _MOMENTS = {"promoted_at"}
 """Parameters that are another with each try of the same work."""

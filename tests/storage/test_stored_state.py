@@ -1,4 +1,4 @@
-"""What the state holds is read from it, and nothing of what is gone is taken for there."""
+"""The stored state reports existing dates, verdicts and models, and no deleted ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.registry import ModelRegistry
-from ruter_dagster.storage.stored_state import PresentState, local_versions
+from ruter_dagster.storage.stored_state import StoredState, local_versions
 from ruter_dagster.storage.tables import TableStore
 from ruter_dagster.storage.verdicts import Verdicts
 from tests.storage.frames import DAY, NEXT_DAY, VISITS, visits
@@ -31,7 +31,7 @@ def store(settings: Settings) -> TableStore:
     return store
 
 
-def test_local_versions_are_those_that_the_store_tells(store: TableStore, settings: Settings) -> None:
+def test_local_versions_equal_those_of_the_table_store(store: TableStore, settings: Settings) -> None:
     versions = store.versions(VISITS, [DAY, NEXT_DAY])
     assert len(versions) == 2
     assert local_versions(settings.source_dir / "warehouse" / "catalog.db", VISITS.name) == versions
@@ -39,19 +39,19 @@ def test_local_versions_are_those_that_the_store_tells(store: TableStore, settin
     assert store.versions_by_name("raw.nothing") == {}
 
 
-def test_rows_that_are_there_are_not_lost(store: TableStore, settings: Settings) -> None:
+def test_stored_dates_are_not_lost(store: TableStore, settings: Settings) -> None:
     versions = store.versions(VISITS, [DAY, NEXT_DAY])
-    present = PresentState.of(settings)
-    assert present.lost_dates(VISITS.name, versions) == set()
-    assert present.lost_dates(VISITS.name, {**versions, DAY: "other rows"}) == {DAY}
+    state = StoredState.of(settings)
+    assert state.lost_dates(VISITS.name, versions) == set()
+    assert state.lost_dates(VISITS.name, {**versions, DAY: "other rows"}) == {DAY}
 
 
-@pytest.mark.parametrize("gone", ["warehouse", "warehouse/catalog.db", "warehouse/tables"])
-def test_deleted_warehouse_has_lost_all_dates(store: TableStore, settings: Settings, gone: str) -> None:
+@pytest.mark.parametrize("deleted", ["warehouse", "warehouse/catalog.db", "warehouse/tables"])
+def test_deleted_warehouse_has_lost_all_dates(store: TableStore, settings: Settings, deleted: str) -> None:
     versions = store.versions(VISITS, [DAY, NEXT_DAY])
-    path = settings.source_dir / gone
+    path = settings.source_dir / deleted
     shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert PresentState.of(settings).lost_dates(VISITS.name, versions) == {DAY, NEXT_DAY}
+    assert StoredState.of(settings).lost_dates(VISITS.name, versions) == {DAY, NEXT_DAY}
 
 
 def test_rows_without_a_verdict_are_unjudged(store: TableStore, settings: Settings) -> None:
@@ -60,15 +60,15 @@ def test_rows_without_a_verdict_are_unjudged(store: TableStore, settings: Settin
     Verdicts(artifacts).record(VISITS, DAY, version, {"passed": False, "failed": ["x"]}, "file:///report")
     Verdicts(artifacts).record(VISITS, NEXT_DAY, "other rows", {"passed": True}, "file:///report")
     days = {DAY, NEXT_DAY, NEXT_DAY.replace(day=30)}
-    assert PresentState.of(settings).unjudged_dates(VISITS.name, days) == {NEXT_DAY}
+    assert StoredState.of(settings).unjudged_dates(VISITS.name, days) == {NEXT_DAY}
 
 
-def test_models_and_champions_are_known_by_their_files(settings: Settings) -> None:
+def test_models_and_champions_need_their_files(settings: Settings) -> None:
     from datetime import UTC, datetime
 
-    registry, present = ModelRegistry(ArtifactStore.at(settings.artifacts_place)), PresentState.of(settings)
-    assert not present.has_model(RECORD.version)
+    registry, state = ModelRegistry(ArtifactStore.at(settings.artifacts_place)), StoredState.of(settings)
+    assert not state.has_model(RECORD.version)
     registry.save(RECORD, {})
-    assert present.has_model(RECORD.version) and not present.has_champion(RECORD.version)
+    assert state.has_model(RECORD.version) and not state.has_champion(RECORD.version)
     registry.promote(RECORD.name, RECORD.version, datetime(2026, 11, 20, tzinfo=UTC), {})
-    assert present.has_champion(RECORD.version)
+    assert state.has_champion(RECORD.version)

@@ -1,4 +1,4 @@
-"""The tables that the settings name."""
+"""Opens the tables that the settings name."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ruter_dagster.storage.tables import TableStore
 
 
 def open_tables(settings: Settings) -> TableStore:
-    """The tables of the lake, or of the source's state folder."""
+    """The tables of the lake in AWS, or of the local state folder if the settings name no lake."""
     if settings.lake_dir is None:
         return TableStore(local_catalog(state_folder(settings) / "warehouse"))
     properties = glue_catalog(f"{settings.lake_dir}/warehouse", settings.aws_region or "")
