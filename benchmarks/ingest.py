@@ -70,7 +70,7 @@ def _ingest(folder: Path) -> None:
     rejected = context.store.read(REJECTED_VISITS, context.store.dates(REJECTED_VISITS)).height
     kept = sum(context.store.snapshot(STOP_VISITS).rows_by_date(dates).values())
     print(
-        f"{kept:,} visits kept, {rejected} set aside: {seconds:.1f} s ({cpu:.1f} CPU s), {megabytes:,.0f} MB at most"
+        f"{kept:,} visits kept, {rejected} rejected: {seconds:.1f} s ({cpu:.1f} CPU s), {megabytes:,.0f} MB at most"
     )
 
 

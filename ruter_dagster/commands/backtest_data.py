@@ -43,7 +43,7 @@ def read_usable_dates(
 ) -> UsableDates:
     """Reads both tables of `dates`, a batch at a time; `track` shows how far it is.
 
-    A date is left out whole: where a file of it cannot be read, too much is set aside, a blocking check of either table fails,
+    A date is left out whole: where a file of it cannot be read, too many rows are rejected, a blocking check of either table fails,
     or one of the tables has none of it.
     """
     batches = [dates[start : start + BATCH_DATES] for start in range(0, len(dates), BATCH_DATES)]

@@ -231,13 +231,13 @@ def forecasts(day: datetime | None, line: str | None, stop: str | None, top: int
         show(forecast_list, Console())
 
 
-@main.command(short_help="The rows of a date that were set aside, each with its reason.")
+@main.command(short_help="The rejected rows of a date, with their reasons.")
 @click.option("--date", "day", type=DATE, metavar="YYYY-MM-DD", required=True, help="Service date.")
 @click.option("--json", "as_json", is_flag=True, help="Print the rows as they were read, as JSON.")
 def rejected(day: datetime, as_json: bool) -> None:
-    """List the stop visits of a service date that broke a rule and were set aside: file, line and reason. Takes seconds.
+    """List the stop visits of a service date that were rejected because they break a rule: file, line and reason. Takes seconds.
 
-    They are in the table raw.rejected_visits. The rest of the date is used, unless too many were set aside. Correct them at
+    They are in the table raw.rejected_visits. The rest of the date is used, unless too many were rejected. Correct them at
     their source, then materialise raw/stop_visits for the date again.
     """
     from rich.console import Console

@@ -142,7 +142,7 @@ def _step(job: PipelineJob, sagemaker_job: ProcessingJob | TrainingJob) -> Pipel
             to_relative(job.parameters, _ANY_DATE),
             "--issue-date",
             ISSUE_DATE,
-            "--asked-at",
+            "--requested-at",
             STARTED,
         ),
         after=job.upstream,

@@ -1,4 +1,4 @@
-"""`ruter-dagster rejected`: the rows of a date's stop visits that were set aside, each with its reason."""
+"""`ruter-dagster rejected`: the rejected stop visits of a date, with their reasons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = ("file", "line_number", "reason", "trip_id_performed", "vehicle_id", "l
 
 @dataclass(frozen=True)
 class RejectedRows:
-    """What the command shows. `blocked`: so much was set aside that `raw.stop_visits` was left as it was."""
+    """The rejected rows of a date. `blocked`: too many rows were rejected, so that `raw.stop_visits` was not changed."""
 
     date: date
     rows: pl.DataFrame
@@ -40,7 +40,7 @@ class RejectedRows:
 
 
 def rejected_rows(settings: Settings, day: date) -> RejectedRows:
-    """The rows of `day` that the newest reading set aside. Raises `PermanentFailure` where the date was never read."""
+    """The rows of `day` that the newest reading rejected. Raises `PermanentFailure` if the date was never read."""
     unread = PermanentFailure(
         f"raw.stop_visits has no service_date {day} in {settings.lake_dir or settings.source_dir}. "
         "Materialise raw/stop_visits for it first, where the source has the date"
@@ -57,11 +57,11 @@ def rejected_rows(settings: Settings, day: date) -> RejectedRows:
 def show(rejected: RejectedRows, console: Console) -> None:
     """Prints every row, then how many each reason has."""
     if rejected.rows.is_empty():
-        console.print(f"No row of {rejected.date} was set aside")
+        console.print(f"No row of {rejected.date} was rejected")
         return
     table = Table(
         *(Column(name, overflow="fold") for name in _SHOWN),
-        title=f"Stop visits of {rejected.date} that were set aside",
+        title=f"Rejected stop visits of {rejected.date}",
     )
     for row in rejected.rows.select(_SHOWN).rows():
         table.add_row(*("" if value is None else str(value) for value in row))
@@ -70,5 +70,5 @@ def show(rejected: RejectedRows, console: Console) -> None:
         console.print(f"{rows:,} {'row' if rows == 1 else 'rows'}: {reason}")
     if rejected.blocked:
         console.print(
-            "The date is blocked: raw.stop_visits was left as it was. The rows as they were read: --json"
+            "The date is blocked: raw.stop_visits was not changed. Use --json to see the rows as they were read"
         )

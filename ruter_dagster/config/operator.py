@@ -143,7 +143,7 @@ class Loads(_Strict):
 
 
 class RejectLimits(_Strict):
-    """How much of a date's stop visits may be set aside, as shares of its rows; beyond that the date is blocked.
+    """The shares of a date's stop visits that may be rejected. A date with more rejected rows is blocked.
 
     The type of a vehicle is its mode and capacity. A fault of one or two trips never blocks: of few rows a share says little.
     """
@@ -153,7 +153,7 @@ class RejectLimits(_Strict):
     share_of_vehicle_type: float = Field(
         0.2, ge=0, le=1, description="Largest share of the rows of a vehicle type on a date"
     )
-    least_trips: int = Field(3, ge=1, description="Fewer trips than this with rows set aside never block")
+    least_trips: int = Field(3, ge=1, description="Fewer trips than this with rejected rows never block")
 
 
 class Capacity(_Strict):

@@ -1,7 +1,7 @@
-"""The catalogue of quality checks: what is measured on each date of each table, and its bounds.
+"""The declared quality checks: what is measured on each date of each table, and its bounds.
 
-Dagster's asset checks and the Great Expectations suites are both built from it, so they always agree. Plain Python; the
-measurement itself belongs in `quality`.
+Dagster's asset checks and the Great Expectations suites are both built from them, so that they always agree. Plain Python;
+the measurement belongs in `quality`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ IMBALANCED_VEHICLES = 0.10
 """Share of the day's vehicles that may be out of balance."""
 
 LOW_COUNTS = 0.65
-"""A vehicle's counts over those of others at the same stops and hours; below this, a door may be dead."""
+"""A vehicle's counts over those of other vehicles at the same stops and hours. Below it a door's counter may be defective."""
 
 
 UNKNOWN_STOPS = 0.02
@@ -77,8 +77,8 @@ UNKNOWN_STOPS = 0.02
 UNKNOWN_SEATS = 0.1
 """Share of a date's planned departures that may lack seats."""
 
-ROWS_SET_ASIDE = 0.005
-"""Share of a date's stop visits that may be set aside without a warning: a few broken cells are normal."""
+MAX_REJECTED_ROWS = 0.005
+"""Share of a date's stop visits that may be rejected without a warning: a few broken cells are normal."""
 
 
 def _faults(table: Table, name: str, description: str, unit: str) -> Check:
@@ -150,14 +150,16 @@ def _on_service_day(table: Table) -> bool:
 
 
 def _usual_checks(table: Table) -> Iterator[Check]:
-    """Rows, nulls, boardings and loads against the same weekdays before."""
+    """Checks of rows, nulls, boardings and loads compared with the same weekdays before."""
 
     def usual(name: str, measure: str, unit: str, bounds: tuple[float | None, float | None]) -> Check:
-        return Check(name, table.name, "WARN", f"{measure} against the same weekdays before", unit, *bounds)
+        return Check(
+            name, table.name, "WARN", f"{measure} compared with the same weekdays before", unit, *bounds
+        )
 
     rise, change = (None, SHARE_CHANGE), (-SHARE_CHANGE, SHARE_CHANGE)
     yield usual("rows_near_usual", "Number of rows", "times the usual rows", ROWS_RATIO)
-    # Levels of a class of days (school holidays) become empty when its last dates leave the window: no fault.
+    # Levels of a class of days (school holidays) become null when its last dates leave the window, which is normal.
     if table is not LEVELS and any(not column.required for column in table.columns):
         nulls = "Largest rise of the share of nulls among optional columns,"
         yield usual("nulls_near_usual", nulls, "above the usual share", rise)
@@ -170,12 +172,12 @@ def _usual_checks(table: Table) -> Iterator[Check]:
 
 
 def compared_with_plan(table: Table) -> bool:
-    """Whether a report on the table also reads the planned departures of its dates, where there are any."""
+    """Whether the checks of the table also read the planned departures of its dates."""
     return "trip_id" in table.column_names and table is not PLANNED_DEPARTURES
 
 
 def load_column(table: Table) -> str | None:
-    """The column that carries a stop visit's load, where the table has one."""
+    """The column with the load of a stop visit; None if the table has none."""
     return next((name for name in ("load", "departure_load") if name in table.column_names), None)
 
 
@@ -232,24 +234,24 @@ _VEHICLES_COUNT_ALIKE = Check(
 )
 
 
-_FEW_SET_ASIDE = Check(
-    "few_rows_set_aside",
+_FEW_REJECTED_ROWS = Check(
+    "few_rejected_rows",
     STOP_VISITS.name,
     "WARN",
-    "Rows that broke a rule and went to raw.rejected_visits instead",
-    "of the rows set aside",
-    maximum=ROWS_SET_ASIDE,
+    "Rows that broke a rule and were written to raw.rejected_visits instead",
+    "of the rows rejected",
+    maximum=MAX_REJECTED_ROWS,
 )
 NO_DATE_BLOCKED = Check(
     "no_date_blocked",
     STOP_VISITS.name,
     "ERROR",
-    "No date is unreadable, or has more rows set aside than [rejects] in the operator file allows. The rows of a blocked date are "
+    "No date is unreadable, or has more rejected rows than [rejects] in the operator file allows. The rows of a blocked date are "
     "not changed. The other dates of a range continue",
     "dates blocked",
     maximum=0,
 )
-"""On `raw/stop_visits` itself: a blocked date has no new rows that a quality report could be on."""
+"""A check of `raw/stop_visits` itself, because a blocked date has no new rows for a quality report."""
 
 _FEW_UNKNOWN_SEATS = Check(
     "few_unknown_seats",
@@ -277,7 +279,7 @@ _OWN_CHECKS: dict[str, tuple[Check, ...]] = {
     STOP_VISITS.name: (
         FEW_UNKNOWN_STOPS,
         _STOP_POINTS_KNOWN,
-        _FEW_SET_ASIDE,
+        _FEW_REJECTED_ROWS,
         _VEHICLES_BALANCED,
         _VEHICLES_COUNT_ALIKE,
         _journeys_as_planned(STOP_VISITS, MISSING_JOURNEYS),
@@ -289,7 +291,7 @@ _OWN_CHECKS: dict[str, tuple[Check, ...]] = {
 
 
 def checks_of(table: Table) -> tuple[Check, ...]:
-    """Every check of a table, the blocking ones first."""
+    """All checks of a table, ERROR checks first."""
     checks = (*_row_checks(table), *_OWN_CHECKS.get(table.name, ()), *_usual_checks(table))
     return tuple(sorted(checks, key=lambda check: check.severity))
 

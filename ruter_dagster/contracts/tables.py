@@ -175,7 +175,7 @@ STOP_VISITS = Table(
 
 REJECTED_VISITS = Table(
     name="raw.rejected_visits",
-    description="Rows of stop visits that broke a rule and were set aside when the source was last read. "
+    description="Stop visits that broke a rule and were rejected when the source was last read. "
     "Written together with `raw/stop_visits`, which has the other rows.",
     partition="service_date",
     key=("service_date", "file", "line_number"),
@@ -189,7 +189,7 @@ REJECTED_VISITS = Table(
         Column("line_id", "string", "Line", required=False),
         Column("vehicle_type", "string", "Mode and capacity of the vehicle, if known", required=False),
         Column("kept_without_counts", "boolean", "Whether the visit is in raw.stop_visits without its counts"),
-        Column("date_blocked", "boolean", "Whether the date is blocked: too many rows were set aside, and raw.stop_visits was not changed"),
+        Column("date_blocked", "boolean", "Whether the date is blocked: too many rows were rejected, and raw.stop_visits was not changed"),
         Column("row", "string", "The row as it was read: JSON text of its columns"),
     ),
     may_be_empty=True,

@@ -1,4 +1,4 @@
-"""Stop visits to balanced stop loads."""
+"""Computes balanced stop loads from stop visits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the expectation suites of tables on dates, publishes their Data Docs and records a verdict for each date's content."""
+"""Checks the rows of a table on dates, writes the report and records a verdict for each date."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.input_tables import Verdict
 from ruter_dagster.jobs.pipes import DateReport, json_value, link, table
 from ruter_dagster.quality.check import check_table
-from ruter_dagster.quality.rejects import set_aside
+from ruter_dagster.quality.rejects import tables_of_rejects
 from ruter_dagster.quality.report import QualityReport, profiles_of
-from ruter_dagster.quality.vehicle_counts import former_dates
+from ruter_dagster.quality.vehicle_counts import earlier_dates
 
 TABLES = {table.name: table for table in CHECKED_TABLES}
 USUAL_DAYS = 56
-"""Former dates that a date is compared with, at most."""
+"""Maximum number of days before a date that it is compared with."""
 _TABLES_WITH_STOPS: tuple[tuple[Table, Verdict], ...] = (
     (PLANNED_DEPARTURES, "ignore"),
     (STOP_VISITS, "skip"),
@@ -32,8 +32,10 @@ _TABLES_WITH_STOPS: tuple[tuple[Table, Verdict], ...] = (
 
 def run(parameters: CheckQuality, context: JobContext) -> None:
     checked = TABLES[parameters.table]
-    present = context.tables.versions(checked, parameters.dates, missing=parameters.missing, verdict="ignore")
-    dates = list(present)
+    versions = context.tables.versions(
+        checked, parameters.dates, missing=parameters.missing, verdict="ignore"
+    )
+    dates = list(versions)
     frame = context.tables.read(checked, dates, verdict="ignore")
     plan = _plan(checked, dates, context)
     rejected = _rejected(checked, dates, context)
@@ -41,26 +43,28 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
         checked,
         frame,
         dates,
-        reference=_usual(checked, dates, context),
+        reference=_earlier_profiles(checked, dates, context),
         plan=plan,
-        former_stops=_former_stops(checked, dates, plan, context),
-        former_vehicles=_former_vehicles(checked, dates, context),
+        earlier_stops=_earlier_stops(checked, dates, plan, context),
+        earlier_vehicles=_earlier_vehicles(checked, dates, context),
         rejected=rejected,
         limits=context.operator.rejects,
     )
-    _keep_vehicles(report.vehicles, present, context)
-    page = _publish(checked, dates, report, context)
-    for day, version in present.items():
+    _write_vehicles(report.vehicles, versions, context)
+    page = _write_page(checked, dates, report, context)
+    for day, version in versions.items():
         context.verdicts.record(checked, day, version, report.summary(day), page)
     _report_checks(report, page, context)
     rows = dict(frame.group_by(checked.partition).len().iter_rows())
-    _report_dates(rows, report, page, present, rejected, context)
+    _report_dates(rows, report, page, versions, rejected, context)
 
 
-def _usual(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
-    """Profiles of the weeks before, from their own verdicts."""
-    former = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
-    return profiles_of(context.verdicts.summaries(checked, context.tables.snapshot(checked).versions(former)))
+def _earlier_profiles(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
+    """Profiles of the weeks before, from their recorded verdicts."""
+    earlier = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
+    return profiles_of(
+        context.verdicts.summaries(checked, context.tables.snapshot(checked).versions(earlier))
+    )
 
 
 def _plan(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
@@ -72,7 +76,7 @@ def _plan(checked: Table, dates: Sequence[date], context: JobContext) -> pl.Data
 
 
 def _rejected(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
-    """Rows of the dates that were set aside. Those of a blocked date are no part of the rows that stand."""
+    """Rejected rows of the dates. Those of a blocked date are left out, because its stored rows are older."""
     if checked is not STOP_VISITS:
         return None
     return context.tables.read(
@@ -80,14 +84,14 @@ def _rejected(checked: Table, dates: Sequence[date], context: JobContext) -> pl.
     )
 
 
-def _former_stops(
+def _earlier_stops(
     checked: Table, dates: Sequence[date], plan: pl.DataFrame | None, context: JobContext
 ) -> pl.Series | None:
-    """Stop points of the weeks before, by their plans, else their visits: where counts arrive before the plan of their date."""
+    """Stop points of the weeks before, from the plans or else the visits; None if each date has a plan of its own."""
     if checked is not STOP_VISITS or (plan is not None and set(dates) <= set(plan["service_date"])):
         return None
-    former = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
-    weeks = [former[start : start + 7] for start in range(0, len(former), 7)]
+    earlier = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
+    weeks = [earlier[start : start + 7] for start in range(0, len(earlier), 7)]
     for input_table, verdict in _TABLES_WITH_STOPS:
         parts = (
             context.tables.read(input_table, week, ["stop_id"], missing="skip", verdict=verdict).unique()
@@ -99,16 +103,16 @@ def _former_stops(
     return None
 
 
-def _former_vehicles(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
-    """What vehicles counted on the dates before, as their own reports kept it."""
+def _earlier_vehicles(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
+    """`vehicle_counts` of the dates before, which their checks have stored."""
     if checked is not STOP_VISITS:
         return None
-    versions = context.tables.snapshot(checked).versions(former_dates(list(dates)))
+    versions = context.tables.snapshot(checked).versions(earlier_dates(list(dates)))
     files = context.artifacts.find_all(_vehicles_key(day, version) for day, version in versions.items())
     return pl.concat(map(pl.read_parquet, files.values())) if files else None
 
 
-def _keep_vehicles(vehicles: pl.DataFrame, versions: dict[date, str], context: JobContext) -> None:
+def _write_vehicles(vehicles: pl.DataFrame, versions: dict[date, str], context: JobContext) -> None:
     for day, version in versions.items():
         of_date = vehicles.filter(pl.col("date") == day)
         if not of_date.is_empty():
@@ -121,15 +125,15 @@ def _vehicles_key(day: date, version: str) -> str:
     return f"quality/vehicles/{day}/{version}.parquet"
 
 
-def _publish(checked: Table, dates: Sequence[date], report: QualityReport, context: JobContext) -> str:
-    span = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]}_to_{dates[-1]}"
-    key = f"quality/reports/{checked.name}/{span}.html"
+def _write_page(checked: Table, dates: Sequence[date], report: QualityReport, context: JobContext) -> str:
+    name = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]}_to_{dates[-1]}"
+    key = f"quality/reports/{checked.name}/{name}.html"
     context.artifacts.put(key, report.html.encode())
     return context.artifacts.uri(key)
 
 
 def _report_links(page: str, context: JobContext) -> dict[str, Any]:
-    """The report's file or object, and its address in a browser while `ruter-dagster dev` serves it."""
+    """Links to the report's file or object, and to its page while `ruter-dagster dev` runs."""
     address = context.settings.report_page(page.rpartition("/artifacts/")[2])
     return {"report": link(page)} | ({"report_page": link(address)} if address else {})
 
@@ -161,7 +165,7 @@ def _report_dates(
     rejected: pl.DataFrame | None,
     context: JobContext,
 ) -> None:
-    """The quality asset's materialisation: each date with its verdict, rows and measures."""
+    """Reports the materialisation of the quality asset, with verdict, rows and measures of each date."""
     refused = [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
     context.report.materialised(
         quality_asset_of(report.table),
@@ -177,8 +181,8 @@ def _report_dates(
         **_report_links(page, context),
         checks=_overview(report),
         **{
-            f"set_aside_by_{name}" if name != "examples" else "set_aside_examples": table(rows)
-            for name, rows in set_aside(rejected).items()
+            f"rejected_by_{name}" if name != "examples" else "rejected_examples": table(rows)
+            for name, rows in tables_of_rejects(rejected).items()
         },
         dates_refused_now=json_value(refused),
         **context.provenance(),
@@ -186,7 +190,7 @@ def _report_dates(
 
 
 def _measures(report: QualityReport, day: date) -> dict[str, float | None]:
-    """Shares and ratios of a date, to be plotted; counts of faulty rows are zero on every good date."""
+    """Shares and ratios of a date, for plots. Counts of faulty rows are left out, because they are usually zero."""
     return {
         result.name: result.measures[day]
         for result in report.results

@@ -1,6 +1,6 @@
-"""What every job works with: settings, tables, artifacts, the source and the reports.
+"""The context of a job: settings, tables, artifacts, the source and the reports, each opened on first use.
 
-Each is opened on first use, so that a job pays only for what it touches. What one job computes belongs in its own module.
+The computation of a job belongs in its own module.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 @dataclass
 class JobContext:
-    """The surroundings of one job."""
+    """Everything that one job reads from, writes to and reports to."""
 
     settings: Settings
     parameters: JobParameters
@@ -106,7 +106,7 @@ class JobContext:
         return InputTables(self.store, self.verdicts, self.parameters)
 
     def _stored_plans(self, dates: Sequence[date]) -> pl.DataFrame:
-        """The plans that counts of dates are matched to, whatever their verdict: levels and performance are joined to them."""
+        """The stored plans of dates, with any verdict. Counts are matched to them, because levels and performance join them."""
         from ruter_dagster.sources.matching import PLAN_COLUMNS
 
         return self.tables.read(PLANNED_DEPARTURES, dates, PLAN_COLUMNS, missing="skip", verdict="ignore")
@@ -169,9 +169,9 @@ class JobContext:
         )
 
     def provenance(self) -> dict[str, Any]:
-        """What a run used, as metadata: inputs, parameters, code.
+        """Metadata of everything that the run used: inputs, parameters and code.
 
-        Snapshot ids are strings, because a browser rounds whole numbers beyond 2^53.
+        Snapshot ids are strings, because a browser rounds integers beyond 2^53.
         """
         inputs = {
             name: used | {"snapshot_id": str(used["snapshot_id"])} for name, used in self.tables.used.items()
@@ -188,7 +188,7 @@ class JobContext:
         }
 
     def track(self, items: Collection[T], title: str) -> Iterator[T]:
-        """Goes through items, with a log line every tenth of the way."""
+        """Yields the items, and logs the progress ten times."""
         step = max(1, len(items) // 10)
         for number, item in enumerate(items, 1):
             yield item

@@ -1,4 +1,4 @@
-"""Measures drift of operating dates and warns of it: each metric is a check of the asset."""
+"""Measures the drift of operating dates. Each metric is a check of the asset."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(parameters: Drift, context: JobContext) -> None:
 
 
 def _report_check(metric: DriftMetric, rows: pl.DataFrame, context: JobContext) -> None:
-    """`measured` is the network's value on the newest date."""
+    """Reports the check of a metric. `measured` is the network's value on the newest date."""
     beyond = rows.filter(pl.col("verdict").is_in(["warn", "act"]))
     newest = rows.filter(pl.col("scope") == NETWORK).sort("operating_date")["value"].tail(1)
     context.report.checked(
@@ -58,23 +58,25 @@ def _values(of_date: pl.DataFrame) -> dict[str, float | None]:
 
 
 def _sums(dates: Sequence[date], context: JobContext) -> DriftSums:
-    """Of the dates and those that they are compared with, read one at a time."""
+    """Sums of the dates and of the dates before them, read one date at a time to limit memory."""
     days = day_range(dates[0] - timedelta(DRIFT_REFERENCE_DAYS), dates[-1])
-    performed = context.tables.versions(FORECAST_PERFORMANCE, days, missing="skip", verdict="ignore")
-    known = {*context.tables.versions(STOP_LOADS, days, missing="skip", verdict="skip"), *performed}
+    performance = context.tables.versions(FORECAST_PERFORMANCE, days, missing="skip", verdict="ignore")
+    known = {*context.tables.versions(STOP_LOADS, days, missing="skip", verdict="skip"), *performance}
     parts = []
     for day in context.track([day for day in days if day in known or day in dates], "Dates summed"):
-        judged = [day] if day in dates else []
+        measured = [day] if day in dates else []
         parts.append(
             DriftSums.of(
-                judged,
+                measured,
                 context.tables.read(
                     FORECAST_PERFORMANCE, [day], PERFORMANCE_COLUMNS, missing="skip", verdict="ignore"
                 ),
                 context.tables.read(
                     STOP_LOADS, [day], LOAD_COLUMNS, missing="skip", verdict="skip", ordered=False
                 ),
-                context.tables.read(STOP_VISITS, judged, missing="skip", verdict="skip") if judged else None,
+                context.tables.read(STOP_VISITS, measured, missing="skip", verdict="skip")
+                if measured
+                else None,
             )
         )
     return DriftSums.joined(parts)

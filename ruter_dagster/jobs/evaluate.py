@@ -1,4 +1,4 @@
-"""Judges a model version on operating dates that it has not seen, beside the baselines, and applies the release gate."""
+"""Compares a model version with the baselines on operating dates after its training, and applies the release gate."""
 
 from __future__ import annotations
 
@@ -35,24 +35,24 @@ from ruter_dagster.storage.registry import ModelRecord
 def run(parameters: Evaluate, context: JobContext) -> None:
     record = context.models.load(MODEL_NAME, parameters.model_version)
     first = record.training_cutoff + timedelta(1)
-    judged = _forecasts(day_range(first, first + timedelta(parameters.days - 1)), record, context)
-    if judged is None or comparable(judged).is_empty():
+    forecasts = _forecasts(day_range(first, first + timedelta(parameters.days - 1)), record, context)
+    if forecasts is None or comparable(forecasts).is_empty():
         raise PermanentFailure(
-            f"Model {record.version} cannot be judged: no departure from {first} on has loads, features and a load the "
-            "week before. Materialise loads and departure features of those dates."
+            f"Model {record.version} cannot be evaluated: no departure from {first} on has loads, features and a load "
+            "of the week before. Materialise loads and departure features of these dates."
         )
-    overall, gates = scores(comparable(judged)).row(0, named=True), release_gate(judged)
+    overall, gates = scores(comparable(forecasts)).row(0, named=True), release_gate(forecasts)
     context.models.attach(record, EVALUATION_FILE, _verdict(overall, gates))
     metrics = {name: float(value) for name, value in overall.items() if value is not None}
     context.experiments.record_evaluation(record, metrics, all(gate.passed for gate in gates))
-    _check(overall, gates, context)
-    _tell(record.version, judged, overall, gates, context)
+    _report_checks(overall, gates, context)
+    _report_evaluation(record.version, forecasts, overall, gates, context)
 
 
 def _forecasts(dates: Sequence[date], record: ModelRecord, context: JobContext) -> pl.DataFrame | None:
-    """Every departure with a truth, as of each horizon, with the model's forecast and the baselines'; None without a date.
+    """The forecasts of the model and of the baselines for each departure with a load and each horizon; None without dates.
 
-    Of more departures than a training sample of these dates would have, an even sample.
+    A network with more departures than a training sample is sampled evenly.
     """
     model = load_model(context, record.version)
     most = SAMPLE_ROWS * len(dates)
@@ -77,7 +77,7 @@ def _verdict(overall: dict[str, float], gates: Sequence[Gate]) -> bytes:
     return strict_json({"passed": not failed, "failed": failed, "scores": overall}).encode()
 
 
-def _check(overall: dict[str, float], gates: Sequence[Gate], context: JobContext) -> None:
+def _report_checks(overall: dict[str, float], gates: Sequence[Gate], context: JobContext) -> None:
     context.report.checked(
         EVALUATION,
         "not_worse_than_baselines",
@@ -123,14 +123,14 @@ def _finite(value: float) -> float | None:
     return value if abs(value) < float("inf") else None
 
 
-def _tell(
+def _report_evaluation(
     version: str,
-    judged: pl.DataFrame,
+    forecasts: pl.DataFrame,
     overall: dict[str, float],
     gates: Sequence[Gate],
     context: JobContext,
 ) -> None:
-    against = [improvement(judged, baseline) for baseline in BASELINES]
+    improvements = [improvement(forecasts, baseline) for baseline in BASELINES]
     accuracy = [
         {
             "baseline": one.baseline,
@@ -140,21 +140,21 @@ def _tell(
             "low_95": _finite(one.low),
             "high_95": _finite(one.high),
         }
-        for one in against
+        for one in improvements
     ]
     context.report.materialised(
         EVALUATION,
         version=f"{version}-{'passed' if all(gate.passed for gate in gates) else 'failed'}",
         model_version=version,
-        rows=judged.height,
+        rows=forecasts.height,
         wape=overall["wape"],
         bias=overall["bias"],
         coverage=overall["coverage"],
         accuracy=table(accuracy),
-        distributions=table(distribution_scores(judged).to_dicts()),
-        reliability=table(reliability(judged).to_dicts()),
-        by_mode=table(scores(comparable(judged), ("mode",)).to_dicts()),
-        by_horizon=table(scores(comparable(judged), ("horizon_days",)).to_dicts()),
-        forecast_against_truth=forecast_against_truth(judged),
+        distributions=table(distribution_scores(forecasts).to_dicts()),
+        reliability=table(reliability(forecasts).to_dicts()),
+        by_mode=table(scores(comparable(forecasts), ("mode",)).to_dicts()),
+        by_horizon=table(scores(comparable(forecasts), ("horizon_days",)).to_dicts()),
+        forecast_against_truth=forecast_against_truth(forecasts),
         **context.provenance(),
     )

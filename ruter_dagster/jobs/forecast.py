@@ -1,4 +1,4 @@
-"""Forecasts every planned departure of issue dates D to D+3, with the newest fit champion, a pinned model, or a baseline."""
+"""Forecasts every planned departure from issue date D to D+3, with the newest usable champion, a pinned model or a baseline."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ruter_dagster.jobs.pipes import days_value, json_value, table
 
 log = logging.getLogger("ruter_dagster.jobs")
 MOST_CROWDED = 10
-"""Departures in the table `most_crowded` of the metadata."""
+"""Number of departures in the metadata table `most_crowded`."""
 
 
 def run(parameters: Forecast, context: JobContext) -> None:
-    # An issue date has levels where there are loads of the day before; in a range those without are left out.
+    # An issue date without loads of the day before has no levels. A range leaves it out.
     issue_dates = list(
         context.tables.versions(LEVELS, parameters.dates, missing=parameters.missing, verdict="ignore")
     )
-    planned = {day: days for day in issue_dates if (days := _planned(day, parameters, context))}
+    planned = {day: days for day in issue_dates if (days := _planned_dates(day, parameters, context))}
     if not planned:
         raise NoDataForDates(
-            f"No departure is planned from {issue_dates[0]} to {issue_dates[-1]} or on the three days after: nothing runs, or "
-            "features/departure_features is to be materialised first"
+            f"No departure is planned from {issue_dates[0]} to {issue_dates[-1]} or on the three days after. If there is "
+            "service on these dates, materialise features/departure_features first"
         )
-    versions = {day: _version(parameters, day, context) for day in planned}
+    versions = {day: _model_version(parameters, day, context) for day in planned}
     used = sorted({version for version in versions.values() if version})
     models = {version: load_model(context, version) for version in used}
     frames = [
@@ -58,7 +58,7 @@ def run(parameters: Forecast, context: JobContext) -> None:
         dates_without_plan=days_value(
             {day for issued in planned for day in _horizon(issued)} - {*chain(*planned.values())}
         ),
-        model_version=used[-1] if used else "baseline HA4: no champion stands",
+        model_version=used[-1] if used else "baseline HA4: no champion",
         model_versions=json_value({day.isoformat(): version for day, version in versions.items()}),
         sources=table(forecasts["source"].value_counts(sort=True).to_dicts()),
         occupancy_levels=table(forecasts["occupancy_level"].value_counts(sort=True).to_dicts()),
@@ -67,7 +67,7 @@ def run(parameters: Forecast, context: JobContext) -> None:
 
 
 def _most_crowded(forecasts: pl.DataFrame, time_zone: str) -> list[dict[str, Any]]:
-    """The most crowded departures as rows of a table in the UI, times as local `HH:MM`."""
+    """The most crowded departures, for a table in the UI. Times are local, `HH:MM`."""
     local = pl.col("scheduled_departure_time").dt.convert_time_zone(time_zone).dt.strftime("%H:%M")
     shown = (
         "line_id",
@@ -87,10 +87,10 @@ def _horizon(issue_date: date) -> list[date]:
     return day_range(issue_date, issue_date + timedelta(max(HORIZONS)))
 
 
-def _planned(issue_date: date, parameters: Forecast, context: JobContext) -> list[date]:
-    """The service dates from D to D+3 that have departures: on others nothing runs, or they are not planned yet.
+def _planned_dates(issue_date: date, parameters: Forecast, context: JobContext) -> list[date]:
+    """The service dates from D to D+3 that have planned departures.
 
-    Raises NoDataForDates where an issue date asked for by itself has none, PermanentFailure where one has no passing verdict.
+    Raises `NoDataForDates` if a single issue date has none, and `NoPassingVerdict` if the verdict of a date is missing or failed.
     """
     days = _horizon(issue_date)
     try:
@@ -101,14 +101,14 @@ def _planned(issue_date: date, parameters: Forecast, context: JobContext) -> lis
         return []
     if missing := sorted(set(days) - set(planned)):
         log.warning(
-            "Issue date %s: no departure is planned on %s: nothing runs, or features/departure_features is not materialised",
+            "Issue date %s: no departure is planned on %s. There is no service, or features/departure_features is not materialised",
             issue_date,
             ", ".join(map(str, missing)),
         )
     return sorted(planned)
 
 
-def _version(parameters: Forecast, issue_date: date, context: JobContext) -> str | None:
+def _model_version(parameters: Forecast, issue_date: date, context: JobContext) -> str | None:
     if parameters.model_version:
         return parameters.model_version
     return context.models.newest_champion(MODEL_NAME, issue_date - timedelta(1))
@@ -117,10 +117,10 @@ def _version(parameters: Forecast, issue_date: date, context: JobContext) -> str
 def _forecasts(
     issue_date: date, days: Sequence[date], version: str | None, model: LoadModel | None, context: JobContext
 ) -> Iterator[pl.DataFrame]:
-    """The forecasts of each of the service dates `days`, one at a time: a model's rows are wide."""
-    known_then = year_ago_issue_dates(year_ago(day, context.calendar) for day in days)
-    former = context.tables.read(LEVELS, known_then, missing="skip", verdict="skip")
-    levels = pl.concat([context.tables.read(LEVELS, [issue_date]), former])
+    """Yields the forecasts of one service date at a time, because a model's rows need much memory."""
+    year_ago_dates = year_ago_issue_dates(year_ago(day, context.calendar) for day in days)
+    year_ago_levels = context.tables.read(LEVELS, year_ago_dates, missing="skip", verdict="skip")
+    levels = pl.concat([context.tables.read(LEVELS, [issue_date]), year_ago_levels])
     weather = context.tables.read(WEATHER_FORECASTS, [issue_date])
     thresholds = OccupancyThresholds(**context.operator.occupancy.model_dump())
     for day in days:

@@ -1,4 +1,4 @@
-"""The tables that a job reads, each at one snapshot. What a job writes belongs in context.py."""
+"""The tables that a job reads, each at one snapshot. Writing belongs in context.py."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ruter_dagster.storage.tables import TableStore
 from ruter_dagster.storage.verdicts import Verdicts
 
 Missing = Literal["error", "skip", "error_if_all"]
-"""What happens if the table lacks dates: `error_if_all` skips them unless the table has none of the dates."""
+"""What to do with dates that the table lacks. `error_if_all`: skip them, but fail if the table has none of the dates."""
 Verdict = Literal["require", "skip", "ignore"]
-"""What happens if a date's rows have no passing verdict: an error, the date is skipped, or the rows are read all the same."""
+"""What to do with dates without a passed verdict: fail, skip the dates, or read them."""
 
 
 class InputTables:
@@ -31,14 +31,14 @@ class InputTables:
         self._store, self._verdicts, self._parameters = store, verdicts, parameters
         self._snapshots: dict[str, TableSnapshot] = {}
         self.used: dict[str, dict[str, Any]] = {}
-        """By table: `snapshot_id`, and `dates` with the content version of each date that was used."""
+        """By table: `snapshot_id`, and `dates` with the content version of each used date."""
         self.dates_refused: dict[str, list[str]] = {}
-        """By table: dates that were skipped because their rows have no passing verdict."""
+        """By table: the dates that were skipped because they have no passed verdict."""
 
     def snapshot(self, table: Table) -> TableSnapshot:
-        """The one snapshot at which this job reads the table."""
-        declared = [declared.name for declared in self._parameters.input_tables]
-        assert table.name in declared, (
+        """The snapshot at which this job reads the table. The job's parameters must declare the table."""
+        names = [declared.name for declared in self._parameters.input_tables]
+        assert table.name in names, (
             f"{type(self._parameters).__name__} does not declare {table.name}: add it to its `reads` in contracts/jobs.py"
         )
         if table.name not in self._snapshots:
@@ -54,7 +54,7 @@ class InputTables:
         missing: Missing = "error",
         verdict: Verdict = "require",
     ) -> dict[date, str]:
-        """The content version of each date, in order, without opening a data file.
+        """The content version of each date, in order. Opens no data file.
 
         Raises `DateMissing`, `NoDataForDates` (with `error_if_all`) or `NoPassingVerdict`.
         """
@@ -79,16 +79,17 @@ class InputTables:
         where: pl.Expr | None = None,
         ordered: bool = True,
     ) -> pl.DataFrame:
-        """The rows of the dates, sorted by key, or in any order if not `ordered` (faster); records the dates as used.
+        """The rows of the dates, sorted by key. Records the dates as used.
 
-        `where` keeps only the rows for which it is true. Raises the errors of `versions`.
+        `ordered=False` is faster and leaves the rows unsorted. `where` keeps the rows for which it is true. Raises the errors
+        of `versions`.
         """
         versions = self.versions(table, dates, missing=missing, verdict=verdict)
         self.record(table, versions)
         return self.snapshot(table).read(versions, columns, ordered=ordered, where=where)
 
     def record(self, table: Table, versions: Mapping[date, str]) -> None:
-        """Records dates of a table as used: the job's result follows from them."""
+        """Records dates of a table as used, because the job's result depends on them."""
         snapshot_id = self.snapshot(table).snapshot_id
         if snapshot_id is not None:
             used = self.used.setdefault(table.name, {"snapshot_id": snapshot_id, "dates": {}})
@@ -105,5 +106,5 @@ class InputTables:
 
     def _record_refused(self, table: Table, dates: Collection[date]) -> None:
         if dates:
-            former = self.dates_refused.get(table.name, ())
-            self.dates_refused[table.name] = sorted({*former, *map(str, dates)})
+            recorded = self.dates_refused.get(table.name, ())
+            self.dates_refused[table.name] = sorted({*recorded, *map(str, dates)})

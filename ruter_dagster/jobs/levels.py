@@ -1,4 +1,4 @@
-"""Levels of issue dates: how full recent departures were against what was expected of them a week ahead."""
+"""Computes the levels of issue dates: recent loads over the loads that were expected a week ahead."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ruter_dagster.jobs.context import JobContext
 def run(parameters: Levels, context: JobContext) -> None:
     day = timedelta(1)
     days_before = [issue_date - day for issue_date in parameters.dates]
-    newest = context.tables.versions(STOP_LOADS, days_before, missing=parameters.missing)
-    issue_dates = [date + day for date in newest]
+    counted = context.tables.versions(STOP_LOADS, days_before, missing=parameters.missing)
+    issue_dates = [date + day for date in counted]
     dates = sorted({date for issue_date in issue_dates for date in level_dates(issue_date)})
     loads, features = (
         context.tables.read(table, dates, columns, missing="skip", verdict="skip", ordered=False)

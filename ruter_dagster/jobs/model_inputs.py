@@ -1,4 +1,4 @@
-"""What the jobs of models share: reading training data, loading a version, thresholds. No job of its own."""
+"""Functions that the model jobs share: they read model inputs, load a version and require its release gate."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVALUATION_FILE = "evaluation.json"
 
 @dataclass(frozen=True)
 class ModelInputs:
-    """Everything known of an operating date, each table of contract (loads: `rows.TRUTH`)."""
+    """The tables of one operating date that model rows are made from. `loads` has the columns `model_rows.TRUTH`."""
 
     features: pl.DataFrame
     loads: pl.DataFrame
@@ -34,42 +34,44 @@ class ModelInputs:
     weather: pl.DataFrame
 
     def rows(self, horizons: Sequence[int] = HORIZONS) -> pl.DataFrame:
-        """Model rows with their truth, each departure as of one of `horizons`."""
+        """Model rows with their loads: one row for each departure, with one of `horizons`."""
         return training_rows(self.features, self.loads, self.levels, self.weather, horizons)
 
 
 def read_inputs(
-    context: JobContext, dates: Sequence[date], most: int | None = None, seed: int = 0
+    context: JobContext, dates: Sequence[date], max_departures: int | None = None, seed: int = 0
 ) -> Iterator[ModelInputs]:
-    """Of each date its features and loads, levels and weather as of each horizon; dates that are absent or refused are left out.
+    """Yields the inputs of one date at a time. Dates that are missing or have no passed verdict are skipped.
 
-    Of more than `most` departures an even sample is kept, which `seed` draws: memory holds a date at a time, at any size.
+    More than `max_departures` departures are sampled evenly with `seed`.
     """
-    known = list(context.tables.versions(DEPARTURE_FEATURES, dates, missing="skip", verdict="skip"))
-    departures = sum(context.tables.snapshot(DEPARTURE_FEATURES).rows_by_date(known).values())
-    share = most / max(1, departures) if most else 1.0
+    present = list(context.tables.versions(DEPARTURE_FEATURES, dates, missing="skip", verdict="skip"))
+    departures = sum(context.tables.snapshot(DEPARTURE_FEATURES).rows_by_date(present).values())
+    share = max_departures / max(1, departures) if max_departures else 1.0
     levels, weather = _Window(LEVELS, context), _Window(WEATHER_FORECASTS, context)
-    for day in context.track(known, "Departures read"):
+    for day in context.track(present, "Departures read"):
         issued = day_range(day - timedelta(max(HORIZONS)), day)
-        known_then = year_ago_issue_dates([year_ago(day, context.calendar)])
+        year_ago_dates = year_ago_issue_dates([year_ago(day, context.calendar)])
         yield ModelInputs(
             features=sampled(context.tables.read(DEPARTURE_FEATURES, [day]), share, seed),
             loads=context.tables.read(STOP_LOADS, [day], TRUTH, missing="skip", verdict="skip"),
-            levels=levels.read([*known_then, *issued]),
+            levels=levels.read([*year_ago_dates, *issued]),
             weather=weather.read(issued),
         )
 
 
 class _Window:
-    """Some issue dates of a table at a time: those that were asked for last are not read again."""
+    """Reads some dates of a table at a time, and keeps the dates of the last read in memory."""
 
     def __init__(self, table: Table, context: JobContext) -> None:
         self._table, self._context = table, context
-        self._held: dict[date, pl.DataFrame] = {}
+        self._frames: dict[date, pl.DataFrame] = {}
 
     def read(self, dates: Sequence[date]) -> pl.DataFrame:
-        self._held = {day: self._held[day] if day in self._held else self._read_date(day) for day in dates}
-        return pl.concat(self._held.values())
+        self._frames = {
+            day: self._frames[day] if day in self._frames else self._read_date(day) for day in dates
+        }
+        return pl.concat(self._frames.values())
 
     def _read_date(self, day: date) -> pl.DataFrame:
         return self._context.tables.read(self._table, [day], missing="skip", verdict="skip")
@@ -81,12 +83,12 @@ def load_model(context: JobContext, version: str) -> LoadModel:
 
 
 def require_passed(record: ModelRecord, context: JobContext) -> dict[str, float | None]:
-    """The scores with which a version passed the release gate; raises PermanentFailure where it did not."""
+    """The scores with which a version passed the release gate. Raises `PermanentFailure` if it did not pass."""
     verdict = json.loads(context.models.files(record).get(EVALUATION_FILE, b"{}"))
     if verdict.get("passed"):
         return verdict["scores"]
     failed = ", ".join(verdict.get("failed", ())) or "it was never evaluated"
     raise PermanentFailure(
-        f"Model {record.version} did not pass the release gate ({failed}) and does not become champion; the former "
-        f"champion stands. Look at {EVALUATION}, then train again with other parameters or more dates."
+        f"Model {record.version} did not pass the release gate ({failed}) and does not become champion; the present "
+        f"champion stays. Look at {EVALUATION}, then train again with other parameters or more dates."
     )

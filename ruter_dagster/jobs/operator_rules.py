@@ -1,4 +1,4 @@
-"""The operator's rules (operator.toml) as the plain values that forecasting takes."""
+"""Converts the operator's settings (operator.toml) to the plain values that `forecasting` takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ruter_dagster.forecasting.carry_over import CarryOver
 
 
 def calendar_of(operator: Operator) -> OperatingCalendar:
-    """The operator's holidays, events and renames, as plain values; raises OperatorError where its holidays are unknown."""
+    """The operator's holidays, events and renames. Raises `OperatorError` if the country's holidays are unknown."""
     operator.require_public_holidays()
     return OperatingCalendar(
         country=operator.country,
@@ -20,13 +20,18 @@ def calendar_of(operator: Operator) -> OperatingCalendar:
             for event in operator.events
         ),
         renames=tuple(
-            Rename("line_id" if one.line else "stop_id", one.was, one.line or one.stop or "", one.first)
-            for one in operator.renames
+            Rename(
+                "line_id" if rename.line else "stop_id",
+                rename.was,
+                rename.line or rename.stop or "",
+                rename.first,
+            )
+            for rename in operator.renames
         ),
     )
 
 
 def carry_over_of(operator: Operator) -> CarryOver:
-    """Where the operator's loads are carried over from trip to trip, as plain values."""
+    """The operator's rules for passengers who stay on board between trips."""
     loads = operator.loads
     return CarryOver(loads.carry_over, loads.lines, loads.longest_wait_minutes)

@@ -44,7 +44,7 @@ def run(parameters: Performance, context: JobContext) -> None:
 
 
 def _numbers(rows: pl.DataFrame, summary: PerformanceSummary) -> dict[str, float | None]:
-    """How the forecasts of one date did."""
+    """Accuracy and coverage of the forecasts of one date."""
     return {
         "wape": _wape(rows),
         "matched_share": summary.matched_share,
@@ -54,7 +54,7 @@ def _numbers(rows: pl.DataFrame, summary: PerformanceSummary) -> dict[str, float
 
 
 def _wape(rows: pl.DataFrame) -> float | None:
-    """Weighted absolute percentage error: absolute errors over passengers; None if nobody was on board."""
+    """Weighted absolute percentage error: sum of absolute errors / sum of loads; None if all loads are zero."""
     errors = (pl.col("mean") - pl.col("load")).abs().sum()
     wape = pl.when(pl.col("load").sum() > 0).then(errors / pl.col("load").sum())
     return rows.select(wape).item()

@@ -1,6 +1,6 @@
-"""What a job reports to whoever runs it: materialisations, checks, log lines. The only importer of dagster_pipes.
+"""Reports materialisations, checks and log lines of a job to Dagster. Only this module imports dagster_pipes.
 
-Without Pipes variables in the environment nothing is sent, so the same job runs by hand or in a SageMaker Pipeline.
+Without the variables of Dagster Pipes nothing is sent, so that the same job runs by hand or in a SageMaker Pipeline.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from ruter_dagster.aws.clients import client, endpoint_of
 log = logging.getLogger("ruter_dagster.jobs")
 
 CONTAINER = uuid4().hex
-"""By this name in its objects' metadata a reader tells one that was written twice from one of a container that was started again."""
+"""Id of this container in the metadata of its messages. It separates a repeated message from one of a restarted container."""
 MESSAGE_SECONDS = 2.0
-"""How long a message waits at most before it goes to S3, those that came meanwhile with it."""
+"""Messages are collected for this long before they are written to S3 as one object."""
 
 
 @dataclass(frozen=True)
 class DateReport:
-    """One partition of a materialisation: its rows, the hash of their content, and numbers that the UI plots over dates."""
+    """One partition of a materialisation: number of rows, content version, and numbers that the UI plots over dates."""
 
     rows: int
     version: str
@@ -64,9 +64,9 @@ class Reporter:
         version: str | None = None,
         **metadata: Any,
     ) -> None:
-        """An asset now holds new content: by dates, or one `version` where it has no partitions.
+        """Reports a materialisation: by dates, or with one `version` if the asset has no partitions.
 
-        Metadata values are plain JSON values, or `markdown(…)`, `table(…)`, `link(…)` of this module.
+        Metadata values are plain JSON values or results of `markdown`, `table`, `link` and `json_value`.
         """
         by_date = {day.isoformat(): part.to_json() for day, part in (dates or {}).items()}
         rows = sum(part.rows for part in (dates or {}).values())
@@ -88,7 +88,7 @@ class Reporter:
         severity: Literal["ERROR", "WARN"] = "ERROR",
         **metadata: Any,
     ) -> None:
-        """The result of one asset check. `judged=False` says that too little is known to judge; such a check passes."""
+        """Reports the result of an asset check. Metadata `judged=False`: not enough data; such a check passes."""
         if not passed:
             log.warning("%s: check %s %s", asset, name, "failed" if severity == "ERROR" else "warns")
         if self.pipes:
@@ -103,14 +103,14 @@ def markdown(text: str) -> dict[str, Any]:
 
 
 def link(url: str) -> dict[str, Any]:
-    """A link in the UI: of an object in S3, to its page in AWS's console; other places that no browser opens are shown to be copied."""
+    """A link in the UI. An object in S3 links to its page in the AWS console; a file's path is shown as text."""
     url = _in_console(url)
     return {"raw_value": url, "type": "url" if url.startswith("http") else "path"}
 
 
 def _in_console(url: str) -> str:
-    """No browser opens s3:// addresses, nor file: ones from a web page; the console has AWS's objects alone."""
-    if not url.startswith("s3://") or not _is_of_aws(endpoint_of("s3")):
+    """The AWS console's page of an s3:// address, which no browser opens; other addresses unchanged."""
+    if not url.startswith("s3://") or not _is_aws(endpoint_of("s3")):
         return url
     bucket, _, key = url.removeprefix("s3://").partition("/")
     is_file = "." in key.rpartition("/")[2]
@@ -118,13 +118,13 @@ def _in_console(url: str) -> str:
     return f"https://console.aws.amazon.com/s3/{kind}/{bucket}?prefix={quote(key)}"
 
 
-def _is_of_aws(endpoint: str | None) -> bool:
-    """Whether S3 is AWS's own, maybe by an endpoint of a VPC: not another store that speaks S3, nor a double."""
+def _is_aws(endpoint: str | None) -> bool:
+    """Whether the endpoint belongs to AWS, as one of a VPC does. Other stores with the S3 API have no console."""
     return endpoint is None or "amazonaws.com" in endpoint
 
 
 def days_value(days: Collection[date]) -> dict[str, Any] | None:
-    """Dates as metadata, in order; None where there is none."""
+    """Sorted dates as metadata; None if there are none."""
     return json_value([day.isoformat() for day in sorted(days)]) if days else None
 
 
@@ -133,7 +133,7 @@ def json_value(value: Any) -> dict[str, Any]:
 
 
 def table(records: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Rows with the same keys as a table in the UI; None where there is no row."""
+    """Rows with the same keys as a table in the UI; None if there are no rows."""
     if not records:
         return None
     kinds = {bool: "bool", int: "int", float: "float"}
@@ -144,30 +144,30 @@ def table(records: list[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _rounded(value: Any) -> Any:
-    """A number as a person reads it; the tables hold all of its digits."""
+    """A number rounded for people. The tables have all digits."""
     return round(value, 4) if isinstance(value, float) else value
 
 
 @contextmanager
-def reporting(speaks: bool = True) -> Iterator[Reporter]:
-    """Opens the connection to Dagster for the time of one job, if there is one and this host speaks for the job.
+def reporting(enabled: bool = True) -> Iterator[Reporter]:
+    """Opens the connection to Dagster for one job, if Dagster started it and `enabled` is true.
 
-    Raises what S3 says where the reports could not be delivered: a job that nobody hears of has not succeeded.
+    Raises the error of S3 if the reports cannot be delivered, because Dagster needs them.
     """
     variables = PipesEnvVarParamsLoader()
-    if not speaks or not variables.is_dagster_pipes_process():
+    if not enabled or not variables.is_dagster_pipes_process():
         yield Reporter(None)
         return
     try:
         with open_dagster_pipes(**_through_s3(variables)) as pipes:
             yield Reporter(pipes)
     finally:
-        # The next job of this process is given a connection of its own, not this one.
+        # The next job of this process needs its own connection.
         PipesContext.set(None)  # pyright: ignore[reportArgumentType]
 
 
 def _through_s3(variables: PipesEnvVarParamsLoader) -> dict[str, Any]:
-    """Context and messages through S3 where Pipes' variables name a bucket, else as dagster_pipes does by itself."""
+    """Arguments that send context and messages through S3, if the variables of Pipes name a bucket; else none."""
     context, messages = variables.load_context_params(), variables.load_messages_params()
     if "bucket" not in context and "bucket" not in messages:
         return {}
@@ -177,7 +177,7 @@ def _through_s3(variables: PipesEnvVarParamsLoader) -> dict[str, Any]:
 
 
 class S3Messages(PipesS3MessageWriter):
-    """Messages as numbered objects below a prefix, soon after they are written, and all of them before it is closed."""
+    """Writes messages to S3 as numbered objects below a prefix: every few seconds, and the rest when the job ends."""
 
     def __init__(self, s3: Any, interval: float = MESSAGE_SECONDS) -> None:
         super().__init__(s3, interval=interval)
@@ -187,7 +187,7 @@ class S3Messages(PipesS3MessageWriter):
 
 
 class _S3Channel(PipesS3MessageWriterChannel):
-    """An object that could not be written is written again as it was: a reader never sees one number with two contents."""
+    """Repeats a failed write with the same content, so that a number never has two contents."""
 
     _unsent = ""
 
@@ -214,7 +214,7 @@ class _S3Channel(PipesS3MessageWriterChannel):
             try:
                 self._send()
             except Exception as error:
-                log.warning("Messages to Dagster wait, and are sent again: %s", error)
+                log.warning("Messages to Dagster cannot be sent now and are sent again: %s", error)
 
     def _send(self) -> None:
         self._unsent = self._unsent or "\n".join(json.dumps(message) for message in self.flush_messages())
@@ -225,7 +225,7 @@ class _S3Channel(PipesS3MessageWriterChannel):
 
 
 def log_to_stdout() -> None:
-    """Log lines as the local terminal, Dagster's compute log and CloudWatch show them."""
+    """Configures log lines for the terminal, Dagster's compute log and CloudWatch."""
     logging.basicConfig(
         stream=sys.stdout,
         level=logging.WARNING,

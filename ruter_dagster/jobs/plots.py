@@ -1,4 +1,4 @@
-"""Pictures for the Dagster UI, as markdown with a PNG inside: where a person would rather look than read."""
+"""Plots for the Dagster UI, as markdown with an embedded PNG."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INK, ACCENT, SOFT = "#2b2b33", "#c9302c", "#b9c0cc"
 
 
 def load_by_hour(loads: pl.DataFrame) -> dict[str, Any] | None:
-    """Mean load by hour of the service day, a line a mode, of stop loads (slot_hour, mode, load)."""
+    """Plots the mean load by hour of the service day, one line for each mode (columns slot_hour, mode, load)."""
     means = loads.group_by("mode", "slot_hour").agg(pl.col("load").mean()).sort("mode", "slot_hour")
     figure = _figure()
     axes = figure.subplots()
@@ -31,7 +31,7 @@ def load_by_hour(loads: pl.DataFrame) -> dict[str, Any] | None:
 
 
 def forecast_against_truth(rows: pl.DataFrame) -> dict[str, Any]:
-    """Mean load by hour, forecast with its P10-P90 band beside what came (slot_hour, load, mean, p10, p90)."""
+    """Plots the mean load by hour with forecast and P10-P90 band (columns slot_hour, load, mean, p10, p90)."""
     hours = rows.group_by("slot_hour").agg(pl.col("load", "mean", "p10", "p90").mean()).sort("slot_hour")
     figure = _figure()
     axes = figure.subplots()
@@ -44,7 +44,7 @@ def forecast_against_truth(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 def importance(gains: Mapping[str, float], most: int = 20) -> dict[str, Any]:
-    """The features that the model's splits gain most from, as shares of all gain."""
+    """Plots the features with the largest shares of the gain of the model's splits."""
     largest = sorted(gains.items(), key=lambda item: item[1])[-most:]
     total = sum(gains.values()) or 1.0
     figure = _figure(height=5.0)

@@ -1,4 +1,4 @@
-"""Makes a model version champion, if the version that was evaluated passed the release gate."""
+"""Makes a model version the champion, if its evaluated version passed the release gate."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def run(parameters: Promote, context: JobContext) -> None:
     evaluated = context.models.load(MODEL_NAME, record.evaluated_version or record.version)
     scores = require_passed(evaluated, context)
     metrics = {name: float(value) for name, value in scores.items() if value is not None}
-    # The evaluated version too: it alone may forecast issue dates before the counts that the refitted one has seen.
+    # The evaluated version too: only it can forecast issue dates before the cut-off of the refitted version.
     for version in dict.fromkeys((evaluated.version, record.version)):
         context.models.promote(MODEL_NAME, version, parameters.promoted_at, metrics)
     context.experiments.record_champion(record, context.models.uri(MODEL_NAME, record.version))

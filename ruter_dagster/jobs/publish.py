@@ -1,4 +1,4 @@
-"""Publishes forecasts on Kafka: one transaction for each issue date, however often it is repeated."""
+"""Publishes forecasts on Kafka, in one transaction for each issue date. A repeated publication changes nothing."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def run(parameters: Publish, context: JobContext) -> None:
                 content_hash=versions[issue_date],
                 progress=_progress,
             )
-    _tell(results, context)
+    _report_publication(results, context)
 
 
 def _issued_at(issue_date: date, local_time: str, time_zone: str) -> datetime:
-    """The moment of issue: an argument, the same in every repetition, so that a repeated publication is the same one."""
+    """The time of issue. It follows from the job's parameters, so that a repeated publication has the same time."""
     local = datetime.combine(issue_date, time.fromisoformat(local_time), ZoneInfo(time_zone))
     return local.astimezone(UTC)
 
@@ -46,7 +46,7 @@ def _progress(sent: int, total: int) -> None:
     log.info("Publishing: %d of %d departures", sent, total)
 
 
-def _tell(results: dict[date, PublicationResult], context: JobContext) -> None:
+def _report_publication(results: dict[date, PublicationResult], context: JobContext) -> None:
     last = list(results.values())[-1]
     context.report.materialised(
         PUBLISHED_FORECASTS,

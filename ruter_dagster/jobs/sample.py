@@ -1,4 +1,4 @@
-"""The training sample of operating dates: their departures as features, levels, weather and loads tell of them."""
+"""Draws the training sample of operating dates: departures with features, levels, weather and loads."""
 
 from __future__ import annotations
 

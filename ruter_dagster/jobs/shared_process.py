@@ -1,7 +1,7 @@
 """Runs jobs one after the other in one process: `python -m ruter_dagster.jobs.shared_process JOB SOCKET OWNER`.
 
-For jobs whose imports take longer than their work: quality reports share a process, which imports Great Expectations
-while the run's first step is at work. It ends with its owner, or when nobody has asked for long.
+The goal is a short day: the imports of a quality report take longer than its work. The process imports Great Expectations
+during the run's first step. It ends with its owner process, or after five minutes without a request.
 """
 
 from __future__ import annotations
@@ -25,64 +25,64 @@ from ruter_dagster.contracts.jobs import JOBS
 from ruter_dagster.jobs.__main__ import main as run_job
 
 IDLE_SECONDS = 300.0
-LOOKED_EVERY = 0.5
+POLL_SECONDS = 0.5
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m ruter_dagster.jobs.shared_process", description=__doc__)
-    parser.add_argument("job", choices=sorted(JOBS), help="the job that is imported at once")
-    parser.add_argument("socket", type=Path, help="where launchers ask: a path in a folder of its own")
-    parser.add_argument("owner", type=int, help="id of the process with which this one ends")
-    given = parser.parse_args(arguments)
-    server = Server(given.socket, given.owner)
-    with Listener(str(given.socket), "AF_UNIX") as listener:
+    parser.add_argument("job", choices=sorted(JOBS), help="the job to import at the start")
+    parser.add_argument("socket", type=Path, help="path of the socket for requests, in a folder of its own")
+    parser.add_argument("owner", type=int, help="id of the owner process; this process ends with it")
+    args = parser.parse_args(arguments)
+    server = Server(args.socket, args.owner)
+    with Listener(str(args.socket), "AF_UNIX") as listener:
         threading.Thread(target=server.end_when_alone, daemon=True).start()
-        import_module(f"ruter_dagster.jobs.{given.job}")
+        import_module(f"ruter_dagster.jobs.{args.job}")
         while True:
-            with suppress(OSError), listener.accept() as asked:
-                server.answer(asked)
+            with suppress(OSError), listener.accept() as connection:
+                server.answer(connection)
 
 
 class Server:
-    """What the process knows of itself: whether it is at work, and for whom."""
+    """Answers requests. `connection` is the request that is being answered, or None."""
 
     def __init__(self, socket: Path, owner: int) -> None:
         self.socket, self.owner = socket, owner
-        self.asked: Connection | None = None
+        self.connection: Connection | None = None
         self.idle_since = time.monotonic()
         self.cpu_seconds_before = 0.0
 
-    def answer(self, asked: Connection) -> None:
-        """Runs the job that is asked for, and sends its exit code; ends the process where the launcher has gone."""
+    def answer(self, connection: Connection) -> None:
+        """Runs the requested job and sends its exit code. Ends the process if the launcher has ended."""
         with suppress(EOFError):
-            asked.send("taken")  # a launcher that never reads this asks another process
-            request = asked.recv()
-            handles = [recv_handle(asked) for _ in (1, 2)]
-            self.asked = asked
-            threading.Thread(target=self.end_with_launcher, args=(asked,), daemon=True).start()
+            connection.send("taken")  # A launcher that does not receive this starts another process.
+            request = connection.recv()
+            handles = [recv_handle(connection) for _ in (1, 2)]
+            self.connection = connection
+            threading.Thread(target=self.end_with_launcher, args=(connection,), daemon=True).start()
             with _output_to(handles):
                 os.environ.clear()
                 os.environ.update(request["environment"])
                 exit_code = run_job([request["job"]], self.cpu_seconds_before)
-            self.asked = None
+            self.connection = None
             try:
-                asked.send(exit_code)
+                connection.send(exit_code)
             except ConnectionError:
                 self.end()
         gc.collect()
         self.cpu_seconds_before, self.idle_since = time.process_time(), time.monotonic()
 
-    def end_with_launcher(self, asked: Connection) -> None:
-        """A launcher that hangs up was cancelled, or has died: the job closes what it has open, and all ends."""
-        while self.asked is asked:
-            if _has_hung_up(asked) and self.asked is asked:
+    def end_with_launcher(self, connection: Connection) -> None:
+        """Stops the job and ends the process when the launcher closes the connection."""
+        while self.connection is connection:
+            if _is_closed(connection) and self.connection is connection:
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(STOP_SECONDS)
                 self.end()
 
     def end_when_alone(self) -> None:
-        while is_alive(self.owner) and (self.asked or time.monotonic() - self.idle_since < IDLE_SECONDS):
-            time.sleep(LOOKED_EVERY)
+        while is_alive(self.owner) and (self.connection or time.monotonic() - self.idle_since < IDLE_SECONDS):
+            time.sleep(POLL_SECONDS)
         self.end()
 
     def end(self) -> None:
@@ -94,7 +94,7 @@ class Server:
 
 @contextmanager
 def _output_to(handles: list[int]) -> Iterator[None]:
-    """Standard output and error go to the handles, as those of a process that the step itself had started."""
+    """Redirects standard output and error to the handles of the step that requested the job."""
     own = [os.dup(1), os.dup(2)]
     _redirect(handles)
     try:
@@ -111,9 +111,9 @@ def _redirect(handles: list[int]) -> None:
         os.close(handle)
 
 
-def _has_hung_up(asked: Connection) -> bool:
+def _is_closed(connection: Connection) -> bool:
     try:
-        return asked.poll(LOOKED_EVERY)
+        return connection.poll(POLL_SECONDS)
     except (OSError, EOFError):
         return True
 

@@ -1,7 +1,7 @@
-"""Copies a raw table of the source: whole dates, checked against the contract before anything is kept.
+"""Copies dates of a raw table from the source, checked against the table's contract.
 
-Rows of stop visits that were set aside go to `raw.rejected_visits` in the same step, as a second output of the asset
-`raw/stop_visits`: an asset of their own would read the source twice, or show a partition that nothing can make again alone.
+Rejected stop visits are written to `raw.rejected_visits` in the same step. They have no asset of their own, which would have
+to read the source a second time.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.jobs.context import JobContext, log
 from ruter_dagster.jobs.pipes import days_value, json_value, link, markdown
 from ruter_dagster.jobs.pipes import table as as_table
-from ruter_dagster.quality.rejects import Blocked, RejectSummary, blocked_dates
+from ruter_dagster.quality.rejects import BlockedDate, RejectSummary, blocked_dates
 from ruter_dagster.sources.base import (
     DateAbsent,
     FeedUse,
@@ -45,20 +45,20 @@ from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
 
 TABLES = {table.name: table for table in (STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS)}
 BATCH_DATES = 28
-"""Dates read in one pass at most: a source's files are opened once for them, and no more than four weeks are joined at a time."""
+"""Maximum number of dates in one pass, which opens the source's files once and limits memory."""
 BATCH_BYTES = 64 * 2**20
-"""Stop visits read in one pass at most, in CSV: some 400,000."""
-ROWS_HELD = 300_000
-"""Rows of former passes, rejects among them, that are kept for one commit; beyond it they are written before the next pass."""
+"""Maximum size of a pass in CSV, about 400,000 stop visits."""
+MAX_ROWS = 300_000
+"""Rows in memory, rejected ones included, beyond which they are written before the next pass."""
 
 
 class DatesBlocked(NoDataForDates):
-    """Every date that the source has was blocked: too many of its rows were set aside, or it cannot be read."""
+    """All dates were blocked: too many of their rows were rejected, or they cannot be read."""
 
 
 @dataclass
-class _Snapshot:
-    """What was read of a table on all dates. `blocked`: too much was set aside; `refused`: nothing could be read.
+class _Copy:
+    """The dates of a table that were read so far. `blocked`: too many rows were rejected; `unreadable`: cannot be read.
 
     `frames` and `rejected` are the rows that are not written yet.
     """
@@ -66,25 +66,25 @@ class _Snapshot:
     table: Table
     frames: list[pl.DataFrame] = field(default_factory=list)
     rejected: list[pl.DataFrame] = field(default_factory=list)
-    rejects: RejectSummary = field(default_factory=RejectSummary)
+    reject_summary: RejectSummary = field(default_factory=RejectSummary)
     absent: list[date] = field(default_factory=list)
-    blocked: dict[date, Blocked] = field(default_factory=dict)
-    refused: dict[date, BadInput] = field(default_factory=dict)
+    blocked: dict[date, BlockedDate] = field(default_factory=dict)
+    unreadable: dict[date, BadInput] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     matched: dict[date, Mapping[str, int]] = field(default_factory=dict)
     queries: list[SourceQuery] = field(default_factory=list)
     feeds: list[FeedUse] = field(default_factory=list)
     written: dict[date, str] = field(default_factory=dict)
-    """Content hashes of the dates that were written before the last pass."""
-    settled: set[date] = field(default_factory=set)
-    """Dates whose rejects were written before the last pass: those of `written`, and blocked ones."""
+    """Content versions of the dates that were written before the last pass."""
+    with_written_rejects: set[date] = field(default_factory=set)
+    """Dates whose rejected rows were written before the last pass: those of `written`, and blocked dates."""
 
-    def add(self, reading: Reading, blocked: Mapping[date, Blocked]) -> None:
-        refused = pl.lit(reading.rejected["service_date"].is_in(list(blocked)))
+    def add(self, reading: Reading, blocked: Mapping[date, BlockedDate]) -> None:
+        is_blocked = pl.lit(reading.rejected["service_date"].is_in(list(blocked)))
         self.frames.append(_without(reading.rows, blocked) if blocked else reading.rows)
-        self.rejects.add(reading.rejected)
+        self.reject_summary.add(reading.rejected)
         if self.table is STOP_VISITS:
-            self.rejected.append(reading.rejected.with_columns(refused.alias("date_blocked")))
+            self.rejected.append(reading.rejected.with_columns(is_blocked.alias("date_blocked")))
         self.absent += reading.absent
         self.blocked.update(blocked)
         self.counts.update(reading.counts)
@@ -93,150 +93,156 @@ class _Snapshot:
         self.feeds += reading.feeds
 
     @property
-    def rows_held(self) -> int:
+    def rows_in_memory(self) -> int:
         return sum(frame.height for frame in (*self.frames, *self.rejected))
 
     @property
-    def left_out(self) -> list[date]:
-        """Dates of which nothing is kept, whatever the reason."""
-        return sorted({*self.blocked, *self.refused})
+    def blocked_dates(self) -> list[date]:
+        """Dates that are blocked or unreadable."""
+        return sorted({*self.blocked, *self.unreadable})
 
     @property
     def reasons(self) -> list[str]:
-        """A paragraph for each date that is blocked; dates that cannot be read for the same reason share one."""
+        """A paragraph for each blocked date. Dates that cannot be read for the same reason share one."""
         dates: dict[str, list[str]] = {}
-        for day, fault in self.refused.items():
-            dates.setdefault(str(fault), []).append(str(day))
-        refused = [
+        for day, error in self.unreadable.items():
+            dates.setdefault(str(error), []).append(str(day))
+        unreadable = [
             f"{self.table.name}: {self.table.partition} {', '.join(days)} blocked, cannot be read: {reason}"
             for reason, days in dates.items()
         ]
-        return [*(one.message for one in self.blocked.values()), *refused]
+        return [*(blocked.message for blocked in self.blocked.values()), *unreadable]
 
 
 def run(parameters: Snapshot, context: JobContext) -> None:
     table = TABLES[parameters.table]
-    # Before the rows are read: a file that changes meanwhile is another one afterwards.
+    # Recorded before the rows are read, so that a file that changes meanwhile counts as changed.
     versions = _source_versions(table, parameters, context)
-    found = _read(table, parameters, context)
-    versions |= {day: UNREAD for day, fault in found.refused.items() if isinstance(fault, PlanUnreadable)}
-    read = [day for day in parameters.dates if day not in found.absent and day not in found.refused]
-    # First, so that a blocked date's can be listed, and a failure between the two leaves a step that runs again.
-    _write_rejected(found, read, context)
-    for reason in found.reasons:
+    copied = _read(table, parameters, context)
+    versions |= {day: UNREAD for day, error in copied.unreadable.items() if isinstance(error, PlanUnreadable)}
+    read = [day for day in parameters.dates if day not in copied.absent and day not in copied.unreadable]
+    # Rejected rows are written first: they are needed for blocked dates, and a failure in between repeats the step.
+    _write_rejected(copied, read, context)
+    for reason in copied.reasons:
         log.error("%s", reason)
-    kept = [day for day in read if day not in found.blocked]
+    kept = [day for day in read if day not in copied.blocked]
     if not kept and not (parameters.part_of_range and context.store.dates(table)):
-        raise _nothing_kept(found, parameters)
+        raise _no_data(copied, parameters)
     context.write(
         table,
-        pl.concat([empty_frame(table), *found.frames]),
-        [day for day in kept if day not in found.written],
-        stored=found.written,
-        numbers={day: {"matched_share": _matched_share(trips)} for day, trips in found.matched.items()},
-        dates_absent=days_value(found.absent),
-        dates_blocked=days_value(found.left_out),
-        blocked=markdown("\n\n".join(found.reasons)) if found.left_out else None,
-        rows_of_source=json_value(dict(found.counts)) if found.counts else None,
-        rows_set_aside=json_value(found.rejects.by_reason()) if found.rejects.rows else None,
-        set_aside_examples=_examples(found.rejects) if table is PLANNED_DEPARTURES else None,
-        source_versions=json_value({str(day): version for day, version in versions.items()})
-        if versions
-        else None,
-        matched_share=_matched_share(found.counts),
-        **_feeds(found.feeds),
-        **_cost(found.queries),
+        pl.concat([empty_frame(table), *copied.frames]),
+        [day for day in kept if day not in copied.written],
+        stored=copied.written,
+        numbers={day: {"matched_share": _matched_share(trips)} for day, trips in copied.matched.items()},
+        **_metadata(copied, versions),
     )
     if table is STOP_VISITS:
-        _report_check(found, context)
+        _report_check(copied, context)
 
 
-def _nothing_kept(found: _Snapshot, parameters: Snapshot) -> NoDataForDates:
-    if found.left_out:
-        return DatesBlocked("\n".join(found.reasons))
+def _metadata(copied: _Copy, source_versions: Mapping[date, str]) -> dict[str, Any]:
+    """Metadata of the materialisation: dates left out, counts of source rows, rejected rows, feeds and costs."""
+    rejects, versions = copied.reject_summary, {str(day): one for day, one in source_versions.items()}
+    return {
+        "dates_absent": days_value(copied.absent),
+        "dates_blocked": days_value(copied.blocked_dates),
+        "blocked": markdown("\n\n".join(copied.reasons)) if copied.blocked_dates else None,
+        "rows_of_source": json_value(dict(copied.counts)) if copied.counts else None,
+        "rejected_by_reason": json_value(rejects.by_reason()) if rejects.rows else None,
+        "rejected_examples": _examples(rejects) if copied.table is PLANNED_DEPARTURES else None,
+        "source_versions": json_value(versions) if versions else None,
+        "matched_share": _matched_share(copied.counts),
+        **_feeds(copied.feeds),
+        **_cost(copied.queries),
+    }
+
+
+def _no_data(copied: _Copy, parameters: Snapshot) -> NoDataForDates:
+    if copied.blocked_dates:
+        return DatesBlocked("\n".join(copied.reasons))
     first, last = parameters.dates[0], parameters.dates[-1]
     return NoDataForDates(
-        f"{found.table.name}: the source has none of {first} to {last}; nothing was written"
+        f"{copied.table.name}: the source has no data from {first} to {last}; nothing was written"
     )
 
 
 def _source_versions(table: Table, parameters: Snapshot, context: JobContext) -> dict[date, str]:
-    """By date the files that it is read from: of dates that will be left out too, which a correction may bring."""
+    """The versions of the source files by date. Dates that are left out have them too, because a correction may add data."""
     versions = file_versions(context.settings, table.name, parameters.dates)
     return {day: files.recorded() for day, files in versions.items()}
 
 
-def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Snapshot:
-    """All dates, a batch at a time. Raises `BadInput` where a date asked for by itself is not there or cannot be read."""
-    found = _Snapshot(table)
+def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Copy:
+    """Reads all dates, in batches if it is a range. Raises `BadInput` if a single date is missing or cannot be read."""
+    copied = _Copy(table)
     if not parameters.of_range:
         reading = read_dates(context.source, table, parameters.dates)
-        found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects, table))
-        return found
+        copied.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects, table))
+        return copied
     batches = batches_of(context.source, parameters.dates, BATCH_DATES, BATCH_BYTES)
     for days in context.track(batches, f"Reading {table.name}, at most {BATCH_DATES} dates at a time"):
-        if found.rows_held > ROWS_HELD:
-            _write_so_far(found, parameters.dates[: parameters.dates.index(days[0])], context)
+        if copied.rows_in_memory > MAX_ROWS:
+            _write_so_far(copied, parameters.dates[: parameters.dates.index(days[0])], context)
         try:
-            readings, refused = read_apart(context.source, table, days)
+            readings, unreadable = read_apart(context.source, table, days)
         except DateAbsent:
-            found.absent += days
+            copied.absent += days
             continue
-        found.refused |= refused
+        copied.unreadable |= unreadable
         for reading in readings:
-            found.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects, table))
-    return found
+            copied.add(
+                reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects, table)
+            )
+    return copied
 
 
-def _write_so_far(found: _Snapshot, dates: Sequence[date], context: JobContext) -> None:
-    """Writes what was read of `dates`, so that memory does not grow with the length of a range. Rejects first, as in `run`."""
-    left = {*found.absent, *found.refused, *found.settled}
-    read = [day for day in dates if day not in left]
-    _write_rejected(found, read, context)
-    kept = [day for day in read if day not in found.blocked]
-    rows = pl.concat(found.frames)
-    found.frames.clear()
+def _write_so_far(copied: _Copy, dates: Sequence[date], context: JobContext) -> None:
+    """Writes the rows of `dates`, so that memory does not grow with the length of a range. Rejected rows first, as in `run`."""
+    done = {*copied.absent, *copied.unreadable, *copied.with_written_rejects}
+    read = [day for day in dates if day not in done]
+    _write_rejected(copied, read, context)
+    kept = [day for day in read if day not in copied.blocked]
+    rows = pl.concat(copied.frames)
+    copied.frames.clear()
     if not kept:
         return
-    found.written |= context.write_part(found.table, rows, kept)
+    copied.written |= context.write_part(copied.table, rows, kept)
 
 
-def _write_rejected(found: _Snapshot, dates: Sequence[date], context: JobContext) -> None:
-    """Replaces the rejects of those `dates` that are not settled; where there are none and were none, nothing is to be done."""
-    if found.table is not STOP_VISITS:
+def _write_rejected(copied: _Copy, dates: Sequence[date], context: JobContext) -> None:
+    """Replaces the rejected rows of `dates`, except those written before. Writes nothing if there are and were none."""
+    if copied.table is not STOP_VISITS:
         return
-    rejected = pl.concat([empty_frame(REJECTED_VISITS), *found.rejected])
-    found.rejected.clear()
-    open_dates = [day for day in dates if day not in found.settled]
-    former = context.store.snapshot(REJECTED_VISITS).versions(open_dates)
-    concerned = sorted({*former, *rejected["service_date"].unique()})
-    if concerned:
-        context.store.write(
-            REJECTED_VISITS, rejected, concerned, code_version=context.parameters.code_version
-        )
-    found.settled.update(dates)
+    rejected = pl.concat([empty_frame(REJECTED_VISITS), *copied.rejected])
+    copied.rejected.clear()
+    remaining = [day for day in dates if day not in copied.with_written_rejects]
+    stored = context.store.snapshot(REJECTED_VISITS).versions(remaining)
+    changed = sorted({*stored, *rejected["service_date"].unique()})
+    if changed:
+        context.store.write(REJECTED_VISITS, rejected, changed, code_version=context.parameters.code_version)
+    copied.with_written_rejects.update(dates)
 
 
-def _report_check(found: _Snapshot, context: JobContext) -> None:
+def _report_check(copied: _Copy, context: JobContext) -> None:
     context.report.checked(
         asset_of(STOP_VISITS.name),
         NO_DATE_BLOCKED.name,
-        not found.left_out,
+        not copied.blocked_dates,
         NO_DATE_BLOCKED.severity,
-        dates_blocked=days_value(found.left_out),
-        observed="\n".join(found.reasons) or "no date blocked",
+        dates_blocked=days_value(copied.blocked_dates),
+        observed="\n".join(copied.reasons) or "no date blocked",
         expected=NO_DATE_BLOCKED.expected,
-        measured=len(found.left_out),
+        measured=len(copied.blocked_dates),
         maximum=NO_DATE_BLOCKED.maximum,
     )
 
 
-def _without(rows: pl.DataFrame, blocked: Mapping[date, Blocked]) -> pl.DataFrame:
+def _without(rows: pl.DataFrame, blocked: Mapping[date, BlockedDate]) -> pl.DataFrame:
     return rows.filter(~pl.col("service_date").is_in(list(blocked)))
 
 
 def _examples(rejects: RejectSummary) -> dict[str, Any] | None:
-    """One row of each reason; rows of visits have a table of their own."""
+    """A table with one rejected row of each reason."""
     return as_table(rejects.examples()) if rejects.rows else None
 
 
@@ -247,7 +253,7 @@ def _matched_share(counts: Mapping[str, int]) -> float | None:
 
 
 def _feeds(feeds: Sequence[FeedUse]) -> dict[str, Any]:
-    """The GTFS feeds by name: version, validity, how many of the dates each plans, and remarks; the last of which are newest."""
+    """Metadata of the GTFS feeds by name: version, validity, number of planned dates, and the newest remarks."""
     if not feeds:
         return {}
     planned: Counter[str] = Counter()
@@ -270,7 +276,7 @@ def _feeds(feeds: Sequence[FeedUse]) -> dict[str, Any]:
 
 
 def _cost(queries: Sequence[SourceQuery]) -> dict[str, Any]:
-    """What a warehouse's queries scanned and cost, and where people see them."""
+    """Metadata of a warehouse's queries: links, scanned bytes and cost."""
     if not queries:
         return {}
     return {

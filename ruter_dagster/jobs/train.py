@@ -1,4 +1,4 @@
-"""Trains a load model: a candidate, kept with everything that it takes to train it again."""
+"""Trains a load model and saves it with everything that is needed to train it again."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def _require_dates(context: JobContext) -> None:
     if len(counted) < MIN_COUNTED_DATES:
         raise PermanentFailure(
             f"{asset_of(STOP_LOADS.name)} has {len(counted)} operating dates; a model needs {MIN_COUNTED_DATES}. Until then "
-            "the forecasts are those of the baseline HA4, and no model is trained"
+            "no model is trained, and the baseline HA4 forecasts"
         )
 
 
 def model_parameters(parameters: Train) -> ModelParameters:
-    """The model parameters that a training was given; raises PermanentFailure where one is unknown."""
+    """The training's model parameters. Raises `PermanentFailure` if a name is unknown."""
     known = asdict(ModelParameters())
     unknown = sorted(set(parameters.parameters) - set(known))
     if unknown:
         raise PermanentFailure(
-            f"Model parameters {', '.join(unknown)} are unknown; there are: {', '.join(known)}"
+            f"Unknown model parameters: {', '.join(unknown)}. Known ones: {', '.join(known)}"
         )
-    given = {name: type(known[name])(value) for name, value in parameters.parameters.items()}
-    return ModelParameters(**given)
+    values = {name: type(known[name])(value) for name, value in parameters.parameters.items()}
+    return ModelParameters(**values)

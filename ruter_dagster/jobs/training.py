@@ -1,4 +1,4 @@
-"""What the jobs that train share: reading the training sample, keeping a version, reporting it. No job of its own."""
+"""Functions that the training jobs share: they read the training sample, save a version and report it."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ruter_dagster.jobs.plots import importance
 from ruter_dagster.storage.registry import ModelRecord, model_version
 
 _BATCH_DATES = 28
-"""Dates of the sample that are read at once."""
+"""Number of dates of the sample that are read at once."""
 
 
 def newest_sample(context: JobContext) -> date:
-    """The newest operating date of the training sample; raises PermanentFailure where there is none."""
+    """The newest operating date of the training sample. Raises `PermanentFailure` if the sample is empty."""
     dates = context.tables.snapshot(TRAINING_SAMPLE).dates()
     if not dates:
         raise PermanentFailure(
-            f"There is nothing to train on: materialise {asset_of(TRAINING_SAMPLE.name)} first"
+            f"The training sample is empty. Materialise {asset_of(TRAINING_SAMPLE.name)} first"
         )
     return dates[-1]
 
@@ -41,17 +41,17 @@ def train_version(
     context: JobContext,
     evaluated_version: str | None = None,
 ) -> ModelRecord:
-    """The model version of the training sample of `dates`, as far as they are there: trained now, or kept from before.
+    """The model version of the training sample on those of `dates` that it has. Trains it if it is not saved already.
 
-    Raises PermanentFailure if fewer than 14 of the dates are there, BadInput if they have too few rows.
+    Raises `PermanentFailure` if the sample has fewer than 14 of the dates, `BadInput` if it has too few rows.
     """
-    known = context.tables.snapshot(TRAINING_SAMPLE).versions(dates)
-    if len(known) < MIN_TRAINING_DATES:
+    sample = context.tables.snapshot(TRAINING_SAMPLE).versions(dates)
+    if len(sample) < MIN_TRAINING_DATES:
         raise PermanentFailure(
-            f"{asset_of(TRAINING_SAMPLE.name)} has {len(known)} of the operating dates from {dates[0]} to {dates[-1]}; a training "
+            f"{asset_of(TRAINING_SAMPLE.name)} has {len(sample)} of the operating dates from {dates[0]} to {dates[-1]}; a training "
             f"needs {MIN_TRAINING_DATES}. Materialise it for the dates that have loads and departure features, then train again"
         )
-    context.tables.record(TRAINING_SAMPLE, known)
+    context.tables.record(TRAINING_SAMPLE, sample)
     used = {table: used["dates"] for table, used in context.tables.used.items()}
     version = model_version(used, asdict(parameters), code_version)
     if context.models.exists(MODEL_NAME, version):
@@ -59,12 +59,12 @@ def train_version(
         record = replace(record, evaluated_version=evaluated_version or record.evaluated_version)
         context.models.save(record, {})
         return record
-    rows = sum(context.tables.snapshot(TRAINING_SAMPLE).rows_by_date(known).values())
-    model = train_on(_samples(list(known), context), parameters)
+    rows = sum(context.tables.snapshot(TRAINING_SAMPLE).rows_by_date(sample).values())
+    model = train_on(_samples(list(sample), context), parameters)
     record = ModelRecord(
         name=MODEL_NAME,
         version=version,
-        training_cutoff=max(known),
+        training_cutoff=max(sample),
         parameters=asdict(parameters),
         code_version=code_version,
         inputs=context.tables.used,
@@ -83,7 +83,7 @@ def _samples(dates: Sequence[date], context: JobContext) -> Iterator[pl.DataFram
 
 
 def report_model(asset: str, record: ModelRecord, context: JobContext) -> None:
-    """Reports a version as materialisation of `asset`, and records it in MLflow."""
+    """Reports a version as a materialisation of `asset`, and records it in MLflow."""
     context.models.set_newest(record)
     files = context.models.uri(MODEL_NAME, record.version)
     run_id = context.experiments.record_training(record, files)

@@ -1,4 +1,4 @@
-"""Gives up the rights of root, as which SageMaker starts a container. No other file deals with users."""
+"""Switches the process from root, as which SageMaker starts a container, to an unprivileged user."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ log = logging.getLogger("ruter_dagster.jobs")
 
 
 def drop_privileges(container: Container) -> None:
-    """Goes on as the user that the image names, where this process is root's; that user owns what a job writes.
+    """Continues as the user that the image names, if the process runs as root. The user then owns the folders of the job.
 
-    SageMaker mounts /opt/ml as root's: as another user from the start, a job could not leave the reason of its failure. Where
-    the platform forbids the change, the job goes on as root and says so.
+    The image cannot start as that user, because SageMaker mounts /opt/ml for root: the job could not write its failure reason.
+    If the platform forbids the switch, the job continues as root and logs a warning.
     """
     name = os.environ.get(USER_VARIABLE)
     if not name or os.getuid() != 0:
@@ -29,6 +29,6 @@ def drop_privileges(container: Container) -> None:
         os.setgid(user.pw_gid)
         os.setuid(user.pw_uid)
     except (KeyError, OSError) as error:
-        log.warning("The job goes on as root: it cannot become %s: %s", name, error)
+        log.warning("The job continues as root, because it cannot become user %s: %s", name, error)
         return
     os.environ["HOME"] = user.pw_dir

@@ -1,7 +1,7 @@
-"""Great Expectations' Data Docs of a validation as one HTML file that loads nothing from elsewhere.
+"""Renders a validation as one HTML file without external styles or scripts.
 
-Great Expectations' own page takes its styles and scripts from other hosts; here its rendering of each expectation is set
-in a page of our own (`templates/report.j2`), between what the check means and the rows that broke it.
+The page of Great Expectations loads styles and scripts from other hosts. This page (`templates/report.j2`) includes Great
+Expectations' rendering of each expectation, the meaning of the check and example rows.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def data_docs(
     validation: ExpectationSuiteValidationResult,
     results: Sequence[CheckResult],
     verdicts: Mapping[date, Verdict],
-    set_aside: Mapping[str, Sequence[Mapping[str, Any]]],
+    reject_tables: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> str:
-    """The page: verdicts by date, the rows set aside (a table for each heading), then every check with its expectation, what was found and example rows."""
+    """The page: verdicts by date, tables of rejected rows by heading, then each check with its result and example rows."""
     document = ValidationResultsPageRenderer().render(validation)
     view = DefaultJinjaPageView(custom_views_directory=str(_TEMPLATES))
     return view.render(
@@ -37,6 +37,6 @@ def data_docs(
         table=table,
         results={result.name: result for result in results},
         verdicts=list(verdicts.values()),
-        set_aside=set_aside,
+        reject_tables=reject_tables,
         passed=all(verdict.passed for verdict in verdicts.values()),
     )

@@ -1,4 +1,4 @@
-"""Rows that break an ERROR check: how many on each date, and the first of them. Polars only, no Great Expectations."""
+"""Counts the rows of each date that fail an ERROR check, and returns the first of them. Polars only."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS, Table
 from ruter_dagster.contracts.validation import Condition, row_conditions, within_dates
 
 DATE = "date"
-"""Column of the measured date in every frame of measures."""
+"""Name of the date column in every frame of measures."""
 STOP_POINTS_KNOWN = "stop_points_known"
 EXAMPLES = 5
-"""Rows shown for each condition that is broken."""
+"""Number of example rows for each broken condition."""
 TOLERANCE = 0.01
-"""Passengers by which balanced loads may differ from their counts: balancing rounds."""
+"""Passengers by which balanced loads may differ from their counts, because balancing rounds."""
 _EARLIEST, _LATEST = pl.duration(hours=-14), pl.duration(hours=60)
-"""A departure's UTC time after midnight of its service day: local hours 0 to 47 in zones from UTC-12 to UTC+14."""
+"""Bounds of a departure's UTC time after midnight of its service day: local hours 0 to 47 in zones from UTC-12 to UTC+14."""
 
 
 def conditions_of(
     table: Table,
     dates: Collection[date],
     plan: pl.DataFrame | None = None,
-    former_stops: pl.Series | None = None,
+    earlier_stops: pl.Series | None = None,
 ) -> list[Condition]:
-    """Every condition on rows that an ERROR check of the table makes, each with the name of its check."""
+    """The conditions on single rows of all ERROR checks of a table."""
     key = Condition(
         f"key ({', '.join(table.key)}) is unique", pl.struct(table.key).is_duplicated(), check="key_is_unique"
     )
@@ -41,16 +41,16 @@ def conditions_of(
         dated,
         key,
         *_on_service_day(table),
-        *(_stop_points_known(plan, former_stops) if table.name == STOP_VISITS.name else ()),
+        *(_stop_points_known(plan, earlier_stops) if table.name == STOP_VISITS.name else ()),
         *(_balanced() if table.name == STOP_LOADS.name else ()),
     ]
 
 
-def count_faults(table: Table, frame: pl.DataFrame, conditions: Sequence[Condition]) -> pl.DataFrame:
-    """Rows of a conformed frame that break each check: one row for each partition found, one column a check.
+def count_failing_rows(table: Table, frame: pl.DataFrame, conditions: Sequence[Condition]) -> pl.DataFrame:
+    """The number of rows of a conformed frame that fail each check, by date.
 
-    Columns: `date`, `rows_present` (the rows), then the number of broken rows of every check among `conditions`, null
-    where none of its conditions can be said of any row (loads without counts, say).
+    Columns: `date`, `rows_present` (number of rows), and the number of failing rows for each check of `conditions`. It is
+    null if the conditions cannot be evaluated on any row, for instance on loads without counts.
     """
     columns: dict[str, list[str]] = {}
     for index, condition in enumerate(conditions):
@@ -61,26 +61,28 @@ def count_faults(table: Table, frame: pl.DataFrame, conditions: Sequence[Conditi
         rows.group_by(DATE)
         .agg(
             pl.len().alias("rows_present"),
-            *(_broken_rows(names).alias(check) for check, names in columns.items()),
+            *(_failing_rows(names).alias(check) for check, names in columns.items()),
         )
         .sort(DATE)
     )
 
 
-def _broken_rows(conditions: Sequence[str]) -> pl.Expr:
-    """Rows where one of these boolean columns is true; null where all are null in every row."""
-    said = pl.any_horizontal(pl.col(name).is_not_null().any() for name in conditions)
-    return pl.when(said).then(pl.any_horizontal(pl.col(name).fill_null(False) for name in conditions).sum())
+def _failing_rows(conditions: Sequence[str]) -> pl.Expr:
+    """The number of rows in which one of these boolean columns is true; null if all values are null."""
+    evaluated = pl.any_horizontal(pl.col(name).is_not_null().any() for name in conditions)
+    return pl.when(evaluated).then(
+        pl.any_horizontal(pl.col(name).fill_null(False) for name in conditions).sum()
+    )
 
 
-def first_faults(
+def first_failing_rows(
     table: Table, frame: pl.DataFrame, conditions: Sequence[Condition], check: str
 ) -> list[dict[str, Any]]:
-    """The first rows, by key, that break a check: the condition, the key and the values concerned.
+    """The first rows, by key, that fail a check: the condition, the key and the values that the condition uses.
 
-    All have the same columns; a value that a row's condition is not about is null.
+    All rows have the same columns. A value that the row's condition does not use is null.
     """
-    found = [
+    examples = [
         frame.filter(condition.broken.fill_null(False))
         .select(list(dict.fromkeys((*table.key, *condition.shown))))
         .sort(table.key)
@@ -89,12 +91,12 @@ def first_faults(
         for condition in conditions
         if condition.check == check
     ]
-    broken = [rows for rows in found if not rows.is_empty()]
-    return plain(pl.concat(broken, how="diagonal")) if broken else []
+    examples = [rows for rows in examples if not rows.is_empty()]
+    return json_rows(pl.concat(examples, how="diagonal")) if examples else []
 
 
-def plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
-    """Rows as JSON values: dates and times as ISO 8601."""
+def json_rows(rows: pl.DataFrame) -> list[dict[str, Any]]:
+    """The rows as JSON values, with dates and times in ISO 8601."""
     times = selectors.datetime().dt.to_string("iso:strict")
     return rows.with_columns(selectors.date().cast(pl.String), times).to_dicts()
 
@@ -111,37 +113,37 @@ def _on_service_day(table: Table) -> Iterator[Condition]:
         )
 
 
-def _stop_points_known(plan: pl.DataFrame | None, former_stops: pl.Series | None) -> Iterator[Condition]:
-    """Dates with a plan are judged against the plan, others against former stops too; null where neither is known."""
+def _stop_points_known(plan: pl.DataFrame | None, earlier_stops: pl.Series | None) -> Iterator[Condition]:
+    """Dates with a plan are compared with the plan, other dates also with earlier stops; null if both are missing."""
     planned = pl.Series("stop_id", [], pl.String) if plan is None else plan["stop_id"].unique()
     dates = pl.Series("service_date", [], pl.Date) if plan is None else plan["service_date"].unique()
-    stop, of_plan = pl.col("stop_id"), pl.col("service_date").is_in(dates.implode())
-    unknown = pl.when(of_plan).then(stop.is_in(planned.implode()).not_())
-    if former_stops is not None and not former_stops.is_empty():
-        unknown = unknown.otherwise(stop.is_in(pl.concat([planned, former_stops]).unique().implode()).not_())
+    stop, has_plan = pl.col("stop_id"), pl.col("service_date").is_in(dates.implode())
+    unknown = pl.when(has_plan).then(stop.is_in(planned.implode()).not_())
+    if earlier_stops is not None and not earlier_stops.is_empty():
+        unknown = unknown.otherwise(stop.is_in(pl.concat([planned, earlier_stops]).unique().implode()).not_())
     yield Condition("stop_id is known", unknown, ("stop_id",), STOP_POINTS_KNOWN)
 
 
 def _balanced() -> Iterator[Condition]:
-    """What balancing promises; null, so not judged, for loads without counts and for trips without a load."""
+    """Conditions that balanced loads fulfil; null for loads without counts and for trips without a load."""
     trip = ("service_date", "trip_id_performed")
     sequence, load = pl.col("stop_sequence"), pl.col("load")
     first, last = sequence == sequence.min().over(trip), sequence == sequence.max().over(trip)
-    before = pl.when(first).then(pl.col("initial_load").fill_null(0.0)).otherwise(
+    load_before = pl.when(first).then(pl.col("initial_load").fill_null(0.0)).otherwise(
         load.shift(1).over(trip, order_by="stop_sequence")
     )  # fmt: skip
     change = pl.col("boardings") - pl.col("alightings")
     carried_on = pl.col("final_load").fill_null(0.0)
     shown = ("trip_id_performed", "boardings", "alightings", "load")
     yield Condition(
-        "load after the trip's last stop is what the vehicle carries over, else 0",
+        "load after the trip's last stop is the load that the vehicle carries over, else 0",
         pl.when(change.is_not_null()).then(last & ((load - carried_on).abs() > TOLERANCE)),
         (*shown, "final_load"),
         "trips_end_empty",
     )
     yield Condition(
-        "load is the load before plus boardings less alightings",
-        (load - before - change).abs() > TOLERANCE,
+        "load is the load before plus boardings minus alightings",
+        (load - load_before - change).abs() > TOLERANCE,
         (*shown, "initial_load"),
         "loads_follow_counts",
     )

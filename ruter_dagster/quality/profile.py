@@ -1,4 +1,4 @@
-"""What a date of a table looks like in a few numbers, and how far that is from the usual of its weekday. Polars only."""
+"""Describes each date of a table by a few statistics, and compares them with earlier dates of the same weekday. Polars only."""
 
 from __future__ import annotations
 
@@ -11,37 +11,39 @@ from ruter_dagster.contracts.tables import MODES, Table
 from ruter_dagster.quality.failing_rows import DATE
 
 WEEKS = 8
-"""Weeks before a date that say what is usual."""
+"""Weeks before a date whose mean is the usual value."""
 MIN_DATES = 3
-"""Same weekdays among them needed to say so."""
+"""Minimum number of earlier dates with the same weekday."""
 MIN_ROWS = 50
-"""Rows under which a date's mean or share says nothing."""
+"""Minimum number of rows for a date's mean or share."""
 
 _ROWS, _BOARDINGS, _ZERO_LOADS = "rows", "mean of boardings", "share of zero loads"
 _NULLS, _LOAD = "share of nulls in ", "mean load of "
 _RATIOS = ("rows_near_usual", "boardings_near_usual", "loads_near_usual")
-"""Checks on value / usual; the others are on value - usual."""
+"""Checks that measure value / usual. The other checks measure value - usual."""
 
 
 def profile(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
-    """One row for each partition of a conformed frame: `date`, and floats that are null where they say nothing.
+    """Statistics of each date of a conformed frame; null if a date has too few rows. One row for each date.
 
-    `rows`, `share of nulls in <optional column>`, `mean of boardings`, `share of zero loads`, `mean load of <mode>`.
-    Profiles of former dates, stacked, are the `reference` of `check_table`: small enough to be kept with each verdict.
+    Columns: `date`, `rows`, `share of nulls in <optional column>`, `mean of boardings`, `share of zero loads`,
+    `mean load of <mode>`. Each verdict keeps its profile; `check_table` takes earlier profiles as `reference`.
     """
     statistics = [
-        _enough(pl.col(column.name).is_null().mean(), pl.len()).alias(_NULLS + column.name)
+        _if_enough(pl.col(column.name).is_null().mean(), pl.len()).alias(_NULLS + column.name)
         for column in table.columns
         if not column.required
     ]
     if "boardings" in table.column_names:
         boardings = pl.col("boardings")
-        statistics.append(_enough(boardings.mean(), boardings.count()).alias(_BOARDINGS))
+        statistics.append(_if_enough(boardings.mean(), boardings.count()).alias(_BOARDINGS))
     if name := load_column(table):
         load = pl.col(name)
-        statistics.append(_enough((load == 0).mean(), load.count()).alias(_ZERO_LOADS))
+        statistics.append(_if_enough((load == 0).mean(), load.count()).alias(_ZERO_LOADS))
         of_mode = {mode: load.filter(pl.col("mode") == mode) for mode in MODES}
-        statistics += [_enough(on.mean(), on.count()).alias(_LOAD + mode) for mode, on in of_mode.items()]
+        statistics += [
+            _if_enough(loads.mean(), loads.count()).alias(_LOAD + mode) for mode, loads in of_mode.items()
+        ]
     return (
         frame.group_by(pl.col(table.partition).alias(DATE))
         .agg(pl.len().cast(pl.Float64).alias(_ROWS), *statistics)
@@ -49,12 +51,12 @@ def profile(table: Table, frame: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def against_usual(profiles: pl.DataFrame) -> pl.DataFrame:
-    """Every statistic of every date of stacked profiles beside the mean of its weekday in the weeks before.
+def compare_with_usual(profiles: pl.DataFrame) -> pl.DataFrame:
+    """Compares each statistic of each date with its mean on the same weekday of the weeks before.
 
-    Only earlier dates count, so that a verdict does not depend on what came later; statistics that fewer than
-    `MIN_DATES` of them know are left out. Columns: date, check (of the catalogue), statistic, value, usual, measure
-    (value / usual, or value - usual for shares) and distance (the larger, the less usual).
+    Only earlier dates are used, so that later dates do not change a verdict. Statistics with fewer than `MIN_DATES` earlier
+    values are left out. Columns: date, check, statistic, value, usual, measure (value / usual, or value - usual for shares)
+    and distance (larger values are less usual).
     """
     known = profiles.unpivot(index=DATE, variable_name="statistic", value_name="value").drop_nulls("value")
     known = known.with_columns(weekday=pl.col(DATE).dt.weekday())
@@ -81,8 +83,8 @@ def against_usual(profiles: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def measures_against_usual(compared: pl.DataFrame, check: str) -> pl.DataFrame:
-    """`date` and `check`: of the check's statistics (rows of `against_usual`), the measure of the least usual one."""
+def measures_of_check(compared: pl.DataFrame, check: str) -> pl.DataFrame:
+    """The measure of the check's least usual statistic. Columns: `date` and the check's name."""
     return (
         compared.filter(pl.col("check") == check)
         .group_by(DATE)
@@ -90,7 +92,7 @@ def measures_against_usual(compared: pl.DataFrame, check: str) -> pl.DataFrame:
     )
 
 
-def _enough(statistic: pl.Expr, rows: pl.Expr) -> pl.Expr:
+def _if_enough(statistic: pl.Expr, rows: pl.Expr) -> pl.Expr:
     return pl.when(rows >= MIN_ROWS).then(statistic)
 
 

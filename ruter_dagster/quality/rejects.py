@@ -1,6 +1,6 @@
-"""How much of a date's stop visits, or planned departures, was set aside, and whether the rest may still be used. Polars only.
+"""Counts the rejected rows of stop visits and planned departures, and blocks dates with too many of them. Polars only.
 
-Which rows are set aside belongs in sources/visit_rules.py and sources/plan_rules.py.
+The rules that reject a row belong in sources/visit_rules.py and sources/plan_rules.py.
 """
 
 from __future__ import annotations
@@ -18,20 +18,24 @@ from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
 from ruter_dagster.contracts.validation import vehicle_type
 
-_REASONS, _EXAMPLES, _SHOWN = 3, 3, 20
+_MAX_REASONS, _MAX_EXAMPLES, _MAX_TABLE_ROWS = 3, 3, 20
 _TRIP = pl.coalesce("trip_id_performed", pl.format("{}:{}", "file", "line_number"))
-"""A row that names no trip counts as one of its own."""
+"""The trip of a row. A row without a trip counts as a trip of its own."""
 
 
 @dataclass(frozen=True)
-class Blocked:
-    """A date of a table of which too much was set aside: where (the date, a line, a vehicle type), how much, and what the limit is."""
+class BlockedDate:
+    """A date with too many rejected rows.
+
+    `scope`: the rows that were counted, of the whole date, a line or a vehicle type. `setting`: the limit's name in
+    [rejects] of the operator file.
+    """
 
     table: str
     date: date
     scope: str
     rows: int
-    set_aside: int
+    rejected: int
     setting: str
     limit: float
     reasons: tuple[tuple[str, int], ...]
@@ -39,11 +43,11 @@ class Blocked:
 
     @property
     def share(self) -> float:
-        return self.set_aside / self.rows
+        return self.rejected / self.rows
 
     @property
     def message(self) -> str:
-        """The paragraph that a person reads: date, share, limit, reasons, examples, remedy."""
+        """The explanation for people: date, share, limit, reasons, examples and remedy."""
         reasons = "; ".join(f"{reason} ({rows:,} rows)" for reason, rows in self.reasons)
         listed = (
             f" `ruter-dagster rejected --date {self.date}` lists the rows."
@@ -51,8 +55,8 @@ class Blocked:
             else ""
         )
         return (
-            f"{self.table}: service_date {self.date} is blocked: {self.share:.1%} of {self.scope} were set aside "
-            f"({self.set_aside:,} of {self.rows:,} rows), the limit is {self.limit:.1%}. Reasons: {reasons}. "
+            f"{self.table}: service_date {self.date} is blocked: {self.share:.1%} of {self.scope} were rejected "
+            f"({self.rejected:,} of {self.rows:,} rows), the limit is {self.limit:.1%}. Reasons: {reasons}. "
             f"E.g. {'; '.join(self.examples)}. Correct the rows at their source, then materialise {asset_of(self.table)} again; or "
             f"raise {self.setting} in [rejects] of the operator file.{listed}"
         )
@@ -60,16 +64,16 @@ class Blocked:
 
 def blocked_dates(
     kept: pl.DataFrame, rejected: pl.DataFrame, limits: RejectLimits, table: Table = STOP_VISITS
-) -> dict[date, Blocked]:
-    """The dates of which too much was set aside, each with the scope that is farthest beyond its limit.
+) -> dict[date, BlockedDate]:
+    """The dates with too many rejected rows, each with the scope that exceeds its limit most.
 
-    `kept` is contract `raw.stop_visits` or `raw.planned_departures`, `rejected` `raw.rejected_visits`. A date of which nothing is left is blocked
-    however few its trips are.
+    `kept` is contract `raw.stop_visits` or `raw.planned_departures`, `rejected` is contract `raw.rejected_visits`. A date
+    without any kept row is blocked, even if it has fewer trips than `least_trips`.
     """
     if rejected.is_empty():
         return {}
-    found = [
-        shares.with_columns(beyond=pl.col("share") / limit if limit else pl.col("share") * float("inf"))
+    over_limit = [
+        shares.with_columns(excess=pl.col("share") / limit if limit else pl.col("share") * float("inf"))
         .filter(
             (pl.col("share") > limit)
             & ((pl.col("trips") >= limits.least_trips) | (pl.col("kept") == 0) & is_date)
@@ -87,8 +91,8 @@ def blocked_dates(
         )
     ]
     worst = (
-        pl.concat(found)
-        .sort("service_date", "beyond", descending=[False, True])
+        pl.concat(over_limit)
+        .sort("service_date", "excess", descending=[False, True])
         .unique("service_date", keep="first")
     )
     return {
@@ -97,47 +101,50 @@ def blocked_dates(
 
 
 def shares_of_dates(kept: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:
-    """One row for each date: `service_date`, `scope`, `rows`, `set_aside`, `kept`, `trips` (with rows set aside), `share`."""
+    """Rejected rows by date. Columns: `service_date`, `scope`, `rows`, `rejected`, `kept`, `trips` (with rejected rows), `share`."""
     return _shares(kept, rejected, [])
 
 
 def shares_of(kept: pl.DataFrame, rejected: pl.DataFrame, column: str) -> pl.DataFrame:
-    """The same for each date and line (`line_id`) or `vehicle_type`; rows of which it is unknown are left out."""
+    """Rejected rows by date and by `line_id` or `vehicle_type`, with the same columns. Rows without a value are left out."""
     return _shares(kept, rejected.drop_nulls(column), [column])
 
 
-def set_aside(rejected: pl.DataFrame | None) -> dict[str, list[dict[str, Any]]]:
-    """What was set aside, as tables of a report by their heading: by reason, vehicle and line, and example rows. Empty where nothing was."""
+def tables_of_rejects(rejected: pl.DataFrame | None) -> dict[str, list[dict[str, Any]]]:
+    """Tables of rejected rows by heading: counts by reason, vehicle and line, and examples. Empty without rejected rows."""
     if rejected is None or rejected.is_empty():
         return {}
     return {
         "reason": rejects_by(rejected, "reason"),
         "vehicle": rejects_by(rejected, "vehicle_id"),
         "line": rejects_by(rejected, "line_id"),
-        "examples": _first_of_reasons(rejected).head(_SHOWN).to_dicts(),
+        "examples": _first_of_reasons(rejected).head(_MAX_TABLE_ROWS).to_dicts(),
     }
 
 
 def rejects_by(rejected: pl.DataFrame, column: str) -> list[dict[str, Any]]:
-    """Rows set aside by the values of a column, the most first and no more than a page shows: the value and `rows`."""
+    """The number of rejected rows by value of a column, the largest first, at most 20: the value and `rows`."""
     counted = rejected.group_by(column).agg(rows=pl.len()).sort("rows", column, descending=[True, False])
-    return counted.head(_SHOWN).with_columns(pl.col(column).fill_null("unknown")).to_dicts()
+    return counted.head(_MAX_TABLE_ROWS).with_columns(pl.col(column).fill_null("unknown")).to_dicts()
 
 
 def rejects_by_reason(rejected: pl.DataFrame) -> dict[str, int]:
-    """Rows set aside by reason, the most first."""
+    """The number of rejected rows by reason, the largest first."""
     return {row["reason"]: row["rows"] for row in rejects_by(rejected, "reason")}
 
 
 @dataclass
 class RejectSummary:
-    """Rows set aside by reason and the first row of each: its size depends on the number of reasons, not on that of rows."""
+    """The number of rejected rows by reason, and the first row of each reason.
+
+    It keeps one row for each reason, so that memory does not grow with the rows of a long range.
+    """
 
     rows: Counter[str] = field(default_factory=Counter)
     _first: pl.DataFrame | None = None
 
     def add(self, rejected: pl.DataFrame) -> None:
-        """`rejected` is contract `raw.rejected_visits`."""
+        """Adds rows of contract `raw.rejected_visits`."""
         if rejected.is_empty():
             return
         self.rows.update(dict(rejected.group_by("reason").len().iter_rows()))
@@ -145,16 +152,16 @@ class RejectSummary:
         self._first = _first_of_reasons(first if self._first is None else pl.concat([self._first, first]))
 
     def by_reason(self) -> dict[str, int]:
-        """`rejects_by_reason` of all rows added."""
-        return dict(sorted(self.rows.items(), key=lambda item: (-item[1], item[0]))[:_SHOWN])
+        """`rejects_by_reason` of all added rows."""
+        return dict(sorted(self.rows.items(), key=lambda item: (-item[1], item[0]))[:_MAX_TABLE_ROWS])
 
     def examples(self) -> list[dict[str, Any]]:
-        """The first row of each reason, as `set_aside` shows them."""
-        return [] if self._first is None else self._first.head(_SHOWN).to_dicts()
+        """The first row of each reason, as in `tables_of_rejects`."""
+        return [] if self._first is None else self._first.head(_MAX_TABLE_ROWS).to_dicts()
 
 
-def examples(rejected: pl.DataFrame, number: int = _EXAMPLES) -> Iterator[str]:
-    """The first row of each reason in words: file, line, the reason and the row as it was read."""
+def examples(rejected: pl.DataFrame, number: int = _MAX_EXAMPLES) -> Iterator[str]:
+    """The first row of each reason as text: file, line, reason and the row as it was read."""
     for row in _first_of_reasons(rejected).head(number).to_dicts():
         yield f"{row['file']}, line {row['line_number']}: {row['reason']}: {row['row']}"
 
@@ -171,35 +178,35 @@ def _first_of_reasons(rejected: pl.DataFrame) -> pl.DataFrame:
 def _shares(kept: pl.DataFrame, rejected: pl.DataFrame, columns: list[str]) -> pl.DataFrame:
     by = ["service_date", *columns]
     kept = kept.with_columns(vehicle_type())
-    gone = rejected.group_by(by).agg(
-        set_aside=pl.len(), lost=(~pl.col("kept_without_counts")).sum(), trips=_TRIP.n_unique()
+    rejected_counts = rejected.group_by(by).agg(
+        rejected=pl.len(), lost=(~pl.col("kept_without_counts")).sum(), trips=_TRIP.n_unique()
     )
-    there = kept.group_by(by).agg(kept=pl.len())
-    joined = gone.join(there, on=by, how="left").with_columns(pl.col("kept").fill_null(0))
-    # A visit kept without counts may be known under another line than the row that was set aside.
-    rows = pl.max_horizontal(pl.col("kept") + pl.col("lost"), "set_aside")
+    kept_counts = kept.group_by(by).agg(kept=pl.len())
+    joined = rejected_counts.join(kept_counts, on=by, how="left").with_columns(pl.col("kept").fill_null(0))
+    # A visit that was kept without counts may have another line than its rejected row.
+    rows = pl.max_horizontal(pl.col("kept") + pl.col("lost"), "rejected")
     scope = pl.format(f"its rows of {columns[0]} {{}}", columns[0]) if columns else pl.lit("its rows")
     return joined.select(
         "service_date",
         scope.alias("scope"),
         rows.alias("rows"),
-        "set_aside",
+        "rejected",
         "kept",
         "trips",
-        (pl.col("set_aside") / rows).alias("share"),
+        (pl.col("rejected") / rows).alias("share"),
     )
 
 
-def _blocked(table: Table, row: Mapping[str, Any], rejected: pl.DataFrame) -> Blocked:
+def _blocked(table: Table, row: Mapping[str, Any], rejected: pl.DataFrame) -> BlockedDate:
     of_date = rejected.filter(pl.col("service_date") == row["service_date"])
-    return Blocked(
+    return BlockedDate(
         table=table.name,
         date=row["service_date"],
         scope=row["scope"],
         rows=row["rows"],
-        set_aside=row["set_aside"],
+        rejected=row["rejected"],
         setting=row["setting"],
         limit=row["limit"],
-        reasons=tuple(rejects_by_reason(of_date).items())[:_REASONS],
+        reasons=tuple(rejects_by_reason(of_date).items())[:_MAX_REASONS],
         examples=tuple(examples(of_date)),
     )

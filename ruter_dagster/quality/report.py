@@ -1,4 +1,4 @@
-"""What a table's checks found: results by check, verdicts by date, and both as plain values for metadata and records."""
+"""Results of a table's checks: by check, and as verdicts by date. Also as plain values for metadata and records."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import polars as pl
 from ruter_dagster.contracts.checks import Check, Severity
 
 NOT_JUDGED = "not judged"
-_DATES_LISTED = 5
+_MAX_DATES = 5
 
 
 @dataclass(frozen=True)
 class CheckResult:
-    """One check on all dates: its measure by date (None where it cannot be said), where it failed, and example rows."""
+    """The result of one check: its measure by date (None if not measured), the failed dates and example rows."""
 
     check: Check
     measures: Mapping[date, float | None]
@@ -39,7 +39,7 @@ class CheckResult:
 
     @property
     def judged(self) -> bool:
-        """Whether it could be said of any date; one that could not passes, and is shown apart."""
+        """Whether any date was measured. A check without a measure passes as not judged."""
         return any(value is not None for value in self.measures.values())
 
     @property
@@ -51,12 +51,12 @@ class CheckResult:
 
     @property
     def measured(self) -> float | None:
-        """The measure farthest out of its bounds, or closest to them if it is within; None if nothing was measured."""
+        """The measure farthest outside its bounds, or closest to them if all are within; None if nothing was measured."""
         values = [value for value in self.measures.values() if value is not None]
         return max(values, key=self._excess, default=None)
 
     def _excess(self, value: float) -> float:
-        """How far a measure lies beyond the nearer bound; negative within the bounds."""
+        """How far a measure is beyond the nearer bound; negative within the bounds."""
         below = -math.inf if self.check.minimum is None else self.check.minimum - value
         above = -math.inf if self.check.maximum is None else value - self.check.maximum
         return max(below, above)
@@ -67,10 +67,10 @@ class CheckResult:
 
     @property
     def observed(self) -> str:
-        """What was measured, in words, and the dates that failed."""
+        """The measures and the failed dates as text."""
         values = [value for value in self.measures.values() if value is not None]
         if not values:
-            return f"{NOT_JUDGED}: too little is known to measure it"
+            return f"{NOT_JUDGED}: not enough data to measure it"
         low, high = (
             f"{value:,.4g}" if value % 1 else f"{value:,.0f}" for value in (min(values), max(values))
         )
@@ -83,20 +83,20 @@ class CheckResult:
         if self.passed:
             return measured
         days = sorted(self.failed_dates)
-        more = f" and {len(days) - _DATES_LISTED} more" if len(days) > _DATES_LISTED else ""
-        listed = ", ".join(str(day) for day in days[:_DATES_LISTED])
+        more = f" and {len(days) - _MAX_DATES} more" if len(days) > _MAX_DATES else ""
+        listed = ", ".join(str(day) for day in days[:_MAX_DATES])
         return f"{measured}; fails on {listed}{more}"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one date: it passes unless an ERROR check failed."""
+    """The verdict on one date. A date passes unless an ERROR check failed."""
 
     date: date
     failed: tuple[str, ...]
     warned: tuple[str, ...]
     not_judged: tuple[str, ...] = ()
-    """Checks that could not be said of the date."""
+    """Checks that could not be measured on the date."""
 
     @property
     def passed(self) -> bool:
@@ -119,9 +119,9 @@ def verdicts_of(results: Sequence[CheckResult], dates: Iterable[date]) -> dict[d
 
 @dataclass(frozen=True)
 class QualityReport:
-    """All checks of one table on its dates. `profile` is the dates' own, for later dates to be compared with.
+    """The results of all checks of one table.
 
-    `html` is the Data Docs page: one file that loads nothing from elsewhere.
+    `profile` describes the dates, for the comparison of later dates. `html` is the Data Docs page in one file.
     """
 
     table: str
@@ -130,7 +130,7 @@ class QualityReport:
     profile: pl.DataFrame
     html: str
     vehicles: pl.DataFrame
-    """What each vehicle counted beside others on each date, for later dates to be added to; empty but for stop visits."""
+    """`vehicle_counts` of each date, for the checks of later dates; empty for tables other than stop visits."""
 
     @property
     def passed(self) -> bool:
@@ -139,18 +139,18 @@ class QualityReport:
 
     @property
     def message(self) -> str:
-        """A paragraph for each check that failed: the table, the check, what was found and expected, example rows."""
+        """A paragraph for each failed check: the table, the check, measured and expected values, and example rows."""
         return "\n".join(
             f"{self.table}: {result.severity} {result.name}: {result.observed}; expected {result.expected}"
-            + "".join(f"\n    {_words(example)}" for example in result.examples)
+            + "".join(f"\n    {_as_text(example)}" for example in result.examples)
             for result in self.results
             if not result.passed
         )
 
     def summary(self, day: date) -> dict[str, Any]:
-        """The verdict on a date as JSON values, to be recorded with it; `profiles_of` reads the profile back."""
+        """The verdict on a date as JSON values. `profiles_of` reads its profile."""
         verdict = self.verdicts[day]
-        own = (
+        profile = (
             self.profile.filter(pl.col("date") == day).with_columns(pl.col("date").cast(pl.String)).to_dicts()
         )
         return {
@@ -158,12 +158,12 @@ class QualityReport:
             "failed": list(verdict.failed),
             "warned": list(verdict.warned),
             "measures": {result.name: result.measures[day] for result in self.results},
-            "profile": own[0] if own else None,
+            "profile": profile[0] if profile else None,
         }
 
 
 def profiles_of(summaries: Iterable[Mapping[str, Any]]) -> pl.DataFrame | None:
-    """The profiles within recorded summaries, stacked: the `reference` of a later check. None where there is none."""
+    """The profiles in recorded summaries, as the `reference` of `check_table`. None if there are none."""
     profiles = [summary["profile"] for summary in summaries if summary.get("profile")]
     if not profiles:
         return None
@@ -171,5 +171,5 @@ def profiles_of(summaries: Iterable[Mapping[str, Any]]) -> pl.DataFrame | None:
     return frame.with_columns(pl.col("date").str.to_date(), pl.exclude("date").cast(pl.Float64)).sort("date")
 
 
-def _words(example: Mapping[str, Any]) -> str:
+def _as_text(example: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in example.items() if value is not None)

@@ -1,8 +1,8 @@
-"""Great Expectations: a table's suite, from the catalogue of checks, and its validation. Loads Great Expectations.
+"""Builds a table's Great Expectations suite from its checks, and validates measures with it.
 
-A suite has one expectation a check. It validates a small frame of measures, one row a date and one column a check, that
-polars made of the table's rows: so a range of dates gets a verdict a date, and the cost does not grow with the rows
-(500,000 rows handed over as pandas took 2 s a table; the measures of a date take 0.2 s, whatever the size).
+A suite has one expectation for each check. It validates a small frame of measures with one row for each date and one column
+for each check. So every date has a verdict, and the cost does not grow with the rows: Great Expectations takes 0.2 s, and
+would take 2 s for 500,000 rows.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SEVERITIES = {"ERROR": "critical", "WARN": "warning"}
 
 
 def suite_of(table: Table, checks: Sequence[Check]) -> gx.ExpectationSuite:
-    """The suite of a table: for every check, that its measure keeps its bounds on every date."""
+    """The suite of a table: the measure of each check is within its bounds on every date."""
     expectations = [
         ExpectColumnValuesToBeBetween(
             column=check.name,
@@ -48,12 +48,12 @@ def suite_of(table: Table, checks: Sequence[Check]) -> gx.ExpectationSuite:
 def validate(
     table: Table, measures: pl.DataFrame, checks: Sequence[Check]
 ) -> ExpectationSuiteValidationResult:
-    """Validate measures (columns: `date`, then every one of the checks; null where it cannot be said)."""
+    """Validates measures: columns `date` and one for each check, null if not measured."""
     context = gx.get_context(mode="ephemeral", project_config=_in_memory())
     assets = context.data_sources.add_pandas(table.namespace)
-    whole = assets.add_dataframe_asset(table.name).add_batch_definition_whole_dataframe("measures by date")
+    batches = assets.add_dataframe_asset(table.name).add_batch_definition_whole_dataframe("measures by date")
     frame = measures.with_columns(pl.col(DATE).cast(pl.String)).to_pandas()
-    return whole.get_batch({"dataframe": frame}).validate(
+    return batches.get_batch({"dataframe": frame}).validate(
         suite_of(table, checks),
         result_format={
             "result_format": "COMPLETE",
@@ -64,7 +64,7 @@ def validate(
 
 
 def _in_memory() -> DataContextConfig:
-    """Nothing is sent, drawn on the terminal or written, not even a temporary folder."""
+    """A configuration without analytics, progress bars and files, not even a temporary folder."""
     return DataContextConfig(
         store_backend_defaults=InMemoryStoreBackendDefaults(),
         analytics_enabled=False,
@@ -73,10 +73,10 @@ def _in_memory() -> DataContextConfig:
 
 
 def failed_dates(validation: ExpectationSuiteValidationResult) -> dict[str, frozenset[date]]:
-    """For every check that was validated, the dates on which its measure was out of bounds.
+    """The dates on which each check's measure is out of bounds, by check.
 
     Raises:
-        RuntimeError: Great Expectations could not evaluate an expectation, which is no verdict on the data.
+        RuntimeError: Great Expectations could not evaluate an expectation. There is no verdict then.
     """
     return dict(_failed_dates(result) for result in validation.results)
 

@@ -1,7 +1,7 @@
-"""What each vehicle counted beside what others counted at the same stops and hours. Polars only.
+"""Compares each vehicle's counts with those of other vehicles at the same stops and hours. Polars only.
 
-A door that is dead in both directions misses boardings and alightings alike: the vehicle's counts agree, and are too few.
-One date is too noisy to tell; a week is not, so each date's sums are kept for the six dates after it.
+A counter whose door sensor fails misses boardings and alightings equally, so that the counts agree but are too low. One date
+is too noisy to show it. So each date's sums are kept, and the check uses a week.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from ruter_dagster.contracts.checks import LOW_COUNTS
 from ruter_dagster.quality.failing_rows import DATE
 
 WEEK = 7
-"""Dates that are added up: the judged one and those before it."""
+"""Dates that are summed: the checked date and those before it."""
 MIN_DATES = 4
-"""Dates of those on which the vehicle ran beside others, needed to judge it."""
+"""Minimum number of these dates with counts of the vehicle and of others."""
 MIN_EXPECTED = 200
-"""Boardings and alightings that others let expect of it, needed to judge it."""
+"""Minimum expected boardings and alightings of the vehicle."""
 SCHEMA = {DATE: pl.Date, "vehicle_id": pl.String, "passengers": pl.Float64, "expected": pl.Float64}
 _CELL = ("line_id", "direction_id", "stop_id", "_hour")
 
 
 def vehicle_counts(visits: pl.DataFrame) -> pl.DataFrame:
-    """Each vehicle's boardings and alightings of a date, where others were counted on the same line, stop and hour.
+    """Each vehicle's boardings plus alightings on a date, where other vehicles were counted on the same line, stop and hour.
 
-    `visits` is contract `STOP_VISITS`. Columns of `SCHEMA`: `passengers`, as the vehicle counted; `expected`, if each of
-    its visits had had the mean of the other vehicles' visits to the stop on the line and direction in that hour.
+    `visits` is contract `STOP_VISITS`. Columns: `SCHEMA`. `passengers` is the vehicle's own count. `expected` is its number
+    of visits times the mean of the other vehicles' visits to the same stop, line, direction and hour.
     """
     counted = (
         visits.lazy()
@@ -54,7 +54,7 @@ def vehicle_counts(visits: pl.DataFrame) -> pl.DataFrame:
         .group_by(DATE, "vehicle_id")
         .agg(
             pl.col("_own").sum().cast(pl.Float64).alias("passengers"),
-            # Whole thousandths add up alike in any order.
+            # Sums of integers do not depend on the order of rows, sums of floats do.
             ((expected * 1000).round().cast(pl.Int64).sum() / 1000).alias("expected"),
         )
         .with_columns(pl.col("vehicle_id").cast(pl.String))
@@ -63,18 +63,18 @@ def vehicle_counts(visits: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def compared_with_others(counts: pl.DataFrame) -> pl.DataFrame:
-    """Each vehicle's counts over what others let expect, of a date and the six before it; the lowest ratio first.
+def compare_with_others(counts: pl.DataFrame) -> pl.DataFrame:
+    """Each vehicle's counted over expected passengers, of a date and the six dates before it, the lowest ratio first.
 
-    `counts` is `vehicle_counts` of any dates, stacked, each date once. A vehicle is left out on dates on which it was not
-    counted beside others, or of which too little is known. Columns: date, vehicle_id, dates, passengers, expected, ratio.
+    `counts` is `vehicle_counts` of any dates. Vehicles with too few dates or expected passengers are left out.
+    Columns: date, vehicle_id, dates, passengers, expected, ratio.
     """
-    days = counts.select("vehicle_id", pl.col(DATE).alias("_judged"))
-    before = pl.col("_judged") - pl.col(DATE)
+    days = counts.select("vehicle_id", pl.col(DATE).alias("_checked_date"))
+    before = pl.col("_checked_date") - pl.col(DATE)
     return (
         days.join(counts, on="vehicle_id")
         .filter(before.is_between(timedelta(0), timedelta(WEEK - 1)))
-        .group_by(pl.col("_judged").alias(DATE), "vehicle_id")
+        .group_by(pl.col("_checked_date").alias(DATE), "vehicle_id")
         .agg(pl.len().alias("dates"), pl.col("passengers", "expected").sum())
         .filter((pl.col("dates") >= MIN_DATES) & (pl.col("expected") >= MIN_EXPECTED))
         .with_columns((pl.col("passengers") / pl.col("expected")).alias("ratio"))
@@ -82,12 +82,12 @@ def compared_with_others(counts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def vehicles_with_low_counts(compared: pl.DataFrame) -> pl.DataFrame:
-    """`date` and `vehicles_count_alike`: how many vehicles of `compared_with_others` count too few of a date."""
+def count_low_vehicles(compared: pl.DataFrame) -> pl.DataFrame:
+    """The number of vehicles with low counts. Columns: `date`, `vehicles_count_alike`."""
     low = (pl.col("ratio") < LOW_COUNTS).sum().alias("vehicles_count_alike")
     return compared.group_by(DATE).agg(low)
 
 
-def former_dates(days: list[date]) -> list[date]:
-    """The dates before `days` (in order) whose counts are added to theirs."""
+def earlier_dates(days: list[date]) -> list[date]:
+    """The dates before `days` (sorted) whose counts the check of `days` needs."""
     return [days[0] - timedelta(ago) for ago in range(WEEK - 1, 0, -1)]

@@ -39,7 +39,7 @@ FAULTS: dict[str, tuple[Spoil, tuple[str, ...]]] = {
             ("DATE,p2,1,v1,jernbanetorget", "DATE,p2,1,v1,"),
         )),
         (
-            f"service_date {NEW} is blocked: 7.5% of its rows were set aside (3 of 40 rows), the limit is 2.0%",
+            f"service_date {NEW} is blocked: 7.5% of its rows were rejected (3 of 40 rows), the limit is 2.0%",
             "boarding_1 is below 0 (1 rows)", f"{SPOILT}, line 5: boarding_1 is below 0:", f"ruter-dagster rejected --date {NEW}",
         ),
     ),
@@ -68,7 +68,7 @@ def test_new_date_that_breaks_the_contract_is_refused(chain: Chain, fault: str) 
     assert chain.content() == before
 
 
-def test_bad_rows_are_set_aside_until_corrected(chain: Chain) -> None:
+def test_bad_rows_are_rejected_until_corrected(chain: Chain) -> None:
     """In one trip a count below 0, in another a row twice, an unknown trip type and a time without offset."""
     before, correct = chain.content(), visits_file(chain.tides, DAY).read_text()
     ONE_BAD_CELL(chain.tides, DAY)
@@ -82,7 +82,7 @@ def test_bad_rows_are_set_aside_until_corrected(chain: Chain) -> None:
     outcome = chain.run("counts", DAY, assets=(RAW, QUALITY, LOADS))
 
     assert outcome.succeeded, outcome.message
-    assert (outcome.warned, outcome.blocked) == (["few_rows_set_aside"], [])
+    assert (outcome.warned, outcome.blocked) == (["few_rejected_rows"], [])
     (row,) = chain.store.read(REJECTED_VISITS, [DAY]).to_dicts()
     assert (row["reason"], row["line_number"], row["kept_without_counts"]) == (
         "boarding_1 is below 0",
@@ -175,8 +175,7 @@ def test_date_with_many_unknown_stops_is_kept_as_raw_but_refused(chain: Chain) -
     assert outcome.started == {RAW: 1, QUALITY: 1}
     message = chain.refuse(LOADS, "counts", day)
     assert (
-        f"raw.stop_visits: service_date {day} failed few_visits_at_unknown_stops; report: file://"
-        in message
+        f"raw.stop_visits: service_date {day} failed few_visits_at_unknown_stops; report: file://" in message
     )
     assert f"Correct the rows at their source, then materialise {RAW} and {QUALITY} again." in message
     _assert_only_raw_differs(chain, before, day)

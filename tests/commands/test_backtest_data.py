@@ -72,7 +72,7 @@ def test_blocked_unreadable_and_absent_dates_are_left_out(folder: Path) -> None:
 
     assert found.dates == [DAYS[0], DAYS[1], DAYS[4]]
     assert list(found.left_out) == [DAYS[2], DAYS[3], absent]
-    assert "is blocked: 100.0% of its rows were set aside" in found.left_out[DAYS[2]]
+    assert "is blocked: 100.0% of its rows were rejected" in found.left_out[DAYS[2]]
     assert "lacks the column trip_stop_sequence" in found.left_out[DAYS[3]]
     assert found.left_out[absent] == f"raw.stop_visits: the source has none of {absent}"
     assert set(found.plan["service_date"]) == set(found.dates)

@@ -1,4 +1,4 @@
-"""`ruter-dagster rejected`: what a person sees of the rows that were set aside."""
+"""`ruter-dagster rejected`: lists the rejected rows of a date."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ruter_dagster.commands.cli import main
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.tables import REJECTED_VISITS, STOP_VISITS
 from ruter_dagster.storage.configured_tables import open_tables
-from tests.quality.frames import DAY, set_aside, visits
+from tests.quality.frames import DAY, rejected_rows, visits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
 NEXT = DAY + timedelta(1)
@@ -21,12 +21,12 @@ NEXT = DAY + timedelta(1)
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Visits of two dates, some rows of the first set aside."""
+    """Visits of two dates, some rows of the first date rejected."""
     monkeypatch.setenv("RUTER_ENV_FILE", "")
     monkeypatch.setenv("RUTER_STATE_DIR", str(tmp_path / "state"))
     store = open_tables(load_settings())
     store.write(STOP_VISITS, visits(DAY, NEXT), [DAY, NEXT], code_version="1")
-    store.write(REJECTED_VISITS, set_aside(DAY, rows=2), [DAY], code_version="1")
+    store.write(REJECTED_VISITS, rejected_rows(DAY, rows=2), [DAY], code_version="1")
 
 
 def output(*arguments: str) -> str:
@@ -53,12 +53,12 @@ def test_json_has_the_rows_as_they_were_read() -> None:
 
 
 def test_a_date_without_rejects_says_so() -> None:
-    assert f"No row of {NEXT} was set aside" in output("--date", str(NEXT))
+    assert f"No row of {NEXT} was rejected" in output("--date", str(NEXT))
     assert json.loads(output("--date", str(NEXT), "--json"))["rows"] == []
 
 
 def test_a_blocked_date_that_has_no_visits_is_listed() -> None:
     blocked = date(2026, 11, 25)
     store = open_tables(load_settings())
-    store.write(REJECTED_VISITS, set_aside(blocked, rows=3, blocked=True), [blocked], code_version="1")
+    store.write(REJECTED_VISITS, rejected_rows(blocked, rows=3, blocked=True), [blocked], code_version="1")
     assert "The date is blocked" in output("--date", str(blocked))

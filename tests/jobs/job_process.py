@@ -1,4 +1,4 @@
-"""A job as a process of its own, started by hand: no Dagster, no Pipes."""
+"""Starts a job as a process of its own, without Dagster and Pipes."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ def command(job: str) -> list[str]:
 
 
 def environment(folder: Path, **variables: str) -> dict[str, str]:
-    """Variables of a job whose state and container lie below `folder`, and none of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUTER_", "KAFKA_"))}
+    """Environment of a job with state and container below `folder`, without the tests' own RUTER_ and KAFKA_ variables."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("RUTER_", "KAFKA_"))
+    }
     own = {
         "RUTER_STATE_DIR": str(folder / "state"),
         BASE_VARIABLE: str(folder / "ml"),
         "PYTHONUNBUFFERED": "1",
     }
-    return {**kept, **own, **variables}
+    return {**inherited, **own, **variables}
 
 
 def start(parameters: JobParameters, folder: Path, **variables: str) -> subprocess.Popen[str]:
-    """The job with its parameters in place; what it prints comes through a pipe."""
+    """Writes the parameters and starts the job. Its output comes through a pipe."""
     Container(folder / "ml").write_parameters(parameters)
     return subprocess.Popen(
         command(parameters.job),
@@ -41,7 +43,7 @@ def start(parameters: JobParameters, folder: Path, **variables: str) -> subproce
 
 
 def run(parameters: JobParameters, folder: Path, **variables: str) -> tuple[int, str]:
-    """Runs the job to its end; returns its exit code and what it printed."""
+    """Runs the job to its end. Returns its exit code and output."""
     with start(parameters, folder, **variables) as process:
         printed, _ = process.communicate()
         return process.returncode, printed

@@ -1,4 +1,4 @@
-"""Starts a job as a launcher does, its standard input held open, and waits. A test ends this process to see the job end."""
+"""Starts a job like a launcher: holds its standard input open and waits. A test kills this process to see the job end."""
 
 import os
 import subprocess

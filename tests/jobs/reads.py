@@ -1,4 +1,4 @@
-"""What a job reads, counted where polars executes it: files opened, rows and columns taken, by table."""
+"""Counts the files, rows and columns that a job reads, by table."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TABLE = re.compile(r"/tables/(\w+)/(\w+)/data/")
 
 
 class Reads:
-    """Since it was made. A file that is opened twice counts twice, whoever opens it."""
+    """Counts reads from its creation on. A file that is opened twice counts twice."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.files: Counter[str] = Counter()
@@ -37,7 +37,7 @@ class Reads:
             return frame
 
         def refused(scan: DataScan, *_: Any, **__: Any) -> None:
-            pytest.fail("pyiceberg reads the rows, in several times the time of polars")
+            pytest.fail("pyiceberg reads the rows, which takes several times as long as polars")
 
         monkeypatch.setattr(pl.LazyFrame, "collect", counting)
         monkeypatch.setattr(TableSnapshot, "_rows", measuring)
@@ -45,8 +45,8 @@ class Reads:
 
     def _count_files(self, plan: str) -> None:
         for sources in _SCAN.findall(plan):
-            if found := _TABLE.search(sources):
+            if table := _TABLE.search(sources):
                 others = _OTHERS.search(sources)
-                self.files[".".join(found.groups())] += sources.count(".parquet") + int(
+                self.files[".".join(table.groups())] += sources.count(".parquet") + int(
                     others[1] if others else 0
                 )

@@ -1,4 +1,4 @@
-"""The job check_quality: what a date is judged against where counts arrive before the plan of their date."""
+"""The job check_quality compares counts with earlier stops if the plan of their date is missing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ruter_dagster.contracts.validation import with_optional_columns
 from ruter_dagster.jobs import check_quality
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
-from tests.jobs.demo_jobs import context_of, judged
+from tests.jobs.demo_jobs import context_of, quality_check
 from tests.quality.frames import DAY, change, planned, visits
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
 
 LIMIT = "few_visits_at_unknown_stops"
 WEEK_BEFORE = DAY - timedelta(weeks=1)
-STRANGE = change(visits(DAY), "stop_id", "Atlantis", rows=11)
+AT_UNKNOWN_STOP = change(visits(DAY), "stop_id", "Atlantis", rows=11)
 
 
 @pytest.fixture
@@ -31,8 +31,8 @@ def settings(tmp_path: Path) -> Settings:
     return Settings(state_dir=tmp_path, _env_file=None)  # pyright: ignore[reportCallIssue]
 
 
-def judge(settings: Settings, frame: pl.DataFrame) -> dict:
-    """The recorded verdict on a date of visits, judged by the job."""
+def check(settings: Settings, frame: pl.DataFrame) -> dict:
+    """Runs the job on a date of visits, and returns the recorded verdict."""
     (day,) = frame["service_date"].unique()
     parameters = CheckQuality(table=STOP_VISITS.name, dates=(day,), code_version="1")
     context = JobContext(settings, parameters, Container(settings.state_dir), Reporter(None))
@@ -54,67 +54,65 @@ def plan(settings: Settings, frame: pl.DataFrame) -> None:
     context.store.write(PLANNED_DEPARTURES, frame, frame["service_date"].unique().to_list(), code_version="1")
 
 
-def test_nothing_to_judge_against_is_not_judged(settings: Settings) -> None:
-    verdict = judge(settings, STRANGE)
+def test_stops_without_any_plan_are_not_judged(settings: Settings) -> None:
+    verdict = check(settings, AT_UNKNOWN_STOP)
     assert (verdict["passed"], verdict["measures"]["stop_points_known"]) == (True, None)
 
 
-def test_the_plans_of_the_weeks_before_know_the_stop_points(settings: Settings) -> None:
+def test_earlier_plans_have_the_known_stops(settings: Settings) -> None:
     plan(settings, planned(WEEK_BEFORE))
-    assert judge(settings, STRANGE)["failed"] == [LIMIT]
-    assert judge(settings, visits(DAY))["measures"]["stop_points_known"] == 0
+    assert check(settings, AT_UNKNOWN_STOP)["failed"] == [LIMIT]
+    assert check(settings, visits(DAY))["measures"]["stop_points_known"] == 0
 
 
-def test_a_few_visits_at_unknown_stops_only_warn(settings: Settings) -> None:
+def test_few_visits_at_unknown_stops_only_warn(settings: Settings) -> None:
     plan(settings, planned(DAY))
-    verdict = judge(settings, change(visits(DAY), "stop_id", "Atlantis"))
+    verdict = check(settings, change(visits(DAY), "stop_id", "Atlantis"))
     assert (verdict["passed"], verdict["measures"]["stop_points_known"]) == (True, 1)
     assert "stop_points_known" in verdict["warned"]
 
 
-def test_the_operator_says_how_many_visits_may_be_at_unknown_stops(
-    settings: Settings, tmp_path: Path
-) -> None:
+def test_operator_sets_the_limit_of_unknown_stops(settings: Settings, tmp_path: Path) -> None:
     file = tmp_path / "operator.toml"
     file.write_text(
         'name = "X"\ncountry = "NO"\ntime_zone = "Europe/Oslo"\nhistory_start = 2026-01-01\n[rejects]\nshare_of_date = 0.2\n'
     )
     plan(settings, planned(DAY))
-    assert judge(settings.model_copy(update={"operator": str(file)}), STRANGE)["passed"]
-    assert judge(settings, change(STRANGE, "stop_id", "Atlantis", rows=12))["failed"] == [LIMIT]
+    assert check(settings.model_copy(update={"operator": str(file)}), AT_UNKNOWN_STOP)["passed"]
+    assert check(settings, change(AT_UNKNOWN_STOP, "stop_id", "Atlantis", rows=12))["failed"] == [LIMIT]
 
 
-def test_without_any_plan_earlier_visits_do(settings: Settings) -> None:
-    judge(settings, visits(WEEK_BEFORE))
-    assert judge(settings, STRANGE)["failed"] == [LIMIT]
+def test_earlier_visits_serve_without_any_plan(settings: Settings) -> None:
+    check(settings, visits(WEEK_BEFORE))
+    assert check(settings, AT_UNKNOWN_STOP)["failed"] == [LIMIT]
 
 
-def test_a_refused_date_teaches_no_stop_point(settings: Settings) -> None:
-    judge(settings, visits(WEEK_BEFORE - timedelta(weeks=1)))
-    assert judge(settings, change(visits(WEEK_BEFORE), "stop_id", "Atlantis", rows=11))["failed"]
-    assert judge(settings, STRANGE)["failed"] == [LIMIT]
+def test_refused_date_adds_no_known_stop(settings: Settings) -> None:
+    check(settings, visits(WEEK_BEFORE - timedelta(weeks=1)))
+    assert check(settings, change(visits(WEEK_BEFORE), "stop_id", "Atlantis", rows=11))["failed"]
+    assert check(settings, AT_UNKNOWN_STOP)["failed"] == [LIMIT]
 
 
-def test_the_plan_of_the_date_itself_counts_before_all_others(settings: Settings) -> None:
+def test_plan_of_the_date_replaces_earlier_ones(settings: Settings) -> None:
     plan(settings, planned(WEEK_BEFORE))
-    rows = with_optional_columns(STRANGE, PLANNED_DEPARTURES)
+    rows = with_optional_columns(AT_UNKNOWN_STOP, PLANNED_DEPARTURES)
     plan(settings, rows.select(PLANNED_DEPARTURES.column_names))
-    assert judge(settings, STRANGE)["passed"]
+    assert check(settings, AT_UNKNOWN_STOP)["passed"]
 
 
-def test_a_vehicle_that_counts_too_few_for_a_week_is_told(settings: Settings) -> None:
-    """Each report keeps what vehicles counted, so that the seventh date is judged without reading the six before it."""
+def test_low_counts_of_a_week_are_reported(settings: Settings) -> None:
+    """Each check stores the vehicles' counts, so that later dates need not read earlier visits."""
     half = pl.when(pl.col("vehicle_id") == "train-1").then(0).otherwise(1)
     fewer = [(pl.col(name) * half).cast(pl.Int32) for name in ("boardings", "alightings")]
     measures = [
-        judge(settings, visits(DAY + timedelta(ago), journeys=60).with_columns(fewer))["measures"]
+        check(settings, visits(DAY + timedelta(ago), journeys=60).with_columns(fewer))["measures"]
         for ago in range(-6, 1)
     ]
     assert [one["vehicles_count_alike"] for one in measures] == [None, None, None, 1, 1, 1, 1]
 
 
 def test_local_report_has_a_file_and_a_browser_address(tmp_path: Path) -> None:
-    context = context_of(judged(STOP_VISITS, DAY), tmp_path)
+    context = context_of(quality_check(STOP_VISITS, DAY), tmp_path)
     key = f"quality/reports/raw.stop_visits/{DAY}.html"
     links = check_quality._report_links(context.artifacts.uri(key), context)
     assert links["report"]["type"] == "path"

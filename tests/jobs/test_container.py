@@ -1,4 +1,4 @@
-"""The container's contract: parameters come in where SageMaker lays them, a failure's reason goes out where it looks."""
+"""The container contract of SageMaker: files of parameters and of failure reasons."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ruter_dagster.contracts.jobs import (
 )
 
 DAY = date(2026, 11, 20)
-GIVEN: tuple[JobParameters, ...] = (
+PARAMETERS: tuple[JobParameters, ...] = (
     Snapshot(table="raw.stop_visits", dates=(DAY,), of_range=True),
     CheckQuality(table="raw.stop_visits", dates=(DAY,), pins={"raw.stop_visits": 2**62}),
     Balance(dates=(DAY,), pins={"raw.stop_visits": 7}, code_version="3"),
@@ -47,8 +47,8 @@ def container(tmp_path: Path) -> Container:
     return Container(tmp_path)
 
 
-@pytest.mark.parametrize("parameters", GIVEN, ids=lambda parameters: parameters.job)
-def test_a_job_reads_what_its_launcher_wrote(container: Container, parameters: JobParameters) -> None:
+@pytest.mark.parametrize("parameters", PARAMETERS, ids=lambda parameters: parameters.job)
+def test_job_reads_what_its_launcher_wrote(container: Container, parameters: JobParameters) -> None:
     container.write_parameters(parameters)
     assert container.read_parameters(parameters.job) == parameters
 
@@ -66,7 +66,7 @@ def test_training_has_hyperparameters_and_processing_an_input(container: Contain
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (None, "No such file"),
         ("{", "Expecting property name"),
@@ -77,7 +77,7 @@ def test_training_has_hyperparameters_and_processing_an_input(container: Contain
     ],
 )
 def test_wrong_parameters_name_their_file_and_are_not_retried(
-    container: Container, content: str | None, told: str
+    container: Container, content: str | None, message: str
 ) -> None:
     path = container.processing_parameters
     if content is not None:
@@ -86,11 +86,11 @@ def test_wrong_parameters_name_their_file_and_are_not_retried(
     with pytest.raises(PermanentFailure) as failure:
         container.read_parameters("balance")
     assert f"Parameters of job balance at {path} cannot be read" in str(failure.value)
-    assert told in str(failure.value)
+    assert message in str(failure.value)
 
 
 @pytest.mark.parametrize("content", ["{}", '{"parameters_1": 5}', "5"])
-def test_wrong_hyperparameters_are_told_the_same_way(container: Container, content: str) -> None:
+def test_wrong_hyperparameters_name_their_file(container: Container, content: str) -> None:
     container.hyperparameters.parent.mkdir(parents=True)
     container.hyperparameters.write_text(content)
     with pytest.raises(
@@ -99,12 +99,12 @@ def test_wrong_hyperparameters_are_told_the_same_way(container: Container, conte
         container.read_parameters("train")
 
 
-def test_an_unknown_job_lists_the_known_ones(container: Container) -> None:
+def test_unknown_job_lists_the_known_ones(container: Container) -> None:
     with pytest.raises(PermanentFailure, match=r"Unknown job 'balanse'\. Jobs: balance, check_quality"):
         container.read_parameters("balanse")
 
 
-def test_the_reason_of_a_failure_is_whole_for_training_and_cut_for_processing(container: Container) -> None:
+def test_reason_is_complete_for_training_and_cut_for_processing(container: Container) -> None:
     assert container.read_failure() is None
     reason = "Trip 1 has no stops. " * 100
     container.write_failure(reason)
@@ -113,21 +113,19 @@ def test_the_reason_of_a_failure_is_whole_for_training_and_cut_for_processing(co
 
 
 @pytest.mark.parametrize("character", ["æ", "€", "🚌"])
-def test_a_message_ends_with_a_whole_character_within_sagemakers_kilobyte(
-    container: Container, character: str
-) -> None:
+def test_message_is_not_cut_within_a_character(container: Container, character: str) -> None:
     container.write_failure("x" + character * 1000)
     message = (container.base / "output/message").read_bytes()
     assert MESSAGE_LIMIT - 4 < len(message) <= MESSAGE_LIMIT
     assert set(message.decode()) == {"x", character}
 
 
-def test_a_reason_that_is_no_text_is_left_all_the_same(container: Container) -> None:
+def test_reason_with_invalid_characters_is_written(container: Container) -> None:
     container.write_failure("no such file: \udcff.csv")
     assert container.read_failure() == "no such file: ?.csv"
 
 
-def test_either_kind_of_job_may_run_as_the_other(container: Container) -> None:
+def test_job_may_run_as_processing_or_training(container: Container) -> None:
     balance, train = Balance(dates=(DAY,)), Train(days=56, held_out=14)
     container.hyperparameters.parent.mkdir(parents=True)
     container.hyperparameters.write_text(json.dumps(to_hyperparameters(balance)))
@@ -138,7 +136,7 @@ def test_either_kind_of_job_may_run_as_the_other(container: Container) -> None:
     assert container.read_parameters("train") == train
 
 
-def test_the_parameters_of_many_dates_come_in_pieces(container: Container) -> None:
+def test_parameters_of_many_dates_are_split(container: Container) -> None:
     balance = Balance(dates=tuple(DAY + timedelta(number) for number in range(400)))
     pieces = to_hyperparameters(balance)
     assert len(pieces) > 1
@@ -148,7 +146,7 @@ def test_the_parameters_of_many_dates_come_in_pieces(container: Container) -> No
     assert container.read_parameters("balance") == balance
 
 
-def test_the_base_is_sagemakers_unless_a_variable_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variable_sets_another_base(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(BASE_VARIABLE, raising=False)
     assert Container.of_environment().base == Path("/opt/ml")
     monkeypatch.setenv(BASE_VARIABLE, "/elsewhere")

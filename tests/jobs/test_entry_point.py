@@ -1,4 +1,4 @@
-"""`python -m ruter_dagster.jobs <name>` as a container or a hand starts it: exit codes, reasons, and how it is ended."""
+"""`python -m ruter_dagster.jobs <name>` as a process: exit codes, failure reasons and stops."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ WEATHER = Snapshot(table=WEATHER_FORECASTS.name, dates=(DAY,))
 LONG = Snapshot(
     table=STOP_VISITS.name, dates=tuple(DAY + timedelta(ahead) for ahead in range(200)), of_range=True
 )
-UNDER_WAY = f"Reading {STOP_VISITS.name}, at most 28 dates at a time: 1 of 8"
-"""Printed when an eighth is read: nothing is written yet, and much is left to do."""
+PROGRESS_LINE = f"Reading {STOP_VISITS.name}, at most 28 dates at a time: 1 of 8"
+"""The job prints it after an eighth of its dates, when nothing is written yet."""
 
 
 def store_of(folder: Path) -> TableStore:
@@ -40,15 +40,15 @@ def reason(folder: Path) -> str | None:
     return Container(folder / "ml").read_failure()
 
 
-def wait_until_under_way(process: subprocess.Popen[str]) -> None:
+def wait_for_progress(process: subprocess.Popen[str]) -> None:
     assert process.stdout
     for line in process.stdout:
-        if UNDER_WAY in line:
+        if PROGRESS_LINE in line:
             return
-    raise AssertionError("the job ended before it was under way")
+    raise AssertionError("the job ended before its first progress line")
 
 
-def test_a_job_runs_by_hand_without_dagster(tmp_path: Path) -> None:
+def test_job_runs_without_dagster(tmp_path: Path) -> None:
     exit_code, printed = job_process.run(WEATHER, tmp_path)
     assert exit_code == 0, printed
     assert "raw/weather_forecasts materialised: {'dates': 1" in printed
@@ -56,16 +56,16 @@ def test_a_job_runs_by_hand_without_dagster(tmp_path: Path) -> None:
     assert reason(tmp_path) is None
 
 
-def test_a_fault_that_no_retry_cures_has_its_own_exit_code_and_says_why(tmp_path: Path) -> None:
+def test_permanent_failure_has_its_own_exit_code(tmp_path: Path) -> None:
     exit_code, printed = job_process.run(Balance(dates=(DAY,)), tmp_path)
     assert exit_code == EXIT_PERMANENT
-    told = reason(tmp_path) or ""
-    assert "raw.stop_visits" in told and "2026-11-20" in told
-    assert told in printed
+    message = reason(tmp_path) or ""
+    assert "raw.stop_visits" in message and "2026-11-20" in message
+    assert message in printed
     assert "Traceback" not in printed
 
 
-def test_a_part_of_a_range_of_which_nothing_is_there_has_its_own_exit_code_too(tmp_path: Path) -> None:
+def test_range_without_data_has_its_own_exit_code(tmp_path: Path) -> None:
     exit_code, _ = job_process.run(Balance(dates=(DAY, DAY + timedelta(1)), of_range=True), tmp_path)
     assert exit_code == EXIT_NO_DATA
     assert "raw.stop_visits has no service_date 2026-11-20, 2026-11-21" in (reason(tmp_path) or "")
@@ -78,7 +78,7 @@ def test_an_unread_pinned_table_stops_the_job_first(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_a_wrong_setting_is_permanent_and_named(tmp_path: Path) -> None:
+def test_wrong_setting_is_permanent_and_named(tmp_path: Path) -> None:
     exit_code, _ = job_process.run(WEATHER, tmp_path, RUTER_DEMO_SEED="many")
     assert exit_code == EXIT_PERMANENT
     assert "RUTER_DEMO_SEED='many'" in (reason(tmp_path) or "")
@@ -95,8 +95,8 @@ def test_missing_parameters_are_permanent_and_named(tmp_path: Path) -> None:
     assert "processing/input/parameters/parameters.json cannot be read" in (reason(tmp_path) or "")
 
 
-def test_a_fault_that_may_pass_has_another_exit_code(tmp_path: Path) -> None:
-    """Nothing listens on the port: a broker may be back a minute later."""
+def test_temporary_failure_has_another_exit_code(tmp_path: Path) -> None:
+    """No broker listens on the port, which may change within a minute."""
     store_of(tmp_path).write(LOAD_FORECASTS, load_forecasts(40), [DAY], code_version="1")
     exit_code, printed = job_process.run(
         Publish(dates=(DAY,), issued_at="04:30"), tmp_path, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1"
@@ -104,12 +104,12 @@ def test_a_fault_that_may_pass_has_another_exit_code(tmp_path: Path) -> None:
     assert exit_code == 1
     assert (reason(tmp_path) or "").startswith("BrokerUnavailable: ")
     assert "127.0.0.1:1" in (reason(tmp_path) or "")
-    assert "Traceback" in printed, "what nobody foresaw is printed whole"
+    assert "Traceback" in printed, "unexpected errors have a traceback"
 
 
-def test_a_job_that_is_stopped_ends_at_once_and_writes_nothing(tmp_path: Path) -> None:
+def test_stopped_job_ends_and_writes_nothing(tmp_path: Path) -> None:
     with job_process.start(LONG, tmp_path) as process:
-        wait_until_under_way(process)
+        wait_for_progress(process)
         process.terminate()
         printed, _ = process.communicate(timeout=120)
     assert process.returncode == 128 + 15
@@ -117,7 +117,7 @@ def test_a_job_that_is_stopped_ends_at_once_and_writes_nothing(tmp_path: Path) -
     assert dates_of(STOP_VISITS, tmp_path) == []
 
 
-def test_a_job_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
+def test_job_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
     Container(tmp_path / "ml").write_parameters(LONG)
     with subprocess.Popen(
         [sys.executable, owner.__file__, *job_process.command(LONG.job)],
@@ -127,20 +127,20 @@ def test_a_job_ends_when_its_owner_is_killed(tmp_path: Path) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     ) as launcher:
-        wait_until_under_way(launcher)
+        wait_for_progress(launcher)
         launcher.kill()
-        # The job holds the other end of this pipe: it closes when the job is gone.
+        # The job holds the other end of this pipe, which closes when the job ends.
         printed, _ = launcher.communicate(timeout=120)
     assert f"{STOP_VISITS.name}: 200 of 200" not in printed
     assert dates_of(STOP_VISITS, tmp_path) == []
 
 
 class PanicException(BaseException):
-    """What polars raises when it panics is no Exception."""
+    """Like polars' error of this name, it is no `Exception`."""
 
 
 @pytest.mark.parametrize(
-    ("error", "exit_code", "told"),
+    ("error", "exit_code", "message"),
     [
         (
             MemoryError("Unable to allocate 8 GiB"),
@@ -150,8 +150,8 @@ class PanicException(BaseException):
         (PanicException("index out of bounds"), 1, "PanicException: index out of bounds"),
     ],
 )
-def test_whatever_ends_a_job_leaves_a_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, exit_code: int, told: str
+def test_every_error_leaves_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, exit_code: int, message: str
 ) -> None:
     def run(*_: object) -> None:
         raise error
@@ -159,16 +159,16 @@ def test_whatever_ends_a_job_leaves_a_reason(
     Container(tmp_path).write_parameters(WEATHER)
     monkeypatch.setenv(BASE_VARIABLE, str(tmp_path))
     monkeypatch.setattr(entry_point, "_run", run)
-    former = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(signal.SIGTERM)
     try:
         assert entry_point.main(["snapshot"]) == exit_code
     finally:
-        signal.signal(signal.SIGTERM, former)
-    assert told in (Container(tmp_path).read_failure() or "")
+        signal.signal(signal.SIGTERM, handler)
+    assert message in (Container(tmp_path).read_failure() or "")
 
 
 @pytest.mark.parametrize("name", ["balanse", ""])
-def test_an_unknown_job_lists_the_known_ones(tmp_path: Path, name: str) -> None:
+def test_unknown_job_lists_the_known_ones(tmp_path: Path, name: str) -> None:
     ended = subprocess.run(
         job_process.command(name),
         env=job_process.environment(tmp_path),

@@ -37,7 +37,7 @@ from ruter_dagster.contracts.jobs import (
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, WEATHER_FORECASTS
 from ruter_dagster.publishing.kafka import PublicationResult
 from ruter_dagster.storage.artifacts import ArtifactStore
-from tests.jobs.demo_jobs import judged, make_loads, run
+from tests.jobs.demo_jobs import quality_check, run, run_loads
 from tests.jobs.reads import Reads
 
 pytestmark = [
@@ -66,13 +66,13 @@ JOBS: dict[str, JobParameters] = {
         parameters={"trees": 5, "spread_trees": 5},
     ),
     "evaluate": Evaluate(model_version=NEWEST, days=7),
-    **{f"quality of {table.name}": judged(table, YESTERDAY) for table in CHECKED_TABLES},
+    **{f"quality of {table.name}": quality_check(table, YESTERDAY) for table in CHECKED_TABLES},
 }
 
 
 @dataclass
 class Cost:
-    """What one job read: files and rows by table, and small files of the artifact store by the first two parts of their keys."""
+    """What one job read: files, rows and columns by table, and artifacts by the first parts of their keys."""
 
     files: Counter[str]
     rows: Counter[str]
@@ -81,20 +81,20 @@ class Cost:
 
 
 def add_history(folder: Path, oldest: int, newest: int) -> None:
-    """All tables of the operating dates from `oldest` to `newest` days before the issue date."""
+    """Fills all tables for the operating dates from `oldest` to `newest` days before the issue date."""
     days = tuple(ISSUED - timedelta(ago) for ago in range(oldest, newest - 1, -1))
     ahead = tuple(days[-1] + timedelta(days=number) for number in range(1, 5)) if newest == 1 else ()
     issued = (*days, ISSUED) if newest == 1 else days
-    make_loads(folder, *days)
+    run_loads(folder, *days)
     for parameters in (
         Snapshot(table=PLANNED_DEPARTURES.name, dates=(*days, *ahead), of_range=True),
-        judged(PLANNED_DEPARTURES, *days, *ahead),
+        quality_check(PLANNED_DEPARTURES, *days, *ahead),
         Features(dates=(*days, *ahead), of_range=True),
-        judged(DEPARTURE_FEATURES, *days, *ahead),
+        quality_check(DEPARTURE_FEATURES, *days, *ahead),
         Snapshot(table=WEATHER_FORECASTS.name, dates=issued, of_range=True),
-        judged(WEATHER_FORECASTS, *issued),
+        quality_check(WEATHER_FORECASTS, *issued),
         Levels(dates=issued[1:], of_range=True),
-        judged(LEVELS, *issued[1:]),
+        quality_check(LEVELS, *issued[1:]),
         Sample(dates=days, rows=200, seed=1, of_range=True),
         Forecast(dates=issued[1:], of_range=True),
         Performance(dates=days[1:], of_range=True),
@@ -119,12 +119,12 @@ def cost_of(parameters: JobParameters, folder: Path) -> Cost:
 
 
 def _count(patched: pytest.MonkeyPatch, name: str, counts: Counter[str]) -> None:
-    looked, one_by_one = getattr(ArtifactStore, name), Lock()
+    method, lock = getattr(ArtifactStore, name), Lock()
 
     def counting(store: ArtifactStore, key: str) -> Any:
-        with one_by_one:
+        with lock:
             counts["/".join(key.split("/")[:3])] += 1
-        return looked(store, key)
+        return method(store, key)
 
     patched.setattr(ArtifactStore, name, counting)
 
@@ -135,7 +135,7 @@ def _published(forecasts: pl.DataFrame, *_: Any, **__: Any) -> PublicationResult
 
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[Cost, Cost]]]:
-    """By job, what it read of the shorter and of the longer history."""
+    """By job: what it read with the shorter and with the longer history."""
     folder = tmp_path_factory.mktemp("state")
     add_history(folder, SHORT, 1)
     run(JOBS["train"], folder)
@@ -145,8 +145,8 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
 
 
 @pytest.mark.parametrize("job", JOBS)
-def test_a_job_reads_no_more_of_a_longer_history(job: str, costs: dict[str, tuple[Cost, Cost]]) -> None:
+def test_job_reads_no_more_with_a_longer_history(job: str, costs: dict[str, tuple[Cost, Cost]]) -> None:
     shorter, longer = costs[job]
     assert longer == shorter
-    # A source's tables are not ours, and a version that is there is not trained again.
-    assert job in ("snapshot", "train") or shorter.files, "it reads something, and that is counted"
+    # The job snapshot reads files of the source, and an existing version is not trained again.
+    assert job in ("snapshot", "train") or shorter.files, "the job reads no counted file"

@@ -1,4 +1,4 @@
-"""How jobs read tables: dates that are missing, dates without a passing verdict, pins, and the record of what was used."""
+"""Jobs read tables with rules for missing dates, verdicts and pins, and record the used dates."""
 
 from __future__ import annotations
 
@@ -86,28 +86,28 @@ def test_missing_dates_alone_are_an_error_unless_skipped(
         assert tables.read(VISITS, [UNWRITTEN], missing=missing).is_empty()
 
 
-def test_a_failed_verdict_is_an_error_by_default(tables: InputTables) -> None:
+def test_failed_verdict_is_an_error_by_default(tables: InputTables) -> None:
     with pytest.raises(NoPassingVerdict, match=str(NEXT_DAY)):
         tables.read(VISITS, [DAY, NEXT_DAY])
 
 
-def test_a_failed_verdict_skips_the_date_and_lists_it(tables: InputTables) -> None:
+def test_failed_verdict_skips_the_date_and_lists_it(tables: InputTables) -> None:
     assert tables.read(VISITS, [DAY, NEXT_DAY], verdict="skip").height == 20
     assert tables.dates_refused == {VISITS.name: [str(NEXT_DAY)]}
     assert list(tables.used[VISITS.name]["dates"]) == [str(DAY)]
 
 
-def test_a_failed_verdict_can_be_ignored(tables: InputTables) -> None:
+def test_failed_verdict_can_be_ignored(tables: InputTables) -> None:
     assert tables.read(VISITS, [DAY, NEXT_DAY], verdict="ignore").height == 40
 
 
-def test_a_job_sees_one_state_of_a_table(tables: InputTables, store: TableStore) -> None:
+def test_job_sees_one_state_of_a_table(tables: InputTables, store: TableStore) -> None:
     before = tables.versions(VISITS, [DAY])
     store.write(VISITS, visits(DAY, load=30.0), [DAY], code_version="1")
     assert tables.versions(VISITS, [DAY]) == before
 
 
-def test_a_pinned_table_is_read_at_its_snapshot(
+def test_pinned_table_is_read_at_its_snapshot(
     tables: InputTables, store: TableStore, verdicts: Verdicts
 ) -> None:
     pin = tables.snapshot(VISITS).snapshot_id
@@ -118,18 +118,18 @@ def test_a_pinned_table_is_read_at_its_snapshot(
     assert pinned.read(VISITS, [DAY])["load"].max() != 30.0
 
 
-def test_a_table_that_is_not_declared_cannot_be_read(store: TableStore, verdicts: Verdicts) -> None:
+def test_undeclared_table_cannot_be_read(store: TableStore, verdicts: Verdicts) -> None:
     with pytest.raises(AssertionError, match=r"Balance does not declare loads\.stop_loads"):
         InputTables(store, verdicts, Balance(dates=(DAY,))).snapshot(STOP_LOADS)
 
 
-def test_a_misspelt_pin_is_refused_with_a_suggestion() -> None:
+def test_misspelt_pin_is_refused_with_a_suggestion() -> None:
     parameters = Drift(dates=(DAY,), pins={"loads.stop_load": 1})
     with pytest.raises(PermanentFailure, match=r"loads\.stop_load\. Did you mean loads\.stop_loads\?"):
         parameters.require_known_pins()
 
 
-def test_a_pin_of_an_unread_table_names_the_tables_read() -> None:
+def test_pin_of_an_unread_table_names_the_tables_read() -> None:
     parameters = Balance(dates=(DAY,), pins={"forecasts.load_forecasts": 1})
     with pytest.raises(PermanentFailure, match=r"does not read .*load_forecasts.*reads: raw\.stop_visits"):
         parameters.require_known_pins()

@@ -1,4 +1,4 @@
-"""A job whose settings name a lake leaves nothing on its own disk: what the next job reads lies in S3 and Glue's catalog."""
+"""A job with a lake keeps all state in S3 and the Glue catalog, and none on its own disk."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.extended
 
 @pytest.fixture
 def variables(sagemaker_double: Remote, aws: Any) -> dict[str, str]:
-    """What the launcher hands to a job elsewhere."""
+    """The environment that a launcher gives to a remote job."""
     aws("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": Settings.region})
     settings = load_settings(
         _env_file=None, environment="dev", lake="s3://lake/ruter", mlflow_tracking_uri="http://mlflow"
@@ -31,7 +31,9 @@ def variables(sagemaker_double: Remote, aws: Any) -> dict[str, str]:
     return settings.to_remote_environment()
 
 
-def test_each_job_finds_what_the_one_before_left(variables: dict[str, str], aws: Any, tmp_path: Path) -> None:
+def test_each_job_reads_the_output_of_the_one_before(
+    variables: dict[str, str], aws: Any, tmp_path: Path
+) -> None:
     jobs: list[JobParameters] = [
         Snapshot(table=STOP_VISITS.name, dates=(DAY,)),
         CheckQuality(table=STOP_VISITS.name, dates=(DAY,)),
@@ -51,13 +53,11 @@ def test_each_job_finds_what_the_one_before_left(variables: dict[str, str], aws:
         each["Key"] for each in aws("s3").list_objects_v2(Bucket="lake", Prefix="ruter/dev/demo/")["Contents"]
     }
     (verdict,) = (key for key in keys if "/artifacts/quality/verdicts/" in key)
-    told = json.loads(aws("s3").get_object(Bucket="lake", Key=verdict)["Body"].read())
-    assert told["report"].removeprefix("s3://lake/") in keys
+    recorded = json.loads(aws("s3").get_object(Bucket="lake", Key=verdict)["Body"].read())
+    assert recorded["report"].removeprefix("s3://lake/") in keys
 
 
-def test_a_job_whose_bucket_is_gone_fails_for_good_and_says_so(
-    variables: dict[str, str], tmp_path: Path
-) -> None:
+def test_missing_bucket_is_a_permanent_failure(variables: dict[str, str], tmp_path: Path) -> None:
     variables |= {"RUTER_LAKE": "s3://no-such-lake"}
     code, printed = run(Snapshot(table=STOP_VISITS.name, dates=(DAY,)), tmp_path, **variables)
     assert code == 65

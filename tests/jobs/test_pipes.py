@@ -1,4 +1,4 @@
-"""What a job reports reads well in the UI."""
+"""Reported metadata is shown correctly in the UI."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from ruter_dagster.jobs.pipes import link, table
 from tests.jobs.demo_jobs import context_of
 
 SNAPSHOT = 1849979558053099381
-"""A browser would show 1849979558053099300."""
+"""A browser would round it to 1849979558053099300."""
 
 
-def test_a_local_report_is_shown_as_a_path_because_no_browser_opens_it_from_a_web_page():
+def test_local_report_is_shown_as_a_path():
     assert link("file:///state/report.html")["type"] == "path"
     assert link("https://bucket.example/report.html")["type"] == "url"
 
 
-def test_a_report_in_s3_is_shown_as_its_page_in_the_console():
+def test_report_in_s3_links_to_the_console():
     page = "https://console.aws.amazon.com/s3/object/lake?prefix=dev/demo/quality/2026-11-20.html"
     assert link("s3://lake/dev/demo/quality/2026-11-20.html") == {"raw_value": page, "type": "url"}
     folder = "https://console.aws.amazon.com/s3/buckets/lake?prefix=dev/models/load_model/1a2b/"
     assert link("s3://lake/dev/models/load_model/1a2b")["raw_value"] == folder
 
 
-def test_a_report_in_a_store_that_is_not_awss_is_shown_as_its_address(monkeypatch: pytest.MonkeyPatch):
+def test_report_in_another_store_is_shown_as_its_address(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:4566")
     report = "s3://lake/dev/demo/quality/2026-11-20.html"
     assert link(report) == {"raw_value": report, "type": "path"}
@@ -34,16 +34,16 @@ def test_a_report_in_a_store_that_is_not_awss_is_shown_as_its_address(monkeypatc
     assert link(report)["type"] == "url"
 
 
-def test_numbers_of_a_table_are_rounded_for_people():
+def test_numbers_of_a_table_are_rounded():
     rows = table([{"mode": "bus", "wape": 0.26273719501112924, "rows": 3}])
     assert rows is not None
     assert rows["raw_value"]["records"] == [{"mode": "bus", "wape": 0.2627, "rows": 3}]
 
 
-def test_snapshot_ids_of_inputs_and_pins_survive_a_browser(tmp_path: Path):
+def test_snapshot_ids_are_strings(tmp_path: Path):
     parameters = Balance(dates=(), pins={"raw.stop_visits": SNAPSHOT})
     context = context_of(parameters, tmp_path)
     context.tables.used["raw.stop_visits"] = {"snapshot_id": SNAPSHOT, "dates": {}}
-    shown = context.provenance()
-    assert shown["inputs"]["raw_value"]["raw.stop_visits"]["snapshot_id"] == str(SNAPSHOT)
-    assert shown["parameters"]["raw_value"]["pins"] == {"raw.stop_visits": str(SNAPSHOT)}
+    metadata = context.provenance()
+    assert metadata["inputs"]["raw_value"]["raw.stop_visits"]["snapshot_id"] == str(SNAPSHOT)
+    assert metadata["parameters"]["raw_value"]["pins"] == {"raw.stop_visits": str(SNAPSHOT)}

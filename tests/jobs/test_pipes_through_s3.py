@@ -1,4 +1,4 @@
-"""Through S3 a job's context comes in and its messages go out: numbered, soon, each once, the last one before the job ends."""
+"""Pipes through S3: a job reads its context, and writes each message once, in order and before it ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ruter_dagster.contracts.jobs import Balance, JobParameters, Snapshot
 from ruter_dagster.contracts.tables import WEATHER_FORECASTS
 from ruter_dagster.jobs.pipes import S3Messages
 from tests.jobs import job_process
-from tests.jobs.test_entry_point import LONG, UNDER_WAY
+from tests.jobs.test_entry_point import LONG, PROGRESS_LINE
 
 DAY = date(2026, 11, 20)
 WEATHER = Snapshot(table=WEATHER_FORECASTS.name, dates=(DAY,))
@@ -28,7 +28,7 @@ PREFIX = "pipes/run/job/1"
 
 
 class Bucket:
-    """A bucket of a test's own, and what a job needs to write to it."""
+    """A bucket of one test, and the environment of a job that writes to it."""
 
     def __init__(self, address: str) -> None:
         self.name = f"artifacts-{uuid4().hex}"
@@ -47,7 +47,7 @@ class Bucket:
         self.s3.put_object(Bucket=self.name, Key=f"{PREFIX}/context.json", Body=json.dumps(context))
 
     def messages(self) -> list[dict[str, Any]]:
-        """In the order of their numbers, none left out."""
+        """All messages, in the order of their numbers."""
         listed = self.s3.list_objects_v2(Bucket=self.name, Prefix=f"{PREFIX}/messages/").get("Contents", [])
         keys = [f"{PREFIX}/messages/{number}.json" for number in range(1, len(listed) + 1)]
         assert sorted(keys) == sorted(item["Key"] for item in listed)
@@ -78,7 +78,7 @@ def run(parameters: JobParameters, folder: Path, bucket: Bucket) -> tuple[int, s
     return job_process.run(parameters, folder, **bucket.variables)
 
 
-def test_a_job_reports_to_the_bucket_that_pipes_variables_name(bucket: Bucket, tmp_path: Path) -> None:
+def test_job_reports_to_the_bucket(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put_context("raw/weather_forecasts")
     exit_code, printed = run(WEATHER, tmp_path, bucket)
     assert exit_code == 0, printed
@@ -87,17 +87,17 @@ def test_a_job_reports_to_the_bucket_that_pipes_variables_name(bucket: Bucket, t
     assert messages[1]["params"]["asset_key"] == "raw/weather_forecasts"
 
 
-def test_a_failed_job_closes_with_its_error(bucket: Bucket, tmp_path: Path) -> None:
+def test_failed_job_closes_with_its_error(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put_context("loads/stop_loads")
     exit_code, _ = run(Balance(dates=(DAY,)), tmp_path, bucket)
     assert exit_code == 65
     assert "raw.stop_visits" in bucket.messages()[-1]["params"]["exception"]["message"]
 
 
-def test_a_job_that_is_stopped_closes_and_leaves_its_reason(bucket: Bucket, tmp_path: Path) -> None:
+def test_stopped_job_closes_with_its_reason(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put_context("raw/stop_visits")
     with job_process.start(LONG, tmp_path, **bucket.variables) as process:
-        assert process.stdout and any(UNDER_WAY in line for line in process.stdout)
+        assert process.stdout and any(PROGRESS_LINE in line for line in process.stdout)
         process.terminate()
         process.communicate(timeout=120)
     assert process.returncode == 128 + 15
@@ -106,31 +106,31 @@ def test_a_job_that_is_stopped_closes_and_leaves_its_reason(bucket: Bucket, tmp_
     assert (Container(tmp_path / "ml").read_failure() or "").startswith("Stopped by signal 15")
 
 
-def test_a_job_whose_reports_cannot_be_delivered_has_failed(bucket: Bucket, tmp_path: Path) -> None:
+def test_job_without_delivered_reports_fails(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put_context("raw/weather_forecasts")
-    nowhere = encode_param({"bucket": "another", "key_prefix": "messages"})
+    missing_bucket = encode_param({"bucket": "another", "key_prefix": "messages"})
     exit_code, _ = job_process.run(
-        WEATHER, tmp_path, **{**bucket.variables, "DAGSTER_PIPES_MESSAGES": nowhere}
+        WEATHER, tmp_path, **{**bucket.variables, "DAGSTER_PIPES_MESSAGES": missing_bucket}
     )
     assert exit_code == 1
     assert "NoSuchBucket" in (Container(tmp_path / "ml").read_failure() or "")
 
 
-@pytest.mark.parametrize(("place", "folder"), [("Training", "input/config"), ("Processing", "config")])
-@pytest.mark.parametrize(("host", "spoken"), [("algo-1", True), ("algo-2", False)])
-def test_of_several_instances_the_first_alone_speaks(
-    bucket: Bucket, tmp_path: Path, place: str, folder: str, host: str, spoken: bool
+@pytest.mark.parametrize(("kind", "folder"), [("Training", "input/config"), ("Processing", "config")])
+@pytest.mark.parametrize(("host", "reports"), [("algo-1", True), ("algo-2", False)])
+def test_only_the_first_of_several_instances_reports(
+    bucket: Bucket, tmp_path: Path, kind: str, folder: str, host: str, reports: bool
 ) -> None:
     bucket.put_context("raw/weather_forecasts")
     resources = tmp_path / "ml" / folder / "resourceconfig.json"
     resources.parent.mkdir(parents=True)
     resources.write_text(json.dumps({"current_host": host, "hosts": ["algo-10", "algo-2", "algo-1"]}))
     assert run(WEATHER, tmp_path, bucket)[0] == 0
-    assert (bucket.messages() != []) is spoken
+    assert (bucket.messages() != []) is reports
 
 
 class Flaky:
-    """An S3 that takes an object and loses its answer, the first few times."""
+    """An S3 that stores an object but fails to answer the first few calls."""
 
     def __init__(self, losses: int) -> None:
         self.losses, self.objects = losses, {}
@@ -138,14 +138,14 @@ class Flaky:
 
     def put_object(self, *, Body: str, Bucket: str, Key: str, Metadata: dict[str, str]) -> None:  # noqa: N803
         number = int(Key.rsplit("/", 1)[1].removesuffix(".json"))
-        assert self.objects.setdefault(number, Body) == Body, "one number, two contents"
+        assert self.objects.setdefault(number, Body) == Body, "a number has two contents"
         if self.losses:
             self.losses -= 1
             raise ConnectionError("the answer was lost")
         self.recovered.set()
 
 
-def test_an_object_is_written_again_as_it_was() -> None:
+def test_failed_object_is_repeated_with_the_same_content() -> None:
     s3 = Flaky(losses=2)
     with S3Messages(s3, interval=0.01).open({"bucket": "any", "key_prefix": PREFIX}) as channel:
         for number in range(200):
@@ -156,7 +156,7 @@ def test_an_object_is_written_again_as_it_was() -> None:
     assert sorted(s3.objects) == list(range(1, len(s3.objects) + 1))
 
 
-def test_messages_come_while_the_job_still_runs(bucket: Bucket) -> None:
+def test_messages_are_written_while_the_job_runs(bucket: Bucket) -> None:
     with S3Messages(bucket.s3, interval=0.01).open(
         {"bucket": bucket.name, "key_prefix": f"{PREFIX}/messages"}
     ) as channel:

@@ -1,4 +1,4 @@
-"""What the chain's jobs forecast for a date is what the backtest forecasts for it: real counts, every job of the chain."""
+"""The chain of jobs and the backtest forecast the same, on real counts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
-from tests.jobs.demo_jobs import judged
+from tests.jobs.demo_jobs import quality_check
 
 AARHUS = Path(__file__).parents[2] / "examples" / "aarhus_1a"
 FIRST, ISSUED = date(2023, 3, 1), date(2023, 6, 8)
@@ -51,7 +51,7 @@ LAST = ISSUED + timedelta(3)
 HORIZON = 2
 PARAMETERS = {"trees": 20, "spread_trees": 10}
 TRAINING_DAYS, HELD_OUT, ROWS, SEED = 60, 14, 60, 7
-"""Fewer dates and rows than there are, so that the window and the sample matter."""
+"""Fewer dates and rows than the source has, so that the window and the sample matter."""
 VALUES = ["mean", "p10", "p50", "p90", "prob_above_seats"]
 
 pytestmark = pytest.mark.extended
@@ -67,17 +67,17 @@ def chain_jobs() -> Sequence[JobParameters]:
     issued = (*counted, ISSUED)
     return (
         Snapshot(table=PLANNED_DEPARTURES.name, dates=planned, of_range=True),
-        judged(PLANNED_DEPARTURES, *planned),
+        quality_check(PLANNED_DEPARTURES, *planned),
         Snapshot(table=STOP_VISITS.name, dates=counted, of_range=True),
-        judged(STOP_VISITS, *counted),
+        quality_check(STOP_VISITS, *counted),
         Balance(dates=counted, of_range=True),
-        judged(STOP_LOADS, *counted),
+        quality_check(STOP_LOADS, *counted),
         Features(dates=planned, of_range=True),
-        judged(DEPARTURE_FEATURES, *planned),
+        quality_check(DEPARTURE_FEATURES, *planned),
         Snapshot(table=WEATHER_FORECASTS.name, dates=issued, of_range=True),
-        judged(WEATHER_FORECASTS, *issued),
+        quality_check(WEATHER_FORECASTS, *issued),
         Levels(dates=issued[1:], of_range=True),
-        judged(LEVELS, *issued[1:]),
+        quality_check(LEVELS, *issued[1:]),
         Sample(dates=counted, rows=ROWS, seed=SEED, of_range=True),
         Train(days=TRAINING_DAYS - HELD_OUT, held_out=HELD_OUT, parameters=dict(PARAMETERS)),
         Evaluate(model_version=NEWEST, days=HELD_OUT),
@@ -103,31 +103,33 @@ def live(state: Path) -> pl.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def tried(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
-    """The backtest's forecasts of the first date of a fold whose cut-off is the chain's."""
+def backtested(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
+    """The backtest's forecasts of the first date of a fold with the same cut-off."""
     context = context_of(Forecast(dates=(ISSUED,)), tmp_path_factory.mktemp("unused"))
     read = read_usable_dates(context.source, day_range(FIRST, LAST), context.operator.rejects)
     visits, plan = read.visits, read.plan
     loads = balance(visits, context.operator.time_zone)
     day = ISSUED + timedelta(HORIZON - 1)
-    trial = Backtest(
+    request = Backtest(
         day, day, HORIZON, FIRST, TRAINING_DAYS, ROWS, SEED, parameters=ModelParameters(**PARAMETERS)
     )
 
     def of(frame: pl.DataFrame, days: Sequence[date]) -> pl.DataFrame:
         return frame.filter(pl.col("service_date").is_in(list(days)))
 
-    (fold,) = backtest(trial, lambda days: of(loads, days), lambda days: of(plan, days), context.calendar)
+    (fold,) = backtest(request, lambda days: of(loads, days), lambda days: of(plan, days), context.calendar)
     return fold.forecasts
 
 
-def test_live_forecast_equals_that_of_the_backtest(live: pl.DataFrame, tried: pl.DataFrame) -> None:
+def test_live_forecast_equals_that_of_the_backtest(live: pl.DataFrame, backtested: pl.DataFrame) -> None:
     day = ISSUED + timedelta(HORIZON - 1)
     key = ["trip_id", "stop_sequence"]
     of_day = live.filter(operating_date=day).sort(key)
     assert of_day.height > 50
     assert set(of_day["source"]) == {"model"}
-    assert_frame_equal(of_day.select(*key, *VALUES), tried.sort(key).select(*key, *VALUES), check_exact=True)
+    assert_frame_equal(
+        of_day.select(*key, *VALUES), backtested.sort(key).select(*key, *VALUES), check_exact=True
+    )
 
 
 def test_forecast_comes_from_the_model_refitted_to_the_newest_date(live: pl.DataFrame, state: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a training is refused for, before anything is trained."""
+"""A training without enough dates is refused before it starts."""
 
 from datetime import date
 from pathlib import Path
@@ -19,8 +19,8 @@ NEWEST = date(2026, 11, 19)
 
 def test_training_on_few_dates_of_the_sample_is_refused(tmp_path: Path) -> None:
     context = context_of(Train(days=42, held_out=0), tmp_path)
-    kept = training_dates(NEWEST, 3)
-    context.store.write(TRAINING_SAMPLE, empty_frame(TRAINING_SAMPLE), kept, code_version="1")
+    dates = training_dates(NEWEST, 3)
+    context.store.write(TRAINING_SAMPLE, empty_frame(TRAINING_SAMPLE), dates, code_version="1")
     with pytest.raises(PermanentFailure, match=r"features/training_sample has 3 of .* a training needs 14"):
         train_version(training_dates(NEWEST, 42), ModelParameters(), "1", context)
     assert not list((tmp_path / "demo").glob("artifacts/models/**/*"))

@@ -1,4 +1,4 @@
-"""A job that a container starts as root goes on as the image's user, who owns what SageMaker takes out."""
+"""A job that starts as root continues as the image's user, who owns the folders that SageMaker uploads."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become anot
 
 
 def run(base: Path, user: str) -> subprocess.CompletedProcess[str]:
-    """The script as a container's first process, over folders that belong to root alone."""
+    """Runs the script as a container's first process, with folders that belong to root."""
     (base / "checkpoints").mkdir(parents=True)
     (base / "checkpoints" / "0").write_text("trees")
     base.chmod(0o755)
@@ -38,14 +38,14 @@ def run(base: Path, user: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def base() -> Iterator[Path]:
-    """A folder that any user may pass through, which those of pytest's `tmp_path` are not."""
+    """A folder that every user may enter, unlike those of pytest's `tmp_path`."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder) / "ml"
 
 
 @as_root
-def test_the_job_is_the_users_and_its_reason_still_comes_out(base: Path):
+def test_job_runs_as_the_user_and_writes_its_reason(base: Path):
     ended = run(base, "nobody")
     assert ended.returncode == 0, ended.stderr
     uid, home, alone = ended.stdout.split()
@@ -55,11 +55,11 @@ def test_the_job_is_the_users_and_its_reason_still_comes_out(base: Path):
 
 
 @as_root
-def test_an_unknown_user_is_told_and_stops_nothing(base: Path):
+def test_unknown_user_is_logged_and_ignored(base: Path):
     ended = run(base, "nobody-of-this-name")
     assert ended.stdout.startswith("0 ")
-    assert "The job goes on as root" in ended.stderr and "nobody-of-this-name" in ended.stderr
+    assert "The job continues as root" in ended.stderr and "nobody-of-this-name" in ended.stderr
 
 
-def test_without_the_images_variable_nothing_changes(base: Path):
+def test_user_stays_without_the_variable(base: Path):
     assert run(base, "").stdout.startswith(f"{os.getuid()} ")

@@ -36,7 +36,7 @@ VISITS = PipelineStep(
         '{"dates":["D-1"]}',
         "--issue-date",
         ISSUE_DATE,
-        "--asked-at",
+        "--requested-at",
         STARTED,
     ),
 )
@@ -54,7 +54,7 @@ MODEL = PipelineStep(
         **SHARED, instance_types=("ml.m5.4xlarge",), output_kms_key="key-2", spot=True, max_wait_seconds=14400,
         checkpoint_s3="s3://lake/dev/checkpoints",
     ),
-    arguments=("train", "--parameters", '{"days":42,"held_out":14}', "--issue-date", ISSUE_DATE, "--asked-at", STARTED),
+    arguments=("train", "--parameters", '{"days":42,"held_out":14}', "--issue-date", ISSUE_DATE, "--requested-at", STARTED),
     after=(QUALITY.name, LOADS.name),
 )  # fmt: skip
 STEPS = (VISITS, QUALITY, LOADS, MODEL)

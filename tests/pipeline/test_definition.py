@@ -123,7 +123,7 @@ def test_dates_are_those_of_the_schedules_and_sensors(source: dict[str, str], co
     def dates(name: str) -> list[str]:
         arguments = steps[name]["Arguments"]["AppSpecification"]["ContainerArguments"]
         assert arguments[0] in JOBS and arguments[3:] == [
-            "--issue-date", {"Get": "Parameters.IssueDate"}, "--asked-at", {"Get": "Execution.StartDateTime"},
+            "--issue-date", {"Get": "Parameters.IssueDate"}, "--requested-at", {"Get": "Execution.StartDateTime"},
         ]  # fmt: skip
         return json.loads(arguments[2])["dates"]
 

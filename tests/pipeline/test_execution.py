@@ -37,7 +37,7 @@ from ruter_dagster.publishing.broker import Broker
 from ruter_dagster.publishing.cluster import cluster_connection
 from ruter_dagster.publishing.consumer import read_markers
 from sagemaker_double.control import Remote
-from tests.jobs.demo_jobs import judged
+from tests.jobs.demo_jobs import quality_check
 from tests.pipeline.execution import execute
 
 D = date(2026, 11, 20)
@@ -57,17 +57,17 @@ def history() -> list[JobParameters]:
     counted, planned, featured, issued = days(-49, -2), days(-49, -1), days(-23, -1), days(-20, -1)
     return [
         Snapshot(table=PLANNED_DEPARTURES.name, dates=planned, of_range=True),
-        judged(PLANNED_DEPARTURES, *planned),
+        quality_check(PLANNED_DEPARTURES, *planned),
         Snapshot(table=STOP_VISITS.name, dates=counted, of_range=True),
-        judged(STOP_VISITS, *counted),
+        quality_check(STOP_VISITS, *counted),
         Balance(dates=counted, of_range=True),
-        judged(STOP_LOADS, *counted),
+        quality_check(STOP_LOADS, *counted),
         Snapshot(table=WEATHER_FORECASTS.name, dates=days(-24, -1), of_range=True),
-        judged(WEATHER_FORECASTS, *days(-24, -1)),
+        quality_check(WEATHER_FORECASTS, *days(-24, -1)),
         Features(dates=featured, of_range=True),
-        judged(DEPARTURE_FEATURES, *featured),
+        quality_check(DEPARTURE_FEATURES, *featured),
         Levels(dates=issued, of_range=True),
-        judged(LEVELS, *issued),
+        quality_check(LEVELS, *issued),
         Sample(dates=days(-23, -2), rows=1000, seed=1, of_range=True),
     ]
 

@@ -1,4 +1,4 @@
-"""Small frames that keep every rule of their tables, for the tests of quality to break."""
+"""Small valid frames, which the tests of quality change to break a rule."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STOPS = pl.DataFrame(
 
 
 def visits(*days: date, journeys: int = 20) -> pl.DataFrame:
-    """Stop visits of journeys of five stops on each day, ten minutes apart, with counts that agree."""
+    """Stop visits on each day: journeys of five stops, ten minutes apart, with balanced counts."""
     trips = pl.DataFrame({"journey": range(journeys)}).join(pl.DataFrame({"service_date": days}), how="cross")
     start = pl.col("service_date").cast(pl.Datetime("us")).dt.replace_time_zone("UTC") + pl.duration(hours=5)
     departure = start + pl.duration(minutes=10 * pl.col("journey") + 2 * pl.col("stop_sequence"))
@@ -47,7 +47,7 @@ def visits(*days: date, journeys: int = 20) -> pl.DataFrame:
 
 
 def planned(*days: date, journeys: int = 20) -> pl.DataFrame:
-    """The timetable that `visits` of the same days kept."""
+    """The planned departures of `visits` of the same days."""
     rows = with_optional_columns(visits(*days, journeys=journeys), PLANNED_DEPARTURES)
     return rows.select(PLANNED_DEPARTURES.column_names)
 
@@ -70,10 +70,10 @@ def change(frame: pl.DataFrame, column: str, value: object, rows: int = 1) -> pl
     return frame.with_columns(changed.alias(column))
 
 
-def set_aside(
+def rejected_rows(
     day: date, rows: int, reason: str = "boardings is below 0", *, blocked: bool = False
 ) -> pl.DataFrame:
-    """Rows of a date that were set aside, each of a trip and a line of the network, from line 2 of their file on."""
+    """Rejected rows of a date, each of its own trip, from line 2 of their file."""
     return conform(
         pl.DataFrame({"line_number": range(2, 2 + rows)})
         .with_columns(

@@ -1,4 +1,4 @@
-"""ERROR checks: each is broken by its own fault, and the message names the table, the rule and the rows."""
+"""Each ERROR check fails for its own fault, and the message names the table, the rule and the rows."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def failed(report: QualityReport) -> set[str]:
 
 
 @pytest.mark.parametrize(("table", "frame"), GOOD, ids=lambda value: getattr(value, "name", ""))
-def test_rows_that_keep_the_contract_pass_every_check(table: Table, frame: pl.DataFrame) -> None:
+def test_valid_rows_pass_every_check(table: Table, frame: pl.DataFrame) -> None:
     report = check_table(table, frame, [DAY], plan=planned(DAY))
 
     assert (report.passed, report.message) == (True, "")
@@ -108,7 +108,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("table", "frame", "check", "message"), FAULTS, ids=[fault[2] for fault in FAULTS])
-def test_a_fault_fails_its_check_and_is_shown(
+def test_fault_fails_its_check_and_is_shown(
     table: Table, frame: pl.DataFrame, check: str, message: str
 ) -> None:
     report = check_table(table, frame, [DAY], plan=planned(DAY))
@@ -120,23 +120,23 @@ def test_a_fault_fails_its_check_and_is_shown(
     assert message.partition(" (")[0].split("=")[-1] in report.html
 
 
-def test_rows_that_break_a_check_in_different_ways_are_shown_in_one_table() -> None:
+def test_examples_of_different_conditions_share_columns() -> None:
     report = check_table(STOP_VISITS, change(change(visits(DAY), "boardings", -3), "seats", -1), [DAY])
-    shown = next(result.examples for result in report.results if result.name == "values_within_range")
+    examples = next(result.examples for result in report.results if result.name == "values_within_range")
 
-    assert [(row["condition"], row["boardings"], row["seats"]) for row in shown] == [
+    assert [(row["condition"], row["boardings"], row["seats"]) for row in examples] == [
         ("boardings >= 0", -3, None),
         ("seats >= 0", None, -1),
     ]
 
 
-def test_without_the_columns_nothing_is_cleared() -> None:
+def test_wrong_columns_fail_every_blocking_check() -> None:
     report = check_table(STOP_VISITS, visits(DAY).drop("stop_id"), [DAY])
 
     assert failed(report) == {result.name for result in report.results if result.severity == "ERROR"}
 
 
-def test_passengers_left_after_the_last_stop_are_a_fault_of_balanced_loads() -> None:
+def test_passengers_after_the_last_stop_fail_the_checks() -> None:
     last = pl.col("stop_sequence") == 5
     frame = loads(DAY).with_columns(load=pl.when(last).then(2.0).otherwise("load"))
 
@@ -144,11 +144,11 @@ def test_passengers_left_after_the_last_stop_are_a_fault_of_balanced_loads() -> 
 
 
 CARRIED = {"initial_load": 3.0, "final_load": 2.0}
-"""Three passengers come with the vehicle, two stay in it: one of them alights on the way."""
+"""Three passengers are on board before the first stop, and two after the last stop."""
 
 
 def carried() -> pl.DataFrame:
-    """Loads of trips that their vehicles carry passengers into and on."""
+    """Loads of trips with passengers on board before the first and after the last stop."""
     last = pl.col("stop_sequence") == 5
     return loads(DAY).with_columns(
         load=pl.when(last).then(2.0).otherwise(pl.col("load") + 3.0),
@@ -157,39 +157,40 @@ def carried() -> pl.DataFrame:
     )
 
 
-def test_passengers_whom_the_vehicle_carries_over_are_no_fault() -> None:
+def test_carried_over_passengers_pass() -> None:
     assert check_table(STOP_LOADS, carried(), [DAY]).message == ""
 
 
 @pytest.mark.parametrize(
     ("column", "check"), [("initial_load", "loads_follow_counts"), ("final_load", "trips_end_empty")]
 )
-def test_loads_that_differ_from_what_is_carried_over_are_a_fault(column: str, check: str) -> None:
+def test_loads_without_their_carried_over_passengers_fail(column: str, check: str) -> None:
     frame = carried().with_columns(pl.lit(None, pl.Float64).alias(column))
 
     assert failed(check_table(STOP_LOADS, frame, [DAY])) == {check}
 
 
-def test_trips_without_a_load_are_no_fault() -> None:
-    bad = pl.col("trip_id") == "journey-1"
+def test_trips_without_a_load_pass() -> None:
+    without_load = pl.col("trip_id") == "journey-1"
     columns = [
-        pl.when(~bad).then(name).otherwise(None).alias(name) for name in ("load", "boardings", "alightings")
+        pl.when(~without_load).then(name).otherwise(None).alias(name)
+        for name in ("load", "boardings", "alightings")
     ]
-    frame = loads(DAY).with_columns(*columns, weight=pl.when(bad).then(0.0).otherwise(1.0))
+    frame = loads(DAY).with_columns(*columns, weight=pl.when(without_load).then(0.0).otherwise(1.0))
     report = check_table(STOP_LOADS, frame, [DAY])
 
     assert report.message == ""
     assert failed(check_table(STOP_LOADS, frame.with_columns(weight=1.0), [DAY])) == {"load_where_weight"}
 
 
-def test_a_load_that_its_counts_do_not_explain_is_a_fault_of_balanced_loads() -> None:
+def test_load_that_differs_from_its_counts_fails() -> None:
     report = check_table(STOP_LOADS, change(loads(DAY), "load", 9.0), [DAY])
 
     assert failed(report) == {"loads_follow_counts"}
     assert "boardings=4.0, alightings=0.0, load=9.0" in report.message
 
 
-def test_counts_are_not_judged_where_only_loads_come() -> None:
+def test_counts_are_not_judged_without_boardings() -> None:
     none = pl.lit(None, pl.Float64)
     frame = loads(DAY).with_columns(boardings=none, alightings=none, imbalance=none, load=5.0)
 
@@ -198,10 +199,10 @@ def test_counts_are_not_judged_where_only_loads_come() -> None:
 
     assert report.passed
     for check in ("trips_end_empty", "loads_follow_counts", "boardings_near_usual"):
-        assert observed[check] == "not judged: too little is known to measure it"
+        assert observed[check] == "not judged: not enough data to measure it"
 
 
-def test_stop_points_are_not_judged_where_no_timetable_is_known() -> None:
+def test_stop_points_are_not_judged_without_a_timetable() -> None:
     report = check_table(STOP_VISITS, change(visits(DAY), "stop_id", "Atlantis"), [DAY])
     outcomes = {result.name: result.outcome for result in report.results}
 
@@ -211,27 +212,29 @@ def test_stop_points_are_not_judged_where_no_timetable_is_known() -> None:
     assert '<h3>stop_points_known <span class="not-judged">not judged</span></h3>' in report.html
 
 
-def test_a_date_without_a_timetable_is_judged_by_the_stop_points_of_the_weeks_before() -> None:
-    former = planned(DAY)["stop_id"].unique()
-    strange = change(visits(DAY), "stop_id", "Atlantis", rows=11)
+def test_date_without_a_timetable_is_compared_with_earlier_stops() -> None:
+    earlier = planned(DAY)["stop_id"].unique()
+    frame = change(visits(DAY), "stop_id", "Atlantis", rows=11)
 
-    assert check_table(STOP_VISITS, visits(DAY), [DAY], former_stops=former).verdicts[DAY].failed == ()
-    report = check_table(STOP_VISITS, strange, [DAY], former_stops=former)
+    assert check_table(STOP_VISITS, visits(DAY), [DAY], earlier_stops=earlier).verdicts[DAY].failed == ()
+    report = check_table(STOP_VISITS, frame, [DAY], earlier_stops=earlier)
     assert report.verdicts[DAY].failed == ("few_visits_at_unknown_stops",)
     assert "stop_id=Atlantis" in report.message
 
 
-def test_a_date_with_a_timetable_is_judged_by_that_alone() -> None:
-    strange = change(visits(DAY), "stop_id", "Atlantis", rows=11)
-    report = check_table(STOP_VISITS, strange, [DAY], plan=planned(DAY), former_stops=pl.Series(["Atlantis"]))
+def test_date_with_a_timetable_ignores_earlier_stops() -> None:
+    frame = change(visits(DAY), "stop_id", "Atlantis", rows=11)
+    report = check_table(STOP_VISITS, frame, [DAY], plan=planned(DAY), earlier_stops=pl.Series(["Atlantis"]))
 
     assert report.verdicts[DAY].failed == ("few_visits_at_unknown_stops",)
 
 
 def at_atlantis(trips: int) -> pl.DataFrame:
-    """Visits of a date, one of each of the first trips at a stop point that nobody planned."""
-    strange = (pl.col("stop_sequence") == 3) & pl.col("trip_id").is_in([f"journey-{n}" for n in range(trips)])
-    stop = pl.when(strange).then(pl.lit("Atlantis")).otherwise("stop_id")
+    """Visits of a date, one of each of the first trips at an unplanned stop point."""
+    is_changed = (pl.col("stop_sequence") == 3) & pl.col("trip_id").is_in(
+        [f"journey-{n}" for n in range(trips)]
+    )
+    stop = pl.when(is_changed).then(pl.lit("Atlantis")).otherwise("stop_id")
     return visits(DAY, journeys=100).with_columns(stop_id=stop)
 
 
@@ -239,8 +242,8 @@ def at_atlantis(trips: int) -> pl.DataFrame:
     ("trips", "share", "outcome"),
     [(0, 0.02, "passed"), (1, 0.02, "warning"), (10, 0.02, "warning"), (11, 0.02, "failed"), (11, 0.05, "warning"), (3, 0, "failed")],
 )  # fmt: skip
-def test_visits_at_unknown_stops_block_a_date_beyond_a_share(trips: int, share: float, outcome: str) -> None:
-    """Of 500 visits."""
+def test_visits_at_unknown_stops_beyond_the_limit_block(trips: int, share: float, outcome: str) -> None:
+    """The date has 500 visits."""
     limits = RejectLimits(share_of_date=share)  # pyright: ignore[reportCallIssue]
     report = check_table(
         STOP_VISITS, at_atlantis(trips), [DAY], plan=planned(DAY, journeys=100), limits=limits
@@ -261,7 +264,7 @@ def test_visits_of_two_trips_at_unknown_stops_never_block() -> None:
     assert report.verdicts[DAY].warned == ("stop_points_known",)
 
 
-def test_of_a_range_only_the_dates_without_a_timetable_are_not_judged() -> None:
+def test_only_dates_without_a_timetable_are_not_judged() -> None:
     days = [DAY, DAY + timedelta(days=1)]
     report = check_table(STOP_VISITS, visits(*days), days, plan=planned(DAY))
     result = next(result for result in report.results if result.name == "stop_points_known")
@@ -270,7 +273,7 @@ def test_of_a_range_only_the_dates_without_a_timetable_are_not_judged() -> None:
     assert "(not judged on 1 of 2 dates)" in result.observed
 
 
-def test_one_bad_date_does_not_condemn_the_others() -> None:
+def test_bad_date_does_not_fail_other_dates() -> None:
     days = [DAY + timedelta(days=offset) for offset in range(3)]
     bad = pl.col("service_date") == days[1]
     frame = visits(*days).with_columns(boardings=pl.when(bad).then(-1).otherwise("boardings").cast(pl.Int32))
@@ -285,7 +288,7 @@ def test_one_bad_date_does_not_condemn_the_others() -> None:
     }
 
 
-def test_a_date_without_rows_fails_alone() -> None:
+def test_date_without_rows_fails_alone() -> None:
     absent = DAY + timedelta(days=1)
     report = check_table(STOP_VISITS, visits(DAY), [DAY, absent])
 
@@ -293,9 +296,9 @@ def test_a_date_without_rows_fails_alone() -> None:
     assert report.verdicts[absent].failed == ("rows_present",)
 
 
-@pytest.mark.parametrize("stray", [date(2026, 11, 21), None])
-def test_rows_outside_the_dates_condemn_every_date(stray: date | None) -> None:
+@pytest.mark.parametrize("other_date", [date(2026, 11, 21), None])
+def test_rows_outside_the_dates_fail_every_date(other_date: date | None) -> None:
     days = [DAY, date(2026, 11, 22)]
-    report = check_table(STOP_VISITS, change(visits(*days), "service_date", stray, rows=3), days)
+    report = check_table(STOP_VISITS, change(visits(*days), "service_date", other_date, rows=3), days)
 
     assert all("dates_within_partition" in verdict.failed for verdict in report.verdicts.values())

@@ -22,7 +22,7 @@ from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.quality.coverage_checks import MEASURES
 from ruter_dagster.quality.measures import measure
 from tests.forecasting.network import OSLO
-from tests.quality.frames import DAY, loads, planned, set_aside, visits
+from tests.quality.frames import DAY, loads, planned, rejected_rows, visits
 
 DAYS = [DAY - timedelta(days) for days in range(28, -1, -1)]
 """Four weeks: enough to know what is usual on a weekday."""
@@ -55,7 +55,7 @@ HEALTHY: dict[Table, Callable[[], pl.DataFrame]] = {
 
 
 def not_measured(table: Table, frame: pl.DataFrame, day: date) -> set[str]:
-    rejected = set_aside(day, 1) if table is STOP_VISITS else None
+    rejected = rejected_rows(day, 1) if table is STOP_VISITS else None
     measures = measure(table, frame, DAYS, plan=planned(*DAYS), rejected=rejected).by_date
     values = measures.filter(date=day).row(0, named=True)
     return {name for name, value in values.items() if value is None}

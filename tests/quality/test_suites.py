@@ -1,4 +1,4 @@
-"""The suites and the page: what is declared is what runs, and nothing is left behind or loaded from elsewhere."""
+"""Suites run every declared check, and the page loads nothing from other hosts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.suites import failed_dates, suite_of, validate
 from tests.quality.frames import DAY, change, visits
 
-BY_NAME = pytest.mark.parametrize("table", CHECKED_TABLES, ids=lambda table: table.name)
+EACH_TABLE = pytest.mark.parametrize("table", CHECKED_TABLES, ids=lambda table: table.name)
 
 
-@BY_NAME
-def test_every_declared_check_is_an_expectation_and_has_a_result(table: Table) -> None:
+@EACH_TABLE
+def test_every_declared_check_has_a_result(table: Table) -> None:
     declared = [check.name for check in CHECKS[table.name]]
 
     assert [
@@ -31,9 +31,9 @@ def test_every_declared_check_is_an_expectation_and_has_a_result(table: Table) -
     assert [result.name for result in check_table(table, empty_frame(table), [DAY]).results] == declared
 
 
-@BY_NAME
+@EACH_TABLE
 def test_every_blocking_check_is_measured(table: Table) -> None:
-    """A check that no condition measures would pass for ever."""
+    """A check without a measure would always pass."""
     report = check_table(table, empty_frame(table), [DAY])
     unmeasured = {
         result.name
@@ -41,11 +41,11 @@ def test_every_blocking_check_is_measured(table: Table) -> None:
         if result.severity == "ERROR" and result.measures[DAY] is None
     }
 
-    assert unmeasured <= {"few_visits_at_unknown_stops"}, "which needs a timetable"
+    assert unmeasured <= {"few_visits_at_unknown_stops"}, "this check needs a timetable"
 
 
-@BY_NAME
-def test_every_check_fails_where_its_measure_is_out_of_bounds(table: Table) -> None:
+@EACH_TABLE
+def test_every_check_fails_outside_its_bounds(table: Table) -> None:
     days = [DAY, DAY + timedelta(days=1)]
     out = {check.name: [check.minimum or 0, (check.minimum or 0) - 1] for check in CHECKS[table.name]}
     out |= {
@@ -60,14 +60,14 @@ def test_every_check_fails_where_its_measure_is_out_of_bounds(table: Table) -> N
     assert failed == {check.name: frozenset(days[1:]) for check in CHECKS[table.name]}
 
 
-def test_an_expectation_that_cannot_be_evaluated_is_no_verdict() -> None:
+def test_expectation_that_cannot_be_evaluated_is_an_error() -> None:
     measures = pl.DataFrame({"date": [DAY], "rows_present": [1.0]})
 
     with pytest.raises(RuntimeError, match="Great Expectations could not evaluate columns_as_contracted"):
         failed_dates(validate(STOP_VISITS, measures, CHECKS[STOP_VISITS.name]))
 
 
-def test_the_page_is_whole_and_shows_values_as_text() -> None:
+def test_page_is_complete_and_escapes_values() -> None:
     frame = change(visits(DAY), "mode", "<script>alert(1)</script>")
     html = check_table(STOP_VISITS, frame, [DAY]).html
 
@@ -76,7 +76,7 @@ def test_the_page_is_whole_and_shows_values_as_text() -> None:
     assert all(f'<section id="{check.name}">' in html for check in CHECKS[STOP_VISITS.name])
 
 
-def test_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_check_writes_no_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""A door that is dead in both directions: the vehicle counts too few beside others, though its counts agree."""
+"""A door sensor that fails in both directions: the vehicle's counts agree but are lower than those of other vehicles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.report import QualityReport
-from ruter_dagster.quality.vehicle_counts import compared_with_others, vehicle_counts
+from ruter_dagster.quality.vehicle_counts import compare_with_others, vehicle_counts
 from ruter_dagster.sources.demo.source import DemoSource
 from tests.quality.frames import DAY, visits
 
@@ -20,17 +20,17 @@ NAME = "vehicles_count_alike"
 
 
 def with_dead_door(frame: pl.DataFrame, vehicle: str, seed: int = 1) -> pl.DataFrame:
-    """Half of a vehicle's passengers are not counted, whichever way they go: one of its two doors is dead."""
-    random, dead = np.random.default_rng(seed), (frame["vehicle_id"] == vehicle).to_numpy()
+    """The frame without half of a vehicle's boardings and alightings: one of its two doors counts nothing."""
+    random, is_dead = np.random.default_rng(seed), (frame["vehicle_id"] == vehicle).to_numpy()
     counts = {
-        name: pl.Series(random.binomial(frame[name].to_numpy(), np.where(dead, 0.5, 1.0)), dtype=pl.Int32)
+        name: pl.Series(random.binomial(frame[name].to_numpy(), np.where(is_dead, 0.5, 1.0)), dtype=pl.Int32)
         for name in ("boardings", "alightings")
     }
     return frame.with_columns(**counts)
 
 
-def judged(frame: pl.DataFrame, former: pl.DataFrame | None = None) -> QualityReport:
-    return check_table(STOP_VISITS, frame, sorted(frame["service_date"].unique()), former_vehicles=former)
+def check(frame: pl.DataFrame, earlier: pl.DataFrame | None = None) -> QualityReport:
+    return check_table(STOP_VISITS, frame, sorted(frame["service_date"].unique()), earlier_vehicles=earlier)
 
 
 def warned(report: QualityReport, day: date = DAY) -> bool:
@@ -42,7 +42,7 @@ def week() -> pl.DataFrame:
     return visits(*WEEK, journeys=60)
 
 
-def test_what_others_counted_is_the_mean_at_the_same_stop_and_hour():
+def test_expected_count_is_the_mean_of_other_vehicles():
     frame = visits(DAY, journeys=4).with_columns(
         boardings=pl.Series([4, 3, 2, 1, 0] * 3 + [0] * 5, dtype=pl.Int32)
     )
@@ -52,15 +52,15 @@ def test_what_others_counted_is_the_mean_at_the_same_stop_and_hour():
     assert counts["train-3"]["expected"] == pytest.approx(20)
 
 
-def test_where_no_other_vehicle_was_counted_nothing_is_compared():
+def test_vehicle_without_others_is_not_compared():
     alone = visits(DAY, journeys=6).with_columns(vehicle_id=pl.lit("train-0"))
     hours = visits(DAY).with_columns(line_id="vehicle_id")
     unnamed = visits(DAY).with_columns(vehicle_id=pl.lit(None, pl.String))
     assert [vehicle_counts(frame).height for frame in (alone, hours, unnamed)] == [0, 0, 0]
 
 
-def test_a_door_dead_in_both_directions_warns(week):
-    report = judged(with_dead_door(week, "train-1"))
+def test_door_dead_in_both_directions_warns(week):
+    report = check(with_dead_door(week, "train-1"))
     assert warned(report)
     assert report.verdicts[DAY].passed
     assert "vehicle_id=train-1, dates=7" in report.message
@@ -69,42 +69,42 @@ def test_a_door_dead_in_both_directions_warns(week):
 
 
 def test_vehicles_that_count_alike_do_not_warn(week):
-    report = judged(week)
+    report = check(week)
     assert not warned(report)
     assert NAME not in report.verdicts[DAY].not_judged
 
 
-def test_one_date_alone_says_nothing(week):
-    report = judged(with_dead_door(visits(DAY, journeys=60), "train-1"))
+def test_single_date_is_not_judged(week):
+    report = check(with_dead_door(visits(DAY, journeys=60), "train-1"))
     assert NAME in report.verdicts[DAY].not_judged
 
 
-def test_kept_counts_of_the_dates_before_say_the_same_as_the_range(week):
+def test_stored_counts_give_the_same_result_as_the_range(week):
     dead = with_dead_door(week, "train-1")
-    former = judged(dead.filter(pl.col("service_date") < DAY)).vehicles
-    alone = judged(dead.filter(service_date=DAY), former)
-    together = judged(dead)
+    earlier = check(dead.filter(pl.col("service_date") < DAY)).vehicles
+    alone = check(dead.filter(service_date=DAY), earlier)
+    together = check(dead)
     assert warned(alone)
     assert alone.results[0].measures[DAY] == together.results[0].measures[DAY]
     ratios = [
-        compared_with_others(counts).filter(date=DAY)
-        for counts in (pl.concat([former, alone.vehicles]), together.vehicles)
+        compare_with_others(counts).filter(date=DAY)
+        for counts in (pl.concat([earlier, alone.vehicles]), together.vehicles)
     ]
     assert ratios[0].equals(ratios[1])
 
 
-def test_counts_older_than_a_week_or_judged_anew_do_not_count(week):
-    former = judged(with_dead_door(week, "train-1")).vehicles
-    old = former.with_columns(pl.col("date") - timedelta(days=7))
-    assert NAME in judged(week.filter(service_date=DAY), old).verdicts[DAY].not_judged
-    assert not warned(judged(week, former)), "the dates were corrected: their own rows count"
+def test_old_and_replaced_counts_are_ignored(week):
+    earlier = check(with_dead_door(week, "train-1")).vehicles
+    old = earlier.with_columns(pl.col("date") - timedelta(days=7))
+    assert NAME in check(week.filter(service_date=DAY), old).verdicts[DAY].not_judged
+    assert not warned(check(week, earlier)), "counts of corrected dates are replaced"
 
 
-def test_a_door_of_one_bus_of_the_demo_network_is_found():
+def test_dead_door_of_a_demo_bus_has_the_lowest_ratio():
     source = DemoSource()
     frame = pl.concat(source.stop_visits(date(2026, 9, 5) + timedelta(days=day)) for day in range(7))
     buses = frame.filter(mode="bus")
     bus = buses["vehicle_id"].sort()[0]
-    compared = compared_with_others(vehicle_counts(with_dead_door(buses, bus))).filter(date=date(2026, 9, 11))
+    compared = compare_with_others(vehicle_counts(with_dead_door(buses, bus))).filter(date=date(2026, 9, 11))
     assert compared.row(0, named=True)["vehicle_id"] == bus
     assert compared["ratio"][0] < 0.65 < compared["ratio"][1]

@@ -1,4 +1,4 @@
-"""WARN checks: a date against its weekday's usual, its timetable and its vehicles. They show, and never block."""
+"""WARN checks compare a date with its usual values, its timetable and its vehicles. They never block."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ UNUSUAL = [
 
 
 @pytest.mark.parametrize(("frame", "checks", "shown"), UNUSUAL, ids=[sorted(case[1])[-1] for case in UNUSUAL])
-def test_an_unusual_date_warns_and_passes(frame: pl.DataFrame, checks: set[str], shown: str) -> None:
+def test_unusual_date_warns_and_passes(frame: pl.DataFrame, checks: set[str], shown: str) -> None:
     report = check_table(STOP_VISITS, frame.cast({"total_capacity": pl.Int32}), [DAY], reference=history())
 
     assert set(warned(report)) == checks
@@ -62,7 +62,7 @@ def test_an_unusual_date_warns_and_passes(frame: pl.DataFrame, checks: set[str],
     assert report.verdicts[DAY].passed
 
 
-def test_a_usual_date_does_not_warn() -> None:
+def test_usual_date_does_not_warn() -> None:
     report = check_table(STOP_VISITS, visits(DAY), [DAY], reference=history())
     observed = {result.name: result.observed for result in report.results}
 
@@ -80,14 +80,14 @@ def test_a_usual_date_does_not_warn() -> None:
     ],
     ids=["two dates", "other weekdays", "later dates", "older than eight weeks"],
 )
-def test_only_the_weekday_in_the_weeks_before_says_what_is_usual(known: list[date]) -> None:
+def test_only_same_weekdays_of_earlier_weeks_are_usual(known: list[date]) -> None:
     report = check_table(STOP_VISITS, visits(DAY, journeys=12), [DAY], reference=history(known))
     observed = {result.name: result.observed for result in report.results}
 
-    assert observed["rows_near_usual"] == "not judged: too little is known to measure it"
+    assert observed["rows_near_usual"] == "not judged: not enough data to measure it"
 
 
-def test_earlier_dates_of_a_range_are_history_too() -> None:
+def test_earlier_dates_of_a_range_are_history() -> None:
     frame = pl.concat([visits(*WEEKS), visits(DAY, journeys=12)])
     report = check_table(STOP_VISITS, frame, [*WEEKS, DAY])
 
@@ -95,18 +95,18 @@ def test_earlier_dates_of_a_range_are_history_too() -> None:
 
 
 def test_recorded_summaries_serve_as_history() -> None:
-    former = check_table(STOP_VISITS, visits(*WEEKS), WEEKS)
-    recorded = [json.loads(json.dumps(former.summary(day))) for day in WEEKS]
+    earlier = check_table(STOP_VISITS, visits(*WEEKS), WEEKS)
+    recorded = [json.loads(json.dumps(earlier.summary(day))) for day in WEEKS]
 
     report = check_table(STOP_VISITS, visits(DAY, journeys=12), [DAY], reference=profiles_of(recorded))
 
-    assert profiles_of(recorded).equals(former.profile)  # pyright: ignore[reportOptionalMemberAccess]
+    assert profiles_of(recorded).equals(earlier.profile)  # pyright: ignore[reportOptionalMemberAccess]
     assert warned(report) == ("rows_near_usual",)
 
 
-def test_a_history_from_before_a_column_was_added_is_enough_for_the_others() -> None:
-    former = history().drop("share of nulls in seats", "mean of boardings")
-    report = check_table(STOP_VISITS, visits(DAY, journeys=12), [DAY], reference=former)
+def test_history_without_a_new_column_serves_other_columns() -> None:
+    earlier = history().drop("share of nulls in seats", "mean of boardings")
+    report = check_table(STOP_VISITS, visits(DAY, journeys=12), [DAY], reference=earlier)
 
     assert warned(report) == ("rows_near_usual",)
 
@@ -128,7 +128,7 @@ def test_vehicles_that_lose_passengers_warn() -> None:
     assert "vehicle_id=train-1, passengers=200, imbalance=1.0" in report.message
 
 
-def test_a_table_without_counts_has_no_checks_of_counts() -> None:
+def test_table_without_counts_has_no_count_checks() -> None:
     report = check_table(PLANNED_DEPARTURES, planned(DAY), [DAY])
 
     of_counts = {"boardings_near_usual", "loads_near_usual", "zero_loads_near_usual"}
@@ -154,7 +154,7 @@ def test_departures_without_seats_warn_by_their_share(unknown: float, expected: 
         ((0.5, 1.6), (None,), None),
     ],
 )
-def test_measured_value_is_the_one_farthest_out_of_bounds(
+def test_measured_value_is_farthest_out_of_bounds(
     bounds: tuple[float | None, float | None], measures: tuple[float | None, ...], measured: float | None
 ) -> None:
     check = Check("a_check", STOP_VISITS.name, "WARN", "", "rows", *bounds)

@@ -191,7 +191,7 @@ def test_rows_set_aside_count_under_the_plans_line(tmp_path: Path) -> None:
     reading = of(tmp_path).read_table(STOP_VISITS, [DAY])
     assert set(reading.rejected["line_id"]) == {"R:31"}
     shares = shares_of(reading.rows, reading.rejected, "line_id")
-    assert shares.select("scope", "rows", "set_aside").rows() == [("its rows of line_id R:31", 28, 3)]
+    assert shares.select("scope", "rows", "rejected").rows() == [("its rows of line_id R:31", 28, 3)]
 
 
 def test_capacities_are_those_of_the_line_four_days_before(tmp_path: Path) -> None:
