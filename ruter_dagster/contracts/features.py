@@ -28,7 +28,7 @@ from ruter_dagster.contracts.tables import (
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
 LEVEL_RATIO_DAYS = (1, 3, 7, 14)
 YEAR_AGO_SCOPES = ("network", "stop", "line_hour")
-"""Scopes whose ratio of load to expected load a year before is a feature too."""
+"""Scopes whose ratio of load to expected load of the year before is also a feature."""
 
 FAR_HOURS = 3
 """The second lookup of neighbouring hours starts this many hours from a slot, for lines without service in between."""
@@ -202,7 +202,7 @@ TRAINING_SAMPLE = Table(
         Column("precipitation", "float64", "Precipitation as forecast on the issue date, mm in the hour", required=False),
         Column("wind_speed", "float64", "Wind as forecast on the issue date, m/s", required=False),
         Column("load", "float64", "Passengers on board after departure, balanced", minimum=0),
-        Column("weight", "float64", "Trust in the load, above 0 to 1", minimum=0, maximum=1),
-        Column("sample_weight", "float64", "Departures of the operating date that the row stands for", minimum=1),
+        Column("weight", "float64", "Reliability of the load, above 0 and at most 1", minimum=0, maximum=1),
+        Column("sample_weight", "float64", "Number of departures of the operating date that the row represents", minimum=1),
     ),
 )  # fmt: skip

@@ -1,6 +1,6 @@
-"""The jobs: their names and typed parameters, shared by the assets that ask for them and the code that runs in the container.
+"""The jobs' names and typed parameters, shared by assets, launchers and the jobs themselves.
 
-An asset passes one of these to the launcher; `python -m ruter_dagster.jobs <name>` reads it back. Nothing here runs a job.
+An asset passes parameters to a launcher, and `python -m ruter_dagster.jobs <name>` reads them. Nothing here runs a job.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from ruter_dagster.contracts.tables import (
 )
 
 MODEL_NAME = "load_model"
-"""Name of the one model, in the registry and in MLflow."""
+"""Name of the model in the registry and in MLflow."""
 
 NEWEST = "newest"
-"""Stands for the model version that was trained last, where the version itself is not known yet."""
+"""Names the model version that was trained last, for parameters that are written before the training."""
 
 LOAD_MODEL = "models/load_model"
 EVALUATION = "models/evaluation"
@@ -39,29 +39,29 @@ CHAMPION = "models/champion"
 PUBLISHED_FORECASTS = "forecasts/published_forecasts"
 
 MIN_COUNTED_DATES = 35
-"""Operating dates with counts below which no model is trained and baselines are published: five weeks, of which the first has
-no history."""
+"""Minimum number of operating dates with counts for a training: five weeks, the first of which has no history. With fewer dates
+baselines are published."""
 MIN_TRAINING_DATES = 14
-"""Dates of the training sample, before those of the evaluation, below which no model is trained either: where few days have counts."""
+"""Minimum number of dates in the training sample, without those of the evaluation."""
 
 QUALITY_GROUP = "quality"
-"""Group, and first part of the key, of the quality reports."""
+"""Group of the quality reports, and first part of their keys."""
 
 EXIT_PERMANENT = 65
-"""Exit code of a job whose failure no retry can cure (EX_DATAERR)."""
+"""Exit code of a permanent failure, which is not retried (EX_DATAERR)."""
 EXIT_MEMORY = 137
-"""Exit code of a job that ran out of memory, whether it noticed or the kernel killed it (128 + SIGKILL)."""
+"""Exit code of a job that ran out of memory, also if the kernel killed it (128 + SIGKILL)."""
 EXIT_NO_DATA = 66
 """Exit code of a job if none of its dates has data. It is no failure if other jobs of the range have data."""
 
 
 def asset_of(table: str) -> str:
-    """Asset key of a table, as text: `raw.stop_visits` is `raw/stop_visits`."""
+    """The asset key of a table: `raw/stop_visits` for `raw.stop_visits`."""
     return table.replace(".", "/")
 
 
 def quality_asset_of(table: str) -> str:
-    """Asset key of a table's quality report: `raw.stop_visits` has `quality/stop_visits`."""
+    """The asset key of a table's quality report: `quality/stop_visits` for `raw.stop_visits`."""
     return f"{QUALITY_GROUP}/{table.split('.')[1]}"
 
 
@@ -75,7 +75,7 @@ class JobParameters(BaseModel):
     """Whether SageMaker runs it as a Training job rather than a Processing job."""
 
     reads: ClassVar[tuple[Table, ...]] = ()
-    """The tables that the job reads, whatever its parameters."""
+    """The tables that the job reads with any parameters."""
 
     code_version: str = "1"
     pins: dict[str, int] = Field(default_factory=dict)
@@ -86,7 +86,7 @@ class JobParameters(BaseModel):
         return self.reads
 
     def require_known_pins(self) -> None:
-        """Raises `PermanentFailure` if a pinned table is misspelt, or is none that the job reads."""
+        """Raises `PermanentFailure` if a pinned table is misspelt or the job does not read it."""
         names = [table.name for table in self.input_tables]
         for pin in self.pins:
             if pin not in names:
@@ -106,9 +106,9 @@ class DatesParameters(JobParameters):
     """
 
     in_order: ClassVar[bool] = False
-    """Whether each job of a range reads what the one before it left: then they never run side by side."""
+    """Whether each job of a range reads the results of the one before, so that they cannot run in parallel."""
     service_dates: ClassVar[int] = 1
-    """How many service dates' departures each date stands for: a job of a range has the fewer dates."""
+    """Number of service dates that each date covers. A job of a range gets fewer dates if it is larger."""
 
     dates: tuple[date, ...]
     of_range: bool = False
@@ -121,19 +121,19 @@ class DatesParameters(JobParameters):
 
 
 class Snapshot(DatesParameters):
-    """Copies one raw table of the source, whole dates."""
+    """Copies dates of a raw table from the source."""
 
     job = "snapshot"
     table: str
 
     @property
     def input_tables(self) -> tuple[Table, ...]:
-        """Counts are matched to the plans that are stored."""
+        """Stop visits are matched to the stored plans."""
         return (PLANNED_DEPARTURES,) if self.table == STOP_VISITS.name else ()
 
 
 class CheckQuality(DatesParameters):
-    """Runs the expectation suite of a table on dates, and records a verdict for each (date, content)."""
+    """Checks the rows of a table on dates, and records a verdict for each date and content version."""
 
     job = "check_quality"
     in_order = True
@@ -141,7 +141,7 @@ class CheckQuality(DatesParameters):
 
     @property
     def input_tables(self) -> tuple[Table, ...]:
-        """The checked table, its plan, and rejected rows beside stop visits."""
+        """The checked table, the plan of its dates, and the rejected rows of stop visits."""
         tables = [table for table in CHECKED_TABLES if table.name == self.table]
         plan = [PLANNED_DEPARTURES] if any(map(compared_with_plan, tables)) else []
         rejected = [REJECTED_VISITS] if STOP_VISITS in tables else []
@@ -149,14 +149,14 @@ class CheckQuality(DatesParameters):
 
 
 class Balance(DatesParameters):
-    """Stop visits to balanced stop loads."""
+    """Computes balanced stop loads from stop visits."""
 
     job = "balance"
     reads = (STOP_VISITS,)
 
 
 class Features(DatesParameters):
-    """Departure features of operating dates, future ones included.
+    """Computes departure features of operating dates, future dates included.
 
     `force`: compute dates again even if their inputs are unchanged. The asset sets it if the run's configuration has pins,
     because such a run repeats a former run to compare the results.
@@ -169,14 +169,14 @@ class Features(DatesParameters):
 
 
 class Levels(DatesParameters):
-    """Recent levels on issue dates."""
+    """Computes the recent levels of issue dates."""
 
     job = "levels"
     reads = (STOP_LOADS, DEPARTURE_FEATURES)
 
 
 class Sample(DatesParameters):
-    """The training sample of operating dates: at most `rows` departures of each, drawn with `seed`."""
+    """Draws the training sample of operating dates: at most `rows` departures of each date, with `seed`."""
 
     job = "sample"
     reads = (STOP_LOADS, DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
@@ -185,7 +185,7 @@ class Sample(DatesParameters):
 
 
 class Train(JobParameters):
-    """Trains a load model on `days` operating dates up to `cutoff`; by default all but the newest `held_out` of the sample."""
+    """Trains a load model on `days` operating dates up to `cutoff`. The default cut-off leaves out the newest `held_out` dates."""
 
     job = "train"
     training = True
@@ -197,7 +197,7 @@ class Train(JobParameters):
 
 
 class Evaluate(JobParameters):
-    """Judges a model version on operating dates after its cut-off, against the baselines."""
+    """Compares a model version with the baselines on operating dates after its cut-off."""
 
     job = "evaluate"
     reads = (STOP_LOADS, DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
@@ -216,7 +216,7 @@ class Refit(JobParameters):
 
 
 class Promote(JobParameters):
-    """Makes a model version champion, if the version that was evaluated in its place passed the release gate."""
+    """Makes a model version the champion, if its evaluated version passed the release gate."""
 
     job = "promote"
     model_version: str
@@ -224,7 +224,7 @@ class Promote(JobParameters):
 
 
 class Forecast(DatesParameters):
-    """Forecasts every planned departure of issue dates D to D+3, with the newest fit champion or a pinned one."""
+    """Forecasts every planned departure from issue date D to D+3, with the newest usable champion or a pinned version."""
 
     job = "forecast"
     reads = (DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
@@ -233,7 +233,7 @@ class Forecast(DatesParameters):
 
 
 class Publish(DatesParameters):
-    """Publishes issue dates on Kafka, a transaction each. `issued_at` is the local time of issue, HH:MM."""
+    """Publishes issue dates on Kafka, each in one transaction. `issued_at` is the local time of issue, HH:MM."""
 
     job = "publish"
     reads = (LOAD_FORECASTS,)

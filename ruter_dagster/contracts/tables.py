@@ -119,11 +119,10 @@ BLOCK_ID = Column(
 TRIP_ID_PERFORMED = Column("trip_id_performed", "string", "Performed trip, as the source names it")
 
 MAX_ON_BOARD = {"bus": 250, "tram": 500, "metro": 1600, "boat": 2000, "rail": 2500}
-"""The largest plausible number of passengers by mode, if the vehicle's capacity is unknown.
+"""The largest plausible number of passengers by mode, for vehicles with unknown capacity.
 
-Above what the largest vehicles in service carry with all standing places taken: bi-articulated buses 200 to 250, the longest
-trams (Budapest, 56 m) about 350, a double set of a metro line (Paris, RER excepted) about 1,100, city ferries up to 2,000,
-double-decker trains in double traction about 2,200.
+The largest vehicles in service carry: bi-articulated buses 200 to 250, the longest trams (Budapest, 56 m) about 350, a double
+set of a metro line (Paris, without RER) about 1,100, city ferries up to 2,000, coupled double-decker trains about 2,200.
 """
 
 _WITHIN_CAPACITY = "total_capacity IS NULL OR total_capacity = 0 OR {load} <= 2 * total_capacity"
@@ -212,8 +211,8 @@ PLANNED_DEPARTURES = Table(
         SEATS,
         TOTAL_CAPACITY,
         BLOCK_ID,
-        Column("line_name", "string", "Line as passengers know it", required=False),
-        Column("stop_name", "string", "Stop as passengers know it", required=False),
+        Column("line_name", "string", "Line name for passengers", required=False),
+        Column("stop_name", "string", "Stop name for passengers", required=False),
         Column("latitude", "float64", "Stop, WGS 84, degrees", required=False, minimum=-90, maximum=90),
         Column("longitude", "float64", "Stop, WGS 84, degrees", required=False, minimum=-180, maximum=180),
     ),
@@ -240,7 +239,7 @@ WEATHER_FORECASTS = Table(
 
 STOP_LOADS = Table(
     name="loads.stop_loads",
-    description="Balanced loads: boardings and alightings agree, no load is negative, and each trip starts and ends empty, unless the vehicle carries passengers over.",
+    description="Balanced loads: boardings and alightings agree, no load is negative, and each trip starts and ends empty, except for passengers who stay on board between trips.",
     partition="service_date",
     key=("service_date", "trip_id", "stop_sequence"),
     columns=(
@@ -359,7 +358,7 @@ LOAD_FORECASTS = Table(
         Column(
             "history_count",
             "int32",
-            "Weeks of history behind the forecast, of the last 8",
+            "Number of the last 8 weeks with a load of the slot",
             minimum=0,
             maximum=8,
         ),
@@ -406,11 +405,11 @@ FORECAST_PERFORMANCE = Table(
 
 DRIFT = Table(
     name="monitoring.drift",
-    description="Drift metrics of an operating date against their thresholds.",
+    description="Drift metrics of an operating date, with their thresholds.",
     partition="operating_date",
     key=("operating_date", "metric", "scope"),
     columns=(
-        Column("operating_date", "date", "Operating date that was measured"),
+        Column("operating_date", "date", "Measured operating date"),
         Column("metric", "string", "Name of the metric"),
         Column("scope", "string", "Subject of the measurement: network, or a mode"),
         Column("value", "float64", "Value; null if there is too little data", required=False),

@@ -178,7 +178,7 @@ class TableStore:
         if changed:
             rows = ordered.filter(pl.col(table.partition).is_in(changed)) if unchanged else ordered
             versions = {version_property(day): hashes[day] for day in changed}
-            _replace_dates(loaded, table, rows, changed, summary | versions, versions | properties)
+            _replace_dates(loaded, table, rows, changed, {**summary, **versions}, versions | properties)
         # Read before any further commit, which would include the writes of other processes.
         snapshot = loaded.current_snapshot()
         assert snapshot is not None, f"{table.name} has versions but no snapshot"
