@@ -15,7 +15,7 @@ from rich.table import Table
 
 _MATERIALISED = re.compile(r"INFO (\S+) materialised: (?:\{'dates': (\d+), 'rows': (\d+)\})?")
 _ENDED = re.compile(
-    r"INFO (\w+): ([\d.]+) CPU s, of them ([\d.]+) to start and import; (\d+) MB at most, ([\d.]+) s"
+    r"INFO (\w+): ([\d.]+) CPU s, ([\d.]+) of them for start and imports; (\d+) MB at most, ([\d.]+) s"
 )
 _LAUNCHED = re.compile(r" - (\S+) - Job \w+ ended with 0 after ([\d.]+) s")
 
