@@ -13,7 +13,7 @@ PATIENCE_SECONDS = 2.0
 if sys.orig_argv[-2:] == ["ruter_dagster.jobs", "publish"]:
     import confluent_kafka
 
-    from ruter_dagster.publishing import open as opening
+    from ruter_dagster.publishing import cluster
 
     class ProducerWhoseBrokerDies(confluent_kafka.Producer):
         def commit_transaction(self, *arguments):
@@ -25,6 +25,6 @@ if sys.orig_argv[-2:] == ["ruter_dagster.jobs", "publish"]:
     def impatient(settings):
         return cluster_connection(settings).model_copy(update={"patience_seconds": PATIENCE_SECONDS})
 
-    cluster_connection = opening.cluster_connection
-    opening.cluster_connection = impatient
+    cluster_connection = cluster.cluster_connection
+    cluster.cluster_connection = impatient
     confluent_kafka.Producer = ProducerWhoseBrokerDies
