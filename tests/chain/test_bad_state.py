@@ -32,7 +32,7 @@ def test_unreadable_catalog_stops_runs_until_restored(chain: Chain) -> None:
     for message in (outcome.message, chain.refuse(LOADS, "counts", DAY)):
         assert f"The table catalog sqlite:///{catalog}" in message
         assert "cannot be used: file is not a database" in message
-        assert "restore it from a backup, or remove catalog and warehouse together" in message
+        assert "restore it from a backup, or delete catalog and warehouse together" in message
     catalog.write_bytes(good)
     assert chain.content() == before
 
