@@ -112,7 +112,7 @@ def test_lifecycle_expires_only_files_of_single_runs() -> None:
         "mlflow_tracking_uri": "https://mlflow.example",
     }
     settings = Settings(environment="dev", _env_file=None, **given)  # type: ignore[call-arg]
-    artifacts = settings.artifacts_place
+    artifacts = settings.artifacts_location
     assert {rule["Filter"]["Prefix"] for rule in rules} == {
         Folder(None, None, artifacts, "", "").prefix + "/",  # type: ignore[arg-type]
         EndNotes(artifacts, None).prefix,

@@ -1,4 +1,4 @@
-"""Opens places in an object store (`s3://bucket/prefix`) for obstore: credentials, region and endpoint as boto3 finds them."""
+"""Opens a prefix of an object store (`s3://bucket/prefix`) with obstore. Credentials, region and endpoint are those of boto3."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _RENEWED_AFTER = timedelta(minutes=5)
 
 
 def open_store(url: str, region: str | None = None) -> ObjectStore:
-    """The files below an address. An endpoint of `AWS_ENDPOINT_URL[_S3]` may be http: a double, or a store of one's own.
+    """Opens the files below an address. `AWS_ENDPOINT_URL[_S3]` may be an http address, such as a local S3 server.
 
     Raises:
-        PermanentFailure: no credentials of AWS are to be found.
+        PermanentFailure: There are no AWS credentials.
     """
     if not url.startswith("s3://"):
         return from_url(url)
@@ -33,7 +33,7 @@ def open_store(url: str, region: str | None = None) -> ObjectStore:
 
 
 def _credentials(url: str) -> Any:
-    """What boto3 finds: a profile, single sign-on, a web identity, the role of a container; renewed in time."""
+    """Credentials that boto3 finds (profile, single sign-on, web identity, container role), renewed before they expire."""
     import boto3
     from obstore.auth.boto3 import Boto3CredentialProvider
 
@@ -41,6 +41,6 @@ def _credentials(url: str) -> Any:
         return Boto3CredentialProvider(boto3.Session(), ttl=_RENEWED_AFTER)
     except ValueError:
         raise PermanentFailure(
-            f"{url} cannot be opened: no credentials of AWS were found. Sign in (aws sso login), set AWS_PROFILE or "
+            f"{url} cannot be opened: there are no AWS credentials. Sign in (aws sso login), set AWS_PROFILE or "
             "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the container a role."
         ) from None

@@ -1,6 +1,6 @@
-"""EventBridge's events out of an SQS queue. What follows from an event belongs to whoever reads them.
+"""Receives EventBridge events from an SQS queue. Reactions to events belong in the callers.
 
-SQS delivers at least once and in any order, and an event may be lost on the way: nobody may rely on one.
+SQS delivers an event at least once and in any order. An event can also be lost, so callers must poll as well.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 log = logging.getLogger("ruter_dagster.aws")
-AT_ONCE = 10
-"""What SQS gives, and takes back, in one call."""
+BATCH_SIZE = 10
+"""Most messages that SQS returns or deletes in one call."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """`kind` is EventBridge's detail-type, `Object Created` say; `receipt` is for deleting it."""
+    """One event. `kind` is its detail-type, such as `Object Created`; `receipt` is SQS's handle for deleting it."""
 
     kind: str
     detail: dict[str, Any]
@@ -26,39 +26,39 @@ class Event:
 
 
 class EventQueue:
-    """A queue by its URL, and a client of SQS. What is received and not deleted comes again once its visibility timeout is over."""
+    """An SQS queue. An event that is received but not deleted is delivered again after its visibility timeout."""
 
     def __init__(self, url: str, sqs: Any) -> None:
         self.url, self._sqs = url, sqs
 
-    def receive(self, most: int = AT_ONCE) -> list[Event]:
-        """Up to so many events that are there now; returns at once."""
+    def receive(self, limit: int = BATCH_SIZE) -> list[Event]:
+        """Up to `limit` events that are in the queue now, without waiting."""
         events: list[Event] = []
-        while len(events) < most:
-            answer = self._sqs.receive_message(
-                QueueUrl=self.url, MaxNumberOfMessages=min(AT_ONCE, most - len(events)), WaitTimeSeconds=0
+        while len(events) < limit:
+            response = self._sqs.receive_message(
+                QueueUrl=self.url, MaxNumberOfMessages=min(BATCH_SIZE, limit - len(events)), WaitTimeSeconds=0
             )
-            messages = answer.get("Messages", [])
-            events += [event for event in map(_event, messages) if event]
+            messages = response.get("Messages", [])
+            events += [event for event in map(_parse_event, messages) if event]
             if not messages:
                 break
         return events
 
     def delete(self, events: Sequence[Event]) -> None:
-        """After they were handled, not before: what is not deleted is not lost."""
-        for start in range(0, len(events), AT_ONCE):
-            part = events[start : start + AT_ONCE]
+        """Deletes events. Call it only after they were handled, so that a failure loses none."""
+        for start in range(0, len(events), BATCH_SIZE):
+            batch = events[start : start + BATCH_SIZE]
             entries = [
-                {"Id": str(number), "ReceiptHandle": event.receipt} for number, event in enumerate(part)
+                {"Id": str(number), "ReceiptHandle": event.receipt} for number, event in enumerate(batch)
             ]
             self._sqs.delete_message_batch(QueueUrl=self.url, Entries=entries)
 
 
-def _event(message: dict[str, Any]) -> Event | None:
-    """None for what is no event: it is left in the queue, which hands it to its dead-letter queue in the end."""
+def _parse_event(message: dict[str, Any]) -> Event | None:
+    """The event in a message; None if it holds none. Such a message stays, until SQS moves it to the dead-letter queue."""
     try:
         body = json.loads(message["Body"])
         return Event(str(body["detail-type"]), dict(body["detail"]), message["ReceiptHandle"])
     except (ValueError, KeyError, TypeError) as error:
-        log.warning("A message of %s is no event: %s", message.get("MessageId"), error)
+        log.warning("SQS message %s is not an EventBridge event: %s", message.get("MessageId"), error)
         return None

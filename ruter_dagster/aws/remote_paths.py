@@ -1,4 +1,4 @@
-"""Which settings name a place of this machine, where a job elsewhere finds nothing."""
+"""Finds settings with a path of this machine, which a job on another machine cannot read."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ _FILES = {
 }
 
 
-def out_of_reach(variables: Mapping[str, str]) -> list[str]:
-    """What a job elsewhere does not find, a line each; nothing where AWS is a double on this machine, whose jobs run here."""
+def remote_path_faults(variables: Mapping[str, str]) -> list[str]:
+    """One line for each path that a remote job cannot read; none if AWS is simulated on this machine, where jobs run here too."""
     if urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname in _LOOPBACK:
         return []
     faults = [
-        f"  {name}={variables[name]} is a path from this process's folder, and jobs elsewhere have another: name {instead}"
-        for name, instead in _FILES.items()
+        f"  {name}={variables[name]} is relative to the folder of this process, and a remote job has another one: set {allowed}"
+        for name, allowed in _FILES.items()
         if _is_relative(variables.get(name, ""))
     ]
     mlflow = variables.get("RUTER_MLFLOW_TRACKING_URI", "")
     for name in ("RUTER_TIDES_PATH", "RUTER_GTFS_PATH"):
-        place = variables.get(name, "")
-        if place and not place.startswith("s3://"):
+        path = variables.get(name, "")
+        if path and not path.startswith("s3://"):
             faults.append(
-                f"  {name}={place} is a folder of this machine, which jobs elsewhere do not see: copy it to S3, and name "
+                f"  {name}={path} is a folder of this machine, which remote jobs cannot read: copy it to S3, and set "
                 "its s3:// prefix"
             )
     if mlflow.startswith("sqlite:"):
         faults.append(
-            f"  RUTER_MLFLOW_TRACKING_URI={mlflow} is a file of this machine; in a job's container it would be lost with it: "
-            "name a server (http(s)://…), or the ARN of SageMaker's MLflow"
+            f"  RUTER_MLFLOW_TRACKING_URI={mlflow} is a file of this machine, and a job's container loses its files: "
+            "set the address of a server (http(s)://…), or the ARN of SageMaker's MLflow"
         )
     return faults
 
 
 def _is_relative(value: str) -> bool:
-    """Whether a file is meant (an operator's bare name is one of the package's), and by a path that begins nowhere."""
+    """Whether the value is a relative path. A name without folder and ending is an operator of the package, not a path."""
     is_file = "/" in value or "." in value
     return is_file and not value.startswith(("/", "s3://"))

@@ -16,7 +16,7 @@ from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS, Tabl
 from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.quality.measures import failing_dates
 from ruter_dagster.quality.rejects import blocked_dates
-from ruter_dagster.sources.base import DateAbsent, Reading, Source, read_apart
+from ruter_dagster.sources.base import DateAbsent, Reading, Source, read_readable_dates
 
 BATCH_DATES = 28
 """Dates read in one pass, as the chain does."""
@@ -83,7 +83,7 @@ def _read(
     source: Source, table: Table, dates: Sequence[date], left_out: dict[date, str]
 ) -> Sequence[Reading]:
     try:
-        readings, refused = read_apart(source, table, dates)
+        readings, refused = read_readable_dates(source, table, dates)
     except DateAbsent as reason:
         left_out |= {day: str(reason) for day in dates if day not in left_out}
         return ()

@@ -43,7 +43,7 @@ def serve_dagster(settings: Settings, port: int) -> int:
             environment["KAFKA_BOOTSTRAP_SERVERS"] = broker.bootstrap_servers
             print(f"Apache Kafka at {broker.bootstrap_servers}, data in {broker.data_dir}", flush=True)
         print(
-            stack.enter_context(serve_reports(Path(settings.artifacts_place), settings.reports_url)),
+            stack.enter_context(serve_reports(Path(settings.artifacts_location), settings.reports_url)),
             flush=True,
         )
         print(f"MLflow's UI: {mlflow_command(settings)}", flush=True)

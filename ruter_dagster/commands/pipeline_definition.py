@@ -63,7 +63,7 @@ def pipeline_definition(name: str, settings: Settings, *, role: str, image: str)
     jobs = pipeline_jobs(name, settings)
     to_sagemaker = _to_sagemaker(settings, publishes=any(isinstance(job.parameters, Publish) for job in jobs))
     steps = [_step(job, to_sagemaker(job.parameters)) for job in jobs]
-    output = f"{settings.artifacts_place}/pipelines"
+    output = f"{settings.artifacts_location}/pipelines"
     return render_pipeline(steps, PipelineDefaults(role=role, image=image, issue_date="today", output=output))
 
 

@@ -1,4 +1,4 @@
-"""Settings of a deployment in AWS: tables, files, experiments and secrets. Settings of jobs belong to their launcher."""
+"""Settings of a deployment in AWS: tables, files, experiments and secrets. Settings of SageMaker jobs belong in sagemaker.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from ruter_dagster.aws.remote_paths import out_of_reach
+from ruter_dagster.aws.remote_paths import remote_path_faults
 from ruter_dagster.aws.secrets import secret_values
 from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
 
@@ -31,11 +31,11 @@ NOT_FOR_JOBS = frozenset(
         "JOB_EVENTS_QUEUE", "ARRIVALS_QUEUE",
     )
 )  # fmt: skip
-"""Variables that only Dagster's side reads."""
+"""Variables that only Dagster's processes read, so that jobs do not get them."""
 
 
 class AwsSettings(BaseSettings):
-    """Settings that name resources in AWS; all are unset on a laptop."""
+    """Settings of resources in AWS. All are unset on a laptop."""
 
     lake: str | None = Field(
         None,
@@ -68,85 +68,87 @@ class AwsSettings(BaseSettings):
 
     @field_validator("lake")
     @classmethod
-    def _is_a_prefix(cls, value: str | None) -> str | None:
+    def _check_lake(cls, value: str | None) -> str | None:
         if value is None:
             return None
         if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9!_.*'()=-]+)*/?", value):
             raise ValueError(
-                "allowed: s3://bucket/prefix, the bucket of 3 to 63 lowercase letters, digits, - and ., the prefix in letters, "
+                "allowed: s3://bucket/prefix. The bucket has 3 to 63 lowercase letters, digits, - and . The prefix has letters, "
                 "digits and - _ . = ! * ' ( )"
             )
         return value.rstrip("/")
 
     @field_validator("mlflow_tracking_uri")
     @classmethod
-    def _is_an_address_of_mlflow(cls, value: str | None) -> str | None:
+    def _check_mlflow_uri(cls, value: str | None) -> str | None:
         if value is None or re.match(r"sqlite:///.|https?://[^/]", value) or _MLFLOW_ARN.fullmatch(value):
             return value
         raise ValueError(_MLFLOW)
 
     @model_validator(mode="after")
-    def _lake_is_whole(self) -> Any:
-        faults = self._lacking() if self.lake else []
+    def _check_lake_requirements(self) -> Any:
+        faults = self._missing_for_lake() if self.lake else []
         if faults:
             raise ValueError("\n  ".join(f"RUTER_LAKE={self.lake} needs {fault}" for fault in faults))
         return self
 
-    def _lacking(self) -> list[str]:
-        """What a lake needs beside it."""
+    def _missing_for_lake(self) -> list[str]:
+        """Settings that a lake needs and that are missing, one line each."""
         faults = []
         if not self.aws_region:
             faults.append("AWS_REGION, the region of its bucket and catalog")
         if not self.mlflow_tracking_uri:
             faults.append(
-                "RUTER_MLFLOW_TRACKING_URI, since a SQLite file in a job's container is lost with it; allowed: "
+                "RUTER_MLFLOW_TRACKING_URI, because a job's container loses a SQLite file; allowed: "
                 + _MLFLOW_SERVER
             )
         return faults
 
     @property
-    def artifacts_place(self) -> str:
+    def artifacts_location(self) -> str:
         """Address or folder of files beside the tables: models, verdicts, reports."""
         raise NotImplementedError
 
     def to_environment(self) -> dict[str, str]:
-        """The variables that give another process of this machine these same settings, secrets included."""
+        """Variables that give another process of this machine the same settings, secrets included."""
         raise NotImplementedError
 
-    def to_remote_environment(self, longest: int = 256) -> dict[str, str]:
-        """The variables of a job that runs elsewhere, and keeps nothing but what it puts into the lake: without secrets,
-        and without what Dagster alone reads. `longest` is what the service allows for a value.
+    def to_remote_environment(self, max_length: int = 256) -> dict[str, str]:
+        """Variables of a remote job, without secrets and without settings that only Dagster reads.
+
+        Args:
+            max_length: Characters that the service allows in a value.
 
         Raises:
-            SettingsError: there is no lake, a secret cannot reach the job, or a value is too long.
+            SettingsError: There is no lake, a secret cannot reach the job, or a value is too long.
         """
-        faults = self.remote_faults(longest)
+        faults = self.remote_faults(max_length)
         if faults:
             raise SettingsError("\n".join(["Settings are wrong:", *faults]))
-        secret = secret_fields(type(self))
-        return {name: value for name, value in self._for_jobs().items() if name not in secret}
+        secrets = secret_fields(type(self))
+        return {name: value for name, value in self._for_jobs().items() if name not in secrets}
 
-    def remote_faults(self, longest: int = 256) -> list[str]:
-        """What keeps these settings from a job that runs elsewhere, a line each."""
-        given = self._for_jobs()
+    def remote_faults(self, max_length: int = 256) -> list[str]:
+        """Reasons why a remote job cannot use these settings, one line each."""
+        variables = self._for_jobs()
         faults = [
-            f"  {name}: no secret goes to jobs elsewhere in a variable; put it into the secret that RUTER_SECRETS names"
-            for name in given.keys() & secret_fields(type(self)).keys()
+            f"  {name}: remote jobs get no secret in a variable; put it into the secret that RUTER_SECRETS names"
+            for name in variables.keys() & secret_fields(type(self)).keys()
             if not self.secrets
         ]
         faults += [
-            f"  {name} has {len(value)} characters, and jobs elsewhere take {longest}: shorten it"
-            for name, value in given.items()
-            if len(value) > longest
+            f"  {name} has {len(value)} characters, and remote jobs accept at most {max_length}: shorten it"
+            for name, value in variables.items()
+            if len(value) > max_length
         ]
-        faults += out_of_reach(given)
+        faults += remote_path_faults(variables)
         if not self.lake:
-            faults.append("  RUTER_LAKE is not set: what a job elsewhere writes to its own disk is lost")
-            faults += [f"  RUTER_LAKE will need {fault}" for fault in self._lacking()]
-        elif len(self.artifacts_place) > (most := longest_artifacts_place(longest)):
+            faults.append("  RUTER_LAKE is not set: a remote job loses the files on its own disk")
+            faults += [f"  RUTER_LAKE also needs {fault}" for fault in self._missing_for_lake()]
+        elif len(self.artifacts_location) > (limit := max_artifacts_length(max_length)):
             faults.append(
-                f"  RUTER_LAKE={self.lake} makes {self.artifacts_place}, which has {len(self.artifacts_place)} characters, and jobs "
-                f"elsewhere can be told of at most {most}: shorten the lake's prefix"
+                f"  RUTER_LAKE={self.lake} makes {self.artifacts_location}, which has {len(self.artifacts_location)} characters. "
+                f"Remote jobs accept at most {limit}: shorten the lake's prefix"
             )
         return faults
 
@@ -154,17 +156,17 @@ class AwsSettings(BaseSettings):
         return {name: value for name, value in self.to_environment().items() if name not in NOT_FOR_JOBS}
 
 
-def longest_artifacts_place(longest: int) -> int:
-    """Characters of an artifacts place that Dagster Pipes can tell a job of in variables of so many.
+def max_artifacts_length(max_length: int) -> int:
+    """Characters that the artifacts location may have, so that Dagster Pipes fits it into a variable of `max_length` characters.
 
-    A variable is base64 of compressed JSON: the place, a run's id, a folder's name. Of its bytes 120 are for what is not the place;
-    of the place, letters and digits in no order take 5.3 bits each (log2(36), and what whole bits lose), words less.
+    The variable is base64 of compressed JSON with the location, a run id and a folder name. All but the location take 120 bytes.
+    A random letter or digit of the location takes 5.3 bits (log2(36), rounded up by the compression); words take less.
     """
-    return int((longest * 3 / 4 - 120) * 8 / 5.3)
+    return int((max_length * 3 / 4 - 120) * 8 / 5.3)
 
 
 class SecretSource(PydanticBaseSettingsSource):
-    """Passwords and tokens from the secret that `secrets` names, for fields that neither variables nor `.env` have set."""
+    """Source of passwords and tokens: the secret that `secrets` names, for fields that neither variables nor `.env` set."""
 
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         return None, field_name, False
@@ -179,8 +181,8 @@ class SecretSource(PydanticBaseSettingsSource):
         entries = secret_values(str(name), self._region())
         if unknown := entries.keys() - fields.keys():
             raise PermanentFailure(
-                f"The secret {name} (RUTER_SECRETS) has entries that are none of {', '.join(fields)}: "
-                f"{', '.join(sorted(unknown))}. Remove or rename them."
+                f"The secret {name} (RUTER_SECRETS) has unknown entries: {', '.join(sorted(unknown))}. "
+                f"Remove or rename them; allowed: {', '.join(fields)}."
             )
         return {fields[variable]: value for variable, value in entries.items()}
 
@@ -192,7 +194,7 @@ class SecretSource(PydanticBaseSettingsSource):
 
 
 def secret_fields(settings: type[BaseSettings]) -> dict[str, str]:
-    """Fields that hold a secret, by their variable."""
+    """Names of the fields that hold a secret, by variable."""
     return {
         f"RUTER_{name.upper()}": name
         for name, field in settings.model_fields.items()

@@ -47,16 +47,16 @@ class KafkaSettings(BaseSettings):
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod
-    def _servers_have_ports(cls, value: str | None) -> str | None:
+    def _check_servers(cls, value: str | None) -> str | None:
         servers = [server.strip() for server in (value or "").split(",") if server.strip()]
         for server in servers:
             match = _SERVER.fullmatch(server)
             if match is None or not 1 <= int(match[1]) <= 65535:
-                raise ValueError(f"{server} is not host:port.{_with_port(server)}")
+                raise ValueError(f"{server} is not host:port.{_suggest_port(server)}")
         return ",".join(servers) or None
 
     @model_validator(mode="after")
-    def _sasl_is_whole(self) -> KafkaSettings:
+    def _check_sasl(self) -> KafkaSettings:
         if self.kafka_security_protocol.startswith("SASL") and not (
             self.kafka_sasl_mechanism and self.kafka_sasl_username and self.kafka_sasl_password
         ):
@@ -67,23 +67,25 @@ class KafkaSettings(BaseSettings):
         return self
 
     def broker_faults(self) -> list[str]:
-        """Reasons why a job elsewhere cannot reach the cluster, a line each."""
+        """Reasons why a remote job cannot reach the cluster, one line each."""
         if self.kafka_bootstrap_servers:
             return []
-        return ["  KAFKA_BOOTSTRAP_SERVERS is not set: jobs in SageMaker reach no broker of this machine"]
+        return [
+            "  KAFKA_BOOTSTRAP_SERVERS is not set: jobs in SageMaker cannot reach a broker of this machine"
+        ]
 
 
-def _with_port(server: str) -> str:
-    """The same server with Kafka's usual port, as a suggestion; empty if it is no plain host."""
+def _suggest_port(server: str) -> str:
+    """Suggests the server with Kafka's usual port; empty if the server is not a plain host name."""
     return f" Did you mean {server}:{_USUAL_PORT}?" if re.fullmatch(r"[A-Za-z0-9_.-]+", server) else ""
 
 
 class EmptyPrefix(PydanticBaseSettingsSource):
-    """An empty topic prefix as written. It could mean no prefix, so it is refused and not ignored."""
+    """Source that keeps an empty topic prefix, so that it is refused. It could mean no prefix, or the default prefix."""
 
     def __init__(self, settings_cls: type[BaseSettings], dotenv: Any) -> None:
         super().__init__(settings_cls)
-        self._written = (
+        self._sources = (
             EnvSettingsSource(settings_cls, env_ignore_empty=False),
             DotEnvSettingsSource(settings_cls, dotenv.env_file, env_ignore_empty=False),
         )
@@ -92,5 +94,5 @@ class EmptyPrefix(PydanticBaseSettingsSource):
         return None, field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        written = [source().get("kafka_topic_prefix") for source in self._written]
-        return {"kafka_topic_prefix": ""} if "" in written else {}
+        prefixes = [source().get("kafka_topic_prefix") for source in self._sources]
+        return {"kafka_topic_prefix": ""} if "" in prefixes else {}

@@ -1,6 +1,6 @@
-"""Settings of an operator, read from one TOML file: country, time zone, holidays, events, occupancy thresholds, capacities.
+"""Properties of an operator, read from one TOML file: country, time zone, holidays, events, occupancy thresholds, capacities.
 
-Settings of a deployment (environment, storage, Kafka) belong in config/settings.py.
+Settings of a deployment (environment, storage, Kafka) belong in settings.py.
 """
 
 from __future__ import annotations
@@ -22,18 +22,17 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import MODES
 
 FILE_NAME = "operator.toml"
-"""Name of the operator file that may lie beside a folder's TIDES tables."""
-
+"""Name of an operator file, looked for beside TIDES tables."""
 
 DEFAULT_OPERATOR = "ruter"
-"""Taken for real counts where no operator is named."""
+"""Operator of sources with real counts for which no operator is named."""
 
 
 class OperatorError(PermanentFailure):
-    """An operator file is missing or wrong: the message lists file, key, value and what is allowed."""
+    """An operator file is missing or wrong. The message lists file, key, value and what is allowed."""
 
 
-def _known_time_zone(value: str) -> str:
+def _check_time_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (KeyError, ValueError, OSError):
@@ -41,13 +40,13 @@ def _known_time_zone(value: str) -> str:
     return value
 
 
-def _country_code(value: str) -> str:
+def _check_country_code(value: str) -> str:
     if not re.fullmatch("[A-Z]{2}", value):
         raise ValueError("allowed: two capital letters, an ISO 3166 code such as NO or DK")
     return value
 
 
-def _known_mode(value: str) -> str:
+def _check_mode(value: str) -> str:
     if value not in MODES:
         raise ValueError(f"allowed: {', '.join(MODES)}")
     return value
@@ -65,7 +64,7 @@ class Period(_Strict):
     last: date = Field(alias="to")
 
     @model_validator(mode="after")
-    def _in_order(self) -> Period:
+    def _check_order(self) -> Period:
         if self.last < self.first:
             raise ValueError(f"`to` ({self.last}) is before `from` ({self.first})")
         return self
@@ -76,9 +75,9 @@ class Period(_Strict):
 
 
 class Event(_Strict):
-    """Something that moves many people: on an operating date, from one slot hour to another, both included.
+    """An event with many passengers on an operating date, from one slot hour to another, both included.
 
-    Empty `lines` and `stops` mean the whole network; both given mean those stops of those lines.
+    Empty `lines` and `stops` mean the whole network. If both are set, only these stops of these lines are affected.
     """
 
     name: str
@@ -90,7 +89,7 @@ class Event(_Strict):
 
 
 class Rename(_Strict):
-    """A line or a stop that has had another id before a date; what was counted under the former id is its history."""
+    """A line or stop with another id before the date `first`. Counts with the former id `was` become its history."""
 
     line: str | None = None
     stop: str | None = None
@@ -98,7 +97,7 @@ class Rename(_Strict):
     first: date = Field(alias="from")
 
     @model_validator(mode="after")
-    def _of_one_thing(self) -> Rename:
+    def _check_ids(self) -> Rename:
         if (self.line is None) == (self.stop is None):
             raise ValueError("a rename has either `line` or `stop`, the new id, and `was`, the former one")
         if self.was in (self.line, self.stop):
@@ -107,45 +106,45 @@ class Rename(_Strict):
 
 
 class OccupancyThresholds(_Strict):
-    """Where one occupancy level ends and the next begins; `forecasting` turns loads into levels with them."""
+    """Bounds of the occupancy levels, with which `forecasting` turns loads into levels."""
 
-    empty_below: float = Field(0.5, ge=0, description="Empty while fewer passengers than this are expected")
+    empty_below: float = Field(0.5, ge=0, description="Empty below this number of expected passengers")
     many_seats_free_above: float = Field(
-        0.5, ge=0, le=1, description="Many seats while this share of them is free"
+        0.5, ge=0, le=1, description="Many seats free above this share of free seats"
     )
     few_seats_free_above: float = Field(
-        0.1, ge=0, le=1, description="Few seats while this share is free, else standing"
+        0.1, ge=0, le=1, description="Few seats free above this share of free seats, else standing"
     )
     crushed_standing_above: float = Field(
-        0.8, ge=0, le=2, description="Crushed from this share of standing places taken"
+        0.8, ge=0, le=2, description="Crushed standing above this share of occupied standing places"
     )
-    full_above: float = Field(1.0, gt=0, le=2, description="Full from this share of all places taken")
+    full_above: float = Field(1.0, gt=0, le=2, description="Full above this share of all occupied places")
 
     @model_validator(mode="after")
-    def _in_order(self) -> OccupancyThresholds:
+    def _check_order(self) -> OccupancyThresholds:
         if self.few_seats_free_above > self.many_seats_free_above:
             raise ValueError("few_seats_free_above must not exceed many_seats_free_above")
         return self
 
 
 class Loads(_Strict):
-    """Whether passengers stay in the vehicle from a trip to its next: loop lines, vehicles that run through."""
+    """Whether passengers stay in the vehicle between two trips, as on loop lines and through services."""
 
     carry_over: CarryOverMode = Field(
-        "infer", description="Carry loads over: where a date's counts show it (infer), always, or never"
+        "infer", description="Carry loads over if the date's counts show it (infer), always, or never"
     )
     lines: dict[str, CarryOverMode] = Field(
-        default_factory=dict, description="The same for single lines, by the line of the trip that ends"
+        default_factory=dict, description="Mode of single lines, by the line of the trip that ends"
     )
     longest_wait_minutes: float = Field(
-        20, ge=0, le=120, description="The vehicle's next trip starts at most so long after the trip before"
+        20, ge=0, le=120, description="Longest wait between the end of a trip and the vehicle's next trip"
     )
 
 
 class RejectLimits(_Strict):
     """The shares of a date's stop visits that may be rejected. A date with more rejected rows is blocked.
 
-    The type of a vehicle is its mode and capacity. A fault of one or two trips never blocks: of few rows a share says little.
+    A vehicle type is a mode and a capacity. Rejected rows of one or two trips never block, because a share of few rows says little.
     """
 
     share_of_date: float = Field(0.02, ge=0, le=1, description="Largest share of a date's rows")
@@ -163,74 +162,78 @@ class Capacity(_Strict):
     total: int = Field(ge=0, le=5000)
 
     @model_validator(mode="after")
-    def _seats_within_total(self) -> Capacity:
+    def _check_seats(self) -> Capacity:
         if self.seats > self.total:
             raise ValueError(f"`seats` ({self.seats}) must not exceed `total` ({self.total})")
         return self
 
 
 class Capacities(_Strict):
-    """Capacities of planned departures whose vehicle is unknown; a line's capacity goes before its mode's."""
+    """Capacities of planned departures whose vehicle is unknown. A line's capacity overrides its mode's."""
 
-    modes: dict[Annotated[str, AfterValidator(_known_mode)], Capacity] = Field(
+    modes: dict[Annotated[str, AfterValidator(_check_mode)], Capacity] = Field(
         default_factory=dict, description="Capacity by mode"
     )
     lines: dict[str, Capacity] = Field(default_factory=dict, description="Capacity by line id")
 
 
 class Operator(_Strict):
-    """An operator's settings; make one with `load_operator`."""
+    """The properties of an operator. `load_operator` reads them from a file."""
 
     name: str
-    country: Annotated[str, AfterValidator(_country_code)] = Field(
+    country: Annotated[str, AfterValidator(_check_country_code)] = Field(
         description="ISO 3166 code of the public holidays"
     )
-    subdivision: str | None = Field(None, description="State or region, where public holidays differ by it")
-    time_zone: Annotated[str, AfterValidator(_known_time_zone)]
-    history_start: date = Field(description="First operating date with counts: where the partitions begin")
-    day_closes_at: time = Field(time(4), description="Local time at which the operating day before has ended")
+    subdivision: str | None = Field(
+        None, description="State or region, if its public holidays differ from the country's"
+    )
+    time_zone: Annotated[str, AfterValidator(_check_time_zone)]
+    history_start: date = Field(description="First operating date with counts, which is the first partition")
+    day_closes_at: time = Field(
+        time(4), description="Local time at which the previous operating day has ended"
+    )
     school_holidays: tuple[Period, ...] = ()
     events: tuple[Event, ...] = ()
     renames: tuple[Rename, ...] = ()
     events_file: str | None = Field(
-        None, description="TOML file of more [[events]], beside the operator file"
+        None, description="TOML file with more [[events]], relative to the operator file"
     )
     occupancy: OccupancyThresholds = OccupancyThresholds()  # pyright: ignore[reportCallIssue]
     loads: Loads = Loads()  # pyright: ignore[reportCallIssue]
     rejects: RejectLimits = RejectLimits()  # pyright: ignore[reportCallIssue]
     capacities: Capacities = Field(
         default=Capacities(),  # pyright: ignore[reportCallIssue]
-        description="Seats and places of planned departures whose vehicle is unknown",
+        description="Seats and total places of planned departures whose vehicle is unknown",
     )
-    route_types: dict[str, Annotated[str, AfterValidator(_known_mode)]] = Field(
+    route_types: dict[str, Annotated[str, AfterValidator(_check_mode)]] = Field(
         default_factory=dict,
-        description="Mode of a TIDES route_type, or of GTFS's by its number, where it differs from the usual one",
+        description="Mode of a TIDES route_type, or of a GTFS route_type number, if it differs from the usual one",
     )
 
     @model_validator(mode="after")
-    def _renamed_once(self) -> Operator:
+    def _check_renames(self) -> Operator:
         for kind in ("line", "stop"):
-            former = [(one.was, one.first) for one in self.renames if getattr(one, kind)]
+            former = [(rename.was, rename.first) for rename in self.renames if getattr(rename, kind)]
             for was, first in sorted(set(former)):
                 if former.count((was, first)) > 1:
                     raise ValueError(f"renames: {kind} {was} is renamed twice from {first}; keep one of them")
         return self
 
     def require_public_holidays(self) -> None:
-        """Raises `OperatorError` where the public holidays of country and subdivision are unknown.
+        """Raises `OperatorError` if the public holidays of country and subdivision are unknown.
 
-        Not part of reading the file: Dagster reads it to know dates and times, and need not load every holiday.
+        Reading the file does not check this: Dagster only needs dates and times, and need not load the holidays.
         """
         from holidays import country_holidays
 
         try:
             country_holidays(self.country, subdiv=self.subdivision)
         except NotImplementedError:
-            place = f"country = {self.country!r}" + (
+            keys = f"country = {self.country!r}" + (
                 f", subdivision = {self.subdivision!r}" if self.subdivision else ""
             )
             raise OperatorError(
-                f"Operator {self.name}: {place}: allowed: ISO 3166 codes that PyPI's holidays knows, such as NO or DK"
+                f"Operator {self.name}: {keys}: allowed: ISO 3166 codes of the package holidays, such as NO or DK"
             ) from None
 
     def school_holiday_dates(self) -> frozenset[date]:
@@ -239,49 +242,48 @@ class Operator(_Strict):
 
 
 def operator_of(settings: Settings) -> Operator:
-    """The operator that `RUTER_OPERATOR` names; else the demo network's, or the one beside the TIDES tables; else Ruter."""
-    return load_operator(operator_place(settings)[0])
+    """The operator of `RUTER_OPERATOR`, else the demo network's, else the one beside the TIDES tables, else Ruter."""
+    return load_operator(operator_location(settings)[0])
 
 
-def operator_place(settings: Settings) -> tuple[str, bool]:
-    """Name or path of the operator file in use, and whether it is a default: real counts, and no operator was named."""
+def operator_location(settings: Settings) -> tuple[str, bool]:
+    """Name or path of the operator file, and whether it is only the default for real counts without a named operator."""
     if settings.operator:
         return settings.operator, False
     if settings.source == "demo":
         return "demo", False
     if settings.source == "tides":
-        beside = f"{(settings.tides_path or '').rstrip('/')}/{FILE_NAME}"
-        if _read(beside) is not None:
-            return beside, False
+        tides_file = f"{(settings.tides_path or '').rstrip('/')}/{FILE_NAME}"
+        if _read(tides_file) is not None:
+            return tides_file, False
     return DEFAULT_OPERATOR, True
 
 
 def describe_operator(settings: Settings) -> str:
-    """The operator in use, in one line; a second line warns where nobody has named one."""
-    place, is_default = operator_place(settings)
-    operator = load_operator(place)
+    """One line about the operator in use, and a second line with a warning if no operator was named."""
+    location, is_default = operator_location(settings)
+    operator = load_operator(location)
     region = f"{operator.country}-{operator.subdivision}" if operator.subdivision else operator.country
-    line = f"Operator {operator.name}: holidays of {region}, time zone {operator.time_zone}, from {_locate(place)}"
+    line = f"Operator {operator.name}: holidays of {region}, time zone {operator.time_zone}, from {_locate(location)}"
     if not is_default:
         return line
-    remedy = f"put an {FILE_NAME} into {settings.tides_path}" if settings.source == "tides" else "name one"
-    return (
-        f"{line}\nWarning: this operator is only the default. Wrong holidays and time zone make forecasts worse: "
-        f"{remedy}{', or set RUTER_OPERATOR' if settings.source == 'tides' else ' in RUTER_OPERATOR'}"
-    )
+    remedy = "set RUTER_OPERATOR"
+    if settings.source == "tides":
+        remedy = f"put an {FILE_NAME} into {settings.tides_path}, or {remedy}"
+    return f"{line}\nWarning: this operator is only the default. Wrong holidays and time zone make forecasts worse: {remedy}"
 
 
 def load_operator(name_or_path: str | Path = "ruter") -> Operator:
-    """Reads an operator file of the package by its name (`ruter`), or any by its path or `s3://` address.
+    """Reads an operator file of the package by name (`ruter`), or another one by path or `s3://` address.
 
-    Raises `OperatorError` that names the file and each wrong key, its value and what is allowed.
+    Raises `OperatorError` that lists the file and each wrong key, its value and what is allowed.
     """
     path = _locate(str(name_or_path))
     content = _read_toml(path)
     events_file = content.get("events_file")
     if isinstance(events_file, str):
-        beside = f"{path.rpartition('/')[0]}/{events_file}"
-        content["events"] = [*content.get("events", []), *_read_toml(beside).get("events", [])]
+        events_path = f"{path.rpartition('/')[0]}/{events_file}"
+        content["events"] = [*content.get("events", []), *_read_toml(events_path).get("events", [])]
     try:
         return Operator.model_validate(content)
     except ValidationError as error:
@@ -291,7 +293,7 @@ def load_operator(name_or_path: str | Path = "ruter") -> Operator:
 
 
 def _locate(name_or_path: str) -> str:
-    """The file meant: a name without folder or ending is one of the package's."""
+    """Path of an operator file. A name without folder and ending is a file of the package."""
     if "/" in name_or_path or name_or_path.endswith(".toml"):
         return name_or_path if name_or_path.endswith(".toml") else f"{name_or_path.rstrip('/')}/{FILE_NAME}"
     package = Path(str(files("ruter_dagster.config"))) / "operators"
@@ -315,7 +317,7 @@ def _read_toml(path: str) -> dict[str, Any]:
 
 
 def _read(path: str) -> bytes | None:
-    """The file's content, None where there is no such file."""
+    """The file's content; None if the file does not exist."""
     if "://" not in path:
         try:
             return Path(path).read_bytes()
@@ -323,7 +325,7 @@ def _read(path: str) -> bytes | None:
             return None
         except OSError as error:
             raise OperatorError(
-                f"Operator file {path} cannot be read ({error.strerror}); check its rights"
+                f"Operator file {path} cannot be read ({error.strerror}); check its permissions"
             ) from None
     import obstore
 
@@ -337,20 +339,21 @@ def _read(path: str) -> bytes | None:
     except obstore.exceptions.BaseError as error:
         reason = str(error).splitlines()[0]
         raise OperatorError(
-            f"Operator file {path} cannot be read ({reason}); check address and rights"
+            f"Operator file {path} cannot be read ({reason}); check the address and permissions"
         ) from None
 
 
-def _describe(fault: Any) -> str:
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"]).lstrip(".")
-    message = fault["msg"].removeprefix("Value error, ")
+def _describe(error: Any) -> str:
+    """One line for a wrong key: the key, its value and what is allowed."""
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
+    message = error["msg"].removeprefix("Value error, ")
     if not key:
         return f"  {message}"
-    if fault["type"] == "missing":
+    if error["type"] == "missing":
         return f"  {key} is missing"
-    if fault["type"] == "extra_forbidden":
+    if error["type"] == "extra_forbidden":
         return f"  Unknown key {key}{_similar_key(key)}"
-    return f"  {key} = {fault['input']!r}: {message}"
+    return f"  {key} = {error['input']!r}: {message}"
 
 
 def _similar_key(key: str) -> str:

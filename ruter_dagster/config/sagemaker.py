@@ -1,6 +1,6 @@
-"""Settings of where jobs run, and of what a deployment gives SageMaker's jobs; what one job runs on stands in a file of its own.
+"""Settings of the launcher, and those that all SageMaker jobs of a deployment share.
 
-That file is read in resources/sagemaker/settings.py.
+Settings of single jobs are in a TOML file, which resources/sagemaker/settings.py reads.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from pydantic_settings import NoDecode
 
 from ruter_dagster.config.aws import AwsSettings
 
-Names = Annotated[tuple[str, ...], NoDecode]
+NameList = Annotated[tuple[str, ...], NoDecode]
 
 
 class SageMakerSettings(AwsSettings):
-    """The part of the settings that the SageMaker launcher reads."""
+    """Settings of the SageMaker launcher."""
 
     launcher: Literal["local", "sagemaker"] | None = Field(
         None,
@@ -27,10 +27,9 @@ class SageMakerSettings(AwsSettings):
         description="Image of the jobs by digest, for instance 123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:…",
     )
     sagemaker_role: str | None = Field(None, description="ARN of the jobs' role")
-    sagemaker_subnets: Names = Field(
+    sagemaker_subnets: NameList = Field(
         (), description="Subnets of the jobs, separated by commas; they need security groups"
     )
-    sagemaker_security_groups: Names = Field((), description="Security groups of the jobs")
     sagemaker_kms_key: str | None = Field(None, description="KMS key of the jobs' volumes and outputs")
     sagemaker_jobs: str | None = Field(
         None,
@@ -54,5 +53,5 @@ class SageMakerSettings(AwsSettings):
 
     @field_validator("sagemaker_subnets", "sagemaker_security_groups", mode="before")
     @classmethod
-    def _names(cls, value: Any) -> Any:
+    def _split_names(cls, value: Any) -> Any:
         return tuple(filter(None, map(str.strip, value.split(",")))) if isinstance(value, str) else value

@@ -1,6 +1,6 @@
-"""Every setting of the project, read once from `RUTER_*` variables and `.env`, and validated before anything runs.
+"""All settings of a deployment, read once from `RUTER_*` variables and `.env`, and validated before anything runs.
 
-What an *operator* is (country, time zone, holidays, thresholds) belongs in an operator file, not here.
+Properties of an operator (country, time zone, holidays, thresholds) belong in operator.py.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ LOCATION_SETTINGS = {
     "tides": ("tides_path", "the folder or s3:// prefix of the TIDES tables"),
     "warehouse": ("warehouse_file", "the file of its queries (examples/warehouse has one)"),
 }
-"""By source: the setting that locates its data, and what that setting is. The demo network has none."""
+"""The setting with the location of each source's data, and its meaning. The demo network has none."""
 
 BOOTSTRAP_SERVERS_VARIABLE = "KAFKA_BOOTSTRAP_SERVERS"
 ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
-"""Names another file than `.env` in the working folder; empty, none is read."""
+"""Variable with the path of a file that is read instead of `.env`. If it is empty, no file is read."""
 
 
 class Settings(KafkaSettings, SageMakerSettings):
-    """Settings of one process; `to_environment` hands them on to the jobs that it starts."""
+    """Settings of one process. `to_environment` passes them to the jobs that it starts."""
 
     model_config = SettingsConfigDict(
         env_prefix="RUTER_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True
@@ -149,6 +149,7 @@ class Settings(KafkaSettings, SageMakerSettings):
     slack_api_url: str = Field(
         "https://slack.com/api/", description="Address of Slack's API; change it for a proxy or a test double"
     )
+    slack_api_url: str = Field("https://slack.com/api/", description="Address of Slack's API, or of a proxy")
     dagster_url: str = Field(
         "http://127.0.0.1:3000", description="Address of Dagster's UI, for links in alerts"
     )
@@ -156,8 +157,8 @@ class Settings(KafkaSettings, SageMakerSettings):
     reports_url: str = Field(
         "http://127.0.0.1:3001",
         pattern=r"^https?://[^/]+",
-        description="Address of quality reports in the state folder, for links in Dagster's UI; `ruter-dagster dev` serves it on "
-        "the loopback interface. With a lake, links lead to S3",
+        description="Address of the quality reports, for links in Dagster's UI. `ruter-dagster dev` serves the reports of the state folder "
+        "there, on the loopback interface. With a lake, links lead to S3",
     )
 
     @classmethod
@@ -169,7 +170,7 @@ class Settings(KafkaSettings, SageMakerSettings):
         dotenv_settings: Any,
         file_secret_settings: Any,
     ) -> tuple[Any, ...]:
-        """The usual sources, then the secret, then an empty topic prefix: it could mean no prefix, so it is refused, not passed over."""
+        """Adds two sources after the usual ones: the secret, and a topic prefix that is empty."""
         return (
             init_settings,
             env_settings,
@@ -180,14 +181,14 @@ class Settings(KafkaSettings, SageMakerSettings):
 
     @field_validator("environment")
     @classmethod
-    def _known_environment(cls, value: str) -> str:
+    def _check_environment(cls, value: str) -> str:
         if value not in ENVIRONMENTS and not SANDBOX.fullmatch(value):
             raise ValueError(f"allowed: {ALLOWED_ENVIRONMENTS}")
         return value
 
     @field_validator("asset_retries", "asset_retry_delays", mode="before")
     @classmethod
-    def _pairs(cls, value: Any) -> Any:
+    def _parse_pairs(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         pairs = [item.partition("=") for item in value.split(",") if item.strip()]
@@ -196,41 +197,42 @@ class Settings(KafkaSettings, SageMakerSettings):
         return {asset.strip(): number.strip() for asset, _, number in pairs}
 
     @model_validator(mode="after")
-    def _source_has_its_place(self) -> Settings:
-        if self.gtfs_path and (self.source == "warehouse" or "source" not in self.model_fields_set):
+    def _check_source_paths(self) -> Settings:
+        source_is_set = "source" in self.model_fields_set
+        if self.gtfs_path and (self.source == "warehouse" or not source_is_set):
             raise ValueError(
-                f"RUTER_GTFS_PATH={self.gtfs_path} is read with RUTER_SOURCE=tides alone: set that and RUTER_TIDES_PATH too, "
-                "or leave it out"
+                f"RUTER_GTFS_PATH={self.gtfs_path} is read only with RUTER_SOURCE=tides: set that and RUTER_TIDES_PATH too, "
+                "or unset it"
             )
         for source, (field, meaning) in LOCATION_SETTINGS.items():
             variable, location = f"RUTER_{field.upper()}", getattr(self, field)
             if source == self.source and not location:
                 raise ValueError(f"RUTER_SOURCE={source} needs {variable}, {meaning}")
-            if location and "source" not in self.model_fields_set:
+            if location and not source_is_set:
                 raise ValueError(
-                    f"{variable}={location} is read with RUTER_SOURCE={source} alone: set that too "
-                    "(or RUTER_SOURCE=demo, where the demo network is meant)"
+                    f"{variable}={location} is read only with RUTER_SOURCE={source}: set that too "
+                    "(or RUTER_SOURCE=demo for the demo network)"
                 )
         return self
 
     @model_validator(mode="after")
-    def _leaves_dates_to_train_on(self) -> Settings:
+    def _check_training_days(self) -> Settings:
         if self.evaluation_days >= self.training_days:
             raise ValueError(
                 f"RUTER_EVALUATION_DAYS={self.evaluation_days} must be less than RUTER_TRAINING_DAYS={self.training_days}: "
-                "the newest dates with features are kept out of training"
+                "the dates of the evaluation are not used for training"
             )
         return self
 
     @property
     def source_location(self) -> str | None:
-        """Folder, file or address of the source's data, as it was set; None for the demo network."""
+        """Folder, file or address of the source's data as in the settings; None for the demo network."""
         setting = LOCATION_SETTINGS.get(self.source)
         return getattr(self, setting[0]) if setting else None
 
     @property
     def source_dir(self) -> Path:
-        """Folder of this source's state: no source, and no environment, meets another's tables, history or broker."""
+        """Folder of the state (tables, run history, broker) of this source in this environment."""
         base = self.state_dir.absolute()
         return (base if self.environment == "local" else base / self.environment) / self.source_name
 
@@ -238,58 +240,59 @@ class Settings(KafkaSettings, SageMakerSettings):
     def source_name(self) -> str:
         """Name of the source's state: `demo`, or `<source>-<folder or file>-<hash>`.
 
-        The hash is of the whole place, so that two folders of one name stay apart.
+        The hash is of the whole location, so that two folders with the same name have different states.
         """
         if self.source == "demo":
             seed = "" if self.demo_seed == DEMO_SEED else f"-seed-{self.demo_seed}"
             return ("demo" if self.demo_scale == "demo" else f"demo-{self.demo_scale}") + seed
-        place = self._source_place
-        last = re.sub(r"[^a-zA-Z0-9]+", "-", place.rsplit("/", 1)[-1].removesuffix(".toml")).strip("-")
-        return "-".join(filter(None, (self.source, last, sha256(place.encode()).hexdigest()[:6])))
+        location = self._normalised_location
+        name = re.sub(r"[^a-zA-Z0-9]+", "-", location.rsplit("/", 1)[-1].removesuffix(".toml")).strip("-")
+        return "-".join(filter(None, (self.source, name, sha256(location.encode()).hexdigest()[:6])))
 
     @property
-    def _source_place(self) -> str:
-        """Where the source's data lie: an address, or a path relative to the project where state lies in it too.
+    def _normalised_location(self) -> str:
+        """Location of the source's data: an address, an absolute path, or a path relative to the project.
 
-        So a project that is moved whole keeps the names of its states. In a lake, which projects share, a path is absolute.
+        The path is relative if the state folder is in the same project. A moved project then keeps the names of its states.
+        With a lake, which several projects share, the path is absolute.
         """
-        place = (self.source_location or "").rstrip("/")
-        if place.startswith("file://"):
-            place = unquote(urlsplit(place).path)
-        if "://" in place:
-            return place
-        path, project = _absolute(place), _absolute(self.state_dir).parent
+        location = (self.source_location or "").rstrip("/")
+        if location.startswith("file://"):
+            location = unquote(urlsplit(location).path)
+        if "://" in location:
+            return location
+        path, project = _absolute(location), _absolute(self.state_dir).parent
         inside = self.lake is None and path.is_relative_to(project)
         return path.relative_to(project).as_posix() if inside else path.as_posix()
 
     @property
     def lake_dir(self) -> str | None:
-        """This environment's and source's own part of the lake; None where state lies in `source_dir`."""
+        """Prefix of this environment and source in the lake; None if the state is in `source_dir`."""
         return f"{self.lake}/{self.environment}/{self.source_name}" if self.lake else None
 
     @property
-    def artifacts_place(self) -> str:
-        """Address or folder of files beside the tables: models, verdicts, reports."""
+    def artifacts_location(self) -> str:
+        """Address or folder of the files beside the tables: models, verdicts, reports."""
         return f"{self.lake_dir}/artifacts" if self.lake else str(self.source_dir / "artifacts")
 
     def report_page(self, key: str) -> str | None:
-        """Address of a report by its key among the artifacts, for browsers; None with a lake, where S3 has the reports."""
+        """Address of a report for browsers, by its key among the artifacts; None with a lake, whose reports are in S3."""
         return None if self.lake else f"{self.reports_url.rstrip('/')}/{quote(key)}"
 
     @property
     def database(self) -> str:
-        """Glue database of the tables: no environment, and no source, meets another's."""
-        own = re.sub(r"[^a-z0-9]+", "_", f"rd_{self.environment}_{self.source_name}".lower())
-        return self.glue_database or own
+        """Glue database of the tables. By default each environment and source has its own."""
+        default = re.sub(r"[^a-z0-9]+", "_", f"rd_{self.environment}_{self.source_name}".lower())
+        return self.glue_database or default
 
     @property
     def runs_in_sagemaker(self) -> bool:
-        """Whether jobs run in SageMaker, rather than as processes of this machine."""
+        """Whether jobs run in SageMaker and not as processes of this machine."""
         return (self.launcher or ("local" if self.environment == "local" else "sagemaker")) == "sagemaker"
 
     @property
     def days_per_job(self) -> int:
-        """Four dates of Ruter's size fill a job's memory and minutes; a warehouse is taken for as large."""
+        """Operating dates of one job in a range. Four dates of Ruter's size fill the memory of a job; a warehouse may be as large."""
         large = self.source == "warehouse" or (self.source == "demo" and self.demo_scale == "ruter")
         return self.job_days or (4 if large else 400)
 
@@ -298,35 +301,35 @@ class Settings(KafkaSettings, SageMakerSettings):
         return f"{self.environment}." if self.kafka_topic_prefix is None else self.kafka_topic_prefix
 
     def to_environment(self) -> dict[str, str]:
-        """The variables that give another process of this machine these same settings, secrets included."""
-        given = {
+        """Variables that give another process of this machine the same settings, secrets included."""
+        variables = {
             _variable(name): _to_text(getattr(self, name))
             for name in type(self).model_fields
             if name in self.model_fields_set
         }
-        return {name: value for name, value in given.items() if value} | {
+        return {name: value for name, value in variables.items() if value} | {
             "RUTER_STATE_DIR": str(self.state_dir.absolute())
         }
 
 
 def _absolute(path: str | Path) -> Path:
-    """Without `..`. Links stay: one that leads to a newer delivery tomorrow is still the same source."""
+    """The absolute path without `..`. Links are kept: a link to the newest delivery is the same source every day."""
     return Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def env_file() -> Path | None:
-    """The file of settings, beside the environment. Raises SettingsError if the named file does not exist."""
+    """The file of settings, None if no file is read. Raises SettingsError if the named file does not exist."""
     name = os.environ.get(ENV_FILE_VARIABLE, ".env")
     if name != ".env" and name and not Path(name).expanduser().exists():
         raise SettingsError(
-            f"Settings are wrong:\n  {ENV_FILE_VARIABLE}={name!r}: there is no such file; unset the variable, or set it to nothing "
-            "to read no file"
+            f"Settings are wrong:\n  {ENV_FILE_VARIABLE}={name!r}: there is no such file; correct or unset the variable, "
+            "or set it to an empty value to read no file"
         )
     return Path(name) if name else None
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Reads the settings; raises `SettingsError` that names each wrong variable, its value and what is allowed."""
+    """Reads the settings. Raises `SettingsError` that lists each wrong variable, its value and what is allowed."""
     overrides = {"_env_file": env_file(), **overrides} if "_env_file" not in overrides else overrides
     faults = list(_unknown_variables(overrides["_env_file"]))
     try:
@@ -340,21 +343,21 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _unknown_variables(file: Path | None) -> Iterator[str]:
-    """Variables of the environment and the file that nearly have a setting's name, each with a suggestion."""
-    # A pipe, as of a program that decrypts the file, can be read only once.
+    """One line for each variable of the environment or the file whose name is similar to a setting's."""
+    # A pipe (from a program that decrypts the file) can be read only once, and the settings read it later.
     is_file = file is not None and file.expanduser().is_file()
-    in_file = DotEnvSettingsSource(Settings, env_file=file).env_vars if is_file else {}
-    names_by_origin = {"": set(os.environ), f" (in {file})": {name.upper() for name in in_file}}
+    file_variables = DotEnvSettingsSource(Settings, env_file=file).env_vars if is_file else {}
+    names_by_origin = {"": set(os.environ), f" (in {file})": {name.upper() for name in file_variables}}
     known = {f"RUTER_{name.upper()}" for name in Settings.model_fields}
-    given = set().union(*names_by_origin.values())
+    all_names = set().union(*names_by_origin.values())
     for origin, names in names_by_origin.items():
         for name in sorted(names):
-            if suggestion := _suggestion(name, known, given):
+            if suggestion := _suggestion(name, known, all_names):
                 yield f"  Unknown setting {name}{origin}. Did you mean {suggestion}?"
 
 
-def _suggestion(name: str, known: Collection[str], given: Collection[str]) -> str | None:
-    """The setting that a misspelt variable means; None for a setting and for a variable of other programs."""
+def _suggestion(name: str, known: Collection[str], all_names: Collection[str]) -> str | None:
+    """The setting that a misspelt variable means; None for a correct name and for variables of other programs."""
     if name.startswith("RUTER_"):
         return None if name in known else _most_similar(name, known)
     if not name.startswith("KAFKA_") or name == BOOTSTRAP_SERVERS_VARIABLE:
@@ -362,7 +365,7 @@ def _suggestion(name: str, known: Collection[str], given: Collection[str]) -> st
     # KAFKA_SASL_USERNAME alone is a forgotten prefix; beside RUTER_KAFKA_SASL_USERNAME it belongs to another program.
     prefixed = f"RUTER_{name}"
     if prefixed in known:
-        return None if prefixed in given else prefixed
+        return None if prefixed in all_names else prefixed
     return _most_similar(name, [BOOTSTRAP_SERVERS_VARIABLE])
 
 
@@ -370,21 +373,22 @@ def _most_similar(name: str, known: Iterable[str]) -> str | None:
     return next(iter(get_close_matches(name, known, n=1, cutoff=0.85)), None)
 
 
-def _describe(fault: Any) -> str:
-    if not fault["loc"]:
-        return f"  {fault['msg'].removeprefix('Value error, ')}"
-    name = str(fault["loc"][0])
+def _describe(error: Any) -> str:
+    """One line for an invalid setting: its variable, its value and what is allowed."""
+    if not error["loc"]:
+        return f"  {error['msg'].removeprefix('Value error, ')}"
+    name = str(error["loc"][0])
     variable = name if name.isupper() else f"RUTER_{name.upper()}"
     field = Settings.model_fields.get(name)
     meaning = f" ({field.description})" if field and field.description else ""
-    secret = any(word in variable for word in ("PASSWORD", "TOKEN"))
-    given = "=".join(map(str, (*fault["loc"][1:], fault["input"]))) if fault["loc"][1:] else fault["input"]
-    value = "(hidden)" if secret else repr(given)
-    return f"  {variable}={value}: {fault['msg'].removeprefix('Value error, ')}{meaning}"
+    is_secret = any(word in variable for word in ("PASSWORD", "TOKEN"))
+    text = "=".join(map(str, (*error["loc"][1:], error["input"]))) if error["loc"][1:] else error["input"]
+    value = "(hidden)" if is_secret else repr(text)
+    return f"  {variable}={value}: {error['msg'].removeprefix('Value error, ')}{meaning}"
 
 
 def _variable(name: str) -> str:
-    """The variable of a setting: the first of its aliases, where it has some."""
+    """The variable of a setting: its first alias, if it has aliases."""
     alias = Settings.model_fields[name].validation_alias
     return str(alias.choices[0]) if isinstance(alias, AliasChoices) else f"RUTER_{name.upper()}"
 

@@ -1,6 +1,6 @@
-"""The folder of a source's state. It is refused if it is not writable, or was moved or copied.
+"""The folder of a source's state. A folder that is not writable, or that was moved or copied, is refused.
 
-Tables, experiments and reports name their files by absolute paths.
+Tables, experiments and reports refer to their files by absolute paths. A copy would therefore change the files of its original.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from urllib.parse import quote
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
 
-MARK = "location.json"
-"""Name of the file with the folder and the source of the state."""
+ORIGIN_FILE = "location.json"
+"""Name of the file that states the folder and the source of the state."""
 
 
 def state_folder(settings: Settings) -> Path:
     """The source's folder, created if it does not exist.
 
     Raises:
-        PermanentFailure: the folder cannot be created, or it was moved or copied.
+        PermanentFailure: The folder cannot be created, or it was moved or copied.
     """
     folder = settings.source_dir
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise _not_writable(folder, error) from None
-    # In a lake's deployment no table lies in the folder, and Dagster's files know no paths.
+    # With a lake, the folder has no tables, and Dagster's own files contain no paths.
     if settings.lake is None:
-        _require_same_place(folder, _place_of(settings))
+        _require_original(folder, _source_location(settings))
     return folder
 
 
@@ -42,60 +42,61 @@ def require_writable_state(settings: Settings) -> Path:
     """The same as `state_folder`, after writing a test file into it and each of its folders.
 
     Raises:
-        PermanentFailure: names the first folder that is not writable, and the remedy.
+        PermanentFailure: A folder or database is not writable.
     """
     folder = state_folder(settings)
-    for place in (folder, *sorted(path for path in folder.iterdir() if path.is_dir())):
+    for path in (folder, *sorted(child for child in folder.iterdir() if child.is_dir())):
         try:
-            with tempfile.TemporaryFile(dir=place) as file:
+            with tempfile.TemporaryFile(dir=path) as file:
                 file.write(b"x")
         except OSError as error:
-            raise _not_writable(place, error) from None
+            raise _not_writable(path, error) from None
     for database in folder.glob("*/**/*.db"):
         if not os.access(database, os.W_OK):
             raise PermanentFailure(
-                f"The state file {database} may not be written. Give this user write access to it, "
-                "or name another folder in RUTER_STATE_DIR."
+                f"The state file {database} is not writable. Give this user write access to it, "
+                "or set another folder in RUTER_STATE_DIR."
             )
     return folder
 
 
-def _not_writable(place: Path, error: OSError) -> PermanentFailure:
+def _not_writable(folder: Path, error: OSError) -> PermanentFailure:
     return PermanentFailure(
-        f"The state folder {place} cannot be written ({error.strerror or error}). Give this user write access and free space "
-        "there, or name another folder in RUTER_STATE_DIR."
+        f"The state folder {folder} cannot be written ({error.strerror or error}). Give this user write access and free space "
+        "there, or set another folder in RUTER_STATE_DIR."
     )
 
 
-def _require_same_place(folder: Path, source: str) -> None:
+def _require_original(folder: Path, source: str) -> None:
+    """Raises PermanentFailure if the state was created in another folder."""
     origin = _origin(folder)
     if origin is None:
-        _mark(folder, source)
+        _write_origin(folder, source)
         return
     if origin == folder or (origin.exists() and origin.samefile(folder)):
         return
-    here, there = shlex.quote(str(folder)), shlex.quote(str(origin))
+    quoted_folder, quoted_origin = shlex.quote(str(folder)), shlex.quote(str(origin))
     if origin.exists():
         raise PermanentFailure(
-            f"The state in {folder} is a copy of {origin}: its tables name their files there, so that a write here would "
-            f"change the original. Use the original (RUTER_STATE_DIR), or remove the copy and build it anew: rm -r {here}"
+            f"The state in {folder} is a copy of {origin}. Its tables refer to files there, so a write here would "
+            f"change the original. Use the original (RUTER_STATE_DIR), or remove the copy and build it again: rm -r {quoted_folder}"
         )
     raise PermanentFailure(
-        f"The state in {folder} was made in {origin}, and its tables name their files there. Move it back, or let the former "
-        f"path lead to it: mkdir -p {shlex.quote(str(origin.parent))} && ln -s {here} {there}. Or remove it and build it "
-        f"anew: rm -r {here}"
+        f"The state in {folder} was created in {origin}, and its tables refer to files there. Move it back, or link the "
+        f"former path to it: mkdir -p {shlex.quote(str(origin.parent))} && ln -s {quoted_folder} {quoted_origin}. Or remove it and "
+        f"build it again: rm -r {quoted_folder}"
     )
 
 
 def _origin(folder: Path) -> Path | None:
-    """The folder where the state was created, by its mark, else by its catalog."""
+    """The folder where the state was created, from its origin file, else from its catalog."""
     try:
-        return Path(json.loads((folder / MARK).read_text(encoding="utf-8"))["folder"])
+        return Path(json.loads((folder / ORIGIN_FILE).read_text(encoding="utf-8"))["folder"])
     except FileNotFoundError:
         return _origin_of_catalog(folder / "warehouse" / "catalog.db")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PermanentFailure(
-            f"{folder / MARK} cannot be read ({error}). Remove that file if the state was neither moved nor copied."
+            f"{folder / ORIGIN_FILE} cannot be read ({error}). Remove that file if the state was neither moved nor copied."
         ) from None
 
 
@@ -111,22 +112,24 @@ def _origin_of_catalog(catalog: Path) -> Path | None:
     marker = "/warehouse/tables/"
     if location is None or marker not in location:
         return None
-    # A table of a former version has an address; pyiceberg takes it as it stands.
+    # Tables of a former version have a file:// address, which pyiceberg does not decode.
     return Path(location.partition(marker)[0].removeprefix("file://"))
 
 
-def _mark(folder: Path, source: str) -> None:
-    """Writes the mark atomically. Two processes that start together write the same content."""
+def _write_origin(folder: Path, source: str) -> None:
+    """Writes the origin file atomically. Two processes that start together write the same content."""
     content = json.dumps({"folder": str(folder), "source": source}, ensure_ascii=False, indent=2)
-    unfinished = folder / f".{MARK}.{os.getpid()}"
+    unfinished = folder / f".{ORIGIN_FILE}.{os.getpid()}"
     try:
         unfinished.write_text(content + "\n", encoding="utf-8")
-        unfinished.replace(folder / MARK)
+        unfinished.replace(folder / ORIGIN_FILE)
     except OSError as error:
         raise _not_writable(folder, error) from None
 
 
-def _place_of(settings: Settings) -> str:
-    """Location of the source's data, for people who read the mark."""
-    place = settings.source_location
-    return settings.source if place is None else place if "://" in place else str(Path(place).absolute())
+def _source_location(settings: Settings) -> str:
+    """Location of the source's data, for people who read the file."""
+    location = settings.source_location
+    if location is None:
+        return settings.source
+    return location if "://" in location else str(Path(location).absolute())

@@ -70,7 +70,7 @@ class JobContext:
     def artifacts(self) -> ArtifactStore:
         from ruter_dagster.storage.artifacts import ArtifactStore
 
-        return ArtifactStore.at(self.settings.artifacts_place, self.settings.aws_region)
+        return ArtifactStore.at(self.settings.artifacts_location, self.settings.aws_region)
 
     @cached_property
     def verdicts(self) -> Verdicts:

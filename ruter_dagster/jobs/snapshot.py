@@ -36,9 +36,9 @@ from ruter_dagster.sources.base import (
     PlanUnreadable,
     Reading,
     SourceQuery,
-    batches_of,
-    read_apart,
+    date_batches,
     read_dates,
+    read_readable_dates,
 )
 from ruter_dagster.sources.file_versions import file_versions
 from ruter_dagster.sources.matching import BY_ID, BY_PATTERN, UNMATCHED
@@ -179,12 +179,12 @@ def _read(table: Table, parameters: Snapshot, context: JobContext) -> _Copy:
         reading = read_dates(context.source, table, parameters.dates)
         copied.add(reading, blocked_dates(reading.rows, reading.rejected, context.operator.rejects, table))
         return copied
-    batches = batches_of(context.source, parameters.dates, BATCH_DATES, BATCH_BYTES)
+    batches = date_batches(context.source, parameters.dates, BATCH_DATES, BATCH_BYTES)
     for days in context.track(batches, f"Reading {table.name}, at most {BATCH_DATES} dates at a time"):
         if copied.rows_in_memory > MAX_ROWS:
             _write_so_far(copied, parameters.dates[: parameters.dates.index(days[0])], context)
         try:
-            readings, unreadable = read_apart(context.source, table, days)
+            readings, unreadable = read_readable_dates(context.source, table, days)
         except DateAbsent:
             copied.absent += days
             continue

@@ -94,8 +94,8 @@ class _Stops:
     def __init__(self, context: SensorEvaluationContext, settings: Settings) -> None:
         from ruter_dagster.aws.clients import client
 
-        calls: dict[str, Any] = {"tries": 1, "patience": PATIENCE_SECONDS}
-        self.context, self.instance, self.artifacts = context, context.instance, settings.artifacts_place
+        calls: dict[str, Any] = {"max_attempts": 1, "timeout": PATIENCE_SECONDS}
+        self.context, self.instance, self.artifacts = context, context.instance, settings.artifacts_location
         self.sagemaker, self.s3 = (client(name, settings.aws_region, **calls) for name in ("sagemaker", "s3"))
         self.until = time.monotonic() + AT_ONCE_SECONDS
 

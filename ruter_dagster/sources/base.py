@@ -1,4 +1,4 @@
-"""What every source of raw data offers, whatever lies behind it. No source's own reading belongs here."""
+"""The interface of every source of raw data. Code of a single source belongs in its own module."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from ruter_dagster.contracts.validation import empty_frame
 
 
 class DateAbsent(BadInput):
-    """The source has nothing for the date that was asked for; a range leaves such a date out and lists it."""
+    """The source has no rows of the requested date. A range leaves such a date out and lists it."""
 
 
 class PlanUnreadable(BadInput):
-    """No feed that can be read plans the date, and one that cannot may do so: once it is replaced, the date has a plan."""
+    """No readable feed plans the date, but an unreadable one may. The date gets a plan once that feed is replaced."""
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Raw data by service date or issue date, each frame with exactly its contract's columns and types.
+    """Raw data by service date or issue date, each frame with exactly the columns and types of its contract.
 
-    A source knows no clock: it answers every date that it has. Frames pass `contracts.validation.conform`; whether their
-    rows keep the contract is for the caller to check, so that a fault is shown and not repaired.
+    A source does not read the clock and returns every date that it has. Its frames pass `contracts.validation.conform`.
+    Callers check whether the rows keep the contract, so that faults are shown and not repaired.
     """
 
     def available_dates(self) -> frozenset[date] | None:
-        """Service dates with stop visits; None where the source answers any date."""
+        """Service dates with stop visits; None if the source may have any date."""
         ...
 
     def stop_visits(self, service_date: date) -> pl.DataFrame:
-        """Contract `raw.stop_visits`. Raises `DateAbsent`, or `BadInput` where the data cannot be read."""
+        """Contract `raw.stop_visits`. Raises `DateAbsent`, or `BadInput` if the data cannot be read."""
         ...
 
     def planned_departures(self, service_date: date) -> pl.DataFrame:
-        """Contract `raw.planned_departures`, future dates included where the source has a timetable.
+        """Contract `raw.planned_departures`, with future dates if the source has a timetable.
 
-        Raises `DateAbsent`, or `BadInput` where the data cannot be read.
+        Raises `DateAbsent`, or `BadInput` if the data cannot be read.
         """
         ...
 
     def weather_forecasts(self, issue_date: date) -> pl.DataFrame:
-        """Contract `raw.weather_forecasts`: a frame of no rows where the source has no weather."""
+        """Contract `raw.weather_forecasts`; an empty frame if the source has no weather."""
         ...
 
 
 @dataclass(frozen=True)
 class SourceQuery:
-    """A query that a warehouse ran for one date: where people see it, and what it took. `cost` is an estimate, US dollars."""
+    """A query that a warehouse ran for one date. `link` opens it in the console; `cost` is an estimate in US dollars."""
 
     date: date
     query_id: str
@@ -70,9 +70,9 @@ class SourceQuery:
 
 @dataclass(frozen=True)
 class FeedUse:
-    """A GTFS feed, and the dates that it plans. `remarks` say what was set aside in it, and where it is expired or overlapped.
+    """A GTFS feed and the dates that it plans. `remarks` list rejected rows, expiry and overlaps with other feeds.
 
-    A feed that cannot be read has no version and no dates.
+    An unreadable feed has no version and no dates.
     """
 
     name: str
@@ -85,16 +85,19 @@ class FeedUse:
 
 @dataclass(frozen=True)
 class Reading:
-    """Rows of one raw table on some dates. `counts` says how many rows of the source were left out or mended, and why.
+    """Rows of one raw table on some dates.
 
-    `rejected`: stop visits or planned departures that were set aside, contract `raw.rejected_visits`.
+    - `absent`: requested dates without rows.
+    - `counts`: how many rows of the source were left out or repaired, by reason.
+    - `matched`: how many trips of each date were matched to its plan, by the kinds of matching.py; empty without a timetable.
+    - `queries`: the queries of a warehouse; `feeds`: the GTFS feeds that were used or are unreadable.
+    - `rejected`: rejected stop visits or planned departures, contract `raw.rejected_visits`.
     """
 
     rows: pl.DataFrame
     absent: tuple[date, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     matched: Mapping[date, Mapping[str, int]] = field(default_factory=dict)
-    """How many trips of each date were matched to its plan, by the kinds of `matching`; empty without a timetable."""
     queries: tuple[SourceQuery, ...] = ()
     rejected: pl.DataFrame = field(default_factory=lambda: empty_frame(REJECTED_VISITS))
     feeds: tuple[FeedUse, ...] = ()
@@ -102,30 +105,30 @@ class Reading:
 
 @runtime_checkable
 class RangeSource(Protocol):
-    """A source that reads many dates in one pass."""
+    """A source that reads several dates in one pass."""
 
     def read_table(self, table: Table, dates: Sequence[date]) -> Reading:
-        """Rows of the dates that are there. Raises `DateAbsent` where none is, or `BadInput`."""
+        """Rows of those dates that the source has. Raises `DateAbsent` if it has none of them, or `BadInput`."""
         ...
 
 
 @runtime_checkable
 class SizedSource(Protocol):
-    """A source that knows how much it has of a date before it reads it."""
+    """A source that knows the size of a date before it reads it."""
 
     def date_sizes(self, dates: Sequence[date]) -> Mapping[date, int]:
-        """Bytes of stop visits of each date, as they would be in CSV."""
+        """Size of the stop visits of each date, in bytes of CSV."""
         ...
 
 
-def batches_of(source: Source, dates: Sequence[date], most_dates: int, most_bytes: int) -> list[list[date]]:
-    """Dates in order, in as few batches as may be: of so many dates and bytes at most, or of one date."""
+def date_batches(source: Source, dates: Sequence[date], max_dates: int, max_bytes: int) -> list[list[date]]:
+    """Splits dates, in order, into as few batches as possible. A batch keeps both limits, or has one date."""
     sizes = source.date_sizes(dates) if isinstance(source, SizedSource) else {}
     batches: list[list[date]] = []
     size = 0
     for day in dates:
         size += sizes.get(day, 0)
-        if not batches or len(batches[-1]) == most_dates or size > most_bytes:
+        if not batches or len(batches[-1]) == max_dates or size > max_bytes:
             batches.append([])
             size = sizes.get(day, 0)
         batches[-1].append(day)
@@ -133,7 +136,7 @@ def batches_of(source: Source, dates: Sequence[date], most_dates: int, most_byte
 
 
 def read_dates(source: Source, table: Table, dates: Sequence[date]) -> Reading:
-    """A raw table on `dates`: in one pass where the source can, else date by date. Raises `DateAbsent` where none is there."""
+    """Reads a raw table on `dates`: in one pass if the source can, else date by date. Raises `DateAbsent` if all are absent."""
     if isinstance(source, RangeSource):
         return source.read_table(table, dates)
     read = {
@@ -146,20 +149,20 @@ def read_dates(source: Source, table: Table, dates: Sequence[date]) -> Reading:
     for day in dates:
         try:
             frames.append(read(day))
-        except DateAbsent as reason:
-            absent[day] = reason
+        except DateAbsent as error:
+            absent[day] = error
     if absent and not frames:
         raise absent[dates[0]]
     return Reading(pl.concat(frames), tuple(absent))
 
 
-def read_apart(
+def read_readable_dates(
     source: Source, table: Table, dates: Sequence[date]
 ) -> tuple[list[Reading], dict[date, BadInput]]:
-    """A raw table on `dates`, and the dates that cannot be read, each with its reason. A date without rows is in neither.
+    """Reads a raw table on `dates`. Returns the readings, and the error of each date that cannot be read.
 
-    In one pass, as `read_dates`; where that fails, date by date, so that a broken file costs no more than its own dates.
-    Raises `DateAbsent` where none of the dates is there, and none is refused.
+    It reads in one pass like `read_dates`. If that fails, it reads date by date, so that a broken file affects only its own
+    dates. Raises `DateAbsent` if all dates are absent and none is unreadable.
     """
     try:
         return [read_dates(source, table, dates)], {}
@@ -168,19 +171,19 @@ def read_apart(
     except BadInput:
         pass
     readings: list[Reading] = []
-    refused: dict[date, BadInput] = {}
+    errors: dict[date, BadInput] = {}
     for day in dates:
         try:
             readings.append(read_dates(source, table, [day]))
         except DateAbsent:
             readings.append(Reading(empty_frame(table), (day,)))
-        except BadInput as fault:
-            refused[day] = fault
-    return readings, refused
+        except BadInput as error:
+            errors[day] = error
+    return readings, errors
 
 
 def split_by_availability(source: Source, dates: Iterable[date]) -> tuple[list[date], list[date]]:
-    """The dates that the source has visits for, and those that it lacks, each in order."""
+    """The dates with visits, and the dates without, each in order."""
     available, ordered = source.available_dates(), sorted(set(dates))
     if available is None:
         return ordered, []

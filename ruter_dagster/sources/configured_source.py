@@ -1,4 +1,4 @@
-"""The source of raw data that the settings name."""
+"""Opens the source of raw data that the settings name."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def open_source(settings: Settings, operator: Operator, stored_plans: StoredPlans | None = None) -> Source:
-    """Demo network, TIDES tables (with or without GTFS as their plan) or warehouse; each is imported only where it is used.
+    """Opens the demo network, TIDES tables (with or without GTFS) or a warehouse. Only the module of that source is imported.
 
-    `stored_plans` gives the plans that counts are matched to, where the source matches them to a timetable.
+    `stored_plans` returns stored plans. A source with a timetable matches counts to them.
     """
     if settings.source == "demo":
         from ruter_dagster.sources.demo.source import DemoSource

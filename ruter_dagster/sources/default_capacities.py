@@ -1,6 +1,6 @@
 """Capacities of planned departures whose vehicle is unknown, from the operator file.
 
-Counts are never judged by them: a default says nothing about the vehicle that ran.
+Rules of counts do not use them, because a default does not describe the vehicle that ran.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which files of the source a date is read from, as hashes: a date whose files have changed since is to be read again."""
+"""Hashes of the files from which a date is read. A date is read again after its files have changed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES
 
 _TABLES = (STOP_VISITS, TRIPS_PERFORMED, VEHICLES)
-"""Visits and plan of a date come from all of these: trips say what ran and what was scheduled, vehicles what they hold."""
+"""Tables from which visits and plan of a date are read. Trips have the schedule, vehicles the capacities."""
 
 
 def file_versions(settings: Settings, table: str, dates: Collection[date]) -> dict[date, FileVersions]:
-    """The files that a raw table's dates are read from; empty where there are none. Lists them, and opens none before it must.
+    """Versions of the files from which a raw table's dates are read; empty for a source without files.
 
-    Raises `BadInput` where the folder cannot be read, or a table is missing.
+    It lists files, and opens a file only if its listing is not enough. Raises `BadInput` if the folder cannot be read or lacks
+    a table.
     """
     if settings.source != "tides" or table == WEATHER_FORECASTS.name:
         return {}
@@ -40,17 +41,17 @@ def file_versions(settings: Settings, table: str, dates: Collection[date]) -> di
 
 
 class _CountFiles:
-    """The files of the tables in a folder."""
+    """The files of TIDES tables in a folder."""
 
     def __init__(self, location: str) -> None:
-        # Digests are of cells as they are written: no time is read.
+        # Digests are of unparsed cells, so the time zone does not matter.
         self._reader = TableReader(location, "UTC")
         files = [file for table in _TABLES for file in self._reader.folder.files(table)]
-        self._shared = _hash(_line(file) for file in files if file.service_date is None)
-        self._own: dict[date, list[TableFile]] = {}
+        self._shared = _hash(_file_version(file) for file in files if file.service_date is None)
+        self._files_by_date: dict[date, list[TableFile]] = {}
         for file in files:
             if file.service_date is not None:
-                self._own.setdefault(file.service_date, []).append(file)
+                self._files_by_date.setdefault(file.service_date, []).append(file)
 
     @cached_property
     def dates(self) -> frozenset[date]:
@@ -58,14 +59,14 @@ class _CountFiles:
         return self._reader.dates(STOP_VISITS)
 
     def version(self, day: date) -> FileVersions:
-        own = _hash(_line(file) for file in self._own.get(day, ()))
-        return FileVersions(own, self._shared, lambda: self._rows(day))
+        own = _hash(_file_version(file) for file in self._files_by_date.get(day, ()))
+        return FileVersions(own, self._shared, lambda: self._row_hash(day))
 
-    def _rows(self, day: date) -> str:
+    def _row_hash(self, day: date) -> str:
         try:
             digests = self._digests
         except BadInput:
-            # What cannot be read is noticed where it is read; any change of these files may mend it.
+            # The later read reports the error. Any change of these files may fix it.
             return self._shared
         return _hash(digest for table in digests for digest in (table.get(day), table.get(None)) if digest)
 
@@ -75,32 +76,32 @@ class _CountFiles:
 
 
 class _PlanFiles:
-    """The feeds of a timetable, and the counts that tell which seats their journeys have."""
+    """The feeds of a timetable, and the counts from which its capacities are derived."""
 
     def __init__(self, location: str, operator: Operator, counts: _CountFiles) -> None:
         self._location, self._operator, self._counts = location, operator, counts
 
     def version(self, day: date) -> FileVersions:
-        known = self._counts.dates
-        is_ahead = bool(known) and day > max(known)
-        return replace(self._counts.version(day), timetable=lambda: self._feed(day), is_ahead=is_ahead)
+        counted_dates = self._counts.dates
+        is_ahead = bool(counted_dates) and day > max(counted_dates)
+        return replace(self._counts.version(day), timetable=lambda: self._feed_hash(day), is_ahead=is_ahead)
 
-    def _feed(self, day: date) -> str:
+    def _feed_hash(self, day: date) -> str:
         feed = self._timetable.feed_of(day)
         if feed is None:
             return NO_VERSION
-        counted = [self._counts.version(other) for other in capacity_dates(day, self._counts.dates)]
-        return _hash([feed.files.identity, *(f"{files.own} {files.rows()}" for files in counted)])
+        capacity_files = [self._counts.version(other) for other in capacity_dates(day, self._counts.dates)]
+        return _hash([feed.files.identity, *(f"{files.own} {files.rows()}" for files in capacity_files)])
 
     @cached_property
     def _timetable(self) -> Timetable:
         return Timetable(self._location, self._operator.time_zone, self._operator.route_types)
 
 
-def _line(file: TableFile) -> str:
+def _file_version(file: TableFile) -> str:
     return f"{file.path} {file.version}"
 
 
 def _hash(lines: Iterable[str]) -> str:
-    found = sorted(lines)
-    return hashlib.sha256("\n".join(found).encode()).hexdigest()[:16] if found else NO_VERSION
+    ordered = sorted(lines)
+    return hashlib.sha256("\n".join(ordered).encode()).hexdigest()[:16] if ordered else NO_VERSION

@@ -1,6 +1,6 @@
-"""What a GTFS feed plans: services of a date, and the departures of their trips.
+"""Planned departures of a GTFS feed, by service date.
 
-How files are found is gtfs_files.py, how cells are read gtfs_tables.py; counts are matched to the plan in matching.py.
+gtfs_files.py finds the files, gtfs_tables.py reads their cells, and matching.py matches counts to the plan.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import polars as pl
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
 from ruter_dagster.contracts.validation import with_optional_columns
-from ruter_dagster.sources.gtfs_calendar import ServiceCalendar, read_calendar, validity
+from ruter_dagster.sources.gtfs_calendar import ServiceCalendar, read_calendar, read_validity
 from ruter_dagster.sources.gtfs_files import FeedFiles
 from ruter_dagster.sources.gtfs_stop_times import StopTimes, read_stop_times
-from ruter_dagster.sources.gtfs_tables import Findings, clock, parsed, read_table, seconds
+from ruter_dagster.sources.gtfs_tables import Findings, clock, parse_column, read_table, seconds
 from ruter_dagster.sources.gtfs_vocabulary import AGENCY, FREQUENCIES, GTFS_FILES, ROUTES, STOPS, TRIPS
 
 _BASIC_MODES = {
@@ -30,31 +30,31 @@ _EXTENDED_MODES = (
 )  # fmt: skip
 
 _VALIDITIES: dict[tuple[str, str], tuple[str, date, date]] = {}
-"""Version, first and last valid date of feeds, by name and identity."""
+"""Version, first and last valid date of each feed, by name and identity."""
 
 
 class Feed:
-    """One GTFS feed. Its validity is read at once, trips and stop times when a date is asked for.
+    """One GTFS feed. Its validity is read immediately, its trips and stop times when a date is requested.
 
-    - `trip_id` is GTFS's; each run of a trip of frequencies.txt, whether its times are exact or not, is `<trip_id>@HH:MM:SS`.
-    - `stop_sequence` counts the trip's stops from 1, as TIDES does, whatever numbers the feed has.
-    - Times count from noon minus 12 hours of `agency_timezone`, so that a journey keeps its clock time on days of 23 and
-      25 hours. The time of a stop is its departure, at the last stop its arrival.
-    - A stop time without a time, or with one that cannot be read, is interpolated evenly between its neighbours.
-    - Faulty trips and stop times are set aside and counted, up to 2 % of them.
+    - `trip_id` is GTFS's. Each run of a trip in frequencies.txt, with exact times or not, is `<trip_id>@HH:MM:SS`.
+    - `stop_sequence` counts the trip's stops from 1, as TIDES does. The feed's own numbers only give the order.
+    - Times count from noon minus 12 hours in `agency_timezone`, so a journey keeps its clock time on days of 23 and 25 hours.
+      The time of a stop is its departure, at the last stop its arrival.
+    - A missing or unreadable time of a stop is interpolated evenly between its neighbours.
+    - Faulty trips and stop times are left out and counted, up to 2 % of them.
     """
 
     def __init__(
         self, files: FeedFiles, time_zone: str, route_types: Mapping[str, str] | None = None
     ) -> None:
-        """`time_zone` is the operator's; `route_types` are its modes of route types. Raises `BadInput`."""
+        """`time_zone` is the operator's; `route_types` are the operator's own modes of route types. Raises `BadInput`."""
         self.files, self.findings = files, Findings(files)
         self._operator_zone, self._modes = time_zone, route_types or {}
-        # A process opens a feed that has not changed only once, unless it plans a date.
+        # One process opens the same feed several times (source, file versions). It reads the calendar of an unchanged feed once.
         key = (files.name, files.identity)
         if key not in _VALIDITIES:
             files.require(*(file.name for file in GTFS_FILES if file.presence == "required"))
-            _VALIDITIES[key] = validity(files, self.calendar)
+            _VALIDITIES[key] = read_validity(files, self.calendar)
         self.version, self.first, self.last = _VALIDITIES[key]
         self._stop_times: StopTimes | None = None
         self._loaded: frozenset[date] = frozenset()
@@ -69,27 +69,27 @@ class Feed:
 
     @property
     def order(self) -> tuple[date, date, str]:
-        """Newer feeds have greater ones: by the date in the name, or the first date of validity; then by version."""
+        """Sort key: the date in the name, or else the first valid date; then the version. Newer feeds have greater keys."""
         return (self.files.published or self.first, self.first, f"{self.version} {self.name}")
 
     def is_valid(self, day: date) -> bool:
         return self.first <= day <= self.last
 
     def departures(self, day: date, batch: Collection[date] = ()) -> pl.DataFrame:
-        """Planned departures of a date: contract `raw.planned_departures` with null capacities, no row where none is planned.
+        """Planned departures of a date: contract `raw.planned_departures` with null capacities. It may be empty.
 
-        `batch` are other dates that will be asked for: trips of these alone are loaded, until a further date is asked for.
-        Raises `BadInput` where the feed cannot be read or too much of it is faulty.
+        Only trips of `day` and of the dates in `batch` are loaded at first. A later request for another date loads all trips.
+        Raises `BadInput` if the feed cannot be read or too many of its rows are faulty.
         """
         stop_times = self._stop_times_of(day, batch)
         active = self._active(day)
         regular = stop_times.rows_of(active.filter(~pl.col("by_frequency"))["trip"].to_numpy())
         rows = [regular.with_columns(run=pl.lit(None, pl.String)), self._runs(active, stop_times)]
-        return self._described(pl.concat(rows), day)
+        return self._contract_rows(pl.concat(rows), day)
 
     @cached_property
     def stops(self) -> pl.DataFrame:
-        """Stops in order of `stop`: stop_id, stop_code, stop_name, latitude, longitude."""
+        """Stops in order of their number `stop`: stop_id, stop_code, stop_name, latitude, longitude."""
         rows = read_table(self.files, STOPS.name, STOPS.required, STOPS.optional)
         degrees = {
             name: pl.col(column).cast(pl.Float64, strict=False)
@@ -110,7 +110,7 @@ class Feed:
 
     @cached_property
     def routes(self) -> pl.DataFrame:
-        """Lines: route_id, route_short_name, line_name, mode (null where the route type has none)."""
+        """Lines: route_id, route_short_name, line_name, mode (null if the route type has no mode)."""
         rows = read_table(self.files, ROUTES.name, ROUTES.required, ROUTES.optional)
         types = rows["route_type"].unique().drop_nulls().to_list()
         modes = {kind: mode for kind in types if (mode := _mode(kind, self._modes))}
@@ -124,7 +124,7 @@ class Feed:
 
     @cached_property
     def trips(self) -> pl.DataFrame:
-        """Trips that can be planned, in order of trip_id and numbered by `trip`; others are set aside and counted."""
+        """Valid trips in order of trip_id, with their number `trip`. Invalid trips are left out and counted."""
         rows = read_table(self.files, TRIPS.name, TRIPS.required, TRIPS.optional)
         known_routes = self.routes["route_id"].implode()
         faults = {
@@ -135,11 +135,13 @@ class Feed:
             ).is_in(self.calendar.ids.implode()),
             "trips of a route_id that routes.txt lacks": ~pl.col("route_id").is_in(known_routes),
         }
-        kept = self.findings.without_faults(rows, faults, "trips.txt", ("trip_id", "service_id", "route_id"))
+        kept = self.findings.without_faulty_rows(
+            rows, faults, "trips.txt", ("trip_id", "service_id", "route_id")
+        )
         trips = kept.join(self.routes, on="route_id", maintain_order="left")
         modeless = trips.filter(pl.col("mode").is_null())
         self.findings.note(
-            "trips whose route_type has no mode (name it in [route_types] of the operator file)",
+            "trips whose route_type has no mode (add it to [route_types] of the operator file)",
             modeless.height,
             f"route {modeless['route_id'][0]}" if modeless.height else "",
         )
@@ -158,20 +160,20 @@ class Feed:
         return self.trips.filter(pl.col("service_id").is_in(list(self.calendar.services(day))))
 
     def _stop_times_of(self, day: date, batch: Collection[date]) -> StopTimes:
-        """Stop times of the batch's trips on first use; of all trips once a date beyond it is asked for."""
+        """Stop times: of the batch's trips at first, of all trips once another date is requested."""
         if self._stop_times is None:
             self._loaded = frozenset([day, *batch])
             services = frozenset().union(*(self.calendar.services(other) for other in self._loaded))
-            wanted = self.trips.filter(pl.col("service_id").is_in(list(services)))["trip"]
-            self._stop_times = self._read(wanted)
+            trips = self.trips.filter(pl.col("service_id").is_in(list(services)))["trip"]
+            self._stop_times = self._read_stop_times(trips)
         elif day not in self._loaded and len(self._loaded):
             self._loaded = frozenset()
-            self._stop_times = None
-            self._stop_times = self._read(self.trips["trip"])
+            self._stop_times = None  # frees the memory before all trips are read
+            self._stop_times = self._read_stop_times(self.trips["trip"])
         return self._stop_times
 
-    def _read(self, wanted: pl.Series) -> StopTimes:
-        trips = self.trips.select("trip_id", "trip", wanted=pl.col("trip").is_in(wanted.implode()))
+    def _read_stop_times(self, selected: pl.Series) -> StopTimes:
+        trips = self.trips.select("trip_id", "trip", selected=pl.col("trip").is_in(selected.implode()))
         return read_stop_times(self.files, trips, self.stops, self.findings)
 
     @cached_property
@@ -184,9 +186,9 @@ class Feed:
             )
         rows = read_table(self.files, name, FREQUENCIES.required)
         for column in ("start_time", "end_time"):
-            rows = parsed(rows, self.files, name, column, seconds(column), "a time such as 25:10:00")
+            rows = parse_column(rows, self.files, name, column, seconds(column), "a time such as 25:10:00")
         headway = pl.col("headway_secs").cast(pl.Int32, strict=False)
-        rows = parsed(
+        rows = parse_column(
             rows,
             self.files,
             name,
@@ -197,7 +199,7 @@ class Feed:
         return rows.select("trip_id", start="start_time", end="end_time", headway="headway_secs")
 
     def _runs(self, active: pl.DataFrame, stop_times: StopTimes) -> pl.DataFrame:
-        """Stop times of every run of the trips of frequencies.txt: the trip's own times, moved to the run's start."""
+        """Stop times of every run of the trips in frequencies.txt: the trip's own times, shifted to the run's start."""
         trips = active.filter("by_frequency")
         runs = (
             self._frequencies.join(trips.select("trip_id", "trip"), on="trip_id")
@@ -209,8 +211,8 @@ class Feed:
         )
         rows = stop_times.rows_of(trips["trip"].to_numpy())
         first = rows.filter(pl.col("position") == 1).select("trip", first="time")
-        moved = rows.join(first, on="trip").join(runs, on="trip")
-        return moved.select(
+        shifted = rows.join(first, on="trip").join(runs, on="trip")
+        return shifted.select(
             "trip",
             "stop",
             (pl.col("time") - pl.col("first") + pl.col("begin")).alias("time"),
@@ -218,8 +220,8 @@ class Feed:
             "run",
         )
 
-    def _described(self, rows: pl.DataFrame, day: date) -> pl.DataFrame:
-        """Rows with the names of what they refer to, as the contract has them."""
+    def _contract_rows(self, rows: pl.DataFrame, day: date) -> pl.DataFrame:
+        """Contract `raw.planned_departures`: the rows with the columns of their trips and stops."""
         start, end, base = self._service_day(day)
         trips, stops = self.trips, self.stops
         by_trip = ("route_id", "mode", "direction_id", "block_id", "line_name")
@@ -247,20 +249,23 @@ class Feed:
         )
         within = planned.filter(pl.col("scheduled_departure_time").is_between(start, end, closed="left"))
         self.findings.note(
-            "departures outside their service day, from midnight to the second one after",
+            "departures outside their service day, which ends at the second midnight after its start",
             planned.height - within.height,
             str(day),
         )
         return with_optional_columns(within, PLANNED_DEPARTURES).select(PLANNED_DEPARTURES.column_names)
 
     def _service_day(self, day: date) -> tuple[datetime, datetime, datetime]:
-        """Midnight, the second midnight after it, and noon minus 12 hours, in UTC. Raises `BadInput` where the zones differ."""
+        """Midnight, the second midnight after it, and noon minus 12 hours, all in UTC.
+
+        Raises `BadInput` if the feed's and the operator's clocks differ on the date.
+        """
         agency, operator = ZoneInfo(self._time_zone), ZoneInfo(self._operator_zone)
         noon = datetime.combine(day, time(12), agency)
         if noon.utcoffset() != datetime.combine(day, time(12), operator).utcoffset():
             raise BadInput(
-                f"GTFS feed {self.name} is in {self._time_zone}, the operator in {self._operator_zone}, and their clocks "
-                f"differ on {day}: set time_zone of the operator file to the one of agency.txt"
+                f"GTFS feed {self.name} has the time zone {self._time_zone}, the operator {self._operator_zone}, and their clocks "
+                f"differ on {day}: set time_zone in the operator file to the one in agency.txt"
             )
         midnight, second = (
             datetime.combine(day + timedelta(days), time(), operator).astimezone(UTC) for days in (0, 2)
@@ -273,7 +278,7 @@ class Feed:
         zones = rows["agency_timezone"].unique().drop_nulls().sort().to_list()
         if len(zones) != 1:
             raise BadInput(
-                f"{self.name}: agency.txt names {', '.join(zones) or 'no time zone'}; all agencies of a feed have one "
+                f"{self.name}: agency.txt has {', '.join(zones) or 'no time zone'}; all agencies of a feed must have the same "
                 "agency_timezone"
             )
         try:
@@ -285,10 +290,10 @@ class Feed:
         return zones[0]
 
 
-def _mode(route_type: str, own: Mapping[str, str]) -> str | None:
-    """The mode of a basic or extended GTFS route type; an operator's own comes first."""
-    if route_type in own:
-        return own[route_type]
+def _mode(route_type: str, own_modes: Mapping[str, str]) -> str | None:
+    """The mode of a basic or extended GTFS route type. The operator's own modes override the usual ones."""
+    if route_type in own_modes:
+        return own_modes[route_type]
     if not route_type.isdigit():
         return None
     number = int(route_type)

@@ -1,4 +1,4 @@
-"""The calendar of a GTFS feed: which services run on a date, and from when to when the feed is valid."""
+"""The calendar of a GTFS feed: the services of each date, and the first and last valid date of the feed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources.gtfs_files import FeedFiles
-from ruter_dagster.sources.gtfs_tables import date_of, parsed, read_table
+from ruter_dagster.sources.gtfs_tables import parse_column, parse_date, read_table
 from ruter_dagster.sources.gtfs_vocabulary import CALENDAR, CALENDAR_DATES, FEED_INFO, WEEKDAYS
 
 
 @dataclass(frozen=True)
 class ServiceCalendar:
-    """Which services run on which dates: weekly periods, then exceptions."""
+    """Services by date: weekly periods and exceptions to them."""
 
     weekly: pl.DataFrame
     exceptions: pl.DataFrame
@@ -32,22 +32,23 @@ class ServiceCalendar:
 
     @property
     def ids(self) -> pl.Series:
-        """Every service that has a period or an exception."""
+        """Ids of all services with a period or an exception."""
         return pl.concat([self.weekly["service_id"], self.exceptions["service_id"]]).unique()
 
     @property
     def span(self) -> tuple[date, date] | None:
-        """First and last date of any period or added date; None where there is none."""
+        """First and last date of all periods and added dates; None if there are no dates."""
         added = self.exceptions.filter(pl.col("exception_type") == "1")["date"]
         dates = pl.concat([self.weekly["start_date"], self.weekly["end_date"], added]).drop_nulls()
         return (dates.min(), dates.max()) if dates.len() else None  # pyright: ignore[reportReturnType]
 
 
 def read_calendar(files: FeedFiles) -> ServiceCalendar:
+    """Reads calendar.txt and calendar_dates.txt. Raises `BadInput` if both are missing, or a cell is wrong."""
     if not {"calendar.txt", "calendar_dates.txt"} & files.names:
         raise BadInput(
-            f"GTFS feed {files.name} has neither calendar.txt nor calendar_dates.txt: no date is known on which its trips "
-            "run; export the feed again, whole"
+            f"GTFS feed {files.name} has neither calendar.txt nor calendar_dates.txt, so the dates of its trips are "
+            "unknown; export the complete feed again"
         )
     weekly = pl.DataFrame(
         schema={"service_id": pl.String, "start_date": pl.Date, "end_date": pl.Date}
@@ -58,34 +59,34 @@ def read_calendar(files: FeedFiles) -> ServiceCalendar:
         name = "calendar.txt"
         rows = read_table(files, name, CALENDAR.required)
         for column in ("start_date", "end_date"):
-            rows = parsed(rows, files, name, column, date_of(column), "a date as YYYYMMDD")
+            rows = parse_column(rows, files, name, column, parse_date(column), "a date (YYYYMMDD)")
         for column in WEEKDAYS:
-            rows = parsed(rows, files, name, column, _flag(column), "0 or 1")
+            rows = parse_column(rows, files, name, column, _flag(column), "0 or 1")
         weekly = rows.select(weekly.columns)
     if "calendar_dates.txt" in files.names:
         name = "calendar_dates.txt"
         rows = read_table(files, name, CALENDAR_DATES.required)
-        rows = parsed(rows, files, name, "date", date_of("date"), "a date as YYYYMMDD")
+        rows = parse_column(rows, files, name, "date", parse_date("date"), "a date (YYYYMMDD)")
         kind = pl.col("exception_type")
-        rows = parsed(
+        rows = parse_column(
             rows, files, name, "exception_type", pl.when(kind.is_in(["1", "2"])).then(kind), "1 or 2"
         )
         exceptions = rows.select(exceptions.columns)
     return ServiceCalendar(weekly, exceptions)
 
 
-def validity(files: FeedFiles, calendar: ServiceCalendar) -> tuple[str, date, date]:
-    """Version, first and last valid date: those of the calendar, within the dates of feed_info.txt where it has some."""
+def read_validity(files: FeedFiles, calendar: ServiceCalendar) -> tuple[str, date, date]:
+    """Version, first and last valid date: those of the calendar, limited by the dates of feed_info.txt."""
     span = calendar.span
     if span is None:
-        raise BadInput(f"GTFS feed {files.name}: its calendar has no date at all; export the feed again")
+        raise BadInput(f"GTFS feed {files.name}: its calendar has no dates; export the feed again")
     version, (first, last) = files.content, span
     if "feed_info.txt" in files.names:
         info = read_table(files, FEED_INFO.name, FEED_INFO.required, FEED_INFO.optional)
         if info.height:
             version = info["feed_version"][0] or version
             starts, ends = (
-                info.select(date_of(name)).item(0, 0) for name in ("feed_start_date", "feed_end_date")
+                info.select(parse_date(name)).item(0, 0) for name in ("feed_start_date", "feed_end_date")
             )
             first, last = max(first, starts or first), min(last, ends or last)
     return version, first, last

@@ -1,6 +1,6 @@
-"""Counts of one source, plan of GTFS feeds: what counts are matched to, and whose vehicles planned journeys are taken to have.
+"""A source with the counts of another source and the plan of GTFS feeds. It matches counts to the plan and adds capacities to it.
 
-Which feed plans which date is gtfs_timetable.py, how counts find their planned journey matching.py.
+gtfs_timetable.py selects the feed of a date, and matching.py matches trips to planned journeys.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from ruter_dagster.sources.tides import TidesSource
 from ruter_dagster.sources.tides_fleet import trips_of_dates
 
 CAPACITY_LAG_DAYS = HORIZON_DAYS + 1
-"""A date is planned first on the issue date three days before it, and the counts known then are those of the day before."""
+"""Days between a date and the newest counts for its capacities. A date is first planned three days ahead, with counts of the day before."""
 CAPACITY_DATES = 7
-"""Newest dates with counts whose trips say which vehicles a line has."""
-PLANS_AT_ONCE = 7
-"""Stored plans that are held at a time: at 500,000 departures a date some 400 MB."""
+"""Number of dates with counts whose trips define the usual vehicle of a line."""
+PLANS_IN_MEMORY = 7
+"""Number of stored plans in memory at the same time. With 500,000 departures a date, they take about 400 MB."""
 _CAPACITY = ("seats", "total_capacity")
 _TRIPS_SCHEMA = {
     "service_date": pl.Date, "trip_id_performed": pl.String, "line_id": pl.String, "mode": pl.String, "added": pl.Boolean,
@@ -47,7 +47,7 @@ TripsOfDates = Callable[[Sequence[date]], pl.DataFrame]
 """Performed trips of dates: columns service_date, trip_id_performed, line_id, mode, added, seats, total_capacity."""
 
 StoredPlans = Callable[[Sequence[date]], pl.DataFrame]
-"""The planned departures that are stored of dates, as far as there are any: `matching.PLAN_COLUMNS`."""
+"""Stored planned departures of dates: columns `matching.PLAN_COLUMNS`, no rows for a date without a stored plan."""
 
 
 def _no_plans(dates: Sequence[date]) -> pl.DataFrame:
@@ -55,15 +55,15 @@ def _no_plans(dates: Sequence[date]) -> pl.DataFrame:
 
 
 class GtfsPlannedSource:
-    """Counts of a source; its plan is GTFS's where a feed is valid, elsewhere what the source itself says of the date.
+    """Counts of a source, planned by GTFS if a feed is valid on the date, else by the source's own plan.
 
-    - Visits of planned dates get the trip ids and stop sequences of the journeys that they are matched to: matching.py.
-      Lines and stops may be called by route_short_name and stop_code.
-    - Visits are matched to the plan that is stored of their date: forecasts have its ids, and a newer feed may have others.
-      Only where none is stored are they matched to the feed's.
-    - Seats and capacity are those that most trips of the line had, on the `CAPACITY_DATES` newest dates with counts up
-      to `CAPACITY_LAG_DAYS` days before: what was known when the date was first forecast. A line without trips then has
-      what most trips of its mode had, else the operator's default capacities.
+    - Matched visits get the trip ids and stop sequences of their planned journeys (matching.py). Counts may identify lines
+      by route_short_name and stops by stop_code.
+    - Visits are matched to the stored plan of their date, because forecasts have its ids and a newer feed may have others.
+      Without a stored plan, they are matched to the feed's plan.
+    - Capacities are the most frequent ones of the line's trips, on the `CAPACITY_DATES` newest dates with counts that are at
+      least `CAPACITY_LAG_DAYS` days earlier. These counts exist when the date is first forecast. A line without such trips
+      gets the most frequent capacity of its mode, else the operator's default.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class GtfsPlannedSource:
         self._counts, self.timetable, self._trips_of_dates = counts, timetable, trips_of_dates
         self._stored_plans = stored_plans or _no_plans
         self._trips = pl.DataFrame(schema=_TRIPS_SCHEMA)
-        self._trips_known: frozenset[date] = frozenset()
+        self._loaded_trip_dates: frozenset[date] = frozenset()
 
     @classmethod
     def of(
         cls, settings: Settings, operator: Operator, location: str, stored_plans: StoredPlans | None = None
     ) -> GtfsPlannedSource:
-        """The TIDES tables that the settings name, planned by the feeds at `location`."""
+        """The TIDES tables of the settings, planned by the feeds at `location`."""
         counts = TidesSource.of(settings, operator)
         timetable = Timetable(location, operator.time_zone, operator.route_types)
         trips = trips_of_dates(settings.tides_path or "", operator)
@@ -94,11 +94,11 @@ class GtfsPlannedSource:
         return self._counts.available_dates()
 
     def plans(self, day: date) -> bool:
-        """Whether the date has a plan: of a feed, or of the counts."""
+        """Whether the date has a plan, from a feed or from the counts."""
         if self.timetable.feed_of(day):
             return True
-        known = self._known_dates
-        return (known is None or day in known) and self.timetable.refusal(day) is None
+        dates = self._count_dates
+        return (dates is None or day in dates) and self.timetable.unreadable_plan(day) is None
 
     def stop_visits(self, service_date: date) -> pl.DataFrame:
         return self.read_table(STOP_VISITS, [service_date]).rows
@@ -110,7 +110,7 @@ class GtfsPlannedSource:
         return self._counts.weather_forecasts(issue_date)
 
     def read_table(self, table: Table, dates: Sequence[date]) -> Reading:
-        """One raw table of `dates`. Raises `DateAbsent` where none has rows, or `BadInput`."""
+        """Reads one raw table on `dates`. Raises `DateAbsent` if all dates are absent, or `BadInput`."""
         if table.name == STOP_VISITS.name:
             return self._read_visits(dates)
         if table.name == PLANNED_DEPARTURES.name:
@@ -118,7 +118,7 @@ class GtfsPlannedSource:
         return read_dates(self._counts, table, dates)
 
     @cached_property
-    def _known_dates(self) -> frozenset[date] | None:
+    def _count_dates(self) -> frozenset[date] | None:
         return self._counts.available_dates()
 
     def date_sizes(self, dates: Sequence[date]) -> Mapping[date, int]:
@@ -132,81 +132,78 @@ class GtfsPlannedSource:
         matched_trips: dict[date, dict[str, int]] = {}
         visits = _by_date(reading.rows)
         for day, plan in self._plans_to_match(list(visits), dates):
-            renamed = self.timetable.aliases(day).applied(visits.pop(day))
+            rows = self.timetable.aliases(day).apply(visits.pop(day))
             if plan is not None:
-                others = added.filter(pl.col("service_date") == day)["trip_id_performed"]
-                renamed, matched_trips[day] = match(renamed, plan, others)
+                added_trips = added.filter(pl.col("service_date") == day)["trip_id_performed"]
+                rows, matched_trips[day] = match(rows, plan, added_trips)
                 counts.update(matched_trips[day])
-            frames.append(renamed)
-        rows = conform(pl.concat(frames), STOP_VISITS) if frames else reading.rows
-        rejected = self._with_plans_lines(reading.rejected)
-        feeds = self.timetable.set_aside
+            frames.append(rows)
         return replace(
             reading,
-            rows=rows,
-            rejected=rejected,
+            rows=conform(pl.concat(frames), STOP_VISITS) if frames else reading.rows,
+            rejected=self._with_plan_lines(reading.rejected),
             counts={**reading.counts, **counts},
             matched=matched_trips,
-            feeds=feeds,
+            feeds=self.timetable.unreadable_feeds,
         )
 
-    def _with_plans_lines(self, rejected: pl.DataFrame) -> pl.DataFrame:
-        """Rows set aside, by the lines that their date's visits have: shares by line are of both together."""
-        renamed = [self.timetable.aliases(day).applied(rows) for day, rows in _by_date(rejected).items()]
+    def _with_plan_lines(self, rejected: pl.DataFrame) -> pl.DataFrame:
+        """Rejected rows with the line ids of the plan, so that the share of rejected rows of a line can be computed."""
+        renamed = [self.timetable.aliases(day).apply(rows) for day, rows in _by_date(rejected).items()]
         return pl.concat(renamed) if renamed else rejected
 
     def _plans_to_match(
         self, days: Sequence[date], batch: Sequence[date]
     ) -> Iterator[tuple[date, pl.DataFrame | None]]:
-        """Each date with the plan that its counts are matched to: the stored one, else its feed's, else none."""
-        for first in range(0, len(days), PLANS_AT_ONCE):
-            part = days[first : first + PLANS_AT_ONCE]
-            stored = self._stored(part)
-            for day in part:
+        """Each date with the plan for matching: the stored plan, else the feed's plan, else None."""
+        for first in range(0, len(days), PLANS_IN_MEMORY):
+            chunk = days[first : first + PLANS_IN_MEMORY]
+            stored = self._load_stored_plans(chunk)
+            for day in chunk:
                 yield day, stored.pop(day) if day in stored else self.timetable.departures(day, batch)
 
-    def _stored(self, days: Sequence[date]) -> dict[date, pl.DataFrame]:
-        """Stored plans by date, without those that only say what ran: there is nothing to match with them."""
+    def _load_stored_plans(self, days: Sequence[date]) -> dict[date, pl.DataFrame]:
+        """Stored plans by date, without plans that were derived from counts: matching counts to them is pointless."""
         plans = _by_date(self._stored_plans(days))
-        own = self._plan_of_counts([day for day in plans if self.timetable.feed_of(day) is None])
-        ran = {day: own[day]["trip_id"].unique().implode() for day in own}
+        from_counts = self._plan_of_counts([day for day in plans if self.timetable.feed_of(day) is None])
+        performed_ids = {day: plan["trip_id"].unique().implode() for day, plan in from_counts.items()}
         return {
             day: plan
             for day, plan in plans.items()
-            if day not in ran or not plan["trip_id"].is_in(ran[day]).all()
+            if day not in performed_ids or not plan["trip_id"].is_in(performed_ids[day]).all()
         }
 
     def _read_plan(self, dates: Sequence[date]) -> Reading:
-        """Each date's plan by its feed; dates without a feed by the counts, where there are some."""
+        """The plan of each date: from its feed, else from its counts."""
         frames: dict[date, pl.DataFrame] = {}
         for day in dates:
             plan = self.timetable.departures(day, dates)
             if plan is not None:
                 frames[day] = plan
-            elif refusal := self.timetable.refusal(day):
-                raise refusal
+            elif error := self.timetable.unreadable_plan(day):
+                raise error
         planned = self._with_capacities(frames)
         planned |= self._plan_of_counts([day for day in dates if day not in frames])
         absent = tuple(day for day in dates if day not in planned or planned[day].is_empty())
         if len(absent) == len(dates):
-            raise self.timetable.absent(dates[0])
+            raise self.timetable.absence(dates[0])
         rows = pl.concat([planned[day] for day in dates if day not in absent])
         plan = with_default_capacities(conform(rows, PLANNED_DEPARTURES), self._capacities)
-        return Reading(plan, absent, feeds=self.timetable.uses(dates))
+        return Reading(plan, absent, feeds=self.timetable.feed_uses(dates))
 
     def _plan_of_counts(self, dates: Sequence[date]) -> dict[date, pl.DataFrame]:
-        known = self._known_dates
-        there = [day for day in dates if known is None or day in known]
-        if not there:
+        count_dates = self._count_dates
+        present = [day for day in dates if count_dates is None or day in count_dates]
+        if not present:
             return {}
         try:
-            rows = read_dates(self._counts, PLANNED_DEPARTURES, there).rows
+            rows = read_dates(self._counts, PLANNED_DEPARTURES, present).rows
         except DateAbsent:
             return {}
-        return {day: self.timetable.aliases(day).applied(frame) for day, frame in _by_date(rows).items()}
+        return {day: self.timetable.aliases(day).apply(frame) for day, frame in _by_date(rows).items()}
 
     def _with_capacities(self, plan: Mapping[date, pl.DataFrame]) -> dict[date, pl.DataFrame]:
-        windows = {day: capacity_dates(day, self._known_dates) for day in plan}
+        windows = {day: capacity_dates(day, self._count_dates) for day in plan}
         needed = sorted({other for window in windows.values() for other in window})
         trips = self._trips_on(needed)
         return {
@@ -215,33 +212,33 @@ class GtfsPlannedSource:
         }
 
     def _trips_on(self, dates: Sequence[date]) -> pl.DataFrame:
-        """Performed trips of dates, each date read once; lines by the ids of the plan."""
-        missing = [day for day in dates if day not in self._trips_known]
+        """Performed trips of dates, with the line ids of the plan. Each date is read once."""
+        missing = [day for day in dates if day not in self._loaded_trip_dates]
         if missing:
-            found = self._trips_of_dates(missing).select(
+            trips = self._trips_of_dates(missing).select(
                 pl.col(name).cast(kind) for name, kind in _TRIPS_SCHEMA.items()
             )
             lines = self.timetable.aliases(missing[-1]).lines
-            self._trips = pl.concat([self._trips, found.with_columns(pl.col("line_id").replace(lines))])
-            self._trips_known |= frozenset(missing)
+            self._trips = pl.concat([self._trips, trips.with_columns(pl.col("line_id").replace(lines))])
+            self._loaded_trip_dates |= frozenset(missing)
         return self._trips.filter(pl.col("service_date").is_in(list(dates)))
 
 
 def _by_date(rows: pl.DataFrame) -> dict[date, pl.DataFrame]:
-    parts = rows.partition_by("service_date", as_dict=True, maintain_order=True)
-    return {day: part for (day,), part in parts.items()}
+    frames = rows.partition_by("service_date", as_dict=True, maintain_order=True)
+    return {day: frame for (day,), frame in frames.items()}
 
 
-def capacity_dates(day: date, known: frozenset[date] | None) -> tuple[date, ...]:
-    """The dates whose vehicles a date is planned with, of those that have counts (None: any date has)."""
+def capacity_dates(day: date, count_dates: frozenset[date] | None) -> tuple[date, ...]:
+    """The dates whose trips define the capacities of a date, newest first. `count_dates` are dates with counts (None: all)."""
     last = day - timedelta(CAPACITY_LAG_DAYS)
-    if known is None:
+    if count_dates is None:
         return tuple(last - timedelta(back) for back in range(CAPACITY_DATES))
-    return tuple(sorted((other for other in known if other <= last), reverse=True)[:CAPACITY_DATES])
+    return tuple(sorted((other for other in count_dates if other <= last), reverse=True)[:CAPACITY_DATES])
 
 
 def with_capacities(plan: pl.DataFrame, trips: pl.DataFrame) -> pl.DataFrame:
-    """Planned departures with the most frequent (seats, total_capacity) of the line's trips, else of its mode's; ties take the smaller."""
+    """Adds the most frequent (seats, total_capacity) of the line's trips, else of the mode's trips. The smaller one wins a tie."""
     known = trips.filter(pl.col("seats").is_not_null())
     filled = plan.drop(_CAPACITY)
     for key in ("line_id", "mode"):

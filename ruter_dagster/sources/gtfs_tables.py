@@ -1,6 +1,6 @@
-"""Reads the files of a GTFS feed as polars frames, and says which cell of which file is wrong.
+"""Reads the files of a GTFS feed as polars frames. Errors name the file, the line and the cell.
 
-What the tables mean together (services of a date, planned departures) belongs in gtfs.py.
+Combining the tables (services of a date, planned departures) belongs in gtfs.py.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources.gtfs_files import FeedFiles
 
 LINE = "_line"
-"""Number of a row's line in its file; quoted line breaks make it too small."""
-MOST_SET_ASIDE = 0.02
-"""Share of a feed's trips, or of its stop times, that may be faulty; beyond it the feed is refused."""
+"""Column of a row's line number in its file. Line breaks in quoted cells are not counted."""
+MAX_FAULTY_SHARE = 0.02
+"""Largest share of a feed's trips, or of its stop times, that may be faulty. With more, the feed is refused."""
 _SAMPLE = 65_536
 
 
 class Findings:
-    """What was set aside or completed in a feed: how often, and the first case, by a short name."""
+    """Faults and repairs of a feed: the number of each kind, and its first example."""
 
     def __init__(self, files: FeedFiles) -> None:
         self._files = files
@@ -33,25 +33,25 @@ class Findings:
             self.counts[name] = self.counts.get(name, 0) + count
             self.examples.setdefault(name, example)
 
-    def without_faults(
+    def without_faulty_rows(
         self, rows: pl.DataFrame, faults: Mapping[str, pl.Expr], file: str, shown: Sequence[str]
     ) -> pl.DataFrame:
-        """Rows that have none of the faults; a row counts for the first that it has. `shown` are the cells of an example.
+        """The rows without faults. A row is counted under its first fault. `shown` are the columns of an example.
 
-        Raises `BadInput` where more than `MOST_SET_ASIDE` of the rows have one.
+        Raises `BadInput` if the share of faulty rows exceeds `MAX_FAULTY_SHARE`.
         """
-        left = rows
-        for name, broken in faults.items():
-            flagged = left.with_columns(broken.fill_null(True).alias("_broken"))
-            faulty = flagged.filter("_broken")
+        valid = rows
+        for name, is_faulty in faults.items():
+            flagged = valid.with_columns(is_faulty.fill_null(True).alias("_is_faulty"))
+            faulty = flagged.filter("_is_faulty")
             if faulty.height:
-                self.note(name, faulty.height, self.cells(file, faulty, shown))
-                left = flagged.filter(~pl.col("_broken")).drop("_broken")
-        self.refuse_beyond_limit(rows.height - left.height, rows.height, file)
-        return left
+                self.note(name, faulty.height, self.example(file, faulty, shown))
+                valid = flagged.filter(~pl.col("_is_faulty")).drop("_is_faulty")
+        self.refuse_beyond_limit(rows.height - valid.height, rows.height, file)
+        return valid
 
-    def cells(self, file: str, faulty: pl.DataFrame, shown: Sequence[str]) -> str:
-        """The first of these rows as its file has it, with its line."""
+    def example(self, file: str, faulty: pl.DataFrame, shown: Sequence[str]) -> str:
+        """The first of these rows as written in its file, with its line number."""
         if faulty.is_empty():
             return ""
         rows = scan_table(self._files, file, shown, []).filter(pl.col(LINE) == faulty[LINE].min())
@@ -59,8 +59,8 @@ class Findings:
         return f"{file}, line {row[LINE]}: " + ", ".join(f"{name} {row[name]!r}" for name in shown)
 
     def refuse_beyond_limit(self, faulty: int, total: int, file: str) -> None:
-        """Raises `BadInput` that lists what was found, where too many rows or trips of a file are faulty."""
-        if not total or faulty / total <= MOST_SET_ASIDE:
+        """Raises `BadInput` with all faults if too many rows or trips of a file are faulty."""
+        if not total or faulty / total <= MAX_FAULTY_SHARE:
             return
         listed = "\n".join(
             f"- {name}: {count:,}, e.g. {self.examples[name]}"
@@ -68,7 +68,7 @@ class Findings:
             if self.examples[name]
         )
         raise BadInput(
-            f"GTFS feed {self._files.name}: {faulty:,} of {total:,} in {file} are faulty, more than {MOST_SET_ASIDE:.0%}:\n"
+            f"GTFS feed {self._files.name}: {faulty:,} of {total:,} in {file} are faulty, more than {MAX_FAULTY_SHARE:.0%}:\n"
             f"{listed}\nCorrect the feed, or export it again."
         )
 
@@ -76,9 +76,9 @@ class Findings:
 def scan_table(
     files: FeedFiles, name: str, required: Collection[str], optional: Collection[str]
 ) -> pl.LazyFrame:
-    """The columns as text, null where a cell is empty or an optional column is absent, and `LINE`; no blank lines.
+    """The columns as text, and `LINE`. Empty cells and missing optional columns are null, blank lines are left out.
 
-    Raises `BadInput`: no such file, not UTF-8, no header, a required column that is missing, a column twice.
+    Raises `BadInput` if the file is missing, is not UTF-8, or has no header, a missing required column or a duplicate column.
     """
     path, shown = files.path(name), f"{files.name}: {name}"
     try:
@@ -87,7 +87,7 @@ def scan_table(
     except UnicodeDecodeError:
         raise _not_utf8(shown) from None
     except OSError as error:
-        raise BadInput(f"{shown} cannot be read ({error.strerror}); check its rights") from None
+        raise BadInput(f"{shown} cannot be read ({error.strerror}); check its permissions") from None
     columns = [column.strip() for column in header]
     if missing := [column for column in required if column not in columns]:
         raise BadInput(
@@ -112,12 +112,12 @@ def scan_table(
 def read_table(
     files: FeedFiles, name: str, required: Collection[str], optional: Collection[str] = ()
 ) -> pl.DataFrame:
-    """The same, read."""
+    """Reads the columns of `scan_table`."""
     return collect(scan_table(files, name, required, optional), files, name)
 
 
 def collect(rows: pl.LazyFrame, files: FeedFiles, name: str) -> pl.DataFrame:
-    """Reads in batches. Raises `BadInput` where the file is no CSV in UTF-8."""
+    """Reads a lazy frame in batches. Raises `BadInput` if the file is not CSV in UTF-8."""
     try:
         return rows.collect(engine="streaming")
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -125,12 +125,12 @@ def collect(rows: pl.LazyFrame, files: FeedFiles, name: str) -> pl.DataFrame:
         if "utf-8" in reason.lower() or "utf8" in reason.lower():
             raise _not_utf8(f"{files.name}: {name}") from None
         raise BadInput(
-            f"{files.name}: {name} is no CSV that can be read ({reason}); correct it, or export the feed again"
+            f"{files.name}: {name} is not readable CSV ({reason}); correct it, or export the feed again"
         ) from None
 
 
 def seconds(column: str) -> pl.Expr:
-    """Seconds of a GTFS time since noon minus 12 hours (`25:10:00` is 90,600); null where it is empty or no time."""
+    """Seconds of a GTFS time since noon minus 12 hours (`25:10:00` is 90,600); null if the cell is not a time."""
     text = pl.col(column).str.strip_chars()
     hours, minutes, rest = (
         part.cast(pl.Int32, strict=False)
@@ -153,10 +153,10 @@ def clock(column: str) -> pl.Expr:
     return pl.concat_str([part.cast(pl.String).str.zfill(2) for part in parts], separator=":")
 
 
-def parsed(
+def parse_column(
     rows: pl.DataFrame, files: FeedFiles, name: str, column: str, value: pl.Expr, meaning: str
 ) -> pl.DataFrame:
-    """The rows with a column's value; raises `BadInput` that names the first line whose cell has none."""
+    """Replaces the cells of a column by `value`. Raises `BadInput` with the first cell whose value is null."""
     rows = rows.with_columns(value.alias("_value"))
     wrong = rows.filter(pl.col("_value").is_null())
     if wrong.height:
@@ -167,8 +167,8 @@ def parsed(
     return rows.with_columns(pl.col("_value").alias(column)).drop("_value")
 
 
-def date_of(column: str) -> pl.Expr:
-    """A GTFS date (YYYYMMDD); null where it is none."""
+def parse_date(column: str) -> pl.Expr:
+    """A GTFS date (YYYYMMDD); null if the cell is not a date."""
     text = pl.col(column)
     return pl.when(text.str.len_bytes() == 8).then(text.str.to_date("%Y%m%d", strict=False))
 

@@ -1,4 +1,4 @@
-"""The GTFS standard as far as it is read here: files and columns. Plain values only.
+"""The files and columns of the GTFS standard that are read. Plain values only.
 
 Source: the GTFS Schedule reference (gtfs.org).
 """
@@ -12,9 +12,9 @@ WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", 
 
 @dataclass(frozen=True)
 class GtfsFile:
-    """A file of a feed. It must have the `required` columns, `optional` ones are used, `ignored` ones are not read.
+    """A file of a feed: its required columns, optional columns that are used, and ignored columns.
 
-    `presence` says whether a feed needs the file.
+    `presence` says whether a feed must have the file.
     """
 
     name: str

@@ -1,9 +1,10 @@
-"""Prints what the source has, as JSON: `python -m ruter_dagster.sources.listing`.
+"""Prints the dates and file versions of the source as JSON: `python -m ruter_dagster.sources.listing`.
 
-`dates` are its service dates, null where it answers any; `files` the versions of the newest dates' own files; `timetable` changes with
-its GTFS feeds, null where it has none.
+- `dates`: service dates; null if the source may have any date.
+- `files`: versions of the newest dates' own files.
+- `timetable`: version of all GTFS feeds; null if there are none.
 
-A process of its own, so that whoever asks (a sensor) loads no data library and never waits for longer than it wants to.
+It runs in a separate process, so that a sensor loads no data library and can limit the waiting time.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ def main() -> int:
     except PermanentFailure as failure:
         print(failure, file=sys.stderr)
         return EXIT_PERMANENT
-    found = {
+    listing = {
         "dates": None if dates is None else sorted(day.isoformat() for day in dates),
         "files": {day.isoformat(): file.own for day, file in files.items()},
         "timetable": source.timetable.identity if isinstance(source, GtfsPlannedSource) else None,
     }
-    print(json.dumps(found))
+    print(json.dumps(listing))
     return 0
 
 

@@ -1,6 +1,6 @@
-"""Matches performed trips to the planned journeys of their date: frames in, frames out.
+"""Matches performed trips to the planned journeys of their date. It takes and returns frames, and reads no files.
 
-Which dates have a plan, and where it comes from, belongs in gtfs_timetable.py.
+Selecting the plan of a date belongs in gtfs_source.py.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import polars as pl
 
 TOLERANCE_MINUTES = 10
-"""How far a trip's time at its first counted stop may lie from the planned time, where no id says which journey it was."""
+"""Largest difference to the planned time at the first counted stop, for a match by line, direction and stops."""
 ID_TOLERANCE_MINUTES = 60
-"""How far a trip's times may lie from those of the journey that has its id: feeds may number their trips anew."""
-LEAST_IN_ORDER = 0.5
-"""Share of a trip's visits at stops that its journey plans, in its order, without which they are not the same."""
+"""Largest difference to the planned times, for a match by id. A new feed may give the same id to another journey."""
+MIN_SHARE_IN_ORDER = 0.5
+"""Smallest share of a trip's visits at stops of the journey, in its order, for a match by id."""
 BY_ID, BY_PATTERN, UNMATCHED = (
     "trips matched by id",
     "trips matched by line, direction, stops and time",
@@ -23,13 +23,13 @@ BY_ID, BY_PATTERN, UNMATCHED = (
 PLAN_COLUMNS = (
     "service_date", "trip_id", "stop_sequence", "stop_id", "line_id", "direction_id", "block_id", "scheduled_departure_time",
 )  # fmt: skip
-"""The columns of `raw.planned_departures` that trips are matched by."""
+"""The columns of `raw.planned_departures` that matching needs."""
 _TRIP = "trip_id_performed"
 
 
 @dataclass(frozen=True)
 class Aliases:
-    """What counts may call a line or stop, by the plan's id: route_short_name and stop_code, where they are unique."""
+    """Ids of the plan by the other names of lines and stops: unique values of route_short_name and stop_code."""
 
     lines: dict[str, str]
     stops: dict[str, str]
@@ -39,8 +39,8 @@ class Aliases:
         """`routes` has route_id and route_short_name, `stops` stop_id and stop_code."""
         return cls(_aliases(routes, "route_short_name", "route_id"), _aliases(stops, "stop_code", "stop_id"))
 
-    def applied(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows with the plan's line_id and stop_id, as far as they have these; ids that are the plan's, or nobody's, stay."""
+    def apply(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Replaces other names by the plan's line_id and stop_id, if the rows have these columns. Unknown names stay."""
         return rows.with_columns(
             pl.col(name).replace(names)
             for name, names in (("line_id", self.lines), ("stop_id", self.stops))
@@ -49,68 +49,68 @@ class Aliases:
 
 
 def match(visits: pl.DataFrame, plan: pl.DataFrame, added: pl.Series) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Visits of one date with the trip ids, stop sequences and blocks of `plan`; and how many trips were matched, by how.
+    """Matches the visits of one date to `plan`. Returns the visits with planned ids, and the number of trips by kind of match.
 
-    - By id: `trip_id` is a planned one of the same line, at least half of the visits are at stops of the journey in its
-      order, and their times lie within `ID_TOLERANCE_MINUTES` of the planned ones (the median of the shared stops).
-    - Else by line, direction, counted stops in the journey's order, and the time at the first of them: the nearest
-      within `TOLERANCE_MINUTES`, one trip a journey. Trips of `added` (trip_id_performed) are not matched so.
-    - A matched trip takes the journey's direction, and its block where the counts name none. A visit takes the journey's id with
-      the sequence that its stop has there, as far as the trip calls in the journey's order.
-    - Visits at other stops or out of order, and unmatched trips, keep their counts under the performed trip's id: no planned
-      departure gets the load of another stop.
+    - By id: `trip_id` is planned on the same line, at least half of the visits are at stops of the journey in its order, and
+      the median time difference at shared stops is at most `ID_TOLERANCE_MINUTES`.
+    - Else by line, direction, stops in the journey's order, and time at the first of them. The nearest journey within
+      `TOLERANCE_MINUTES` is performed_by_planned, and each journey once. Trips in `added` (trip_id_performed) are not matched like this.
+    - A matched trip gets the journey's direction, and its block if the counts have none. A visit gets the journey's id and
+      the sequence of its stop, as long as the stops are in the journey's order.
+    - Visits at other stops or out of order, and unmatched trips, keep their counts under the performed trip's id. So no
+      planned departure gets the load of another stop.
 
-    `visits` is contract `raw.stop_visits`, `plan` has `PLAN_COLUMNS` of contract `raw.planned_departures`.
+    `visits` is contract `raw.stop_visits`; `plan` has `PLAN_COLUMNS`.
     """
-    exact = _matched_exactly(visits, plan)
-    others, free = visits.join(exact, on=_TRIP, how="anti"), _without(plan, exact)
-    by_id = _matched_by_id(others, free)
-    unnamed = others.join(by_id, on=_TRIP, how="anti").filter(~pl.col(_TRIP).is_in(added.implode()))
-    by_pattern = _matched_by_pattern(unnamed, _without(free, by_id))
+    exact = _match_exactly(visits, plan)
+    remaining, free = visits.join(exact, on=_TRIP, how="anti"), _without(plan, exact)
+    by_id = _match_by_id(remaining, free)
+    without_id = remaining.join(by_id, on=_TRIP, how="anti").filter(~pl.col(_TRIP).is_in(added.implode()))
+    by_pattern = _match_by_pattern(without_id, _without(free, by_id))
     matched = pl.concat([exact, by_id, by_pattern])
     counts = {
         BY_ID: exact.height + by_id.height,
         BY_PATTERN: by_pattern.height,
         UNMATCHED: visits[_TRIP].n_unique() - matched.height,
     }
-    numbered = _numbered(_placed(others, free, pl.concat([by_id, by_pattern])), free)
-    return _renamed(visits, plan, matched, numbered), counts
+    inexact = _with_planned_sequence(remaining, free, pl.concat([by_id, by_pattern]))
+    return _with_planned_ids(visits, plan, matched, _with_sequence(inexact, free)), counts
 
 
 def _without(plan: pl.DataFrame, matched: pl.DataFrame) -> pl.DataFrame:
     return plan.join(matched, left_on="trip_id", right_on="planned", how="anti")
 
 
-def _matched_exactly(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
-    """Trips with every visit's line and stop planned under the trip's id and the visit's own sequence: most of them."""
+def _match_exactly(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
+    """Trips whose visits all have the line and stop that the plan has under the same trip id and sequence. Most trips are such."""
     key, compared = ["trip_id", "stop_sequence"], ["stop_id", "line_id", "scheduled_departure_time"]
-    found = visits.select(_TRIP, *key, *compared).join(
+    compared_visits = visits.select(_TRIP, *key, *compared).join(
         plan.select(*key, *compared), on=key, how="left", suffix="_planned"
     )
     same = (pl.col("stop_id") == pl.col("stop_id_planned")) & (pl.col("line_id") == pl.col("line_id_planned"))
-    trips = found.group_by(_TRIP).agg(
+    trips = compared_visits.group_by(_TRIP).agg(
         pl.col("trip_id").first(), (same.fill_null(False).all() & _is_near()).alias("exact")
     )
     return trips.filter("exact").select(_TRIP, planned="trip_id")
 
 
 def _is_near() -> pl.Expr:
-    """Of one trip's visits beside their planned times, both in UTC; without a scheduled time nothing speaks against it."""
-    late = pl.col("scheduled_departure_time") - pl.col("scheduled_departure_time_planned")
-    return late.dt.total_seconds().median().abs().le(60 * ID_TOLERANCE_MINUTES).fill_null(True)
+    """Whether a trip's visits are near their planned times (aggregation; both in UTC). True if there is no scheduled time."""
+    difference = pl.col("scheduled_departure_time") - pl.col("scheduled_departure_time_planned")
+    return difference.dt.total_seconds().median().abs().le(60 * ID_TOLERANCE_MINUTES).fill_null(True)
 
 
 def _aliases(rows: pl.DataFrame, alias: str, name: str) -> dict[str, str]:
-    known = rows.filter(
+    unique = rows.filter(
         pl.col(alias).is_not_null()
         & pl.col(alias).is_duplicated().not_()
         & ~pl.col(alias).is_in(rows[name].implode())
     )
-    return dict(known.select(alias, name).iter_rows())
+    return dict(unique.select(alias, name).iter_rows())
 
 
-def _matched_by_id(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
-    """Performed trips and their planned journey: columns trip_id_performed and planned."""
+def _match_by_id(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
+    """Matched trips and journeys: columns trip_id_performed and planned."""
     journeys = plan.select("line_id", planned="trip_id").unique()
     pairs = (
         visits.select(_TRIP, "line_id", planned="trip_id")
@@ -118,121 +118,133 @@ def _matched_by_id(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
         .join(journeys, on=["planned", "line_id"])
         .select(_TRIP, "planned")
     )
-    placed = _placed(visits, plan, pairs)
-    place = pl.col("place").fill_null(0)
-    rises = place > place.cum_max().shift(1, fill_value=0).over(_TRIP)
+    sequence = pl.col("planned_sequence").fill_null(0)
+    rises = sequence > sequence.cum_max().shift(1, fill_value=0).over(_TRIP)
     return (
-        placed.with_columns(rises=rises)
+        _with_planned_sequence(visits, plan, pairs)
+        .with_columns(rises=rises)
         .group_by(_TRIP, "planned")
-        .agg(same=(pl.col("rises").mean() >= LEAST_IN_ORDER) & _is_near())
+        .agg(same=(pl.col("rises").mean() >= MIN_SHARE_IN_ORDER) & _is_near())
         .filter("same")
         .select(_TRIP, "planned")
     )
 
 
-def _matched_by_pattern(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
+def _match_by_pattern(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
     first = visits.sort(_TRIP, "stop_sequence").unique(_TRIP, keep="first", maintain_order=True)
     same = ["line_id", "direction_id", "stop_id"]
-    away = (
+    difference = (
         pl.col("scheduled_departure_time") - pl.col("scheduled_departure_time_planned")
     ).dt.total_seconds()
     candidates = (
         first.select(_TRIP, *same, "scheduled_departure_time")
         .join(plan.select("trip_id", *same, "scheduled_departure_time"), on=same, suffix="_planned")
-        .with_columns(away=away.abs())
-        .filter(pl.col("away") <= 60 * TOLERANCE_MINUTES)
-        .sort("away", _TRIP, "trip_id")
+        .with_columns(difference=difference.abs())
+        .filter(pl.col("difference") <= 60 * TOLERANCE_MINUTES)
+        .sort("difference", _TRIP, "trip_id")
         .unique([_TRIP, "trip_id"], keep="first", maintain_order=True)
         .select(_TRIP, planned="trip_id")
     )
     trips = visits.join(candidates.select(_TRIP).unique(), on=_TRIP)
-    fitting = _in_order(trips, plan, candidates)
-    taken: dict[str, str] = {}
+    in_order = _in_order(trips, plan, candidates)
+    performed_by_planned: dict[str, str] = {}
     matched: set[str] = set()
     for performed, planned in candidates.join(
-        fitting, on=[_TRIP, "planned"], how="semi", maintain_order="left"
+        in_order, on=[_TRIP, "planned"], how="semi", maintain_order="left"
     ).iter_rows():
-        if performed not in matched and planned not in taken:
-            taken[planned] = performed
+        if performed not in matched and planned not in performed_by_planned:
+            performed_by_planned[planned] = performed
             matched.add(performed)
     return pl.DataFrame(
-        {_TRIP: list(taken.values()), "planned": list(taken)}, schema={_TRIP: pl.String, "planned": pl.String}
+        {_TRIP: list(performed_by_planned.values()), "planned": list(performed_by_planned)},
+        schema={_TRIP: pl.String, "planned": pl.String},
     )
 
 
 def _in_order(visits: pl.DataFrame, plan: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
-    """The pairs (trip_id_performed, planned) whose visits' stops are all planned, in the same order."""
+    """The pairs (trip_id_performed, planned) whose stops are all planned, in the same order."""
     return (
-        _placed(visits, plan, pairs)
+        _with_planned_sequence(visits, plan, pairs)
         .group_by(_TRIP, "planned")
-        .agg(_all_in_order().alias("fits"))
-        .filter("fits")
+        .agg(_all_in_order().alias("in_order"))
+        .filter("in_order")
         .select(_TRIP, "planned")
     )
 
 
-def _placed(visits: pl.DataFrame, plan: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
-    """Each visit of each pair with `place`, the sequence of its stop in the journey: of its first, second … call there."""
-    called = visits.sort(_TRIP, "stop_sequence").with_columns(
+def _with_planned_sequence(visits: pl.DataFrame, plan: pl.DataFrame, pairs: pl.DataFrame) -> pl.DataFrame:
+    """Each visit of each pair, with the `planned_sequence` of its stop; null if the journey does not call there.
+
+    The first, second, … call of a trip at a stop belongs to the journey's first, second, … call there.
+    """
+    numbered_calls = visits.sort(_TRIP, "stop_sequence").with_columns(
         call=pl.int_range(pl.len()).over(_TRIP, "stop_id")
     )
-    places = plan.sort("trip_id", "stop_sequence").select(
+    planned_calls = plan.sort("trip_id", "stop_sequence").select(
         planned="trip_id",
         stop_id="stop_id",
-        place="stop_sequence",
+        planned_sequence="stop_sequence",
         call=pl.int_range(pl.len()).over("trip_id", "stop_id"),
         scheduled_departure_time_planned="scheduled_departure_time",
     )
     return (
-        called.select(_TRIP, "stop_id", "stop_sequence", "call", "scheduled_departure_time")
+        numbered_calls.select(_TRIP, "stop_id", "stop_sequence", "call", "scheduled_departure_time")
         .join(pairs, on=_TRIP)
-        .join(places, on=["planned", "stop_id", "call"], how="left")
+        .join(planned_calls, on=["planned", "stop_id", "call"], how="left")
         .sort(_TRIP, "planned", "stop_sequence")
     )
 
 
 def _all_in_order() -> pl.Expr:
-    return pl.col("place").is_not_null().all() & (pl.col("place").diff().fill_null(1) > 0).all()
+    return (
+        pl.col("planned_sequence").is_not_null().all()
+        & (pl.col("planned_sequence").diff().fill_null(1) > 0).all()
+    )
 
 
-def _numbered(placed: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
-    """Visits of trips with one journey each, with `number`, the sequence that they take, and `is_planned`, whether their stop has it.
+def _with_sequence(visits: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
+    """Adds `sequence`, the new stop_sequence of a visit, and `is_planned`, whether the journey has the visit's stop there.
 
-    Numbers rise along the trip as the visits do, because loads are added up in their order: a visit has its stop's place, or
-    the number after the visit before, whichever is greater. So a stop added between two neighbours moves what follows it.
+    The sequence must increase along the trip, because loads are added up in its order. It is the stop's planned sequence or
+    the previous visit's sequence plus 1, whichever is greater. A stop added between two neighbours shifts the following stops.
     """
     before = pl.int_range(pl.len(), dtype=pl.Int32).over(_TRIP)
-    numbered = placed.with_columns(
-        number=before + (pl.col("place").fill_null(1) - before).cum_max().over(_TRIP)
+    numbered = visits.with_columns(
+        sequence=before + (pl.col("planned_sequence").fill_null(1) - before).cum_max().over(_TRIP)
     )
-    places = plan.select("stop_id", planned="trip_id", number="stop_sequence", is_planned=pl.lit(True))
-    return numbered.join(places, on=["planned", "number", "stop_id"], how="left").with_columns(
+    planned = plan.select("stop_id", planned="trip_id", sequence="stop_sequence", is_planned=pl.lit(True))
+    return numbered.join(planned, on=["planned", "sequence", "stop_id"], how="left").with_columns(
         pl.col("is_planned").fill_null(False)
     )
 
 
-def _renamed(
-    visits: pl.DataFrame, plan: pl.DataFrame, matched: pl.DataFrame, numbered: pl.DataFrame
+def _with_planned_ids(
+    visits: pl.DataFrame, plan: pl.DataFrame, matched: pl.DataFrame, sequences: pl.DataFrame
 ) -> pl.DataFrame:
-    """Visits with what their match says; an id that is not planned is none of the plan's. `numbered`: those not matched exactly."""
+    """The visits with ids, sequences, directions and blocks of their journeys. `sequences` has the visits not matched exactly.
+
+    An unplanned visit gets the performed trip's id. If that is also the id of a journey, it gets a prefix.
+    """
     journeys = plan.select(planned="trip_id", direction="direction_id", block="block_id").unique("planned")
     pairs = matched.join(journeys, on="planned", how="left")
-    found = visits.join(pairs, on=_TRIP, how="left", maintain_order="left").join(
-        numbered.select(_TRIP, "stop_sequence", "number", "is_planned"),
+    joined = visits.join(pairs, on=_TRIP, how="left", maintain_order="left").join(
+        sequences.select(_TRIP, "stop_sequence", "sequence", "is_planned"),
         on=[_TRIP, "stop_sequence"],
         how="left",
         maintain_order="left",
     )
-    own = pl.col(_TRIP)
-    other = (
-        pl.when(own.is_in(journeys["planned"].implode())).then(pl.format("performed:{}", own)).otherwise(own)
+    performed = pl.col(_TRIP)
+    unplanned_id = (
+        pl.when(performed.is_in(journeys["planned"].implode()))
+        .then(pl.format("performed:{}", performed))
+        .otherwise(performed)
     )
     if "block_id" in visits.columns:
-        found = found.with_columns(block_id=pl.coalesce("block_id", "block"))
-    return found.with_columns(
+        joined = joined.with_columns(block_id=pl.coalesce("block_id", "block"))
+    return joined.with_columns(
         trip_id=pl.when(pl.col("is_planned").fill_null(True))
-        .then(pl.coalesce("planned", other))
-        .otherwise(other),
+        .then(pl.coalesce("planned", unplanned_id))
+        .otherwise(unplanned_id),
         direction_id=pl.coalesce("direction", "direction_id"),
-        stop_sequence=pl.coalesce("number", "stop_sequence"),
+        stop_sequence=pl.coalesce("sequence", "stop_sequence"),
     ).select(visits.columns)

@@ -1,7 +1,6 @@
-"""Rules that judge single rows of a timetable: what breaks one is set aside with its reason, and the rest of the date is used.
+"""Rules for single rows of a timetable from a warehouse. A row that breaks a rule is rejected, and the other rows are used.
 
-For sources whose plan is rows of somebody else's query. What GTFS says of its own files belongs in gtfs_tables.py, and what
-is true of visits too in visit_rules.py.
+Rules for GTFS files belong in gtfs_tables.py, and rules that also hold for visits in visit_rules.py.
 """
 
 from __future__ import annotations
@@ -17,22 +16,24 @@ from ruter_dagster.sources.visit_rules import (
     CAPACITY_UNKNOWN,
     FILE,
     LINE,
-    place_rules,
+    required_rules,
     without_impossible_capacities,
 )
 
 SAME_ROW = "repaired, one of several equal rows of a planned departure kept"
-PLACE_UNKNOWN = "repaired, impossible coordinates of a stop taken as unknown"
+COORDINATES_UNKNOWN = "repaired, impossible coordinates of a stop taken as unknown"
 CONFLICT = "several different rows of one planned departure"
 _REQUIRED = ("trip_id", "stop_sequence", "line_id", "mode", "direction_id", "stop_id")
 _KEY = list(PLANNED_DEPARTURES.key)
 
 
 @dataclass(frozen=True)
-class JudgedPlan:
-    """A timetable told apart. `kept`: contract `raw.planned_departures`; `counts`: rows that were repaired, by what was done.
+class PlanResult:
+    """Valid and rejected rows of a timetable.
 
-    `rejected` has the columns of contract `raw.rejected_visits`; the trip is the planned one.
+    - `kept`: contract `raw.planned_departures`.
+    - `rejected`: contract `raw.rejected_visits`, with the planned trip.
+    - `counts`: number of repaired rows, by kind of repair.
     """
 
     kept: pl.DataFrame
@@ -40,36 +41,36 @@ class JudgedPlan:
     counts: Counter[str]
 
 
-def judge_plan(planned: pl.DataFrame, time_zone: str) -> JudgedPlan:
-    """Judges planned departures: the contract's columns, numbers of any integer type, with `FILE` and `LINE`.
+def apply_plan_rules(planned: pl.DataFrame, time_zone: str) -> PlanResult:
+    """Applies the rules to planned departures: the contract's columns, numbers of any integer type, `FILE` and `LINE`.
 
-    Capacities and coordinates that cannot be become unknown. Of equal rows one stays; of different rows of one departure nobody
-    knows which is right. Pure: neither files nor the clock.
+    Impossible capacities and coordinates become unknown. One of several equal rows is kept. Different rows of the same
+    departure are all rejected, because none is known to be right.
     """
-    rules = place_rules(time_zone, _REQUIRED)
-    reasons = [pl.when(broken).then(pl.lit(reason)) for reason, broken in rules]
+    rules = required_rules(time_zone, _REQUIRED)
+    reasons = [pl.when(is_broken).then(pl.lit(reason)) for reason, is_broken in rules]
     marked = planned.with_columns(pl.coalesce(reasons).alias("reason"))
-    good, broken = marked.filter(pl.col("reason").is_null()), marked.filter(pl.col("reason").is_not_null())
-    good, impossible = without_impossible_capacities(good)
-    good, nowhere = _without_impossible_places(good)
-    different = good.unique(PLANNED_DEPARTURES.column_names, keep="first", maintain_order=True)
+    valid, broken = marked.filter(pl.col("reason").is_null()), marked.filter(pl.col("reason").is_not_null())
+    valid, wrong_capacities = without_impossible_capacities(valid)
+    valid, wrong_coordinates = _without_impossible_coordinates(valid)
+    different = valid.unique(PLANNED_DEPARTURES.column_names, keep="first", maintain_order=True)
     counts = Counter(
         {
-            CAPACITY_UNKNOWN: impossible,
-            PLACE_UNKNOWN: nowhere,
-            SAME_ROW: good.height - different.height,
+            CAPACITY_UNKNOWN: wrong_capacities,
+            COORDINATES_UNKNOWN: wrong_coordinates,
+            SAME_ROW: valid.height - different.height,
         }
     )
-    twice = different.select(pl.struct(_KEY).is_duplicated().alias("twice"))["twice"]
-    conflicting = different.filter(twice).with_columns(pl.lit(CONFLICT).alias("reason"))
-    kept = different.filter(~twice).select(PLANNED_DEPARTURES.column_names)
-    return JudgedPlan(
+    duplicated = different.select(pl.struct(_KEY).is_duplicated().alias("duplicated"))["duplicated"]
+    conflicting = different.filter(duplicated).with_columns(pl.lit(CONFLICT).alias("reason"))
+    kept = different.filter(~duplicated).select(PLANNED_DEPARTURES.column_names)
+    return PlanResult(
         conform(kept, PLANNED_DEPARTURES), _to_rejected(pl.concat([broken, conflicting])), counts
     )
 
 
-def _without_impossible_places(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
-    """Rows without coordinates that are on no globe, and how many had such."""
+def _without_impossible_coordinates(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
+    """The rows with impossible coordinates set to null, and the number of these rows."""
     on_earth = (pl.col("latitude").abs() <= 90) & (pl.col("longitude").abs() <= 180)
     finite = pl.col("latitude").is_finite() & pl.col("longitude").is_finite()
     known = pl.col("latitude").is_not_null() | pl.col("longitude").is_not_null()
@@ -81,7 +82,7 @@ def _without_impossible_places(rows: pl.DataFrame) -> tuple[pl.DataFrame, int]:
 
 
 def _to_rejected(rows: pl.DataFrame) -> pl.DataFrame:
-    as_read = pl.struct(PLANNED_DEPARTURES.column_names).struct.json_encode()
+    original_row = pl.struct(PLANNED_DEPARTURES.column_names).struct.json_encode()
     return conform(
         rows.select(
             "service_date",
@@ -94,7 +95,7 @@ def _to_rejected(rows: pl.DataFrame) -> pl.DataFrame:
             vehicle_type(),
             pl.lit(False).alias("kept_without_counts"),
             pl.lit(False).alias("date_blocked"),
-            as_read.alias("row"),
+            original_row.alias("row"),
         ).select(REJECTED_VISITS.column_names),
         REJECTED_VISITS,
     )

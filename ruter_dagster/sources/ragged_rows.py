@@ -1,6 +1,7 @@
-"""Rows of a CSV file that are not written as its header says: other numbers of cells, quotes without a partner, bytes that are no UTF-8.
+"""Finds malformed rows of a CSV file: wrong numbers of cells, quotes without a closing quote, bytes that are not UTF-8.
 
-What becomes of them belongs in tides_tables.py.
+Rejecting these rows belongs in tides_rows.py. A date may have a file of hundreds of megabytes. So polars streams all lines, and
+only unusual lines are kept in memory and checked in Python.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -16,81 +16,81 @@ import polars as pl
 
 ROW, CELLS, COLUMNS, TEXT = "row", "cells", "columns", "text"
 _SCHEMA = {ROW: pl.UInt32, CELLS: pl.UInt32, COLUMNS: pl.UInt32, TEXT: pl.String}
-_NO_CELL_HAS_IT = "\x01"
-_QUOTED = '"[^"]*"'
-_LINE, _UNPAIRED, _DOUBTFUL = "line", "unpaired", "doubtful"
+_UNUSED_SEPARATOR = "\x01"
+_QUOTED_CELL = '"[^"]*"'
+_LINE, _ODD_QUOTES, _DOUBTFUL = "line", "odd_quotes", "doubtful"
 _FIRST, _LAST, _PADDED = "first", "last", "padded"
-LONGEST_ROW = 100
-"""Lines of a row whose cells hold line ends; two quotes that are farther apart are no pair."""
+MAX_LINES_PER_ROW = 100
+"""Most lines of a row with line ends in its cells. Quotes that are further apart do not belong together."""
 REPLACEMENT_CHARACTER = "\ufffd"
-"""Stands for bytes that are no UTF-8."""
+"""Replaces bytes that are not UTF-8."""
 _NO_TEXTS = pl.DataFrame(schema={ROW: pl.UInt32, _LINE: pl.UInt32, TEXT: pl.String})
 
 
 @dataclass(frozen=True)
 class RowFaults:
-    """What is unusual about the rows of a file; the header is row 1, and a row whose cells hold line ends is one row.
+    """Malformed rows of a file. Row 1 is the header, and a row with line ends in its cells is one row.
 
-    - `short_or_long`: rows that cannot be used: `row`, `cells`, their number, `columns`, that of the header, and `text`, the
-      row as it is written.
-    - `padded`: the numbers of rows whose cells beyond the header's are all empty.
-    - `unpaired`: lines with a quote that has no partner: `row`, `line` and `text`. Each is taken as a row.
-    - `lossy`: whether there are bytes that are no UTF-8. They are read as `REPLACEMENT_CHARACTER`.
+    - `short_or_long`: rows with a wrong number of cells: `row`, `cells` and `columns` (number of cells of the row and of the
+      header), and `text`, the original row.
+    - `padded`: numbers of rows with more cells than the header, if all further cells are empty.
+    - `unpaired_quotes`: lines with a quote without a closing quote: `row`, `line` and `text`. Each line is one row.
+    - `is_lossy`: whether some bytes are not UTF-8. They are read as `REPLACEMENT_CHARACTER`.
     """
 
     short_or_long: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=_SCHEMA))
     padded: pl.Series = field(default_factory=lambda: pl.Series(ROW, dtype=pl.UInt32))
-    unpaired: pl.DataFrame = field(default_factory=lambda: _NO_TEXTS)
-    lossy: bool = False
+    unpaired_quotes: pl.DataFrame = field(default_factory=lambda: _NO_TEXTS)
+    is_lossy: bool = False
 
 
 def row_faults(url: str, columns: int, separator: str) -> RowFaults:
-    """What is unusual about the rows of a CSV file with `columns` columns.
+    """Finds the malformed rows of a CSV file with `columns` columns.
 
-    Blank lines are no rows. A quoted cell may hold separators and line ends. Of the file, only such lines are kept in memory
-    that seem to lack cells or to have too many, or belong to a cell of several lines; of padded ones only the number.
+    Blank lines are not rows. A quoted cell may contain separators and line ends.
     """
     try:
         return _row_faults(_lines(url), columns, separator)
     except pl.exceptions.ComputeError as error:
         if "utf-8" not in str(error).lower():
             raise
-    return replace(_row_faults(_lines(url, lossy=True), columns, separator), lossy=True)
+    return replace(_row_faults(_lines(url, is_lossy=True), columns, separator), is_lossy=True)
 
 
-def write_without_unpaired(url: str, faults: RowFaults, target: Path) -> None:
-    """Copies the file, of its `unpaired` lines without any quote, so that no row is taken for a part of another."""
+def write_without_unpaired_quotes(url: str, faults: RowFaults, target: Path) -> None:
+    """Copies the file without the quotes of `unpaired_quotes` lines, so that no row is read as a part of another row."""
     line, text = pl.col(_LINE), pl.col(TEXT)
-    bad = line.is_in(faults.unpaired[_LINE].implode())
-    bare = pl.when(bad).then(text.str.replace_all('"', "", literal=True)).otherwise(text)
-    _lines(url, lossy=faults.lossy).select(bare.alias(TEXT)).sink_csv(
+    is_unpaired = line.is_in(faults.unpaired_quotes[_LINE].implode())
+    cleaned = pl.when(is_unpaired).then(text.str.replace_all('"', "", literal=True)).otherwise(text)
+    _lines(url, is_lossy=faults.is_lossy).select(cleaned.alias(TEXT)).sink_csv(
         target, include_header=False, quote_style="never"
     )
 
 
 def _row_faults(lines: pl.LazyFrame, columns: int, separator: str) -> RowFaults:
-    unusual = _unusual(lines, columns, separator)
+    unusual = _unusual_lines(lines, columns, separator)
     if unusual.is_empty():
         return RowFaults()
-    unpaired = unusual.filter(_UNPAIRED)
-    spans = _spans(unpaired[_LINE])
+    spans = _multiline_rows(lines, unusual.filter(_ODD_QUOTES)[_LINE], columns, separator)
     parts = _lines_of(lines, spans)
-    if 2 * spans.height < unpaired.height or not _are_pairs(parts, columns, separator):
-        spans = _true_spans(lines, unpaired, columns, separator)
-        parts = _lines_of(lines, spans)
-    rest = unusual.join(parts, on=_LINE, how="anti")
-    lone = rest.filter(pl.col(_UNPAIRED) | pl.Series(_is_malformed(rest, separator), dtype=pl.Boolean))
-    single = rest.join(lone, on=_LINE, how="anti")
-    long = _joined(parts).select(pl.col(_FIRST).alias(_LINE), TEXT, pl.lit(False).alias(_PADDED))
-    rows = pl.concat([single.select(long.columns), long]).sort(_LINE)
-    rows = rows.select(_row_of_line(spans), TEXT, _PADDED)
-    wrong, padded = _with_other_cells(rows.filter(~pl.col(_PADDED)), columns, separator)
+    single = unusual.join(parts, on=_LINE, how="anti")
+    is_malformed = pl.col(_ODD_QUOTES) | pl.Series(_is_malformed(single, separator), dtype=pl.Boolean)
+    unpaired_quotes = single.filter(is_malformed).select(_row_of_line(spans), _LINE, TEXT)
+    multiline = parts.group_by(_FIRST).agg(pl.col(TEXT).sort_by(_LINE).str.join("\n"))
+    rows = pl.concat(
+        [
+            single.filter(~is_malformed).select(_LINE, TEXT, _PADDED),
+            multiline.select(pl.col(_FIRST).alias(_LINE), TEXT, pl.lit(False).alias(_PADDED)),
+        ]
+    )
+    rows = rows.sort(_LINE).select(_row_of_line(spans), TEXT, _PADDED)
+    short_or_long, padded = _count_cells(rows.filter(~pl.col(_PADDED)), columns, separator)
     padded = pl.concat([rows.filter(_PADDED)[ROW], padded])
-    return RowFaults(wrong, padded, lone.select(_row_of_line(spans), _LINE, TEXT))
+    return RowFaults(short_or_long, padded, unpaired_quotes)
 
 
-def _with_other_cells(rows: pl.DataFrame, columns: int, separator: str) -> tuple[pl.DataFrame, pl.Series]:
-    """Of `rows` (`row`, `text`): `RowFaults.short_or_long` and `RowFaults.padded`."""
+def _count_cells(rows: pl.DataFrame, columns: int, separator: str) -> tuple[pl.DataFrame, pl.Series]:
+    """`RowFaults.short_or_long` and `RowFaults.padded` of `rows` (`row`, `text`)."""
     cells = [_cells(text, separator) for text in rows[TEXT]]
     padded = [len(row) > columns and _is_blank(row[columns:]) for row in cells]
     counted = rows.with_columns(
@@ -98,20 +98,20 @@ def _with_other_cells(rows: pl.DataFrame, columns: int, separator: str) -> tuple
         pl.lit(columns, pl.UInt32).alias(COLUMNS),
         pl.Series(_PADDED, padded, pl.Boolean),
     )
-    wrong = counted.filter(pl.col(CELLS) != columns, ~pl.col(_PADDED))
-    return wrong.select(*_SCHEMA), counted.filter(_PADDED)[ROW]
+    short_or_long = counted.filter(pl.col(CELLS) != columns, ~pl.col(_PADDED))
+    return short_or_long.select(*_SCHEMA), counted.filter(_PADDED)[ROW]
 
 
-def _lines(url: str, *, lossy: bool = False) -> pl.LazyFrame:
-    """The lines of the file: `line`, its number, and `text`, null where it is empty."""
+def _lines(url: str, *, is_lossy: bool = False) -> pl.LazyFrame:
+    """The lines of the file: number `line` and `text`, null if it is empty."""
     return pl.scan_csv(
         url,
         glob=False,
         has_header=False,
         infer_schema=False,
-        separator=_NO_CELL_HAS_IT,
+        separator=_UNUSED_SEPARATOR,
         quote_char=None,
-        encoding="utf8-lossy" if lossy else "utf8",
+        encoding="utf8-is_lossy" if is_lossy else "utf8",
         truncate_ragged_lines=True,
         row_index_name=_LINE,
         row_index_offset=1,
@@ -119,24 +119,26 @@ def _lines(url: str, *, lossy: bool = False) -> pl.LazyFrame:
     )
 
 
-def _unusual(lines: pl.LazyFrame, columns: int, separator: str) -> pl.DataFrame:
-    """Lines below the header that have other than `columns` cells, each that is quoted taken as a letter, or quotes that may lack a partner.
+def _unusual_lines(lines: pl.LazyFrame, columns: int, separator: str) -> pl.DataFrame:
+    """Lines below the header with a wrong number of cells or with unusual quotes.
 
-    `unpaired` says that their number is odd, `doubtful` that a quote stands elsewhere than around a cell, `padded` that what is
-    beyond `columns` is blank; `text` is null then.
+    `odd_quotes`: the number of quotes is odd. `doubtful`: a quote is not at the edge of a cell. `padded`: all cells after
+    `columns` are empty. `text` of padded lines is null to save memory, because all lines of a file may be padded.
     """
     text = pl.col(TEXT)
     quotes = text.str.count_matches('"', literal=True)
-    bare = pl.when(quotes > 0).then(text.str.replace_all(_QUOTED, "x")).otherwise(text)
-    cells = bare.str.count_matches(separator, literal=True) + 1
-    filled = bare.str.strip_chars_end(f" \t\r{separator}").str.count_matches(separator, literal=True) + 1
+    without_quoted = pl.when(quotes > 0).then(text.str.replace_all(_QUOTED_CELL, "x")).otherwise(text)
+    cells = without_quoted.str.count_matches(separator, literal=True) + 1
+    filled = (
+        without_quoted.str.strip_chars_end(f" \t\r{separator}").str.count_matches(separator, literal=True) + 1
+    )
     well_formed = pl.when(quotes > 0).then(text).str.contains(_well_formed(separator))
     doubtful = ~well_formed.fill_null(True)
-    padded = ~pl.col(_UNPAIRED) & ~pl.col(_DOUBTFUL) & (cells > columns) & (filled <= columns)
+    padded = ~pl.col(_ODD_QUOTES) & ~pl.col(_DOUBTFUL) & (cells > columns) & (filled <= columns)
     return (
-        lines.with_columns((quotes % 2 == 1).alias(_UNPAIRED), doubtful.alias(_DOUBTFUL))
+        lines.with_columns((quotes % 2 == 1).alias(_ODD_QUOTES), doubtful.alias(_DOUBTFUL))
         .filter(
-            pl.any_horizontal(_UNPAIRED, _DOUBTFUL, cells != columns),
+            pl.any_horizontal(_ODD_QUOTES, _DOUBTFUL, cells != columns),
             pl.col(_LINE) > 1,
             text.str.strip_chars() != "",
         )
@@ -147,39 +149,27 @@ def _unusual(lines: pl.LazyFrame, columns: int, separator: str) -> pl.DataFrame:
 
 
 def _well_formed(separator: str) -> str:
-    """A pattern of lines whose quotes stand around cells, or twice within such a cell."""
+    """A pattern of lines with quotes only around cells, or doubled within quoted cells."""
     cell = f'(?:"(?:[^"]|"")*"|[^"{re.escape(separator)}]*)'
     return f"^{cell}(?:{re.escape(separator)}{cell})*\\r?$"
 
 
-def _spans(unpaired: pl.Series) -> pl.DataFrame:
-    """First and last line of the rows of several lines, if a row goes on until its quotes come in pairs."""
-    first, last = unpaired.gather_every(2), unpaired.gather_every(2, 1)
-    spans = pl.DataFrame({_FIRST: first.head(last.len()), _LAST: last})
-    return spans.filter(pl.col(_LAST) - pl.col(_FIRST) < LONGEST_ROW)
+def _multiline_rows(lines: pl.LazyFrame, odd_lines: pl.Series, columns: int, separator: str) -> pl.DataFrame:
+    """First and last line of each row of several lines. Both have an odd number of quotes, and together they form one row."""
+    neighbours = pl.DataFrame({_FIRST: odd_lines.head(-1), _LAST: odd_lines.slice(1)})
+    neighbours = neighbours.filter(pl.col(_LAST) - pl.col(_FIRST) < MAX_LINES_PER_ROW)
+    parts = _lines_of(lines, neighbours).sort(_FIRST, _LINE)
+    texts = dict(parts.group_by(_FIRST, maintain_order=True).agg(TEXT).iter_rows())
+    spans: list[tuple[int, int]] = []
+    for first, last in neighbours.iter_rows():
+        is_free = not spans or first > spans[-1][1]
+        if is_free and _is_row(texts[first], columns, separator):
+            spans.append((first, last))
+    return pl.DataFrame(spans, schema={_FIRST: pl.UInt32, _LAST: pl.UInt32}, orient="row")
 
 
-def _true_spans(lines: pl.LazyFrame, unpaired: pl.DataFrame, columns: int, separator: str) -> pl.DataFrame:
-    """The same where some quotes have no partner: two lines belong together only if they are one row."""
-    numbers = unpaired[_LINE].to_list()
-    near = pl.DataFrame({_FIRST: unpaired[_LINE].head(-1), _LAST: unpaired[_LINE].slice(1)})
-    near = near.filter(pl.col(_LAST) - pl.col(_FIRST) < LONGEST_ROW)
-    rows = dict(_texts(_lines_of(lines, near)))
-    found, at = [], 0
-    while at < len(numbers):
-        if _is_pair(rows.get(numbers[at], []), columns, separator):
-            found.append((numbers[at], numbers[at + 1]))
-            at += 1
-        at += 1
-    return pl.DataFrame(found, schema={_FIRST: pl.UInt32, _LAST: pl.UInt32}, orient="row")
-
-
-def _are_pairs(parts: pl.DataFrame, columns: int, separator: str) -> bool:
-    return all(_is_pair(texts, columns, separator) for _, texts in _texts(parts))
-
-
-def _is_pair(texts: list[str], columns: int, separator: str) -> bool:
-    """Whether lines are one row. One that has not as many cells as the header is doubtful: none of its lines may look like a row."""
+def _is_row(texts: list[str], columns: int, separator: str) -> bool:
+    """Whether lines form one row. If it has fewer cells than the header, none of the lines may look like a row of its own."""
     row = "\n".join(texts)
     rows = _strict_rows(row, separator) if re.match(_well_formed(separator), row) else None
     if rows is None or len(rows) != 1:
@@ -189,30 +179,21 @@ def _is_pair(texts: list[str], columns: int, separator: str) -> bool:
 
 
 def _is_malformed(lines: pl.DataFrame, separator: str) -> list[bool]:
-    """Which of the lines with an even number of quotes are no CSV: those that are `doubtful`, and Python's reader refuses."""
+    """Which lines with an even number of quotes are not valid CSV: `doubtful` lines that Python's strict reader refuses."""
     doubtful = zip(lines[_DOUBTFUL], lines[TEXT], strict=True)
     return [is_doubtful and _strict_rows(text, separator) is None for is_doubtful, text in doubtful]
 
 
 def _strict_rows(text: str, separator: str) -> list[list[str]] | None:
-    """The rows of a text; None where its quotes are no pairs."""
+    """The rows of a text; None if its quotes are not valid."""
     try:
         return list(csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True))
     except csv.Error:
         return None
 
 
-def _texts(parts: pl.DataFrame) -> Iterator[tuple[int, list[str]]]:
-    """The first line of each row of several lines, and the texts of all its lines."""
-    return parts.sort(_FIRST, _LINE).group_by(_FIRST, maintain_order=True).agg(TEXT).iter_rows()
-
-
-def _joined(parts: pl.DataFrame) -> pl.DataFrame:
-    return parts.group_by(_FIRST).agg(pl.col(TEXT).sort_by(_LINE).str.join("\n"))
-
-
 def _lines_of(lines: pl.LazyFrame, spans: pl.DataFrame) -> pl.DataFrame:
-    """The lines of these rows: `line`, `first`, the first one of its row, and `text`."""
+    """The lines of these rows: `line`, `first` (the first line of its row) and `text`."""
     numbers = spans.select(
         pl.int_ranges(_FIRST, pl.col(_LAST) + 1, dtype=pl.UInt32).alias(_LINE), _FIRST
     ).explode(_LINE)
@@ -223,15 +204,15 @@ def _lines_of(lines: pl.LazyFrame, spans: pl.DataFrame) -> pl.DataFrame:
 
 
 def _row_of_line(spans: pl.DataFrame) -> pl.Expr:
-    """The number of the row that begins with a line: what a row before it has of further lines does not count."""
-    further = (spans[_LAST] - spans[_FIRST]).cum_sum()
-    before = pl.lit(spans[_LAST]).search_sorted(pl.col(_LINE)) if spans.height else pl.lit(0)
-    skipped = pl.lit(pl.concat([pl.Series([0], dtype=pl.UInt32), further])).gather(before)
+    """The number of the row that begins with a line. The further lines of rows before it are not counted."""
+    further_lines = (spans[_LAST] - spans[_FIRST]).cum_sum()
+    rows_before = pl.lit(spans[_LAST]).search_sorted(pl.col(_LINE)) if spans.height else pl.lit(0)
+    skipped = pl.lit(pl.concat([pl.Series([0], dtype=pl.UInt32), further_lines])).gather(rows_before)
     return (pl.col(_LINE) - skipped).cast(pl.UInt32).alias(ROW)
 
 
 def _cells(text: str, separator: str) -> list[str]:
-    """A quote within a cell that is not quoted is a letter like others: Python's reader knows."""
+    """The cells of a row. A quote within an unquoted cell is an ordinary character."""
     return next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), [])
 
 

@@ -1,6 +1,6 @@
-"""Cells of a TIDES table as values of their column's type: what can be read is, and what was wrong or unusual is counted.
+"""Converts cells of a TIDES table to values of their column's type. Wrong and repaired cells are counted.
 
-Which files there are belongs in tides_files.py, what a wrong cell costs its row in tides_tables.py.
+The effect of a wrong cell on its row belongs in tides_rows.py.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ _WHOLE = r"^[+-]?\d+\.0+$"
 
 @dataclass
 class Cells:
-    """A column's values, null where a cell is missing or wrong; `faults` are sentences and where they hold.
+    """Values of a column, null if a cell is missing or wrong.
 
-    `repairs` counts cells that were read although they are not written as TIDES says.
+    `faults` are descriptions with a mask of the cells. `repairs` counts cells that were read although their format is not TIDES'.
     """
 
     values: pl.Series
@@ -43,11 +43,11 @@ class Cells:
 
 
 def unpadded_cells(cells: pl.Series) -> pl.Series:
-    """The cells as they are written, null where TIDES calls them missing."""
+    """The cells without surrounding blanks; null if TIDES defines them as missing."""
     if isinstance(cells.dtype, pl.Categorical | pl.Enum):
         cells = cells.cast(pl.String)
     if cells.dtype == pl.String:
-        # Blanks are rare: all cells are copied only where there are any.
+        # Blanks are rare, and stripping copies the column.
         if cells.str.contains(r"^\s|\s$").any():
             cells = cells.str.strip_chars()
         missing = cells.is_in(MISSING_VALUES)
@@ -56,7 +56,7 @@ def unpadded_cells(cells: pl.Series) -> pl.Series:
 
 
 def read_cells(cells: pl.Series, column: TidesColumn, time_zone: str) -> Cells:
-    """The values of `written` cells; times without an offset are those of `time_zone`."""
+    """Converts cells to values. Times without an offset are in `time_zone`."""
     read = {"string": _texts, "integer": _integers, "date": _dates}
     result = read[column.kind](cells) if column.kind in read else _times(cells, time_zone)
     if column.filled and cells.null_count():
@@ -64,11 +64,11 @@ def read_cells(cells: pl.Series, column: TidesColumn, time_zone: str) -> Cells:
     if result.values.null_count() > cells.null_count():
         wrong = cells.is_not_null() & result.values.is_null()
         result.faults.append((f"is not {MEANING[column.kind]}", wrong))
-    if column.unknown is not None and (unknown := _true(result.values == column.unknown)).any():
-        result.values = result.values.set(unknown, None)
-        result.repairs[UNKNOWN.format(column=column.name, unknown=column.unknown)] = int(unknown.sum())
-    if column.minimum is not None and (below := _true(result.values < column.minimum)).any():
-        result.faults.append((f"is below {column.minimum}", below))
+    if column.unknown is not None and (is_unknown := _true(result.values == column.unknown)).any():
+        result.values = result.values.set(is_unknown, None)
+        result.repairs[UNKNOWN.format(column=column.name, unknown=column.unknown)] = int(is_unknown.sum())
+    if column.minimum is not None and (is_below := _true(result.values < column.minimum)).any():
+        result.faults.append((f"is below {column.minimum}", is_below))
     if column.allowed is not None:
         other = _true(~result.values.is_in(column.allowed))
         if other.any():
@@ -77,14 +77,14 @@ def read_cells(cells: pl.Series, column: TidesColumn, time_zone: str) -> Cells:
 
 
 def date_of(column: str, dtype: pl.DataType) -> pl.Expr:
-    """A column of service dates as dates, null where a cell is none."""
+    """A column of service dates as dates; null if a cell is not a date."""
     cell = pl.col(column)
     if isinstance(dtype, pl.Categorical | pl.Enum):
         cell, dtype = cell.cast(pl.String), pl.String()
     if dtype == pl.String:
         return cell.str.strip_chars().str.to_date("%Y-%m-%d", strict=False)
     if isinstance(dtype, pl.Datetime):
-        # pandas has no dates: it writes the midnights that they begin with.
+        # pandas has no date type and writes timestamps at midnight.
         return pl.when(cell.dt.time() == pl.time(0)).then(cell.dt.date())
     return cell if dtype == pl.Date else pl.lit(None, pl.Date)
 
@@ -95,11 +95,12 @@ def filled_dates(dtype: pl.DataType) -> pl.Expr:
 
 
 def _true(mask: pl.Series) -> pl.Series:
+    """The mask with nulls as false."""
     return mask.fill_null(False)
 
 
 def _texts(cells: pl.Series) -> Cells:
-    """Names; those that a program made floats of (31.0), because one of them is missing, are whole numbers again."""
+    """Texts. Programs turn a column of whole numbers with a null into floats (31.0); these become whole numbers again."""
     if cells.dtype == pl.String:
         floats = cells.null_count() < cells.len() and bool(cells.str.ends_with(".0").all())
         if floats and cells.str.contains(_WHOLE).all():
@@ -146,27 +147,29 @@ def _times(cells: pl.Series, time_zone: str) -> Cells:
         return _local(cells.cast(pl.Datetime("us")), time_zone)
     if cells.dtype != pl.String:
         return Cells(pl.Series(cells.name, [None] * cells.len(), TYPES["datetime"]))
-    values = _with_offset(cells, "%Y-%m-%dT%H:%M:%S%.f%z")
+    values = _parse_times(cells, "%Y-%m-%dT%H:%M:%S%.f%z")
     if values.null_count() == cells.null_count():
         return Cells(values)
-    # A second look at the few that are written otherwise: Z, a blank for the T, +01 as Postgres does, no offset at all.
+    # The few cells in other formats: Z as offset, a blank instead of T, a short offset such as +01, or no offset.
     wrong = cells.is_not_null() & values.is_null()
     texts = cells.filter(wrong).str.replace(r"^(\S+) (\d)", "${1}T${2}").str.replace("[Zz]$", "+00:00")
-    found = _with_offset(texts.str.replace(r"(T.*[+-]\d\d)$", "${1}:00").str.replace(" ", "", literal=True))
+    with_offset = _parse_times(
+        texts.str.replace(r"(T.*[+-]\d\d)$", "${1}:00").str.replace(" ", "", literal=True)
+    )
     naive = _local(texts.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False), time_zone)
-    values = values.scatter(wrong.arg_true(), found.zip_with(found.is_not_null(), naive.values))
+    values = values.scatter(wrong.arg_true(), with_offset.zip_with(with_offset.is_not_null(), naive.values))
     return Cells(values, repairs=naive.repairs)
 
 
-def _with_offset(texts: pl.Series, form: str = "%Y-%m-%dT%H:%M:%S%.f%z") -> pl.Series:
+def _parse_times(texts: pl.Series, form: str = "%Y-%m-%dT%H:%M:%S%.f%z") -> pl.Series:
     return texts.str.to_datetime(form, time_unit="us", strict=False).cast(TYPES["datetime"])
 
 
 def _local(times: pl.Series, time_zone: str) -> Cells:
-    """Times of the operator's clocks; the hour that they repeat is taken as its first, one that they leave out is none."""
+    """Local times as UTC. In the repeated hour in autumn the first one is taken. A time in the skipped hour in spring is null."""
     first = times.dt.replace_time_zone(time_zone, ambiguous="earliest", non_existent="null")
     last = times.dt.replace_time_zone(time_zone, ambiguous="latest", non_existent="null")
     ambiguous = int((first != last).sum())
-    counted = {WITHOUT_OFFSET.format(zone=time_zone): first.len() - first.null_count(), AMBIGUOUS: ambiguous}
+    repairs = {WITHOUT_OFFSET.format(zone=time_zone): first.len() - first.null_count(), AMBIGUOUS: ambiguous}
     values = first.dt.convert_time_zone("UTC")
-    return Cells(values, repairs={name: number for name, number in counted.items() if number})
+    return Cells(values, repairs={name: number for name, number in repairs.items() if number})

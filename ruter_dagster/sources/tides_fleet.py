@@ -1,4 +1,4 @@
-"""Which vehicles ran which trips, of TIDES tables: read without the visits wherever the trips name their vehicles."""
+"""The vehicles of performed trips in TIDES tables. Stop visits are only read if trips lack their vehicle."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _VISITS = TidesTable(
 
 
 def trips_of_dates(location: str, operator: Operator) -> Callable[[Sequence[date]], pl.DataFrame]:
-    """A function of dates that gives their performed trips, as the counts' reader takes them: those with a fault are left out.
+    """A function that returns the valid performed trips of dates.
 
     Columns: service_date, trip_id_performed, line_id, mode, added (the trip was not in the schedule), seats and
-    total_capacity of the vehicle, null where they are unknown.
+    total_capacity of the vehicle (null if unknown).
     """
     reader = TableReader(location, operator.time_zone)
     modes = modes_of(operator.route_types)
@@ -33,13 +33,13 @@ def trips_of_dates(location: str, operator: Operator) -> Callable[[Sequence[date
     def read(dates: Sequence[date]) -> pl.DataFrame:
         trips = unique_trips(reader.read(TRIPS_PERFORMED, dates)).frame.filter(pl.col(FAULT).is_null())
         if trips["vehicle_id"].null_count():
-            of_visits = (
+            visit_vehicles = (
                 reader.read(_VISITS, dates)
                 .frame.drop_nulls([*_TRIP, "vehicle_id"])
                 .unique(_TRIP, keep="first", maintain_order=True)
             )
-            trips = trips.join(of_visits, on=_TRIP, how="left", suffix="_seen").with_columns(
-                vehicle_id=pl.coalesce("vehicle_id", "vehicle_id_seen")
+            trips = trips.join(visit_vehicles, on=_TRIP, how="left", suffix="_of_visit").with_columns(
+                vehicle_id=pl.coalesce("vehicle_id", "vehicle_id_of_visit")
             )
         vehicles = unique_vehicles(reader.read(VEHICLES)).frame
         return trips.join(vehicles, on="vehicle_id", how="left").select(

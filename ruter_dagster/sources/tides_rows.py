@@ -1,6 +1,6 @@
 """Turns the cells of a TIDES file into typed rows, and notes for each row why it cannot be used.
 
-How one cell becomes a value belongs in tides_cells.py, what the tables mean together in tides.py.
+Converting a single cell belongs in tides_cells.py, combining the tables in tides.py.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ruter_dagster.sources.visit_rules import COUNTS_FAULT, FAULT, FILE, LINE, L
 
 MIN_CELLS_TO_JUDGE = 3
 """A column is unreadable if it has at least this many cells and all of them are wrong."""
-PADDED = "repaired, row with empty cells beyond those of the header"
+PADDED = "repaired, row with more cells than the header, all empty"
 _EXAMPLES = 3
-_UNPAIRED = "row has a quote without its partner"
+_UNPAIRED_QUOTE = "row has a quote without a closing quote"
 _NOT_UTF8 = "is not UTF-8 (Latin-1, perhaps); save the file as UTF-8"
 _FAULT_COLUMNS: dict[Cost, str] = {"row": FAULT, "counts": COUNTS_FAULT, "load": LOAD_FAULT}
 
@@ -126,7 +126,7 @@ def _malformed_row_faults(
     row = pl.col(ragged_rows.ROW).alias(ROW_NUMBER)
     reasons_by_row = pl.concat(
         [
-            malformed.unpaired.select(row, pl.lit(_UNPAIRED).alias(FAULT)),
+            malformed.unpaired_quotes.select(row, pl.lit(_UNPAIRED_QUOTE).alias(FAULT)),
             malformed.short_or_long.select(row, ragged.alias(FAULT)),
         ]
     ).unique(ROW_NUMBER, keep="first")
@@ -134,7 +134,7 @@ def _malformed_row_faults(
     if reasons_by_row.height:
         rows = cells.select(ROW_NUMBER)
         reasons = rows.join(reasons_by_row, on=ROW_NUMBER, how="left", maintain_order="left")[FAULT]
-    for column in present if malformed.lossy else ():
+    for column in present if malformed.is_lossy else ():
         texts = cells[column.name]
         if texts.dtype == pl.String:
             damaged = texts.str.contains(REPLACEMENT_CHARACTER, literal=True).fill_null(False)

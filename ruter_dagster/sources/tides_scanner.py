@@ -1,6 +1,6 @@
 """Opens the files of TIDES tables as lazy frames of unparsed cells, each row with its number in the file.
 
-Malformed CSV is dealt with here. Turning cells into values belongs in tides_rows.py.
+It also handles malformed CSV. Turning cells into values belongs in tides_rows.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from obstore.exceptions import BaseError, NotFoundError, PermissionDeniedError, 
 from ruter_dagster.aws.errors import remedy_of
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources import ragged_rows
-from ruter_dagster.sources.ragged_rows import RowFaults, row_faults, write_without_unpaired
+from ruter_dagster.sources.ragged_rows import RowFaults, row_faults, write_without_unpaired_quotes
 from ruter_dagster.sources.tides_files import Folder, TableFile, not_utf8, unreadable
 from ruter_dagster.sources.tides_vocabulary import MISSING_VALUES, TidesTable
 from ruter_dagster.sources.visit_rules import FILE, LINE
@@ -69,14 +69,16 @@ class TableScanner:
             return RowFaults()
         version, faults = self._cached_faults.get(file.path, ("", None))
         if faults is None or version != file.version:
-            form = self.folder.csv_form(file)
-            columns, separator = len(form.columns), form.separator
+            csv_format = self.folder.csv_format(file)
+            columns, separator = len(csv_format.columns), csv_format.separator
             faults = row_faults(file.url, columns, separator)
-            if faults.unpaired.height:
+            if faults.unpaired_quotes.height:
                 copy = self._copy_of(file)
-                write_without_unpaired(file.url, faults, copy)
+                write_without_unpaired_quotes(file.url, faults, copy)
                 faults_of_copy = row_faults(str(copy), columns, separator)
-                faults = replace(faults_of_copy, unpaired=faults.unpaired, lossy=faults.lossy)
+                faults = replace(
+                    faults_of_copy, unpaired_quotes=faults.unpaired_quotes, is_lossy=faults.is_lossy
+                )
             self._cached_faults[file.path] = (file.version, faults)
         return faults
 
@@ -119,7 +121,7 @@ class TableScanner:
         lines = pl.concat(
             [
                 frame.select(ragged_rows.ROW, ragged_rows.TEXT)
-                for frame in (faults.unpaired, faults.short_or_long)
+                for frame in (faults.unpaired_quotes, faults.short_or_long)
             ]
         ).unique(ragged_rows.ROW, keep="first")
         return lines.select(
@@ -140,13 +142,13 @@ class TableScanner:
             return pl.scan_parquet(
                 file.url, glob=False, hive_partitioning=False, row_index_name=ROW_NUMBER, row_index_offset=1
             )
-        form = self.folder.csv_form(file)
+        csv_format = self.folder.csv_format(file)
         faults = self.row_faults(file)
         return pl.scan_csv(
-            self._copy_of(file) if faults.unpaired.height else file.url,
+            self._copy_of(file) if faults.unpaired_quotes.height else file.url,
             glob=False,
-            separator=form.separator,
-            encoding="utf8-lossy" if faults.lossy else "utf8",
+            separator=csv_format.separator,
+            encoding="utf8-is_lossy" if faults.is_lossy else "utf8",
             infer_schema=False,
             null_values=list(MISSING_VALUES),
             truncate_ragged_lines=True,

@@ -1,4 +1,4 @@
-"""The TIDES standard as far as it is read here: tables, columns, their types, and the values that an enum may take.
+"""The tables of the TIDES standard that are read: columns, types and allowed values.
 
 Source: the TIDES schemas (tides-transit.org), version 1.0. Plain values only.
 """
@@ -10,7 +10,7 @@ from typing import Literal
 
 Kind = Literal["string", "integer", "date", "datetime"]
 Cost = Literal["row", "counts", "load", "cell"]
-"""What a cell that is no value of its column costs: its row, the row's counts, the row's load, or the cell alone."""
+"""What cannot be used because of a wrong cell: its row, the row's counts, the row's load, or only the cell."""
 
 MISSING_VALUES = ("", "NA", "NaN")
 IN_SERVICE = "In service"
@@ -19,9 +19,12 @@ SCHEDULED = "Scheduled"
 
 @dataclass(frozen=True)
 class TidesColumn:
-    """A column that is read. `present`: the table must have it; `filled`: every row must; others may be left out.
+    """A column that is read.
 
-    `cost`: what is set aside where a cell is no value of the column; `unknown`: the number that stands for no value.
+    - `present`: the file must have the column. `filled`: every row must have a value.
+    - `minimum`, `allowed`: smallest value, allowed values.
+    - `cost`: what cannot be used because of a wrong cell.
+    - `unknown`: a number that means an unknown value.
     """
 
     name: str
@@ -36,9 +39,9 @@ class TidesColumn:
 
 @dataclass(frozen=True)
 class TidesTable:
-    """A table as files of one name.
+    """A table, stored as files of one name.
 
-    - `dated`: it has a `service_date` and may be cut into files by it.
+    - `dated`: it has the column `service_date`, and may have one file for each date.
     - `optional`: the folder may lack it; it then has no rows.
     - `one_of`: a file needs every column of at least one of these groups; `a|b` is either column.
     - `ignored`: columns of the standard that are not read.
@@ -90,7 +93,7 @@ ROUTE_TYPES_WITHOUT_MODE = (
     "Communal Taxi Service", "Rail Taxi Service", "Bike Taxi Service", "Licensed Taxi Service",
     "Private Hire Service Vehicle", "All Taxi Services", "Miscellaneous Service", "Horse-drawn Carriage",
 )  # fmt: skip
-"""Known to TIDES, but none of our modes: an operator's `route_types` says what they are."""
+"""Route types of TIDES without a mode. `route_types` of the operator file can give them one."""
 
 ROUTE_TYPES = (*(name for names in ROUTE_TYPES_BY_MODE.values() for name in names), *ROUTE_TYPES_WITHOUT_MODE)
 TRIP_TYPES = (

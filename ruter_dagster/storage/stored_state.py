@@ -35,7 +35,7 @@ class StoredState:
 
     @classmethod
     def of(cls, settings: Settings) -> StoredState:
-        artifacts = ArtifactStore.at(settings.artifacts_place, settings.aws_region)
+        artifacts = ArtifactStore.at(settings.artifacts_location, settings.aws_region)
         if settings.lake_dir is None:
             catalog = settings.source_dir / "warehouse" / "catalog.db"
             return cls(lambda name: local_versions(catalog, name), artifacts)

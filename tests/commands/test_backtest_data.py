@@ -95,7 +95,7 @@ def test_a_date_that_its_timetable_does_not_plan_is_left_out(folder: Path) -> No
     found = read(folder, DAYS[:3])
     assert found.dates == [DAYS[0], DAYS[2]]
     assert list(found.left_out) == [SUNDAY]
-    assert "plans no journey on 2026-11-22" in read(folder, [SUNDAY]).left_out[SUNDAY]
+    assert "has no journey on 2026-11-22" in read(folder, [SUNDAY]).left_out[SUNDAY]
 
 
 def test_a_backtest_of_dates_left_out_says_why(folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An operator is one TOML file; a wrong one is refused with the key, the value and what is allowed."""
+"""Operator files: defaults, keys, and errors that name the key, the value and what is allowed."""
 
 from datetime import date
 from pathlib import Path
@@ -35,13 +35,13 @@ def test_school_holidays_include_their_first_and_last_date():
     assert date(2026, 10, 3) not in dates
 
 
-def test_the_folder_of_an_operator_file_will_do():
+def test_operator_may_be_named_by_its_folder():
     operator = load_operator(REPOSITORY / "examples" / "aarhus_1a")
     assert operator.time_zone == "Europe/Copenhagen"
     assert date(2023, 10, 16) in operator.school_holiday_dates()
 
 
-def test_events_may_lie_in_a_file_of_their_own(tmp_path):
+def test_events_may_be_in_a_separate_file(tmp_path):
     (tmp_path / "events.toml").write_text(
         '[[events]]\nname = "Concert"\ndate = 2026-11-14\nfrom_hour = 18\nto_hour = 24\nlines = ["31"]\n',
         "utf-8",
@@ -105,7 +105,7 @@ def test_renames_of_lines_and_stops_reach_the_calendar(tmp_path):
         ("name = \n", "is not valid TOML in UTF-8"),
     ],
 )
-def test_a_wrong_operator_file_names_the_key_and_what_is_allowed(tmp_path, content, message):
+def test_error_names_key_and_allowed_values(tmp_path, content, message):
     path = write(tmp_path, content)
     with pytest.raises(OperatorError) as failure:
         load_operator(path)
@@ -120,9 +120,9 @@ def test_a_wrong_operator_file_names_the_key_and_what_is_allowed(tmp_path, conte
         (MINIMAL + 'subdivision = "ZZ"\n', "country = 'NO', subdivision = 'ZZ'"),
     ],
 )
-def test_a_country_without_known_holidays_is_refused_before_anything_runs(tmp_path, content, place):
+def test_country_with_unknown_holidays_is_refused(tmp_path, content, place):
     path = write(tmp_path, content)
-    message = f"Operator X: {place}: allowed: ISO 3166 codes that PyPI's holidays knows"
+    message = f"Operator X: {place}: allowed: ISO 3166 codes of the package holidays"
     with pytest.raises(OperatorError, match=message):
         calendar_of(load_operator(path))
     with pytest.raises(OperatorError, match=message):
@@ -130,48 +130,48 @@ def test_a_country_without_known_holidays_is_refused_before_anything_runs(tmp_pa
     assert not (tmp_path / "state").exists()
 
 
-def test_a_region_may_have_holidays_of_its_own(tmp_path):
+def test_subdivision_has_its_own_holidays(tmp_path):
     bavaria = MINIMAL.replace("NO", "DE") + 'subdivision = "BY"\n'
     assert calendar_of(load_operator(write(tmp_path, bavaria))).is_public_holiday(date(2026, 1, 6))
     germany = MINIMAL.replace("NO", "DE")
     assert not calendar_of(load_operator(write(tmp_path, germany))).is_public_holiday(date(2026, 1, 6))
 
 
-def test_loads_are_carried_over_as_the_operator_says(tmp_path):
+def test_operator_sets_the_carry_over_mode(tmp_path):
     text = '[loads]\ncarry_over = "never"\nlongest_wait_minutes = 5\n[loads.lines]\n"20" = "always"\n'
     operator = load_operator(write(tmp_path, MINIMAL + text))
     assert carry_over_of(operator) == CarryOver("never", {"20": "always"}, 5)
     assert carry_over_of(load_operator("ruter")) == CarryOver("infer", {}, 20)
 
 
-def test_an_unknown_name_lists_the_known_operators():
+def test_error_for_unknown_name_lists_known_operators():
     with pytest.raises(OperatorError, match=r"'rutter' is unknown; allowed: demo, ruter"):
         load_operator("rutter")
 
 
-def test_a_missing_file_is_named():
+def test_error_names_missing_file():
     with pytest.raises(
         OperatorError, match=r"There is no operator file .*nowhere/operator\.toml; check the path"
     ):
         load_operator("nowhere/operator.toml")
 
 
-def test_tides_tables_may_bring_their_operator():
+def test_operator_file_beside_tides_tables_is_used():
     aarhus = str(REPOSITORY / "examples" / "aarhus_1a")
     assert operator_of(Settings(source="tides", tides_path=aarhus)).name == "Midttrafik"
     assert operator_of(Settings(source="tides", tides_path=aarhus, operator="ruter")).name == "Ruter"
 
 
-def test_tides_tables_without_an_operator_are_ruters(tmp_path):
+def test_ruter_is_the_operator_of_tides_tables_without_a_file(tmp_path):
     assert operator_of(Settings(source="tides", tides_path=str(tmp_path))).name == "Ruter"
     assert operator_of(Settings(source="tides", tides_path=tmp_path.as_uri())).name == "Ruter"
 
 
-def test_an_operator_file_may_have_an_address(tmp_path):
+def test_operator_file_may_be_a_url(tmp_path):
     assert load_operator(write(tmp_path, MINIMAL).as_uri()).name == "X"
 
 
-def test_the_demo_network_is_ruters_with_the_events_that_were_invented_for_it():
+def test_demo_operator_adds_events_to_ruter():
     demo, ruter = operator_of(Settings(source="demo")), load_operator("ruter")
     assert demo.name == "Demo network"
     assert {"Football at the stadium, arrivals", "Concert at the arena, arrivals"} <= {

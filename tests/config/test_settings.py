@@ -1,4 +1,4 @@
-"""Settings come from variables and .env, are validated at once, and travel to the jobs; a wrong one is named with what is allowed."""
+"""Settings: their sources and validation, what jobs get, and the names of state folders."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECRET = "korrekt-hest-batteri"
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """None of whoever runs the tests, and no .env but the test's own."""
+    """Removes the variables of the person who runs the tests, and their .env."""
     for name in os.environ:
         if name.startswith(("RUTER_", "KAFKA_")):
             monkeypatch.delenv(name)
@@ -32,7 +32,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
     return str(failure.value)
 
 
-def test_the_defaults_are_a_demo_on_this_machine() -> None:
+def test_default_is_a_demo_on_this_machine() -> None:
     settings = load_settings()
     assert (settings.environment, settings.source, settings.topic_prefix) == ("local", "demo", "local.")
     assert settings.source_dir == Path.cwd() / "state" / "demo"
@@ -68,7 +68,7 @@ def test_the_defaults_are_a_demo_on_this_machine() -> None:
         ("RUTER_KAFKA_REPLICATION", "0", "greater than or equal to 1"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_names_its_variable_the_value_and_what_is_allowed(
+def test_error_names_variable_value_and_allowed_values(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str, allowed: str
 ) -> None:
     message = refused(monkeypatch, **{variable: value})
@@ -77,50 +77,46 @@ def test_a_wrong_value_names_its_variable_the_value_and_what_is_allowed(
     assert allowed in line
 
 
-def test_all_wrong_variables_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_lists_all_wrong_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refused(monkeypatch, RUTER_SOURCE="gtfs", RUTER_JOB_DAYS="0")
     assert message.splitlines()[0] == "Settings are wrong:"
     assert "RUTER_SOURCE='gtfs'" in message
     assert "RUTER_JOB_DAYS='0'" in message
 
 
-def test_a_wrong_line_of_the_file_is_told_by_its_variable(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_error_names_variable_of_the_env_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("RUTER_DEMO_SEED=many\n")
     assert "RUTER_DEMO_SEED='many'" in refused(monkeypatch)
 
 
-def test_more_dates_are_trained_on_than_judged_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_days_must_be_fewer_than_training_days(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refused(monkeypatch, RUTER_TRAINING_DAYS="42", RUTER_EVALUATION_DAYS="42")
     assert "RUTER_EVALUATION_DAYS=42 must be less than RUTER_TRAINING_DAYS=42" in message
 
 
-def test_retries_of_an_asset_that_is_none_are_refused() -> None:
+def test_retries_of_an_unknown_asset_are_refused() -> None:
     with pytest.raises(
         SettingsError, match=r"RUTER_ASSET_RETRIES: 'models/lod_model' is no asset; .*models/load_model"
     ):
         build_definitions(load_settings(asset_retries="models/lod_model=3"))
 
 
-def test_tides_needs_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_tides_needs_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "RUTER_SOURCE=tides needs RUTER_TIDES_PATH" in refused(monkeypatch, RUTER_SOURCE="tides")
 
 
-def test_a_tides_folder_that_nobody_would_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unused_tides_folder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refused(monkeypatch, RUTER_TIDES_PATH="/counts")
-    assert "RUTER_TIDES_PATH=/counts is read with RUTER_SOURCE=tides alone: set that too" in message
+    assert "RUTER_TIDES_PATH=/counts is read only with RUTER_SOURCE=tides: set that too" in message
 
 
 @pytest.mark.parametrize("source", [{}, {"RUTER_SOURCE": "warehouse", "RUTER_WAREHOUSE_FILE": "w.toml"}])
-def test_a_timetable_that_nobody_would_read_is_refused(
-    monkeypatch: pytest.MonkeyPatch, source: dict[str, str]
-) -> None:
+def test_unused_gtfs_path_is_refused(monkeypatch: pytest.MonkeyPatch, source: dict[str, str]) -> None:
     message = refused(monkeypatch, RUTER_GTFS_PATH="/feeds", **source)
-    assert "RUTER_GTFS_PATH=/feeds is read with RUTER_SOURCE=tides alone" in message
+    assert "RUTER_GTFS_PATH=/feeds is read only with RUTER_SOURCE=tides" in message
 
 
-def test_the_demo_can_be_asked_for_where_the_file_names_a_tides_folder(
+def test_variable_selects_the_demo_over_tides_in_the_env_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("RUTER_SOURCE=tides\nRUTER_TIDES_PATH=/counts\nRUTER_GTFS_PATH=/feeds\n")
@@ -134,7 +130,7 @@ def test_sasl_needs_mechanism_user_and_password(monkeypatch: pytest.MonkeyPatch)
     assert SECRET not in message
 
 
-def test_a_secret_is_hidden_in_messages_and_in_print() -> None:
+def test_secrets_are_hidden_in_errors_and_output() -> None:
     settings = load_settings(slack_token=SECRET, kafka_sasl_password=SECRET)
     assert SECRET not in repr(settings)
     assert SECRET not in settings.model_dump_json()
@@ -145,11 +141,11 @@ def test_a_secret_is_hidden_in_messages_and_in_print() -> None:
 
 
 @pytest.mark.parametrize("environment", ["local", "dev", "test", "stage", "prod", "s-mybranch-1a2b3c"])
-def test_each_environment_has_topics_of_its_own(environment: str) -> None:
+def test_each_environment_has_its_own_topics(environment: str) -> None:
     assert load_settings(environment=environment).topic_prefix == f"{environment}."
 
 
-def test_the_environment_wins_over_the_file_and_an_empty_variable_is_none(
+def test_variable_overrides_env_file_unless_it_is_empty(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("RUTER_DEMO_SEED=7\nRUTER_JOB_DAYS=3\nKAFKA_BOOTSTRAP_SERVERS=k:9092\n")
@@ -172,11 +168,11 @@ def test_the_environment_wins_over_the_file_and_an_empty_variable_is_none(
         ("/bergen/TIDES", "tides-TIDES-acc82f"),
     ],
 )
-def test_state_is_named_after_folder_and_place(path: str, name: str) -> None:
+def test_state_folder_name_has_folder_and_hash(path: str, name: str) -> None:
     assert load_settings(source="tides", tides_path=path).source_dir.name == name
 
 
-def test_sources_of_one_name_have_states_of_their_own() -> None:
+def test_sources_with_the_same_name_have_different_states() -> None:
     places = ["oslo/TIDES", "bergen/TIDES", "/oslo/TIDES", "s3://a/oslo/TIDES", "s3://b/oslo/TIDES"]
     names = {load_settings(source="tides", tides_path=place).source_name for place in places}
     files = ["oslo/ruter.toml", "bergen/ruter.toml"]
@@ -187,9 +183,7 @@ def test_sources_of_one_name_have_states_of_their_own() -> None:
     assert {"demo", "demo-ruter", "demo-seed-7", "demo-ruter-seed-7"} < names
 
 
-def test_state_of_a_source_in_the_project_keeps_its_name_when_that_moves(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_moved_project_keeps_the_names_of_its_states(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     names = set()
     for project in ("before", "after"):
         (tmp_path / project).mkdir()
@@ -212,7 +206,7 @@ def test_relative_sources_of_two_projects_share_no_state(
 
 
 @pytest.mark.parametrize(
-    ("given", "days"),
+    ("values", "days"),
     [
         ({}, 400),
         ({"demo_scale": "ruter"}, 4),
@@ -221,18 +215,18 @@ def test_relative_sources_of_two_projects_share_no_state(
         ({"source": "warehouse", "warehouse_file": "examples/warehouse/ruter.toml", "job_days": 30}, 30),
     ],
 )
-def test_a_large_source_s_ranges_are_cut_into_jobs_of_four_dates(given: dict[str, Any], days: int) -> None:
-    assert load_settings(**given).days_per_job == days
+def test_jobs_of_large_sources_have_four_dates(values: dict[str, Any], days: int) -> None:
+    assert load_settings(**values).days_per_job == days
 
 
 @pytest.mark.parametrize("environment", ["dev", "test", "stage", "prod", "s-mybranch-1a2b3c"])
-def test_state_lies_apart_by_environment(tmp_path: Path, environment: str) -> None:
+def test_each_environment_has_its_own_state(tmp_path: Path, environment: str) -> None:
     settings = load_settings(environment=environment, state_dir=tmp_path)
     assert settings.source_dir == tmp_path / environment / "demo"
 
 
-def test_a_job_gets_the_very_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    given: dict[str, Any] = {
+def test_job_gets_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    values: dict[str, Any] = {
         "environment": "stage",
         "source": "tides",
         "tides_path": "s3://bucket/counts",
@@ -249,22 +243,20 @@ def test_a_job_gets_the_very_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_
         "kafka_sasl_password": SECRET,
         "kafka_ssl_ca_location": Path("/etc/ca.pem"),
     }
-    settings = load_settings(**given)
+    settings = load_settings(**values)
     for name, value in settings.to_environment().items():
         monkeypatch.setenv(name, value)
     assert load_settings() == settings
 
 
-def test_an_empty_prefix_is_refused_in_the_file_too(tmp_path: Path) -> None:
+def test_empty_topic_prefix_in_the_env_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("RUTER_KAFKA_TOPIC_PREFIX=\n")
     with pytest.raises(SettingsError, match="RUTER_KAFKA_TOPIC_PREFIX=''"):
         load_settings()
     assert load_settings(_env_file=None).topic_prefix == "local."
 
 
-def test_a_job_in_another_folder_finds_the_same_state(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_job_in_another_folder_has_the_same_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     settings = load_settings()
     here = settings.source_dir
     for name, value in settings.to_environment().items():
@@ -317,7 +309,7 @@ def test_broker_addresses_with_ports_are_kept(servers: str):
     assert load_settings(kafka_bootstrap_servers=servers).kafka_bootstrap_servers == servers
 
 
-def test_misspelt_line_of_the_file_is_refused(tmp_path: Path):
+def test_misspelt_variable_in_the_env_file_is_refused(tmp_path: Path):
     (tmp_path / ".env").write_text("RUTER_SORUCE=tides\nRUTER_HISTORY_DAYS=49\n")
     with pytest.raises(
         SettingsError, match=r"Unknown setting RUTER_SORUCE \(in .env\). Did you mean RUTER_SOURCE\?"
@@ -325,13 +317,13 @@ def test_misspelt_line_of_the_file_is_refused(tmp_path: Path):
         load_settings()
 
 
-def test_a_file_that_is_named_must_be_there(monkeypatch: pytest.MonkeyPatch):
+def test_named_env_file_must_exist(monkeypatch: pytest.MonkeyPatch):
     assert "RUTER_ENV_FILE='other.env': there is no such file" in refused(
         monkeypatch, RUTER_ENV_FILE="other.env"
     )
 
 
-def test_a_file_that_is_named_may_be_a_pipe_or_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_named_env_file_may_be_a_pipe_or_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("RUTER_ENV_FILE", "/dev/null")
     assert load_settings().source == "demo"
     (tmp_path / "ruter.env").write_text("RUTER_DEMO_SEED=7\n")

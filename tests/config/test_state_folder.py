@@ -1,4 +1,4 @@
-"""State is used only where it was made: a copy never touches its original, and what cannot be used is a sentence."""
+"""The state folder: a copied, moved or read-only one is error with a clear message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ruter_dagster.config.settings import Settings
-from ruter_dagster.config.state_folder import MARK, require_writable_state, state_folder
+from ruter_dagster.config.state_folder import ORIGIN_FILE, require_writable_state, state_folder
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import Snapshot
 from ruter_dagster.contracts.tables import STOP_VISITS
@@ -26,14 +26,14 @@ def settings_of(state: Path, **more: str) -> Settings:
 
 
 def store_of(state: Path) -> TableStore:
-    """The tables as every job opens them."""
+    """The tables, opened as a job does."""
     parameters = Snapshot(table=STOP_VISITS.name, dates=(DAY,))
     return JobContext(settings_of(state), parameters, Container(state), Reporter(None)).store
 
 
 @pytest.fixture
 def state(tmp_path: Path) -> Path:
-    """The state of a project, with a table in it."""
+    """The state folder of a project, with one table."""
     folder = tmp_path / "project" / "state"
     store_of(folder).write(VISITS, visits(), [DAY], code_version="1")
     return folder
@@ -47,32 +47,32 @@ def test_copy_of_a_state_is_refused_before_it_writes(state: Path, tmp_path: Path
     before, copy = content_of(state), tmp_path / "copy"
     shutil.copytree(state, copy)
 
-    with pytest.raises(PermanentFailure) as refused:
+    with pytest.raises(PermanentFailure) as error:
         store_of(copy)
 
-    assert f"The state in {copy / 'demo'} is a copy of {state / 'demo'}" in str(refused.value)
-    assert f"rm -r {copy / 'demo'}" in str(refused.value)
+    assert f"The state in {copy / 'demo'} is a copy of {state / 'demo'}" in str(error.value)
+    assert f"rm -r {copy / 'demo'}" in str(error.value)
     assert content_of(state) == before
     assert store_of(state).dates(VISITS) == [DAY], "the original stays usable"
 
 
-def test_copy_without_a_mark_is_known_by_its_catalog(state: Path, tmp_path: Path) -> None:
-    (state / "demo" / MARK).unlink()
+def test_copy_without_origin_file_is_recognised_by_its_catalog(state: Path, tmp_path: Path) -> None:
+    (state / "demo" / ORIGIN_FILE).unlink()
     shutil.copytree(state, tmp_path / "copy")
     with pytest.raises(PermanentFailure, match="is a copy of"):
         store_of(tmp_path / "copy")
     assert store_of(state).dates(VISITS) == [DAY]
 
 
-def test_moved_project_works_through_the_link_that_the_message_names(state: Path, tmp_path: Path) -> None:
+def test_moved_state_works_after_the_command_of_the_error(state: Path, tmp_path: Path) -> None:
     moved = tmp_path / "Mine prosjekter, Ærlig" / "state"
     moved.parent.mkdir()
     state.rename(moved)
-    with pytest.raises(PermanentFailure) as refused:
+    with pytest.raises(PermanentFailure) as error:
         store_of(moved)
-    assert f"The state in {moved / 'demo'} was made in {state / 'demo'}" in str(refused.value)
+    assert f"The state in {moved / 'demo'} was created in {state / 'demo'}" in str(error.value)
 
-    command = str(refused.value).partition("lead to it: ")[2].partition(". Or remove it")[0]
+    command = str(error.value).partition("former path to it: ")[2].partition(". Or remove it")[0]
     assert os.system(command) == 0
 
     store_of(moved).write(VISITS, visits(load=1.0), [DAY], code_version="1")
@@ -85,13 +85,13 @@ def test_state_that_is_moved_back_is_usable(state: Path, tmp_path: Path) -> None
     assert store_of(state).dates(VISITS) == [DAY]
 
 
-def test_state_says_which_source_it_is_of(tmp_path: Path) -> None:
+def test_origin_file_names_folder_and_source(tmp_path: Path) -> None:
     counts = tmp_path / "oslo" / "TIDES"
     folder = state_folder(settings_of(tmp_path / "state", source="tides", tides_path=str(counts)))
-    assert json.loads((folder / MARK).read_text()) == {"folder": str(folder), "source": str(counts)}
+    assert json.loads((folder / ORIGIN_FILE).read_text()) == {"folder": str(folder), "source": str(counts)}
 
 
-def test_state_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
+def test_state_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
         PermanentFailure, match=r"The state folder .*file/demo cannot be written .*RUTER_STATE_DIR"
@@ -99,9 +99,9 @@ def test_state_that_cannot_be_made_is_a_sentence(tmp_path: Path) -> None:
         require_writable_state(settings_of(tmp_path / "file"))
 
 
-def test_read_only_folder_of_a_state_is_a_sentence(state: Path) -> None:
+def test_read_only_folder_is_named(state: Path) -> None:
     instance = state / "demo" / "instance"
-    if os.geteuid() == 0:  # whom no mode stops
+    if os.geteuid() == 0:  # root ignores file modes
         instance.symlink_to("/proc/self")
     else:
         instance.mkdir(mode=0o500)

@@ -62,4 +62,4 @@ def test_missing_bucket_is_a_permanent_failure(variables: dict[str, str], tmp_pa
     code, printed = run(Snapshot(table=STOP_VISITS.name, dates=(DAY,)), tmp_path, **variables)
     assert code == 65
     assert "s3://no-such-lake/dev/demo/warehouse" in printed
-    assert "it must be there before anything is read or written" in printed
+    assert "it must exist before anything is read or written" in printed

@@ -202,7 +202,7 @@ UNREADABLE: dict[str, tuple[str, bytes, str]] = {
     "not UTF-8": ("stop_visits", b"\xff", "is not UTF-8"),
     "trips not UTF-8": ("trips_performed", b"\xff", "is not UTF-8"),
     "half-written": ("stop_visits", b"", "is half-written"),
-    "empty": ("stop_visits", b"", "is empty: not even a header"),
+    "empty": ("stop_visits", b"", "is empty and has no header"),
 }
 
 
@@ -527,7 +527,7 @@ def test_broken_newer_feed_blocks_dates_without_another_feed(
     assert metadata["dates_blocked"]["raw_value"] == [str(late)]
     feed = metadata["feeds"]["raw_value"][str(broken)]
     assert (feed["version"], feed["valid_from"], feed["dates_planned"]) == (None, None, 0)
-    assert f"GTFS feed {broken}: set aside: " in caplog.text
+    assert f"GTFS feed {broken}: unreadable: " in caplog.text
     _, counts = run_snapshot(folder, DAY)
     assert counts["matched_share"] == 1.0
     assert list(counts["feeds"]["raw_value"]) == [str(broken)]

@@ -48,7 +48,7 @@ def launch(aws: Any, sensor: SensorDefinition) -> Launch:
     """What a supervisor leaves behind that was lost while its job ran: the record, and, unless `kind` is empty, the job."""
 
     def left(run: DagsterRun, name: str, kind: str = "Processing", code: str = LONG, ended: str = "") -> None:
-        folder = Folder(aws("s3"), Calls(), SETTINGS.artifacts_place, run.run_id, f"folder-of-{name}")
+        folder = Folder(aws("s3"), Calls(), SETTINGS.artifacts_location, run.run_id, f"folder-of-{name}")
         attempt = Attempt(0, name, "ml.m5.large", False, run.run_id, ended)
         folder.write_record(Record(name, [attempt]))
         if kind == "Processing":

@@ -1,4 +1,4 @@
-"""What a source promises to its callers."""
+"""The interface of sources: absent dates, ranges and availability."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class _TwoDates:
     planned_departures = weather_forecasts = stop_visits
 
 
-def test_the_demo_network_is_a_source() -> None:
+def test_demo_network_is_a_source() -> None:
     assert isinstance(DemoSource(), Source)
 
 
-def test_an_absent_date_is_bad_input_that_no_retry_cures() -> None:
+def test_absent_date_is_bad_input() -> None:
     assert issubclass(DateAbsent, BadInput)
 
 
-def test_a_range_is_split_into_dates_that_are_there_and_dates_that_are_not() -> None:
+def test_range_is_split_into_available_and_missing_dates() -> None:
     dates = [date(2026, 11, day) for day in (3, 2, 1)]
     assert split_by_availability(_TwoDates(), dates) == (
         [date(2026, 11, 1), date(2026, 11, 3)],
@@ -44,23 +44,23 @@ def test_a_range_is_split_into_dates_that_are_there_and_dates_that_are_not() -> 
     )
 
 
-def test_dates_that_are_absent_are_left_out_of_a_reading_and_listed() -> None:
+def test_reading_lists_absent_dates() -> None:
     reading = read_dates(_TwoDates(), STOP_VISITS, [date(2026, 11, day) for day in (1, 2, 3)])
     assert reading.rows["service_date"].to_list() == [date(2026, 11, 1), date(2026, 11, 3)]
     assert reading.absent == (date(2026, 11, 2),)
 
 
-def test_a_reading_of_absent_dates_alone_is_bad_input() -> None:
+def test_reading_only_absent_dates_raises_date_absent() -> None:
     with pytest.raises(DateAbsent, match="2026-11-02"):
         read_dates(_TwoDates(), STOP_VISITS, [date(2026, 11, 2), date(2026, 11, 4)])
 
 
 @pytest.mark.parametrize("table", [STOP_VISITS, PLANNED_DEPARTURES, WEATHER_FORECASTS], ids=lambda t: t.name)
-def test_one_pass_reads_what_date_by_date_reading_does(table: Table) -> None:
+def test_one_pass_equals_reading_date_by_date(table: Table) -> None:
     aarhus, days = TidesSource(EXAMPLE, "Europe/Copenhagen"), [date(2023, 9, 1), date(2023, 9, 2)]
     by_date = pl.concat(read_dates(aarhus, table, [day]).rows for day in days)
     assert_frame_equal(read_dates(aarhus, table, days).rows, by_date, check_row_order=False)
 
 
-def test_an_unbounded_source_has_every_date() -> None:
+def test_unbounded_source_has_every_date() -> None:
     assert split_by_availability(DemoSource(), [date(2031, 1, 1)]) == ([date(2031, 1, 1)], [])

@@ -1,4 +1,4 @@
-"""Random faults in a week of counts hardly change the forecasts of the week after it."""
+"""Random faults in a week of counts hardly change the forecasts of the next week."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from tests.sources.tides_export import FAULTS, TidesTables, corrupted, export
 
 SEEDS = 20
 RETRAINED = (len(FAULTS), SEEDS - 1)
-"""Seeds, of all kinds of fault together, after which the model is trained again too, through the chain's own functions."""
+"""Seeds with all kinds of fault together, for which the model is trained again, with the functions of the chain."""
 SAMPLE_ROWS = 3000
-"""Departures that the training sample keeps of a date, at most."""
+"""Most departures of a date in the training sample."""
 TOLERANCE = 0.02
 WEEK = day_range(date(2026, 11, 2), date(2026, 11, 8))
 """The week of corrupted counts."""
@@ -47,9 +47,9 @@ HORIZON = 2
 
 @dataclass(frozen=True)
 class Network:
-    """The demo network: the week's tables and loads, and the WAPE of the next week by those loads, or by others.
+    """The demo network: tables and loads of the week, and a function that returns the WAPE of the next week from loads.
 
-    `retrained` is the WAPE of a model that is trained on these loads too, as the chain trains.
+    `retrained` returns the WAPE of a model that is trained on the loads as well.
     """
 
     tables: TidesTables
@@ -107,21 +107,21 @@ def network() -> Network:
 
 
 def read(tables: TidesTables, folder: Path, form: str) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The week's loads as the chain would make them of the tables, blocked dates left out, and the rows set aside."""
+    """Loads of the week, computed from the tables like in the chain without blocked dates, and the rejected rows."""
     operator = load_operator("demo")
     reading = TidesSource(tables.write(folder, form), operator.time_zone).read(WEEK)
     blocked = blocked_dates(reading.stop_visits, reading.rejected, operator.rejects)
-    left = sorted(set(WEEK) - set(blocked))
-    kept = reading.stop_visits.filter(pl.col("service_date").is_in(left))
-    validate(kept, STOP_VISITS, left)
-    refused = failing_dates(STOP_VISITS, kept, left, operator.rejects, reading.planned_departures)
-    assert not refused, "what is left of a date passes every check of it"
+    open_dates = sorted(set(WEEK) - set(blocked))
+    kept = reading.stop_visits.filter(pl.col("service_date").is_in(open_dates))
+    validate(kept, STOP_VISITS, open_dates)
+    failing = failing_dates(STOP_VISITS, kept, open_dates, operator.rejects, reading.planned_departures)
+    assert not failing, "the kept rows of a date pass every check"
     validate(reading.rejected, REJECTED_VISITS, WEEK)
     return balance(kept, operator.time_zone), reading.rejected
 
 
 @pytest.mark.extended
-def test_the_tables_of_clean_counts_give_the_same_loads(network: Network, tmp_path: Path) -> None:
+def test_exported_clean_counts_give_the_same_loads(network: Network, tmp_path: Path) -> None:
     loads, rejected = read(network.tables, tmp_path, "csv")
     assert rejected.is_empty()
     assert (
@@ -134,7 +134,7 @@ def test_the_tables_of_clean_counts_give_the_same_loads(network: Network, tmp_pa
 @pytest.mark.extended
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_corrupted_counts_hardly_change_the_next_week(network: Network, tmp_path: Path, seed: int) -> None:
-    assert len(FAULTS) < SEEDS, "each kind of fault alone, and then all together"
+    assert len(FAULTS) < SEEDS, "seeds cover each kind of fault alone, then all together"
     loads, _ = read(corrupted(network.tables, seed), tmp_path, "csv" if seed % 2 else "parquet")
     assert network.wape(loads) == pytest.approx(network.clean_wape, rel=TOLERANCE)
     if seed in RETRAINED:

@@ -43,7 +43,7 @@ def tides(folder: Path) -> Source:
     return open_source(settings, operator_of(settings))
 
 
-def test_line_capacity_goes_before_mode_capacity() -> None:
+def test_line_capacity_overrides_mode_capacity() -> None:
     unknown = plan(("31", "bus", None, None), ("5", "bus", None, None), ("17", "tram", None, None))
     filled = with_default_capacities(unknown, CAPACITIES)
     assert filled.schema == unknown.schema

@@ -1,4 +1,4 @@
-"""A date is read again when its own files have changed, or what a file that it shares says of it."""
+"""A date is read again after its own files or its rows in shared files have changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NEXT = DAY + timedelta(1)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two dates, a file each; the vehicles are theirs both."""
+    """Two dates with their own files, and one vehicles file for both."""
     for table, rows in (("stop_visits", VISITS), ("trips_performed", TRIPS)):
         (tmp_path / table).mkdir()
         for day in (DAY, NEXT):
@@ -54,7 +54,7 @@ def shared(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_new_vehicles_table_concerns_every_date(folder: Path) -> None:
+def test_new_vehicles_table_changes_every_date(folder: Path) -> None:
     (folder / "vehicles.csv").unlink()
     dates = [DAY, NEXT]
     before = {
@@ -67,7 +67,7 @@ def test_new_vehicles_table_concerns_every_date(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("table", ["stop_visits", "trips_performed"])
-def test_a_changed_file_concerns_its_own_date(folder: Path, table: str) -> None:
+def test_changed_file_changes_its_date(folder: Path, table: str) -> None:
     assert changed(folder, f"{table}/{NEXT}.csv") == {NEXT}
 
 
@@ -78,42 +78,42 @@ def test_a_changed_file_concerns_its_own_date(folder: Path, table: str) -> None:
         ("stop_visits.csv", f"{NEXT},p1,2,v1,nationaltheatret"),
     ],
 )
-def test_a_corrected_row_of_a_shared_file_concerns_its_date(shared: Path, file: str, row: str) -> None:
+def test_corrected_row_of_a_shared_file_changes_its_date(shared: Path, file: str, row: str) -> None:
     assert changed(shared, file, row, f"{row}x") == {NEXT}
 
 
-def test_a_row_less_in_a_shared_file_concerns_its_date(shared: Path) -> None:
+def test_removed_row_of_a_shared_file_changes_its_date(shared: Path) -> None:
     trip = f"{DAY},p2,v1,s2,31,Bus Service,1,In service,Scheduled\n"
     assert changed(shared, "trips_performed.csv", trip) == {DAY}
 
 
-def test_corrected_vehicles_concern_every_date(folder: Path) -> None:
+def test_corrected_vehicles_change_every_date(folder: Path) -> None:
     assert changed(folder, "vehicles.csv", "v1,40", "v1,45") == {DAY, NEXT}
 
 
-def test_a_shared_file_with_the_same_rows_concerns_no_date(shared: Path) -> None:
+def test_rewritten_shared_file_with_equal_rows_changes_no_date(shared: Path) -> None:
     assert changed(shared, "vehicles.csv") == set()
     _, *rows = (shared / "stop_visits.csv").read_text().splitlines()
     assert changed(shared, "stop_visits.csv", "\n".join(rows), "\n".join(reversed(rows))) == set()
 
 
-def test_a_date_added_to_a_shared_file_concerns_no_other(shared: Path) -> None:
+def test_date_added_to_a_shared_file_changes_no_other_date(shared: Path) -> None:
     late = TRIPS.partition("\n")[2].replace(str(DAY), str(NEXT + timedelta(1)))
     assert changed(shared, "trips_performed.csv", more=late) == set()
 
 
-def test_a_shared_file_that_cannot_be_read_concerns_every_date(shared: Path) -> None:
+def test_unreadable_shared_file_changes_every_date(shared: Path) -> None:
     assert changed(shared, "trips_performed.csv", "service_date", "day") == {DAY, NEXT}
 
 
-def test_a_date_that_arrives_has_changed(folder: Path) -> None:
+def test_new_date_has_changed(folder: Path) -> None:
     late = NEXT + timedelta(1)
     before = file_versions(settings(folder), STOP_VISITS.name, [late])[late].recorded()
     (folder / "stop_visits" / f"{late}.csv").write_text(VISITS.replace(str(DAY), str(late)))
     assert file_versions(settings(folder), STOP_VISITS.name, [late])[late].has_changed(before)
 
 
-def test_a_source_without_files_has_none() -> None:
+def test_source_without_files_has_no_versions() -> None:
     assert file_versions(Settings(source="demo", _env_file=None), STOP_VISITS.name, [DAY]) == {}  # pyright: ignore[reportCallIssue]
 
 
@@ -122,9 +122,9 @@ AHEAD = [NEXT + timedelta(days) for days in range(5)]
 
 
 def planned(folder: Path) -> dict[date, str]:
-    """What is kept with the planned departures of these dates, were they read now."""
-    found = file_versions(settings(folder), PLANNED_DEPARTURES.name, AHEAD)
-    return {day: files.recorded() for day, files in found.items()}
+    """The recorded versions of the planned departures of these dates."""
+    versions = file_versions(settings(folder), PLANNED_DEPARTURES.name, AHEAD)
+    return {day: files.recorded() for day, files in versions.items()}
 
 
 def outdated(folder: Path, before: dict[date, str], table: Table = PLANNED_DEPARTURES) -> list[date]:
@@ -132,7 +132,7 @@ def outdated(folder: Path, before: dict[date, str], table: Table = PLANNED_DEPAR
     return [day for day, files in now.items() if files.has_changed(before[day])]
 
 
-def test_a_feed_put_in_the_place_of_another_concerns_dates_ahead(folder: Path) -> None:
+def test_replaced_feed_changes_future_dates(folder: Path) -> None:
     write_zip(folder / "gtfs.zip")
     before = planned(folder)
     assert outdated(folder, before) == []
@@ -140,7 +140,7 @@ def test_a_feed_put_in_the_place_of_another_concerns_dates_ahead(folder: Path) -
     assert outdated(folder, before) == AHEAD[1:]
 
 
-def test_a_newer_feed_concerns_dates_ahead_that_it_plans(folder: Path) -> None:
+def test_newer_feed_changes_the_future_dates_that_it_plans(folder: Path) -> None:
     write_folder(folder / "gtfs" / "2026-11-16")
     before = planned(folder)
     from_tuesday = {"feed_info.txt": FEED["feed_info.txt"].replace("20261116", f"{AHEAD[3]:%Y%m%d}")}
@@ -148,7 +148,7 @@ def test_a_newer_feed_concerns_dates_ahead_that_it_plans(folder: Path) -> None:
     assert outdated(folder, before) == AHEAD[3:]
 
 
-def test_corrected_trips_concern_dates_ahead_planned_with_their_vehicles(folder: Path) -> None:
+def test_corrected_trips_change_future_dates_planned_with_their_vehicles(folder: Path) -> None:
     """A date is planned with the vehicles of dates four days before it and earlier."""
     write_zip(folder / "gtfs.zip")
     before = planned(folder)
@@ -157,7 +157,7 @@ def test_corrected_trips_concern_dates_ahead_planned_with_their_vehicles(folder:
     assert outdated(folder, before) == [NEXT, AHEAD[4]]
 
 
-def test_a_plan_ahead_stays_once_its_date_has_counts(folder: Path) -> None:
+def test_plan_of_a_date_with_counts_is_kept(folder: Path) -> None:
     write_zip(folder / "gtfs.zip")
     before = planned(folder)
     for table, rows in (("stop_visits", VISITS), ("trips_performed", TRIPS)):
@@ -169,9 +169,9 @@ def test_a_plan_ahead_stays_once_its_date_has_counts(folder: Path) -> None:
     assert not now[AHEAD[1]].has_changed(before[AHEAD[1]], is_matched=True)
 
 
-def test_counts_do_not_follow_the_feed(folder: Path) -> None:
+def test_changed_feed_does_not_change_counts(folder: Path) -> None:
     write_zip(folder / "gtfs.zip")
-    found = file_versions(settings(folder), STOP_VISITS.name, [DAY, NEXT])
-    before = {day: files.recorded() for day, files in found.items()}
+    versions = file_versions(settings(folder), STOP_VISITS.name, [DAY, NEXT])
+    before = {day: files.recorded() for day, files in versions.items()}
     write_zip(folder / "gtfs.zip", FEED | {"stops.txt": FEED["stops.txt"] + "x,,X,,\n"})
     assert outdated(folder, before, STOP_VISITS) == []

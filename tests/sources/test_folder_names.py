@@ -14,7 +14,7 @@ from tests.storage.test_folder_names import NAMES
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_tides_tables_lie_in_a_folder_of_any_name(tmp_path: Path, name: str, form: str) -> None:
+def test_tides_folder_may_have_any_name(tmp_path: Path, name: str, form: str) -> None:
     (tmp_path / name).mkdir()
     folder = write_tables(tmp_path / name)
     if form == "parquet":

@@ -123,7 +123,7 @@ def test_departures_before_the_midnight_of_a_23_hour_day_are_left_out(tmp_path: 
     plan = source.departures(SPRING)
     assert (clock(plan), plan["stop_sequence"].to_list()) == (["03-29 00:05:00"], [2])
     assert source.findings.counts == {
-        "departures outside their service day, from midnight to the second one after": 1
+        "departures outside their service day, which ends at the second midnight after its start": 1
     }
 
 
@@ -169,7 +169,7 @@ def test_routes_without_a_mode_are_left_out_unless_the_operator_names_it(tmp_pat
     source = read(tmp_path, feed)
     assert source.departures(FRIDAY)["line_id"].unique().to_list() == ["17"]
     assert source.findings.counts == {
-        "trips whose route_type has no mode (name it in [route_types] of the operator file)": 3
+        "trips whose route_type has no mode (add it to [route_types] of the operator file)": 3
     }
     plan = read(tmp_path, feed, **{"1300": "boat"}).departures(FRIDAY)
     assert plan.filter(pl.col("line_id") == "31")["mode"].unique().to_list() == ["boat"]
@@ -180,7 +180,7 @@ def test_routes_without_a_mode_are_left_out_unless_the_operator_names_it(tmp_pat
     [
         (
             "m1,8:99:00,8:99:00,stortinget,3\nm1,10:20:00,10:20:00,nationaltheatret,4\n",
-            "stop times whose time is no HH:MM:SS, taken as missing",
+            "stop times whose time is not HH:MM:SS, taken as missing",
             "stop_times.txt, line 131: trip_id 'm1', arrival_time '8:99:00', departure_time '8:99:00'",
         ),
         (
@@ -195,7 +195,7 @@ def test_routes_without_a_mode_are_left_out_unless_the_operator_names_it(tmp_pat
         ),
         (
             "m1,10:20:00,10:20:00,stortinget,third\n",
-            "stop times whose stop_sequence is no whole number",
+            "stop times whose stop_sequence is not a whole number",
             "stop_times.txt, line 131: trip_id 'm1', stop_id 'stortinget', stop_sequence 'third'",
         ),
         (
@@ -230,7 +230,7 @@ def test_trips_without_a_first_time_are_set_aside(tmp_path: Path) -> None:
     source = read(tmp_path, feed | {"stop_times.txt": times})
     assert "m1" not in source.departures(FRIDAY)["trip_id"]
     assert source.findings.examples == {
-        "trips without a time at their first or last stop, or with one stop alone": "trip_id 'm1'"
+        "trips without a time at their first or last stop, or with only one stop": "trip_id 'm1'"
     }
 
 

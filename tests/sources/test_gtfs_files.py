@@ -169,8 +169,8 @@ def test_without_a_version_the_content_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "feed.zip is no zip file that can be read"),
-        (b"not a zip", "feed.zip is no zip file that can be read .*copy it again, whole"),
+        (b"", "feed.zip is not a readable zip file"),
+        (b"not a zip", "feed.zip is not a readable zip file .*copy it again"),
         ({}, "feed.zip holds no file of GTFS (it is empty); export the feed again"),
         ({"readme.md": "hello"}, "feed.zip holds no file of GTFS (readme.md)"),
         ({"a/trips.txt": "", "b/trips.txt": ""}, "feed.zip holds several files of one name"),
@@ -194,7 +194,7 @@ def test_a_broken_zip_is_named_when_it_is_read(tmp_path: Path) -> None:
     content = path.read_bytes()
     place = content.index(b"stop_times.txt") + 40
     path.write_bytes(content[:place] + b"\xff" * 30 + content[place + 30 :])
-    with pytest.raises(BadInput, match=r"feed.zip is no zip file that can be read"):
+    with pytest.raises(BadInput, match=r"feed.zip is not a readable zip file"):
         feed_of(path).departures(FRIDAY)
 
 
@@ -324,7 +324,7 @@ def test_a_broken_newer_feed_is_set_aside(tmp_path: Path, how: str) -> None:
     used, broken = known.uses([day])
     assert (used.version, used.dates) == ("autumn-1", (day,))
     assert (broken.name, broken.version, broken.first) == (str(path), None, None)
-    assert broken.remarks[0].startswith("set aside: ")
+    assert broken.remarks[0].startswith("unreadable: ")
     assert str(path) in broken.remarks[0]
 
 
@@ -336,7 +336,7 @@ def test_dates_that_no_other_feed_plans_name_the_broken_one(tmp_path: Path, how:
     assert known.departures(late, [late]) is None
     assert known.refusal(FRIDAY) is None
     reason = str(known.refusal(late))
-    assert reason.startswith("No GTFS feed that can be read is valid on 2026-12-15. ")
+    assert reason.startswith("No readable GTFS feed is valid on 2026-12-15. ")
     assert str(path) in reason
 
 
@@ -351,7 +351,7 @@ def test_dates_before_the_one_in_a_broken_feeds_name_are_not_refused(tmp_path: P
 
 def test_feeds_that_all_are_broken_are_named(tmp_path: Path) -> None:
     (tmp_path / "gtfs_20261214.zip").write_bytes(b"half")
-    with pytest.raises(BadInput, match=r"gtfs_20261214.zip is no zip file that can be read"):
+    with pytest.raises(BadInput, match=r"gtfs_20261214.zip is not a readable zip file"):
         timetable(tmp_path).aliases(FRIDAY)
 
 

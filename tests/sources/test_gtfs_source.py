@@ -88,7 +88,7 @@ def test_a_date_without_feed_and_counts_is_absent(tmp_path: Path) -> None:
 
 def test_a_date_on_which_nothing_runs_is_absent(tmp_path: Path) -> None:
     source = planned_by(tmp_path, changed("calendar_dates.txt", "weekends,20261203,1\n", ""))
-    with pytest.raises(DateAbsent, match=r"\(version autumn-1\) plans no journey on 2026-12-03"):
+    with pytest.raises(DateAbsent, match=r"\(version autumn-1\) has no journey on 2026-12-03"):
         source.planned_departures(date(2026, 12, 3))
 
 

@@ -1,4 +1,4 @@
-"""Rows with more or fewer cells than their header are found, whatever their cells hold."""
+"""Malformed rows of CSV files are faults, whatever their cells contain."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ruter_dagster.sources.ragged_rows import row_faults, write_without_unpaired
+from ruter_dagster.sources.ragged_rows import row_faults, write_without_unpaired_quotes
 
 CASES: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
     "none": ("a,b,c\n1,2,3\n4,5,\n,,\n", []),
@@ -28,26 +28,26 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_rows_with_other_than_the_headers_cells_are_found(tmp_path: Path, case: str) -> None:
+def test_rows_with_a_wrong_number_of_cells_are_found(tmp_path: Path, case: str) -> None:
     text, expected = CASES[case]
     file = tmp_path / "rows.csv"
     file.write_bytes(text.encode())
-    found = row_faults(str(file), 3, ",").short_or_long
-    assert found["columns"].unique().to_list() == [3] * bool(expected)
-    assert found.drop("columns").rows() == expected
+    faults = row_faults(str(file), 3, ",").short_or_long
+    assert faults["columns"].unique().to_list() == [3] * bool(expected)
+    assert faults.drop("columns").rows() == expected
     file.write_bytes(text.replace(",", ";").encode())
     again = row_faults(str(file), 3, ";").short_or_long
     assert again.select("row", "cells").rows() == [row[:2] for row in expected]
 
 
 @pytest.mark.parametrize("separator", [",", "\t"])
-def test_rows_whose_extra_cells_are_empty_are_padded(tmp_path: Path, separator: str) -> None:
+def test_rows_with_empty_extra_cells_are_padded(tmp_path: Path, separator: str) -> None:
     file = tmp_path / "rows.csv"
     text = 'a,b,c\n1,2,3,\n1,2,,  ,\n1,2,3,""\n1,2,3,"x"\n1,2,3,,x\n"1\n",2,3,,\n"1,",2,3,\n1,2,\n'
     file.write_text(text.replace(",", separator))
-    found = row_faults(str(file), 3, separator)
-    assert sorted(found.padded) == [2, 3, 4, 7, 8]
-    assert found.short_or_long.select("row", "cells").rows() == [(5, 4), (6, 5)]
+    faults = row_faults(str(file), 3, separator)
+    assert sorted(faults.padded) == [2, 3, 4, 7, 8]
+    assert faults.short_or_long.select("row", "cells").rows() == [(5, 4), (6, 5)]
 
 
 def test_only_unusual_lines_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,17 +86,17 @@ UNPAIRED: dict[str, tuple[str, list[tuple[int, int]]]] = {
 
 
 @pytest.mark.parametrize("case", UNPAIRED)
-def test_lines_with_a_quote_without_its_partner_are_found(tmp_path: Path, case: str) -> None:
+def test_lines_with_unpaired_quotes_are_found(tmp_path: Path, case: str) -> None:
     text, expected = UNPAIRED[case]
     file = tmp_path / "rows.csv"
     file.write_text("a,b,c\n" + text)
-    assert row_faults(str(file), 3, ",").unpaired.select("row", "line").rows() == expected
+    assert row_faults(str(file), 3, ",").unpaired_quotes.select("row", "line").rows() == expected
 
 
-def test_a_copy_has_no_quotes_without_partner(tmp_path: Path) -> None:
+def test_copy_has_no_unpaired_quotes(tmp_path: Path) -> None:
     file, copy = tmp_path / "rows.csv", tmp_path / "copy.csv"
     file.write_bytes('a,b,c\n"1\n1",2,3\n\n4,"\xe5,6\n"7,7",8,9\n'.encode("latin-1"))
     faults = row_faults(str(file), 3, ",")
-    assert (faults.lossy, faults.unpaired["text"].to_list()) == (True, ['4,"\ufffd,6'])
-    write_without_unpaired(str(file), faults, copy)
+    assert (faults.is_lossy, faults.unpaired_quotes["text"].to_list()) == (True, ['4,"\ufffd,6'])
+    write_without_unpaired_quotes(str(file), faults, copy)
     assert copy.read_text() == 'a,b,c\n"1\n1",2,3\n\n4,\ufffd,6\n"7,7",8,9\n'

@@ -70,7 +70,7 @@ SET_ASIDE: dict[str, tuple[Edit, str, int, bool]] = {
     "date": (edit("stop_visits", "2026-11-20,p1,1", "20.11.2026,p1,1"), "service_date is not a date (YYYY-MM-DD)", 3, False),
     "no date": (edit("stop_visits", "2026-11-20,p1,2", ",p1,2"), "service_date has no value", 3, False),
     "no time": (edit("stop_visits", "2026-11-20T08:05:00+01:00", "soon"), "schedule_departure_time is not a time (2026-11-20T08:15:00+01:00)", 3, False),
-    "time out of the date": (edit("stop_visits", "2026-11-20T09:05", "2026-11-22T09:05"), "scheduled_departure_time is outside the service date, which lasts from its midnight to the second one after", 3, False),
+    "time out of the date": (edit("stop_visits", "2026-11-20T09:05", "2026-11-22T09:05"), "scheduled_departure_time is outside the service date, which ends at the second midnight after its start", 3, False),
     "empty stop": (edit("stop_visits", "p2,1,v1,jernbanetorget", "p2,1,v1,"), "stop_id has no value", 3, False),
     "sequence 0": (edit("stop_visits", "p2,1,v1", "p2,0,v1"), "stop_sequence is below 1", 3, False),
     "sequence beyond 32 bits": (edit("stop_visits", "p2,1,v1", "p2,3000000000,v1"), "stop_sequence is impossible", 3, False),
@@ -79,11 +79,11 @@ SET_ASIDE: dict[str, tuple[Edit, str, int, bool]] = {
     "no trip": (edit("stop_visits", "2026-11-20,p2,1", "2026-11-20,,1"), "trip_id_performed has no value", 3, False),
     "different counts of one visit": (
         append("2026-11-20,p1,1,v1,jernbanetorget,2026-11-20T08:00:00+01:00,3,3,0,0,6,Scheduled"),
-        "several different rows of one visit, and no time tells which is newest", 4, True,
+        "several different rows of one visit, and no time shows which is newest", 4, True,
     ),
     "different stops of one visit": (
         append("2026-11-20,p1,1,v1,solli,2026-11-20T08:00:00+01:00,3,2,0,0,5,Scheduled"),
-        "several different rows of one visit, and no time tells which is newest", 3, False,
+        "several different rows of one visit, and no time shows which is newest", 3, False,
     ),
 }  # fmt: skip
 
@@ -136,7 +136,7 @@ def test_a_trip_that_lost_most_of_its_visits_is_set_aside_whole(folder: Path) ->
     change(folder, "stop_visits", "p2,2,v1,nationaltheatret", "p2,2,v1,")
     reading = read(folder)
     assert set(reading.stop_visits["trip_id"]) == {"s1"}
-    assert reading.rejected["reason"].to_list()[2] == "most visits of its trip were set aside"
+    assert reading.rejected["reason"].to_list()[2] == "most visits of its trip were rejected"
     assert reading.planned_departures.filter(pl.col("trip_id") == "s2").height == 1
 
 
@@ -237,7 +237,7 @@ REPAIRED: dict[str, tuple[Edit, str, int]] = {
     "seats": (edit("vehicles", "40", "forty"), "repaired, capacity_seated is not a whole number: taken as unknown", 1),
     "negative seats": (edit("vehicles", "40", "-40"), "repaired, capacity_seated is below 0: taken as unknown", 1),
     "impossible seats": (edit("vehicles", "40", "99999"), "repaired, impossible capacity taken as unknown", 1),
-    "unknown vehicle": (edit("vehicles", "v1", "v9"), "kept, vehicle that vehicles lacks: capacity unknown", 4),
+    "unknown vehicle": (edit("vehicles", "v1", "v9"), "kept, vehicle missing in vehicles: capacity unknown", 4),
     "equal vehicles": (edit("vehicles", "v1,40,60\n", "v1,40,60\nv1,40,60\n"), "repaired, one of several equal rows of a vehicle kept", 1),
     "different vehicles": (
         edit("vehicles", "v1,40,60\n", "v1,40,60\nv1,41,60\n"),
@@ -366,7 +366,7 @@ def test_a_missing_table(folder):
 
 def test_a_table_that_is_there_twice(folder):
     (folder / "vehicles.parquet").write_bytes(b"")
-    assert "vehicles is there more than once" in message(folder)
+    assert "vehicles exists more than once" in message(folder)
 
 
 def test_a_missing_column(folder):
@@ -398,7 +398,7 @@ def test_vehicles_table_may_be_missing(folder):
     reading = source(folder).read([DAY])
     assert reading.stop_visits.height == 4
     assert reading.planned_departures["seats"].null_count() == 4
-    assert reading.counts["kept, vehicle that vehicles lacks: capacity unknown"] == 4
+    assert reading.counts["kept, vehicle missing in vehicles: capacity unknown"] == 4
 
 
 def test_an_empty_day(folder):
@@ -411,7 +411,7 @@ def test_an_empty_day(folder):
 
 def test_a_table_without_rows(folder):
     (folder / "stop_visits.csv").write_text(VISITS.splitlines()[0] + "\n", encoding="utf-8")
-    assert "it has no date at all" in message(folder)
+    assert "it has no dates" in message(folder)
 
 
 def test_an_absent_date_of_a_range_has_no_rows(folder):
@@ -440,7 +440,7 @@ def test_a_half_written_parquet(folder):
 
 def test_an_empty_file(folder):
     (folder / "vehicles.csv").write_bytes(b"")
-    assert "vehicles.csv is empty: not even a header" in message(folder)
+    assert "vehicles.csv is empty and has no header" in message(folder)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be"])
@@ -504,7 +504,7 @@ def test_a_row_with_a_lone_quote_is_set_aside(folder: Path, cell: str) -> None:
     (folder / "stop_visits.csv").write_text("\n".join([f"{header},note", *rows]) + "\n")
     reading = read(folder)
     (row,) = reading.rejected.to_dicts()
-    assert row["reason"] == "row has a quote without its partner"
+    assert row["reason"] == "row has a quote without a closing quote"
     assert (row["file"], row["line_number"], row["trip_id_performed"]) == ("stop_visits.csv", 4, "p2")
     assert json.loads(row["row"]) == {"line": rows[2]}
     assert sorted(reading.stop_visits.select("trip_id", "stop_sequence").rows()) == [
@@ -531,7 +531,9 @@ def test_a_lone_quote_elsewhere_costs_its_row_alone(folder: Path, table: str, ol
     change(folder, table, old, f'{old}"')
     reading = read(folder)
     assert reading.stop_visits.height == visits
-    assert set(reading.rejected["reason"]) <= {"trip in trips_performed: row has a quote without its partner"}
+    assert set(reading.rejected["reason"]) <= {
+        "trip in trips_performed: row has a quote without a closing quote"
+    }
 
 
 @pytest.mark.parametrize(
@@ -573,7 +575,7 @@ def test_rows_that_end_in_empty_cells_are_used(folder: Path, number: int, separa
     reading = read(folder)
     assert reading.stop_visits.equals(expected)
     assert reading.rejected.is_empty()
-    name = "repaired, row with empty cells beyond those of the header"
+    name = "repaired, row with more cells than the header, all empty"
     assert reading.counts[name] == number + min(number, 2) + 1, "of visits, trips and the vehicle"
 
 
@@ -624,7 +626,7 @@ def test_a_file_without_rights_is_told_with_the_remedy(folder, name, monkeypatch
 
     monkeypatch.setattr(pl, "scan_parquet" if name.endswith("parquet") else "scan_csv", denied)
     assert message(folder) == (
-        f"{name} cannot be read (Permission denied); check that it is there and may be read by this user"
+        f"{name} cannot be read (Permission denied); check that it exists and that this user may read it"
     )
 
 
@@ -639,6 +641,6 @@ def test_a_file_that_the_store_refuses_is_told(folder, monkeypatch):
         raise PermissionDeniedError("Access denied\n\nDebug source: ...")
 
     monkeypatch.setattr(obstore, "get_range", denied)
-    assert "cannot be read (Access denied); check that it is there and may be read by this user" in message(
+    assert "cannot be read (Access denied); check that it exists and that this user may read it" in message(
         folder
     )

@@ -18,7 +18,7 @@ from ruter_dagster.config.settings import SettingsError, load_settings
 from ruter_dagster.contracts.errors import BadInput, PermanentFailure
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, WEATHER_FORECASTS
 from ruter_dagster.contracts.validation import validate
-from ruter_dagster.sources.athena import Pace
+from ruter_dagster.sources.athena import PollInterval
 from ruter_dagster.sources.base import DateAbsent, RangeSource, Source
 from ruter_dagster.sources.warehouse import WarehouseSource
 from ruter_dagster.sources.warehouse_file import WarehouseFileError, load_warehouse_file
@@ -28,11 +28,11 @@ from sagemaker_double.settings import Settings
 EXAMPLE = Path(__file__).parents[2] / "examples/warehouse/ruter.toml"
 DAY, NEXT_DAY, EMPTY_DAY = date(2026, 11, 20), date(2026, 11, 21), date(2026, 11, 22)
 REGION = Settings.region
-PACE = Pace(first=0.01, longest=0.05)
+POLL_INTERVAL = PollInterval(first=0.01, max=0.05)
 
 
 def at(day: date, minute: int) -> datetime:
-    """A time as Athena has it: UTC, and no zone that says so."""
+    """A time as in Athena: UTC without a zone."""
     return datetime.combine(day, time(7, minute), UTC).replace(tzinfo=None)
 
 
@@ -95,13 +95,13 @@ def bucket(sagemaker_double: Remote, aws: Any) -> Any:
 
 
 def staged(bucket: Any) -> list[str]:
-    found = bucket.list_objects_v2(Bucket="lake", Prefix="staging/").get("Contents", [])
-    return [each["Key"] for each in found]
+    objects = bucket.list_objects_v2(Bucket="lake", Prefix="staging/").get("Contents", [])
+    return [each["Key"] for each in objects]
 
 
 def warehouse(file: Path = EXAMPLE, **changes: Any) -> WarehouseSource:
-    described = load_warehouse_file(str(file)).model_copy(update=changes)
-    return WarehouseSource(described, "s3://lake/staging", REGION, "Europe/Oslo", pace=PACE)
+    loaded = load_warehouse_file(str(file)).model_copy(update=changes)
+    return WarehouseSource(loaded, "s3://lake/staging", REGION, "Europe/Oslo", poll_interval=POLL_INTERVAL)
 
 
 def edited(tmp_path: Path, old: str, new: str) -> Path:
@@ -111,37 +111,37 @@ def edited(tmp_path: Path, old: str, new: str) -> Path:
     return tmp_path / "warehouse.toml"
 
 
-def test_it_is_a_source_that_reads_ranges(bucket: Any) -> None:
+def test_warehouse_is_a_range_source(bucket: Any) -> None:
     assert isinstance(warehouse(), Source)
     assert isinstance(warehouse(), RangeSource)
     assert warehouse().available_dates() is None
 
 
-def test_a_query_gives_rows_that_keep_the_contract(bucket: Any) -> None:
+def test_query_returns_rows_of_the_contract(bucket: Any) -> None:
     rows = warehouse().stop_visits(DAY)
     validate(rows, STOP_VISITS, [DAY])
     assert rows["boardings"].to_list() == [3, 0, 12]
     assert rows["scheduled_departure_time"][0].isoformat() == "2026-11-20T07:00:00+00:00"
 
 
-def test_a_table_with_the_contracts_columns_needs_no_query(bucket: Any) -> None:
+def test_table_with_contract_columns_needs_no_query(bucket: Any) -> None:
     rows = warehouse().planned_departures(NEXT_DAY)
     validate(rows, PLANNED_DEPARTURES, [NEXT_DAY])
     assert rows.height == 1
 
 
-def test_a_table_that_the_file_leaves_out_is_empty(bucket: Any) -> None:
+def test_table_missing_in_the_file_is_empty(bucket: Any) -> None:
     assert warehouse().read_table(WEATHER_FORECASTS, [DAY]).rows.is_empty()
 
 
-def test_a_range_is_one_query_a_date_and_absent_dates_are_told(bucket: Any) -> None:
+def test_range_runs_one_query_per_date_and_lists_absent_dates(bucket: Any) -> None:
     reading = warehouse().read_table(STOP_VISITS, [DAY, NEXT_DAY, EMPTY_DAY])
     assert reading.rows["service_date"].to_list() == [DAY] * 3 + [NEXT_DAY] * 3
     assert reading.absent == (EMPTY_DAY,)
     assert [query.date for query in reading.queries] == [DAY, NEXT_DAY, EMPTY_DAY]
 
 
-def test_a_query_tells_what_it_scanned_and_what_that_costs(bucket: Any) -> None:
+def test_query_reports_scanned_bytes_and_cost(bucket: Any) -> None:
     (query,) = warehouse(price_per_tb=5.0).read_table(STOP_VISITS, [DAY]).queries
     assert query.scanned_bytes > 0
     assert query.cost == pytest.approx(10e6 * 5 / 1e12)  # Athena charges 10 MB at least
@@ -149,7 +149,7 @@ def test_a_query_tells_what_it_scanned_and_what_that_costs(bucket: Any) -> None:
     assert query.link.startswith(f"https://{REGION}.console.aws.amazon.com/athena/")
 
 
-def test_nothing_stays_in_the_staging_place(bucket: Any, sagemaker_double: Remote) -> None:
+def test_staging_prefix_is_emptied(bucket: Any, sagemaker_double: Remote) -> None:
     warehouse().read_table(STOP_VISITS, [DAY, NEXT_DAY])
     assert staged(bucket) == []
     sagemaker_double.fault("query_failed")
@@ -158,14 +158,14 @@ def test_nothing_stays_in_the_staging_place(bucket: Any, sagemaker_double: Remot
     assert staged(bucket) == []
 
 
-def test_a_date_without_rows_is_absent(bucket: Any) -> None:
+def test_date_without_rows_is_absent(bucket: Any) -> None:
     with pytest.raises(
         DateAbsent, match=r"no row of raw\.stop_visits on 2026-11-22 \(Athena query [0-9a-f-]+, https"
     ):
         warehouse().stop_visits(EMPTY_DAY)
 
 
-def test_a_failed_query_is_told_with_its_id_and_athenas_reason(bucket: Any, sagemaker_double: Remote) -> None:
+def test_error_of_failed_query_has_id_and_reason(bucket: Any, sagemaker_double: Remote) -> None:
     sagemaker_double.fault("query_failed", message="EXCEEDED_MEMORY_LIMIT: too much")
     with pytest.raises(PermanentFailure) as failure:
         warehouse().stop_visits(DAY)
@@ -175,7 +175,7 @@ def test_a_failed_query_is_told_with_its_id_and_athenas_reason(bucket: Any, sage
     assert "console.aws.amazon.com/athena" in message
 
 
-def test_a_query_that_athena_failed_leaves_its_files_and_is_asked_again_elsewhere(
+def test_query_that_failed_in_athena_is_retried_with_another_prefix(
     bucket: Any, sagemaker_double: Remote
 ) -> None:
     sagemaker_double.fault("query_failed", after_effect=True, count=2)
@@ -185,16 +185,14 @@ def test_a_query_that_athena_failed_leaves_its_files_and_is_asked_again_elsewher
     assert staged(bucket) == []
 
 
-def test_a_query_that_failed_by_its_own_fault_is_not_asked_again(
-    bucket: Any, sagemaker_double: Remote
-) -> None:
+def test_wrong_query_is_not_retried(bucket: Any, sagemaker_double: Remote) -> None:
     sagemaker_double.fault("query_failed")
     with pytest.raises(PermanentFailure):
         warehouse().stop_visits(DAY)
     assert sagemaker_double.calls()["total"]["athena.StartQueryExecution"] == 1
 
 
-def test_a_column_that_is_missing_is_told_with_its_query(bucket: Any, tmp_path: Path) -> None:
+def test_error_of_missing_column_names_the_query(bucket: Any, tmp_path: Path) -> None:
     file = edited(tmp_path, "  line_ref AS line_id,\n", "")
     with pytest.raises(
         BadInput, match=r"column line_id is missing[\s\S]+Read by Athena query [0-9a-f-]+: https"
@@ -208,10 +206,10 @@ def test_optional_columns_may_be_left_out(bucket: Any, tmp_path: Path) -> None:
     assert rows["departure_load"].null_count() == 3
 
 
-def test_a_query_that_gives_another_date_is_refused(bucket: Any, tmp_path: Path) -> None:
+def test_query_with_rows_of_another_date_is_refused(bucket: Any, tmp_path: Path) -> None:
     file = edited(tmp_path, "{date} AS service_date", "DATE '2026-11-19' AS service_date")
     with pytest.raises(
-        BadInput, match=r"the query for 2026-11-20 gave 3 rows of another service_date, e\.g\. 2026-11-19"
+        BadInput, match=r"the query for 2026-11-20 returned 3 rows of another service_date, e\.g\. 2026-11-19"
     ):
         warehouse(file).stop_visits(DAY)
 
@@ -229,7 +227,7 @@ def test_a_query_that_gives_another_date_is_refused(bucket: Any, tmp_path: Path)
         ("CAST(call_order AS integer)", "CAST(call_order - 1 AS integer)", "stop_sequence is below 1", 1),
     ],
 )
-def test_bad_rows_of_a_query_are_set_aside(
+def test_bad_rows_of_a_query_are_rejected(
     bucket: Any, tmp_path: Path, old: str, new: str, reason: str, kept: int
 ) -> None:
     reading = warehouse(edited(tmp_path, old, new)).read_table(STOP_VISITS, [DAY])
@@ -241,7 +239,7 @@ def test_bad_rows_of_a_query_are_set_aside(
     assert '"trip_id":"j1"' in reading.rejected["row"][0]
 
 
-def test_bad_rows_of_a_warehouses_plan_are_set_aside(bucket: Any) -> None:
+def test_bad_rows_of_a_plan_are_rejected(bucket: Any) -> None:
     rows = pl.concat([planned(DAY).with_columns(trip_id=pl.lit(trip)) for trip in ("j1", "j2", "j3")])
     file = io.BytesIO()
     rows.with_columns(
@@ -260,12 +258,12 @@ def test_bad_rows_of_a_warehouses_plan_are_set_aside(bucket: Any) -> None:
     assert '"trip_id":"j2"' in row["row"]
 
 
-def test_whole_numbers_that_a_query_made_floats_of_are_read(bucket: Any, tmp_path: Path) -> None:
+def test_floats_of_an_integer_column_become_integers(bucket: Any, tmp_path: Path) -> None:
     file = edited(tmp_path, "CAST(boarded AS integer)", "CAST(boarded AS double)")
     assert warehouse(file).stop_visits(DAY)["boardings"].to_list() == [3, 0, 12]
 
 
-def test_a_query_that_takes_too_long_is_stopped(bucket: Any, sagemaker_double: Remote, aws: Any) -> None:
+def test_query_beyond_the_time_limit_is_stopped(bucket: Any, sagemaker_double: Remote, aws: Any) -> None:
     sagemaker_double.fault("slow_query", seconds=60)
     with pytest.raises(
         PermanentFailure, match=r"ran for 0\.3 s, and was stopped\. Let it scan less"
@@ -275,9 +273,9 @@ def test_a_query_that_takes_too_long_is_stopped(bucket: Any, sagemaker_double: R
     wait_until_cancelled(aws, query)
 
 
-def test_a_query_that_waits_too_long_may_be_tried_again(bucket: Any, sagemaker_double: Remote) -> None:
+def test_query_queued_too_long_may_be_retried(bucket: Any, sagemaker_double: Remote) -> None:
     sagemaker_double.set(query_queue=60)
-    with pytest.raises(TimeoutError, match="still waited for its turn"):
+    with pytest.raises(TimeoutError, match="was still queued after"):
         warehouse(time_limit_minutes=0.005).stop_visits(DAY)
 
 
@@ -304,7 +302,7 @@ def test_queries_are_stopped_with_the_process(bucket: Any, sagemaker_double: Rem
     assert staged(bucket) == []
 
 
-def test_no_more_queries_run_at_once_than_the_file_says(bucket: Any, sagemaker_double: Remote) -> None:
+def test_at_once_limits_parallel_queries(bucket: Any, sagemaker_double: Remote) -> None:
     sagemaker_double.fault("slow_query", seconds=0.2, count=None)
     began = monotonic()
     warehouse(at_once=1).read_table(STOP_VISITS, [DAY, NEXT_DAY, EMPTY_DAY])
@@ -313,26 +311,26 @@ def test_no_more_queries_run_at_once_than_the_file_says(bucket: Any, sagemaker_d
 
 
 @pytest.mark.parametrize("operation", ["athena.StartQueryExecution", "athena.GetQueryExecution"])
-def test_a_throttled_athena_is_asked_again(bucket: Any, sagemaker_double: Remote, operation: str) -> None:
+def test_throttled_request_is_retried(bucket: Any, sagemaker_double: Remote, operation: str) -> None:
     sagemaker_double.fault("error", operations=operation, code="TooManyRequestsException", count=2)
     assert warehouse().stop_visits(DAY).height == 3
 
 
-def test_a_start_whose_answer_is_lost_is_no_second_query(bucket: Any, sagemaker_double: Remote) -> None:
+def test_lost_start_response_starts_no_second_query(bucket: Any, sagemaker_double: Remote) -> None:
     sagemaker_double.fault("lost_answer", operations="athena.StartQueryExecution")
     (query,) = warehouse().read_table(STOP_VISITS, [DAY]).queries
     assert query.query_id
 
 
-def test_a_role_without_rights_is_told_so(bucket: Any, sagemaker_double: Remote) -> None:
+def test_error_names_missing_permission(bucket: Any, sagemaker_double: Remote) -> None:
     sagemaker_double.fault("error", operations="athena.Start*", code="AccessDeniedException", count=None)
     with pytest.raises(
-        PermanentFailure, match=r"raw\.stop_visits on 2026-11-20: Athena refuses: .* Give the role"
+        PermanentFailure, match=r"raw\.stop_visits on 2026-11-20: Athena refuses: .* Grant the role"
     ):
         warehouse().stop_visits(DAY)
 
 
-def test_the_settings_name_the_file_and_the_lake_has_its_staging_place(
+def test_settings_name_the_file_and_the_staging_prefix(
     bucket: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     bucket.put_object(Bucket="lake", Key="settings/ruter.toml", Body=EXAMPLE.read_bytes())
@@ -347,27 +345,27 @@ def test_the_settings_name_the_file_and_the_lake_has_its_staging_place(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
-        ("{date_text}", "'2026-11-20' AND {day}", "day is no placeholder; allowed: {date}, {date_text}, {date_compact}"),
+        ("{date_text}", "'2026-11-20' AND {day}", "day is not a placeholder; allowed: {date}, {date_text}, {date_compact}"),
         ("operating_date = {date_text}", "true; DROP TABLE counts", "without a semicolon"),
         ("\nSELECT", "\nDELETE", "allowed: one SELECT, or WITH … SELECT"),
         ('table = "timetables.planned_departures"', 'table = "plans; DROP"', "allowed: a name of letters"),
         ("at_once = 5", "at_once = 50", "at_once = 50: Input should be less than or equal to 20"),
-        ("workgroup =", "work_group =", "work_group is no key of this file"),
+        ("workgroup =", "work_group =", "Unknown key work_group"),
         ("[tables.planned_departures]", "[tables.plans]", "tables.planned_departures is missing"),
-        ('table = "timetables.planned_departures"', "", "give either `query` or `table`"),
-        ('catalog = "AwsDataCatalog"', "catalog = AwsDataCatalog", "is no valid TOML"),
+        ('table = "timetables.planned_departures"', "", "set either `query` or `table`"),
+        ('catalog = "AwsDataCatalog"', "catalog = AwsDataCatalog", "is not valid TOML"),
     ],
 )  # fmt: skip
-def test_a_wrong_file_is_refused_with_what_is_allowed(tmp_path: Path, old: str, new: str, told: str) -> None:
+def test_error_names_allowed_values(tmp_path: Path, old: str, new: str, message: str) -> None:
     with pytest.raises(WarehouseFileError) as failure:
         load_warehouse_file(str(edited(tmp_path, old, new)))
-    assert told in str(failure.value)
+    assert message in str(failure.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(WarehouseFileError, match=r"none\.toml is not there; check RUTER_WAREHOUSE_FILE"):
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WarehouseFileError, match=r"none\.toml does not exist; check RUTER_WAREHOUSE_FILE"):
         load_warehouse_file(str(tmp_path / "none.toml"))
 
 

@@ -87,7 +87,7 @@ def test_missing_right_is_an_error_with_the_remedy(lake: Remote, operation: str)
     store().write(VISITS, visits(DAY, load=1.0), [DAY], code_version="1")
     code, status = ("AccessDenied", 403) if operation.startswith("s3") else ("AccessDeniedException", 400)
     lake.fault("error", operations=operation, code=code, status=status, count=None)
-    with pytest.raises(PermanentFailure, match="Give the role of this process that right"):
+    with pytest.raises(PermanentFailure, match="Grant the role of this process that permission"):
         store().write(VISITS, visits(DAY, load=2.0), [DAY], code_version="1")
     lake.clear_faults()
     assert store().read(VISITS, [DAY])["load"].unique().to_list() == [1.0]
@@ -97,7 +97,7 @@ def test_forbidden_data_files_are_an_error_with_the_remedy(lake: Remote):
     store().write(VISITS, visits(DAY), [DAY], code_version="1")
     snapshot = store().snapshot(VISITS)
     lake.fault("error", operations="s3.*", code="AccessDenied", status=403, count=None)
-    with pytest.raises(PermanentFailure, match="Give the role of this process that right"):
+    with pytest.raises(PermanentFailure, match="Grant the role of this process that permission"):
         snapshot.read([DAY])
 
 
@@ -132,7 +132,7 @@ def test_missing_credentials_are_an_error_with_the_remedy(
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    with pytest.raises(PermanentFailure, match="no credentials of AWS were found"):
+    with pytest.raises(PermanentFailure, match="there are no AWS credentials"):
         ArtifactStore.at("s3://lake/a", REGION)
     with pytest.raises(PermanentFailure, match=r"Unable to locate credentials.*Sign in"):
         store().write(VISITS, visits(DAY), [DAY], code_version="1")

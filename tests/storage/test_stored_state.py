@@ -55,7 +55,7 @@ def test_deleted_warehouse_has_lost_all_dates(store: TableStore, settings: Setti
 
 
 def test_rows_without_a_verdict_are_unjudged(store: TableStore, settings: Settings) -> None:
-    artifacts = ArtifactStore.at(settings.artifacts_place)
+    artifacts = ArtifactStore.at(settings.artifacts_location)
     version = store.versions(VISITS, [DAY])[DAY]
     Verdicts(artifacts).record(VISITS, DAY, version, {"passed": False, "failed": ["x"]}, "file:///report")
     Verdicts(artifacts).record(VISITS, NEXT_DAY, "other rows", {"passed": True}, "file:///report")
@@ -66,7 +66,7 @@ def test_rows_without_a_verdict_are_unjudged(store: TableStore, settings: Settin
 def test_models_and_champions_need_their_files(settings: Settings) -> None:
     from datetime import UTC, datetime
 
-    registry, state = ModelRegistry(ArtifactStore.at(settings.artifacts_place)), StoredState.of(settings)
+    registry, state = ModelRegistry(ArtifactStore.at(settings.artifacts_location)), StoredState.of(settings)
     assert not state.has_model(RECORD.version)
     registry.save(RECORD, {})
     assert state.has_model(RECORD.version) and not state.has_champion(RECORD.version)

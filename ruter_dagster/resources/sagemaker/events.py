@@ -65,9 +65,9 @@ class QueuedJobEnds:
         """None without a queue. `hurried` is whoever has jobs to look after meanwhile: an event is not worth waiting for."""
         if settings.job_events_queue is None:
             return None
-        waits: dict[str, Any] = {"tries": 1, "patience": HURRIED_SECONDS} if hurried else {}
+        waits: dict[str, Any] = {"max_attempts": 1, "timeout": HURRIED_SECONDS} if hurried else {}
         sqs, s3 = (client(service, settings.aws_region, **waits) for service in ("sqs", "s3"))
-        return cls(EventQueue(settings.job_events_queue, sqs), EndNotes(settings.artifacts_place, s3))
+        return cls(EventQueue(settings.job_events_queue, sqs), EndNotes(settings.artifacts_location, s3))
 
     def ended(self, names: Collection[str]) -> Collection[str]:
         """Those of these jobs of which an event has come, each once; events of others' are noted before they are deleted."""

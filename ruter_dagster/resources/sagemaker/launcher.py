@@ -74,7 +74,7 @@ class SageMakerLauncher(JobLauncher):
         if len(chunks.all) == 1:
             return 1
         job = chunks.all[0].parameters.job
-        return self.jobs.at_once(job, runs_of_pool(context.instance, self.jobs.jobs[job].pool))
+        return self.jobs.max_parallel_jobs(job, runs_of_pool(context.instance, self.jobs.jobs[job].pool))
 
     def _client(self, job: str) -> Any:
         chosen = self.jobs.jobs[job]
@@ -82,10 +82,10 @@ class SageMakerLauncher(JobLauncher):
         if kind not in self._clients:
             region = self.settings.aws_region
             self._clients[kind] = CLIENTS[chosen.kind](
-                self.settings.artifacts_place,
-                sagemaker=client("sagemaker", region, tries=1),
-                s3=client("s3", region, tries=1),
-                logs=client("logs", region, tries=1),
+                self.settings.artifacts_location,
+                sagemaker=client("sagemaker", region, max_attempts=1),
+                s3=client("s3", region, max_attempts=1),
+                logs=client("logs", region, max_attempts=1),
                 follow_logs=chosen.follow_logs,
                 name_prefix=f"rd-{self.settings.environment}",
                 studio_url=self.settings.sagemaker_studio_url,

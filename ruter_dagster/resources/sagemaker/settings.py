@@ -1,7 +1,7 @@
-"""What each job runs on in SageMaker: read once from a TOML file over the package's own, every fault told in one error.
+"""Settings of each job in SageMaker, read once from the package's TOML file and the deployment's. One error lists every fault.
 
-How a file is written: docs/sagemaker.md; what its tables are: jobs_file.py. What a deployment gives all jobs (image, role, network)
-are settings of config/sagemaker.py.
+docs/sagemaker.md describes the file, jobs_file.py reads its tables. Settings of all jobs (image, role, network) belong in
+config/sagemaker.py.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ruter_dagster.config.settings import SANDBOX, Settings, SettingsError
 from ruter_dagster.contracts.jobs import JOBS
@@ -25,7 +26,7 @@ InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9-]+\.[a-z0-9]+$")]
 
 
 class JobSettings(BaseModel):
-    """Settings of one job; of some of a job's as well, as a table of the file has them."""
+    """Settings of one job. A table of the file, which has only some of them, is validated with it too."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,14 +35,12 @@ class JobSettings(BaseModel):
     role: str = Field("", pattern=r"^arn:aws[a-z-]*:iam::\d{12}:role/\S+$")
     entrypoint: tuple[str, ...] = ("python", "-m", "ruter_dagster.jobs")
     instance_types: tuple[InstanceType, ...] = Field((), min_length=1)
-    instance_count: int = 1
     jobs_at_once: int = Field(8, ge=1)
     volume_gb: int = Field(30, ge=1, le=16_384)
     timeout_minutes: int = Field(60, ge=1)
     subnets: tuple[str, ...] = Field((), max_length=16)
     security_groups: tuple[str, ...] = Field((), max_length=5)
     kms_key: str = ""
-    network_isolation: bool = False
     encrypt_between_instances: bool = False
     follow_logs: bool = True
     spot: bool = False
@@ -49,141 +48,134 @@ class JobSettings(BaseModel):
     keep_alive_minutes: int = Field(0, ge=0, le=360)
     tags: dict[str, str] = Field(default_factory=dict)
 
-    @field_validator("instance_count")
-    @classmethod
-    def _is_one(cls, value: int) -> int:
-        if value != 1:
-            raise ValueError(
-                "a job runs on one instance, each of several would do the whole of it; jobs_at_once runs a range's side by side"
-            )
-        return value
-
-    @field_validator("network_isolation")
-    @classmethod
-    def _reaches_its_tables(cls, value: bool) -> bool:
-        if value:
-            raise ValueError("it would keep the job from its tables: use subnets with VPC endpoints")
-        return value
-
     def faults(self) -> list[str]:
-        """What does not fit together, whatever the deployment gives all jobs."""
+        """Settings that contradict each other, whatever the deployment's variables are."""
         training = self.kind == "training"
         only = 'needs kind = "training"'
         rules = [
             (self.spot and not training, f"spot {only}"),
             (bool(self.keep_alive_minutes) and not training, f"keep_alive_minutes {only}"),
-            (bool(self.keep_alive_minutes) and self.spot, "a warm pool cannot be of spot instances: keep_alive_minutes or spot"),
-            (0 < self.spot_wait_minutes < self.timeout_minutes, "spot_wait_minutes counts the running too: at least timeout_minutes"),
-            (self.timeout_minutes > (28 if training else 9) * 1440, "timeout_minutes is over SageMaker's limit, 9 days (training 28)"),
+            (bool(self.keep_alive_minutes) and self.spot, "a warm pool cannot use spot instances: set keep_alive_minutes or spot"),
+            (0 < self.spot_wait_minutes < self.timeout_minutes, "spot_wait_minutes includes the run time: set at least timeout_minutes"),
+            (self.timeout_minutes > (28 if training else 9) * 1440, "timeout_minutes exceeds SageMaker's limit, 9 days (training 28)"),
         ]  # fmt: skip
         return [fault for wrong, fault in rules if wrong]
 
-    def faults_deployed(self) -> list[str]:
-        """What is missing, or does not fit together, with what the deployment gives."""
+    def deployment_faults(self) -> list[str]:
+        """Settings that are still missing, or contradict each other, after the deployment's variables are applied."""
         rules = [
-            (not self.image, "image: not given; set RUTER_SAGEMAKER_IMAGE"),
-            (not self.role, "role: not given; set RUTER_SAGEMAKER_ROLE"),
+            (not self.image, "image is missing; set RUTER_SAGEMAKER_IMAGE"),
+            (not self.role, "role is missing; set RUTER_SAGEMAKER_ROLE"),
             (bool(self.subnets) != bool(self.security_groups), "subnets and security_groups need each other"),
         ]
         return [fault for wrong, fault in rules if wrong]
 
     @property
     def pool(self) -> str:
-        """The Dagster pool of what the job runs on, by the quota that it takes from."""
+        """Name of the Dagster pool of all jobs that use the same quota."""
         return f"sagemaker-{self.kind}-{self.instance_types[0]}"
 
     @property
     def quota(self) -> str:
-        """The quota's name in Service Quotas."""
+        """Name of the quota in Service Quotas."""
         return f"{self.instance_types[0]} for {'spot ' if self.spot else ''}{self.kind} job usage"
 
 
 @dataclass(frozen=True)
 class JobsSettings:
-    """Settings of every job, prices of an instance hour by type, and instances at once by the name of their quota."""
+    """Settings of every job.
+
+    `prices` are of an instance hour, by instance type. `quotas` are numbers of instances, by the quota's name.
+    """
 
     jobs: Mapping[str, JobSettings]
     prices: Mapping[str, float] = field(default_factory=dict)
     quotas: Mapping[str, int] = field(default_factory=dict)
 
-    def at_once(self, job: str, runs: int) -> int:
-        """How many jobs a step may have side by side, where the pool lets so many runs share its quota."""
-        chosen = self.jobs[job]
-        quota = self.quotas.get(chosen.quota)
+    def max_parallel_jobs(self, job: str, runs: int) -> int:
+        """Jobs that one step may run in parallel if its pool lets `runs` runs share the quota."""
+        job_settings = self.jobs[job]
+        quota = self.quotas.get(job_settings.quota)
         if quota is None:
-            return chosen.jobs_at_once
-        return max(1, min(chosen.jobs_at_once, quota // max(1, runs)))
+            return job_settings.jobs_at_once
+        return max(1, min(job_settings.jobs_at_once, quota // max(1, runs)))
 
 
-def load_jobs_settings(settings: Settings, others: Iterable[str] = ()) -> JobsSettings:
-    """Reads the files. Raises SettingsError that names the file and every fault in it once, at its place, with what is allowed.
+def load_jobs_settings(settings: Settings, other_faults: Iterable[str] = ()) -> JobsSettings:
+    """Reads the package's file and the deployment's, and applies the deployment's variables.
 
-    `others` are faults of other settings, a line each, that are to be told in the same error.
+    Args:
+        settings: They name the deployment's file and hold its variables.
+        other_faults: Faults of other settings, one line each, which the same error lists.
+
+    Raises:
+        SettingsError: It lists every fault once, with its location and what is allowed.
     """
-    own = Path(settings.sagemaker_jobs) if settings.sagemaker_jobs else None
-    files = [JobsFile.read(path) for path in (PACKAGED, own) if path]
+    deployment_path = Path(settings.sagemaker_jobs) if settings.sagemaker_jobs else None
+    files = [JobsFile.read(path) for path in (PACKAGED, deployment_path) if path]
     faults = [fault for file in files for fault in file.faults]
-    layers = [
-        _right(layer, faults) for layer in [_given(settings), *(each for f in files for each in f.layers)]
-    ]
-    here = SANDBOXES if SANDBOX.fullmatch(settings.environment) else settings.environment
-    jobs = _of_environment(layers, here)
-    faults += _told({name: [*job.faults(), *job.faults_deployed()] for name, job in jobs.items()})
-    for there in dict.fromkeys(layer.environment for layer in layers if layer.environment):
-        # What the deployment there gives is not known here.
-        told = _told({name: job.faults() for name, job in _of_environment(layers[1:], there).items()})
-        faults += [fault.replace("  ", f"  in {there}, ", 1) for fault in told if fault not in faults]
+    layers = [_variables(settings), *(layer for file in files for layer in file.layers)]
+    layers = [_without_invalid(layer, faults) for layer in layers]
+    environment = SANDBOXES if SANDBOX.fullmatch(settings.environment) else settings.environment
+    jobs = _merge_layers(layers, environment)
+    faults += _group_by_fault({name: [*job.faults(), *job.deployment_faults()] for name, job in jobs.items()})
+    faults += _faults_elsewhere(layers, faults)
+    faults += [fault for file in files for fault in _number_faults(file)]
+    faults += other_faults
+    if faults:
+        raise SettingsError(_message(settings, faults))
     prices: dict[str, float] = {}
     quotas: dict[str, int] = {}
     for file in files:
-        faults += _wrong_numbers(file)
         prices |= file.prices
         quotas |= file.quotas
-    faults += others
-    if faults:
-        remedy = _REMEDY + (_ELSE if settings.runs_in_sagemaker else "")
-        raise SettingsError(
-            "\n".join([f"Jobs cannot run in SageMaker{f' with {own}' if own else ''}:", *faults, remedy])
-        )
     return JobsSettings(jobs, prices, quotas)
 
 
 _REMEDY = (
-    "Set what has a variable's name in the environment or .env, settings of jobs in the file that RUTER_SAGEMAKER_JOBS "
-    "names (docs/sagemaker.md)."
+    "Set variables in the environment or .env, and settings of jobs in the file that RUTER_SAGEMAKER_JOBS names "
+    "(docs/sagemaker.md)."
 )
-_ELSE = " RUTER_LAUNCHER=local runs jobs on this machine instead."
+_LOCAL_REMEDY = " RUTER_LAUNCHER=local runs jobs on this machine instead."
 _VARIABLE = "RUTER_SAGEMAKER_"
-_WANTED = {
-    "image": "allowed is an image by digest, as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:…",
-    "role": "allowed is the ARN of a role, as arn:aws:iam::123456789012:role/jobs",
-    "instance_types": "allowed are types of SageMaker, as ml.m5.large",
-    "tuple_type": 'it must be a list, as ["…"]',
-    "dict_type": 'it must be a table, as { name = "…" }',
+_ALLOWED = {
+    "image": "allowed: an image by digest, such as 123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:…",
+    "role": "allowed: the ARN of a role, such as arn:aws:iam::123456789012:role/jobs",
+    "instance_types": "allowed: instance types of SageMaker, such as ml.m5.large",
+    "tuple_type": 'it must be a list, such as ["…"]',
+    "dict_type": 'it must be a table, such as { name = "…" }',
 }
 
 
-def _given(settings: Settings) -> Layer:
-    """What the deployment gives all jobs."""
+def _message(settings: Settings, faults: Sequence[str]) -> str:
+    file = f" with {Path(settings.sagemaker_jobs)}" if settings.sagemaker_jobs else ""
+    remedy = _REMEDY + (_LOCAL_REMEDY if settings.runs_in_sagemaker else "")
+    return "\n".join([f"Jobs cannot run in SageMaker{file}:", *faults, remedy])
+
+
+def _variables(settings: Settings) -> Layer:
+    """The deployment's variables, which apply to all jobs."""
     names = ("image", "role", "subnets", "security_groups", "kms_key")
-    found = {name: getattr(settings, f"sagemaker_{name}") for name in names}
-    return Layer(_VARIABLE, {name: value for name, value in found.items() if value})
+    values = {name: getattr(settings, f"sagemaker_{name}") for name in names}
+    return Layer(_VARIABLE, {name: value for name, value in values.items() if value})
 
 
-def _right(layer: Layer, faults: list[str]) -> Layer:
-    """The layer less its wrong settings, which are told; what is left can be judged together with the others'."""
+def _without_invalid(layer: Layer, faults: list[str]) -> Layer:
+    """The layer without its invalid settings. Appends their faults, so that the valid ones are still checked together."""
     try:
         JobSettings.model_validate(layer.values)
     except ValidationError as error:
-        wrong = error.errors()
-        faults += [_setting_told(layer.place, fault) for fault in wrong]
-        names = {fault["loc"][0] for fault in wrong}
-        return replace(layer, values={name: layer.values[name] for name in layer.values if name not in names})
+        errors = error.errors()
+        faults += [_describe(layer.place, each) for each in errors]
+        invalid = {each["loc"][0] for each in errors}
+        return replace(
+            layer, values={name: value for name, value in layer.values.items() if name not in invalid}
+        )
     return layer
 
 
-def _of_environment(layers: Sequence[Layer], environment: str) -> dict[str, JobSettings]:
-    """A job's stand over the default's, and an environment's over those of all."""
+def _merge_layers(layers: Sequence[Layer], environment: str) -> dict[str, JobSettings]:
+    """Settings of each job in an environment. A later layer overrides an earlier one."""
     jobs = {}
     for name, kind in JOBS.items():
         values: dict[str, Any] = {"kind": "training" if kind.training else "processing"}
@@ -194,32 +186,54 @@ def _of_environment(layers: Sequence[Layer], environment: str) -> dict[str, JobS
     return jobs
 
 
-def _told(faults: Mapping[str, Sequence[str]]) -> list[str]:
-    """A line a fault, with the jobs that have it."""
+def _faults_elsewhere(layers: Sequence[Layer], known_faults: Sequence[str]) -> list[str]:
+    """Faults in the environments that the file names. Their variables are unknown here, and not checked."""
+    faults: list[str] = []
+    for environment in dict.fromkeys(layer.environment for layer in layers if layer.environment):
+        jobs = _merge_layers([layer for layer in layers if layer.place != _VARIABLE], environment)
+        grouped = _group_by_fault({name: job.faults() for name, job in jobs.items()})
+        faults += [
+            fault.replace("  ", f"  in {environment}, ", 1) for fault in grouped if fault not in known_faults
+        ]
+    return faults
+
+
+def _group_by_fault(faults: Mapping[str, Sequence[str]]) -> list[str]:
+    """One line for each fault, with the jobs that have it."""
     jobs: dict[str, list[str]] = defaultdict(list)
-    for job, found in faults.items():
-        for fault in found:
+    for job, job_faults in faults.items():
+        for fault in job_faults:
             jobs[fault].append(job)
-    return [f"  {_jobs(names)}: {fault}" for fault, names in jobs.items()]
+    return [f"  {_job_names(names)}: {fault}" for fault, names in jobs.items()]
 
 
-def _jobs(names: Sequence[str]) -> str:
+def _job_names(names: Sequence[str]) -> str:
     if len(names) == len(JOBS):
         return "every job"
     return f"job{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def _setting_told(place: str, fault: Any) -> str:
-    name = ".".join(map(str, fault["loc"]))
-    where = f"{place}{name.upper()}" if place == _VARIABLE else f"{place} {name}"
-    first, kind = str(fault["loc"][0]), fault["type"]
+def _describe(place: str, error: Any) -> str:
+    """One line for an invalid setting: its location, its value and what is allowed."""
+    name = ".".join(map(str, error["loc"]))
+    location = f"{place}{name.upper()}" if place == _VARIABLE else f"{place} {name}"
+    field_name, kind = str(error["loc"][0]), error["type"]
     if kind == "extra_forbidden":
-        message = f"there is no such setting; there are {', '.join(sorted(JobSettings.model_fields))}"
+        message = f"unknown setting{_similar_setting(field_name)}"
     elif kind == "string_pattern_mismatch":
-        message = _WANTED[first]
+        message = _ALLOWED[field_name]
     else:
-        message = _WANTED.get(kind) or fault["msg"].removeprefix("Value error, ")
-    return f"  {where}={fault['input']!r}: {message}"
+        message = _ALLOWED.get(kind) or error["msg"].removeprefix("Value error, ")
+    return f"  {location}={error['input']!r}: {message}"
+
+
+def _similar_setting(name: str) -> str:
+    similar = get_close_matches(name, JobSettings.model_fields, n=1)
+    return (
+        f". Did you mean {similar[0]}?"
+        if similar
+        else f"; allowed: {', '.join(sorted(JobSettings.model_fields))}"
+    )
 
 
 class _Numbers(BaseModel):
@@ -227,16 +241,16 @@ class _Numbers(BaseModel):
     quotas: dict[Annotated[str, Field(pattern=QUOTA)], Annotated[int, Field(ge=0)]]
 
 
-def _wrong_numbers(file: JobsFile) -> list[str]:
+def _number_faults(file: JobsFile) -> list[str]:
     try:
         _Numbers(prices=dict(file.prices), quotas=dict(file.quotas))
     except ValidationError as error:
-        return [_number_told(fault) for fault in error.errors()]
+        return [_describe_number(each) for each in error.errors()]
     return []
 
 
-def _number_told(fault: Any) -> str:
-    section, name, *of_name = fault["loc"]
-    if of_name:
-        return f"  [{section}] {name!r}: a quota is named as Service Quotas does, as 'ml.m5.large for processing job usage'"
-    return f"  [{section}] {name!r}={fault['input']!r}: {fault['msg']}"
+def _describe_number(error: Any) -> str:
+    section, name, *invalid_name = error["loc"]
+    if invalid_name:
+        return f"  [{section}] {name!r}: allowed: the name of a quota in Service Quotas, such as 'ml.m5.large for processing job usage'"
+    return f"  [{section}] {name!r}={error['input']!r}: {error['msg']}"

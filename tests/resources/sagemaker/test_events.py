@@ -161,7 +161,7 @@ def test_the_sensor_passes_on_what_no_run_has_read(
     (sensor,) = job_event_sensors(settings)
     assert tick(sensor).skip_message == "1 ended jobs told to whoever waits for them"
     assert waiting(aws, queue) == 0
-    notes = EndNotes(settings.artifacts_place, aws("s3"))
+    notes = EndNotes(settings.artifacts_location, aws("s3"))
     assert QueuedJobEnds(EventQueue(queue, aws("sqs")), notes).ended({"yours"}) == {"yours"}
 
 

@@ -87,7 +87,7 @@ def test_the_variables_of_a_job_are_those_that_it_needs() -> None:
 
 def test_a_secret_never_travels_in_a_variable() -> None:
     secret = {"slack_token": SecretStr("xoxb"), "kafka_sasl_password": SecretStr("horse")}
-    with pytest.raises(SettingsError, match="RUTER_KAFKA_SASL_PASSWORD: no secret goes to jobs elsewhere"):
+    with pytest.raises(SettingsError, match="RUTER_KAFKA_SASL_PASSWORD: remote jobs get no secret"):
         SageMakerLauncher.of(settings(**secret))
     environment = job(BALANCE, settings(**secret, secrets="ruter/dev")).environment
     assert environment["RUTER_SECRETS"] == "ruter/dev"
@@ -112,7 +112,8 @@ def test_a_longer_variable_fits_a_training_job_alone() -> None:
     long = settings(mlflow_tracking_uri="https://" + "m" * 400)
     assert job(Train(days=42, held_out=14), long).environment
     with pytest.raises(
-        SettingsError, match="RUTER_MLFLOW_TRACKING_URI has 408 characters, and jobs elsewhere take 256"
+        SettingsError,
+        match="RUTER_MLFLOW_TRACKING_URI has 408 characters, and remote jobs accept at most 256",
     ):
         job(BALANCE, long)
 

@@ -1,4 +1,4 @@
-"""What a job runs on: a file over the package's own, a job's settings over those of all, an environment's over both; every fault in one error."""
+"""Settings of jobs in SageMaker: which of several tables applies, and one error that lists every fault."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.jobs import JOBS
 from ruter_dagster.resources.sagemaker.settings import JobsSettings, load_jobs_settings
 
-GIVEN: dict[str, Any] = {
+VARIABLES: dict[str, Any] = {
     "sagemaker_image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/jobs@sha256:" + "a" * 64,
     "sagemaker_role": "arn:aws:iam::123456789012:role/jobs",
 }
@@ -19,40 +19,40 @@ QUOTA = "ml.c5.xlarge for processing job usage"
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(_env_file=None, **(GIVEN | changes))  # pyright: ignore[reportCallIssue]
+    return Settings(_env_file=None, **(VARIABLES | changes))  # pyright: ignore[reportCallIssue]
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Any:
     """Loads a file with this text."""
 
-    def of(text: str, **changes: Any) -> JobsSettings:
+    def load_text(text: str, **changes: Any) -> JobsSettings:
         path = tmp_path / "jobs.toml"
         path.write_text(text)
         return load_jobs_settings(settings(sagemaker_jobs=str(path), **changes))
 
-    return of
+    return load_text
 
 
-def test_the_package_has_settings_of_every_job() -> None:
+def test_package_has_settings_of_every_job() -> None:
     jobs = load_jobs_settings(settings()).jobs
     assert set(jobs) == set(JOBS)
     assert {name for name in jobs if jobs[name].kind == "training"} == {"train", "refit"}
-    assert all(len(chosen.instance_types) == 3 for chosen in jobs.values())
+    assert all(len(job.instance_types) == 3 for job in jobs.values())
 
 
 def test_every_instance_type_of_the_package_has_a_price() -> None:
-    found = load_jobs_settings(settings())
-    assert {name for chosen in found.jobs.values() for name in chosen.instance_types} <= set(found.prices)
+    loaded = load_jobs_settings(settings())
+    assert {name for job in loaded.jobs.values() for name in job.instance_types} <= set(loaded.prices)
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod", "s-mybranch-1a2b3c"])
-def test_the_example_is_right(environment: str) -> None:
+def test_example_file_is_valid(environment: str) -> None:
     example = Path(__file__).parents[3] / "examples" / "sagemaker_jobs.toml"
     load_jobs_settings(settings(sagemaker_jobs=str(example), environment=environment))
 
 
-def test_what_is_more_particular_wins(load: Any) -> None:
+def test_more_specific_table_wins(load: Any) -> None:
     text = """
         [default]
         volume_gb = 10
@@ -71,10 +71,10 @@ def test_what_is_more_particular_wins(load: Any) -> None:
         for environment in ("dev", "prod", "s-mybranch-1a2b3c")
     }
     assert volumes == {"dev": [10, 20], "prod": [30, 40], "s-mybranch-1a2b3c": [10, 50]}
-    assert load(text).jobs["train"].timeout_minutes == 5, "one's own file stands over the package's"
+    assert load(text).jobs["train"].timeout_minutes == 5, "the deployment's file overrides the package's"
 
 
-def test_the_deployments_variables_are_for_every_job_and_a_job_may_have_its_own(load: Any) -> None:
+def test_variables_apply_to_every_job_unless_the_job_overrides_them(load: Any) -> None:
     jobs = load(
         f'[job.publish]\nsubnets = ["subnet-b"]\nimage = "other@sha256:{"b" * 64}"',
         sagemaker_subnets="subnet-a, subnet-c",
@@ -88,16 +88,16 @@ def test_the_deployments_variables_are_for_every_job_and_a_job_may_have_its_own(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("[job.trian]\nvolume_gb = 5", "[job.trian]: there is none; there are balance,"),
         ("[environment.production.default]\nvolume_gb = 5", "[environment.production]: there is none; there are dev, local,"),
         ("[defaults]\nvolume_gb = 5", "[defaults]: there is none; there are default, environment, job, prices, quotas"),
-        ("[default]\nvolume = 5", "[default] volume=5: there is no such setting; there are encrypt"),
-        ("[job.train]\ncheckpoint = true", "[job.train] checkpoint=True: there is no such setting"),
-        ("[default]\ninstance_count = 2", "[default] instance_count=2: a job runs on one instance"),
-        ('[default]\ninstance_types = "ml.m5.large"', "[default] instance_types='ml.m5.large': it must be a list, as"),
-        ("[job.train]\ntags = 3", "[job.train] tags=3: it must be a table, as"),
+        ("[default]\nvolume = 5", "[default] volume=5: unknown setting. Did you mean volume_gb?"),
+        ("[job.train]\ncheckpoint = true", "[job.train] checkpoint=True: unknown setting; allowed: encrypt"),
+        ("[default]\ninstance_count = 2", "[default] instance_count=2: unknown setting. Did you mean instance_types?"),
+        ('[default]\ninstance_types = "ml.m5.large"', "[default] instance_types='ml.m5.large': it must be a list, such as"),
+        ("[job.train]\ntags = 3", "[job.train] tags=3: it must be a table, such as"),
         ("default = 3", "default=3: it must be a table, [default]"),
         ("job = 3", "job=3: it must be a table, [job]"),
         ("[job]\ntrain = 5", "job.train=5: it must be a table, [job.train]"),
@@ -110,32 +110,32 @@ def test_the_deployments_variables_are_for_every_job_and_a_job_may_have_its_own(
         ('quotas = "x"', "quotas='x': it must be a table, [quotas]"),
         ("[environment.prod.default]\nvolume_gb = 0", "[environment.prod.default] volume_gb=0: "),
         ("[environment.prod.job.balance]\nspot = true", 'in prod, job balance: spot needs kind = "training"'),
-        ('[default]\ninstance_types = ["m5.large"]', "instance_types.0='m5.large': allowed are types of SageMaker"),
-        ('[default]\nimage = "jobs:latest"', "image='jobs:latest': allowed is an image by digest"),
+        ('[default]\ninstance_types = ["m5.large"]', "instance_types.0='m5.large': allowed: instance types of SageMaker"),
+        ('[default]\nimage = "jobs:latest"', "image='jobs:latest': allowed: an image by digest"),
         ("[job.balance]\nspot = true", 'job balance: spot needs kind = "training"'),
         ("[job.balance]\nkeep_alive_minutes = 5", 'job balance: keep_alive_minutes needs kind = "training"'),
-        ("[job.train]\nspot = true\nkeep_alive_minutes = 5", "a warm pool cannot be of spot instances"),
-        ("[job.train]\nspot = true\nspot_wait_minutes = 5", "spot_wait_minutes counts the running too"),
-        ("[default]\nnetwork_isolation = true", "use subnets with VPC endpoints"),
+        ("[job.train]\nspot = true\nkeep_alive_minutes = 5", "a warm pool cannot use spot instances"),
+        ("[job.train]\nspot = true\nspot_wait_minutes = 5", "spot_wait_minutes includes the run time"),
+        ("[default]\nnetwork_isolation = true", "network_isolation=True: unknown setting"),
         ('[default]\nsubnets = ["subnet-a"]', "subnets and security_groups need each other"),
-        ("[job.balance]\ntimeout_minutes = 20000", "over SageMaker's limit, 9 days"),
-        ('[quotas]\n"ml.m5.large" = 5', "[quotas] 'ml.m5.large': a quota is named as Service Quotas does"),
+        ("[job.balance]\ntimeout_minutes = 20000", "exceeds SageMaker's limit, 9 days"),
+        ('[quotas]\n"ml.m5.large" = 5', "[quotas] 'ml.m5.large': allowed: the name of a quota in Service Quotas"),
         ('[prices]\n"ml.m5.large" = "cheap"', "[prices] 'ml.m5.large'='cheap'"),
         ("[default", "cannot be read"),
     ],
 )  # fmt: skip
-def test_a_fault_is_told_with_its_place_and_what_is_allowed(load: Any, text: str, told: str) -> None:
-    with pytest.raises(SettingsError) as fault:
+def test_error_names_location_and_allowed_values(load: Any, text: str, message: str) -> None:
+    with pytest.raises(SettingsError) as error:
         load(text)
-    assert told in str(fault.value)
+    assert message in str(error.value)
 
 
-def test_all_faults_are_told_at_once(load: Any) -> None:
+def test_error_lists_all_faults(load: Any) -> None:
     text = "[job.balance]\nspot = true\n[job.trian]\n[default]\nvolume_gb = 0"
-    with pytest.raises(SettingsError) as fault:
+    with pytest.raises(SettingsError) as error:
         load(text, sagemaker_image=None, sagemaker_role=None)
-    for told in ("set RUTER_SAGEMAKER_IMAGE", "set RUTER_SAGEMAKER_ROLE", "[job.trian]", "volume_gb=0"):
-        assert told in str(fault.value)
+    for part in ("set RUTER_SAGEMAKER_IMAGE", "set RUTER_SAGEMAKER_ROLE", "[job.trian]", "volume_gb=0"):
+        assert part in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -150,26 +150,26 @@ def test_all_faults_are_told_at_once(load: Any) -> None:
         ("[default]\nspot = true\n[environment.prod.default]\nvolume_gb = 5", 1),
     ],
 )
-def test_a_fault_of_every_job_is_told_once(load: Any, text: str, faults: int) -> None:
-    with pytest.raises(SettingsError) as fault:
+def test_fault_of_every_job_is_listed_once(load: Any, text: str, faults: int) -> None:
+    with pytest.raises(SettingsError) as error:
         load(text)
-    assert len(str(fault.value).splitlines()[1:-1]) == faults
+    assert len(str(error.value).splitlines()[1:-1]) == faults
 
 
-def test_a_variable_is_told_by_its_name(load: Any) -> None:
+def test_error_names_the_variable(load: Any) -> None:
     with pytest.raises(
-        SettingsError, match="RUTER_SAGEMAKER_IMAGE='jobs:latest': allowed is an image by digest"
+        SettingsError, match="RUTER_SAGEMAKER_IMAGE='jobs:latest': allowed: an image by digest"
     ):
         load("", sagemaker_image="jobs:latest")
 
 
-@pytest.mark.parametrize(("runs", "most"), [(1, 8), (2, 4), (3, 2), (20, 1)])
-def test_the_runs_of_a_pool_share_its_quota(load: Any, runs: int, most: int) -> None:
-    found = load(f'[default]\ninstance_types = ["ml.c5.xlarge"]\njobs_at_once = 50\n[quotas]\n"{QUOTA}" = 8')
-    assert found.jobs["balance"].quota == QUOTA
-    assert found.jobs["balance"].pool == "sagemaker-processing-ml.c5.xlarge"
-    assert found.at_once("balance", runs) == most
+@pytest.mark.parametrize(("runs", "parallel_jobs"), [(1, 8), (2, 4), (3, 2), (20, 1)])
+def test_runs_of_a_pool_share_its_quota(load: Any, runs: int, parallel_jobs: int) -> None:
+    loaded = load(f'[default]\ninstance_types = ["ml.c5.xlarge"]\njobs_at_once = 50\n[quotas]\n"{QUOTA}" = 8')
+    assert loaded.jobs["balance"].quota == QUOTA
+    assert loaded.jobs["balance"].pool == "sagemaker-processing-ml.c5.xlarge"
+    assert loaded.max_parallel_jobs("balance", runs) == parallel_jobs
 
 
-def test_jobs_at_once_is_the_limit_where_no_quota_is_named(load: Any) -> None:
-    assert load("[job.balance]\njobs_at_once = 5").at_once("balance", 3) == 5
+def test_jobs_at_once_is_the_limit_without_a_quota(load: Any) -> None:
+    assert load("[job.balance]\njobs_at_once = 5").max_parallel_jobs("balance", 3) == 5
