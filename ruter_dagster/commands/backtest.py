@@ -1,6 +1,6 @@
-"""`ruter-dagster backtest`: forecasts of past service dates from any source, written as Parquet and scored.
+"""`ruter-dagster backtest`: forecasts past service dates of any source, writes them as Parquet and scores them.
 
-Rolling origin and scores are `forecasting`'s; here the source is read and the tables are shown.
+Forecasts and scores are computed in `forecasting`. This module reads the source and prints tables.
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ COLUMNS = {
     "prob_above_seats": "prob_above_seats",
     "occupancy_level": "occupancy",
 }
-"""What is written, and under which name."""
+"""Columns of the output file, by the name of the forecast's column."""
 
 
 @dataclass(frozen=True)
 class BacktestResult:
-    """Scores of rows with and without a load a week before (LW), and the improvements with their intervals."""
+    """Scores of departures with and without a load a week before (LW), and improvements with their intervals."""
 
     first: date
     last: date
@@ -80,9 +80,9 @@ class BacktestResult:
     distributions: list[dict[str, Any]] = field(default_factory=list)
     """`evaluation.distribution_scores`: the model and each baseline."""
     reliability: list[dict[str, Any]] = field(default_factory=list)
-    """`evaluation.reliability`: the chances of more passengers than seats, in bands."""
+    """`evaluation.reliability`: probabilities of more passengers than seats, in bands."""
     dates_left_out: dict[str, str] = field(default_factory=dict)
-    """Dates that the chain would not use, neither as history nor as truth, each with the reason."""
+    """Dates that the chain would not use, with the reasons."""
 
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "first": str(self.first), "last": str(self.last), "out": str(self.out)}
@@ -96,40 +96,40 @@ def run_backtest(
     Raises PermanentFailure if the source has none of the dates, or `out` cannot be written.
     """
     _require_folder(out)
-    # As the launcher of jobs does: where cores are shared, OpenMP's waiting threads would spin.
+    # Like the launcher of jobs: with shared cores, waiting OpenMP threads must not spin.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     operator = operator_of(settings)
     operator.require_public_holidays()
     source = open_source(settings, operator)
     start = _history_start(source, first, history_days)
     present, _ = split_by_availability(source, day_range(start, last))
-    trial = _trial(settings, operator, first, last, horizon, start)
-    _require_visits(trial, present, settings)
+    parameters = _backtest_parameters(settings, operator, first, last, horizon, start)
+    _require_visits(parameters, present, settings)
     started = time.monotonic()
-    read = read_usable_dates(source, present, operator.rejects, _shown("Reading visits and plan"))
-    for reason in read.left_out.values():
+    usable = read_usable_dates(source, present, operator.rejects, _track("Reading visits and plan"))
+    for reason in usable.left_out.values():
         log.warning("%s", reason)
-    _require_visits(trial, read.dates, settings, read.left_out)
-    folds = _folds(trial, read.visits, read.plan, source, operator)
+    _require_visits(parameters, usable.dates, settings, usable.left_out)
+    folds = _folds(parameters, usable.visits, usable.plan, source, operator)
     forecasts = pl.concat(fold.forecasts for fold in folds)
     _write(forecasts, out)
     return _score(
         forecasts,
         BacktestResult(
             first, last, horizon, len(folds), time.monotonic() - started, out, {}, [], 0.0, None,
-            dates_left_out={str(day): reason for day, reason in read.left_out.items()},
+            dates_left_out={str(day): reason for day, reason in usable.left_out.items()},
         ),
     )  # fmt: skip
 
 
-def _shown(what: str) -> Callable[[Sequence[Sequence[date]]], Iterable[Sequence[date]]]:
-    return lambda batches: track(batches, what, console=Console(stderr=True))
+def _track(title: str) -> Callable[[Sequence[Sequence[date]]], Iterable[Sequence[date]]]:
+    return lambda batches: track(batches, title, console=Console(stderr=True))
 
 
-def _trial(
+def _backtest_parameters(
     settings: Settings, operator: Operator, first: date, last: date, horizon: int, start: date
 ) -> Backtest:
-    """The backtest with the window, the sample and the seed of the chain's own trainings."""
+    """The parameters of the backtest. Training days, sample and seed are those of the chain."""
     return Backtest(
         first,
         last,
@@ -144,19 +144,22 @@ def _trial(
 
 
 def _require_visits(
-    trial: Backtest, present: Sequence[date], settings: Settings, left_out: Mapping[date, str] | None = None
+    parameters: Backtest,
+    present: Sequence[date],
+    settings: Settings,
+    left_out: Mapping[date, str] | None = None,
 ) -> None:
-    """Raises PermanentFailure if no date can be compared with, or none can be trained on. Names the first date left out."""
-    why = f". {len(left_out)} dates are left out, e.g. {next(iter(left_out.values()))}" if left_out else ""
-    if not any(trial.first <= day <= trial.last for day in present):
+    """Raises PermanentFailure if there are no visits to compare with, or none to train on. Names the first date left out."""
+    reason = f". {len(left_out)} dates are left out, e.g. {next(iter(left_out.values()))}" if left_out else ""
+    if not any(parameters.first <= day <= parameters.last for day in present):
         raise PermanentFailure(
-            f"{settings.source_name} has no visits from {trial.first} to {trial.last}: nothing to compare with{why}"
+            f"{settings.source_name} has no visits from {parameters.first} to {parameters.last}: nothing to compare with{reason}"
         )
-    newest = trial.first - timedelta(trial.horizon)
+    newest = parameters.first - timedelta(parameters.horizon)
     if not any(day <= newest for day in present):
         raise PermanentFailure(
-            f"{settings.source_name} has no visits from {trial.history_start} to {newest}, {trial.horizon} days before --from: "
-            f"there is nothing to train on. Choose a later --from, or a longer --history-days{why}"
+            f"{settings.source_name} has no visits from {parameters.history_start} to {newest}, {parameters.horizon} days before --from: "
+            f"there is nothing to train on. Choose a later --from, or a longer --history-days{reason}"
         )
 
 
@@ -172,20 +175,24 @@ def _thresholds(operator: Operator) -> OccupancyThresholds:
 
 
 def _folds(
-    trial: Backtest, visits: pl.DataFrame, plan: pl.DataFrame, source: Source, operator: Operator
+    parameters: Backtest, visits: pl.DataFrame, plan: pl.DataFrame, source: Source, operator: Operator
 ) -> list[Fold]:
     loads = balance(visits, operator.time_zone, carry_over_of(operator))
 
-    def of(frame: pl.DataFrame, days: Sequence[date]) -> pl.DataFrame:
+    def rows_of(frame: pl.DataFrame, days: Sequence[date]) -> pl.DataFrame:
         return frame.filter(pl.col("service_date").is_in(list(days)))
 
     def weather(days: Sequence[date]) -> pl.DataFrame:
         return pl.concat([empty_frame(WEATHER_FORECASTS), *(source.weather_forecasts(day) for day in days)])
 
     folds = backtest(
-        trial, lambda days: of(loads, days), lambda days: of(plan, days), calendar_of(operator), weather
+        parameters,
+        lambda days: rows_of(loads, days),
+        lambda days: rows_of(plan, days),
+        calendar_of(operator),
+        weather,
     )
-    count = len(trial.folds())
+    count = len(parameters.folds())
     return list(track(folds, "Training and forecasting", total=count, console=Console(stderr=True)))
 
 
@@ -200,7 +207,7 @@ def _require_folder(out: Path) -> None:
 
 
 def _write(forecasts: pl.DataFrame, out: Path) -> None:
-    output = forecasts.select(pl.col(name).alias(renamed) for name, renamed in COLUMNS.items())
+    output = forecasts.select(pl.col(name).alias(output_name) for name, output_name in COLUMNS.items())
     unfinished = out.with_name(f".{out.name}.unfinished")
     try:
         output.write_parquet(unfinished)
@@ -213,19 +220,19 @@ def _write(forecasts: pl.DataFrame, out: Path) -> None:
 
 
 def _score(forecasts: pl.DataFrame, result: BacktestResult) -> BacktestResult:
-    judged = forecasts.filter(pl.col("load").is_not_null())
-    rest = without_last_week(judged)
+    scored = forecasts.filter(pl.col("load").is_not_null())
+    rest = without_last_week(scored)
     return BacktestResult(
         **{
             **{
                 name: getattr(result, name)
                 for name in ("first", "last", "horizon", "folds", "seconds", "out", "dates_left_out")
             },
-            "scores": scores(comparable(judged)).row(0, named=True),
-            "improvements": [improvement(judged, name) for name in BASELINES],
-            "share_without_last_week": share_without_last_week(judged),
-            "distributions": distribution_scores(judged).to_dicts(),
-            "reliability": reliability(judged).to_dicts(),
+            "scores": scores(comparable(scored)).row(0, named=True),
+            "improvements": [improvement(scored, name) for name in BASELINES],
+            "share_without_last_week": share_without_last_week(scored),
+            "distributions": distribution_scores(scored).to_dicts(),
+            "reliability": reliability(scored).to_dicts(),
             "scores_without_last_week": scores(rest).row(0, named=True) if rest.height else None,
         }
     )
@@ -233,26 +240,26 @@ def _score(forecasts: pl.DataFrame, result: BacktestResult) -> BacktestResult:
 
 def _bias_and_coverage(overall: dict[str, Any]) -> str:
     bias, coverage = _number(overall["bias"], "+.2%"), _number(overall["coverage"], ".1%")
-    return f"Bias {bias}, P10 to P90 holds {coverage} of the loads"
+    return f"Bias {bias}, {coverage} of the loads are between P10 and P90"
 
 
-def _number(value: float | None, form: str) -> str:
-    """The number, or `unknown` if it has no value, as for no rows, no passengers or a single week."""
-    return "unknown" if value is None or not math.isfinite(value) else format(value, form)
+def _number(value: float | None, format_spec: str) -> str:
+    """The formatted number, or `unknown` if it has no finite value, for instance without rows."""
+    return "unknown" if value is None or not math.isfinite(value) else format(value, format_spec)
 
 
 def show(result: BacktestResult) -> None:
     """Prints the tables: against the baselines, then the rows without a load a week before."""
     console, overall = Console(), result.scores
     table = Table(
-        "", "WAPE", "model is under it by", "95 % interval",
+        "", "WAPE", "model's WAPE is lower by", "95 % interval",
         title=f"{result.first} to {result.last}, horizon {result.horizon}: {overall['rows']:,} departures, {result.folds} weekly folds",
     )  # fmt: skip
     table.add_row("model", _number(overall["wape"], ".4f"), "", "")
-    for one in result.improvements:
-        interval = f"{_number(one.low, '.1%')} to {_number(one.high, '.1%')}"
-        wape = _number(overall[f"wape_{one.baseline}"], ".4f")
-        table.add_row(one.baseline, wape, _number(one.relative, ".1%"), interval)
+    for item in result.improvements:
+        interval = f"{_number(item.low, '.1%')} to {_number(item.high, '.1%')}"
+        wape = _number(overall[f"wape_{item.baseline}"], ".4f")
+        table.add_row(item.baseline, wape, _number(item.relative, ".1%"), interval)
     if overall["rows"]:
         console.print(table)
         console.print(f"{_bias_and_coverage(overall)}, {result.seconds:.0f} s")
@@ -262,7 +269,7 @@ def show(result: BacktestResult) -> None:
             console.print(_reliability_table(result))
     else:
         console.print(
-            f"{result.first} to {result.last}, horizon {result.horizon}: no departure has a load the week before, so that the "
+            f"{result.first} to {result.last}, horizon {result.horizon}: no departure has a load the week before, so the "
             f"model cannot be compared with the baselines, {result.seconds:.0f} s"
         )
     if rest := result.scores_without_last_week:
@@ -271,53 +278,53 @@ def show(result: BacktestResult) -> None:
             f"WAPE {_number(rest['wape'], '.4f')}. {_bias_and_coverage(rest)}"
         )
     elif not overall["rows"]:
-        console.print("No departure has a load of its own either: nothing can be scored.")
+        console.print("No departure has a load, so nothing can be scored.")
     if result.dates_left_out:
         console.print(
-            f"Left out, as the chain would: {len(result.dates_left_out)} dates, e.g. {next(iter(result.dates_left_out.values()))}. "
-            "--json lists them all",
+            f"Left out, as in the chain: {len(result.dates_left_out)} dates, e.g. {next(iter(result.dates_left_out.values()))}. "
+            "--json lists all of them",
             markup=False,
         )
     console.print(f"Forecasts of every planned departure: {result.out}")
 
 
 def _distribution_table(result: BacktestResult) -> Table:
-    """Whole distributions, of the model and of each baseline: the loads that its mean is made of."""
+    """Scores of the whole distributions of the model and of each baseline."""
     table = Table(
         "", "WAPE", "CRPS", "P10 loss", "P50 loss", "P90 loss", "in P10-P90",
         title="CRPS and pinball losses, passengers",
     )  # fmt: skip
-    for one in result.distributions:
-        losses = (one[name] for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90"))
+    for row in result.distributions:
+        losses = (row[name] for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90"))
         table.add_row(
-            one["forecast"].replace("_", " "),
-            _number(one["wape"], ".4f"),
+            row["forecast"].replace("_", " "),
+            _number(row["wape"], ".4f"),
             *(_number(loss, ".3f") for loss in losses),
-            _number(one["coverage"], ".1%"),
+            _number(row["coverage"], ".1%"),
         )
     return table
 
 
 def _crowding_table(result: BacktestResult) -> Table:
-    """Departures with more passengers than seats: how many were expected, how many were counted, and the recall."""
+    """Departures with more passengers than seats: expected number, observed number and recall."""
     table = Table(
         "", "expected", "observed", f"recall at precision {CROWDED_PRECISION:g}",
         title="Departures with more passengers than seats",
     )  # fmt: skip
-    for one in result.distributions:
-        expected, recall = one["crowded_expected"], one["crowded_recall"]
+    for row in result.distributions:
+        expected, recall = row["crowded_expected"], row["crowded_recall"]
         table.add_row(
-            one["forecast"].replace("_", " "),
+            row["forecast"].replace("_", " "),
             "" if expected is None else f"{expected:.1f}",
-            "" if one["crowded"] is None else f"{one['crowded']:,}",
+            "" if row["crowded"] is None else f"{row['crowded']:,}",
             "" if recall is None else f"{recall:.2f}",
         )
     return table
 
 
 def _reliability_table(result: BacktestResult) -> Table:
-    table = Table("chance of more passengers than seats", "departures", "forecast on average", "came true")
-    for one in result.reliability:
-        share = [_number(one[name], ".2%") for name in ("forecast", "observed")]
-        table.add_row(one["band"], f"{one['departures']:,}", *share)
+    table = Table("probability of more passengers than seats", "departures", "mean forecast", "observed")
+    for row in result.reliability:
+        share = [_number(row[name], ".2%") for name in ("forecast", "observed")]
+        table.add_row(row["band"], f"{row['departures']:,}", *share)
     return table

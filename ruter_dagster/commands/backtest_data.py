@@ -1,6 +1,6 @@
-"""Counts and plan of the dates that the chain would use, straight from a source: what is blocked or refused there is left out.
+"""Reads the counts and the plan of a backtest from a source, without the dates that the chain would block or refuse.
 
-No table is read or written. The rules themselves belong in sources/visit_rules.py, quality/rejects.py and contracts/checks.py.
+It reads and writes no tables. The rules themselves belong in sources/visit_rules.py, quality/rejects.py and contracts/checks.py.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ruter_dagster.quality.rejects import blocked_dates
 from ruter_dagster.sources.base import DateAbsent, Reading, Source, read_readable_dates
 
 BATCH_DATES = 28
-"""Dates read in one pass, as the chain does."""
+"""Number of dates that are read in one pass, as in the chain."""
 
 
 @dataclass
 class UsableDates:
-    """Stop visits and planned departures (contracts) of the dates that can be used; `left_out` says why each other cannot."""
+    """Stop visits and planned departures (contracts) of usable dates. `left_out` has the reason of each other date."""
 
     visits: pl.DataFrame = field(default_factory=lambda: empty_frame(STOP_VISITS))
     plan: pl.DataFrame = field(default_factory=lambda: empty_frame(PLANNED_DEPARTURES))
@@ -41,16 +41,16 @@ def read_usable_dates(
     limits: RejectLimits,
     track: Callable[[Sequence[Sequence[date]]], Iterable[Sequence[date]]] = iter,
 ) -> UsableDates:
-    """Reads both tables of `dates`, a batch at a time; `track` shows how far it is.
+    """Reads both tables on `dates` in batches. `track` shows the progress.
 
-    A date is left out whole: where a file of it cannot be read, too many rows are rejected, a blocking check of either table fails,
-    or one of the tables has none of it.
+    A date is left out if one of its files is unreadable, too many rows are rejected, a blocking check of a table fails, or one
+    of the tables has no rows.
     """
     batches = [dates[start : start + BATCH_DATES] for start in range(0, len(dates), BATCH_DATES)]
     parts = [_read_batch(source, batch, limits) for batch in track(batches)]
     if not parts:
         return UsableDates()
-    left_out = {day: why for part in parts for day, why in part.left_out.items()}
+    left_out = {day: reason for part in parts for day, reason in part.left_out.items()}
     return UsableDates(
         pl.concat(part.visits for part in parts),
         pl.concat(part.plan for part in parts),
@@ -65,13 +65,13 @@ def _read_batch(source: Source, dates: Sequence[date], limits: RejectLimits) -> 
     for table, parts in ((STOP_VISITS, readings), (PLANNED_DEPARTURES, plans)):
         for reading in parts:
             blocked = blocked_dates(reading.rows, reading.rejected, limits, table)
-            left_out |= {day: one.message for day, one in blocked.items() if day not in left_out}
+            left_out |= {day: block.message for day, block in blocked.items() if day not in left_out}
     visits, plan = _without(readings, STOP_VISITS, left_out), _without(plans, PLANNED_DEPARTURES, left_out)
     left_out |= _failing(STOP_VISITS, visits, limits, plan) | _failing(PLANNED_DEPARTURES, plan, limits, None)
     for table, rows in ((STOP_VISITS, visits), (PLANNED_DEPARTURES, plan)):
         dates_with_rows = set(rows["service_date"].unique())
         left_out |= {
-            day: f"{table.name}: the source has none of {day}"
+            day: f"{table.name}: the source has no rows of {day}"
             for day in dates
             if day not in dates_with_rows and day not in left_out
         }
@@ -83,11 +83,11 @@ def _read(
     source: Source, table: Table, dates: Sequence[date], left_out: dict[date, str]
 ) -> Sequence[Reading]:
     try:
-        readings, refused = read_readable_dates(source, table, dates)
-    except DateAbsent as reason:
-        left_out |= {day: str(reason) for day in dates if day not in left_out}
+        readings, errors = read_readable_dates(source, table, dates)
+    except DateAbsent as error:
+        left_out |= {day: str(error) for day in dates if day not in left_out}
         return ()
-    left_out |= {day: str(fault) for day, fault in refused.items()}
+    left_out |= {day: str(error) for day, error in errors.items()}
     return readings
 
 

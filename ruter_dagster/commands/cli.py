@@ -1,4 +1,4 @@
-"""The command line `ruter-dagster`: each command calls a module of its own."""
+"""The command line `ruter-dagster`. Each command has its own module."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Commands(click.Group):
     """Shows a failure that a person can act on as one message, not as a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        # A service manager ends a command as Ctrl-C does: what it started ends with it.
+        # A service manager sends SIGTERM. It ends the command and its processes in the same way as Ctrl-C.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
@@ -77,7 +77,7 @@ def _settings() -> Settings:
 @click.option(
     "--on",
     type=click.Choice(["local", "sagemaker-double"]),
-    help="Where jobs run: as processes here, or as SageMaker jobs on a double of AWS; by default as the settings say.",
+    help="Where jobs run: as processes of this machine, or as SageMaker jobs in a simulated AWS; by default as in the settings.",
 )
 @click.option(
     "--scale",
@@ -94,11 +94,11 @@ def demo(as_json: bool, on: str | None, scale: str | None) -> None:
     Run it again: only outdated assets are rebuilt. State is in state/<source>, in other environments than local in
     state/<environment>/<source>.
 
-    With --on sagemaker-double, a double of SageMaker, S3 and Glue runs on this machine. Every job is a SageMaker job, tables are in
-    Glue's catalog and files on S3. The double keeps nothing and starts empty each time, in state/on-sagemaker-double. Settings of
-    AWS, Kafka and Slack in the environment and .env are ignored.
+    With --on sagemaker-double, SageMaker, S3 and Glue are simulated on this machine. Each job is a SageMaker job, tables are in the
+    Glue catalog and files in S3. The simulation starts empty each time, in state/on-sagemaker-double. Settings of AWS, Kafka and
+    Slack in the environment and .env are ignored.
     """
-    if scale:  # in the environment, which every process of the runs reads
+    if scale:  # as a variable, which all processes of the runs read
         os.environ["RUTER_DEMO_SCALE"] = scale
     if on == "local":
         os.environ["RUTER_LAUNCHER"] = on
@@ -125,11 +125,11 @@ def demo(as_json: bool, on: str | None, scale: str | None) -> None:
 
 @main.command(short_help="Apache Kafka on this machine, without Docker.")
 @click.option("--port", type=PORT, default=9092, show_default=True, help="Port on the loopback interface.")
-@click.option("--fetch", is_flag=True, help="Only fetch Kafka's jars (44 MB, once) and check them.")
+@click.option("--fetch", is_flag=True, help="Only download Kafka's jars (44 MB, once) and check them.")
 def broker(port: int, fetch: bool) -> None:
     """Run a real Apache Kafka node here until Ctrl-C, without Docker. Starts in 10 seconds.
 
-    Its data stays in the folder `broker` of the source's state. Assets materialised in the meantime find it by themselves. Other
+    Its data stays in the folder `broker` of the source's state. Assets that are materialised while it runs publish to it. Other
     consumers connect to 127.0.0.1:9092. To publish on another cluster, set KAFKA_BOOTSTRAP_SERVERS instead.
     """
     from ruter_dagster.publishing.broker import serve
@@ -141,17 +141,17 @@ def broker(port: int, fetch: bool) -> None:
     serve(require_writable_state(_settings()) / "broker", port)
 
 
-@main.command(short_help="Forecast past service dates as if it were then, and compare.")
+@main.command(short_help="Forecast past service dates, and compare with the counts.")
 @click.option(
     "--from",
     "first",
     type=DATE,
     metavar="YYYY-MM-DD",
     required=True,
-    help="First service date that is forecast.",
+    help="First service date to forecast.",
 )
 @click.option(
-    "--to", "last", type=DATE, metavar="YYYY-MM-DD", required=True, help="Last service date that is forecast."
+    "--to", "last", type=DATE, metavar="YYYY-MM-DD", required=True, help="Last service date to forecast."
 )
 @click.option(
     "--horizon",
@@ -172,11 +172,11 @@ def broker(port: int, fetch: bool) -> None:
 def backtest(
     first: datetime, last: datetime, horizon: int, out: Path, history_days: int | None, as_json: bool
 ) -> None:
-    """Forecast past service dates as if it were then, and compare with the counts. Takes a few minutes.
+    """Forecast past service dates with the counts known at the time, and compare with their counts. Takes a few minutes.
 
-    A model is refitted for each week on visits up to N days before it. The file has one row for each departure: service_date,
-    trip_id_performed, trip_stop_sequence, mean, p10, p50, p90, prob_above_seats, occupancy. Printed are WAPE, bias and
-    coverage beside the baselines: last week (LW), mean of the last 4 (HA4) and 8 (HA8) weeks.
+    A new model is trained for each week, on visits up to N days before it. The file has one row for each departure: service_date,
+    trip_id_performed, trip_stop_sequence, mean, p10, p50, p90, prob_above_seats, occupancy. The command prints WAPE,
+    bias and coverage, and the baselines: last week (LW), mean of the last 4 (HA4) and 8 (HA8) weeks.
 
     \b
       RUTER_SOURCE=tides RUTER_TIDES_PATH=examples/aarhus_1a ruter-dagster backtest \\
@@ -231,14 +231,14 @@ def forecasts(day: datetime | None, line: str | None, stop: str | None, top: int
         show(forecast_list, Console())
 
 
-@main.command(short_help="The rejected rows of a date, with their reasons.")
+@main.command(short_help="The rejected rows of a date, with the reasons.")
 @click.option("--date", "day", type=DATE, metavar="YYYY-MM-DD", required=True, help="Service date.")
-@click.option("--json", "as_json", is_flag=True, help="Print the rows as they were read, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the original rows as JSON.")
 def rejected(day: datetime, as_json: bool) -> None:
-    """List the stop visits of a service date that were rejected because they break a rule: file, line and reason. Takes seconds.
+    """List the rejected stop visits of a service date: file, line and reason. Takes seconds.
 
-    They are in the table raw.rejected_visits. The rest of the date is used, unless too many were rejected. Correct them at
-    their source, then materialise raw/stop_visits for the date again.
+    They are in the table raw.rejected_visits. The other rows of the date are used, unless too many were rejected. Correct the
+    rows in the source, then materialise raw/stop_visits for the date again.
     """
     from rich.console import Console
 
@@ -303,20 +303,20 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
     """Print the chain as a SageMaker Pipeline definition: the jobs of one issue date, or of a training. Takes seconds.
 
     \b
-    The same jobs as Dagster's, to be seen and run in Studio without it; the settings are those of this environment.
+    The jobs are the same as in Dagster, and can run in Studio without Dagster. They use the settings of this environment.
       ruter-dagster pipeline-definition daily --role ROLE --image IMAGE > daily.json
       aws sagemaker create-pipeline --pipeline-name daily --role-arn ROLE --pipeline-definition file://daily.json
       aws sagemaker start-pipeline-execution --pipeline-name daily --pipeline-parameters Name=IssueDate,Value=2026-11-20
 
-    Without --role and --image, ${role_arn} and ${image} stand for Terraform's templatefile to fill in.
-    IssueDate is `today` by default: the operator's date when the execution is started. Retries back off exponentially.
+    Without --role and --image, the definition has ${role_arn} and ${image}, which Terraform's templatefile can fill in.
+    IssueDate is `today` by default: the operator's date at the start of the execution. Retries back off exponentially.
     """
-    # The code location is loaded as if jobs ran here: to render them, image and role need not be known.
+    # The definition has parameters for image and role. With local jobs, loading the settings does not require them.
     os.environ["RUTER_LAUNCHER"] = "local"
     settings = _settings()
-    from ruter_dagster.commands.pipeline_definition import pipeline_definition as definition_of
+    from ruter_dagster.commands.pipeline_definition import pipeline_definition as render_definition
 
-    definition = definition_of(
+    definition = render_definition(
         name,
         settings,
         role=role or settings.sagemaker_role or "${role_arn}",

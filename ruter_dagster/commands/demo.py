@@ -1,4 +1,4 @@
-"""`ruter-dagster demo`: the whole chain on a small history, through Dagster, doing only what is out of date.
+"""`ruter-dagster demo`: runs the outdated assets of the whole chain on a small history, in Dagster.
 
 orchestration/plan.py decides which runs are needed, orchestration/runs.py executes them. This module shows their progress.
 """
@@ -49,7 +49,7 @@ from ruter_dagster.storage.stored_state import StoredState
 
 
 def run_demo(settings: Settings, console: Console, on_double: bool = False) -> Report:
-    """Brings the chain up to the issue date and reads the publication back. On the double of AWS, no state remains.
+    """Brings the chain up to the issue date and reads the publication back. In the simulated AWS, no state remains.
 
     Raises SettingsError before anything runs if a date has no partition. Raises PermanentFailure if a run fails or Ctrl-C
     ends the demo, with the reason and the command to continue.
@@ -92,10 +92,10 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
 
 
 def issue_date_of(settings: Settings) -> date:
-    """The one of the settings; else the demo network's fixed one, or the newest that the source has counts before and a plan of.
+    """The issue date of the settings; else that of the demo network, or the newest date with counts before it and a plan.
 
-    Raises SettingsError where TIDES data or their timetable do not reach so far, PermanentFailure where a warehouse is to be
-    asked.
+    Raises SettingsError if the TIDES data do not allow the date, PermanentFailure if they allow no date, or if a warehouse has
+    no date in the settings.
     """
     if settings.source == "demo":
         return settings.issue_date or DEMO_ISSUE_DATE
@@ -107,27 +107,27 @@ def issue_date_of(settings: Settings) -> date:
         return settings.issue_date
     available, planned = _tides_dates(settings)
     if not available:
-        raise PermanentFailure(f"The TIDES data in {settings.tides_path} have no stop visits of any date")
+        raise PermanentFailure(f"The TIDES data in {settings.tides_path} have no stop visits")
     first = min(available) + timedelta(1)
     last = _newest_issue_date(max(available), planned)
-    reach = f"the TIDES data in {settings.tides_path} reach from {min(available)} to {max(available)}"
+    extent = f"the TIDES data in {settings.tides_path} reach from {min(available)} to {max(available)}"
     if (location := gtfs_location(settings)) is not None:
-        reach += f", the timetable in {location} to {max(planned)}"
+        extent += f", the timetable in {location} to {max(planned)}"
     if first > last:
         raise PermanentFailure(
-            f"{reach[0].upper()}{reach[1:]}: too few dates, as one before the issue date and {HORIZON_DAYS} after it are the least"
+            f"{extent[0].upper()}{extent[1:]}: too few dates: at least one before the issue date and {HORIZON_DAYS} after it are needed"
         )
-    chosen = settings.issue_date or last
-    if not first <= chosen <= last:
+    issue_date = settings.issue_date or last
+    if not first <= issue_date <= last:
         raise SettingsError(
-            f"Settings are wrong:\n  RUTER_ISSUE_DATE={chosen}: allowed {first} to {last}: {reach}, and {HORIZON_DAYS} dates "
+            f"Settings are wrong:\n  RUTER_ISSUE_DATE={issue_date}: allowed {first} to {last}: {extent}, and {HORIZON_DAYS} dates "
             "after the issue date are forecast"
         )
-    return chosen
+    return issue_date
 
 
 def _tides_dates(settings: Settings) -> tuple[frozenset[date], frozenset[date]]:
-    """Dates with counts, and those of them and the days after them that have a plan."""
+    """Dates with counts, and dates with a plan: the same dates and those of the next days that have a plan."""
     from ruter_dagster.sources.configured_source import open_source
     from ruter_dagster.sources.gtfs_source import GtfsPlannedSource
 
@@ -140,7 +140,7 @@ def _tides_dates(settings: Settings) -> tuple[frozenset[date], frozenset[date]]:
 
 
 def _newest_issue_date(newest: date, planned: frozenset[date]) -> date:
-    """The last date, up to the day after the newest counts, that is planned together with the three dates after it."""
+    """The newest date with a plan of itself and the three dates after it, at most the day after the newest counts."""
 
     def is_planned(issue_date: date) -> bool:
         return all(issue_date + timedelta(days) in planned for days in range(HORIZON_DAYS + 1))
@@ -176,8 +176,8 @@ def _bring_up_to_date(
     if not runs:
         report.up_to_date.append(stage.title)
         report.already_published |= PUBLISHED_FORECASTS in stage.all_assets
-        done = "already published" if PUBLISHED_FORECASTS in stage.all_assets else "up to date"
-        progress.update(bar, completed=1, asset=done)
+        status = "already published" if PUBLISHED_FORECASTS in stage.all_assets else "up to date"
+        progress.update(bar, completed=1, asset=status)
         return
     for run in runs:
         progress.update(bar, asset=_span(run.dates))
@@ -200,11 +200,11 @@ def _span(dates: Sequence[date]) -> str:
 
 
 _WITHOUT_MODEL = (
-    f"No model: there are counts of fewer than {MIN_COUNTED_DATES} operating dates, or too few before those of the evaluation. "
-    "The forecasts are the baseline HA4, the mean of the same weekday and hour in the last four weeks, or a mean of the stop's surroundings. Where nothing was counted a week before "
-    "either, expected_tier is none, and the forecast a quarter of the seats by convention"
+    f"No model: fewer than {MIN_COUNTED_DATES} operating dates have counts, or too few before the dates of the evaluation. "
+    "The forecasts are the baseline HA4, the mean of the same weekday and hour in the last four weeks, "
+    "or a mean of wider groups. Without any counts a week before, expected_tier is none, and the forecast is a quarter of the seats"
 )
-_INTERRUPTED_ON_DOUBLE = "Interrupted. The double of AWS keeps nothing: run the same command to start again"
+_INTERRUPTED_ON_DOUBLE = "Interrupted. The simulated AWS keeps nothing: run the same command to start again"
 
 
 def _remedy(stage: Stage, outcome: RunOutcome, on_double: bool) -> str:
@@ -212,7 +212,7 @@ def _remedy(stage: Stage, outcome: RunOutcome, on_double: bool) -> str:
     on_disk = f"run {retry} to continue from the failed step, then the same command for the rest."
     return (
         f"{stage.title}: {outcome.failure}\nNothing downstream ran. Log: {outcome.log}. After the correction, "
-        + ("run the same command to start again: the double of AWS keeps nothing." if on_double else on_disk)
+        + ("run the same command to start again: the simulated AWS keeps nothing." if on_double else on_disk)
     )
 
 
@@ -225,7 +225,7 @@ def _interrupted(done: Sequence[str], stages: int) -> str:
 
 @contextmanager
 def _broker(settings: Settings, console: Console) -> Iterator[str]:
-    """The cluster of the settings; else the local broker, for the time of the demo. Child processes inherit its address."""
+    """Address of the cluster in the settings, else of a local broker that runs during the demo."""
     if settings.kafka_bootstrap_servers:
         require_reachable_broker(settings)
         yield settings.kafka_bootstrap_servers
@@ -236,8 +236,8 @@ def _broker(settings: Settings, console: Console) -> Iterator[str]:
 
     with console.status("Starting Apache Kafka"), ExitStack() as stack:
         broker = stack.enter_context(local_broker(settings.source_dir / "broker"))
-        keep = stack.pop_all()
-    with keep:
+        running_broker = stack.pop_all()
+    with running_broker:
         yield broker.bootstrap_servers
 
 
@@ -328,7 +328,7 @@ def _order(key: str) -> tuple[int, str]:
 
 def _read_back(report: Report, instance: DagsterInstance, issue_date: date, settings: Settings) -> None:
     publication = recorded_publication(instance, issue_date)
-    if publication is None:  # someone may have wiped it in the UI
+    if publication is None:  # a person may have wiped it in the UI
         return
     result = read_back(publication, issue_date, settings)
     report.published, report.read_back = publication.messages, result.messages

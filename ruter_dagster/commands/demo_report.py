@@ -1,4 +1,4 @@
-"""What a person sees at the end of a demo: tables, accuracy, messages, and where to look next."""
+"""The report at the end of a demo: tables, accuracy, messages and the next command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ACCURACY = ("baseline", "wape_baseline", "wape_model", "improvement", "low_95", 
 
 @dataclass
 class Report:
-    """What the demo shows at the end, and prints with `--json`."""
+    """Result of a demo, which it prints as tables or with `--json`."""
 
     issue_date: str
     source: str
@@ -37,10 +37,10 @@ class Report:
     unknown_occupancy: float | None = None
     """Share of forecasts with the occupancy level `unknown`."""
     without_model: str | None = None
-    """Why there is no model, where baselines are published."""
+    """Why there is no model and baselines are published; None with a model."""
     published: int = 0
     already_published: bool = False
-    """Whether an earlier run made this publication."""
+    """Whether an earlier run published the same content."""
     read_back: int = 0
     exactly_once: bool = False
     bootstrap_servers: str = ""
@@ -51,9 +51,9 @@ class Report:
 
 
 def show(report: Report, console: Console, on_double: Path | None = None) -> None:
-    """The table at the end: rows, checks, accuracy, messages, and where to look next.
+    """Prints rows, checks, accuracy, messages and the next command.
 
-    `on_double` is the state folder that is left of a demo on the double of AWS.
+    `on_double` is the state folder that remains after a demo in the simulated AWS.
     """
     assets = Table(
         Column("asset", no_wrap=True),
@@ -69,7 +69,7 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
         console.print(line, soft_wrap=True, highlight=False)
     if report.accuracy:
         accuracy = Table(
-            *ACCURACY, title=f"Accuracy of model {report.model_version} on dates that it has not seen"
+            *ACCURACY, title=f"Accuracy of model {report.model_version} on dates that it was not trained on"
         )
         for row in report.accuracy:
             values = (row[name] for name in ACCURACY)
@@ -86,19 +86,19 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
     published = "already published" if report.already_published else "published"
     console.print(
         f"Kafka: {report.published:,} forecasts {published} to {', '.join(report.topics)}, {report.read_back:,} read back, "
-        + ("each exactly once" if report.exactly_once else f"[red]not each exactly once[/red]. {_ANEW}"),
+        + ("each exactly once" if report.exactly_once else f"[red]not each exactly once[/red]. {_REPUBLISH}"),
         soft_wrap=True,
     )
-    where = f"RUTER_LAUNCHER=local RUTER_STATE_DIR={on_double} " if on_double else same_settings()
-    shown = "each materialisation with its job" if on_double else "the lineage"
-    gone = " Tables and files went with the double." if on_double else ""
+    variables = f"RUTER_LAUNCHER=local RUTER_STATE_DIR={on_double} " if on_double else same_settings()
+    page = "each materialisation with its job" if on_double else "the lineage"
+    note = " The simulated AWS has ended with its tables and files." if on_double else ""
     console.print(
-        f"Next: `{where}make dev` opens {shown} at http://127.0.0.1:3000.{gone} README.md shows how to use your own data.",
+        f"Next: `{variables}make dev` opens {page} at http://127.0.0.1:3000.{note} README.md shows how to use your own data.",
         soft_wrap=True,
     )
 
 
-_ANEW = (
+_REPUBLISH = (
     "The topic of publications lists it, so it is not sent again. Messages may have passed their retention time. "
     "Set RUTER_KAFKA_TOPIC_PREFIX to another prefix to publish it again."
 )
@@ -106,11 +106,11 @@ _ANEW = (
 
 def same_settings() -> str:
     """This process's settings as variables before a command, so that it uses the same history. Settings in `.env` are left out."""
-    known = {f"RUTER_{name.upper()}" for name in Settings.model_fields} | {
+    variables = {f"RUTER_{name.upper()}" for name in Settings.model_fields} | {
         ENV_FILE_VARIABLE,
         "KAFKA_BOOTSTRAP_SERVERS",
     }
-    names = sorted(name for name in known - secret_fields(Settings).keys() if os.environ.get(name))
+    names = sorted(name for name in variables - secret_fields(Settings).keys() if os.environ.get(name))
     return "".join(f"{name}={shlex.quote(os.environ[name])} " for name in names)
 
 

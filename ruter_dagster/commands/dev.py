@@ -1,4 +1,4 @@
-"""`ruter-dagster dev`: Dagster's UI and daemon with a Kafka broker beside them, for as long as they run."""
+"""`ruter-dagster dev`: Dagster's UI and daemon, and a Kafka broker while they run."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ WORKSPACE = "workspace.yaml"
 
 
 def serve_dagster(settings: Settings, port: int) -> int:
-    """Runs `dagster dev` on `port` of the loopback interface to its end and returns its exit code; the broker ends with it.
+    """Runs `dagster dev` on `port` of the loopback interface and returns its exit code. The broker ends with it.
 
-    Raises PermanentFailure, before anything starts, outside of the project's folder and where the port is taken.
+    Raises PermanentFailure before anything starts, if the port is taken or the working folder is not the project's.
     """
     _require_workspace()
     require_dagster_home()
@@ -35,7 +35,7 @@ def serve_dagster(settings: Settings, port: int) -> int:
     )
     with ExitStack() as stack:
         environment = {**os.environ}
-        # Jobs in SageMaker would not reach a broker of this machine.
+        # Jobs in SageMaker cannot reach a broker of this machine.
         if settings.kafka_bootstrap_servers is None and not settings.runs_in_sagemaker:
             from ruter_dagster.publishing.broker import local_broker
 
@@ -76,13 +76,13 @@ def _require_workspace() -> None:
 
 
 def _require_free(port: int) -> None:
-    """Dagster would go on without a UI, its daemon as a second one beside that of whoever has the port."""
-    with socket.socket() as tried:
-        tried.setsockopt(
+    """Raises PermanentFailure if the port is taken. Dagster would only lose its UI and run a second daemon."""
+    with socket.socket() as probe:
+        probe.setsockopt(
             socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as the UI does: a port just left is free
+        )  # like the UI, so that a port that was just released counts as free
         try:
-            tried.bind(("127.0.0.1", port))
+            probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise PermanentFailure(
                 f"Port {port} of 127.0.0.1 is not available ({error.strerror}). Stop the program that uses it, perhaps another "

@@ -42,7 +42,7 @@ COLUMNS = (
 )
 NAMES = ("line_id", "line_name", "stop_id", "stop_name")
 SUGGESTIONS = 5
-"""Lines or stops that an error message names."""
+"""Number of lines or stops that an error message suggests."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,11 @@ def load_forecasts(settings: Settings, selection: Selection) -> ForecastList:
 
 def show(forecasts: ForecastList, console: Console) -> None:
     """Prints a table of the forecasts."""
-    shown = forecasts.rows.height
+    count = forecasts.rows.height
     table = RichTable(
         "time", "line", "direction", "stop", "mean", "P10-P90", "above seats", "occupancy", "source",
         title=f"Forecasts of {forecasts.operating_date}, issued {forecasts.issue_date}: "
-        f"{shown:,} of {forecasts.departures:,} departures",
+        f"{count:,} of {forecasts.departures:,} departures",
     )  # fmt: skip
     for row in forecasts.rows.iter_rows(named=True):
         table.add_row(*_cells(row))
@@ -177,30 +177,30 @@ def _with_names(forecasts: pl.DataFrame, store: TableStore, day: date) -> pl.Dat
     plan = store.snapshot(PLANNED_DEPARTURES)
     names = plan.read(list(plan.versions([day])), NAMES, ordered=False)
     for kind in ("line", "stop"):
-        known = names.select(f"{kind}_id", f"{kind}_name").drop_nulls().unique(f"{kind}_id", keep="first")
-        forecasts = forecasts.join(known, on=f"{kind}_id", how="left", maintain_order="left")
+        pairs = names.select(f"{kind}_id", f"{kind}_name").drop_nulls().unique(f"{kind}_id", keep="first")
+        forecasts = forecasts.join(pairs, on=f"{kind}_id", how="left", maintain_order="left")
     return forecasts
 
 
-def _select(forecasts: pl.DataFrame, kind: str, wanted: str | None) -> pl.DataFrame:
+def _select(forecasts: pl.DataFrame, kind: str, id_or_name: str | None) -> pl.DataFrame:
     """Forecasts of one line or stop, by its id or its name; of a stop, part of the name is enough."""
-    if wanted is None:
+    if id_or_name is None:
         return forecasts
-    name, text = pl.col(f"{kind}_name").str.to_lowercase(), wanted.lower()
+    name, text = pl.col(f"{kind}_name").str.to_lowercase(), id_or_name.lower()
     named = name.str.contains(text, literal=True) if kind == "stop" else name == text
-    matching = forecasts.filter((pl.col(f"{kind}_id") == wanted) | named.fill_null(False))
+    matching = forecasts.filter((pl.col(f"{kind}_id") == id_or_name) | named.fill_null(False))
     if forecasts.height and matching.is_empty():
-        raise PermanentFailure(_no_departure(forecasts, kind, wanted))
+        raise PermanentFailure(_no_departure(forecasts, kind, id_or_name))
     return matching
 
 
-def _no_departure(forecasts: pl.DataFrame, kind: str, wanted: str) -> str:
+def _no_departure(forecasts: pl.DataFrame, kind: str, id_or_name: str) -> str:
     ids = forecasts[f"{kind}_id"].unique().sort().to_list()
     names = forecasts[f"{kind}_name"].drop_nulls().unique().sort().to_list()
-    similar = get_close_matches(wanted, [*ids, *names], SUGGESTIONS, cutoff=0.6)
+    similar = get_close_matches(id_or_name, [*ids, *names], SUGGESTIONS, cutoff=0.6)
     suggestion = (
         f"Did you mean {' or '.join(similar)}?"
         if similar
         else f"For instance: {', '.join(ids[:SUGGESTIONS])}"
     )
-    return f"No forecast departure of {kind} {wanted}. There are {len(ids):,} {kind}s. {suggestion}"
+    return f"No forecast departure of {kind} {id_or_name}. There are {len(ids):,} {kind}s. {suggestion}"

@@ -1,6 +1,7 @@
-"""The double of AWS for `ruter-dagster demo --on sagemaker-double`: a SageMaker, S3 and Glue on this machine, and settings to them.
+"""The simulated AWS of `ruter-dagster demo --on sagemaker-double`: SageMaker, S3 and Glue on this machine, and their settings.
 
-The double itself (`sagemaker_double/`) is part of the repository, not of the package: it runs each SageMaker job as a process, in the container's contract.
+The simulation itself (`sagemaker_double/`, the double) is part of the repository and not of the package. It runs each SageMaker
+job as a process, with the files and variables of a container.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ from ruter_dagster.contracts.errors import PermanentFailure
 CHECKOUT = Path(__file__).parents[2]
 BUCKET, REGION = "ruter-dagster-demo", "eu-west-1"
 PACE = 0.05
-"""The client's intervals against AWS's: a job here starts in a fraction of a second."""
+"""Factor of the SageMaker client's intervals. A job of the double starts in a fraction of a second."""
 CALLS = "aws-calls.json"
-"""What was asked of AWS: calls by operation, by job, and by caller (`demo` Dagster's processes, `container` the jobs)."""
-OF_DEPLOYMENTS = ("AWS_", "RUTER_AWS_", "KAFKA_", "RUTER_KAFKA_", "RUTER_SLACK_")
-"""Beginnings of variables that lead to a deployment, beside all that SageMaker's settings read."""
+"""File with the numbers of AWS calls: by operation, by job, and by caller (`demo`: Dagster's processes, `container`: jobs)."""
+DEPLOYMENT_PREFIXES = ("AWS_", "RUTER_AWS_", "KAFKA_", "RUTER_KAFKA_", "RUTER_SLACK_")
+"""Prefixes of variables that name a deployment. The variables of `SageMakerSettings` do so too."""
 
 
 @contextmanager
 def sagemaker_double(console: Console) -> Iterator[None]:
-    """Points this process, and those that it starts, to an empty double of AWS and to a Kafka broker, for the time of the context.
+    """Runs an empty double of AWS and a Kafka broker. This process and its child processes use them within the context.
 
-    Settings that lead to a deployment of the user's, in variables or in `.env`, are taken away before any are read. The double
-    forgets all when it ends, so the state folder beside it is emptied at the start: Dagster's history would tell of tables
-    that are no more. Raises PermanentFailure outside of a checkout.
+    Settings of a real deployment, in variables or in `.env`, are removed before settings are read. The double keeps nothing when
+    it ends. So the state folder is emptied at the start, because Dagster's history would refer to missing tables. Raises
+    PermanentFailure outside of a checkout.
     """
     with ExitStack() as stack:
         stack.enter_context(_environment(_without_deployment()))
         state = load_settings().state_dir.absolute() / "on-sagemaker-double"
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
-        with console.status("Starting the double of AWS"):
+        with console.status("Starting the simulated AWS"):
             address = stack.enter_context(_double())
         stack.enter_context(_environment(_variables(address, state)))
         client("s3", REGION).create_bucket(
@@ -53,18 +54,18 @@ def sagemaker_double(console: Console) -> Iterator[None]:
         )
         with console.status("Starting Apache Kafka"):
             stack.enter_context(_broker(state / "broker"))
-        console.print(f"SageMaker, S3 and Glue are a double on this machine: {address}")
+        console.print(f"SageMaker, S3 and Glue are simulated on this machine: {address}")
         yield
-        with urlopen(f"{address}/_double/calls", timeout=60) as told:
-            (state / CALLS).write_bytes(told.read())
+        with urlopen(f"{address}/_double/calls", timeout=60) as response:
+            (state / CALLS).write_bytes(response.read())
 
 
 @contextmanager
 def _double() -> Iterator[str]:
-    """Its address; it ends with this process, however that ends."""
+    """Address of the double. The double ends with this process, even if the process is killed."""
     if not (CHECKOUT / "sagemaker_double").is_dir():
         raise PermanentFailure(
-            f"The double of AWS is not installed with the package, and {CHECKOUT} has no sagemaker_double: "
+            f"The simulated AWS is not part of the package, and {CHECKOUT} has no folder sagemaker_double: "
             "run `ruter-dagster demo --on sagemaker-double` in a checkout of the project, after `make install`"
         )
     command = [sys.executable, "-m", "sagemaker_double", "--port", "0", "--owner-on-stdin"]
@@ -74,7 +75,7 @@ def _double() -> Iterator[str]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        # Ctrl-C is for this command, which then ends the double.
+        # Ctrl-C must only reach this command, which then ends the double.
         start_new_session=True,
     )
     assert process.stdin is not None and process.stdout is not None
@@ -82,8 +83,8 @@ def _double() -> Iterator[str]:
         address = process.stdout.readline().strip()
         if not address:
             raise PermanentFailure(
-                f"The double of AWS did not start (exit code {process.wait()}): what it said is above; "
-                "`make install` brings what it needs"
+                f"The simulated AWS did not start (exit code {process.wait()}). Its output is above. "
+                "`make install` installs its requirements"
             )
         yield address
     finally:
@@ -93,24 +94,30 @@ def _double() -> Iterator[str]:
 
 
 def _without_deployment() -> dict[str, str | None]:
-    """Takes away what leads to a deployment, None each. What else `.env` says comes as variables: the file is read no more,
-    neither here nor by a process that is started here."""
+    """Variables without settings of a deployment, which are None. Other settings of `.env` become variables.
+
+    Neither this process nor its child processes read the file after that.
+    """
     file = env_file()
-    written = DotEnvSettingsSource(Settings, file).env_vars if file else {}
-    there = {name.upper() for name in os.environ}
-    kept = {name.upper(): value for name, value in written.items() if value and name.upper() not in there}
-    taken = dict.fromkeys(filter(_leads_to_deployment, (*kept, *os.environ)))
-    ours = {name: value for name, value in kept.items() if name.startswith("RUTER_")}
-    return ours | taken | {ENV_FILE_VARIABLE: ""}
+    file_variables = DotEnvSettingsSource(Settings, file).env_vars if file else {}
+    existing = {name.upper() for name in os.environ}
+    kept = {
+        name.upper(): value
+        for name, value in file_variables.items()
+        if value and name.upper() not in existing
+    }
+    removed = dict.fromkeys(filter(_names_a_deployment, (*kept, *os.environ)))
+    settings = {name: value for name, value in kept.items() if name.startswith("RUTER_")}
+    return settings | removed | {ENV_FILE_VARIABLE: ""}
 
 
-def _leads_to_deployment(name: str) -> bool:
-    of_sagemaker = {f"RUTER_{field.upper()}" for field in SageMakerSettings.model_fields}
-    return name.upper().startswith(OF_DEPLOYMENTS) or name.upper() in of_sagemaker
+def _names_a_deployment(name: str) -> bool:
+    sagemaker_variables = {f"RUTER_{field.upper()}" for field in SageMakerSettings.model_fields}
+    return name.upper().startswith(DEPLOYMENT_PREFIXES) or name.upper() in sagemaker_variables
 
 
 def _variables(address: str, state: Path) -> dict[str, str | None]:
-    """What points to the double."""
+    """Variables with the settings of the double."""
     return {
         "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "demo",
@@ -150,7 +157,7 @@ def _set(variables: dict[str, str | None]) -> None:
 
 @contextmanager
 def _broker(folder: Path) -> Iterator[None]:
-    """Jobs elsewhere find the cluster by its address, not by the folder of its data."""
+    """Runs a broker and sets its address, because SageMaker jobs cannot find it by its folder."""
     from ruter_dagster.publishing.broker import local_broker
 
     with (

@@ -1,6 +1,6 @@
 """The chain as SageMaker Pipelines: the job of each asset on an issue date, in the order of the asset graph.
 
-The jobs are the same as Dagster's, so that Studio can show and run them without Dagster. How a definition is written
+The jobs are the same as Dagster's, so that Studio can show and run them without Dagster. Rendering a definition
 belongs in resources/sagemaker.
 """
 
@@ -115,7 +115,7 @@ def _in_order(jobs: Sequence[PipelineJob]) -> list[PipelineJob]:
 def _to_sagemaker(
     settings: Settings, *, publishes: bool
 ) -> Callable[[JobParameters], ProcessingJob | TrainingJob]:
-    """What makes SageMaker jobs of parameters as the launcher does. Image and role are parameters of the pipeline."""
+    """A function that converts parameters to SageMaker jobs, like the launcher. Image and role are parameters of the pipeline."""
     placeholders = {"sagemaker_image": _ANY_IMAGE, "sagemaker_role": _ANY_ROLE}
     faults = [*settings.remote_faults(), *(settings.broker_faults() if publishes else [])]
     jobs = load_jobs_settings(settings.model_copy(update=placeholders), faults).jobs

@@ -1,4 +1,4 @@
-"""The recorded publication of an issue date, and what the Kafka cluster in use has of it.
+"""The recorded publication of an issue date, and its messages in the Kafka cluster.
 
 Publishing itself is a job, in publishing/kafka.py.
 """
@@ -40,11 +40,12 @@ class ReadBackResult:
 
 def recorded_publication(instance: DagsterInstance, issue_date: date) -> RecordedPublication | None:
     """The newest publication of `issue_date`, on any cluster."""
-    made = newest_materialisation(instance, PUBLISHED_FORECASTS, issue_date.isoformat())
-    if made is None:
+    materialisation = newest_materialisation(instance, PUBLISHED_FORECASTS, issue_date.isoformat())
+    if materialisation is None:
         return None
     return RecordedPublication(
-        str(made.metadata["content_hash"].value), int(str(made.metadata[ROW_COUNT].value))
+        str(materialisation.metadata["content_hash"].value),
+        int(str(materialisation.metadata[ROW_COUNT].value)),
     )
 
 
@@ -86,10 +87,10 @@ def read_back(publication: RecordedPublication, issue_date: date, settings: Sett
 
 @contextmanager
 def _fail_without_retry() -> Iterator[None]:
-    """Turns a missing broker into a failure at once; a job would try again."""
+    """Turns a missing broker into a permanent failure. A command does not retry, unlike a job."""
     from ruter_dagster.publishing.connection import BrokerUnavailable
 
     try:
         yield
-    except BrokerUnavailable as fault:
-        raise PermanentFailure(str(fault)) from fault
+    except BrokerUnavailable as error:
+        raise PermanentFailure(str(error)) from error

@@ -1,4 +1,4 @@
-"""`ruter-dagster rejected`: the rejected stop visits of a date, with their reasons."""
+"""`ruter-dagster rejected`: lists the rejected stop visits of a date with their reasons."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _SHOWN = ("file", "line_number", "reason", "trip_id_performed", "vehicle_id", "l
 
 @dataclass(frozen=True)
 class RejectedRows:
-    """The rejected rows of a date. `blocked`: too many rows were rejected, so that `raw.stop_visits` was not changed."""
+    """Rejected rows of a date. `blocked`: so many rows were rejected that `raw.stop_visits` was not changed."""
 
     date: date
     rows: pl.DataFrame
@@ -43,7 +43,7 @@ def rejected_rows(settings: Settings, day: date) -> RejectedRows:
     """The rows of `day` that the newest reading rejected. Raises `PermanentFailure` if the date was never read."""
     unread = PermanentFailure(
         f"raw.stop_visits has no service_date {day} in {settings.lake_dir or settings.source_dir}. "
-        "Materialise raw/stop_visits for it first, where the source has the date"
+        "If the source has the date, materialise raw/stop_visits for it first"
     )
     if settings.lake_dir is None and not (settings.source_dir / "warehouse").is_dir():
         raise unread
@@ -55,7 +55,7 @@ def rejected_rows(settings: Settings, day: date) -> RejectedRows:
 
 
 def show(rejected: RejectedRows, console: Console) -> None:
-    """Prints every row, then how many each reason has."""
+    """Prints all rows, then the number of rows for each reason."""
     if rejected.rows.is_empty():
         console.print(f"No row of {rejected.date} was rejected")
         return
@@ -69,6 +69,4 @@ def show(rejected: RejectedRows, console: Console) -> None:
     for reason, rows in rejects_by_reason(rejected.rows).items():
         console.print(f"{rows:,} {'row' if rows == 1 else 'rows'}: {reason}")
     if rejected.blocked:
-        console.print(
-            "The date is blocked: raw.stop_visits was not changed. Use --json to see the rows as they were read"
-        )
+        console.print("The date is blocked: raw.stop_visits was not changed. --json prints the original rows")

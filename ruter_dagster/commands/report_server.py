@@ -22,9 +22,9 @@ class _ReadOnlyHandler(SimpleHTTPRequestHandler):
 
 @contextmanager
 def serve_reports(folder: Path, url: str) -> Iterator[str]:
-    """Serves `folder` at `url` for the time of the context; yields a sentence that says whether it does.
+    """Serves `folder` at `url` while the context is open. Yields a sentence for the user with the address or the problem.
 
-    Nothing is served if `url` is not on the loopback interface or its port is taken: links then need another server.
+    Nothing is served if `url` is not on the loopback interface or its port is taken. Links then need another server.
     """
     address = urlsplit(url)
     if address.hostname not in LOOPBACK:

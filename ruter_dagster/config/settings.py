@@ -149,7 +149,6 @@ class Settings(KafkaSettings, SageMakerSettings):
     slack_api_url: str = Field(
         "https://slack.com/api/", description="Address of Slack's API; change it for a proxy or a test double"
     )
-    slack_api_url: str = Field("https://slack.com/api/", description="Address of Slack's API, or of a proxy")
     dagster_url: str = Field(
         "http://127.0.0.1:3000", description="Address of Dagster's UI, for links in alerts"
     )

@@ -1,4 +1,4 @@
-"""LightGBM for the load model: parameters, feature matrices, datasets and boosters. What the boosters mean belongs in model.py."""
+"""LightGBM for the load model: parameters, feature matrices, datasets and boosters. Combining the boosters belongs in model.py."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def feature_matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Matr
             f"Model rows lack the columns {', '.join(missing)}; make the rows with forecasting.model_rows.model_rows"
         )
     codes = (rows[name].cast(pl.Enum(categories[name]), strict=False).to_physical() for name in CATEGORIES)
-    # Filled column by column: casting and gathering all at once takes twice as long for frames of several chunks.
+    # Filled column by column, because casting a frame of several chunks takes twice as long (goal: forecasting).
     matrix = np.empty((len(NUMBERS) + len(CATEGORIES), rows.height), np.float32)
     for index, values in enumerate((*(rows[name] for name in NUMBERS), *codes)):
         matrix[index] = values.cast(pl.Float32).to_numpy()
@@ -124,7 +124,7 @@ def train_quantiles(
 
 def predict_raw(booster: lightgbm.Booster, matrix: Matrix | Numbers) -> Numbers:
     """The sum of the trees for each row, without the initial score."""
-    # By rows, as LightGBM reads them: by columns, each booster would gather every row again.
+    # LightGBM reads rows. From a matrix in column order, each booster would gather every row again (goal: forecasting).
     return np.asarray(booster.predict(np.ascontiguousarray(matrix), raw_score=True))
 
 

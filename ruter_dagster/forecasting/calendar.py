@@ -86,9 +86,9 @@ class OperatingCalendar:
 
     def event_count(self, days: Sequence[date], days_before: int = 0) -> pl.Expr:
         """Number of events that affect a departure (service_date, slot_hour, line_id, stop_id) of `days`, or one `days_before` earlier."""
-        wanted, later = set(days), timedelta(days_before)
+        event_days, later = set(days), timedelta(days_before)
         shifted = (replace(event, service_date=event.service_date + later) for event in self.events)
-        affecting = [_affects(event).cast(pl.Int32) for event in shifted if event.service_date in wanted]
+        affecting = [_affects(event).cast(pl.Int32) for event in shifted if event.service_date in event_days]
         return pl.sum_horizontal(pl.lit(0, pl.Int32), *affecting).cast(pl.Int32).alias("events")
 
     def present_id(self, column: str) -> pl.Expr:

@@ -196,7 +196,7 @@ def _loads_between_trips(linked: pl.DataFrame) -> pl.DataFrame:
 
     Linked trips form a block, which starts and ends empty: its counts are scaled to agree, and the load between two trips
     is the running sum. It is at least what both trips need, and at most what boarded in the first and alighted in the
-    second: nobody stays on board for a whole trip.
+    second, because no passenger stays on board for a whole trip.
     """
     block = (~_shifted_back("linked")).cum_sum()
     boarded, alighted = (pl.col(name).sum().over("_block") for name in ("boardings", "alightings"))

@@ -122,7 +122,7 @@ def _coverage_deviation(errors: pl.DataFrame, day: date, windows: DriftWindows) 
 
 
 def _wape_deviation(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
-    """How far the date's WAPE lies above that of the same weekdays, in their deviations (or 5 % of their mean if larger)."""
+    """How far the date's WAPE is above that of the same weekdays, in their deviations (or 5 % of their mean if larger)."""
     wapes = _same_weekdays(errors, day, windows).filter(pl.col("load") > 0)
     wapes = wapes.select("operating_date", wape=pl.col("error") / pl.col("load"))
     today = wapes.filter(pl.col("operating_date") == day)["wape"]

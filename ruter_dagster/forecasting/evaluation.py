@@ -45,7 +45,7 @@ class Gate:
 
 
 def wape(load: str, forecast: str) -> pl.Expr:
-    """Sum of |forecast - load| over the sum of loads; null if nobody travelled."""
+    """Sum of |forecast - load| over the sum of loads; null if there were no passengers."""
     total = pl.col(load).sum()
     return pl.when(total > 0).then((pl.col(forecast) - pl.col(load)).abs().sum() / total)
 

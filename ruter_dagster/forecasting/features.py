@@ -144,7 +144,7 @@ def _features_of_date(
 def _slot_features(plan: pl.DataFrame, history: pl.DataFrame, sums: pl.DataFrame) -> pl.DataFrame:
     """One row per slot of the plan: its history, its neighbours, and means of wider groups for a new slot.
 
-    Half a million wide rows are then joined once, not once per table.
+    So half a million wide rows are joined once, not once per table (goal: features of one date).
     """
     modes = _modes_of_lines(plan)
     slots = _with_groups(plan.lazy().select(pl.col("slot").unique(maintain_order=False)), modes).collect()

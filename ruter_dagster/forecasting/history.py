@@ -87,7 +87,7 @@ def slot_history(slots: pl.LazyFrame, comparable_ages: Sequence[int]) -> pl.Lazy
     weekly = age % 7 == 0
     usual = pl.when(age.is_in(comparable_ages)).then(pl.col("trusted"))
     weight = pl.when(usual.is_not_null()).then(_decay(age))
-    # Columns are computed before grouping: filters within each group take twice as long.
+    # Columns are computed before grouping, because filters within each group take twice as long (goal: features of one date).
     columns = slots.select(
         "slot",
         *(pl.when(age == 7 * week).then(load).alias(f"lag_{week}") for week in range(1, LAG_WEEKS + 1)),

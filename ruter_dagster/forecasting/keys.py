@@ -22,7 +22,7 @@ class Codes:
         self._types = {
             name: pl.Categorical(pl.Categories.random(namespace="keys")) for name in ("line_id", "stop_id")
         }
-        # polars forgets the codes once no column of their type exists.
+        # polars discards the codes when no column of their type exists.
         self._anchors = [pl.Series([""], dtype=dtype) for dtype in self._types.values()]
 
     def departure(self, minute: pl.Expr, id_of: Callable[[str], pl.Expr] = pl.col) -> pl.Expr:

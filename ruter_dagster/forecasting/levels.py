@@ -52,7 +52,7 @@ def levels(loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[da
     and `EXPECTED_COLUMNS`. Only the dates of `level_dates` are read. Loads without weight, loads on the day of an event,
     and departures without an expected load do not count.
     """
-    wanted = sorted(set(issue_dates))
+    ordered_dates = sorted(set(issue_dates))
     compared = (
         features.lazy()
         .filter((pl.col("events") == 0) & has_basis())
@@ -63,7 +63,7 @@ def levels(loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[da
     frames = [
         _of_issue_date(sums, issue_date, scope)
         for scope, sums in zip(SCOPES, daily, strict=True)
-        for issue_date in wanted
+        for issue_date in ordered_dates
     ]
     if not frames:
         return empty_frame(LEVELS)

@@ -1,6 +1,6 @@
 """The load model: LightGBM for the mean (three models) and for the spread around it.
 
-How it is trained belongs in model_training.py, what its features mean in contracts/features.py, how it is judged in evaluation.py.
+Training belongs in model_training.py, the meaning of features in contracts/features.py, and scores in evaluation.py.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class LoadModel:
 
         `rows` are model rows. Raises `BadInput` if a feature is missing.
         """
-        # By rows, as LightGBM reads it: by columns, each booster would gather every row again.
+        # LightGBM reads rows. From a matrix in column order, each booster would gather every row again (goal: forecasting).
         matrix = np.ascontiguousarray(feature_matrix(rows, self.categories))
         mean = self.mean_of(matrix, rows)
         spread = widened(predict_spread(self.spread, spread_features(matrix, mean)), self.spread_factor)
@@ -118,17 +118,19 @@ class LoadModel:
 
     @staticmethod
     def from_bytes(content: bytes) -> LoadModel:
-        """Reads what `to_bytes` wrote. Raises `BadInput` if it is no model, or one with other features."""
+        """Reads a model from `to_bytes`. Raises `BadInput` if it is not a model, or has other features."""
         import lightgbm
 
         try:
             parts = json.loads(content)
             if parts["format"] != FORMAT or parts["features"] != [*NUMBERS, *CATEGORIES]:
-                raise BadInput("The load model was made by other code: its features differ; train a new one")
+                raise BadInput(
+                    "The load model is from another version of the code, with other features; train a new one"
+                )
             return _model_of(parts)
         except (ValueError, KeyError, TypeError, lightgbm.basic.LightGBMError) as error:
             raise BadInput(
-                f"These bytes are no load model ({error}); fetch the version again or train a new one"
+                f"These bytes are not a load model ({error}); fetch the version again or train a new one"
             ) from error
 
 

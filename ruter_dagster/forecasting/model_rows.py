@@ -202,7 +202,7 @@ def _join_known(rows: pl.DataFrame, known: pl.DataFrame, key: Sequence[str]) -> 
 
 
 def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
-    """The columns that form a scope's id. Joining by them avoids building a text id for each of millions of rows."""
+    """The columns that form a scope's id. Joining by them avoids a text id for each of millions of rows (goal: forecasting)."""
     parts = SCOPES[scope]
     pattern = "^(.*)" + r"\|([^|]*)" * (len(parts) - 1) + "$"
     return [

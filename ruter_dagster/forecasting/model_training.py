@@ -71,7 +71,7 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     Raises `BadInput` if there are fewer than 200 rows or 2 dates.
     """
     parameters = parameters or ModelParameters()
-    # The name is bound again so that memory of the caller's frame can be freed: millions of rows are held once.
+    # `rows` is rebound so that the caller's frame can be freed: memory must hold millions of rows only once (goal: training, 4 GiB).
     rows = rows.select(TRAINING_COLUMNS).filter(pl.col("weight") > 0)
     # A row and its copies with a shortened history share their key. Sorted, the order of the dates does not matter.
     rows = rows.sort("service_date", "trip_id", "stop_sequence", maintain_order=True)
@@ -104,7 +104,7 @@ def _train_spread(
     """The quantile models, the factor that gives them their coverage, and the tail, all around held-out means."""
     dates = rows["service_date"].unique().sort().to_list()
     mean = _held_out_mean(rows, matrix, dates, parameters, trust)
-    # By whole dates: what makes one day fuller than expected is shared by its rows, and must not be learned as known.
+    # Split by whole dates, because rows of one date share its deviations, which a model must not learn as known.
     trained = rows["service_date"].is_in(dates[::2]).to_numpy()
     weight, features = rows["weight"].to_numpy(), spread_features(matrix, mean)
     residual = _RESIDUAL_RATIO * (to_root(rows["load"].to_numpy()) - to_root(mean))

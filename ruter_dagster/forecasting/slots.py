@@ -42,7 +42,7 @@ def departure_minute(
 def _minutes_ahead(time_zone: str, dates: Collection[date]) -> set[int]:
     """Minutes past the hour that the zone's clock shows at full hours of UTC on these service days: 0 in most zones.
 
-    If there is only one such number, millions of departures need no conversion.
+    If there is only one such number, millions of departures need no conversion of time zones (goal: features of one date).
     """
     zone = ZoneInfo(time_zone)
     midnights = {datetime(day.year, day.month, day.day, tzinfo=UTC) for day in dates}

@@ -29,9 +29,9 @@ def year_ago(day: date, calendar: OperatingCalendar) -> date | None:
     first = (
         easter(day.year - 1) + (day - easter(day.year)) if _moves_with_easter(day, calendar) else day - _YEAR
     )
-    wanted = calendar.is_public_holiday(day)
+    is_holiday = calendar.is_public_holiday(day)
     candidates = (first, first - _WEEK, first + _WEEK)
-    return next((other for other in candidates if calendar.is_public_holiday(other) == wanted), None)
+    return next((other for other in candidates if calendar.is_public_holiday(other) == is_holiday), None)
 
 
 def _has_fixed_date(day: date, same_date: date, calendar: OperatingCalendar) -> bool:
@@ -44,7 +44,7 @@ def _has_fixed_date(day: date, same_date: date, calendar: OperatingCalendar) -> 
 
 
 def _moves_with_easter(day: date, calendar: OperatingCalendar) -> bool:
-    """Whether the country observes Easter (or Whitsun) and the date lies near it."""
+    """Whether the country observes Easter (or Whitsun) and the date is near it."""
     sunday = easter(day.year)
     after_whitsun = any(calendar.is_public_holiday(sunday + days) for days in (_ASCENSION, _WHIT_MONDAY))
     keeps_easter = any(calendar.is_public_holiday(sunday + timedelta(days)) for days in (-2, 1))

@@ -148,7 +148,7 @@ class TableScanner:
             self._copy_of(file) if faults.unpaired_quotes.height else file.url,
             glob=False,
             separator=csv_format.separator,
-            encoding="utf8-is_lossy" if faults.is_lossy else "utf8",
+            encoding="utf8-lossy" if faults.is_lossy else "utf8",
             infer_schema=False,
             null_values=list(MISSING_VALUES),
             truncate_ragged_lines=True,

@@ -57,10 +57,10 @@ def with_three_trips_at(folder: Path, day: date, stop: str) -> None:
         file.writelines(f"{day},x{n},v1,sx{n},31,Bus Service,0,In service,Scheduled\n" for n in range(3))
 
 
-def test_dates_that_can_be_used_are_read_as_they_are(folder: Path) -> None:
-    found = read(folder)
-    assert (found.dates, found.left_out) == (DAYS, {})
-    assert found.plan.height == 4 * len(DAYS)
+def test_usable_dates_are_read_unchanged(folder: Path) -> None:
+    usable = read(folder)
+    assert (usable.dates, usable.left_out) == (DAYS, {})
+    assert usable.plan.height == 4 * len(DAYS)
 
 
 def test_blocked_unreadable_and_absent_dates_are_left_out(folder: Path) -> None:
@@ -68,37 +68,37 @@ def test_blocked_unreadable_and_absent_dates_are_left_out(folder: Path) -> None:
     spoil(folder, DAYS[3], "trip_stop_sequence", "sequence")
     absent = DAYS[-1] + timedelta(1)
 
-    found = read(folder, [*DAYS, absent])
+    usable = read(folder, [*DAYS, absent])
 
-    assert found.dates == [DAYS[0], DAYS[1], DAYS[4]]
-    assert list(found.left_out) == [DAYS[2], DAYS[3], absent]
-    assert "is blocked: 100.0% of its rows were rejected" in found.left_out[DAYS[2]]
-    assert "lacks the column trip_stop_sequence" in found.left_out[DAYS[3]]
-    assert found.left_out[absent] == f"raw.stop_visits: the source has none of {absent}"
-    assert set(found.plan["service_date"]) == set(found.dates)
+    assert usable.dates == [DAYS[0], DAYS[1], DAYS[4]]
+    assert list(usable.left_out) == [DAYS[2], DAYS[3], absent]
+    assert "is blocked: 100.0% of its rows were rejected" in usable.left_out[DAYS[2]]
+    assert "lacks the column trip_stop_sequence" in usable.left_out[DAYS[3]]
+    assert usable.left_out[absent] == f"raw.stop_visits: the source has no rows of {absent}"
+    assert set(usable.plan["service_date"]) == set(usable.dates)
 
 
-def test_a_date_that_fails_a_blocking_check_is_left_out(folder: Path) -> None:
+def test_date_that_fails_a_blocking_check_is_left_out(folder: Path) -> None:
     write_folder(folder / "gtfs", FEED)
     with_three_trips_at(folder, DAYS[2], "atlantis")
 
-    found = read(folder, DAYS[2:])
+    usable = read(folder, DAYS[2:])
 
-    assert found.dates == DAYS[3:]
-    assert found.left_out == {
+    assert usable.dates == DAYS[3:]
+    assert usable.left_out == {
         DAYS[2]: f"raw.stop_visits: service_date {DAYS[2]} does not pass few_visits_at_unknown_stops"
     }
 
 
-def test_a_date_that_its_timetable_does_not_plan_is_left_out(folder: Path) -> None:
+def test_date_without_planned_departures_is_left_out(folder: Path) -> None:
     write_folder(folder / "gtfs", WEEKDAYS)
-    found = read(folder, DAYS[:3])
-    assert found.dates == [DAYS[0], DAYS[2]]
-    assert list(found.left_out) == [SUNDAY]
+    usable = read(folder, DAYS[:3])
+    assert usable.dates == [DAYS[0], DAYS[2]]
+    assert list(usable.left_out) == [SUNDAY]
     assert "has no journey on 2026-11-22" in read(folder, [SUNDAY]).left_out[SUNDAY]
 
 
-def test_a_backtest_of_dates_left_out_says_why(folder: Path, tmp_path: Path) -> None:
+def test_backtest_of_unusable_dates_names_the_reason(folder: Path, tmp_path: Path) -> None:
     for day in DAYS[2:]:
         spoil(folder, day, "trip_stop_sequence", "sequence")
     with pytest.raises(PermanentFailure) as failure:
@@ -111,7 +111,7 @@ def test_a_backtest_of_dates_left_out_says_why(folder: Path, tmp_path: Path) -> 
     )
 
 
-def test_no_date_gives_frames_without_rows(folder: Path) -> None:
-    found = read(folder, [])
-    assert (found.dates, found.left_out) == ([], {})
-    assert isinstance(found.plan, pl.DataFrame)
+def test_no_dates_give_empty_frames(folder: Path) -> None:
+    usable = read(folder, [])
+    assert (usable.dates, usable.left_out) == ([], {})
+    assert isinstance(usable.plan, pl.DataFrame)

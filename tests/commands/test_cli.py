@@ -1,4 +1,4 @@
-"""Commands that cannot do what they are asked for say so before anything starts."""
+"""Commands refuse wrong options and settings before anything starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ history_start = 2023-01-01
 
 
 @pytest.fixture(autouse=True)
-def _a_folder_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _own_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RUTER_ENV_FILE", "")
     monkeypatch.setenv("RUTER_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
@@ -47,29 +47,29 @@ def refused(*command: str) -> Result:
     return result
 
 
-def test_the_ui_needs_its_port(taken_port: int) -> None:
+def test_dev_needs_a_free_port(taken_port: int) -> None:
     Path("workspace.yaml").touch()
     result = refused("dev", "--port", str(taken_port))
     assert f"Port {taken_port} of 127.0.0.1 is not available" in result.output
     assert "--port" in result.output
 
 
-def test_the_ui_needs_the_projects_folder() -> None:
+def test_dev_needs_the_project_folder() -> None:
     assert "run the command in the project's folder" in refused("dev").output
 
 
 @pytest.mark.parametrize("command", ["dev", "broker"])
-def test_a_port_is_one(command: str) -> None:
+def test_invalid_port_is_refused(command: str) -> None:
     assert "65536 is not in the range" in refused(command, "--port", "65536").output
 
 
-def test_a_backtest_needs_the_folder_of_its_file_and_days_of_history() -> None:
-    asked = ("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/forecasts.parquet")
-    assert "there is no folder nowhere" in refused(*asked).output
-    assert "-3 is not in the range" in refused(*asked, "--history-days", "-3").output
+def test_backtest_needs_an_output_folder_and_days_of_history() -> None:
+    command = ("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/forecasts.parquet")
+    assert "there is no folder nowhere" in refused(*command).output
+    assert "-3 is not in the range" in refused(*command, "--history-days", "-3").output
 
 
-def test_a_pipeline_is_not_told_to_run_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pipeline_definition_ignores_the_local_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUTER_LAUNCHER", "sagemaker")  # which the command changes
     result = refused("pipeline-definition")
     assert "RUTER_LAKE is not set" in result.output
@@ -122,7 +122,7 @@ def test_first_line_names_the_operator_in_use(
         (errno.ENOSPC, "Free space"),
     ],
 )
-def test_disk_that_refuses_is_a_sentence(number: int, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disk_error_is_one_sentence(number: int, remedy: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(number, os.strerror(number), "/place")
 
@@ -132,7 +132,7 @@ def test_disk_that_refuses_is_a_sentence(number: int, remedy: str, monkeypatch: 
     assert isinstance(result.exception, SystemExit)
 
 
-def test_counts_without_an_operator_file_warn_of_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counts_without_operator_file_give_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUTER_SOURCE", "tides")
     monkeypatch.setenv("RUTER_TIDES_PATH", "counts")
     result = refused("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/f.parquet")
@@ -143,7 +143,7 @@ def test_counts_without_an_operator_file_warn_of_the_default(monkeypatch: pytest
 
 
 @pytest.mark.parametrize("command", ["demo", "dev", "broker", "retry", "replay"])
-def test_state_that_cannot_be_written_is_a_sentence(
+def test_unwritable_state_is_one_sentence(
     command: str, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("file").touch()

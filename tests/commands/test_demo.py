@@ -52,7 +52,7 @@ def report(instance: DagsterInstance) -> Report:
     return report
 
 
-def test_checks_that_were_not_judged_are_told_apart_from_those_that_passed(report: Report) -> None:
+def test_unjudged_checks_are_not_counted_as_passed(report: Report) -> None:
     rows: dict[str, dict[str, Any]] = {row["asset"]: row for row in report.assets}
     visits = rows["quality/stop_visits"]
     assert (visits["checks_passed"], visits["checks_not_judged"], visits["checks"]) == (18, 1, 20)
@@ -139,7 +139,7 @@ def test_share_of_unknown_occupancy_is_read_from_the_forecasts() -> None:
         assert _share_of_unknown_occupancy(instance, "2026-03-30") == 0.25
 
 
-def test_a_run_that_failed_before_its_checks_leaves_the_former_results(instance: DagsterInstance) -> None:
+def test_failed_run_keeps_earlier_check_results(instance: DagsterInstance) -> None:
     """Dagster plans the checks of a report when the run starts; where the visits before it fail, nothing evaluates them."""
     rows = {}
     for failing in (False, True):
@@ -165,20 +165,23 @@ def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_variables")
-def test_the_last_line_says_where_to_look_next() -> None:
-    told = {}
+def test_last_line_names_the_next_command() -> None:
+    texts = {}
     for on_double in (None, Path("/state/on-sagemaker-double")):
         console = Console(record=True, width=80)
         show(Report("2026-03-30", "demo"), console, on_double)
-        told[on_double is not None] = console.export_text()
-    assert "Next: `make dev` opens the lineage" in told[False]
-    assert "Next: `RUTER_LAUNCHER=local RUTER_STATE_DIR=/state/on-sagemaker-double make dev`" in told[True]
-    assert "with its job at http://127.0.0.1:3000. Tables and files went with the double." in told[True]
-    assert "went" not in told[False]
+        texts[on_double is not None] = console.export_text()
+    assert "Next: `make dev` opens the lineage" in texts[False]
+    assert "Next: `RUTER_LAUNCHER=local RUTER_STATE_DIR=/state/on-sagemaker-double make dev`" in texts[True]
+    assert (
+        "with its job at http://127.0.0.1:3000. The simulated AWS has ended with its tables and files."
+        in texts[True]
+    )
+    assert "simulated AWS" not in texts[False]
 
 
 @pytest.mark.usefixtures("_no_variables")
-def test_the_last_line_goes_on_with_the_same_source(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_line_keeps_the_source(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUTER_SOURCE", "tides")
     monkeypatch.setenv("RUTER_TIDES_PATH", "my counts/aarhus")
     monkeypatch.setenv("RUTER_DEMO_SEED", "7")
@@ -197,7 +200,7 @@ def tides(issue_date: str | None) -> date:
     )
 
 
-def test_with_a_timetable_the_day_after_the_last_counts_is_issued() -> None:
+def test_timetable_allows_the_day_after_the_last_counts() -> None:
     assert tides(None) == date(2024, 2, 1)
     assert tides("2024-01-31") == date(2024, 1, 31)
     with pytest.raises(
@@ -207,7 +210,7 @@ def test_with_a_timetable_the_day_after_the_last_counts_is_issued() -> None:
         tides("2024-02-02")
 
 
-def test_tides_data_have_three_more_dates_than_the_newest_issue_date(tmp_path: Path) -> None:
+def test_tides_data_need_three_dates_after_the_issue_date(tmp_path: Path) -> None:
     settings = partial(
         load_settings, _env_file=None, source="tides", tides_path=str(write_tides(tmp_path)), operator="ruter"
     )
@@ -225,9 +228,7 @@ def test_tides_data_have_three_more_dates_than_the_newest_issue_date(tmp_path: P
     ("valid_to", "issued"),
     [("20250320", 17), ("20250319", 16), ("20250318", 15), ("20250317", 14), ("20250316", 13)],
 )
-def test_a_timetable_that_ends_early_allows_earlier_issue_dates(
-    tmp_path: Path, valid_to: str, issued: int
-) -> None:
+def test_short_timetable_allows_only_earlier_issue_dates(tmp_path: Path, valid_to: str, issued: int) -> None:
     """Counts reach to 2025-03-16: with them and the feed, the issue date and three dates after it are planned."""
     write_tides(tmp_path)
     service = f"weekends,1,1,1,1,1,1,1,20250301,{valid_to}\n"
@@ -251,11 +252,11 @@ def test_failure_names_the_command_that_continues(monkeypatch: pytest.MonkeyPatc
         "run `RUTER_SOURCE=tides ruter-dagster retry 0123` to continue from the failed step" in texts[False]
     )
     assert "retry" not in texts[True]
-    assert "to start again: the double of AWS keeps nothing" in texts[True]
+    assert "to start again: the simulated AWS keeps nothing" in texts[True]
     assert all("loads/stop_loads: full" in text and "counts.log" in text for text in texts.values())
 
 
-def test_tides_data_of_a_few_dates_are_too_few(tmp_path: Path) -> None:
+def test_too_few_tides_dates_are_refused(tmp_path: Path) -> None:
     write_tides(tmp_path)
     for day in (FORMER, FORMER + timedelta(1), FORMER + timedelta(2)):
         visits_file(tmp_path, day).unlink()

@@ -122,6 +122,6 @@ def test_snippet_in_the_docs_reads_the_newest_date(forecasts: pl.DataFrame) -> N
     assert names["forecasts"].height == forecasts.height
 
 
-def test_state_without_forecasts_is_a_sentence(tmp_path: Path) -> None:
+def test_state_without_forecasts_is_one_sentence(tmp_path: Path) -> None:
     assert "Run `ruter-dagster demo` first" in run(exit_code=1)
     assert not (tmp_path / "state").exists()

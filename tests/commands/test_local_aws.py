@@ -32,16 +32,16 @@ DEPLOYMENT = {
 
 
 @pytest.fixture(autouse=True)
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("RUTER_STATE_DIR", str(tmp_path))
     for name in ("RUTER_LAUNCHER", "RUTER_DEMO_SEED", *DEPLOYMENT):
         monkeypatch.delenv(name, raising=False)
 
-    def asked(*_: Any) -> Any:
-        raise AssertionError("the user's secret was asked for")
+    def read_secret(*_: Any) -> Any:
+        raise AssertionError("the user's secret was read")
 
-    monkeypatch.setattr("ruter_dagster.config.aws.secret_values", asked)
+    monkeypatch.setattr("ruter_dagster.config.aws.secret_values", read_secret)
     monkeypatch.setattr(local_aws, "_broker", nullcontext)
 
 
@@ -54,15 +54,13 @@ def write_deployment(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_outside_of_a_checkout_it_says_where_the_double_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_error_outside_a_checkout_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_aws, "CHECKOUT", tmp_path)
     with pytest.raises(PermanentFailure, match="in a checkout of the project"), sagemaker_double(Console()):
         pass
 
 
-def test_settings_lead_to_the_double_for_as_long_as_it_is_there(tmp_path: Path) -> None:
+def test_settings_name_the_double_only_within_the_context(tmp_path: Path) -> None:
     left = tmp_path / "on-sagemaker-double" / "history"
     left.mkdir(parents=True)
     before = dict(os.environ)
@@ -72,22 +70,22 @@ def test_settings_lead_to_the_double_for_as_long_as_it_is_there(tmp_path: Path) 
         assert within.lake_dir == "s3://ruter-dagster-demo/lake/local/demo"
         assert within.state_dir == tmp_path / "on-sagemaker-double"
         assert os.environ["AWS_ENDPOINT_URL"].startswith("http://127.0.0.1:")
-        assert not left.exists(), "a history of tables that are no more"
+        assert not left.exists(), "the history of missing tables is removed"
     assert dict(os.environ) == before
 
 
 @pytest.mark.parametrize("where", [".env", "variables"])
-def test_a_deployment_of_the_users_is_left_alone(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_a_real_deployment_are_removed(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_deployment(where, monkeypatch)
     with sagemaker_double(Console()):
         within = load_settings()
         assert {"AWS_PROFILE", "RUTER_SECRETS"}.isdisjoint(os.environ)
-        assert within.demo_seed == 7, "what leads nowhere stays"
+        assert within.demo_seed == 7, "a setting without a deployment stays"
         assert not {str(value) for value in within.model_dump().values()} & set(DEPLOYMENT.values())
 
 
 @pytest.mark.parametrize("where", [".env", "variables"])
-def test_the_command_reads_no_deployment_before(
+def test_demo_reads_no_settings_of_a_deployment(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_deployment(where, monkeypatch)

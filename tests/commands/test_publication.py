@@ -32,12 +32,12 @@ from ruter_dagster.publishing.consumer import ReadBack
         ({"public_duplicates": 1}, False),
     ],
 )
-def test_once_means_on_both_topics(
+def test_exactly_once_needs_both_topics(
     monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], once: bool
 ) -> None:
     whole = {"messages": 10, "duplicates": 0, "public_messages": 10, "public_duplicates": 0}
-    found = ReadBack(publication_id="an-id", by_horizon={}, loads=pl.DataFrame(), **whole | changed)
-    monkeypatch.setattr("ruter_dagster.publishing.consumer.read_back", lambda *_: found)
+    result = ReadBack(publication_id="an-id", by_horizon={}, loads=pl.DataFrame(), **whole | changed)
+    monkeypatch.setattr("ruter_dagster.publishing.consumer.read_back", lambda *_: result)
     settings = load_settings(_env_file=None, kafka_bootstrap_servers="127.0.0.1:1")
     assert read_back(RecordedPublication("an-id", 10), date(2026, 11, 20), settings).exactly_once == once
 
@@ -53,7 +53,7 @@ def test_recorded_publication_counts_only_its_own_messages() -> None:
         assert recorded_publication(instance, date(2026, 11, 20)) == RecordedPublication("of-2026-11-20", 4)
 
 
-def test_unreachable_broker_is_a_sentence() -> None:
+def test_unreachable_broker_is_one_sentence() -> None:
     with socket.socket() as closed:  # bound, but nobody listens
         closed.bind(("127.0.0.1", 0))
         servers = f"127.0.0.1:{closed.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""`ruter-dagster rejected`: lists the rejected rows of a date."""
+"""`ruter-dagster rejected`: its table, its JSON, and dates without rejected rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NEXT = DAY + timedelta(1)
 
 @pytest.fixture(autouse=True)
 def tables(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Visits of two dates, some rows of the first date rejected."""
+    """Visits of two dates, with rejected rows on the first date."""
     monkeypatch.setenv("RUTER_ENV_FILE", "")
     monkeypatch.setenv("RUTER_STATE_DIR", str(tmp_path / "state"))
     store = open_tables(load_settings())
@@ -42,22 +42,22 @@ def test_rows_are_listed_with_file_line_and_reason() -> None:
     assert "blocked" not in shown
 
 
-def test_json_has_the_rows_as_they_were_read() -> None:
-    found = json.loads(output("--date", str(DAY), "--json"))
-    assert (found["service_date"], found["blocked"], found["reasons"]) == (
+def test_json_has_the_original_rows() -> None:
+    result = json.loads(output("--date", str(DAY), "--json"))
+    assert (result["service_date"], result["blocked"], result["reasons"]) == (
         str(DAY),
         False,
         {"boardings is below 0": 2},
     )
-    assert json.loads(found["rows"][0]["row"]) == {"boarding_1": "-1"}
+    assert json.loads(result["rows"][0]["row"]) == {"boarding_1": "-1"}
 
 
-def test_a_date_without_rejects_says_so() -> None:
+def test_date_without_rejected_rows_is_reported() -> None:
     assert f"No row of {NEXT} was rejected" in output("--date", str(NEXT))
     assert json.loads(output("--date", str(NEXT), "--json"))["rows"] == []
 
 
-def test_a_blocked_date_that_has_no_visits_is_listed() -> None:
+def test_rows_of_a_blocked_date_are_listed() -> None:
     blocked = date(2026, 11, 25)
     store = open_tables(load_settings())
     store.write(REJECTED_VISITS, rejected_rows(blocked, rows=3, blocked=True), [blocked], code_version="1")

@@ -29,7 +29,7 @@ def test_reports_are_served_until_the_end(tmp_path: Path, url: str) -> None:
         urlopen(f"{url}/day.html", timeout=10)
 
 
-def test_nothing_can_be_written_or_read_outside_the_folder(tmp_path: Path, url: str) -> None:
+def test_files_outside_the_folder_are_not_accessible(tmp_path: Path, url: str) -> None:
     folder = tmp_path / "artifacts"
     folder.mkdir()
     (tmp_path / "secret").write_text("x")
@@ -39,7 +39,7 @@ def test_nothing_can_be_written_or_read_outside_the_folder(tmp_path: Path, url: 
                 urlopen(request, timeout=10)
 
 
-def test_taken_port_and_other_hosts_are_a_sentence(tmp_path: Path) -> None:
+def test_taken_port_and_other_hosts_are_one_sentence(tmp_path: Path) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         serve_reports(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}") as sentence,

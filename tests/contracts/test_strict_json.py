@@ -63,7 +63,7 @@ def test_backtest_shows_the_dates_that_it_leaves_out(capsys: pytest.CaptureFixtu
     result = _score(forecasts(3.0), replace(EMPTY, dates_left_out=left_out))
     show(result)
     shown = " ".join(capsys.readouterr().out.split())
-    assert "Left out, as the chain would: 1 dates, e.g. " + left_out["2026-03-04"] in shown
+    assert "Left out, as in the chain: 1 dates, e.g. " + left_out["2026-03-04"] in shown
     told = strictly(strict_json(result.to_json()))
     assert isinstance(told, dict) and told["dates_left_out"] == left_out
 
@@ -75,4 +75,4 @@ def test_backtest_reports_dates_that_it_cannot_compare(
     printed = " ".join(capsys.readouterr().out.split())
     assert "no departure has a load the week before" in printed
     assert "Without a load the week before: 100.00% of the departures, WAPE 0.2500" in printed
-    assert "Bias +25.00%, P10 to P90 holds 100.0% of the loads" in printed
+    assert "Bias +25.00%, 100.0% of the loads are between P10 and P90" in printed

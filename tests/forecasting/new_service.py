@@ -78,5 +78,5 @@ def of_dates(frame: pl.DataFrame) -> Frames:
 
 def score(rows: pl.DataFrame) -> tuple[float, float, float]:
     """WAPE, bias and P10-P90 coverage, 0 to 1."""
-    found = scores(rows).row(0, named=True)
-    return found["wape"], found["bias"], found["coverage"]
+    score = scores(rows).row(0, named=True)
+    return score["wape"], score["bias"], score["coverage"]

@@ -92,6 +92,6 @@ def test_backtest_and_forecast_are_identical(history, folds):
     )
 
 
-def test_a_horizon_that_is_not_forecast_is_refused():
+def test_invalid_horizon_is_refused():
     with pytest.raises(BadInput, match="horizon 5"):
         Backtest(FIRST, LAST, 5, FIRST)

@@ -43,6 +43,6 @@ def test_baseline_quantiles_are_quantiles_of_its_lags() -> None:
     assert row["ha8_above_seats"] == pytest.approx(5 / 7)
 
 
-def test_quantiles_of_no_lags_are_unknown() -> None:
+def test_quantiles_without_lags_are_unknown() -> None:
     nothing = pl.DataFrame({f"lag_{week}": [None] for week in range(1, 9)} | {"seats": [35]}).cast(pl.Float64)
     assert all(value is None for value in nothing.select(baseline_quantiles()).row(0))

@@ -52,7 +52,7 @@ def test_carried_loads_are_closer_to_the_truth(missed):
     assert carried["south"] < empty_at_ends["south"] / 2
 
 
-def test_without_errors_of_the_counters_loads_are_exact():
+def test_loads_are_exact_without_counter_errors():
     exact = simulated(missed=0.0)
     assert max(errors(exact).values()) < 1e-3
 
@@ -62,14 +62,14 @@ def test_lines_that_carry_over_are_recognised(seed):
     assert lines(simulated(seed)) == {"loop", "north"}
 
 
-def test_an_ordinary_line_is_balanced_as_without_carry_over(visits):
+def test_ordinary_line_is_balanced_without_carry_over(visits):
     plain = pl.col("line_id") == "plain"
     assert_frame_equal(
         balanced(visits).filter(plain), balanced(visits, NEVER).filter(plain), check_exact=True
     )
 
 
-def test_lost_trips_and_one_sided_counters_hide_no_line():
+def test_lost_trips_and_dead_counters_do_not_hide_lines():
     visits = simulated(missed=0.03).filter(~pl.col("trip_id").is_in(["loop-1-5", "through-2-4"]))
     missing = pl.col("stop_sequence") % 8 == 3
     one_sided = visits.with_columns(
@@ -92,7 +92,7 @@ def test_next_trip_takes_over_the_final_load(visits):
     assert ends["final_load"].sum() == pytest.approx(ends["initial_load"].sum())
 
 
-def test_a_block_starts_and_ends_empty(visits):
+def test_block_starts_and_ends_empty(visits):
     loads = balanced(visits).sort("vehicle_id", "scheduled_departure_time")
     of_vehicle = loads.group_by("vehicle_id").agg(pl.col("initial_load").first(), pl.col("load").last())
     assert of_vehicle["initial_load"].null_count() == of_vehicle.height
@@ -102,17 +102,17 @@ def test_a_block_starts_and_ends_empty(visits):
 # What the operator says
 
 
-def test_always_and_never_decide_for_single_lines(visits):
+def test_mode_may_be_set_for_single_lines(visits):
     assert lines(visits, CarryOver(lines={"loop": "never"})) == {"north"}
     assert lines(visits, CarryOver("never", {"plain": "always"})) == {"plain"}
     assert lines(visits, CarryOver("always")) == {"loop", "north", "south", "plain"}
 
 
-def test_always_harms_an_ordinary_line_little(visits):
+def test_mode_always_hardly_changes_an_ordinary_line(visits):
     assert errors(visits, CarryOver("always"))["plain"] < errors(visits)["plain"] + 0.75
 
 
-def test_a_longer_wait_than_allowed_ends_the_block(visits):
+def test_long_wait_ends_the_block(visits):
     assert lines(visits, CarryOver(longest_wait_minutes=8)) == {"loop", "north"}
     assert lines(visits, CarryOver(longest_wait_minutes=7)) == set()
 
@@ -135,7 +135,7 @@ def test_trips_of_two_blocks_are_not_joined(visits):
     assert_frame_equal(balanced(each), balanced(visits, NEVER))
 
 
-def test_without_vehicle_and_block_trips_are_balanced_alone(visits):
+def test_trips_without_vehicle_and_block_are_balanced_alone(visits):
     unknown = visits.with_columns(vehicle_id=pl.lit(None, pl.String))
     assert_frame_equal(balanced(unknown), balanced(unknown, NEVER))
     blocks = unknown.with_columns(block_id=pl.lit("b-") + visits["vehicle_id"])
@@ -163,7 +163,7 @@ def test_stray_count_affects_only_its_own_trip(visits):
     assert_frame_equal(loads.filter(others), balanced(visits).filter(others))
 
 
-def test_trips_with_loads_alone_are_left_as_they_are(visits):
+def test_trips_with_only_loads_are_unchanged(visits):
     none = pl.lit(None, pl.Int32)
     loads_only = visits.with_columns(departure_load="true_load", boardings=none, alightings=none).cast(
         {"departure_load": pl.Int32}
@@ -172,7 +172,7 @@ def test_trips_with_loads_alone_are_left_as_they_are(visits):
     assert errors(loads_only, CarryOver("always")) == dict.fromkeys(("loop", "north", "south", "plain"), 0.0)
 
 
-def test_the_report_names_lines_and_counts_their_trips(visits):
+def test_report_names_lines_and_counts_their_trips(visits):
     raw = visits.drop("true_load")
     loads, decided = balance_with_lines(raw, "UTC", CarryOver())
     report = carry_over_summary(loads, decided)

@@ -81,7 +81,7 @@ def random_trips(trips: int, seed: int = 7) -> pl.DataFrame:
     return pl.concat(frames)
 
 
-def test_a_trip_that_agrees_stays_as_it_was_counted():
+def test_consistent_trip_is_unchanged():
     loads = balance(visits([5, 3, 0], [0, 2, 6]), OSLO)
     assert loads["load"].to_list() == [5, 6, 0]
     assert loads["boardings"].to_list() == [5, 3, 0]
@@ -90,7 +90,7 @@ def test_a_trip_that_agrees_stays_as_it_was_counted():
     assert loads["weight"].to_list() == [1, 1, 1]
 
 
-def test_a_difference_is_spread_over_both_sides_in_proportion():
+def test_difference_is_spread_in_proportion():
     loads = balance(visits([8, 4, 0], [0, 2, 6]), OSLO)
     assert loads["boardings"].to_list() == pytest.approx([8 * 10 / 12, 4 * 10 / 12, 0])
     assert loads["alightings"].to_list() == pytest.approx([0, 2 * 10 / 8, 6 * 10 / 8])
@@ -107,7 +107,7 @@ def test_random_trips_end_empty_and_no_load_is_negative():
     assert loads.height == raw.height
 
 
-def test_the_load_is_what_boarded_less_what_alighted():
+def test_load_is_boardings_minus_alightings():
     loads = balance(random_trips(300), OSLO)
     change = pl.col("boardings") - pl.col("alightings")
     assert_frame_equal(
@@ -129,7 +129,7 @@ def test_trip_passengers_are_the_mean_of_both_sides():
     assert ((both["boardings"] - both["passengers"]).abs() < 1e-3).mean() > 0.7
 
 
-def test_balancing_what_is_balanced_changes_nothing():
+def test_balancing_twice_changes_nothing():
     once = balance(random_trips(100), OSLO)
     counted_again = once.drop("initial_load", "final_load").with_columns(
         departure_load=pl.lit(None, pl.Int32),
@@ -174,7 +174,7 @@ IRRECONCILABLE = {
 
 
 @pytest.mark.parametrize("raw", IRRECONCILABLE.values(), ids=IRRECONCILABLE)
-def test_a_trip_that_cannot_be_reconciled_has_no_load(raw):
+def test_irreconcilable_trip_has_no_load(raw):
     loads = balance(raw, OSLO)
     validate(loads, STOP_LOADS, {DAY})
     assert set(loads["weight"]) == {0.0}
@@ -192,14 +192,14 @@ NEARLY = {
 
 
 @pytest.mark.parametrize("raw", NEARLY.values(), ids=NEARLY)
-def test_a_trip_that_can_just_be_reconciled_has_a_load(raw):
+def test_just_reconcilable_trip_has_a_load(raw):
     loads = balance(raw, OSLO)
     validate(loads, STOP_LOADS, {DAY})
     assert loads["weight"].min() > 0  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
     assert loads["load"].null_count() == 0
 
 
-def test_a_trip_without_load_leaves_the_others_as_they_are():
+def test_trip_without_load_does_not_affect_others():
     good = random_trips(20)
     stray = visits([0, 0, 0], [0, 71, 0], trip="stray", vehicle="v1")
     assert_frame_equal(
@@ -220,7 +220,7 @@ def test_same_trip_id_on_two_dates_is_two_trips():
     assert loads["load"].to_list() == [2, 0, 2, 0]
 
 
-def test_the_summary_counts_flagged_trips_and_names_the_worst_vehicle():
+def test_summary_counts_flagged_trips_and_names_the_worst_vehicle():
     raw = pl.concat(
         [visits([150, 0], [0, 150], trip="1"), visits([150, 0], [0, 100], trip="2", vehicle="v2")]
     )
@@ -230,7 +230,7 @@ def test_the_summary_counts_flagged_trips_and_names_the_worst_vehicle():
     assert (summary.worst_vehicle, summary.worst_vehicle_imbalance) == ("v2", 0.2)
 
 
-def test_the_summary_counts_trips_without_a_load():
+def test_summary_counts_trips_without_a_load():
     raw = pl.concat([visits([5, 0], [0, 5]), visits([0, 0], [71, 0], trip="2")])
     summary = balance_summary(raw, balance(raw, OSLO))
     assert (summary.counted_trips, summary.trips_without_load) == (2, 1)
@@ -240,7 +240,7 @@ def test_vehicle_with_few_passengers_has_no_imbalance():
     assert vehicle_imbalance(visits([5, 0], [0, 1])).is_empty()
 
 
-def test_without_counts_the_summary_knows_no_imbalance():
+def test_summary_without_counts_has_no_imbalance():
     raw = visits(loads=[3, 7, 5])
     summary = balance_summary(raw, balance(raw, OSLO))
     assert (summary.counted_trips, summary.mean_imbalance) == (0, None)

@@ -11,19 +11,19 @@ from ruter_dagster.forecasting.distances import (
 )
 
 
-def test_empty_vehicles_have_a_bin_of_their_own():
+def test_empty_vehicles_have_their_own_bin():
     by_passengers = np.zeros(1001)
     by_passengers[[0, 1, 5, 6]] = 1
     assert bin_shares(by_passengers)[:3].tolist() == [0.25, 0.5, 0.25]
 
 
-def test_equal_shares_are_no_distance_apart():
+def test_equal_shares_have_distance_zero():
     shares = np.array([0.5, 0.3, 0.2])
     assert population_stability_index(shares, shares) == 0
     assert jensen_shannon(shares, shares) == 0
 
 
-def test_shares_without_a_common_bin_are_one_apart():
+def test_shares_without_a_common_bin_have_distance_one():
     assert jensen_shannon(np.array([1.0, 0.0]), np.array([0.0, 1.0])) == pytest.approx(1)
 
 

@@ -87,7 +87,7 @@ def quiet() -> pl.DataFrame:
     return network()
 
 
-def test_where_nothing_changed_nothing_warns(quiet):
+def test_unchanged_loads_give_no_warning(quiet):
     day_visits = visits([150, 0], [0, 149], day=DAY)
     measured = drift([DAY], forecast_of(quiet), quiet, day_visits)
     validate(measured, DRIFT, {DAY})
@@ -101,13 +101,13 @@ def test_every_mode_of_the_date_is_measured_too():
     assert verdicts(measured, "metro")["skill_against_ha4"] == "ok"
 
 
-def test_dates_of_a_range_are_measured_as_each_alone(quiet):
+def test_dates_of_a_range_equal_single_dates(quiet):
     performance, days = forecast_of(quiet), [DAY - timedelta(1), DAY]
     together = drift(days, performance, quiet)
     assert together.equals(pl.concat(drift([day], performance, quiet) for day in days))
 
 
-def test_a_date_without_loads_is_unknown(quiet):
+def test_date_without_loads_is_unknown(quiet):
     measured = drift([DAY + timedelta(1)], forecast_of(quiet), quiet)
     assert set(measured["verdict"]) == {"unknown"}
     assert set(measured["scope"]) == {"network"}
@@ -120,7 +120,7 @@ def test_too_little_history_is_unknown():
     assert set(measured.values()) == {"unknown"}
 
 
-def test_baselines_alone_have_no_skill(quiet):
+def test_baselines_have_no_skill(quiet):
     measured = verdicts(drift([DAY], forecast_of(quiet, source="baseline"), quiet))
     assert measured["skill_against_ha4"] == measured["bias"] == "unknown"
 
@@ -140,7 +140,7 @@ def test_missing_skill_warns_first_and_acts_on_third_date(quiet):
     assert verdicts(drift([DAY], since(3), quiet))["skill_against_ha4"] == "act"
 
 
-def test_a_date_that_errs_more_than_its_weekday_warns(quiet):
+def test_larger_error_than_on_the_same_weekday_warns(quiet):
     measured = drift([DAY], forecast_of(quiet, error=lambda day: 3.6 if day == DAY else 3.0), quiet)
     assert values(measured)["wape_deviation"] > 3
     assert verdicts(measured)["wape_deviation"] in ("warn", "act")
@@ -192,14 +192,14 @@ def test_later_dates_change_nothing(quiet):
     assert drift([day], forecast_of(quiet), quiet).equals(drift([day], forecast_of(known), known))
 
 
-def test_half_dead_door_warns_without_asking_for_training(quiet):
+def test_half_dead_door_warns_without_requesting_a_training(quiet):
     measured = drift([DAY], forecast_of(quiet), quiet, visits([150, 0], [0, 75], day=DAY))
     assert values(measured)["vehicle_imbalance"] == pytest.approx(75 / 225)
     assert verdicts(measured)["vehicle_imbalance"] == "warn"
 
 
 @pytest.mark.parametrize("name", ["vehicle_imbalance", "matched_share"])
-def test_bad_data_never_asks_for_a_training(name):
+def test_bad_data_never_requests_a_training(name):
     metric = next(metric for metric in DRIFT_METRICS if metric.name == name)
     worst = 0.0 if metric.side == "below" else 1.0
     assert metric.verdict((worst,) * 30) == "warn"

@@ -58,14 +58,14 @@ def test_interval_contains_the_improvement_and_is_reproducible():
         # The model errs more in every other week.
         (pl.col("mean") + (pl.int_range(pl.len()) // 14 % 2) * (pl.col("mean") - 20)).alias("mean")
     )
-    found = improvement(frame, "ha4")
-    assert found.low < found.relative < found.high
-    assert found == improvement(frame, "ha4")
+    result = improvement(frame, "ha4")
+    assert result.low < result.relative < result.high
+    assert result == improvement(frame, "ha4")
 
 
 def test_single_week_gives_an_unbounded_interval():
-    found = improvement(forecasts(2, 4).head(14), "ha4")
-    assert (found.low, found.high) == (float("-inf"), float("inf"))
+    result = improvement(forecasts(2, 4).head(14), "ha4")
+    assert (result.low, result.high) == (float("-inf"), float("inf"))
 
 
 def test_gate_fails_only_modes_that_are_significantly_worse():
@@ -90,7 +90,7 @@ def crowding(seats: int | None = 40) -> pl.DataFrame:
     ).with_columns(baseline_quantiles())
 
 
-def test_distributions_are_scored_beside_those_of_the_baselines():
+def test_distributions_of_model_and_baselines_are_scored():
     judged = {row["forecast"]: row for row in distribution_scores(crowding()).to_dicts()}
     assert list(judged) == ["model", "last_week", "ha4", "ha8"]
     model, ha8 = judged["model"], judged["ha8"]
@@ -100,7 +100,7 @@ def test_distributions_are_scored_beside_those_of_the_baselines():
     assert ha8["crps"] == pytest.approx(2 * 0.05 * 40 * (0.1 + 0.5 + 0.9) / 3)
     assert ha8["pinball_p90"] == pytest.approx(0.05 * 0.9 * 40)
     assert (ha8["crowded"], ha8["crowded_expected"], ha8["coverage"]) == (10, 5, 0.95)
-    # Ranked by HA8 over the seats, five are found; the others come with all the rest.
+    # Ranked by HA8 over the seats, five are recalled; the others come with all the rest.
     assert ha8["crowded_recall"] == 0.5
 
 
@@ -120,7 +120,7 @@ def test_recall_uses_the_loosest_precise_threshold():
     assert recall_at_precision(~happened & happened, score) is None
 
 
-def test_equal_scores_are_found_together():
+def test_equal_scores_are_recalled_together():
     happened = pl.Series([True, True, False, False, False, False])
     assert recall_at_precision(happened, pl.Series([0.5] * 6)) == 0
 

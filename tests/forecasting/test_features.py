@@ -24,7 +24,7 @@ def of_slot(frame: pl.DataFrame, **extra) -> pl.DataFrame:
     return frame.filter(**SLOT, **extra)
 
 
-def test_every_planned_departure_has_one_row_that_keeps_the_contract(history):
+def test_every_planned_departure_has_one_valid_row(history):
     features = departure_features(plan([DAY]), history, OSLO)
     validate(features, DEPARTURE_FEATURES, [DAY])
     assert features.height == plan([DAY]).height
@@ -48,7 +48,7 @@ def test_ha4_and_ha8_are_means_of_present_lags(history):
     assert row["ha8"] == pytest.approx(sum(lags) / 7)
 
 
-def test_a_public_holiday_looks_back_on_sundays():
+def test_public_holiday_is_compared_with_sundays():
     good_friday = date(2026, 4, 3)
     assert OSLO.comparable_weekday(good_friday) == 6
     comparable = OSLO.comparable_dates(good_friday, 7, 56)
@@ -79,7 +79,7 @@ def test_features_do_not_depend_on_other_dates(history):
     assert_frame_equal(together.filter(pl.col("service_date") == DAY), alone, check_exact=True)
 
 
-def test_a_load_without_weight_is_in_no_feature(history):
+def test_load_without_weight_is_in_no_feature(history):
     """Neither in lags, HA4, HA8 and usual loads, nor in the guesses for new slots."""
     untrusted = (pl.col("trip_id") == "31-1300") & (pl.col("service_date") >= DAY - timedelta(28))
     weight = pl.when(untrusted).then(0.0).otherwise("weight").alias("weight")
@@ -92,7 +92,7 @@ def test_a_load_without_weight_is_in_no_feature(history):
         )
 
 
-def test_the_first_day_has_rows_without_history():
+def test_first_day_has_rows_without_history():
     features = departure_features(plan([FIRST]), loads([FIRST + timedelta(DAYS)]), OSLO)
     assert features["history_count"].unique().to_list() == [0]
     assert features["ha8"].null_count() == features.height
@@ -160,9 +160,9 @@ def test_new_line_expects_loads_of_other_lines(history):
     )
     assert rows["history_count"].max() == 0
     assert set(rows["expected_tier"]) == {"stop_hour"}
-    found = rows.join(means, on=["stop_id", "slot_hour"])
-    assert found.height == rows.height
-    assert found["expected"].to_list() == pytest.approx(found["load"].to_list(), rel=1e-4)
+    joined = rows.join(means, on=["stop_id", "slot_hour"])
+    assert joined.height == rows.height
+    assert joined["expected"].to_list() == pytest.approx(joined["load"].to_list(), rel=1e-4)
 
 
 def test_means_of_other_lines_leave_the_own_line_out(history):
@@ -236,7 +236,7 @@ def test_line_at_new_stops_expects_the_mean_of_its_hour(history):
     assert rows["expected"].equals(rows["line_hour_of_day_class"].alias("expected"))
 
 
-def test_new_line_at_new_stops_expects_what_its_mode_carries(history):
+def test_new_line_at_new_stops_expects_the_mode_mean(history):
     moved = plan([DAY]).with_columns(
         pl.when(line_id="17").then(pl.lit("74")).otherwise("line_id").alias("line_id"),
         pl.when(line_id="17").then(pl.lit("bus")).otherwise("mode").alias("mode"),
@@ -257,7 +257,7 @@ def test_tram_of_a_new_network_expects_the_mean_of_all(history):
     assert rows["expected"].unique().to_list() == [rows["network_of_day_class"][0]]
 
 
-def test_a_network_without_any_history_expects_nothing(history):
+def test_network_without_history_expects_nothing(history):
     rows = departure_features(plan([DAY]), history.clear(), OSLO)
     assert rows["expected"].unique().to_list() == [0.0]
     assert rows["expected_tier"].unique().to_list() == ["none"]

@@ -82,7 +82,7 @@ def test_every_horizon_joins_the_same_load():
     ]
 
 
-def test_departures_that_lack_a_side_are_counted():
+def test_unmatched_departures_are_counted():
     performance, summary = forecast_performance(
         forecasts(("a", 1, 0), ("a", 1, 1), ("a", 2, 1), ("b", 1, 1)), loads(("a", 1, 12.0), ("c", 1, 3.0))
     )
@@ -92,7 +92,7 @@ def test_departures_that_lack_a_side_are_counted():
     assert summary.matched_share == pytest.approx(1 / 3)
 
 
-def test_without_a_forecast_there_is_no_matched_share():
+def test_matched_share_needs_a_forecast():
     performance, summary = forecast_performance(forecasts(), loads(("a", 1, 12.0)))
     assert performance.is_empty()
     assert performance.columns == list(FORECAST_PERFORMANCE.column_names)

@@ -45,9 +45,9 @@ def test_ratio_is_recent_load_over_expected_load(history, features):
     recent = dates(ISSUED - timedelta(3), ISSUED - timedelta(1))
     of_line = pl.col("service_date").is_in(recent) & (pl.col("line_id") == "31")
     load, expected = history.filter(of_line)["load"].sum(), features.filter(of_line)["expected"].sum()
-    found = levels(history, features, [ISSUED]).filter(scope="line", scope_id="31").row(0, named=True)
-    assert found["ratio_3"] == pytest.approx((load + 10) / (expected + 10))
-    assert found["departure_count"] == 14 * 120
+    result = levels(history, features, [ISSUED]).filter(scope="line", scope_id="31").row(0, named=True)
+    assert result["ratio_3"] == pytest.approx((load + 10) / (expected + 10))
+    assert result["departure_count"] == 14 * 120
 
 
 def test_fuller_week_raises_its_ratios(history, features):
@@ -76,7 +76,7 @@ def test_no_level_changes_when_later_loads_do(history, features):
     assert not before.equals(levels(scrambled(history, ISSUED - timedelta(2)), features, [ISSUED]))
 
 
-def test_levels_read_no_other_dates_and_columns_than_they_name(history, features):
+def test_levels_read_only_declared_dates_and_columns(history, features):
     assert [(ISSUED - day).days for day in level_dates(ISSUED)] == list(range(1, 15))
     window = pl.col("service_date").is_in(level_dates(ISSUED))
     only = levels(
@@ -93,17 +93,17 @@ def test_levels_do_not_depend_on_other_issue_dates(history, features):
     assert_frame_equal(together.filter(issue_date=ISSUED), alone, check_exact=True)
 
 
-def test_an_issue_date_before_any_load_has_no_levels(history, features):
+def test_issue_date_before_any_load_has_no_levels(history, features):
     assert levels(history, features, [FIRST]).is_empty()
 
 
-def of_lines(found: pl.DataFrame) -> dict[str, float]:
-    rows = found.filter(scope="line").select("scope_id", "ratio_14").rows()
+def of_lines(result: pl.DataFrame) -> dict[str, float]:
+    rows = result.filter(scope="line").select("scope_id", "ratio_14").rows()
     return dict(rows)
 
 
 @pytest.mark.parametrize("days_ago", [-30, 0, 5])
-def test_a_renamed_line_keeps_its_level(history, features, days_ago):
+def test_renamed_line_keeps_its_level(history, features, days_ago):
     """Renamed a month after the issue date (forecasts of the next year look back to it), on it, and five days before."""
     first = ISSUED - timedelta(days_ago)
     renamed = pl.when(pl.col("service_date") >= first).then(pl.lit("74")).otherwise("line_id")
@@ -111,13 +111,13 @@ def test_a_renamed_line_keeps_its_level(history, features, days_ago):
     with_rename = features.with_columns(line_id=pl.when(is_31).then(renamed).otherwise("line_id"))
     calendar = replace(OSLO, renames=(Rename("line_id", "31", "74", first),))
     usual = of_lines(levels(history, features, [ISSUED]))
-    found = levels_with_renamed_ids(history, with_rename, [ISSUED], calendar)
-    validate(found, LEVELS, [ISSUED])
-    assert of_lines(found)["74"] == usual["31"]
-    assert {line: of_lines(found)[line] for line in usual if line != "31"} == {
+    result = levels_with_renamed_ids(history, with_rename, [ISSUED], calendar)
+    validate(result, LEVELS, [ISSUED])
+    assert of_lines(result)["74"] == usual["31"]
+    assert {line: of_lines(result)[line] for line in usual if line != "31"} == {
         line: ratio for line, ratio in usual.items() if line != "31"
     }
-    hours = found.filter(pl.col("scope_id").str.starts_with("74|")).height
+    hours = result.filter(pl.col("scope_id").str.starts_with("74|")).height
     assert (
         hours == levels(history, features, [ISSUED]).filter(pl.col("scope_id").str.starts_with("31|")).height
     )
@@ -126,8 +126,8 @@ def test_a_renamed_line_keeps_its_level(history, features, days_ago):
 def test_lines_that_swap_their_ids_keep_their_levels(history, features):
     usual = of_lines(levels(history, features, [ISSUED]))
     swap = (Rename("line_id", "31", "17", ISSUED), Rename("line_id", "17", "31", ISSUED))
-    found = of_lines(levels_with_renamed_ids(history, features, [ISSUED], replace(OSLO, renames=swap)))
-    assert (found["31"], found["17"]) == (usual["17"], usual["31"])
+    result = of_lines(levels_with_renamed_ids(history, features, [ISSUED], replace(OSLO, renames=swap)))
+    assert (result["31"], result["17"]) == (usual["17"], usual["31"])
     later = tuple(replace(one, first=ISSUED + timedelta(30)) for one in swap)
-    found = of_lines(levels_with_renamed_ids(history, features, [ISSUED], replace(OSLO, renames=later)))
-    assert (found["31"], found["17"]) == (usual["31"], usual["17"])
+    result = of_lines(levels_with_renamed_ids(history, features, [ISSUED], replace(OSLO, renames=later)))
+    assert (result["31"], result["17"]) == (usual["31"], usual["17"])

@@ -60,13 +60,13 @@ def issued(model) -> pl.DataFrame:
     )
 
 
-def test_a_training_repeated_on_one_thread_gives_the_same_bytes(rows, model):
+def test_repeated_training_on_one_thread_gives_equal_bytes(rows, model):
     again = train(rows.sample(fraction=1, shuffle=True, seed=5), replace(SMALL, threads=1))
     expected = replace(model, parameters=again.parameters)
     assert_frame_equal(again.predict(rows), expected.predict(rows), check_exact=True)
 
 
-def test_a_model_read_back_predicts_the_same(rows, model):
+def test_restored_model_predicts_the_same(rows, model):
     again = LoadModel.from_bytes(model.to_bytes())
     assert_frame_equal(again.predict(rows), model.predict(rows), check_exact=True)
     assert again.to_bytes() == model.to_bytes()
@@ -128,7 +128,7 @@ def test_every_departure_has_a_forecast_that_meets_the_contract(issued):
     assert set(issued["model_version"]) == {"v1"}
 
 
-def test_without_a_model_ha4_is_published_and_says_so():
+def test_forecast_without_model_is_ha4():
     known = loads().filter(pl.col("service_date") < ISSUED)
     features = departure_features(plan(dates(ISSUED)), known, OSLO)
     of_day_before = levels_of(known)

@@ -106,7 +106,7 @@ def test_training_rows_spread_evenly_over_horizons(history, features, as_of):
     assert ((rows["service_date"] - rows["issue_date"]).dt.total_days() == rows["horizon_days"]).all()
 
 
-def test_departure_without_load_is_no_training_row(history, features, as_of):
+def test_departure_without_load_is_not_a_training_row(history, features, as_of):
     some = history.filter(pl.col("line_id") == "31")
     assert set(training_rows(features, some, as_of, NO_WEATHER)["line_id"]) == {"31"}
 

@@ -27,7 +27,7 @@ def known():
 
 
 @pytest.mark.parametrize("history_start", [A_YEAR_BEFORE, FIVE_MONTHS_BEFORE])
-def test_renamed_line_is_forecast_by_what_its_stops_carry(known, history_start):
+def test_renamed_line_is_forecast_from_its_stops(known, history_start):
     loads, plan, calendar = known
     rows = forecasts(renamed_line(loads), renamed_line(plan), calendar, history_start=history_start)
     wape, bias, coverage = score(rows)

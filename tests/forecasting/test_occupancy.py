@@ -27,11 +27,11 @@ def occupancy_of(load: float, seats: int | None, total: int | None) -> dict:
     ],
 )
 def test_forty_seats_and_sixty_standing_places(load, level, status):
-    found = occupancy_of(load, 40, 100)
-    assert (found["occupancy_level"], found["occupancy_status"]) == (level, status)
+    occupancy = occupancy_of(load, 40, 100)
+    assert (occupancy["occupancy_level"], occupancy["occupancy_status"]) == (level, status)
 
 
-def test_the_percentage_is_of_all_places_rounded_to_five():
+def test_percentage_is_rounded_to_five():
     assert occupancy_of(52, 40, 100)["occupancy_percentage"] == 50
     assert occupancy_of(53, 40, 100)["occupancy_percentage"] == 55
 

@@ -79,7 +79,7 @@ def test_equal_loads_make_a_tail_that_falls() -> None:
     assert (np.diff(probability_above(np.arange(30.0), mean[:30], spread[:30], tail)) <= 0).all()
 
 
-def test_factor_covers_the_share_that_the_weights_ask_for() -> None:
+def test_factor_covers_the_weighted_share() -> None:
     load, mean, spread = network(4)
     light = np.where(np.arange(ROWS) % 2 == 0, 1.0, 1e-6)
     load = np.where(light == 1.0, load, 500.0)

@@ -5,7 +5,7 @@ from ruter_dagster.contracts.tables import EXPECTED_TIERS
 from ruter_dagster.forecasting.readiness import has_enough_dates, trust_by_dates, trust_by_tier
 
 
-def test_a_model_needs_counts_of_35_dates():
+def test_model_needs_counts_of_35_dates():
     assert [has_enough_dates(dates) for dates in (0, 14, 34, 35, 400)] == [False, False, False, True, True]
 
 

@@ -81,7 +81,7 @@ def test_new_hours_in_a_row_equal_features_without_them(history, sample):
     assert_frame_equal(far.select(*KEY, *GUESS), expected)
 
 
-def test_some_new_hours_lie_beyond_the_last_hour(sample):
+def test_some_new_hours_are_after_the_last_hour(sample):
     rows = copies(sample, "new_hour")
     assert 0.1 < rows["hours_to_later"].null_count() / rows.height < 0.4
     assert 0.1 < rows["hours_to_earlier"].null_count() / rows.height < 0.4
@@ -119,7 +119,7 @@ def test_copies_keep_load_and_plan(sample):
     assert copied.columns == sample.columns
 
 
-def test_a_large_sample_gets_a_bounded_number_of_copies(sample, monkeypatch):
+def test_copies_of_a_large_sample_are_limited(sample, monkeypatch):
     monkeypatch.setattr(shortened_history, "MAX_COPIES", 10)
     added = with_shortened_copies(sample, 0.5, seed=1).height - sample.height
     assert 0 < added < 3 * 10 * sample["service_date"].n_unique()
@@ -134,7 +134,7 @@ def test_copies_of_a_date_do_not_depend_on_other_dates(sample, monkeypatch):
     assert_frame_equal(together.filter(service_date=DAY), alone)
 
 
-def test_the_seed_decides_which_rows_are_copied(sample):
+def test_seed_decides_which_rows_are_copied(sample):
     first, again, other = (with_shortened_copies(sample, 0.2, seed) for seed in (1, 1, 2))
     assert first.equals(again)
     assert not first.equals(other)
@@ -151,7 +151,7 @@ def test_levels_of_a_new_line_use_its_new_expected_load(sample):
     assert known["line_ratio_1"].to_list() == pytest.approx((own["line_ratio_1"] * against).to_list())
 
 
-def test_new_stop_was_not_there_a_year_ago(sample):
+def test_new_stop_has_no_levels_of_a_year_ago(sample):
     known = sample.with_columns(stop_year_ago=pl.lit(1.5), network_year_ago=pl.lit(1.2))
     rows = copies(known, "new_stop")
     assert rows["stop_year_ago"].null_count() == rows.height

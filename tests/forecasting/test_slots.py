@@ -32,7 +32,7 @@ def test_slot_hour(service_date, departure, hour):
     assert frame.select(slot_hour("departure", "service_date", "Europe/Oslo")).item() == hour
 
 
-def test_departure_minute_follows_the_clock_when_it_changes():
+def test_departure_minute_follows_clock_changes():
     times = [datetime(2026, 10, 24, 6, 15, tzinfo=UTC), datetime(2026, 10, 25, 7, 15, tzinfo=UTC)]
     frame = pl.DataFrame({"departure": times, "day": [time.date() for time in times]})
     hours = frame.with_columns(slot_hour("departure", "day", "Europe/Oslo").alias("slot_hour"))

@@ -47,9 +47,7 @@ DAY = LAST - timedelta(10)
         (date(2024, 2, 29), DENMARK, date(2023, 3, 2)),
     ],
 )
-def test_year_ago_is_the_date_that_resembles(
-    day: date, calendar: OperatingCalendar, resembling: date
-) -> None:
+def test_year_ago_is_the_most_similar_date(day: date, calendar: OperatingCalendar, resembling: date) -> None:
     assert year_ago(day, calendar) == resembling
 
 
@@ -121,8 +119,8 @@ def test_backtest_and_live_forecast_agree_with_a_year_before() -> None:
     trial = Backtest(LAST, LAST, horizon=1, history_start=all_days[0], parameters=small)
     (fold,) = backtest(
         trial,
-        lambda asked: known.filter(pl.col("service_date").is_in(asked)),
-        lambda asked: planned.filter(pl.col("service_date").is_in(asked)),
+        lambda dates: known.filter(pl.col("service_date").is_in(dates)),
+        lambda dates: planned.filter(pl.col("service_date").is_in(dates)),
         OSLO,
     )
     before = known.filter(pl.col("service_date") < LAST)

@@ -1,4 +1,4 @@
-"""A small GTFS feed, and ways to change and store it."""
+"""A small GTFS feed, and functions to change and store it."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_exceptions_add_and_remove_services(tmp_path: Path) -> None:
     assert read(tmp_path).departures(date(2026, 12, 3))["trip_id"].unique().to_list() == ["late"]
 
 
-def test_calendar_dates_alone_are_a_calendar(tmp_path: Path) -> None:
+def test_calendar_dates_are_enough_for_a_calendar(tmp_path: Path) -> None:
     feed = without("calendar.txt", "feed_info.txt")
     dates = FEED["calendar_dates.txt"].replace("weekdays,20261203,2", "weekdays,20261120,1")
     plan = read(tmp_path, feed | {"calendar_dates.txt": dates})
@@ -88,7 +88,7 @@ def test_calendar_dates_alone_are_a_calendar(tmp_path: Path) -> None:
         (AUTUMN, ["10-25 02:30:00", "10-25 08:00:00", "10-26 01:10:00"]),
     ],
 )
-def test_clock_times_survive_days_of_23_and_25_hours(tmp_path: Path, day: date, expected: list[str]) -> None:
+def test_clock_times_hold_on_days_of_23_and_25_hours(tmp_path: Path, day: date, expected: list[str]) -> None:
     """03:30 of a timetable is half past three hours after "noon minus 12 hours", on such days an hour off midnight."""
     times = "".join(
         f"t,{time},{time},{stop},{number}\n"
@@ -110,7 +110,7 @@ def test_clock_times_survive_days_of_23_and_25_hours(tmp_path: Path, day: date, 
     assert noon == 8
 
 
-def test_departures_before_the_midnight_of_a_23_hour_day_are_left_out(tmp_path: Path) -> None:
+def test_departures_before_midnight_of_a_23_hour_day_are_left_out(tmp_path: Path) -> None:
     feed = without("feed_info.txt", "calendar.txt") | {
         "trips.txt": "trip_id,route_id,service_id\nt,31,once\n",
         "stop_times.txt": (
@@ -144,7 +144,7 @@ def test_missing_times_are_interpolated(tmp_path: Path) -> None:
     assert source.findings.counts == {"stop times interpolated": 1}
 
 
-def test_direction_defaults_to_0_and_name_to_the_long_one(tmp_path: Path) -> None:
+def test_defaults_are_direction_0_and_the_long_name(tmp_path: Path) -> None:
     feed = changed("routes.txt", "31,31,Snarøya", "31,,Snarøya")
     plan = read(tmp_path, feed).departures(FRIDAY)
     assert plan.filter(pl.col("trip_id") == "tram")["direction_id"].unique().to_list() == [0]
@@ -164,7 +164,7 @@ def test_basic_and_extended_route_types_have_modes(tmp_path: Path, route_type: s
     assert plan.filter(pl.col("line_id") == "31")["mode"].unique().to_list() == [mode]
 
 
-def test_routes_without_a_mode_are_left_out_unless_the_operator_names_it(tmp_path: Path) -> None:
+def test_routes_without_mode_need_one_from_the_operator(tmp_path: Path) -> None:
     feed = changed("routes.txt", "Grorud,3", "Grorud,1300")
     source = read(tmp_path, feed)
     assert source.departures(FRIDAY)["line_id"].unique().to_list() == ["17"]
@@ -205,7 +205,7 @@ def test_routes_without_a_mode_are_left_out_unless_the_operator_names_it(tmp_pat
         ),
     ],
 )
-def test_single_faulty_stop_times_are_set_aside_and_counted(
+def test_faulty_stop_times_are_left_out_and_counted(
     tmp_path: Path, rows: str, finding: str, example: str
 ) -> None:
     source = read(tmp_path, many_stop_times(rows))
@@ -215,7 +215,7 @@ def test_single_faulty_stop_times_are_set_aside_and_counted(
     assert source.findings.examples[finding] == example
 
 
-def test_trips_of_an_unknown_service_are_set_aside(tmp_path: Path) -> None:
+def test_trips_of_an_unknown_service_are_left_out(tmp_path: Path) -> None:
     feed = many_stop_times("lost,10:00:00,10:00:00,jernbanetorget,1\nlost,10:05:00,10:05:00,stortinget,2\n")
     source = read(tmp_path, feed | {"trips.txt": feed["trips.txt"] + "lost,31,holidays,0,\n"})
     assert "lost" not in source.departures(FRIDAY)["trip_id"]
@@ -224,7 +224,7 @@ def test_trips_of_an_unknown_service_are_set_aside(tmp_path: Path) -> None:
     }
 
 
-def test_trips_without_a_first_time_are_set_aside(tmp_path: Path) -> None:
+def test_trips_without_a_first_time_are_left_out(tmp_path: Path) -> None:
     feed = many_stop_times("")
     times = feed["stop_times.txt"].replace("m1,10:00:00,10:00:00", "m1,,")
     source = read(tmp_path, feed | {"stop_times.txt": times})
@@ -253,7 +253,7 @@ def test_trips_without_a_first_time_are_set_aside(tmp_path: Path) -> None:
         ),
         (
             changed("calendar.txt", "20261231", "2026123"),
-            "calendar.txt, line 2: end_date is '2026123', expected a date as YYYYMMDD",
+            r"calendar.txt, line 2: end_date is '2026123', expected a date \(YYYYMMDD\)",
         ),
         (changed("calendar.txt", "weekdays,1", "weekdays,yes"), "line 2: monday is 'yes', expected 0 or 1"),
         (
@@ -265,31 +265,31 @@ def test_trips_without_a_first_time_are_set_aside(tmp_path: Path) -> None:
         (changed("agency.txt", "Europe/Oslo", "Oslo"), "agency_timezone is 'Oslo', expected a name such as"),
         (
             changed("agency.txt", "Europe/Oslo", "America/New_York"),
-            "is in America/New_York, the operator in Europe/Oslo, .*: set time_zone of the operator file",
+            "has the time zone America/New_York, the operator Europe/Oslo, .*: set time_zone in the operator file",
         ),
     ],
 )
-def test_an_unusable_feed_is_refused_with_place_and_remedy(
+def test_unusable_feed_is_refused_with_location_and_remedy(
     tmp_path: Path, feed: dict[str, str], message: str
 ) -> None:
     with pytest.raises(BadInput, match=message):
         read(tmp_path, feed).departures(FRIDAY)
 
 
-def test_a_faulty_frequency_is_refused(tmp_path: Path) -> None:
+def test_faulty_frequency_is_refused(tmp_path: Path) -> None:
     runs = "trip_id,start_time,end_time,headway_secs\ns1,06:00:00,07:00:00,0\n"
     with pytest.raises(BadInput, match=r"frequencies.txt, line 2: headway_secs is '0'"):
         read(tmp_path, FEED | {"frequencies.txt": runs}).departures(FRIDAY)
 
 
-def test_a_file_in_latin_1_is_named(tmp_path: Path) -> None:
+def test_error_names_file_in_latin_1(tmp_path: Path) -> None:
     folder = write_folder(tmp_path)
     (folder / "routes.txt").write_bytes(FEED["routes.txt"].encode("latin-1"))
     with pytest.raises(BadInput, match=r"routes.txt is not UTF-8 \(Latin-1, perhaps\)"):
         feed_of(folder).departures(FRIDAY)
 
 
-def test_byte_order_marks_quotes_and_spaces_are_read(tmp_path: Path) -> None:
+def test_byte_order_marks_quotes_and_spaces_are_accepted(tmp_path: Path) -> None:
     folder = write_folder(
         tmp_path, changed("stops.txt", "stortinget,7502,Stortinget", '"stortinget","7502","Stortinget, øst"')
     )
@@ -301,7 +301,7 @@ def test_byte_order_marks_quotes_and_spaces_are_read(tmp_path: Path) -> None:
     assert "Stortinget, øst" in plan["stop_name"]
 
 
-def test_stop_times_in_any_order_are_the_same_plan(tmp_path: Path) -> None:
+def test_order_of_stop_times_does_not_matter(tmp_path: Path) -> None:
     header, *rows = FEED["stop_times.txt"].splitlines(keepends=True)
     expected = read(tmp_path / "as written").departures(FRIDAY)
     for name, mixed in (
@@ -313,7 +313,7 @@ def test_stop_times_in_any_order_are_the_same_plan(tmp_path: Path) -> None:
         assert plan.equals(expected), name
 
 
-def test_further_dates_are_read_after_a_batch(tmp_path: Path) -> None:
+def test_dates_outside_the_batch_are_read_later(tmp_path: Path) -> None:
     source = read(tmp_path)
     assert source.departures(FRIDAY, [FRIDAY]).height == 7
     assert source.departures(SATURDAY).height == 2

@@ -1,4 +1,4 @@
-"""Where feeds are found: a zip, a folder, several of them, an object store; and which of them plans a date."""
+"""Finding feeds in a zip, a folder or an object store, and selecting the feed of a date."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def timetable(location: object) -> Timetable:
 
 
 @pytest.mark.parametrize("inside", ["", "export 2026/"])
-def test_a_zip_is_read_as_a_folder_is(tmp_path: Path, inside: str) -> None:
+def test_zip_and_folder_give_the_same_feed(tmp_path: Path, inside: str) -> None:
     zipped = feed_of(write_zip(tmp_path / "feed.zip", inside=inside))
     assert zipped.departures(FRIDAY).equals(feed_of(write_folder(tmp_path / "feed")).departures(FRIDAY))
 
 
 @pytest.mark.parametrize("name", ["mine prosjekter", "Grünerløkka, øst", "50%20 off"])
-def test_any_name_of_a_path_is_read(tmp_path: Path, name: str) -> None:
+def test_path_may_have_any_name(tmp_path: Path, name: str) -> None:
     write_folder(tmp_path / name / "as folder")
     write_zip(tmp_path / name / "as zip, too.zip", NEW)
     assert [feed.version for feed in timetable(tmp_path / name).feeds] == ["autumn-2", "autumn-1"]
     assert timetable(tmp_path / name).feeds[0].departures(FRIDAY).height == 7
 
 
-def test_hidden_files_are_no_feeds(tmp_path: Path) -> None:
+def test_hidden_files_are_ignored(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "feed.zip")
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr("__MACOSX/trips.txt", "junk")
@@ -51,7 +51,7 @@ def test_hidden_files_are_no_feeds(tmp_path: Path) -> None:
     assert [feed.version for feed in timetable(tmp_path).feeds] == ["autumn-1"]
 
 
-def test_the_newest_valid_feed_plans_a_date(tmp_path: Path) -> None:
+def test_newest_valid_feed_plans_a_date(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", NEW)
     write_zip(tmp_path / "b.zip")
     known = timetable(tmp_path)
@@ -62,7 +62,7 @@ def test_the_newest_valid_feed_plans_a_date(tmp_path: Path) -> None:
     assert list(versions.values()) == [None, "autumn-1", "autumn-2", "autumn-2", None]
 
 
-def test_a_date_in_the_name_says_which_feed_is_newer(tmp_path: Path) -> None:
+def test_date_in_the_name_decides_which_feed_is_newer(tmp_path: Path) -> None:
     write_zip(tmp_path / "gtfs_20261101.zip", NEW)
     write_zip(tmp_path / "gtfs_20261125.zip")
     feed = timetable(tmp_path).feed_of(date(2026, 12, 1))
@@ -73,7 +73,7 @@ def test_overlapping_and_expired_feeds_are_reported(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip", NEW)
     write_zip(tmp_path / "b.zip")
     days = [date(2026, 12, 13) + timedelta(days) for days in range(3)]
-    newer, older = timetable(tmp_path).uses(days)
+    newer, older = timetable(tmp_path).feed_uses(days)
     assert (newer.version, newer.dates, newer.remarks) == ("autumn-2", tuple(days), ())
     assert (older.version, older.first, older.last, older.dates) == (
         "autumn-1",
@@ -82,11 +82,11 @@ def test_overlapping_and_expired_feeds_are_reported(tmp_path: Path) -> None:
         (),
     )
     assert older.remarks == (
-        f"overlapped by {tmp_path}/a.zip from 2026-11-23 to 2026-12-13, which is newer and used there",
+        f"overlapped by {tmp_path}/a.zip from 2026-11-23 to 2026-12-13, which is newer and plans these dates",
     )
-    assert [feed.remarks for feed in timetable(tmp_path).uses([date(2026, 12, 20), date(2026, 12, 22)])] == [
-        ("expired: 2026-12-22 is after its last date",)
-    ]
+    assert [
+        feed.remarks for feed in timetable(tmp_path).feed_uses([date(2026, 12, 20), date(2026, 12, 22)])
+    ] == [("expired: 2026-12-22 is after its last date",)]
 
 
 def write_archive(folder: Path) -> list[date]:
@@ -104,9 +104,7 @@ def write_archive(folder: Path) -> list[date]:
     return mondays
 
 
-def test_only_feeds_that_matter_to_the_dates_are_opened_and_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_relevant_feeds_are_opened_and_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     *_, before, newest = write_archive(tmp_path)
     opened: list[str] = []
     members = gtfs_files._members
@@ -114,7 +112,7 @@ def test_only_feeds_that_matter_to_the_dates_are_opened_and_reported(
         gtfs_files, "_members", lambda name, archive: opened.append(name) or members(name, archive)
     )
     days = [newest + timedelta(days) for days in range(4)]
-    used, older = timetable(tmp_path).uses(days)
+    used, older = timetable(tmp_path).feed_uses(days)
     assert [(feed.version, feed.dates) for feed in (used, older)] == [
         (str(newest), tuple(days)),
         (str(before), ()),
@@ -126,16 +124,16 @@ def test_only_feeds_that_matter_to_the_dates_are_opened_and_reported(
     assert len(opened) == 2, "the same process opens a feed once"
 
 
-def test_a_date_after_an_archive_names_its_newest_feeds(tmp_path: Path) -> None:
+def test_error_for_a_late_date_names_the_newest_feeds(tmp_path: Path) -> None:
     newest = write_archive(tmp_path)[-1]
     late = newest + timedelta(28)
     known = timetable(tmp_path)
-    [last] = known.uses([newest + timedelta(27), late])
+    [last] = known.feed_uses([newest + timedelta(27), late])
     assert last.remarks == (f"expired: {late} is after its last date",)
-    assert "and 151 older ones. Add a newer feed" in str(known.absent(late))
+    assert "and 151 older ones. Add a newer feed" in str(known.absence(late))
 
 
-def test_a_feed_written_anew_has_another_identity(tmp_path: Path) -> None:
+def test_rewritten_feed_has_another_identity(tmp_path: Path) -> None:
     def identity() -> str:
         return find_feeds(str(path))[0].identity
 
@@ -148,14 +146,14 @@ def test_a_feed_written_anew_has_another_identity(tmp_path: Path) -> None:
     assert timetable(path).feeds[0].version == "autumn-2"
 
 
-def test_a_date_outside_every_feed_names_them_and_their_spans(tmp_path: Path) -> None:
+def test_error_for_an_unplanned_date_names_feeds_and_their_validity(tmp_path: Path) -> None:
     write_zip(tmp_path / "a.zip")
-    reason = str(timetable(tmp_path).absent(date(2027, 1, 5)))
+    reason = str(timetable(tmp_path).absence(date(2027, 1, 5)))
     assert reason.startswith("No GTFS feed is valid on 2027-01-05")
     assert f"{tmp_path}/a.zip (version autumn-1) from 2026-11-16 to 2026-12-13. Add a newer feed" in reason
 
 
-def test_without_a_version_the_content_is_one(tmp_path: Path) -> None:
+def test_content_hash_replaces_a_missing_version(tmp_path: Path) -> None:
     feed = {name: text for name, text in FEED.items() if name != "feed_info.txt"}
     first = feed_of(write_zip(tmp_path / "1" / "feed.zip", feed)).version
     again = feed_of(write_zip(tmp_path / "2" / "other name.zip", feed)).version
@@ -171,14 +169,12 @@ def test_without_a_version_the_content_is_one(tmp_path: Path) -> None:
     [
         (b"", "feed.zip is not a readable zip file"),
         (b"not a zip", "feed.zip is not a readable zip file .*copy it again"),
-        ({}, "feed.zip holds no file of GTFS (it is empty); export the feed again"),
-        ({"readme.md": "hello"}, "feed.zip holds no file of GTFS (readme.md)"),
-        ({"a/trips.txt": "", "b/trips.txt": ""}, "feed.zip holds several files of one name"),
+        ({}, "feed.zip has no GTFS file (it is empty); export the feed again"),
+        ({"readme.md": "hello"}, "feed.zip has no GTFS file (readme.md)"),
+        ({"a/trips.txt": "", "b/trips.txt": ""}, "feed.zip has several files with the same name"),
     ],
 )
-def test_a_zip_that_is_no_feed_is_refused(
-    tmp_path: Path, content: bytes | dict[str, str], message: str
-) -> None:
+def test_zip_without_a_feed_is_refused(tmp_path: Path, content: bytes | dict[str, str], message: str) -> None:
     path = tmp_path / "feed.zip"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -189,7 +185,7 @@ def test_a_zip_that_is_no_feed_is_refused(
     assert all(part in str(refused.value) for part in message.split(" .*"))
 
 
-def test_a_broken_zip_is_named_when_it_is_read(tmp_path: Path) -> None:
+def test_error_names_broken_zip(tmp_path: Path) -> None:
     path = write_zip(tmp_path / "feed.zip")
     content = path.read_bytes()
     place = content.index(b"stop_times.txt") + 40
@@ -202,11 +198,11 @@ def test_a_broken_zip_is_named_when_it_is_read(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("nowhere", "there is no such file or folder; check the path"),
-        ("empty", "holds no GTFS feed: expected a zip, the .txt files of a feed, or a folder of such"),
-        ("notes.txt", "is no .zip file; name the zip, or the folder of the feed"),
+        ("empty", "has no GTFS feed: expected a zip, the .txt files of a feed, or a folder of such"),
+        ("notes.txt", "is not a .zip file; set the path of the zip, or of the folder of the feed"),
     ],
 )
-def test_a_location_without_a_feed_is_refused(tmp_path: Path, name: str, message: str) -> None:
+def test_location_without_a_feed_is_refused(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(BadInput) as refused:
@@ -250,7 +246,7 @@ def test_feeds_of_an_object_store_are_read(bucket, tmp_path: Path) -> None:
     assert one.version == "autumn-2"
 
 
-def test_of_a_large_zip_in_an_object_store_only_parts_are_fetched(
+def test_large_remote_zip_is_not_fetched_completely(
     bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shapes = random.Random(1).randbytes(2**23).hex()
@@ -270,14 +266,16 @@ def test_of_a_large_zip_in_an_object_store_only_parts_are_fetched(
     assert sum(fetched) < path.stat().st_size
 
 
-def test_an_absent_object_is_named(bucket) -> None:
-    with pytest.raises(BadInput, match=r"s3://timetables/none.zip cannot be read .*check address and rights"):
+def test_error_names_missing_object(bucket) -> None:
+    with pytest.raises(
+        BadInput, match=r"s3://timetables/none.zip cannot be read .*check the address and permissions"
+    ):
         find_feeds("s3://timetables/none.zip")
-    with pytest.raises(BadInput, match="RUTER_GTFS_PATH=s3://timetables/none holds no GTFS feed"):
+    with pytest.raises(BadInput, match="RUTER_GTFS_PATH=s3://timetables/none has no GTFS feed"):
         find_feeds("s3://timetables/none")
 
 
-def test_the_same_content_written_again_is_the_same_feed(bucket, tmp_path: Path) -> None:
+def test_rewritten_equal_content_is_the_same_feed(bucket, tmp_path: Path) -> None:
     """An exporter that uploads the same feed every night does not have the dates ahead planned anew."""
 
     def identity(stored_at: str) -> str:
@@ -313,7 +311,7 @@ def break_feed(folder: Path, how: str) -> Path:
 
 
 @pytest.mark.parametrize("how", ["no zip", "half a folder", "no stop times", "no route types"])
-def test_a_broken_newer_feed_is_set_aside(tmp_path: Path, how: str) -> None:
+def test_older_feed_replaces_a_broken_newer_one(tmp_path: Path, how: str) -> None:
     write_zip(tmp_path / "old.zip")
     path = break_feed(tmp_path, how)
     known, day = timetable(tmp_path), date(2026, 11, 24)
@@ -321,7 +319,7 @@ def test_a_broken_newer_feed_is_set_aside(tmp_path: Path, how: str) -> None:
     assert plan is not None
     assert plan.height == 7
     assert known.aliases(day).stops["7501"] == "jernbanetorget"
-    used, broken = known.uses([day])
+    used, broken = known.feed_uses([day])
     assert (used.version, used.dates) == ("autumn-1", (day,))
     assert (broken.name, broken.version, broken.first) == (str(path), None, None)
     assert broken.remarks[0].startswith("unreadable: ")
@@ -329,35 +327,33 @@ def test_a_broken_newer_feed_is_set_aside(tmp_path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["no zip", "no stop times"])
-def test_dates_that_no_other_feed_plans_name_the_broken_one(tmp_path: Path, how: str) -> None:
+def test_error_for_unplanned_dates_names_the_broken_feed(tmp_path: Path, how: str) -> None:
     write_zip(tmp_path / "old.zip")
     path = break_feed(tmp_path, how)
     known, late = timetable(tmp_path), date(2026, 12, 15)
     assert known.departures(late, [late]) is None
-    assert known.refusal(FRIDAY) is None
-    reason = str(known.refusal(late))
+    assert known.unreadable_plan(FRIDAY) is None
+    reason = str(known.unreadable_plan(late))
     assert reason.startswith("No readable GTFS feed is valid on 2026-12-15. ")
     assert str(path) in reason
 
 
-def test_dates_before_the_one_in_a_broken_feeds_name_are_not_refused(tmp_path: Path) -> None:
+def test_broken_feed_does_not_affect_dates_before_its_name(tmp_path: Path) -> None:
     write_zip(tmp_path / "gtfs_20261101.zip")
     (tmp_path / "gtfs_20261214.zip").write_bytes(b"half")
     known = timetable(tmp_path)
     assert known.departures(date(2026, 12, 14), []) is None
-    assert known.refusal(date(2026, 12, 14)) is not None
-    assert known.refusal(date(2026, 11, 1)) is None
+    assert known.unreadable_plan(date(2026, 12, 14)) is not None
+    assert known.unreadable_plan(date(2026, 11, 1)) is None
 
 
-def test_feeds_that_all_are_broken_are_named(tmp_path: Path) -> None:
+def test_error_names_broken_feeds_if_all_are_broken(tmp_path: Path) -> None:
     (tmp_path / "gtfs_20261214.zip").write_bytes(b"half")
     with pytest.raises(BadInput, match=r"gtfs_20261214.zip is not a readable zip file"):
         timetable(tmp_path).aliases(FRIDAY)
 
 
-def test_a_feed_that_is_not_reached_is_not_set_aside(
-    bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_feed_is_not_replaced(bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next attempt may read it: an older feed must not plan its dates meanwhile."""
     for name, feed in (("new.zip", NEW), ("old.zip", FEED)):
         bucket.put_object(Key=f"oslo/{name}", Body=write_zip(tmp_path / name, feed).read_bytes())

@@ -44,7 +44,7 @@ def trips_of(source: Source, day: date) -> list[str]:
     return source.stop_visits(day)["trip_id"].unique().sort().to_list()
 
 
-def test_it_is_a_source(tmp_path: Path) -> None:
+def test_gtfs_planned_source_is_a_source(tmp_path: Path) -> None:
     source = planned_by(tmp_path)
     assert isinstance(source, Source)
     assert isinstance(source, RangeSource)
@@ -61,7 +61,7 @@ def test_dates_without_counts_are_planned(tmp_path: Path) -> None:
     assert (feed.name, feed.version, feed.dates) == (f"{tmp_path}/gtfs", "autumn-1", (DAY, MONDAY))
 
 
-def test_dates_before_every_feed_are_planned_by_what_ran(tmp_path: Path) -> None:
+def test_dates_before_every_feed_are_planned_by_counts(tmp_path: Path) -> None:
     planned_by(tmp_path)
     for table in ("stop_visits", "trips_performed"):
         change(tmp_path, table, str(DAY), str(BEFORE))
@@ -70,7 +70,7 @@ def test_dates_before_every_feed_are_planned_by_what_ran(tmp_path: Path) -> None
     assert (plan.height, plan["seats"].unique().to_list()) == (4, [40])
 
 
-def test_a_date_without_feed_and_counts_is_absent(tmp_path: Path) -> None:
+def test_date_without_feed_and_counts_is_absent(tmp_path: Path) -> None:
     source = planned_by(tmp_path)
     with pytest.raises(
         DateAbsent, match=r"No GTFS feed is valid on 2026-12-14.*2026-11-16 to 2026-12-13. Add a newer"
@@ -86,7 +86,7 @@ def test_a_date_without_feed_and_counts_is_absent(tmp_path: Path) -> None:
     ]
 
 
-def test_a_date_on_which_nothing_runs_is_absent(tmp_path: Path) -> None:
+def test_date_without_journeys_is_absent(tmp_path: Path) -> None:
     source = planned_by(tmp_path, changed("calendar_dates.txt", "weekends,20261203,1\n", ""))
     with pytest.raises(DateAbsent, match=r"\(version autumn-1\) has no journey on 2026-12-03"):
         source.planned_departures(date(2026, 12, 3))
@@ -139,7 +139,7 @@ def test_cancelled_trips_stay_planned(tmp_path: Path) -> None:
     assert "s2" in source.planned_departures(DAY)["trip_id"]
 
 
-def test_a_journey_added_in_place_of_a_cancelled_one_has_none_of_its_keys(tmp_path: Path) -> None:
+def test_added_journey_gets_no_keys_of_a_cancelled_one(tmp_path: Path) -> None:
     """s2 is cancelled; p3, added later, calls at its stops and time. The plan keeps s2, and no visit has a key of it."""
     planned_by(tmp_path)
     change(tmp_path, "trips_performed", "1,In service,Scheduled", "1,In service,Canceled")
@@ -166,7 +166,7 @@ def test_trips_that_the_feed_lacks_keep_their_counts(tmp_path: Path) -> None:
     assert reading.counts[UNMATCHED] == 1
 
 
-def test_lines_and_stops_are_called_as_the_feed_calls_them(tmp_path: Path) -> None:
+def test_lines_and_stops_get_the_ids_of_the_feed(tmp_path: Path) -> None:
     feed = {name: text.replace("s1,31,", "s1,R:31,").replace("31,31,", "R:31,31,").replace(",31,week", ",R:31,week") for name, text in FEED.items()}  # fmt: skip
     planned_by(tmp_path, feed)
     for code, stop in (("7501", "jernbanetorget"), ("7503", "nationaltheatret")):
@@ -177,7 +177,7 @@ def test_lines_and_stops_are_called_as_the_feed_calls_them(tmp_path: Path) -> No
     assert set(visits["stop_id"]) <= set(plan["stop_id"])
 
 
-def test_rows_set_aside_count_under_the_plans_line(tmp_path: Path) -> None:
+def test_rejected_rows_are_counted_under_the_planned_line(tmp_path: Path) -> None:
     """Three trips with a count below 0 of a line that the plan calls R:31: 3 of its 28 rows, and not 3 of 3."""
     feed = {name: text.replace("31,31,", "R:31,31,").replace(",31,week", ",R:31,week") for name, text in FEED.items()}  # fmt: skip
     planned_by(tmp_path, feed)
@@ -205,7 +205,7 @@ def test_capacities_are_those_of_the_line_four_days_before(tmp_path: Path) -> No
     assert known.filter(pl.col("line_id") == "17")["seats"].null_count() == 2
 
 
-def test_vehicles_that_only_visits_name_are_known(tmp_path: Path) -> None:
+def test_vehicle_ids_of_visits_are_used(tmp_path: Path) -> None:
     planned_by(tmp_path)
     for trip in ("p1", "p2"):
         change(tmp_path, "trips_performed", f"{trip},v1", f"{trip},")
@@ -216,7 +216,7 @@ def test_vehicles_that_only_visits_name_are_known(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "rows", ["v1,40,60\nv1,41,60", "v1,99999,60", "v1,40,3000000000"], ids=["different rows", "seats", "standing"]
 )  # fmt: skip
-def test_capacities_that_counts_take_as_unknown_are_not_planned(tmp_path: Path, rows: str) -> None:
+def test_impossible_capacities_are_not_planned(tmp_path: Path, rows: str) -> None:
     planned_by(tmp_path)
     change(tmp_path, "vehicles", "v1,40,60", rows)
     source = of(tmp_path)
@@ -227,8 +227,8 @@ def test_capacities_that_counts_take_as_unknown_are_not_planned(tmp_path: Path, 
         assert frame[unknown].null_count() == frame.height
 
 
-def test_a_trip_whose_rows_differ_tells_no_capacity(tmp_path: Path) -> None:
-    """Counts set its visits aside: nobody knows which vehicle ran it."""
+def test_trip_with_different_rows_gives_no_capacity(tmp_path: Path) -> None:
+    """Its visits are rejected, because the vehicle is unknown."""
     planned_by(tmp_path)
     change(tmp_path, "vehicles", "v1,40,60", "v1,40,60\nv2,80,120")
     for trip in ("p1", "p2"):
@@ -239,7 +239,7 @@ def test_a_trip_whose_rows_differ_tells_no_capacity(tmp_path: Path) -> None:
     assert plan.filter(pl.col("line_id") == "31")["seats"].null_count() == 5
 
 
-def test_the_most_frequent_capacity_of_line_then_mode_is_taken() -> None:
+def test_most_frequent_capacity_of_line_or_mode_is_used() -> None:
     trips = pl.DataFrame(
         [("1", "bus", 30, 70), ("1", "bus", 40, 90), ("1", "bus", 40, 90), ("2", "bus", 50, 120), ("2", "bus", 20, 60),
          ("4", "tram", None, None)],
@@ -254,7 +254,7 @@ def test_the_most_frequent_capacity_of_line_then_mode_is_taken() -> None:
     ]  # fmt: skip
 
 
-def test_a_feed_is_found_beside_the_tables_unless_another_is_named(tmp_path: Path) -> None:
+def test_feed_beside_the_tables_is_the_default(tmp_path: Path) -> None:
     def settings(**more: str):
         return load_settings(
             _env_file=None, source="tides", tides_path=f"{tmp_path}/", operator="ruter", **more

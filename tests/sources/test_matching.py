@@ -17,7 +17,7 @@ NONE = pl.Series([], dtype=pl.String)
 def trip(
     trip_id: str, stops: str, minute: float = 0, line: str = "31", performed: str = "", sequences: str = ""
 ) -> pl.DataFrame:
-    """Rows of a trip: a stop a letter, two minutes apart."""
+    """Rows of a trip with one stop per letter, two minutes apart."""
     numbers = [int(number) for number in sequences] or list(range(1, len(stops) + 1))
     return pl.DataFrame(
         {
@@ -54,7 +54,7 @@ def test_trips_are_matched_by_id() -> None:
     )
 
 
-def test_without_an_id_line_direction_stops_and_time_match() -> None:
+def test_trips_without_id_match_by_line_direction_stops_and_time() -> None:
     rows, counts = matched(
         trip("p1", "ABC", 1), trip("s0", "ABC", -9), trip("s1", "ABC"), trip("s2", "ABC", 11)
     )
@@ -66,7 +66,7 @@ def test_trips_beyond_the_tolerance_are_not_matched() -> None:
     assert (rows[0], counts) == (("p1", 1), {UNMATCHED: 1})
 
 
-def test_another_line_or_direction_is_not_matched() -> None:
+def test_trip_of_another_line_or_direction_is_not_matched() -> None:
     assert matched(trip("p1", "ABC"), trip("s1", "ABC", line="32"))[1] == {UNMATCHED: 1}
     other = trip("s1", "ABC").with_columns(direction_id=1)
     assert matched(trip("p1", "ABC"), other.with_columns(pl.col("direction_id").cast(pl.Int64)))[1] == {
@@ -74,23 +74,23 @@ def test_another_line_or_direction_is_not_matched() -> None:
     }
 
 
-def test_other_stops_are_not_matched() -> None:
+def test_trip_at_other_stops_is_not_matched() -> None:
     assert matched(trip("p1", "ABX"), trip("s1", "ABC"))[1] == {UNMATCHED: 1}
     assert matched(trip("p1", "ACB"), trip("s1", "ABC"))[1] == {UNMATCHED: 1}
 
 
-def test_each_journey_is_matched_once_by_the_nearest_trip() -> None:
+def test_journey_is_matched_once_to_the_nearest_trip() -> None:
     visits = pl.concat([trip("p1", "ABC", 4), trip("p2", "ABC", 1)])
     rows, counts = matched(visits, trip("s1", "ABC"))
     assert ([rows[0], rows[3]], counts) == ([("p1", 1), ("s1", 1)], {BY_PATTERN: 1, UNMATCHED: 1})
 
 
-def test_a_journey_matched_by_id_is_not_free() -> None:
+def test_journey_matched_by_id_is_not_matched_again() -> None:
     visits = pl.concat([trip("s1", "ABC", 3, performed="p1"), trip("p2", "ABC")])
     assert matched(visits, trip("s1", "ABC"))[1] == {BY_ID: 1, UNMATCHED: 1}
 
 
-def test_visits_of_skipped_stops_keep_the_planned_places_of_others() -> None:
+def test_skipped_stops_do_not_shift_other_sequences() -> None:
     """TIDES numbers the visits made; the plan numbers the stops planned."""
     rows, _ = matched(trip("s1", "ACD", performed="p1"), trip("s1", "ABCD"))
     assert rows == [("s1", 1), ("s1", 3), ("s1", 4)]
@@ -98,14 +98,14 @@ def test_visits_of_skipped_stops_keep_the_planned_places_of_others() -> None:
     assert (rows, counts) == ([("s1", 2), ("s1", 4)], {BY_PATTERN: 1})
 
 
-def test_matched_visits_take_the_planned_direction() -> None:
+def test_matched_visits_get_the_planned_direction() -> None:
     """TIDES leaves the direction of a circular line out; it is read as 0."""
     plan = trip("s1", "ABC").with_columns(direction_id=pl.lit(1, pl.Int64), block_id=None)
     rows, _ = match(trip("s1", "ABC", performed="p1"), plan, NONE)
     assert rows["direction_id"].unique().to_list() == [1]
 
 
-def test_matched_visits_take_the_planned_block_unless_counts_name_one() -> None:
+def test_matched_visits_without_block_get_the_planned_block() -> None:
     plan = pl.concat([trip("s1", "ABC"), trip("s2", "ABC", 30)]).with_columns(block_id=pl.lit("b1"))
     visits = pl.concat(
         [
@@ -117,7 +117,7 @@ def test_matched_visits_take_the_planned_block_unless_counts_name_one() -> None:
     assert rows.select("trip_id", "block_id").unique().sort("trip_id").rows() == [("s1", "b1"), ("s2", "own")]
 
 
-def test_second_calls_at_a_stop_are_placed_apart() -> None:
+def test_second_call_at_a_stop_has_its_own_sequence() -> None:
     rows, _ = matched(trip("s1", "ABCA", performed="p1"), trip("s1", "ABCA"))
     assert [place for _, place in rows] == [1, 2, 3, 4]
 
@@ -138,7 +138,7 @@ def test_second_calls_at_a_stop_are_placed_apart() -> None:
         ("CAE", "ABCDAE", ["s1 3", "p1 4", "s1 6"]),
     ],
 )
-def test_visits_take_planned_keys_of_their_own_stops_only(
+def test_visits_get_planned_keys_of_their_own_stops_only(
     performed: str, planned: str, expected: list[str]
 ) -> None:
     """Loads are joined to the plan by trip and sequence: a visit must not get those of another stop."""
@@ -146,7 +146,7 @@ def test_visits_take_planned_keys_of_their_own_stops_only(
     assert ([f"{name} {place}" for name, place in rows], counts) == (expected, {BY_ID: 1})
 
 
-def test_an_id_on_another_line_or_on_other_stops_does_not_match() -> None:
+def test_id_does_not_match_on_another_line_or_stops() -> None:
     """Such a trip gets an id that no planned journey has."""
     plan = trip("1", "ABC", 90)
     assert matched(trip("1", "ABC", line="32"), plan) == (
@@ -162,7 +162,7 @@ def test_added_trips_are_not_matched_by_their_stops() -> None:
     assert (rows[0], counts) == (("extra", 1), {UNMATCHED: 1})
 
 
-def test_unknown_scheduled_ids_become_the_performed_trips() -> None:
+def test_unknown_scheduled_id_is_replaced_by_performed_id() -> None:
     rows, _ = matched(trip("s9", "ABC", performed="p9"), trip("s1", "ABC", 90))
     assert rows[0] == ("p9", 1)
 
@@ -173,30 +173,30 @@ def test_lines_and_stops_are_known_by_short_name_and_code() -> None:
         pl.DataFrame({"stop_id": ["Q1", "Q2", "Q3"], "stop_code": ["7501", "7502", "7502"]}),
     )
     rows = pl.DataFrame({"line_id": ["31", "32", "R:31"], "stop_id": ["7501", "7502", "Q3"]})
-    assert aliases.applied(rows).rows() == [("R:31", "Q1"), ("32", "7502"), ("R:31", "Q3")]
+    assert aliases.apply(rows).rows() == [("R:31", "Q1"), ("32", "7502"), ("R:31", "Q3")]
 
 
 @pytest.mark.parametrize("sequences", ["123", "234"], ids=["same sequences", "other sequences"])
 @pytest.mark.parametrize(("minute", "kind"), [(60, BY_ID), (-60, BY_ID), (61, UNMATCHED), (-61, UNMATCHED)])
-def test_an_id_matches_within_an_hour_only(sequences: str, minute: int, kind: str) -> None:
+def test_id_matches_only_within_an_hour(sequences: str, minute: int, kind: str) -> None:
     assert matched(trip("s1", "ABC", minute, sequences=sequences), trip("s1", "ABC"))[1] == {kind: 1}
 
 
-def test_trips_numbered_anew_are_matched_by_pattern() -> None:
+def test_renumbered_trips_are_matched_by_pattern() -> None:
     """The newer feed calls the trip of 08:00 s2, and the one of 10:00 s1."""
     visits = pl.concat([trip("s1", "ABC", performed="p1"), trip("s2", "ABC", 120, performed="p2")])
     rows, counts = matched(visits, trip("s1", "ABC", 120), trip("s2", "ABC"))
     assert ([rows[0], rows[3]], counts) == ([("s2", 1), ("s1", 1)], {BY_PATTERN: 2})
 
 
-def test_an_id_with_its_stops_in_another_order_does_not_match() -> None:
+def test_id_does_not_match_with_stops_in_another_order() -> None:
     """The newer feed gives the id to the way back, which the trip does not run."""
     rows, counts = matched(trip("s1", "DCBA", performed="p1"), trip("s1", "ABCD"))
     assert (rows, counts) == ([("p1", n) for n in (1, 2, 3, 4)], {UNMATCHED: 1})
 
 
-def test_an_id_matches_across_a_change_of_clocks() -> None:
-    """01:55 and 03:10 in Oslo lie 15 minutes apart on the day of 23 hours."""
+def test_id_matches_across_a_clock_change() -> None:
+    """01:55 and 03:10 in Oslo are 15 minutes apart on the day of 23 hours."""
     before, after = datetime(2026, 3, 29, 0, 55, tzinfo=UTC), datetime(2026, 3, 29, 1, 10, tzinfo=UTC)
     oslo = ZoneInfo("Europe/Oslo")
     assert (after.astimezone(oslo).hour, before.astimezone(oslo).hour) == (3, 1)

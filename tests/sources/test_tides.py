@@ -1,4 +1,4 @@
-"""TIDES tables: what they mean as ours, and how they may lie in their folder. Bad input: test_tides_bad_input.py."""
+"""TIDES tables as raw tables, and the layout of their folder. Bad input: test_tides_bad_input.py."""
 
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ def folder(tmp_path) -> Path:
 # What the tables mean
 
 
-def test_the_example_keeps_the_contracts():
+def test_example_keeps_the_contracts():
     aarhus = TidesSource(EXAMPLE, "Europe/Copenhagen")
     dates = sorted(aarhus.available_dates())
     reading = aarhus.read(dates)
@@ -38,20 +38,20 @@ def test_the_example_keeps_the_contracts():
     )
 
 
-def test_a_date_alone_is_what_it_is_in_a_range():
+def test_single_date_equals_the_date_in_a_range():
     aarhus = TidesSource(EXAMPLE, "Europe/Copenhagen")
     days = [date(2023, 9, 1), date(2023, 9, 2)]
     alone = pl.concat(aarhus.stop_visits(day) for day in days)
     assert_frame_equal(alone, aarhus.read(days).stop_visits, check_row_order=False)
 
 
-def test_counts_of_all_doors_are_added_and_a_missing_one_is_none(folder):
+def test_counts_of_all_doors_are_added(folder):
     visits = source(folder).stop_visits(DAY)
     assert visits["boardings"].to_list() == [5, 1, 4, 0]
     assert visits["alightings"].to_list() == [0, 3, 0, 4]
 
 
-def test_capacity_is_seats_and_standing_places(folder):
+def test_total_capacity_is_seats_and_standing_places(folder):
     visits = source(folder).stop_visits(DAY)
     assert set(visits.select("seats", "total_capacity").iter_rows()) == {(40, 100)}
 
@@ -61,7 +61,7 @@ def test_times_become_utc(folder):
     assert visits["scheduled_departure_time"][0] == datetime(2026, 11, 20, 7, tzinfo=UTC)
 
 
-def test_a_trip_is_named_by_its_plan(folder):
+def test_trip_id_is_the_scheduled_id(folder):
     visits = source(folder).stop_visits(DAY)
     assert visits["trip_id"].to_list() == ["s1", "s1", "s2", "s2"]
     assert visits["trip_id_performed"].to_list() == ["p1", "p1", "p2", "p2"]
@@ -76,7 +76,7 @@ def test_a_trip_is_named_by_its_plan(folder):
     ],
     ids=["no plan", "performed twice", "named like another performed trip"],
 )
-def test_a_trip_without_a_plan_of_its_own_is_named_as_performed(folder, scheduled, trip_ids):
+def test_trip_without_unique_schedule_keeps_its_performed_id(folder, scheduled, trip_ids):
     change(folder, "trips_performed", "p1,v1,s1", f"p1,v1,{scheduled[0]}")
     change(folder, "trips_performed", "p2,v1,s2", f"p2,v1,{scheduled[1]}")
     visits = source(folder).stop_visits(DAY)
@@ -84,7 +84,7 @@ def test_a_trip_without_a_plan_of_its_own_is_named_as_performed(folder, schedule
     assert set(visits["trip_id"]) == trip_ids
 
 
-def test_the_plan_holds_no_counts_and_knows_no_unplanned_trip(folder):
+def test_plan_has_no_counts_and_no_unplanned_trips(folder):
     change(folder, "trips_performed", "1,In service,Scheduled", "1,In service,Added")
     reading = source(folder).read([DAY])
     assert set(reading.planned_departures["trip_id"]) == {"s1"}
@@ -92,35 +92,35 @@ def test_the_plan_holds_no_counts_and_knows_no_unplanned_trip(folder):
     assert set(reading.planned_departures.columns) == set(contract.PLANNED_DEPARTURES.column_names)
 
 
-def test_a_skipped_stop_is_planned_but_not_visited(folder):
+def test_skipped_stop_is_planned_but_not_visited(folder):
     change(folder, "stop_visits", "4,0,0,Scheduled", "4,0,0,Skipped")
     reading = source(folder).read([DAY])
     assert (reading.planned_departures.height, reading.stop_visits.height) == (4, 3)
     assert reading.counts["left out, stop skipped or missing"] == 1
 
 
-def test_a_canceled_trip_is_planned_but_not_visited(folder):
+def test_canceled_trip_is_planned_but_not_visited(folder):
     change(folder, "trips_performed", "1,In service,Scheduled", "1,In service,Canceled")
     reading = source(folder).read([DAY])
     assert (reading.planned_departures.height, reading.stop_visits.height) == (4, 2)
     assert reading.counts["left out, trip canceled"] == 2
 
 
-def test_a_trip_not_in_service_is_neither(folder):
+def test_trip_not_in_service_is_left_out(folder):
     change(folder, "trips_performed", "1,In service", "1,Deadhead")
     reading = source(folder).read([DAY])
     assert (reading.planned_departures.height, reading.stop_visits.height) == (2, 2)
     assert reading.counts["left out, trip not in service"] == 2
 
 
-def test_an_uncounted_visit_stays_in_a_counted_trip(folder):
+def test_uncounted_visit_stays_in_a_counted_trip(folder):
     change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "4,0,,,,Scheduled")
     reading = source(folder).read([DAY])
     assert reading.stop_visits.height == 4
     assert reading.counts["kept, not counted in a trip that is"] == 1
 
 
-def test_a_trip_that_nobody_counted_is_left_out(folder):
+def test_uncounted_trip_is_left_out(folder):
     change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "4,0,,,,Scheduled")
     change(folder, "stop_visits", "0,0,4,0,0,Scheduled", ",,,,,Scheduled")
     reading = source(folder).read([DAY])
@@ -128,33 +128,33 @@ def test_a_trip_that_nobody_counted_is_left_out(folder):
     assert reading.counts["left out, not counted"] == 2
 
 
-def test_a_trip_of_loads_alone_leaves_out_what_has_none(folder):
+def test_visits_without_load_are_left_out_of_loads_only_trips(folder):
     change(folder, "stop_visits", "4,0,0,0,4,Scheduled", ",,,,,Scheduled")
     change(folder, "stop_visits", "0,0,4,0,0,Scheduled", ",,,,0,Scheduled")
     assert source(folder).read([DAY]).stop_visits["stop_sequence"].to_list() == [1, 2, 2]
 
 
-def test_a_visit_without_counts_lowers_its_trips_weight(folder):
+def test_visit_without_counts_lowers_the_trip_weight(folder):
     change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "NA,NA,,,,Scheduled")
     change(folder, "stop_visits", "0,0,4,0,0,Scheduled", "1,0,1,0,0,Scheduled")
     loads = balance(source(folder).stop_visits(DAY), OSLO)
     assert loads["weight"].to_list() == pytest.approx([5 / 9, 5 / 9, 0.5, 0.5])
 
 
-def test_trips_of_a_block_carry_its_name(folder):
+def test_trips_of_a_block_have_its_id(folder):
     change(folder, "trips_performed", "route_id,", "block_id,route_id,")
     change(folder, "trips_performed", ",31,", ",b7,31,")
     assert set(source(folder).stop_visits(DAY)["block_id"]) == {"b7"}
 
 
-def test_a_null_direction_is_0_and_counted(folder):
+def test_null_direction_becomes_0_and_is_counted(folder):
     change(folder, "trips_performed", "Bus Service,1,", "Bus Service,,")
     reading = source(folder).read([DAY])
     assert set(reading.stop_visits["direction_id"]) == {0}
     assert reading.counts["kept, direction assumed to be 0"] == 2
 
 
-def test_an_operator_may_name_the_mode_of_a_route_type(folder):
+def test_operator_may_set_the_mode_of_a_route_type(folder):
     change(folder, "trips_performed", "Bus Service", "Aerial lift")
     (reason,) = source(folder).read([DAY]).rejected["reason"].unique()
     assert reason == (
@@ -169,17 +169,17 @@ def test_settings_name_the_tables():
     assert tides.stop_visits(date(2023, 9, 1)).height == 100
 
 
-def test_there_is_no_weather(folder):
+def test_tides_has_no_weather(folder):
     weather = source(folder).weather_forecasts(DAY)
     assert weather.is_empty()
     assert weather.columns == list(contract.WEATHER_FORECASTS.column_names)
 
 
-# How they may lie in the folder
+# Layout of the folder
 
 
 @pytest.mark.parametrize("path", ["{day}.csv", "service_date={day}/part-0.csv"])
-def test_a_table_may_be_a_folder_of_files_by_date(folder, path):
+def test_table_may_have_one_file_per_date(folder, path):
     expected = source(folder).stop_visits(DAY)
     for day, rows in ((DAY, VISITS), (date(2026, 11, 21), VISITS.replace("2026-11-20", "2026-11-21"))):
         file = folder / "stop_visits" / path.format(day=day)
@@ -190,7 +190,7 @@ def test_a_table_may_be_a_folder_of_files_by_date(folder, path):
     assert source(folder).available_dates() == {DAY, date(2026, 11, 21)}
 
 
-def test_parquet_reads_as_csv_does(folder):
+def test_parquet_and_csv_give_the_same_rows(folder):
     expected = source(folder).stop_visits(DAY)
     for name in ("stop_visits", "trips_performed"):
         table = pl.read_csv(folder / f"{name}.csv", try_parse_dates=True, null_values="NA")
@@ -199,7 +199,7 @@ def test_parquet_reads_as_csv_does(folder):
     assert_frame_equal(source(folder).stop_visits(DAY), expected)
 
 
-def test_a_hive_partition_may_carry_the_date_alone(folder):
+def test_date_may_be_only_in_the_hive_partition(folder):
     expected = source(folder).stop_visits(DAY)
     target = folder / "stop_visits" / f"service_date={DAY}" / "0.parquet"
     target.parent.mkdir(parents=True)
@@ -208,7 +208,7 @@ def test_a_hive_partition_may_carry_the_date_alone(folder):
     assert_frame_equal(source(folder).stop_visits(DAY), expected)
 
 
-def test_an_address_is_read_as_a_folder_is(folder):
+def test_file_url_is_read_like_a_folder(folder):
     by_address = TidesSource(folder.as_uri(), OSLO)
     assert_frame_equal(by_address.stop_visits(DAY), source(folder).stop_visits(DAY))
 
@@ -227,7 +227,7 @@ def test_files_of_other_programs_are_skipped(folder, path):
     assert_frame_equal(source(folder).stop_visits(DAY), expected)
 
 
-def test_ids_that_pandas_made_floats_of_are_whole_numbers(folder):
+def test_float_ids_of_pandas_become_whole_numbers(folder):
     """One missing id makes its column floats: on this day route_id is 31.0, on others 31."""
     trips = pl.read_csv(folder / "trips_performed.csv", infer_schema=False).with_columns(
         pl.Series("route_id", [31.0, None])
@@ -237,17 +237,17 @@ def test_ids_that_pandas_made_floats_of_are_whole_numbers(folder):
     assert set(source(folder).stop_visits(DAY)["line_id"]) == {"31"}
 
 
-def test_a_csv_of_such_ids_has_whole_numbers_too(folder):
+def test_float_ids_in_csv_become_whole_numbers(folder):
     change(folder, "trips_performed", ",31,", ",31.0,")
     assert set(source(folder).stop_visits(DAY)["line_id"]) == {"31"}
 
 
-def test_an_id_that_only_looks_like_a_number_stays(folder):
+def test_id_that_looks_like_a_number_is_kept(folder):
     change(folder, "trips_performed", "p1,v1,s1,31,", "p1,v1,s1,31.0,")
     assert set(source(folder).stop_visits(DAY)["line_id"]) == {"31", "31.0"}
 
 
-def test_a_date_that_pandas_made_a_timestamp_of_is_a_date(folder):
+def test_timestamps_of_pandas_become_dates(folder):
     expected = source(folder).stop_visits(DAY)
     visits = pl.read_csv(folder / "stop_visits.csv", null_values="NA", try_parse_dates=True)
     (folder / "stop_visits.csv").unlink()
@@ -255,7 +255,7 @@ def test_a_date_that_pandas_made_a_timestamp_of_is_a_date(folder):
     assert_frame_equal(source(folder).stop_visits(DAY), expected)
 
 
-def test_a_file_that_changed_is_read_again(folder):
+def test_changed_file_is_read_again(folder):
     tides = source(folder)
     tides.stop_visits(DAY)
     change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "14,0,0,0,14,Scheduled")
@@ -295,7 +295,7 @@ def test_a_file_that_changed_is_read_again(folder):
         "12.0",
     ],
 )
-def test_other_ways_of_writing_csv_are_read(folder, rewrite):
+def test_csv_variants_are_accepted(folder, rewrite):
     expected = source(folder).stop_visits(DAY)
     (folder / "stop_visits.csv").write_bytes(rewrite(VISITS))
     assert_frame_equal(source(folder).stop_visits(DAY), expected)

@@ -1,4 +1,4 @@
-"""Bad input in TIDES tables: bad rows are set aside with their reason; what cannot be read is refused with file, place and remedy."""
+"""Bad input in TIDES tables: bad rows are rejected with a reason, unreadable files are refused with a remedy."""
 
 import json
 import os
@@ -59,9 +59,9 @@ def append(*rows: str) -> Edit:
     return add
 
 
-# Rows set aside: the edit, the reason, how many visits stay, and whether the row stays as a visit without counts
+# Rejected rows: the edit, the reason, the number of kept visits, and whether the row stays as a visit without counts
 
-SET_ASIDE: dict[str, tuple[Edit, str, int, bool]] = {
+REJECTED: dict[str, tuple[Edit, str, int, bool]] = {
     "text in a number": (edit("stop_visits", "3,2,0,0,5", "three,2,0,0,5"), "boarding_1 is not a whole number", 4, True),
     "negative count": (edit("stop_visits", "3,2,0,0,5", "3,2,-2,0,5"), "alighting_1 is below 0", 4, True),
     "negative count of one door hidden by another": (edit("stop_visits", "3,2,0,0,5", "3,-2,0,0,1"), "boarding_2 is below 0", 4, True),
@@ -88,9 +88,9 @@ SET_ASIDE: dict[str, tuple[Edit, str, int, bool]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("fault", SET_ASIDE)
-def test_a_bad_row_is_set_aside_and_the_rest_is_used(folder: Path, fault: str) -> None:
-    spoil, reason, visits, without_counts = SET_ASIDE[fault]
+@pytest.mark.parametrize("fault", REJECTED)
+def test_bad_row_is_rejected_and_other_rows_are_used(folder: Path, fault: str) -> None:
+    spoil, reason, visits, without_counts = REJECTED[fault]
     spoil(folder)
 
     reading = read(folder)
@@ -113,7 +113,7 @@ def test_a_bad_row_is_set_aside_and_the_rest_is_used(folder: Path, fault: str) -
     ],
     ids=["no line", "unknown route type", "direction", "text as direction", "no trip"],
 )  # fmt: skip
-def test_visits_of_a_bad_trip_are_set_aside(folder: Path, old: str, new: str, reason: str) -> None:
+def test_visits_of_a_bad_trip_are_rejected(folder: Path, old: str, new: str, reason: str) -> None:
     change(folder, "trips_performed", old, new)
     reading = read(folder)
     assert reading.rejected.select("reason", "trip_id_performed").unique().rows() == [(reason, "p2")]
@@ -121,7 +121,7 @@ def test_visits_of_a_bad_trip_are_set_aside(folder: Path, old: str, new: str, re
     assert set(reading.planned_departures["trip_id"]) == {"s1"}
 
 
-def test_different_rows_of_a_trip_set_its_visits_aside(folder: Path) -> None:
+def test_visits_of_a_trip_with_different_rows_are_rejected(folder: Path) -> None:
     path = folder / "trips_performed.csv"
     path.write_text(path.read_text() + "2026-11-20,p2,v1,s2,32,Bus Service,1,In service,Scheduled\n")
     reading = read(folder)
@@ -129,7 +129,7 @@ def test_different_rows_of_a_trip_set_its_visits_aside(folder: Path) -> None:
     assert set(reading.stop_visits["trip_id"]) == {"s1"}
 
 
-def test_a_trip_that_lost_most_of_its_visits_is_set_aside_whole(folder: Path) -> None:
+def test_trip_with_mostly_rejected_visits_is_rejected(folder: Path) -> None:
     append("2026-11-20,p2,3,v1,solli,2026-11-20T09:10:00+01:00,0,0,0,0,0,Scheduled")(folder)
     change(folder, "stop_visits", "p2,1,v1,jernbanetorget", "p2,1,v1,")
     assert read(folder).stop_visits.filter(pl.col("trip_id") == "s2").height == 2
@@ -140,7 +140,7 @@ def test_a_trip_that_lost_most_of_its_visits_is_set_aside_whole(folder: Path) ->
     assert reading.planned_departures.filter(pl.col("trip_id") == "s2").height == 1
 
 
-def test_a_row_of_another_date_in_a_dates_file_is_set_aside(folder: Path) -> None:
+def test_row_of_another_date_in_a_dated_file_is_rejected(folder: Path) -> None:
     (folder / "stop_visits").mkdir()
     rows = VISITS.replace("2026-11-20,p2,1", "2026-11-21,p2,1")
     (folder / "stop_visits" / "2026-11-20.csv").write_text(rows, encoding="utf-8")
@@ -152,7 +152,7 @@ def test_a_row_of_another_date_in_a_dates_file_is_set_aside(folder: Path) -> Non
     ]
 
 
-def test_a_rejected_row_is_kept_as_it_was_read(folder: Path) -> None:
+def test_rejected_csv_row_is_kept_in_its_original_form(folder: Path) -> None:
     change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "4.5,0,NA,0,4,Scheduled")
     (row,) = read(folder).rejected.to_dicts()
     assert (row["file"], row["line_number"], row["line_id"]) == ("stop_visits.csv", 4, "31")
@@ -164,7 +164,7 @@ def test_a_rejected_row_is_kept_as_it_was_read(folder: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_rejected_row_of_parquet_is_kept_as_it_was_read(folder: Path) -> None:
+def test_rejected_parquet_row_is_kept_in_its_original_form(folder: Path) -> None:
     visits = pl.read_csv(folder / "stop_visits.csv", null_values="NA", try_parse_dates=True)
     visits.with_columns(boarding_1=-pl.col("boarding_1")).write_parquet(folder / "stop_visits.parquet")
     (folder / "stop_visits.csv").unlink()
@@ -173,7 +173,7 @@ def test_a_rejected_row_of_parquet_is_kept_as_it_was_read(folder: Path) -> None:
     assert json.loads(rejected["row"][2])["boarding_1"] == -4
 
 
-def test_a_wrong_cell_of_another_date_does_not_concern_this_one(folder: Path) -> None:
+def test_wrong_cell_affects_only_its_own_date(folder: Path) -> None:
     append("2026-11-21,p1,1,v1,x,2026-11-21T08:00:00+01:00,many,0,0,0,1,Scheduled")(folder)
     assert read(folder).rejected.is_empty()
 
@@ -182,7 +182,7 @@ def test_a_wrong_cell_of_another_date_does_not_concern_this_one(folder: Path) ->
 
 
 @pytest.mark.parametrize("load", ["201", "-2", "9999999999", "full", "5.5"])
-def test_an_impossible_load_is_not_used_where_counts_are_there(folder: Path, load: str) -> None:
+def test_impossible_load_is_replaced_by_counts(folder: Path, load: str) -> None:
     change(folder, "stop_visits", "3,2,0,0,5", f"3,2,0,0,{load}")
     reading = read(folder)
     assert reading.stop_visits["departure_load"].to_list() == [None, 3, 4, 0]
@@ -192,7 +192,7 @@ def test_an_impossible_load_is_not_used_where_counts_are_there(folder: Path, loa
     assert reading.counts[name] == 1
 
 
-def test_an_impossible_load_without_counts_is_set_aside(folder: Path) -> None:
+def test_impossible_load_without_counts_is_rejected(folder: Path) -> None:
     change(folder, "stop_visits", "3,2,0,0,5", ",,,,201")
     change(folder, "stop_visits", "1,NA,2,1,3", ",,,,3")
     reading = read(folder)
@@ -202,7 +202,7 @@ def test_an_impossible_load_without_counts_is_set_aside(folder: Path) -> None:
     )
 
 
-def test_minus_1_is_an_unknown_load(folder: Path) -> None:
+def test_load_minus_1_is_unknown(folder: Path) -> None:
     change(folder, "stop_visits", "3,2,0,0,5", "3,2,0,0,-1")
     reading = read(folder)
     assert reading.rejected.is_empty()
@@ -211,7 +211,7 @@ def test_minus_1_is_an_unknown_load(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("load", "kept"), [(250, True), (251, False)])
-def test_where_capacity_is_unknown_the_mode_limits_the_load(folder: Path, load: int, kept: bool) -> None:
+def test_mode_limits_the_load_of_unknown_capacity(folder: Path, load: int, kept: bool) -> None:
     (folder / "vehicles.csv").write_text("vehicle_id,capacity_seated,capacity_standing\nv1,,\n")
     change(folder, "stop_visits", "3,2,0,0,5", f",,,,{load}")
     change(folder, "stop_visits", "1,NA,2,1,3", ",,,,3")
@@ -250,7 +250,7 @@ REPAIRED: dict[str, tuple[Edit, str, int]] = {
 }  # fmt: skip
 
 
-def test_the_plan_too_takes_an_impossible_capacity_as_unknown(folder: Path) -> None:
+def test_impossible_capacity_is_unknown_in_the_plan(folder: Path) -> None:
     edit("vehicles", "40,60", "99999,60")(folder)
     plan = source(folder).planned_departures(DAY)
     validate(plan, contract.PLANNED_DEPARTURES, {DAY})
@@ -258,20 +258,20 @@ def test_the_plan_too_takes_an_impossible_capacity_as_unknown(folder: Path) -> N
 
 
 @pytest.mark.parametrize("fault", REPAIRED)
-def test_what_can_be_repaired_is_used_and_counted(folder: Path, fault: str) -> None:
+def test_repaired_rows_are_used_and_counted(folder: Path, fault: str) -> None:
     expected = read(folder).stop_visits.drop("seats", "total_capacity")
     spoil, name, number = REPAIRED[fault]
     spoil(folder)
 
     reading = read(folder)
 
-    found = reading.stop_visits.sort(contract.STOP_VISITS.key).drop("seats", "total_capacity")
-    assert found.equals(expected)
+    visits = reading.stop_visits.sort(contract.STOP_VISITS.key).drop("seats", "total_capacity")
+    assert visits.equals(expected)
     assert reading.rejected.is_empty()
     assert reading.counts[name] == number
 
 
-def test_a_repeated_hour_without_offset_is_its_first_and_noted(folder: Path) -> None:
+def test_time_in_the_repeated_hour_is_the_first_one(folder: Path) -> None:
     change(folder, "stop_visits", "2026-11-20T09:05:00+01:00", "2026-10-25T02:30:00")
     for table in ("stop_visits", "trips_performed"):
         change(folder, table, "2026-11-20", "2026-10-25")
@@ -283,7 +283,7 @@ def test_a_repeated_hour_without_offset_is_its_first_and_noted(folder: Path) -> 
     assert reading.counts[name] == 1
 
 
-def test_the_newest_of_different_rows_stands_where_a_time_tells(folder: Path) -> None:
+def test_newest_of_different_rows_is_kept(folder: Path) -> None:
     path = folder / "stop_visits.csv"
     header, *rows = VISITS.splitlines()
     rows = [f"{row},2026-11-20T08:00:10+01:00" for row in rows]
@@ -295,7 +295,7 @@ def test_the_newest_of_different_rows_stands_where_a_time_tells(folder: Path) ->
     assert reading.counts["repaired, newest of several rows of a visit kept"] == 1
 
 
-def test_a_parquet_time_without_a_zone_is_local(folder: Path) -> None:
+def test_parquet_time_without_zone_is_local(folder: Path) -> None:
     expected = read(folder).stop_visits
     table = pl.read_csv(folder / "stop_visits.csv", try_parse_dates=True, null_values="NA")
     local = table.with_columns(
@@ -339,7 +339,7 @@ def six_visits(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("change_one", SINGLE_EDITS)
-def test_a_single_edit_keeps_the_day(tmp_path: Path, change_one: str) -> None:
+def test_single_edit_does_not_block_the_date(tmp_path: Path, change_one: str) -> None:
     folder = six_visits(tmp_path)
     SINGLE_EDITS[change_one](folder)
     reading = read(folder)
@@ -351,12 +351,12 @@ def test_a_single_edit_keeps_the_day(tmp_path: Path, change_one: str) -> None:
 # What is refused: nothing of the date can be read
 
 
-def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(BadInput, match="does not exist or is no folder; check its path"):
+def test_missing_folder_is_refused(tmp_path):
+    with pytest.raises(BadInput, match="does not exist or is not a folder; check its path"):
         source(tmp_path / "nowhere").available_dates()
 
 
-def test_a_missing_table(folder):
+def test_missing_table_is_refused(folder):
     (folder / "trips_performed.csv").unlink()
     assert "TIDES table trips_performed is missing in" in message(folder)
     assert "expected trips_performed.csv, trips_performed.parquet or a folder trips_performed/" in message(
@@ -364,12 +364,12 @@ def test_a_missing_table(folder):
     )
 
 
-def test_a_table_that_is_there_twice(folder):
+def test_duplicate_table_is_refused(folder):
     (folder / "vehicles.parquet").write_bytes(b"")
     assert "vehicles exists more than once" in message(folder)
 
 
-def test_a_missing_column(folder):
+def test_missing_column_is_refused(folder):
     change(folder, "trips_performed", "route_type", "type_of_route")
     assert "trips_performed.csv lacks the column route_type" in message(folder)
 
@@ -401,7 +401,7 @@ def test_vehicles_table_may_be_missing(folder):
     assert reading.counts["kept, vehicle missing in vehicles: capacity unknown"] == 4
 
 
-def test_an_empty_day(folder):
+def test_date_without_visits_is_absent(folder):
     with pytest.raises(DateAbsent) as failure:
         source(folder).stop_visits(date(2026, 11, 22))
     assert "no counted visit on 2026-11-22; it has 1 dates from 2026-11-20 to 2026-11-20" in str(
@@ -409,49 +409,49 @@ def test_an_empty_day(folder):
     )
 
 
-def test_a_table_without_rows(folder):
+def test_table_without_rows_has_no_dates(folder):
     (folder / "stop_visits.csv").write_text(VISITS.splitlines()[0] + "\n", encoding="utf-8")
     assert "it has no dates" in message(folder)
 
 
-def test_an_absent_date_of_a_range_has_no_rows(folder):
+def test_absent_date_of_a_range_has_no_rows(folder):
     reading = source(folder).read([DAY, date(2026, 11, 22)])
     assert reading.stop_visits["service_date"].unique().to_list() == [DAY]
 
 
-def test_a_journey_past_midnight_belongs_to_its_service_date(folder):
+def test_journey_past_midnight_belongs_to_its_service_date(folder):
     change(folder, "stop_visits", "2026-11-20T09:05", "2026-11-21T01:05")
     assert source(folder).stop_visits(DAY).height == 4
 
 
-def test_a_half_written_csv(folder):
+def test_half_written_csv_is_refused(folder):
     (folder / "stop_visits.csv").write_text(VISITS[:-12], encoding="utf-8")
     assert "stop_visits.csv is half-written: its last row has 11 of 12 columns; copy it again" in message(
         folder
     )
 
 
-def test_a_half_written_parquet(folder):
+def test_half_written_parquet_is_refused(folder):
     whole = (EXAMPLE / "stop_visits.parquet").read_bytes()
     (folder / "stop_visits.csv").unlink()
     (folder / "stop_visits.parquet").write_bytes(whole[: len(whole) // 2])
     assert "stop_visits.parquet is not a complete Parquet file, perhaps half-written" in message(folder)
 
 
-def test_an_empty_file(folder):
+def test_empty_file_is_refused(folder):
     (folder / "vehicles.csv").write_bytes(b"")
     assert "vehicles.csv is empty and has no header" in message(folder)
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-16-be"])
-def test_a_header_that_is_not_utf_8_is_refused(folder: Path, encoding: str) -> None:
+def test_header_that_is_not_utf_8_is_refused(folder: Path, encoding: str) -> None:
     content = VEHICLES.replace("vehicle_id", "vehicle_id,ø")
     (folder / "vehicles.csv").write_bytes(content.encode(encoding))
     likely = "Latin-1" if encoding == "latin-1" else "UTF-16"
     assert f"vehicles.csv is not UTF-8 ({likely}, perhaps); save it as UTF-8" in message(folder)
 
 
-def test_a_row_that_is_not_utf_8_is_set_aside(folder: Path) -> None:
+def test_row_that_is_not_utf_8_is_rejected(folder: Path) -> None:
     content = VISITS.replace("p2,1,v1,jernbanetorget", "p2,1,v1,tøyen")
     (folder / "stop_visits.csv").write_bytes(content.encode("latin-1"))
     reading = read(folder)
@@ -462,7 +462,7 @@ def test_a_row_that_is_not_utf_8_is_set_aside(folder: Path) -> None:
     assert reading.stop_visits.height == 3
 
 
-def test_bytes_in_a_column_that_is_not_used_cost_nothing(folder: Path) -> None:
+def test_invalid_bytes_in_unused_columns_are_ignored(folder: Path) -> None:
     expected = read(folder).stop_visits
     header, *rows = VISITS.splitlines()
     content = "\n".join([f"{header},stop_name", *(f"{row},Tøyen" for row in rows)]) + "\n"
@@ -472,7 +472,7 @@ def test_bytes_in_a_column_that_is_not_used_cost_nothing(folder: Path) -> None:
     assert reading.rejected.is_empty()
 
 
-def test_a_file_all_in_latin_1_blocks_its_date_and_names_the_encoding(folder: Path) -> None:
+def test_latin_1_file_blocks_its_date_and_names_the_encoding(folder: Path) -> None:
     content = VISITS.replace("jernbanetorget", "tøyen").replace("nationaltheatret", "blåsen")
     (folder / "stop_visits.csv").write_bytes(content.encode("latin-1"))
     reading = read(folder)
@@ -481,14 +481,14 @@ def test_a_file_all_in_latin_1_blocks_its_date_and_names_the_encoding(folder: Pa
     assert "stop_id is not UTF-8 (Latin-1, perhaps); save the file as UTF-8 (4 rows)" in blocked[DAY].message
 
 
-def test_visits_of_a_trip_that_is_not_utf_8_are_set_aside(folder: Path) -> None:
+def test_visits_of_a_trip_that_is_not_utf_8_are_rejected(folder: Path) -> None:
     content = TRIPS.replace("p2,v1,s2,31", "p2,v1,s2,3ø")
     (folder / "trips_performed.csv").write_bytes(content.encode("latin-1"))
     reason = "trip in trips_performed: route_id is not UTF-8 (Latin-1, perhaps); save the file as UTF-8"
     assert read(folder).rejected["reason"].to_list() == [reason] * 2
 
 
-def test_a_vehicle_that_is_not_utf_8_has_no_known_capacity(folder: Path) -> None:
+def test_vehicle_that_is_not_utf_8_has_unknown_capacity(folder: Path) -> None:
     (folder / "vehicles.csv").write_bytes(VEHICLES.replace("v1,40", "ø,40").encode("latin-1"))
     reading = read(folder)
     assert reading.stop_visits["seats"].null_count() == 4
@@ -496,7 +496,7 @@ def test_a_vehicle_that_is_not_utf_8_has_no_known_capacity(folder: Path) -> None
 
 
 @pytest.mark.parametrize("cell", ['v"1', '"v1', 'v1"', '"v"1"', '""v1'])
-def test_a_row_with_a_lone_quote_is_set_aside(folder: Path, cell: str) -> None:
+def test_row_with_an_unpaired_quote_is_rejected(folder: Path, cell: str) -> None:
     """The quoted cells of other rows are read as usual, those of two lines too."""
     header, *rows = VISITS.splitlines()
     rows = [f'{row},"a, ""b""\nc"' for row in rows[:2]] + [f'{row},"d, e"' for row in rows[2:]]
@@ -514,7 +514,7 @@ def test_a_row_with_a_lone_quote_is_set_aside(folder: Path, cell: str) -> None:
     ]
 
 
-def test_quotes_far_apart_swallow_no_rows_between(folder: Path) -> None:
+def test_distant_quotes_do_not_merge_the_rows_between(folder: Path) -> None:
     header, *rows = VISITS.splitlines()
     rows[0] = rows[0].replace("jernbanetorget", '"jernbanetorget')
     rows[3] = f'{rows[3]}"'
@@ -527,7 +527,7 @@ def test_quotes_far_apart_swallow_no_rows_between(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("table", "old", "visits"), [("trips_performed", "Bus Service,1", 2), ("vehicles", "v1,40", 4)]
 )
-def test_a_lone_quote_elsewhere_costs_its_row_alone(folder: Path, table: str, old: str, visits: int) -> None:
+def test_unpaired_quote_affects_only_its_row(folder: Path, table: str, old: str, visits: int) -> None:
     change(folder, table, old, f'{old}"')
     reading = read(folder)
     assert reading.stop_visits.height == visits
@@ -541,7 +541,7 @@ def test_a_lone_quote_elsewhere_costs_its_row_alone(folder: Path, table: str, ol
     [("0,0,0,4,Scheduled", "0,0,0,4,Scheduled,more", 13), ("4,0,0,0,4,Scheduled", "4,0,0,4,Scheduled", 11)],
     ids=["too many", "too few"],
 )
-def test_a_row_with_too_many_or_too_few_cells_is_set_aside(folder, old, new, cells):
+def test_row_with_a_wrong_number_of_cells_is_rejected(folder, old, new, cells):
     change(folder, "stop_visits", old, new)
     reading = read(folder)
     (row,) = reading.rejected.to_dicts()
@@ -552,7 +552,7 @@ def test_a_row_with_too_many_or_too_few_cells_is_set_aside(folder, old, new, cel
     assert reading.stop_visits.height == 3
 
 
-def test_a_trip_with_too_few_cells_sets_its_visits_aside(folder):
+def test_visits_of_a_trip_with_missing_cells_are_rejected(folder):
     change(folder, "trips_performed", "p2,v1,s2", "p2,s2")
     assert (
         read(folder).rejected["reason"].to_list()
@@ -567,7 +567,7 @@ def with_trailing_separators(text: str, number: int, separators: str = ",") -> s
 
 
 @pytest.mark.parametrize(("number", "separators"), [(1, ","), (4, ","), (2, ",, ,")])
-def test_rows_that_end_in_empty_cells_are_used(folder: Path, number: int, separators: str) -> None:
+def test_rows_with_empty_extra_cells_are_used(folder: Path, number: int, separators: str) -> None:
     expected = read(folder).stop_visits
     for name in ("stop_visits", "trips_performed", "vehicles"):
         path = folder / f"{name}.csv"
@@ -579,13 +579,13 @@ def test_rows_that_end_in_empty_cells_are_used(folder: Path, number: int, separa
     assert reading.counts[name] == number + min(number, 2) + 1, "of visits, trips and the vehicle"
 
 
-def test_a_vehicle_with_too_few_cells_has_no_known_capacity(folder):
+def test_vehicle_with_missing_cells_has_unknown_capacity(folder):
     change(folder, "vehicles", "v1,40,60\n", "v1,60\n")
     assert read(folder).stop_visits["seats"].null_count() == 4
 
 
 @pytest.mark.parametrize("column", ["boarding_1", "stop_id"])
-def test_a_column_that_is_there_twice_is_refused(folder, column):
+def test_duplicate_column_is_refused(folder, column):
     header, *rows = VISITS.splitlines()
     (folder / "stop_visits.csv").write_text(
         "\n".join([f"{header},{column}", *(f"{row},2" for row in rows)]) + "\n"
@@ -600,13 +600,13 @@ def test_a_column_that_is_there_twice_is_refused(folder, column):
         ("stop_visits", "schedule_departure_time", "2026-11-20T0", "20.11.2026 0"),
     ],
 )
-def test_a_column_of_which_no_cell_can_be_read_is_refused(folder, table, column, old, new):
+def test_column_without_readable_cells_is_refused(folder, table, column, old, new):
     change(folder, table, old, new)
     assert f"{table}.csv cannot be used: none of the 4 cells of column {column} is a" in message(folder)
     assert "(row 2: '20.11.2026" in message(folder)
 
 
-def test_a_quoted_cell_that_breaks_off_is_half_written(folder):
+def test_unfinished_quoted_cell_is_refused(folder):
     header, *rows = VISITS.splitlines()
     rows = [f'{row},"two\nlines"' for row in rows]
     text = "\n".join([f"{header},note", *rows])
@@ -615,7 +615,7 @@ def test_a_quoted_cell_that_breaks_off_is_half_written(folder):
 
 
 @pytest.mark.parametrize("name", ["stop_visits.csv", "stop_visits.parquet"])
-def test_a_file_without_rights_is_told_with_the_remedy(folder, name, monkeypatch):
+def test_error_of_unreadable_file_names_the_remedy(folder, name, monkeypatch):
     """Root may read every file: what the system says to others is put in its place."""
     if name.endswith("parquet"):
         pl.read_csv(folder / "stop_visits.csv").write_parquet(folder / name)
@@ -631,12 +631,12 @@ def test_a_file_without_rights_is_told_with_the_remedy(folder, name, monkeypatch
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_this_user_may_not_read_is_told(folder):
+def test_error_names_file_without_read_permission(folder):
     (folder / "stop_visits.csv").chmod(0)
     assert "stop_visits.csv cannot be read (" in message(folder)
 
 
-def test_a_file_that_the_store_refuses_is_told(folder, monkeypatch):
+def test_error_names_file_that_the_store_refuses(folder, monkeypatch):
     def denied(*_args, **_options):
         raise PermissionDeniedError("Access denied\n\nDebug source: ...")
 

@@ -1,4 +1,4 @@
-"""TIDES tables below an s3:// prefix: the same code reads what a folder holds, and a fault there is named by its address."""
+"""TIDES tables below an s3:// prefix are read like those of a folder, and errors name the address."""
 
 import json
 from collections.abc import Iterator
@@ -83,7 +83,7 @@ def assert_reads_as_the_folder_does(tmp_path: Path) -> None:
     assert_frame_equal(tides.planned_departures(DAY), folder.planned_departures(DAY))
 
 
-def test_a_prefix_is_read_as_a_folder_is(tables, tmp_path: Path) -> None:
+def test_prefix_is_read_like_a_folder(tables, tmp_path: Path) -> None:
     assert_reads_as_the_folder_does(tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_files_by_date_are_listed_and_read(
     assert len(set(listed["files"].values())) == 2
 
 
-def test_parquet_with_the_date_in_its_path_alone(tables, tmp_path: Path) -> None:
+def test_date_of_parquet_may_be_only_in_its_path(tables, tmp_path: Path) -> None:
     rows = pl.read_csv(VISITS.encode(), null_values="NA").drop("service_date")
     rows.write_parquet(tmp_path / "part.parquet")
     remove(tables, "stop_visits.csv")
@@ -109,17 +109,17 @@ def test_parquet_with_the_date_in_its_path_alone(tables, tmp_path: Path) -> None
     assert_reads_as_the_folder_does(tmp_path)
 
 
-def test_a_prefix_beside_it_is_none_of_its_tables(tables, tmp_path: Path) -> None:
+def test_neighbouring_prefix_is_ignored(tables, tmp_path: Path) -> None:
     tables.put_object(Key="oslo/tides-old/stop_visits.csv", Body=b"of another year")
     assert_reads_as_the_folder_does(tmp_path)
 
 
-def test_the_operator_file_beside_the_tables_is_found(tables) -> None:
+def test_operator_file_beside_the_tables_is_used(tables) -> None:
     put(tables, "operator.toml", OPERATOR)
     assert operator_of(load_settings()).name == "Harbour line"
 
 
-def test_feeds_in_the_store_plan_the_tables_where_they_are_named(
+def test_named_feeds_in_the_store_plan_the_tables(
     tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(tables, "gtfs/2026.zip", write_zip(tmp_path / "feed.zip").read_bytes())
@@ -128,7 +128,7 @@ def test_feeds_in_the_store_plan_the_tables_where_they_are_named(
     assert of_settings().planned_departures(NEXT_DAY)["trip_id"].unique().to_list() == ["late"]
 
 
-def test_a_missing_file_is_named_with_its_address(tables) -> None:
+def test_error_names_address_of_missing_file(tables) -> None:
     remove(tables, "trips_performed.csv")
     with pytest.raises(BadInput) as failure:
         of_settings().stop_visits(DAY)
@@ -137,7 +137,7 @@ def test_a_missing_file_is_named_with_its_address(tables) -> None:
     )
 
 
-def test_a_date_that_is_absent_is_told_with_those_that_are_there(tables) -> None:
+def test_error_of_absent_date_names_available_dates(tables) -> None:
     with pytest.raises(DateAbsent) as failure:
         of_settings().stop_visits(NEXT_DAY)
     assert f"TIDES folder {PREFIX} has no counted visit on 2026-11-21; it has 1 dates from 2026-11-20" in str(
@@ -145,7 +145,7 @@ def test_a_date_that_is_absent_is_told_with_those_that_are_there(tables) -> None
     )
 
 
-def test_a_half_written_file_is_refused(tables) -> None:
+def test_half_written_file_is_refused(tables) -> None:
     put(tables, "stop_visits.csv", VISITS[:-12])
     with pytest.raises(
         BadInput, match=r"stop_visits\.csv is half-written: its last row has 11 of 12 columns"
@@ -153,7 +153,7 @@ def test_a_half_written_file_is_refused(tables) -> None:
         of_settings().stop_visits(DAY)
 
 
-def test_a_bucket_that_is_not_there_is_refused(objects, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_bucket_is_refused(objects, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RUTER_TIDES_PATH", "s3://no-such-bucket/tides")
     monkeypatch.setenv("RUTER_OPERATOR", "ruter")
     with pytest.raises(

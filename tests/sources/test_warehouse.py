@@ -372,8 +372,8 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
 def wait_until_cancelled(aws: Any, query: str) -> None:
     due = monotonic() + 120
     while monotonic() < due:
-        found = aws("athena").get_query_execution(QueryExecutionId=query)["QueryExecution"]
-        if found["Status"]["State"] == "CANCELLED":
+        execution = aws("athena").get_query_execution(QueryExecutionId=query)["QueryExecution"]
+        if execution["Status"]["State"] == "CANCELLED":
             return
         sleep(0.05)
     raise AssertionError(f"{query} goes on")

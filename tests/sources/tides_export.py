@@ -1,4 +1,4 @@
-"""Stop visits written as TIDES tables, every cell a text, and random faults of every kind put into them."""
+"""Writes stop visits as TIDES tables of texts, and adds random faults of every kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIME = "%Y-%m-%dT%H:%M:%S%:z"
 
 @dataclass(frozen=True)
 class TidesTables:
-    """The three tables, in texts."""
+    """The three tables, with texts in all cells."""
 
     stop_visits: pl.DataFrame
     trips_performed: pl.DataFrame
@@ -35,7 +35,7 @@ class TidesTables:
 
 
 def export(visits: pl.DataFrame) -> TidesTables:
-    """The tables that say the same as `visits` (contract `raw.stop_visits`)."""
+    """`visits` (contract `raw.stop_visits`) as TIDES tables."""
     route_types = {mode: names[0] for mode, names in ROUTE_TYPES_BY_MODE.items()}
     trips = visits.select(
         "service_date",

@@ -1,4 +1,4 @@
-"""A small folder of TIDES tables, and ways to change it."""
+"""A small folder of TIDES tables, and functions to change it."""
 
 from datetime import date
 from pathlib import Path
@@ -47,7 +47,7 @@ def source(folder: Path) -> TidesSource:
 
 
 def message(folder: Path, day: date = DAY) -> str:
-    """What a person reads when the source, or the check before the commit, refuses the date."""
+    """The error message when the source, or the validation before the commit, refuses the date."""
     with pytest.raises(BadInput) as failure:
         validate(source(folder).stop_visits(day), contract.STOP_VISITS, {day})
     return str(failure.value)

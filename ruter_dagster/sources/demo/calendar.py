@@ -1,4 +1,4 @@
-"""What a date is in the simulated world: its timetable, public and school holidays, bridge days, events."""
+"""The calendar of the simulated network: day types, public and school holidays, bridge days and events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 from ruter_dagster.config.operator import Event, Period
 
 DayType = Literal["weekday", "friday", "saturday", "sunday"]
-"""Which timetable runs. Fridays add the night service; public holidays run Sunday's timetable."""
+"""The timetable of a day. Fridays have a night service, and public holidays have Sunday's timetable."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Day:
 
 @lru_cache(maxsize=2048)
 def day_of(service_date: date) -> Day:
-    """The date's place in the calendar."""
+    """The calendar entry of a date."""
     school_holidays, events = _calendar()
     return Day(
         date=service_date,

@@ -1,6 +1,6 @@
-"""What erring counters report of the passengers: undercount, drift, a dead door, resets, lost trips.
+"""Simulated passenger counters and their errors: undercount, drift, dead doors, resets and lost trips.
 
-Every fault here keeps the contract of stop visits; those that break it belong in faults.py.
+All errors keep the contract of stop visits.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from ruter_dagster.sources.demo.simulation import Passengers
 UNDERCOUNT = (0.005, 0.025)
 """Share of passengers that a vehicle's doors miss, uniform over the fleet."""
 DRIFT = 0.03
-"""Further share missed at most by the end of `_CALIBRATION_DAYS`, when the counters are calibrated anew."""
+"""Largest further share that is missed at the end of `_CALIBRATION_DAYS`, before the counters are calibrated again."""
 DEAD_DOOR_SHARE = 0.02
 """Share of vehicle-periods in which one door counts nothing."""
 LOST_SHARE = 0.015
-"""Share of journeys of which nothing arrives."""
+"""Share of journeys whose counts are lost."""
 RESET_SHARE = 0.01
-"""Share of journeys in whose middle the counters restart and lose the counts of a few stops."""
+"""Share of journeys during which the counters restart and lose the counts of a few stops."""
 _CALIBRATION_DAYS = 180
 _DEAD_DOOR_DAYS = 14
 _RESET_STOPS = 3
@@ -32,7 +32,7 @@ _RESET_STOPS = 3
 
 @dataclass(frozen=True)
 class Counts:
-    """What was reported; matrices (position, journey), `arrived` and `delay` (seconds at departure) too."""
+    """The reported counts of a date. All fields are matrices (position, journey); `delay` is in seconds at departure."""
 
     arrived: NDArray[np.bool_]
     boardings: NDArray[np.int64]
@@ -42,7 +42,7 @@ class Counts:
 
 
 def count(seed: int, fleet: Fleet, passengers: Passengers, service_date: date) -> Counts:
-    """Reads the counters of a date: fewer than were there, never negative, at most twice the capacity."""
+    """Counts the passengers of a date: fewer than travelled, never negative, at most twice the capacity."""
     timetable, vehicle = passengers.timetable, passengers.vehicle
     random = generator(seed, "counters", service_date.toordinal())
     arrived = random.random(len(vehicle)) >= LOST_SHARE
@@ -78,7 +78,7 @@ def detection_shares(
 
 
 def running_load(boardings: NDArray[np.int64], alightings: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Load that a counter shows: the sum so far, which starts again from zero where it would be negative."""
+    """Load that a counter reports: the running sum, which restarts at zero when it would become negative."""
     total = np.cumsum(boardings - alightings, axis=0)
     return total - np.minimum(np.minimum.accumulate(total, axis=0), 0)
 
@@ -86,7 +86,7 @@ def running_load(boardings: NDArray[np.int64], alightings: NDArray[np.int64]) ->
 def _kept_by_reset(
     random: np.random.Generator, stops: NDArray[np.int64], positions: int
 ) -> NDArray[np.bool_]:
-    """False where a reset lost the counts: a few stops in a row, in a few journeys."""
+    """False at stops whose counts a reset lost: a few consecutive stops in a few journeys."""
     begins = 1 + np.floor(random.random(len(stops)) * (stops - 1)).astype(np.int64)
     begins[random.random(len(stops)) >= RESET_SHARE] = positions
     since = np.arange(positions)[:, None] - begins
@@ -94,7 +94,7 @@ def _kept_by_reset(
 
 
 def _delays(random: np.random.Generator, served: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Seconds behind the timetable, more along the journey, seldom a little early."""
+    """Delays in seconds. They grow along the journey and are sometimes slightly negative."""
     at_start = random.gamma(1.2, 40, served.shape[1]) - 15
     along = random.gamma(1.5, 6, served.shape[1])
     return np.round(at_start + along * np.arange(len(served))[:, None])

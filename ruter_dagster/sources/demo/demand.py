@@ -1,6 +1,6 @@
-"""Where, when and how many passengers board on an ordinary day of a type, and where they alight.
+"""The mean demand of an ordinary day of each day type: boardings and alighting probabilities by stop and journey.
 
-What makes one date differ from another belongs in variation.py.
+Differences between dates belong in variation.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ruter_dagster.sources.demo.random_numbers import generator
 from ruter_dagster.sources.demo.timetable import Timetable, build_timetable
 
 _HEADWAY_ELASTICITY = 0.7
-"""Boardings grow less than in proportion to the headway: frequent service draws more passengers."""
+"""Exponent of the headway. Boardings per departure grow less than the headway, because frequent service attracts passengers."""
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,16 @@ class Demand:
     """Mean boardings and alighting probabilities of a timetable's journeys; matrices (position, journey)."""
 
     boardings: NDArray[np.float64]
-    """Without pupils on their way to and from school."""
+    """Mean boardings without pupils."""
     pupils: NDArray[np.float64]
-    """Those who board on school days only."""
+    """Mean boardings of pupils, on school days only."""
     alighting: NDArray[np.float64]
     """Probability that a passenger on board alights; 1 at the last stop."""
 
 
 @lru_cache(maxsize=16)
 def build_demand(seed: int, scale: Scale, version: int, day_type: DayType) -> Demand:
-    """The demand of an ordinary day; the same for every date of the version and day type."""
+    """The demand of an ordinary day, the same for all dates of a timetable version and day type."""
     timetable = build_timetable(seed, scale, version, day_type)
     network, pattern, positions = timetable.network, timetable.pattern, len(timetable.served)
     halfway = (
@@ -58,7 +58,7 @@ def build_demand(seed: int, scale: Scale, version: int, day_type: DayType) -> De
 def _blend(
     homes: NDArray[np.float64], jobs: NDArray[np.float64], inbound: NDArray[np.float64] | float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights of stops as origin and as destination, for the share of passengers who head for work."""
+    """Weights of stops as origin and as destination. `inbound` is the share of passengers who travel to work."""
     return inbound * homes + (1 - inbound) * jobs, inbound * jobs + (1 - inbound) * homes
 
 
@@ -75,7 +75,7 @@ def _typical_trips(network: Network) -> NDArray[np.float64]:
 
 
 def _departure_size(timetable: Timetable) -> NDArray[np.float64]:
-    """Boardings of each journey at an hourly rate of 1: its line's, more after a long headway."""
+    """Boardings of each journey at an hourly rate of 1. They depend on the line and the headway."""
     network = timetable.network
     usual = np.array([kind.boardings for kind in network.classes])[network.line_class]
     peak = np.array([kind.headways[0] for kind in network.classes])[network.line_class]
@@ -90,7 +90,7 @@ def _bell(hour: NDArray[np.float64], centre: float, width: float) -> NDArray[np.
 def _hourly_rate(
     hour: NDArray[np.float64], day_type: DayType, peakedness: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """How many want to travel, about 1 in the middle of a working day's peaks."""
+    """Relative demand by hour, about 1 in the peaks of a working day."""
     if day_type == "sunday":
         return 0.38 * _bell(hour, 15.2, 3.2) + 0.05
     if day_type == "saturday":
@@ -110,7 +110,7 @@ def _pupil_rate(
 
 
 def _inbound_share(hour: NDArray[np.float64], day_type: DayType) -> NDArray[np.float64]:
-    """Share of passengers who head for work and town; the others head home."""
+    """Share of passengers who travel towards work and the city centre. The others travel home."""
     if day_type in ("saturday", "sunday"):
         return 0.5 + 0.18 * _bell(hour, 12, 2) - 0.22 * _bell(hour, 18, 3)
     return 0.5 + 0.42 * _bell(hour, 7.8, 1.4) - 0.38 * _bell(hour, 16.3, 2.0) - 0.12 * _bell(hour, 22, 3)

@@ -1,4 +1,4 @@
-"""Vehicles of the simulated network: each line's fleet, and which of it runs which journey on a date."""
+"""Vehicles of the simulated network: the fleet of each line, and the vehicle of each journey on a date."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OTHER_TYPE_SHARE = 0.12
 
 @dataclass(frozen=True)
 class Fleet:
-    """Vehicles as arrays; those of a line are numbered from `first[line]` on, `size[line]` of them."""
+    """Vehicles as arrays. A line has `size[line]` vehicles, with numbers from `first[line]` on."""
 
     first: NDArray[np.int64]
     size: NDArray[np.int64]
@@ -30,7 +30,7 @@ class Fleet:
     doors: NDArray[np.int64]
 
     def vehicle_of(self, timetable: Timetable, service_date: date) -> NDArray[np.int64]:
-        """The vehicle of each journey: the fleet takes turns, and begins with another vehicle each day."""
+        """The vehicle of each journey. Vehicles take turns, and each date starts with another vehicle."""
         line = timetable.line
         return self.first[line] + (timetable.turn + service_date.toordinal()) % self.size[line]
 

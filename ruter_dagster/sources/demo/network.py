@@ -15,12 +15,12 @@ from ruter_dagster.sources.demo.random_numbers import generator
 Scale = Literal["demo", "ruter"]
 
 TIMETABLE_CHANGE = date(2026, 10, 5)
-"""From this service date on version 1 of the timetable is valid, version 0 before it."""
+"""First service date of version 1 of the timetable. Version 0 is valid before it."""
 
 
 @dataclass(frozen=True)
 class VehicleType:
-    """Places and doors of a vehicle type; a dead door loses one door's share of the counts."""
+    """Seats, standing places and doors of a vehicle type. A dead door loses its share of the counts."""
 
     name: str
     seats: int
@@ -43,10 +43,11 @@ VEHICLE_TYPES = (
 
 @dataclass(frozen=True)
 class LineClass:
-    """A kind of line, of which a scale has a number. Headways in minutes: peak, daytime, evening.
+    """A group of similar lines. Headways are in minutes: peak, daytime, evening.
 
-    `boardings` is what a departure of a typical line takes in the course of a working day, on average. `usual` and
-    `other` name the vehicle types: the one that is planned and the one that now and then replaces it.
+    - `lines`: number of lines in the group.
+    - `boardings`: mean boardings of a departure on a working day.
+    - `usual`, `other`: the planned vehicle type, and the type that sometimes replaces it.
     """
 
     mode: str
@@ -111,7 +112,7 @@ SCALES: dict[Scale, tuple[LineClass, ...]] = {
 class Network:
     """Lines and patterns as arrays. A pattern is a line in one direction: pattern = 2 x line + direction.
 
-    Matrices are (pattern, position); positions past a pattern's last stop are never read.
+    Matrices are (pattern, position); positions after a pattern's last stop are never read.
     """
 
     seed: int
@@ -128,9 +129,9 @@ class Network:
     homes: NDArray[np.float64]
     jobs: NDArray[np.float64]
     quays: tuple[NDArray[np.int64], NDArray[np.int64]] = field(repr=False)
-    """Number of the stop point at each position, in version 0 and 1 of the timetable: one stop moves."""
+    """Number of the stop point at each position, for version 0 and 1 of the timetable. One stop moves between them."""
     new_line: int = 0
-    """Index of the line that runs from the timetable change on."""
+    """Index of the line that starts with the timetable change."""
     relieved_line: int = 0
     """Index of the line that loses passengers to the new one."""
 
@@ -149,20 +150,20 @@ def version_of(service_date: date) -> int:
 
 @lru_cache(maxsize=4)
 def build_network(seed: int, scale: Scale) -> Network:
-    """The network of a seed: the same lines, stops and demand on every date."""
+    """The network of a seed. Lines, stops and demand are the same on every date."""
     classes = SCALES[scale]
     random = generator(seed, f"network {scale}")
     line_class = np.repeat(np.arange(len(classes)), [kind.lines for kind in classes])
     numbers = np.concatenate([kind.first_number + np.arange(kind.lines) for kind in classes])
     lines = len(line_class)
     last_bus = max(line for line in range(lines) if classes[line_class[line]].mode == "bus")
-    places = _Places(random, classes)
-    layouts = [places.line(classes[kind]) for kind in line_class]
-    layouts[last_bus] = places.beside(layouts[last_bus - 1])
+    stop_places = _StopPlaces(random, classes)
+    layouts = [stop_places.line(classes[kind]) for kind in line_class]
+    layouts[last_bus] = stop_places.beside(layouts[last_bus - 1])
     stops = np.array([len(layout) for layout in layouts])
-    place = _pad([side for layout in layouts for side in (layout, layout[::-1])])
-    quays = place * 2 + np.arange(2 * lines)[:, None] % 2
-    moved = np.where(place == layouts[last_bus - 1][2], quays + 2 * places.count, quays)
+    stop_place = _pad([side for layout in layouts for side in (layout, layout[::-1])])
+    quays = stop_place * 2 + np.arange(2 * lines)[:, None] % 2
+    moved = np.where(stop_place == layouts[last_bus - 1][2], quays + 2 * stop_places.count, quays)
     return Network(
         seed=seed,
         scale=scale,
@@ -175,16 +176,16 @@ def build_network(seed: int, scale: Scale) -> Network:
         growth=random.normal(0.03, 0.03, lines),
         pattern_stops=np.repeat(stops, 2),
         minutes=_running_minutes(random, classes, line_class, stops),
-        homes=places.homes[place],
-        jobs=places.jobs[place],
+        homes=stop_places.homes[stop_place],
+        jobs=stop_places.jobs[stop_place],
         quays=(quays, moved),
         new_line=last_bus,
         relieved_line=last_bus - 1,
     )
 
 
-class _Places:
-    """Stop places: a hub that lines share, and corridors leading out of it that some lines share."""
+class _StopPlaces:
+    """Stop places: a hub that lines share, and corridors out of the hub that some lines share."""
 
     def __init__(self, random: np.random.Generator, classes: tuple[LineClass, ...]) -> None:
         self._random, self._hubs, self._corridors, count = random, {}, {}, 0
@@ -206,7 +207,7 @@ class _Places:
         self.homes, self.jobs = size * (1.1 - centrality), size * (0.08 + centrality**1.5)
 
     def line(self, kind: LineClass) -> NDArray[np.int64]:
-        """Places in direction 0: into the hub on one corridor and, for through lines, out on another."""
+        """Stop places in direction 0: into the hub on one corridor and, for through lines, out on another."""
         network = _network_of(kind)
         hub, corridors = self._hubs[network], self._corridors[network]
         stops = int(self._random.integers(kind.stops[0], kind.stops[1] + 1))
@@ -216,7 +217,7 @@ class _Places:
         return np.concatenate([corridors[into, :inward][::-1], hub, corridors[out, :outward]])
 
     def beside(self, layout: NDArray[np.int64]) -> NDArray[np.int64]:
-        """A line that shares the first two thirds of another's places."""
+        """A line that shares the first two thirds of another's stop places."""
         return layout[: max(4, 2 * len(layout) // 3)]
 
 

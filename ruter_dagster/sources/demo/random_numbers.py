@@ -1,4 +1,4 @@
-"""Random numbers that depend on (seed, date, purpose) alone, so that every date can be drawn by itself."""
+"""Random numbers that depend only on seed, date and purpose, so that each date can be simulated without the others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 
 def generator(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
-    """A counter-based generator of its own for a purpose and any whole numbers, such as a date's ordinal."""
+    """A separate counter-based generator for a purpose and whole numbers, such as the ordinal of a date."""
     entropy = (seed, crc32(purpose.encode()), *numbers)
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(entropy)))
 
@@ -24,10 +24,10 @@ def _normals(seed: int, purpose: str, ordinal: int, size: int) -> NDArray[np.flo
 
 
 def autocorrelated(seed: int, purpose: str, day: date, size: int, decay: float) -> NDArray[np.float64]:
-    """Standard normal values of a date whose correlation with those `n` days before is about `decay ** n`.
+    """Standard normal values of a date, shape (size,). Their correlation with those `n` days before is about `decay ** n`.
 
-    A weighted sum of the independent noise of the days before replaces the walk from day to day, which would need
-    every earlier date; the weights end where they no longer count. Shape (size,).
+    They are a weighted sum of independent noise of earlier days. A recursion from day to day would need all earlier dates;
+    the sum ends at negligible weights.
     """
     weights = decay ** np.arange(int(np.log(0.02) / np.log(decay)) + 1)
     weights /= np.sqrt((weights**2).sum())

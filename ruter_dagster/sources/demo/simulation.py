@@ -1,4 +1,4 @@
-"""The passengers of a service date along every journey, and how many were to be expected."""
+"""Simulates the passengers of all journeys of a service date, and their expected number."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from ruter_dagster.sources.demo.timetable import Timetable, build_timetable
 from ruter_dagster.sources.demo.variation import HOURS, demand_factors
 
 LEFT_BEHIND_ABOVE = 1.3
-"""Passengers stay behind once a vehicle carries this multiple of its seats and standing places."""
+"""A vehicle takes no more passengers above this multiple of its seats and standing places."""
 _JOURNEY_VARIATION = {"bus": 0.18, "tram": 0.15, "metro": 0.10, "boat": 0.20}
-"""Coefficient of variation of a whole journey's boardings beyond Poisson's, from delays and unequal gaps."""
+"""Coefficient of variation of a journey's boardings beyond Poisson's, because of delays and uneven headways."""
 _STOP_DISPERSION = 8.0
-"""Shape of the gamma that a stop's mean boardings are mixed with: passengers come in groups."""
+"""Shape of the gamma distribution of a stop's mean boardings, because passengers travel in groups."""
 
 
 @dataclass(frozen=True)
 class Passengers:
-    """What happened on a service date; integer matrices (position, journey), zero past a journey's last stop.
+    """Passengers of a service date as matrices (position, journey), zero after a journey's last stop.
 
-    `mean_load` is the expectation of `load` given everything but the noise of the draws: what a perfect forecaster
-    would have said. It leaves aside that a full vehicle leaves passengers behind.
+    `mean_load` is the expectation of `load` without the random noise, which a perfect forecast would return. It ignores that
+    full vehicles leave passengers behind.
     """
 
     timetable: Timetable
@@ -41,12 +41,12 @@ class Passengers:
 
 
 def timetable_of(seed: int, scale: Scale, service_date: date) -> Timetable:
-    """The timetable that runs on a date."""
+    """The timetable of a date."""
     return build_timetable(seed, scale, version_of(service_date), day_of(service_date).type)
 
 
 def simulate(seed: int, scale: Scale, service_date: date) -> Passengers:
-    """Draws a service date; the same date of the same seed and scale gives the same passengers."""
+    """Simulates a service date. The same date, seed and scale always give the same passengers."""
     timetable = timetable_of(seed, scale, service_date)
     fleet = build_fleet(seed, scale)
     vehicle = fleet.vehicle_of(timetable, service_date)
@@ -54,7 +54,9 @@ def simulate(seed: int, scale: Scale, service_date: date) -> Passengers:
     means = mean_boardings(seed, scale, service_date)
     random = generator(seed, "passengers", service_date.toordinal())
     capacity = np.floor(LEFT_BEHIND_ABOVE * fleet.total_capacity[vehicle]).astype(np.int64)
-    boardings, alightings, load = _ride(_wish_to_board(random, timetable, means), alighting, capacity, random)
+    boardings, alightings, load = _ride(
+        _waiting_passengers(random, timetable, means), alighting, capacity, random
+    )
     return Passengers(timetable, vehicle, boardings, alightings, load, _mean_load(means, alighting))
 
 
@@ -68,10 +70,10 @@ def mean_boardings(seed: int, scale: Scale, service_date: date) -> NDArray[np.fl
     return usual * factors.ravel()[timetable.line * HOURS + timetable.hour]
 
 
-def _wish_to_board(
+def _waiting_passengers(
     random: np.random.Generator, timetable: Timetable, means: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """Passengers at each stop: Poisson around the mean, itself mixed by journey and by stop (negative binomial)."""
+    """Passengers who want to board at each stop: Poisson, with gamma distributed means by journey and stop (negative binomial)."""
     variation = np.array([_JOURNEY_VARIATION[str(mode)] for mode in timetable.network.modes])[timetable.line]
     journey = random.gamma(variation**-2, variation**2)
     stop = random.standard_gamma(_STOP_DISPERSION, means.shape) / _STOP_DISPERSION
@@ -79,25 +81,25 @@ def _wish_to_board(
 
 
 def _ride(
-    wishes: NDArray[np.int64],
+    waiting: NDArray[np.int64],
     alighting: NDArray[np.float64],
     capacity: NDArray[np.int64],
     random: np.random.Generator,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Boardings, alightings and load, position by position along all journeys at once; starts and ends empty."""
-    boardings, alightings, load = (np.zeros_like(wishes) for _ in range(3))
+    """Boardings, alightings and load of all journeys, computed position by position. Journeys start and end empty."""
+    boardings, alightings, load = (np.zeros_like(waiting) for _ in range(3))
     on_board = np.zeros_like(capacity)
-    for position in range(len(wishes)):
+    for position in range(len(waiting)):
         alightings[position] = random.binomial(on_board, alighting[position])
         staying = on_board - alightings[position]
-        boardings[position] = np.minimum(wishes[position], np.maximum(capacity - staying, 0))
+        boardings[position] = np.minimum(waiting[position], np.maximum(capacity - staying, 0))
         on_board = staying + boardings[position]
         load[position] = on_board
     return boardings, alightings, load
 
 
 def _mean_load(means: NDArray[np.float64], alighting: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Expected load: linear in the mean boardings, since each passenger alights independently of the others."""
+    """Expected load. It is linear in the mean boardings, because passengers alight independently of each other."""
     expected = np.zeros_like(means)
     on_board = np.zeros(means.shape[1])
     for position in range(len(means)):

@@ -1,4 +1,4 @@
-"""The demo network as a source of raw data, and its truth, which no real source has."""
+"""The demo network as a source of raw data, and its true loads, which no real source has."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ TIME_ZONE = ZoneInfo("Europe/Oslo")
 
 
 class DemoSource:
-    """A simulated network around Oslo that answers any date, always with the same rows for the same seed and scale."""
+    """A simulated network around Oslo with every date. The same seed and scale always give the same rows."""
 
     def __init__(self, seed: int = 20, scale: Scale = "demo") -> None:
         self._seed: int = seed
         self._scale: Scale = scale
 
     def available_dates(self) -> None:
-        """None: every date has visits. The caller decides which dates are past."""
+        """None, because every date has visits. Callers decide which dates are past."""
         return
 
     def stop_visits(self, service_date: date) -> pl.DataFrame:
-        """Contract `raw.stop_visits`: what the counters reported of the date."""
+        """Contract `raw.stop_visits`: the reported counts of the date."""
         passengers = simulate(self._seed, self._scale, service_date)
         fleet, timetable, vehicle = (
             build_fleet(self._seed, self._scale),
@@ -68,10 +68,10 @@ class DemoSource:
         return forecast_of(self._seed, issue_date)
 
     def truth(self, service_date: date) -> pl.DataFrame:
-        """What really happened: one row for each planned departure, lost trips included.
+        """The true loads: one row per planned departure, lost trips included.
 
         Columns: service_date, trip_id, stop_sequence, boardings, alightings, load (passengers), mean_load (the
-        expected load of a forecaster who knows all but the noise), seats and total_capacity of the vehicle that ran.
+        expected load without the random noise), seats and total_capacity of the vehicle that ran.
         """
         passengers = simulate(self._seed, self._scale, service_date)
         fleet, timetable = build_fleet(self._seed, self._scale), passengers.timetable
@@ -105,6 +105,6 @@ def _departures(timetable: Timetable, service_date: date) -> pl.DataFrame:
 
 
 def _service_midnight(service_date: date) -> datetime:
-    """Start of the service day: noon minus 12 hours, so that the hours after a change of clocks stay as planned."""
+    """Start of the service day: noon minus 12 hours, so that planned clock times also hold on days when the clocks change."""
     noon = datetime.combine(service_date, time(12), tzinfo=TIME_ZONE)
     return noon.astimezone(UTC) - timedelta(hours=12)

@@ -1,4 +1,4 @@
-"""Journeys of the simulated network: departure times by timetable version and day type, and the vehicles' turns."""
+"""Journeys of the simulated network: departure times by timetable version and day type, and the order of vehicles."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _DENSER, _SPARSER = 2 / 3, 3 / 2
 class Timetable:
     """Journeys of a day type, in order of line, direction and departure.
 
-    Vectors are by journey. Matrices are (position, journey): a step along all journeys is then one row.
+    Vectors have one value per journey. Matrices are (position, journey), so that one row is a step along all journeys.
     """
 
     network: Network
@@ -45,9 +45,9 @@ class Timetable:
     start: NDArray[np.float64]
     """Planned departure from the first stop, minutes of the service day."""
     headway: NDArray[np.float64]
-    """Minutes since the departure before on the same line and direction."""
+    """Minutes since the previous departure of the same line and direction."""
     turn: NDArray[np.int64]
-    """Rank of the journey among those of its line: the vehicles of the line's fleet take turns."""
+    """Rank of the journey among the journeys of its line. The vehicles of the line take turns in this order."""
     calendar_code: str
 
     @cached_property
@@ -83,12 +83,12 @@ class Timetable:
         return np.repeat(np.arange(len(self.line)), self.stops)
 
     def departures(self, vector: NDArray | pl.Series) -> pl.Series:
-        """A value of each journey, repeated for its departures."""
+        """A value per journey, repeated for its departures."""
         return pl.Series(vector).gather(self.journey)
 
     @cached_property
     def frame(self) -> pl.DataFrame:
-        """What a departure has on every date: identity, line, stop point, planned places and minute."""
+        """Columns of departures that are the same on every date: ids, line, stop point, planned capacity and minute."""
         network, quays = self.network, self.network.quays[self.version]
         kinds = network.line_class[self.line]
         types = [_TYPE_NUMBER[kind.usual] for kind in network.classes]
@@ -108,7 +108,7 @@ class Timetable:
 
     @cached_property
     def trip_ids(self) -> pl.Series:
-        """Id of each service journey; another version of the timetable has other ids."""
+        """Id of each service journey. Each version of the timetable has its own ids."""
         journeys = pl.DataFrame(
             {
                 "number": pl.Series(self.network.line_ids.tolist())
@@ -127,7 +127,7 @@ class Timetable:
 
 @lru_cache(maxsize=16)
 def build_timetable(seed: int, scale: Scale, version: int, day_type: DayType) -> Timetable:
-    """The journeys of a version and day type, each of them running on every date of that kind."""
+    """The journeys of a version and day type. All of them run on every date of that day type."""
     network = build_network(seed, scale)
     headways = planned_headways(network, version)
     offsets = generator(seed, "offsets").uniform(0, 1, (10_000, 2))
@@ -167,7 +167,7 @@ def planned_headways(network: Network, version: int) -> NDArray[np.float64]:
 def _starts(
     headways: NDArray[np.float64], offset: float, day_type: DayType, at_night: bool
 ) -> NDArray[np.float64]:
-    """Whole minutes at which journeys of a line and direction start."""
+    """Start times of the journeys of a line and direction, in whole minutes."""
     periods = list(_PERIODS[day_type])
     ends = [60 * begin for begin, _ in periods[1:]] + [60 * _LAST_EVENING_START]
     if at_night and day_type in ("friday", "saturday"):

@@ -1,4 +1,4 @@
-"""What makes a date's demand differ from its type's: a factor for each line and hour of the service day."""
+"""Differences of a date's demand from its day type: a factor for each line and hour of the service day."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EVENT_UPLIFT = (0.6, 1.2)
 
 
 def demand_factors(network: Network, day: Day) -> NDArray[np.float64]:
-    """Factors on mean boardings, of shape (line, 48): every effect that is not noise."""
+    """Factors on mean boardings, shape (line, 48): all effects without noise."""
     of_line = line_levels(network, day.date)
     of_mode = np.stack(
         [calendar_factors(day, mode) * weather_factors(network.seed, day, mode) for mode in _MODES]
@@ -59,7 +59,7 @@ def _school_holiday_level(day: Day) -> float:
 
 
 def weather_factors(seed: int, day: Day, mode: str) -> NDArray[np.float64]:
-    """Effect of the weather by hour, of shape (48,): rain fills buses on working days and empties the weekend."""
+    """Effect of the weather by hour, of shape (48,): rain adds passengers on working days and removes them at weekends."""
     weather = weather_of(seed, day.date)
     wet = 1 - np.exp(-weather.precipitation / 0.8)
     cold = np.clip((-3 - weather.temperature) / 10, 0, 1.5)
@@ -89,13 +89,13 @@ def line_levels(network: Network, service_date: date) -> NDArray[np.float64]:
 
 
 def _roadworks(network: Network, service_date: date) -> NDArray[np.float64]:
-    """A tenth of the lines runs beside or instead of another for some weeks, with fewer or more passengers."""
+    """A tenth of the lines has fewer or more passengers for some weeks, because of roadworks."""
     phase = generator(network.seed, "roadworks phase").integers(0, _ROADWORKS_DAYS, network.lines)
     period = (service_date.toordinal() + phase) // _ROADWORKS_DAYS
     levels = np.ones(network.lines)
     for number in np.unique(period):
-        touched, change = generator(network.seed, "roadworks", int(number)).random((2, network.lines))
-        levels = np.where((period == number) & (touched < 0.10), 0.70 + 0.5 * change, levels)
+        draw, change = generator(network.seed, "roadworks", int(number)).random((2, network.lines))
+        levels = np.where((period == number) & (draw < 0.10), 0.70 + 0.5 * change, levels)
     return levels
 
 

@@ -1,4 +1,4 @@
-"""The weather of the simulated world, hour by hour, and the forecasts of it that were issued on the days before."""
+"""Hourly weather of the simulated network, and the weather forecasts that were issued on the days before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ruter_dagster.contracts.validation import conform
 from ruter_dagster.sources.demo.random_numbers import autocorrelated, generator
 
 SERVICE_HOURS = range(4, 30)
-"""Hours of the service day in which journeys run, 24+ after midnight."""
+"""Hours of the service day with journeys, 24 or more after midnight."""
 ISSUE_HOUR = 6
 
 _MEMORY_HOURS = 3.0
@@ -24,7 +24,7 @@ _DAY_MEMORY = 0.6
 
 @dataclass(frozen=True)
 class Weather:
-    """°C, mm in the hour and m/s, each of shape (48,): the hours of a service day from 0 to 47."""
+    """Temperature (°C), precipitation (mm per hour) and wind speed (m/s), each of shape (48,): hours 0 to 47 of a service day."""
 
     temperature: NDArray[np.float64]
     precipitation: NDArray[np.float64]
@@ -32,7 +32,7 @@ class Weather:
 
 
 def weather_of(seed: int, service_date: date) -> Weather:
-    """The weather as it was; hour 24 of a service date is hour 0 of the next."""
+    """The true weather. Hour 24 of a service date is hour 0 of the next date."""
     return _to_weather(service_date, _anomalies(seed, service_date))
 
 
@@ -74,7 +74,7 @@ def _anomalies(seed: int, service_date: date) -> NDArray[np.float64]:
 
 
 def _smooth(noise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Noise of unit variance whose correlation dies out over a few hours; the first hours are less so."""
+    """Noise of unit variance with a correlation of a few hours. The first hours have less variance."""
     kernel = np.exp(-np.arange(20) / _MEMORY_HOURS)
     kernel /= np.sqrt((kernel**2).sum())
     return np.stack([np.convolve(row, kernel)[: noise.shape[1]] for row in noise])
