@@ -20,7 +20,7 @@ from ruter_dagster.resources.sagemaker import git_branch
 from ruter_dagster.resources.sagemaker.launcher import SageMakerLauncher
 from ruter_dagster.resources.sagemaker.requests import job_of
 from ruter_dagster.resources.sagemaker.settings import load_jobs_settings
-from tests.resources.sagemaker.test_settings import GIVEN
+from tests.resources.sagemaker.test_settings import VARIABLES
 
 LAKE: dict[str, Any] = {
     "environment": "dev",
@@ -33,7 +33,7 @@ BALANCE = Balance(dates=(date(2026, 11, 19),))
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(_env_file=None, **(GIVEN | LAKE | changes))  # pyright: ignore[reportCallIssue]
+    return Settings(_env_file=None, **(VARIABLES | LAKE | changes))  # pyright: ignore[reportCallIssue]
 
 
 def job(parameters: Any, given: Settings, **chosen: Any) -> Any:
