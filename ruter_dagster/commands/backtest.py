@@ -251,17 +251,8 @@ def _number(value: float | None, format_spec: str) -> str:
 def show(result: BacktestResult) -> None:
     """Prints the tables: against the baselines, then the rows without a load a week before."""
     console, overall = Console(), result.scores
-    table = Table(
-        "", "WAPE", "model's WAPE is lower by", "95 % interval",
-        title=f"{result.first} to {result.last}, horizon {result.horizon}: {overall['rows']:,} departures, {result.folds} weekly folds",
-    )  # fmt: skip
-    table.add_row("model", _number(overall["wape"], ".4f"), "", "")
-    for item in result.improvements:
-        interval = f"{_number(item.low, '.1%')} to {_number(item.high, '.1%')}"
-        wape = _number(overall[f"wape_{item.baseline}"], ".4f")
-        table.add_row(item.baseline, wape, _number(item.relative, ".1%"), interval)
     if overall["rows"]:
-        console.print(table)
+        console.print(_improvement_table(result))
         console.print(f"{_bias_and_coverage(overall)}, {result.seconds:.0f} s")
         console.print(_distribution_table(result))
         if result.reliability:
@@ -286,6 +277,21 @@ def show(result: BacktestResult) -> None:
             markup=False,
         )
     console.print(f"Forecasts of every planned departure: {result.out}")
+
+
+def _improvement_table(result: BacktestResult) -> Table:
+    """WAPE of the model and of the baselines, and the improvement over each baseline."""
+    overall = result.scores
+    table = Table(
+        "", "WAPE", "model's WAPE is lower by", "95 % interval",
+        title=f"{result.first} to {result.last}, horizon {result.horizon}: {overall['rows']:,} departures, {result.folds} weekly folds",
+    )  # fmt: skip
+    table.add_row("model", _number(overall["wape"], ".4f"), "", "")
+    for item in result.improvements:
+        interval = f"{_number(item.low, '.1%')} to {_number(item.high, '.1%')}"
+        wape = _number(overall[f"wape_{item.baseline}"], ".4f")
+        table.add_row(item.baseline, wape, _number(item.relative, ".1%"), interval)
+    return table
 
 
 def _distribution_table(result: BacktestResult) -> Table:

@@ -50,29 +50,35 @@ def read_calendar(files: FeedFiles) -> ServiceCalendar:
             f"GTFS feed {files.name} has neither calendar.txt nor calendar_dates.txt, so the dates of its trips are "
             "unknown; export the complete feed again"
         )
-    weekly = pl.DataFrame(
-        schema={"service_id": pl.String, "start_date": pl.Date, "end_date": pl.Date}
-        | dict.fromkeys(WEEKDAYS, pl.Boolean)
-    )
-    exceptions = pl.DataFrame(schema={"service_id": pl.String, "date": pl.Date, "exception_type": pl.String})
-    if "calendar.txt" in files.names:
-        name = "calendar.txt"
-        rows = read_table(files, name, CALENDAR.required)
-        for column in ("start_date", "end_date"):
-            rows = parse_column(rows, files, name, column, parse_date(column), "a date (YYYYMMDD)")
-        for column in WEEKDAYS:
-            rows = parse_column(rows, files, name, column, _flag(column), "0 or 1")
-        weekly = rows.select(weekly.columns)
-    if "calendar_dates.txt" in files.names:
-        name = "calendar_dates.txt"
-        rows = read_table(files, name, CALENDAR_DATES.required)
-        rows = parse_column(rows, files, name, "date", parse_date("date"), "a date (YYYYMMDD)")
-        kind = pl.col("exception_type")
-        rows = parse_column(
-            rows, files, name, "exception_type", pl.when(kind.is_in(["1", "2"])).then(kind), "1 or 2"
-        )
-        exceptions = rows.select(exceptions.columns)
-    return ServiceCalendar(weekly, exceptions)
+    return ServiceCalendar(_read_weekly(files), _read_exceptions(files))
+
+
+def _read_weekly(files: FeedFiles) -> pl.DataFrame:
+    """Weekly services of calendar.txt: service_id, start_date, end_date and a column per weekday."""
+    name = CALENDAR.name
+    days = dict.fromkeys(WEEKDAYS, pl.Boolean)
+    empty = pl.DataFrame(schema={"service_id": pl.String, "start_date": pl.Date, "end_date": pl.Date} | days)
+    if name not in files.names:
+        return empty
+    rows = read_table(files, name, CALENDAR.required)
+    for column in ("start_date", "end_date"):
+        rows = parse_column(rows, files, name, column, parse_date(column), "a date (YYYYMMDD)")
+    for column in WEEKDAYS:
+        rows = parse_column(rows, files, name, column, _flag(column), "0 or 1")
+    return rows.select(empty.columns)
+
+
+def _read_exceptions(files: FeedFiles) -> pl.DataFrame:
+    """Exceptions of calendar_dates.txt: service_id, date and exception_type (1 added, 2 removed)."""
+    name = CALENDAR_DATES.name
+    empty = pl.DataFrame(schema={"service_id": pl.String, "date": pl.Date, "exception_type": pl.String})
+    if name not in files.names:
+        return empty
+    rows = read_table(files, name, CALENDAR_DATES.required)
+    rows = parse_column(rows, files, name, "date", parse_date("date"), "a date (YYYYMMDD)")
+    kind = pl.col("exception_type")
+    known = pl.when(kind.is_in(["1", "2"])).then(kind)
+    return parse_column(rows, files, name, "exception_type", known, "1 or 2").select(empty.columns)
 
 
 def read_validity(files: FeedFiles, calendar: ServiceCalendar) -> tuple[str, date, date]:

@@ -80,21 +80,8 @@ def scan_table(
 
     Raises `BadInput` if the file is missing, is not UTF-8, or has no header, a missing required column or a duplicate column.
     """
-    path, shown = files.path(name), f"{files.name}: {name}"
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header = next(csv.reader([file.readline(_SAMPLE)]), [])
-    except UnicodeDecodeError:
-        raise _not_utf8(shown) from None
-    except OSError as error:
-        raise BadInput(f"{shown} cannot be read ({error.strerror}); check its permissions") from None
-    columns = [column.strip() for column in header]
-    if missing := [column for column in required if column not in columns]:
-        raise BadInput(
-            f"{shown} lacks the column {', '.join(missing)} (it has {', '.join(columns) or 'no header'}); export the feed again"
-        )
-    if twice := sorted({column for column in columns if column and columns.count(column) > 1}):
-        raise BadInput(f"{shown} has the column {', '.join(twice)} twice; keep one of them")
+    path, columns = files.path(name), _read_header(files, name)
+    _require_columns(f"{files.name}: {name}", columns, required)
     rows = pl.scan_csv(
         path,
         infer_schema=False,
@@ -107,6 +94,29 @@ def scan_table(
         for column in (*required, *optional)
     ]
     return rows.select(LINE, *cells).filter(pl.any_horizontal(pl.exclude(LINE).is_not_null()))
+
+
+def _read_header(files: FeedFiles, name: str) -> list[str]:
+    """The column names of a file. Raises `BadInput` if it cannot be read or is not UTF-8."""
+    address = f"{files.name}: {name}"
+    try:
+        with files.path(name).open(encoding="utf-8-sig", newline="") as file:
+            header = next(csv.reader([file.readline(_SAMPLE)]), [])
+    except UnicodeDecodeError:
+        raise _not_utf8(address) from None
+    except OSError as error:
+        raise BadInput(f"{address} cannot be read ({error.strerror}); check its permissions") from None
+    return [column.strip() for column in header]
+
+
+def _require_columns(address: str, columns: Sequence[str], required: Collection[str]) -> None:
+    """Raises `BadInput` if a required column is missing, or a column exists twice."""
+    if missing := [column for column in required if column not in columns]:
+        raise BadInput(
+            f"{address} lacks the column {', '.join(missing)} (it has {', '.join(columns) or 'no header'}); export the feed again"
+        )
+    if twice := sorted({column for column in columns if column and columns.count(column) > 1}):
+        raise BadInput(f"{address} has the column {', '.join(twice)} twice; keep one of them")
 
 
 def read_table(
@@ -178,5 +188,5 @@ def _text(column: str) -> pl.Expr:
     return pl.when(value != "").then(value).alias(column)
 
 
-def _not_utf8(shown: str) -> BadInput:
-    return BadInput(f"{shown} is not UTF-8 (Latin-1, perhaps); save it as UTF-8")
+def _not_utf8(address: str) -> BadInput:
+    return BadInput(f"{address} is not UTF-8 (Latin-1, perhaps); save it as UTF-8")

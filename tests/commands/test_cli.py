@@ -79,7 +79,7 @@ def test_pipeline_definition_ignores_the_local_launcher(monkeypatch: pytest.Monk
 def test_rejected_rows_need_a_date_that_was_read() -> None:
     result = refused("rejected", "--date", "2026-11-20")
     assert "raw.stop_visits has no service_date 2026-11-20" in result.output
-    assert "Materialise raw/stop_visits for it first" in result.output
+    assert "materialise raw/stop_visits for it first" in result.output
 
 
 COMMANDS = [

@@ -228,7 +228,7 @@ def _describe(place: str, error: Any) -> str:
 
 
 def _similar_setting(name: str) -> str:
-    similar = get_close_matches(name, JobSettings.model_fields, n=1)
+    similar = get_close_matches(name, JobSettings.model_fields, n=1, cutoff=0.7)
     return (
         f". Did you mean {similar[0]}?"
         if similar
