@@ -30,6 +30,7 @@ class SageMakerSettings(AwsSettings):
     sagemaker_subnets: NameList = Field(
         (), description="Subnets of the jobs, separated by commas; they need security groups"
     )
+    sagemaker_security_groups: NameList = Field((), description="Security groups of the jobs")
     sagemaker_kms_key: str | None = Field(None, description="KMS key of the jobs' volumes and outputs")
     sagemaker_jobs: str | None = Field(
         None,
