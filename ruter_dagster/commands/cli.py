@@ -77,7 +77,7 @@ def _settings() -> Settings:
 @click.option(
     "--on",
     type=click.Choice(["local", "sagemaker-double"]),
-    help="Where jobs run: as processes of this machine, or as SageMaker jobs in a simulated AWS; by default as in the settings.",
+    help="Where jobs run: as processes of this machine, or as SageMaker jobs on a double of AWS; by default as in the settings.",
 )
 @click.option(
     "--scale",
@@ -95,7 +95,7 @@ def demo(as_json: bool, on: str | None, scale: str | None) -> None:
     state/<environment>/<source>.
 
     With --on sagemaker-double, SageMaker, S3 and Glue are simulated on this machine. Each job is a SageMaker job, tables are in the
-    Glue catalog and files in S3. The simulation starts empty each time, in state/on-sagemaker-double. Settings of AWS, Kafka and
+    Glue catalog and files in S3. This double of AWS starts empty each time, in state/on-sagemaker-double. Settings of AWS, Kafka and
     Slack in the environment and .env are ignored.
     """
     if scale:  # as a variable, which all processes of the runs read

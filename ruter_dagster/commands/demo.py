@@ -49,7 +49,7 @@ from ruter_dagster.storage.stored_state import StoredState
 
 
 def run_demo(settings: Settings, console: Console, on_double: bool = False) -> Report:
-    """Brings the chain up to the issue date and reads the publication back. In the simulated AWS, no state remains.
+    """Brings the chain up to the issue date and reads the publication back. On the double of AWS, no state remains.
 
     Raises SettingsError before anything runs if a date has no partition. Raises PermanentFailure if a run fails or Ctrl-C
     ends the demo, with the reason and the command to continue.
@@ -212,7 +212,7 @@ _WITHOUT_MODEL = (
     "The forecasts are the baseline HA4, the mean of the same weekday and hour in the last four weeks, "
     "or a mean of wider groups. Without any counts a week before, expected_tier is none, and the forecast is a quarter of the seats"
 )
-_INTERRUPTED_ON_DOUBLE = "Interrupted. The simulated AWS keeps nothing: run the same command to start again"
+_INTERRUPTED_ON_DOUBLE = "Interrupted. The double of AWS keeps nothing: run the same command to start again"
 
 
 def _remedy(stage: Stage, outcome: RunOutcome, on_double: bool) -> str:
@@ -220,7 +220,7 @@ def _remedy(stage: Stage, outcome: RunOutcome, on_double: bool) -> str:
     on_disk = f"run {retry} to continue from the failed step, then the same command for the rest."
     return (
         f"{stage.title}: {outcome.failure}\nNothing downstream ran. Log: {outcome.log}. After the correction, "
-        + ("run the same command to start again: the simulated AWS keeps nothing." if on_double else on_disk)
+        + ("run the same command to start again: the double of AWS keeps nothing." if on_double else on_disk)
     )
 
 

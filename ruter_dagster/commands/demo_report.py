@@ -53,7 +53,7 @@ class Report:
 def show(report: Report, console: Console, on_double: Path | None = None) -> None:
     """Prints rows, checks, accuracy, messages and the next command.
 
-    `on_double` is the state folder that remains after a demo in the simulated AWS.
+    `on_double` is the state folder that remains after a demo in the double of AWS.
     """
     assets = Table(
         Column("asset", no_wrap=True),
@@ -91,7 +91,7 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
     )
     variables = f"RUTER_LAUNCHER=local RUTER_STATE_DIR={on_double} " if on_double else same_settings()
     page = "each materialisation with its job" if on_double else "the lineage"
-    note = " The simulated AWS has ended with its tables and files." if on_double else ""
+    note = " The double of AWS has ended with its tables and files." if on_double else ""
     console.print(
         f"Next: `{variables}make dev` opens {page} at http://127.0.0.1:3000.{note} README.md shows how to use your own data.",
         soft_wrap=True,

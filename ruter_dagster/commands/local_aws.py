@@ -1,4 +1,4 @@
-"""The simulated AWS of `ruter-dagster demo --on sagemaker-double`: SageMaker, S3 and Glue on this machine, and their settings.
+"""The double of AWS of `ruter-dagster demo --on sagemaker-double`: SageMaker, S3 and Glue on this machine, and their settings.
 
 The simulation itself (`sagemaker_double/`, the double) is part of the repository and not of the package. It runs each SageMaker
 job as a process, with the files and variables of a container.
@@ -46,7 +46,7 @@ def sagemaker_double(console: Console) -> Iterator[None]:
         state = load_settings().state_dir.absolute() / "on-sagemaker-double"
         shutil.rmtree(state, ignore_errors=True)
         state.mkdir(parents=True)
-        with console.status("Starting the simulated AWS"):
+        with console.status("Starting the double of AWS"):
             address = stack.enter_context(_double())
         stack.enter_context(_environment(_variables(address, state)))
         client("s3", REGION).create_bucket(
@@ -65,7 +65,7 @@ def _double() -> Iterator[str]:
     """Address of the double. The double ends with this process, even if the process is killed."""
     if not (CHECKOUT / "sagemaker_double").is_dir():
         raise PermanentFailure(
-            f"The simulated AWS is not part of the package, and {CHECKOUT} has no folder sagemaker_double: "
+            f"The double of AWS is not part of the package, and {CHECKOUT} has no folder sagemaker_double: "
             "run `ruter-dagster demo --on sagemaker-double` in a checkout of the project, after `make install`"
         )
     command = [sys.executable, "-m", "sagemaker_double", "--port", "0", "--owner-on-stdin"]
@@ -83,7 +83,7 @@ def _double() -> Iterator[str]:
         address = process.stdout.readline().strip()
         if not address:
             raise PermanentFailure(
-                f"The simulated AWS did not start (exit code {process.wait()}). Its output is above. "
+                f"The double of AWS did not start (exit code {process.wait()}). Its output is above. "
                 "`make install` installs its requirements"
             )
         yield address

@@ -174,10 +174,10 @@ def test_last_line_names_the_next_command() -> None:
     assert "Next: `make dev` opens the lineage" in texts[False]
     assert "Next: `RUTER_LAUNCHER=local RUTER_STATE_DIR=/state/on-sagemaker-double make dev`" in texts[True]
     assert (
-        "with its job at http://127.0.0.1:3000. The simulated AWS has ended with its tables and files."
+        "with its job at http://127.0.0.1:3000. The double of AWS has ended with its tables and files."
         in texts[True]
     )
-    assert "simulated AWS" not in texts[False]
+    assert "double of AWS" not in texts[False]
 
 
 @pytest.mark.usefixtures("_no_variables")
@@ -252,7 +252,7 @@ def test_failure_names_the_command_that_continues(monkeypatch: pytest.MonkeyPatc
         "run `RUTER_SOURCE=tides ruter-dagster retry 0123` to continue from the failed step" in texts[False]
     )
     assert "retry" not in texts[True]
-    assert "to start again: the simulated AWS keeps nothing" in texts[True]
+    assert "to start again: the double of AWS keeps nothing" in texts[True]
     assert all("loads/stop_loads: full" in text and "counts.log" in text for text in texts.values())
 
 
