@@ -85,7 +85,7 @@ def test_few_dates_are_trusted_only_if_every_week_agrees(rows):
 
 
 def test_invalid_model_bytes_are_bad_input():
-    with pytest.raises(BadInput, match="no load model"):
+    with pytest.raises(BadInput, match="not a load model"):
         LoadModel.from_bytes(b"half a file")
 
 

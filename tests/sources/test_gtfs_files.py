@@ -86,7 +86,7 @@ def test_overlapping_and_expired_feeds_are_reported(tmp_path: Path) -> None:
     )
     assert [
         feed.remarks for feed in timetable(tmp_path).feed_uses([date(2026, 12, 20), date(2026, 12, 22)])
-    ] == [("expired: 2026-12-22 is after its last date",)]
+    ] == [("expired: 2026-12-22 is after its last valid date",)]
 
 
 def write_archive(folder: Path) -> list[date]:
@@ -129,7 +129,7 @@ def test_error_for_a_late_date_names_the_newest_feeds(tmp_path: Path) -> None:
     late = newest + timedelta(28)
     known = timetable(tmp_path)
     [last] = known.feed_uses([newest + timedelta(27), late])
-    assert last.remarks == (f"expired: {late} is after its last date",)
+    assert last.remarks == (f"expired: {late} is after its last valid date",)
     assert "and 151 older ones. Add a newer feed" in str(known.absence(late))
 
 

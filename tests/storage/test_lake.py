@@ -103,10 +103,10 @@ def test_forbidden_data_files_are_an_error_with_the_remedy(lake: Remote):
 
 def test_missing_bucket_is_named(lake: Remote):
     missing = TableStore(glue_catalog("s3://no-such-lake/dev", REGION), DATABASE)
-    with pytest.raises(PermanentFailure, match=r"s3://no-such-lake/dev.*must be there before"):
+    with pytest.raises(PermanentFailure, match=r"s3://no-such-lake/dev.*must exist before"):
         missing.write(VISITS, visits(DAY), [DAY], code_version="1")
     with pytest.raises(
-        PermanentFailure, match=r"s3://no-such-lake/a/b cannot be written: .*must be there before"
+        PermanentFailure, match=r"s3://no-such-lake/a/b cannot be written: .*must exist before"
     ):
         ArtifactStore.at("s3://no-such-lake/a", REGION).put("b", b"")
 
