@@ -19,11 +19,11 @@ from ruter_dagster.contracts.checks import CHECKED_TABLES, CHECKS, NO_DATE_BLOCK
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
 from ruter_dagster.contracts.model_checks import GATE_CHECKS
 from ruter_dagster.contracts.tables import Column, Table
-from ruter_dagster.sources.gtfs_vocabulary import GTFS_FILES, GtfsFile
-from ruter_dagster.sources.tides_vocabulary import (
+from ruter_dagster.sources.gtfs_schema import GTFS_FILES, GtfsFile
+from ruter_dagster.sources.tides_schema import (
     STOP_VISITS as TIDES_STOP_VISITS,
 )
-from ruter_dagster.sources.tides_vocabulary import (
+from ruter_dagster.sources.tides_schema import (
     TRIPS_PERFORMED,
     VEHICLES,
     TidesColumn,
@@ -116,7 +116,7 @@ def columns_page() -> str:
         "TIDES and GTFS columns",
         "Which columns does my data need? *Required*: without the column, the file is refused. *Used*: the column may be missing "
         "or have empty cells. *Ignored*: the column is not read. Columns that no list names are ignored too. Defined in "
-        "`ruter_dagster/sources/tides_vocabulary.py` and `gtfs_vocabulary.py`.",
+        "`ruter_dagster/sources/tides_schema.py` and `gtfs_schema.py`.",
         "## TIDES\n\nEach table is `<table>.csv`, `<table>.parquet`, or a folder `<table>/` of such files.",
         *(_tides_table(table) for table in (TIDES_STOP_VISITS, TRIPS_PERFORMED, VEHICLES)),
         "Without `vehicles`, or for a vehicle that it lacks, seats and capacity are unknown: the occupancy level is `unknown`, the "

@@ -17,8 +17,8 @@ from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, WEATHER_FORECASTS
 from ruter_dagster.sources.gtfs_source import capacity_dates
 from ruter_dagster.sources.gtfs_timetable import Timetable
 from ruter_dagster.sources.tides_files import TableFile
+from ruter_dagster.sources.tides_schema import STOP_VISITS, TRIPS_PERFORMED, VEHICLES
 from ruter_dagster.sources.tides_tables import TableReader
-from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES
 
 _TABLES = (STOP_VISITS, TRIPS_PERFORMED, VEHICLES)
 """Tables from which visits and plan of a date are read. Trips have the schedule, vehicles the capacities."""

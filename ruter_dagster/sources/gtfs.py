@@ -17,9 +17,9 @@ from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
 from ruter_dagster.contracts.validation import with_optional_columns
 from ruter_dagster.sources.gtfs_calendar import ServiceCalendar, read_calendar, read_validity
 from ruter_dagster.sources.gtfs_files import FeedFiles
+from ruter_dagster.sources.gtfs_schema import AGENCY, FREQUENCIES, GTFS_FILES, ROUTES, STOPS, TRIPS
 from ruter_dagster.sources.gtfs_stop_times import StopTimes, read_stop_times
 from ruter_dagster.sources.gtfs_tables import Findings, clock, parse_column, read_table, seconds
-from ruter_dagster.sources.gtfs_vocabulary import AGENCY, FREQUENCIES, GTFS_FILES, ROUTES, STOPS, TRIPS
 
 _BASIC_MODES = {
     0: "tram", 1: "metro", 2: "rail", 3: "bus", 4: "boat", 5: "tram", 7: "rail", 11: "bus", 12: "metro"

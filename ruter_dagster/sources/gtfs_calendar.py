@@ -9,8 +9,8 @@ import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources.gtfs_files import FeedFiles
+from ruter_dagster.sources.gtfs_schema import CALENDAR, CALENDAR_DATES, FEED_INFO, WEEKDAYS
 from ruter_dagster.sources.gtfs_tables import parse_column, parse_date, read_table
-from ruter_dagster.sources.gtfs_vocabulary import CALENDAR, CALENDAR_DATES, FEED_INFO, WEEKDAYS
 
 
 @dataclass(frozen=True)

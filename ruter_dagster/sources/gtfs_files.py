@@ -24,7 +24,7 @@ import obstore
 
 from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.sources.gtfs_vocabulary import GTFS_FILES
+from ruter_dagster.sources.gtfs_schema import GTFS_FILES
 
 MEMBERS = tuple(file.name for file in GTFS_FILES)
 """Names of the files of a feed that are read."""

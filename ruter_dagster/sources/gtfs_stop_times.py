@@ -10,8 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ruter_dagster.sources.gtfs_files import FeedFiles
+from ruter_dagster.sources.gtfs_schema import STOP_TIMES
 from ruter_dagster.sources.gtfs_tables import LINE, Findings, clock, collect, read_table, scan_table
-from ruter_dagster.sources.gtfs_vocabulary import STOP_TIMES
 
 _FILE = STOP_TIMES.name
 _TIMES = ("arrival", "departure")

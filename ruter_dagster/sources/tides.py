@@ -20,8 +20,7 @@ from ruter_dagster.contracts.validation import conform, empty_frame, with_option
 from ruter_dagster.sources.base import DateAbsent, Reading
 from ruter_dagster.sources.default_capacities import with_default_capacities
 from ruter_dagster.sources.tides_rows import TableRows
-from ruter_dagster.sources.tides_tables import TableReader
-from ruter_dagster.sources.tides_vocabulary import (
+from ruter_dagster.sources.tides_schema import (
     IN_SERVICE,
     ROUTE_TYPES_BY_MODE,
     SCHEDULED,
@@ -29,6 +28,7 @@ from ruter_dagster.sources.tides_vocabulary import (
     TRIPS_PERFORMED,
     VEHICLES,
 )
+from ruter_dagster.sources.tides_tables import TableReader
 from ruter_dagster.sources.visit_rules import (
     CAPACITY_UNKNOWN,
     FAULT,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from ruter_dagster.sources.tides_vocabulary import MISSING_VALUES, Kind, TidesColumn
+from ruter_dagster.sources.tides_schema import MISSING_VALUES, Kind, TidesColumn
 
 TYPES: dict[Kind, pl.DataType] = {
     "string": pl.String(),

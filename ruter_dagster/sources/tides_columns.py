@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.sources.tides_vocabulary import TidesTable
+from ruter_dagster.sources.tides_schema import TidesTable
 
 
 def require_columns(path: str, table: TidesTable, present: Sequence[str]) -> None:

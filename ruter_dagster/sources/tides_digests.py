@@ -15,7 +15,7 @@ from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources.tides_cells import filled_dates
 from ruter_dagster.sources.tides_files import TableFile
 from ruter_dagster.sources.tides_scanner import TableScanner, readable_errors
-from ruter_dagster.sources.tides_vocabulary import TidesTable
+from ruter_dagster.sources.tides_schema import TidesTable
 
 MAX_CACHED_DIGESTS = 100
 """Number of files whose digests a process keeps."""

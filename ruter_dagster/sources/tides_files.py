@@ -18,7 +18,7 @@ from obstore.store import LocalStore
 
 from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import BadInput
-from ruter_dagster.sources.tides_vocabulary import TidesTable
+from ruter_dagster.sources.tides_schema import TidesTable
 
 _SAMPLE = 65_536
 _DATE = re.compile(r"(?<!\d)\d{4}-\d{2}-\d{2}(?!\d)")

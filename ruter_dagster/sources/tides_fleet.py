@@ -9,8 +9,8 @@ import polars as pl
 
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.sources.tides import modes_of, unique_trips, unique_vehicles
+from ruter_dagster.sources.tides_schema import STOP_VISITS, TRIPS_PERFORMED, VEHICLES, TidesTable
 from ruter_dagster.sources.tides_tables import TableReader
-from ruter_dagster.sources.tides_vocabulary import STOP_VISITS, TRIPS_PERFORMED, VEHICLES, TidesTable
 from ruter_dagster.sources.visit_rules import FAULT
 
 _TRIP = ("service_date", "trip_id_performed")

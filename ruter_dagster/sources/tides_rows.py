@@ -17,7 +17,7 @@ from ruter_dagster.sources.ragged_rows import REPLACEMENT_CHARACTER, RowFaults
 from ruter_dagster.sources.tides_cells import MEANING, TYPES, Cells, read_cells, unpadded_cells
 from ruter_dagster.sources.tides_files import TableFile
 from ruter_dagster.sources.tides_scanner import ROW_NUMBER
-from ruter_dagster.sources.tides_vocabulary import Cost, TidesColumn, TidesTable
+from ruter_dagster.sources.tides_schema import Cost, TidesColumn, TidesTable
 from ruter_dagster.sources.visit_rules import COUNTS_FAULT, FAULT, FILE, LINE, LOAD_FAULT
 
 MIN_CELLS_TO_JUDGE = 3

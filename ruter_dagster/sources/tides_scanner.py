@@ -22,7 +22,7 @@ from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.sources import ragged_rows
 from ruter_dagster.sources.ragged_rows import RowFaults, row_faults, write_without_unpaired_quotes
 from ruter_dagster.sources.tides_files import Folder, TableFile, not_utf8, unreadable
-from ruter_dagster.sources.tides_vocabulary import MISSING_VALUES, TidesTable
+from ruter_dagster.sources.tides_schema import MISSING_VALUES, TidesTable
 from ruter_dagster.sources.visit_rules import FILE, LINE
 
 ROW_NUMBER = "_row"

@@ -19,7 +19,7 @@ from ruter_dagster.sources.tides_digests import Digests, row_digests
 from ruter_dagster.sources.tides_files import Folder, TableFile
 from ruter_dagster.sources.tides_rows import TableRows, empty_rows, typed_rows
 from ruter_dagster.sources.tides_scanner import ROW_NUMBER, TableScanner, readable_errors
-from ruter_dagster.sources.tides_vocabulary import TidesTable
+from ruter_dagster.sources.tides_schema import TidesTable
 
 
 class TableReader:

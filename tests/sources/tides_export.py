@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ruter_dagster.sources.tides_vocabulary import ROUTE_TYPES_BY_MODE
+from ruter_dagster.sources.tides_schema import ROUTE_TYPES_BY_MODE
 
 Indices = np.ndarray
 _TIME = "%Y-%m-%dT%H:%M:%S%:z"
