@@ -81,14 +81,8 @@ class Athena:
         database: str,
         time_limit: float,
         poll_interval: PollInterval | None = None,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._client, self._region, self._poll_interval, self._sleep = (
-            client,
-            region,
-            poll_interval or PollInterval(),
-            sleep,
-        )
+        self._client, self._region, self._poll_interval = client, region, poll_interval or PollInterval()
         self._workgroup, self._time_limit = workgroup, time_limit
         self._context = {"Catalog": catalog, "Database": database}
 
@@ -108,7 +102,7 @@ class Athena:
                 while waiting and len(running) < max_parallel:
                     running.append(waiting.popleft())
                     self._start(running[-1], queries[running[-1].index])
-                self._sleep(pause)
+                time.sleep(pause)
                 states = [(query, self._poll(query, queries[query.index], done)) for query in running]
                 has_changed = any(state != "running" for _, state in states)
                 waiting.extendleft(_next_attempt(query) for query, state in states if state == "retry")
@@ -223,7 +217,7 @@ class Athena:
         deadline = time.monotonic() + _STOPPING_SECONDS
         with suppress(BotoCoreError, ClientError):
             while time.monotonic() < deadline and any(map(self._is_running, running)):
-                self._sleep(self._poll_interval.first)
+                time.sleep(self._poll_interval.first)
 
     def _is_running(self, running: _Running) -> bool:
         response = self._client.get_query_execution(QueryExecutionId=running.query_id)

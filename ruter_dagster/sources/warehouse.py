@@ -149,13 +149,15 @@ class WarehouseSource:
             return Reading(_conform(rows, table, result))
         numbered = _with_rule_columns(_numbered(rows, table))
         placeable, unplaceable = split_unplaceable(numbered, self._time_zone)
-        judged = apply_visit_rules(placeable, unplaceable)
-        locations = judged.rejected.select(FILE, LINE)
+        visit_result = apply_visit_rules(placeable, unplaceable)
+        locations = visit_result.rejected.select(FILE, LINE)
         original_rows = numbered.join(locations, on=[FILE, LINE], how="semi").select(
             FILE, LINE, pl.struct(table.column_names).struct.json_encode().alias("row")
         )
         return Reading(
-            judged.kept, counts=judged.counts, rejected=to_rejected(judged.rejected, original_rows)
+            visit_result.kept,
+            counts=visit_result.counts,
+            rejected=to_rejected(visit_result.rejected, original_rows),
         )
 
     def _combine(
