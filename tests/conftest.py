@@ -1,4 +1,4 @@
-"""What several folders of tests share. Each test has its own state, and on the shared broker its own topics.
+"""Fixtures of several folders of tests. Each test has its own state, and its own topics on the shared broker.
 
 A test marked `extended` runs in `make test-all` only, every other one in `make test`.
 """
@@ -33,14 +33,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of an expensive fixture in one worker (`--dist loadgroup`), so that the fixture is made once."""
+    """Runs the tests of an expensive fixture in one worker (`--dist loadgroup`), so that the fixture is built once."""
     for item in items:
         if group := _shared_fixture_group(item):
             item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _shared_fixture_group(item: pytest.Item) -> str | None:
-    """The chain of two good days, which several modules share; else the module whose tests share a fixture."""
+    """The name of the group: `prepared` for the chain that several modules share, else the module with a shared fixture."""
     fixtures = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
     if "prepared" in fixtures:
         return "prepared"
