@@ -1,4 +1,4 @@
-"""What an alert looks like, and how it is sent to Slack.
+"""Formats alerts and sends them to Slack.
 
-The choice of which events are worth an alert does not belong here: it is in `sensors`.
+The package `sensors` decides which events are worth an alert.
 """

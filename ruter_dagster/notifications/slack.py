@@ -1,4 +1,4 @@
-"""Sends an alert to Slack: what a message looks like, and that no secret gets into one. What is worth an alert: sensors/alerts.py."""
+"""Formats an alert, removes secrets from it and sends it to Slack. `sensors/alerts.py` decides what is worth an alert."""
 
 from __future__ import annotations
 
@@ -9,34 +9,38 @@ from pydantic import SecretStr
 
 from ruter_dagster.config.settings import Settings
 
-ATTEMPTS_AGAIN = 2
+MAX_RETRIES = 2
 TIMEOUT_SECONDS = 10
-LONGEST = 1500
-"""Characters of a step's own words that a message shows; all of them are in the UI."""
+MAX_DETAILS = 1500
+"""Characters of the details that a message shows. The UI shows all of them."""
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
 _HIDDEN = "(hidden)"
 
 
 class SlackUnavailable(Exception):
-    """Slack did not take a message; it can be sent again."""
+    """Slack did not accept a message. It can be sent again."""
 
 
 @dataclass(frozen=True)
 class Alert:
-    """What happened, its facts, in whose words, where it is seen (text and address of each), and how to go on."""
+    """One message.
+
+    `title`: what happened. `details`: error messages or check results, quoted. `links`: text and address of each.
+    `remedy`: what to do.
+    """
 
     title: str
     facts: tuple[str, ...]
-    words: str
+    details: str
     links: tuple[tuple[str, str], ...]
     remedy: str
 
 
-def send(alert: Alert, settings: Settings) -> None:
-    """Posts one message to the settings' channel.
+def send_alert(alert: Alert, settings: Settings) -> None:
+    """Posts one message to the channel in the settings.
 
-    Connection faults, 429 and 5xx are tried again, as slack_sdk does. Raises SlackUnavailable where Slack still does
-    not take it, with Slack's word for it; the token is in neither.
+    Connection errors and the statuses 429 and 5xx are retried by slack_sdk. Raises SlackUnavailable, with Slack's reason
+    and without the token, if Slack still does not accept the message.
     """
     from slack_sdk import WebClient
     from slack_sdk.errors import SlackApiError
@@ -51,12 +55,12 @@ def send(alert: Alert, settings: Settings) -> None:
         settings.slack_token.get_secret_value() if settings.slack_token else None,
         base_url=settings.slack_api_url,
         timeout=TIMEOUT_SECONDS,
-        retry_handlers=[handler(max_retry_count=ATTEMPTS_AGAIN) for handler in handlers],
+        retry_handlers=[handler(max_retry_count=MAX_RETRIES) for handler in handlers],
     )
     try:
         client.chat_postMessage(
             channel=settings.slack_channel,
-            text=text_of(alert, settings),
+            text=message_text(alert, settings),
             unfurl_links=False,
             unfurl_media=False,
         )
@@ -69,13 +73,15 @@ def send(alert: Alert, settings: Settings) -> None:
         raise SlackUnavailable(f"Slack does not answer at {settings.slack_api_url} ({error})") from None
 
 
-def text_of(alert: Alert, settings: Settings) -> str:
-    """The message in Slack's markup: title, facts, the words quoted, the links and the remedy."""
-    words = alert.words if len(alert.words) <= LONGEST else alert.words[: LONGEST - 2] + " …"
-    quoted = "\n".join(f"> {line}" for line in _escape(without_secrets(words, settings)).splitlines())
+def message_text(alert: Alert, settings: Settings) -> str:
+    """The message in Slack's markup: title, facts, quoted details, links and remedy."""
+    details = alert.details
+    if len(details) > MAX_DETAILS:
+        details = details[: MAX_DETAILS - 2] + " …"
+    quoted = "\n".join(f"> {line}" for line in _escape(hide_secrets(details, settings)).splitlines())
     lines = [
         f"*{_escape(alert.title)}*",
-        " · ".join(_escape(without_secrets(fact, settings)) for fact in alert.facts),
+        " · ".join(_escape(hide_secrets(fact, settings)) for fact in alert.facts),
         quoted,
         " · ".join(_link(text, address) for text, address in alert.links),
         _escape(alert.remedy),
@@ -83,17 +89,17 @@ def text_of(alert: Alert, settings: Settings) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def without_secrets(text: str, settings: Settings) -> str:
-    """The text without the settings' secrets, and without the user and password of any address in it."""
+def hide_secrets(text: str, settings: Settings) -> str:
+    """The text without the secrets of the settings, and without user and password in addresses."""
     values = (getattr(settings, name) for name in type(settings).model_fields)
-    for secret in values:
-        if isinstance(secret, SecretStr) and secret.get_secret_value():
-            text = text.replace(secret.get_secret_value(), _HIDDEN)
+    for value in values:
+        if isinstance(value, SecretStr) and value.get_secret_value():
+            text = text.replace(value.get_secret_value(), _HIDDEN)
     return _CREDENTIALS.sub(_HIDDEN, text)
 
 
 def _link(text: str, address: str) -> str:
-    """Slack opens web addresses only; the place of a file is shown as it is."""
+    """A link in Slack's markup. Slack opens web addresses only, so the path of a file is shown as text."""
     return (
         f"<{address}|{_escape(text)}>"
         if address.startswith("http")

@@ -1,4 +1,4 @@
 """Runs and partitions: the chain of runs, planning, executing and repeating runs, and queries of Dagster's event log.
 
-Output for people does not belong here: it is in `commands`.
+Output for people belongs in `commands`.
 """

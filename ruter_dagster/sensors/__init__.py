@@ -1,4 +1,4 @@
-"""Schedules and sensors: what starts runs, and what reacts to runs that failed, were lost or were cancelled.
+"""Schedules and sensors: they start runs, and react to runs that failed, were lost or were cancelled.
 
-The text of alerts and the listing of sources do not belong here.
+The text of alerts belongs in `notifications`, the listing of sources in `sources`.
 """

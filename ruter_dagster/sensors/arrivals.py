@@ -1,6 +1,7 @@
-"""Starts the day's chain when a new raw day appears at the source, or a recent one is corrected there. What is listed and how belongs in sources.
+"""The sensor that starts the chain when the source has a new operating date, or corrected files of a recent one.
 
-Where S3's events come through a queue (RUTER_ARRIVALS_QUEUE), they only say when to list: the listing is the truth.
+If S3 sends its events to a queue (RUTER_ARRIVALS_QUEUE), the events only decide when to list the source: what to request
+follows from the listing. `sources/listing.py` lists the source.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -26,7 +27,9 @@ from dagster import (
     SkipReason,
     sensor,
 )
+from pydantic import BaseModel
 
+from ruter_dagster.compat.clock import get_current_datetime
 from ruter_dagster.config.gtfs_location import plans_ahead
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
@@ -46,220 +49,231 @@ from ruter_dagster.sensors.chain import (
 )
 
 INTERVAL_SECONDS = 300
-"""Between two listings of the source where no event has come."""
+"""Time between two listings of the source without an event."""
 EVENTS_SECONDS = 30
-"""Between two looks for events."""
-EVENTS_AT_ONCE = 100
+"""Time between two reads of the event queue."""
+MAX_EVENTS_PER_TICK = 100
 LISTING_SECONDS = 45
-"""How long a listing may take: less than the minute that Dagster gives a sensor."""
+"""The longest time for a listing. Dagster ends a tick after 60 s."""
 
 ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What the source has: dates with counts (None where it answers any), versions of the newest dates' own files if it has
-    files, and what identifies its timetable, if it has one."""
+    """What the source has.
+
+    `dates`: operating dates with counts; None if the source answers any date. `file_versions`: of each recent date, the
+    version of the files whose paths name the date. `timetable_version`: None without a timetable.
+    """
 
     dates: frozenset[date] | None
-    files: Mapping[date, str] = field(default_factory=dict)
-    timetable: str | None = None
+    file_versions: Mapping[date, str] = field(default_factory=dict)
+    timetable_version: str | None = None
 
 
-ListSource = Callable[[Settings], Listing]
+class Cursor(BaseModel, frozen=True):
+    """The state of the sensor between two ticks.
 
+    `requested_dates`: requested and not materialised yet. `requested_versions`: of recent dates, the file versions that
+    were requested. `listed_at`, `listed_versions`: time and file versions of the last listing. `has_more`: list again in
+    the next tick. `timetable_version`: the timetable of the last requested plan.
+    """
 
-@dataclass(frozen=True)
-class Memory:
-    """The sensor's cursor: dates asked for that are not materialised yet, when the source was last listed, whether there was
-    more to do than one date, of recent dates the version of their files when they were asked for and when they were last listed
-    (`seen`), and the timetable that dates ahead were last planned by."""
+    requested_dates: frozenset[date] = frozenset()
+    requested_versions: dict[date, str] = {}
+    listed_at: datetime = datetime(2000, 1, 1, tzinfo=UTC)
+    listed_versions: dict[date, str] = {}
+    has_more: bool = False
+    timetable_version: str | None = None
 
-    asked: frozenset[date] = frozenset()
-    listed: datetime = datetime(2000, 1, 1, tzinfo=UTC)
-    more: bool = False
-    versions: Mapping[date, str] = field(default_factory=dict)
-    timetable: str | None = None
-    seen: Mapping[date, str] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, cursor: str | None) -> Memory:
-        if not cursor:
-            return cls()
-        kept = json.loads(cursor)
-        asked = frozenset(map(date.fromisoformat, kept["asked"]))
-        versions, seen = (
-            {date.fromisoformat(day): version for day, version in kept.get(name, {}).items()}
-            for name in ("versions", "seen")
-        )
-        listed = datetime.fromisoformat(kept["listed"])
-        return cls(asked, listed, kept["more"], versions, kept.get("timetable"), seen)
-
-    def to_cursor(self) -> str:
-        kept = {
-            "asked": sorted(day.isoformat() for day in self.asked),
-            "listed": self.listed.isoformat(),
-            "more": self.more,
-            "versions": {day.isoformat(): version for day, version in self.versions.items()},
-            "timetable": self.timetable,
-            "seen": {day.isoformat(): version for day, version in self.seen.items()},
-        }
-        return json.dumps(kept)
-
-    def is_due(self, now: datetime) -> bool:
-        return self.more or now - self.listed >= timedelta(seconds=INTERVAL_SECONDS)
+    def needs_listing(self, now: datetime) -> bool:
+        return self.has_more or now - self.listed_at >= timedelta(seconds=INTERVAL_SECONDS)
 
 
 def arrival_sensors(
-    settings: Settings,
-    operator: Operator,
-    jobs: Mapping[str, Any],
-    list_source: ListSource | None = None,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    settings: Settings, operator: Operator, jobs: Mapping[str, Any]
 ) -> list[SensorDefinition]:
     """The sensor `new_operating_dates`."""
-    list_source = list_source or _list_source
-    queued = settings.arrivals_queue is not None
+    has_queue = settings.arrivals_queue is not None
 
     @sensor(
         jobs=[jobs["counts"], jobs["plan"]],
-        minimum_interval_seconds=EVENTS_SECONDS if queued else INTERVAL_SECONDS,
+        minimum_interval_seconds=EVENTS_SECONDS if has_queue else INTERVAL_SECONDS,
         default_status=sensor_status(settings),
-        description="Asks for counts and plan of an operating date that is new at the source: each date once, in order, "
-        "one at a time, because features of a date look back at the dates before. Days that were there before the "
-        f"first materialised one are history: materialise those by a range. Of the {RECENT_DATES} newest dates, those are asked "
-        "for again whose files at the source have changed. A changed timetable has the dates ahead planned anew.",
+        description="Requests counts and plan of each new operating date at the source: once, in order, one date at a time, "
+        "because features of a date read the dates before. Dates before the first materialised one are history: "
+        f"materialise them as a range. Of the {RECENT_DATES} newest dates, those with corrected files are requested "
+        "again. A new timetable requests the plan of the dates ahead again.",
     )
     def new_operating_dates(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
         if not starts_on_arrival(settings):
             yield SkipReason(f"The source {settings.source} answers any date: the schedules start its days")
             return
-        memory = Memory.of(context.cursor)
-        with _events(settings) as news:
-            if queued and not news and not memory.is_due(now()):
+        cursor = Cursor.model_validate_json(context.cursor or "{}")
+        now = get_current_datetime("UTC")
+        with _receive_events(settings) as has_events:
+            if has_queue and not has_events and not cursor.needs_listing(now):
                 yield SkipReason(f"No event of new data at {settings.tides_path}")
                 return
-            yield from _look(context, memory, settings, operator, list_source, now())
+            yield from _list_and_request(context, cursor, settings, operator, now)
 
     return [new_operating_dates]
 
 
-def _look(
-    context: SensorEvaluationContext,
-    memory: Memory,
-    settings: Settings,
-    operator: Operator,
-    list_source: ListSource,
-    now: datetime,
+def _list_and_request(
+    context: SensorEvaluationContext, cursor: Cursor, settings: Settings, operator: Operator, now: datetime
 ) -> Iterator[RunRequest | SkipReason]:
-    """Lists the source and asks for the first new date, else the first corrected one, else for the plan by a new timetable; the
-    cursor then knows what was asked for."""
-    known = _materialised(context)
-    if not known:
+    """Lists the source, unless the counts of a requested date still run, and requests the next runs."""
+    materialised = _materialised_dates(context.instance)
+    if not materialised:
         yield SkipReason(
             "No operating date is materialised yet: run `ruter-dagster demo`, or materialise a range"
         )
         return
-    memory = replace(memory, asked=memory.asked - known)
-    if underway := _unfinished(context, {*memory.asked, *memory.versions}, settings):
-        context.update_cursor(replace(memory, more=True).to_cursor())
-        yield SkipReason(f"The counts of {underway} have not ended yet")
+    cursor = cursor.model_copy(update={"requested_dates": cursor.requested_dates - materialised})
+    requested = {*cursor.requested_dates, *cursor.requested_versions}
+    if running := _first_running(context.instance, requested, settings):
+        context.update_cursor(cursor.model_copy(update={"has_more": True}).model_dump_json())
+        yield SkipReason(f"The counts of {running} have not ended yet")
         return
-    yield from _ask(context, memory, list_source(settings), known, settings, operator, now)
+    builder = _RequestBuilder(context.instance, settings, operator, list_source(settings), materialised, now)
+    yield from builder.build(cursor)
+    context.update_cursor(builder.next_cursor.model_dump_json())
 
 
-def _ask(
-    context: SensorEvaluationContext,
-    memory: Memory,
-    listing: Listing,
-    known: frozenset[date],
-    settings: Settings,
-    operator: Operator,
-    now: datetime,
-) -> Iterator[RunRequest | SkipReason]:
-    """Asks for what comes first; `known` are the dates that are materialised."""
-    at_source, asked = listing.dates or frozenset(), memory.asked
-    versions = {day: version for day, version in memory.versions.items() if day in listing.files}
-    read, settled = _read_before(context, listing), _settled(listing, memory.seen)
-    memory = Memory(asked, now, False, versions, memory.timetable or listing.timetable, listing.files)
-    unread = at_source - known - asked - _refused(read, listing)
-    new = [day for day in _closed(unread, operator, now) if day > min(known)]
-    newest = max(known | asked)
-    if new:
-        day = min(new)
-        yield counts_request(day, settings)
-        yield plan_request(day, settings, operator)
-        # A late date's plan says nothing of the dates ahead: a new timetable is for the next tick then.
-        memory = _asked(memory, day, listing, listing.timetable if day > newest else memory.timetable)
-    elif corrected := [day for day in _corrected(settled, read, versions) if day > min(known)]:
-        yield from _again(min(corrected), listing, settings, operator, context.instance)
-        memory = _asked(memory, min(corrected), listing, memory.timetable)
-    elif listing.timetable == memory.timetable:
-        yield SkipReason(f"Nothing new among {len(at_source)} dates at {settings.tides_path}")
-    elif _is_under_way(newest_runs(context.instance, "plan"), newest, settings):
-        yield SkipReason(f"The timetable has changed, and the plan after {newest} has not ended yet")
-    else:
-        former = _newest_run(context.instance, "plan", newest, settings)
-        yield plan_request(newest, settings, operator, f"{listing.timetable}{run_suffix(former)}")
-        memory = replace(memory, timetable=listing.timetable)
-    context.update_cursor(memory.to_cursor())
+class _RequestBuilder:
+    """Builds the requests of one tick from a listing of the source and the materialised dates."""
 
+    def __init__(
+        self,
+        instance: DagsterInstance,
+        settings: Settings,
+        operator: Operator,
+        listing: Listing,
+        materialised: frozenset[date],
+        now: datetime,
+    ) -> None:
+        self.instance, self.settings, self.operator, self.listing = instance, settings, operator, listing
+        self.materialised, self.now = materialised, now
+        self.next_cursor = Cursor()
 
-def _asked(memory: Memory, day: date, listing: Listing, timetable: str | None) -> Memory:
-    """The memory once counts and plan of a date were asked for."""
-    version = {day: listing.files[day]} if day in listing.files else {}
-    asked, versions = memory.asked | {day}, {**memory.versions, **version}
-    return replace(memory, asked=asked, more=True, versions=versions, timetable=timetable)
+    def build(self, cursor: Cursor) -> Iterator[RunRequest | SkipReason]:
+        """The first new date, else the first corrected date, else the plan by a new timetable. Sets `next_cursor`."""
+        versions, timetable = self.listing.file_versions, self.listing.timetable_version
+        self.next_cursor = Cursor(
+            requested_dates=cursor.requested_dates,
+            requested_versions={
+                day: version for day, version in cursor.requested_versions.items() if day in versions
+            },
+            listed_at=self.now,
+            listed_versions=dict(versions),
+            timetable_version=cursor.timetable_version or timetable,
+        )
+        read_versions = self._read_versions()
+        if new := self._new_dates(read_versions):
+            yield from self._request_new(min(new))
+        elif corrected := self._corrected_dates(read_versions, cursor.listed_versions):
+            yield from self._request_corrected(min(corrected))
+        elif timetable != self.next_cursor.timetable_version:
+            yield self._request_plan()
+        else:
+            count = len(self.listing.dates or ())
+            yield SkipReason(f"Nothing new among {count} dates at {self.settings.tides_path}")
 
+    def _read_versions(self) -> dict[date, str]:
+        """Of each recent date, the version of its own files that a run read, also if a check blocked the date."""
+        days = [day.isoformat() for day in self.listing.file_versions]
+        recorded = source_versions(self.instance, asset_of(STOP_VISITS.name), days)
+        return {
+            date.fromisoformat(day): own for day, version in recorded.items() if (own := own_version(version))
+        }
 
-def _again(
-    day: date, listing: Listing, settings: Settings, operator: Operator, instance: DagsterInstance
-) -> Iterator[RunRequest]:
-    """Counts of a corrected date, and its plan if the plan is what ran."""
-    correction = f"{listing.files[day]}{run_suffix(_newest_run(instance, 'counts', day, settings))}"
-    yield counts_request(day, settings, correction)
-    if not plans_ahead(settings):
-        yield plan_request(day, settings, operator, correction)
+    def _new_dates(self, read_versions: Mapping[date, str]) -> list[date]:
+        """Closed dates that no run has read, after the first materialised date."""
+        dates = (self.listing.dates or frozenset()) - self.materialised - self.next_cursor.requested_dates
+        # A date without own files is read again: its rows may have been added to a shared file.
+        blocked = {
+            day
+            for day, version in self.listing.file_versions.items()
+            if version == read_versions.get(day) != NO_VERSION
+        }
+        return [day for day in dates - blocked if day > min(self.materialised) and self._is_closed(day)]
 
+    def _corrected_dates(
+        self, read_versions: Mapping[date, str], listed_versions: Mapping[date, str]
+    ) -> list[date]:
+        """Recent dates whose files differ from the version that was read or requested last.
 
-def _newest_run(instance: DagsterInstance, job: str, day: date, settings: Settings) -> RunRecord | None:
-    """The newest run of a job that belongs to the counts of a date."""
-    return newest_runs(instance, job).get(issue_date_of(day, settings).isoformat())
+        Files that changed since the last listing may still be written, and wait for the next listing.
+        """
+        requested_versions = self.next_cursor.requested_versions
+        return [
+            day
+            for day, version in self.listing.file_versions.items()
+            if version == listed_versions.get(day)
+            and (day in read_versions or day in requested_versions)
+            and version not in (read_versions.get(day), requested_versions.get(day))
+            and day > min(self.materialised)
+        ]
 
+    def _request_new(self, day: date) -> Iterator[RunRequest]:
+        """Counts and plan of a new date."""
+        # The plan of a late date has no dates ahead: the next tick requests these by the new timetable.
+        if day > self._newest_date():
+            self._update_cursor(timetable_version=self.listing.timetable_version)
+        yield counts_request(day, self.settings)
+        yield plan_request(day, self.settings, self.operator)
+        self._record_request(day)
 
-def _read_before(context: SensorEvaluationContext, listing: Listing) -> dict[date, str]:
-    """Of recent dates the version of their own files that a run read, whether it kept the date or blocked it."""
-    days = [day.isoformat() for day in listing.files]
-    recorded = source_versions(context.instance, asset_of(STOP_VISITS.name), days)
-    return {
-        date.fromisoformat(day): own for day, version in recorded.items() if (own := own_version(version))
-    }
+    def _request_corrected(self, day: date) -> Iterator[RunRequest]:
+        """Counts of a corrected date; its plan too, if the plan is derived from the counts."""
+        version = self.listing.file_versions[day]
+        correction = f"{version}{run_suffix(self._newest_run('counts', day))}"
+        yield counts_request(day, self.settings, correction)
+        if not plans_ahead(self.settings):
+            yield plan_request(day, self.settings, self.operator, correction)
+        self._record_request(day)
 
+    def _request_plan(self) -> RunRequest | SkipReason:
+        """The plan of the dates ahead by a new timetable, once the former plan has ended."""
+        newest, timetable = self._newest_date(), self.listing.timetable_version
+        former = self._newest_run("plan", newest)
+        if former is not None and former.dagster_run.status not in ENDED:
+            return SkipReason(f"The timetable has changed, and the plan after {newest} has not ended yet")
+        self._update_cursor(timetable_version=timetable)
+        return plan_request(newest, self.settings, self.operator, f"{timetable}{run_suffix(former)}")
 
-def _settled(listing: Listing, seen: Mapping[date, str]) -> dict[date, str]:
-    """The files that were the same at the listing before: those of a day that is being written still change."""
-    return {day: version for day, version in listing.files.items() if seen.get(day) == version}
+    def _newest_date(self) -> date:
+        """The newest date that is materialised or requested."""
+        return max(self.materialised | self.next_cursor.requested_dates)
 
+    def _newest_run(self, job: str, day: date) -> RunRecord | None:
+        """The newest run of a job in the chain of an operating date."""
+        return newest_runs(self.instance, job).get(issue_date_of(day, self.settings).isoformat())
 
-def _refused(read: Mapping[date, str], listing: Listing) -> set[date]:
-    """Dates that a run has read in these very files; those that have none of their own may have come since."""
-    return {day for day, version in listing.files.items() if version == read.get(day) != NO_VERSION}
+    def _record_request(self, day: date) -> None:
+        versions = self.listing.file_versions
+        version = {day: versions[day]} if day in versions else {}
+        self._update_cursor(
+            requested_dates=self.next_cursor.requested_dates | {day},
+            requested_versions=self.next_cursor.requested_versions | version,
+            has_more=True,
+        )
 
+    def _update_cursor(self, **values: Any) -> None:
+        self.next_cursor = self.next_cursor.model_copy(update=values)
 
-def _corrected(
-    settled: Mapping[date, str], read: Mapping[date, str], asked: Mapping[date, str]
-) -> list[date]:
-    """Recent dates whose own files are others than those that were read last, and that were asked for since."""
-    return [
-        day
-        for day, version in settled.items()
-        if (day in read or day in asked) and version not in (read.get(day), asked.get(day))
-    ]
+    def _is_closed(self, day: date) -> bool:
+        """Whether the operating day has ended. The files of an open day are incomplete."""
+        zone = ZoneInfo(self.operator.time_zone)
+        closes_at = datetime.combine(day + timedelta(1), self.operator.day_closes_at, zone)
+        return closes_at <= self.now.astimezone(zone)
 
 
 @contextmanager
-def _events(settings: Settings) -> Iterator[bool]:
-    """Whether events have come of objects where the source lies; taken from the queue once they were acted on."""
+def _receive_events(settings: Settings) -> Iterator[bool]:
+    """Whether the queue has events of objects at the source. The events are deleted if the body raises no error."""
     if settings.arrivals_queue is None:
         yield False
         return
@@ -267,47 +281,39 @@ def _events(settings: Settings) -> Iterator[bool]:
     from ruter_dagster.aws.queues import EventQueue
 
     queue = EventQueue(settings.arrivals_queue, client("sqs", settings.aws_region))
-    events = queue.receive(EVENTS_AT_ONCE)
+    events = queue.receive(MAX_EVENTS_PER_TICK)
     yield any(_is_of_source(event.detail, settings.tides_path or "") for event in events)
     queue.delete(events)
 
 
-def _is_of_source(detail: Mapping[str, Any], place: str) -> bool:
+def _is_of_source(detail: Mapping[str, Any], source_address: str) -> bool:
+    """Whether an event concerns an object below the address of the source."""
     address = f"s3://{detail.get('bucket', {}).get('name')}/{detail.get('object', {}).get('key')}"
-    return address.startswith(f"{place.rstrip('/')}/")
+    return address.startswith(f"{source_address.rstrip('/')}/")
 
 
-def _materialised(context: SensorEvaluationContext) -> frozenset[date]:
-    """Dates whose visits were read; those that a range of dates found absent at the source may still come."""
-    return frozenset(map(date.fromisoformat, content_hashes(context.instance, asset_of(STOP_VISITS.name))))
+def _materialised_dates(instance: DagsterInstance) -> frozenset[date]:
+    """Dates with stop visits. Dates without data in a materialised range are not among them."""
+    return frozenset(map(date.fromisoformat, content_hashes(instance, asset_of(STOP_VISITS.name))))
 
 
-def _unfinished(context: SensorEvaluationContext, asked: Iterable[date], settings: Settings) -> date | None:
-    """A date whose counts were asked for and are queued or running."""
-    newest = newest_runs(context.instance, "counts")
-    return next((day for day in sorted(asked) if _is_under_way(newest, day, settings)), None)
+def _first_running(instance: DagsterInstance, dates: Iterable[date], settings: Settings) -> date | None:
+    """The first of these dates whose newest run of counts is queued or running."""
+    runs = newest_runs(instance, "counts")
+    for day in sorted(dates):
+        record = runs.get(issue_date_of(day, settings).isoformat())
+        if record is not None and record.dagster_run.status not in ENDED:
+            return day
+    return None
 
 
-def _is_under_way(newest: Mapping[str, RunRecord], day: date, settings: Settings) -> bool:
-    """Whether the newest run that followed the counts of a date (by issue date) is queued or running."""
-    record = newest.get(issue_date_of(day, settings).isoformat())
-    return record is not None and record.dagster_run.status not in ENDED
+def list_source(settings: Settings) -> Listing:
+    """Lists the source in a child process, so that the code location loads no data library and the time is limited.
 
-
-def _closed(days: Iterable[date], operator: Operator, now: datetime) -> list[date]:
-    """Dates whose operating day has ended: a day that is still being written is not asked for."""
-    zone = ZoneInfo(operator.time_zone)
-    return [
-        day
-        for day in days
-        if datetime.combine(day + timedelta(1), operator.day_closes_at, zone) <= now.astimezone(zone)
-    ]
-
-
-def _list_source(settings: Settings) -> Listing:
-    """Asks the source in a process of its own: the code location loads no data library, and waits no longer than it may."""
+    Raises PermanentFailure if the listing fails or takes too long.
+    """
     try:
-        listing = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "ruter_dagster.sources.listing"],
             env={**os.environ, **settings.to_environment()},
             capture_output=True,
@@ -317,17 +323,17 @@ def _list_source(settings: Settings) -> Listing:
         )
     except subprocess.TimeoutExpired:
         raise PermanentFailure(
-            f"{settings.tides_path} could not be listed in {LISTING_SECONDS} s; the next tick tries again. Put each date into files of "
-            "its own below fewer folders, or see whether the place answers"
+            f"{settings.tides_path} could not be listed in {LISTING_SECONDS} s; the next tick tries again. Put each date into "
+            "its own files in fewer folders, or check that the address answers"
         ) from None
-    if listing.returncode:
+    if process.returncode:
         raise PermanentFailure(
-            listing.stderr.strip() or f"The listing ended with exit code {listing.returncode}"
+            process.stderr.strip() or f"The listing ended with exit code {process.returncode}"
         )
-    return _parsed(json.loads(listing.stdout))
+    return _parse_listing(json.loads(process.stdout))
 
 
-def _parsed(listed: Mapping[str, Any]) -> Listing:
+def _parse_listing(listed: Mapping[str, Any]) -> Listing:
     dates = listed["dates"]
     return Listing(
         None if dates is None else frozenset(map(date.fromisoformat, dates)),

@@ -1,4 +1,4 @@
-"""Slack hears of a failed run, a blocked check and drift: once, not while a retry will come, and not lost when Slack is down."""
+"""Alerts of failed runs, blocking checks and drift: sent once, not while a retry is expected, and never lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DAY = "2026-03-29"
 
 @pytest.fixture
 def failures(slack: SlackStub, tick: Tick) -> SensorDefinition:
-    """The sensor of failed runs, turned on before anything ran."""
+    """The sensor of failed runs, turned on before any run."""
     sensor = alert_sensors(settings_for(slack))[0]
     tick(sensor)
     return sensor
@@ -30,7 +30,7 @@ def drift(slack: SlackStub, tick: Tick) -> SensorDefinition:
 
 
 def run(instance: DagsterInstance, asset: str, **tags: str) -> ExecuteInProcessResult:
-    """A run of the job that has the asset, over that asset alone."""
+    """A run of the asset's job that selects only this asset."""
     job = "monitoring" if asset.startswith("monitoring") else "counts"
     return defs.resolve_job_def(job).execute_in_process(
         instance=instance,
@@ -41,7 +41,7 @@ def run(instance: DagsterInstance, asset: str, **tags: str) -> ExecuteInProcessR
     )
 
 
-def test_a_failed_run_is_told_with_its_own_words_a_link_and_how_to_go_on(
+def test_failure_alert_has_error_link_and_remedy(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
 ) -> None:
     write_script(instance, loads__stop_loads={"fails": "No room on the disk of state/demo: free 2 GB"})
@@ -53,31 +53,31 @@ def test_a_failed_run_is_told_with_its_own_words_a_link_and_how_to_go_on(
         "asset loads/stop_loads",
         "> No room on the disk of state/demo: free 2 GB",
         f"<http://dagster.test/runs/{failed.run_id}|Run {failed.run_id[:8]}>",
-        f"Once mended, go on from the failed step: `ruter-dagster retry {failed.run_id}`",
+        f"Fix the cause, then continue from the failed step: `ruter-dagster retry {failed.run_id}`",
     ]
 
 
-def test_a_blocked_check_is_told_with_what_was_found_and_its_report(
+def test_alert_of_blocking_check_has_result_and_report(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
 ) -> None:
-    found = {
+    metadata = {
         "observed": 12,
         "expected": "at most 0 rows that share their key",
         "report": "https://docs.test/r.html",
     }
-    write_script(instance, quality__stop_visits={"failed_checks": {"key_is_unique": found}})
+    write_script(instance, quality__stop_visits={"failed_checks": {"key_is_unique": metadata}})
     failed = run(instance, "quality/stop_visits")
     tick(failures)
     (text,) = slack.texts
     assert text.startswith(
-        f"*Blocked by a check: counts {DAY} (test)*\nasset quality/stop_visits · nothing downstream ran"
+        f"*Blocked by a check: counts {DAY} (test)*\nasset quality/stop_visits · downstream assets did not run"
     )
     assert "> key_is_unique: observed 12, expected at most 0 rows that share their key" in text
     assert "<https://docs.test/r.html|Report>" in text
     assert f"`ruter-dagster retry {failed.run_id} --whole`" in text
 
 
-def test_a_check_that_only_warns_is_no_alert(
+def test_warning_check_sends_no_alert(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
 ) -> None:
     write_script(instance, quality__stop_visits={"failed_checks": {"rows_near_usual": {"observed": 0.1}}})
@@ -86,20 +86,20 @@ def test_a_check_that_only_warns_is_no_alert(
     assert not slack.texts
 
 
-def test_the_same_fault_is_told_once_and_another_one_again(
+def test_same_failure_is_sent_once_and_another_again(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
 ) -> None:
     write_script(instance, loads__stop_loads={"fails": "No room after 3 s"})
     group = {"dagster/root_run_id": run(instance, "loads/stop_loads").run_id}
-    for words in ("No room after 7 s", "No permission"):
-        write_script(instance, loads__stop_loads={"fails": words})
+    for error in ("No room after 7 s", "No permission"):
+        write_script(instance, loads__stop_loads={"fails": error})
         run(instance, "loads/stop_loads", **group)
         tick(failures)
         tick(failures)
     assert [text.splitlines()[2] for text in slack.texts] == ["> No room after 3 s", "> No permission"]
 
 
-def test_nothing_is_told_while_a_retry_will_come_and_the_last_failure_is(
+def test_only_last_failure_of_retried_run_is_sent(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
 ) -> None:
     write_script(instance, loads__stop_loads={"fails": "The worker was lost"})
@@ -115,10 +115,10 @@ def test_nothing_is_told_while_a_retry_will_come_and_the_last_failure_is(
     assert second.run_id in text
 
 
-def test_a_retry_that_could_not_be_started_is_told(
+def test_failure_is_sent_when_retry_cannot_start(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
 ) -> None:
-    """Dagster takes its promise back by the tag alone, after the failure itself was seen."""
+    """Dagster withdraws a planned retry by changing the tag, after the sensor has seen the failure."""
     write_script(instance, loads__stop_loads={"fails": "The worker was lost"})
     failed = run(instance, "loads/stop_loads", **{"dagster/will_retry": "true"})
     tick(failures)
@@ -127,7 +127,7 @@ def test_a_retry_that_could_not_be_started_is_told(
     assert len(slack.texts) == 1
 
 
-def test_an_alert_that_slack_did_not_take_is_sent_by_a_later_tick(
+def test_rejected_alert_is_sent_by_later_tick(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, failures: SensorDefinition
 ) -> None:
     write_script(instance, loads__stop_loads={"fails": "No room"})
@@ -141,7 +141,7 @@ def test_an_alert_that_slack_did_not_take_is_sent_by_a_later_tick(
     assert len(slack.texts) == 1
 
 
-def test_what_failed_before_alerts_were_turned_on_is_not_told(
+def test_failures_before_first_tick_are_not_sent(
     instance: DagsterInstance, slack: SlackStub, tick: Tick
 ) -> None:
     write_script(instance, loads__stop_loads={"fails": "No room"})
@@ -152,7 +152,7 @@ def test_what_failed_before_alerts_were_turned_on_is_not_told(
     assert not slack.requests
 
 
-def test_without_a_token_nothing_is_sent_and_it_is_said_once(
+def test_without_token_one_warning_and_no_alert(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, capfd: pytest.CaptureFixture[str]
 ) -> None:
     sensor = alert_sensors(settings_for(slack, slack_token=None))[0]
@@ -165,20 +165,20 @@ def test_without_a_token_nothing_is_sent_and_it_is_said_once(
     assert not slack.requests
 
 
-def test_drift_is_told_once_with_its_metrics(
+def test_drift_is_sent_once_with_metrics(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, drift: SensorDefinition
 ) -> None:
-    found = {
+    failed_checks = {
         "bias": {"beyond": [drift_row("bias", "tram", 0.14, "act")]},
         "matched_share": {"beyond": [drift_row("matched_share", "network", 0.84, "warn", act=None)]},
     }
-    write_script(instance, monitoring__drift={"failed_checks": found})
+    write_script(instance, monitoring__drift={"failed_checks": failed_checks})
     for _ in range(2):
         assert run(instance, "monitoring/drift").success
         tick(drift)
     (text,) = slack.texts
     assert text.splitlines()[:4] == [
-        f"*Drift calls for action: {DAY} (test)*",
+        f"*Drift requires action: {DAY} (test)*",
         f"> {DAY} bias of tram: 0.14, act (warns at 0.05, acts at 0.1)",
         f"> {DAY} matched_share of network: 0.84, warn (warns at 0.05, never acts)",
         "<http://dagster.test/assets/monitoring/drift?view=checks|Drift checks>",
@@ -192,7 +192,7 @@ def drift_row(
     return row | {"warn": 0.05, "act": act}
 
 
-def test_no_drift_is_no_alert(
+def test_passed_drift_checks_send_no_alert(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, drift: SensorDefinition
 ) -> None:
     assert run(instance, "monitoring/drift").success

@@ -1,4 +1,4 @@
-"""A lost run is launched again, also where Dagster's daemon looked at its failure at the wrong moment and moved on."""
+"""A lost run is retried, also if Dagster's daemon missed its failure."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ ORIGIN = RemoteJobOrigin(
 
 
 class Daemon:
-    """Dagster's own, of which only the launch itself is replaced."""
+    """Dagster's daemon that retries runs. Only the launch is replaced."""
 
     def __init__(self, instance: DagsterInstance, patch: pytest.MonkeyPatch) -> None:
         self.instance, self.launched, self.error = instance, [], None
         self.consumer = EventLogConsumerDaemon()
         self.consumer._logger = logging.getLogger("daemon")
         patch.setattr(auto_run_reexecution, "retry_run", self._launch)
-        self.look()
+        self.examine()
 
-    def look(self) -> None:
-        """Once over all failures after its cursor."""
+    def examine(self) -> None:
+        """Examines all failures after its cursor, once."""
         list(self.consumer.run_iteration(SimpleNamespace(instance=self.instance)))  # pyright: ignore[reportArgumentType]
 
     def _launch(self, run: DagsterRun, workspace: Any) -> None:
@@ -57,8 +57,8 @@ class Daemon:
 def instance() -> Any:
     with instance_for_test(
         {"run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False}}
-    ) as made:
-        yield made
+    ) as instance:
+        yield instance
 
 
 @pytest.fixture
@@ -67,78 +67,78 @@ def daemon(instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> Daemon
     return Daemon(instance, monkeypatch)
 
 
-def started(instance: DagsterInstance, **given: Any) -> DagsterRun:
+def started(instance: DagsterInstance, **fields: Any) -> DagsterRun:
     return create_run_for_test(
         instance,
         job_name="counts",
-        **{"status": DagsterRunStatus.STARTED, "remote_job_origin": ORIGIN, **given},
+        **{"status": DagsterRunStatus.STARTED, "remote_job_origin": ORIGIN, **fields},
     )
 
 
 def lose(
     instance: DagsterInstance, run: DagsterRun, reason: RunFailureReason = RunFailureReason.UNKNOWN
 ) -> None:
-    """As the daemon's monitor does with a run whose worker is gone."""
+    """Reports the failure as Dagster's run monitor does when a worker is gone."""
     instance.report_run_failed(run, "The worker is gone", JobFailureData(error=None, failure_reason=reason))
 
 
-def passed_over(
+def lose_and_miss(
     instance: DagsterInstance, daemon: Daemon, run: DagsterRun, patch: pytest.MonkeyPatch
 ) -> None:
-    """The run is lost, and the daemon looks while the failure is in the event log and the run's status is the former one."""
-    stored = instance.run_storage.handle_run_event
+    """Loses the run. The daemon examines its failure before the run has its new status, and misses it."""
+    handle_run_event = instance.run_storage.handle_run_event
 
-    def look_first(run_id: str, event: DagsterEvent, when: datetime) -> None:
-        daemon.look()
-        stored(run_id, event, when)
+    def examine_first(run_id: str, event: DagsterEvent, when: datetime) -> None:
+        daemon.examine()
+        handle_run_event(run_id, event, when)
 
-    with patch.context() as within:
-        within.setattr(instance.run_storage, "handle_run_event", look_first)
+    with patch.context() as patches:
+        patches.setattr(instance.run_storage, "handle_run_event", examine_first)
         lose(instance, run)
-    daemon.look()
+    daemon.examine()
 
 
-def test_a_retry_that_the_daemon_passed_over_is_launched(
+def test_missed_retry_is_launched_after_reminder(
     instance: DagsterInstance, daemon: Daemon, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = started(instance)
-    passed_over(instance, daemon, run, monkeypatch)
-    assert daemon.launched == [], "Dagster sees such failures by itself now: the sensor may go"
+    lose_and_miss(instance, daemon, run, monkeypatch)
+    assert daemon.launched == [], "Dagster no longer misses this failure: remove the sensor"
     assert run.run_id in (tick(SENSOR).skip_message or "")
-    daemon.look()
+    daemon.examine()
     assert daemon.launched == [run.run_id]
 
 
-def test_a_retry_is_launched_once_the_code_location_answers(
+def test_retry_is_launched_when_code_location_answers_again(
     instance: DagsterInstance, daemon: Daemon, tick: Tick
 ) -> None:
     run = started(instance)
     daemon.error = ConnectionError("The code location does not answer")
     lose(instance, run)
-    daemon.look()
+    daemon.examine()
     daemon.error = None
-    daemon.look()
-    assert daemon.launched == [], "Dagster tries again by itself now: the sensor may go"
+    daemon.examine()
+    assert daemon.launched == [], "Dagster now tries again itself: remove the sensor"
     tick(SENSOR)
-    daemon.look()
+    daemon.examine()
     assert daemon.launched == [run.run_id]
 
 
-def test_reminders_end(instance: DagsterInstance, daemon: Daemon, tick: Tick) -> None:
-    """Where the launch fails each time, as of a job that was removed."""
+def test_number_of_reminders_is_limited(instance: DagsterInstance, daemon: Daemon, tick: Tick) -> None:
+    """The launch fails each time, for instance because the job was removed."""
     daemon.error = ConnectionError("The code location does not answer")
     lose(instance, started(instance))
-    said = []
-    while len(said) <= retries.REMINDERS and (not said or said[-1].startswith("Reminded")):
-        daemon.look()
-        said.append(tick(SENSOR).skip_message or "")
-    assert len(said) == retries.REMINDERS + 1
-    assert said[-1] == "No retry is overdue"
+    messages = []
+    while len(messages) <= retries.MAX_REMINDERS and (not messages or messages[-1].startswith("Reminded")):
+        daemon.examine()
+        messages.append(tick(SENSOR).skip_message or "")
+    assert len(messages) == retries.MAX_REMINDERS + 1
+    assert messages[-1] == "No retry is overdue"
 
 
-def test_a_run_is_not_counted_the_reminders_of_the_one_that_it_retries(instance: DagsterInstance) -> None:
-    former = started(instance)
-    for tag, due in ((f"{former.run_id} {retries.REMINDERS}", True), ("{run_id} 10", False)):
+def test_reminders_of_parent_run_do_not_count(instance: DagsterInstance) -> None:
+    parent = started(instance)
+    for tag, due in ((f"{parent.run_id} {retries.MAX_REMINDERS}", True), ("{run_id} 10", False)):
         run = started(instance)
         lose(instance, run)
         instance.add_run_tags(run.run_id, {retries.REMINDED_TAG: tag.format(run_id=run.run_id)})
@@ -147,17 +147,17 @@ def test_a_run_is_not_counted_the_reminders_of_the_one_that_it_retries(instance:
         assert retries.is_due(instance, lost) == due
 
 
-def test_a_failure_is_told_once_its_retry_is_given_up(
+def test_failure_is_sent_after_last_reminder(
     instance: DagsterInstance, daemon: Daemon, tick: Tick, slack: SlackStub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "REMINDERS", 1)
+    monkeypatch.setattr(retries, "MAX_REMINDERS", 1)
     failures = alert_sensors(settings_for(slack))[0]
     tick(failures)
     daemon.error = ConnectionError("The code location does not answer")
     run = started(instance)
     lose(instance, run)
     for _ in range(2):
-        daemon.look()
+        daemon.examine()
         assert not slack.texts
         tick(failures)
         tick(SENSOR)
@@ -167,18 +167,18 @@ def test_a_failure_is_told_once_its_retry_is_given_up(
     assert "The worker is gone" in text
 
 
-def retried_by_a_person(instance: DagsterInstance, run: DagsterRun) -> None:
+def retry_by_user(instance: DagsterInstance, run: DagsterRun) -> None:
     create_run_for_test(
         instance, job_name="counts", parent_run_id=run.run_id, root_run_id=run.run_id,
         tags={"dagster/parent_run_id": run.run_id, "dagster/root_run_id": run.run_id},
     )  # fmt: skip
 
 
-def retried_by_the_daemon(instance: DagsterInstance, run: DagsterRun) -> None:
-    instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": "the retry, which somebody has deleted"})
+def retry_by_daemon(instance: DagsterInstance, run: DagsterRun) -> None:
+    instance.add_run_tags(run.run_id, {"dagster/auto_retry_run_id": "deleted retry"})
 
 
-def of_a_backfill_that_was_cancelled(instance: DagsterInstance, run: DagsterRun) -> None:
+def add_to_cancelled_backfill(instance: DagsterInstance, run: DagsterRun) -> None:
     backfill = PartitionBackfill(
         backfill_id="stopped", status=BulkActionStatus.CANCELED, from_failure=False, tags=None, backfill_timestamp=0.0,
         asset_selection=[],
@@ -187,68 +187,68 @@ def of_a_backfill_that_was_cancelled(instance: DagsterInstance, run: DagsterRun)
     instance.add_run_tags(run.run_id, {"dagster/backfill": "stopped"})
 
 
-def of_a_backfill_that_was_deleted(instance: DagsterInstance, run: DagsterRun) -> None:
+def add_to_deleted_backfill(instance: DagsterInstance, run: DagsterRun) -> None:
     instance.add_run_tags(run.run_id, {"dagster/backfill": "deleted"})
 
 
-def without_retries(instance: DagsterInstance, run: DagsterRun) -> None:
+def forbid_retries(instance: DagsterInstance, run: DagsterRun) -> None:
     instance.add_run_tags(run.run_id, {"dagster/max_retries": "0"})
 
 
 @pytest.mark.parametrize(
-    "since",
+    "change_run",
     [
-        retried_by_a_person,
-        retried_by_the_daemon,
-        of_a_backfill_that_was_cancelled,
-        of_a_backfill_that_was_deleted,
-        without_retries,
+        retry_by_user,
+        retry_by_daemon,
+        add_to_cancelled_backfill,
+        add_to_deleted_backfill,
+        forbid_retries,
     ],
 )
-def test_no_retry_is_launched_that_is_not_due(
+def test_retry_that_is_not_due_is_not_launched(
     instance: DagsterInstance,
     daemon: Daemon,
     tick: Tick,
     monkeypatch: pytest.MonkeyPatch,
-    since: Callable[[DagsterInstance, DagsterRun], None],
+    change_run: Callable[[DagsterInstance, DagsterRun], None],
 ) -> None:
-    """Also where the daemon is reminded of another run at the same time."""
+    """Not even when the daemon is reminded of another run at the same time."""
     other, run = started(instance), started(instance)
     for lost in (other, run):
-        passed_over(instance, daemon, lost, monkeypatch)
-    since(instance, run)
+        lose_and_miss(instance, daemon, lost, monkeypatch)
+    change_run(instance, run)
     assert tick(SENSOR).skip_message == f"Reminded Dagster of the retry of {other.run_id}"
-    daemon.look()
+    daemon.examine()
     assert daemon.launched == [other.run_id]
 
 
-def test_a_failed_step_and_a_run_of_the_command_line_are_not_launched_again(
+def test_failed_step_and_run_without_origin_are_not_retried(
     instance: DagsterInstance, daemon: Daemon, tick: Tick
 ) -> None:
     lose(instance, started(instance), RunFailureReason.STEP_FAILURE)
     lose(instance, started(instance, remote_job_origin=None))
-    daemon.look()
+    daemon.examine()
     daemon.launched.clear()
-    nothing_is_due(daemon, tick)
+    assert_nothing_is_due(daemon, tick)
 
 
-def test_the_daemon_is_given_its_time(
+def test_recent_failure_is_left_to_daemon(
     instance: DagsterInstance, daemon: Daemon, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retries, "OVERDUE_SECONDS", 30.0)
-    passed_over(instance, daemon, started(instance), monkeypatch)
-    nothing_is_due(daemon, tick)
+    lose_and_miss(instance, daemon, started(instance), monkeypatch)
+    assert_nothing_is_due(daemon, tick)
 
 
-def test_old_failures_are_left_alone(
+def test_old_failures_are_ignored(
     instance: DagsterInstance, daemon: Daemon, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passed_over(instance, daemon, started(instance), monkeypatch)
+    lose_and_miss(instance, daemon, started(instance), monkeypatch)
     monkeypatch.setattr(retries, "LOOK_BACK_SECONDS", 0.0)
-    nothing_is_due(daemon, tick)
+    assert_nothing_is_due(daemon, tick)
 
 
-def test_nobody_is_reminded_where_dagster_has_no_retries(tick: Tick, instance: DagsterInstance) -> None:
+def test_no_retry_is_due_without_run_retries(tick: Tick, instance: DagsterInstance) -> None:
     run = started(instance)
     lose(instance, run)
     lost = instance.get_run_by_id(run.run_id)
@@ -258,11 +258,11 @@ def test_nobody_is_reminded_where_dagster_has_no_retries(tick: Tick, instance: D
         assert not retries.is_due(without, lost)
 
 
-def nothing_is_due(daemon: Daemon, tick: Tick) -> None:
+def assert_nothing_is_due(daemon: Daemon, tick: Tick) -> None:
     assert tick(SENSOR).skip_message == "No retry is overdue"
-    daemon.look()
+    daemon.examine()
     assert daemon.launched == []
 
 
-def test_it_is_on_everywhere() -> None:
+def test_sensor_is_always_on() -> None:
     assert SENSOR.default_status == DefaultSensorStatus.RUNNING

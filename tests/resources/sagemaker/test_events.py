@@ -159,7 +159,7 @@ def test_the_sensor_passes_on_what_no_run_has_read(
     sagemaker_double.wait(lambda: waiting(aws, queue) == 2)
     settings = with_queue(queue)
     (sensor,) = job_event_sensors(settings)
-    assert tick(sensor).skip_message == "1 ended jobs told to whoever waits for them"
+    assert tick(sensor).skip_message == "Passed on the ends of 1 jobs"
     assert waiting(aws, queue) == 0
     notes = EndNotes(settings.artifacts_location, aws("s3"))
     assert QueuedJobEnds(EventQueue(queue, aws("sqs")), notes).ended({"yours"}) == {"yours"}
