@@ -1,13 +1,12 @@
-"""Stops SageMaker jobs of cancelled runs that no process supervised. How they are found and stopped: dagster_sagemaker/cancelled.py.
+"""The sensor that stops SageMaker jobs of cancelled runs that have no process. `dagster_sagemaker/cancelled.py` finds and stops them.
 
-A plain sensor, not Dagster's run_status_sensor: that one moves on when its function fails, and the job would run on.
+It is a plain sensor, because Dagster's `run_status_sensor` advances its cursor when its function fails: the job would
+continue to run.
 """
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dagster import (
@@ -20,147 +19,154 @@ from dagster import (
     SkipReason,
     sensor,
 )
+from pydantic import BaseModel
 
 from ruter_dagster.config.settings import Settings
 
 INTERVAL_SECONDS = 30
-LOOK_BACK_SECONDS = 24 * 3600
-"""How old a cancellation may be: the first tick looks back so far, as the sensor may be younger than the run, and what cannot be
-read or stopped for so long is given up."""
-BATCH = 50
-AT_ONCE_SECONDS = 30.0
-"""When a tick leaves the rest to the next one: Dagster gives it a minute."""
-PATIENCE_SECONDS = 5.0
-"""How long one call may wait for its answer."""
-UNKNOWN_SECONDS = 300.0
-"""For so long after a cancellation a job that SageMaker does not know may still be created: its Create may be on its way."""
+MAX_AGE_SECONDS = 24 * 3600
+"""Cancellations that are older are ignored, and jobs that could not be stopped in this time are given up."""
+MAX_RUNS_PER_TICK = 50
+MAX_TICK_SECONDS = 30.0
+"""A tick that takes longer leaves the remaining runs to the next one. Dagster ends a tick after 60 s."""
+MAX_CALL_SECONDS = 5.0
+"""The longest wait for the answer of one AWS call."""
+CREATION_SECONDS = 300.0
+"""A job that SageMaker does not know may still be created for this long after the cancellation."""
 
 
-@dataclass
-class Memory:
-    """The sensor's cursor: the newest cancellation that was taken note of, and by run the jobs to be looked at (again).
+class Cursor(BaseModel):
+    """The state of the sensor between two ticks.
 
-    None instead of jobs where the records of the run have not been read.
+    `newest`: the record id of the newest cancellation that was read. `jobs`: for each cancelled run, the jobs that still
+    have to be stopped; None if the records of the run could not be read.
     """
 
     newest: int | None = None
-    left: dict[str, list[str] | None] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, cursor: str | None) -> Memory:
-        return cls(**json.loads(cursor)) if cursor else cls()
-
-    def to_cursor(self) -> str:
-        return json.dumps(asdict(self))
+    jobs: dict[str, list[str] | None] = {}
 
 
 def cancelled_run_sensors(settings: Settings) -> list[SensorDefinition]:
-    """The sensor `cancelled_sagemaker_jobs`, where jobs run in SageMaker."""
+    """The sensor `cancelled_sagemaker_jobs`, if jobs run in SageMaker."""
     if not settings.runs_in_sagemaker:
         return []
 
-    # It starts nothing, so it is on in sandboxes too: who cancels there pays for what runs on as well.
+    # The sensor is on in sandboxes too: it starts no run, and jobs that are not stopped cost money there as well.
     @sensor(
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=DefaultSensorStatus.RUNNING,
-        description="Stops SageMaker jobs whose run was cancelled while no process of it lived: as a retry in the queue, "
-        "by force, or between two tries of a step. Jobs that another run goes on with are left to that one.",
+        description="Stops SageMaker jobs of runs that were cancelled while they had no process: in the queue as a retry, by "
+        "force, or between two attempts of a step. Jobs that another run continues are left to that run.",
     )
     def cancelled_sagemaker_jobs(context: SensorEvaluationContext) -> SkipReason:
-        memory = Memory.of(context.cursor)
-        _take_note(context, memory)
-        told = _Stops(context, settings).look(memory) if memory.left else []
-        context.update_cursor(memory.to_cursor())
-        return SkipReason("; ".join(told) or "No job of a cancelled run is left")
+        cursor = Cursor.model_validate_json(context.cursor or "{}")
+        _add_new_cancellations(context, cursor)
+        messages = _JobStopper(context, settings).stop_jobs(cursor) if cursor.jobs else []
+        context.update_cursor(cursor.model_dump_json())
+        return SkipReason("; ".join(messages) or "No job of a cancelled run is left")
 
     return [cancelled_sagemaker_jobs]
 
 
-def _take_note(context: SensorEvaluationContext, memory: Memory) -> None:
-    """Runs that were cancelled since the last tick."""
-    wanted = RunStatusChangeRecordsFilter(
+def _add_new_cancellations(context: SensorEvaluationContext, cursor: Cursor) -> None:
+    """Adds the runs that were cancelled since the last tick. The first tick reads the last 24 hours."""
+    records_filter = RunStatusChangeRecordsFilter(
         DagsterEventType.RUN_CANCELED,
-        after_storage_id=memory.newest,
-        after_timestamp=time.time() - LOOK_BACK_SECONDS if memory.newest is None else None,
+        after_storage_id=cursor.newest,
+        after_timestamp=time.time() - MAX_AGE_SECONDS if cursor.newest is None else None,
     )
-    for record in context.instance.fetch_run_status_changes(wanted, limit=BATCH, ascending=True).records:
-        memory.newest = record.storage_id
-        memory.left[record.run_id] = None
+    records = context.instance.fetch_run_status_changes(
+        records_filter, limit=MAX_RUNS_PER_TICK, ascending=True
+    ).records
+    for record in records:
+        cursor.newest = record.storage_id
+        cursor.jobs[record.run_id] = None
 
 
-class _Stops:
-    """One tick's look at the jobs of cancelled runs."""
+class _JobStopper:
+    """Stops the jobs of cancelled runs in one tick, and collects a message about each."""
 
     def __init__(self, context: SensorEvaluationContext, settings: Settings) -> None:
         from ruter_dagster.aws.clients import client
 
-        calls: dict[str, Any] = {"max_attempts": 1, "timeout": PATIENCE_SECONDS}
-        self.context, self.instance, self.artifacts = context, context.instance, settings.artifacts_location
-        self.sagemaker, self.s3 = (client(name, settings.aws_region, **calls) for name in ("sagemaker", "s3"))
-        self.until = time.monotonic() + AT_ONCE_SECONDS
+        options: dict[str, Any] = {"max_attempts": 1, "timeout": MAX_CALL_SECONDS}
+        self.instance, self.log, self.artifacts = context.instance, context.log, settings.artifacts_location
+        self.sagemaker, self.s3 = (
+            client(service, settings.aws_region, **options) for service in ("sagemaker", "s3")
+        )
+        self.deadline = time.monotonic() + MAX_TICK_SECONDS
+        self.messages: list[str] = []
 
-    def look(self, memory: Memory) -> list[str]:
-        """Goes through what is left, and leaves what has to be looked at again; what to tell of it."""
-        told: list[str] = []
-        for run_id in list(memory.left):
-            if time.monotonic() > self.until:
+    def stop_jobs(self, cursor: Cursor) -> list[str]:
+        """Stops the jobs in the cursor, and keeps those that the next tick must check. Returns the messages."""
+        for run_id in list(cursor.jobs):
+            if time.monotonic() > self.deadline:
                 break
             record = self.instance.get_run_record_by_id(run_id)
-            names = self._look_at(record, memory.left.pop(run_id), told) if record else []
-            if record and names != []:
-                self._put_back(record, names, memory, told)
-        return told
+            jobs = cursor.jobs.pop(run_id)
+            remaining = self._stop_jobs_of_run(record, jobs) if record else []
+            if record and remaining != []:
+                self._keep_for_next_tick(record, remaining, cursor)
+        return self.messages
 
-    def _put_back(self, record: RunRecord, names: list[str] | None, memory: Memory, told: list[str]) -> None:
-        """At the end, behind those that this tick has no time for; not what is too old."""
+    def _keep_for_next_tick(self, record: RunRecord, jobs: list[str] | None, cursor: Cursor) -> None:
+        """Puts the run last, behind the runs that this tick has no time for. Gives up a run that is too old."""
         run_id = record.dagster_run.run_id
-        if time.time() < (record.end_time or 0) + LOOK_BACK_SECONDS:
-            memory.left[run_id] = names
+        if self._age(record) < MAX_AGE_SECONDS:
+            cursor.jobs[run_id] = jobs
             return
-        jobs = ", ".join(names) if names else "its jobs, whose records cannot be read"
-        told.append(f"Of run {run_id}, cancelled long ago, {jobs} may run on: given up, look in the console")
-        self.context.log.warning(told[-1])
-        self._tell(record, told[-1])
+        names = ", ".join(jobs) if jobs else "its jobs, whose records cannot be read,"
+        message = f"Run {run_id} was cancelled long ago and {names} may still run: given up. Stop them in the console"
+        self._warn(message)
+        self._add_to_log(record, message)
 
-    def _look_at(self, record: RunRecord, names: list[str] | None, told: list[str]) -> list[str] | None:
-        """The run's jobs that have to be looked at again."""
+    def _stop_jobs_of_run(self, record: RunRecord, jobs: list[str] | None) -> list[str] | None:
+        """Stops the jobs of a run. Returns the jobs that the next tick must check; None if its records cannot be read."""
         from dagster_sagemaker.calls import CallError
         from dagster_sagemaker.cancelled import goes_on, jobs_left
 
-        run, first = record.dagster_run, names is None
+        run, is_first_attempt = record.dagster_run, jobs is None
         if goes_on(self.instance, run):
             return []
         try:
-            names = jobs_left(self.instance, run, self.s3, self.artifacts) if names is None else names
+            jobs = jobs_left(self.instance, run, self.s3, self.artifacts) if jobs is None else jobs
         except CallError as error:
-            told.append(f"The jobs of cancelled run {run.run_id} are not known: {error}")
-            self.context.log.warning(told[-1])
+            self._warn(f"The jobs of cancelled run {run.run_id} are not known: {error}")
             return None
-        return [name for name in names if not self._stop(record, name, first, told)]
+        return [name for name in jobs if not self._stop(record, name, is_first_attempt)]
 
-    def _stop(self, record: RunRecord, name: str, first: bool, told: list[str]) -> bool:
-        """Whether nothing is left to be done for this job."""
+    def _stop(self, record: RunRecord, name: str, is_first_attempt: bool) -> bool:
+        """Stops a job. Returns False if the next tick must check it again."""
         from dagster_sagemaker.calls import CallError
         from dagster_sagemaker.cancelled import Found, goes_on, stop_job
 
-        if time.monotonic() > self.until:
+        if time.monotonic() > self.deadline:
             return False
         if goes_on(self.instance, record.dagster_run):
             return True
         try:
-            found = stop_job(self.sagemaker, name)
+            result = stop_job(self.sagemaker, name)
         except CallError as error:
-            said = f"{name} may run on, and cost: {error}. Looked at again every {INTERVAL_SECONDS} s"
-            told.append(said)
-            self.context.log.warning(said)
-            if first:
-                self._tell(record, said)
+            message = (
+                f"{name} may still run, at a cost: {error}. The next attempt follows in {INTERVAL_SECONDS} s"
+            )
+            self._warn(message)
+            if is_first_attempt:
+                self._add_to_log(record, message)
             return False
-        if found is Found.STOPPED:
-            told.append(f"{name} stopped: its run was cancelled, and no process of it lived")
-            self._tell(record, told[-1])
-        return found is not Found.UNKNOWN or time.time() > (record.end_time or 0) + UNKNOWN_SECONDS
+        if result is Found.STOPPED:
+            self.messages.append(f"{name} stopped: its run was cancelled and has no process")
+            self._add_to_log(record, self.messages[-1])
+        return result is not Found.UNKNOWN or self._age(record) > CREATION_SECONDS
 
-    def _tell(self, record: RunRecord, said: str) -> None:
-        """In the run's own log, where whoever cancelled it looks."""
-        self.instance.report_engine_event(f"[sagemaker] {said}", dagster_run=record.dagster_run)
+    def _age(self, record: RunRecord) -> float:
+        """Seconds since the run was cancelled."""
+        return time.time() - (record.end_time or 0)
+
+    def _warn(self, message: str) -> None:
+        self.messages.append(message)
+        self.log.warning(message)
+
+    def _add_to_log(self, record: RunRecord, message: str) -> None:
+        """Adds a message to the log of the cancelled run, where the person who cancelled it sees the message."""
+        self.instance.report_engine_event(f"[sagemaker] {message}", dagster_run=record.dagster_run)

@@ -1,6 +1,6 @@
-"""The runs of one day's chain: their dates, tags and order, and the sensor that asks for those that follow others.
+"""The runs of the daily chain: requests for its first runs, and the sensor that requests the runs that follow.
 
-The first runs, counts and plan, are asked for by schedules.py or arrivals.py; both are tagged with the issue date.
+`schedules.py` or `arrivals.py` requests the first runs, counts and plan. Every run has the issue date as a tag.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from ruter_dagster.orchestration.chain import FollowUp, Window, follow_ups, inpu
 from ruter_dagster.orchestration.event_log import content_hash
 
 ISSUE_DATE_TAG = "ruter/issue_date"
-"""Tag of every run of a day's chain: retries and runs repeated in the UI inherit it, so that what follows still follows."""
+"""Tag of every run of the daily chain. Retries inherit it, so that follow-ups are requested after a retry too."""
 INPUTS_TAG = "ruter/inputs"
-"""Tag of a run that follows others: a hash of the content that it reads."""
-LOOK_BACK = 100
-"""Newest runs of each job that are searched for the runs of a day's chain."""
+"""Tag of a follow-up: a hash of the content that it reads."""
+RECENT_RUNS = 100
+"""Number of newest runs of each job that are searched for runs of the daily chain."""
 INTERVAL_SECONDS = 30
 
 
 def automation_is_on(settings: Settings) -> bool:
-    """Whether schedules and sensors run by themselves: not on a laptop nor in a sandbox, where a person turns them on."""
+    """Whether schedules and sensors are on by default. On a laptop and in a sandbox, a person turns them on."""
     return settings.environment in ("dev", "test", "stage", "prod")
 
 
@@ -63,20 +63,21 @@ def schedule_status(settings: Settings) -> DefaultScheduleStatus:
 
 
 def starts_on_arrival(settings: Settings) -> bool:
-    """Whether the chain waits for a day to appear at the source, rather than for the clock."""
+    """Whether the chain starts when the source has a new date, and not by a schedule."""
     return settings.source == "tides"
 
 
 def issue_date_of(operating_date: date, settings: Settings) -> date:
-    """The issue date that can be forecast once the counts of an operating date have come.
+    """The issue date that can be forecast after the counts of an operating date.
 
-    The next day; for TIDES data without GTFS, which plan a date only by what ran on it, the last whose four dates are all there.
+    With a timetable: the next day. TIDES data without GTFS plan a date by the trips that ran on it. Their issue date is
+    the last one whose four dates all have counts.
     """
     return operating_date + timedelta(1 if plans_ahead(settings) else -HORIZON_DAYS)
 
 
 def counts_request(operating_date: date, settings: Settings, correction: str = "") -> RunRequest:
-    """A run of a date's counts; `correction` is the version of its files where they are others than those that were read."""
+    """A run of the counts of a date. `correction`: the version of its files, if they were corrected."""
     return RunRequest(
         run_key=f"counts {operating_date} {correction}".strip(),
         job_name="counts",
@@ -86,9 +87,9 @@ def counts_request(operating_date: date, settings: Settings, correction: str = "
 
 
 def plan_request(operating_date: date, settings: Settings, operator: Operator, cause: str = "") -> RunRequest:
-    """One run over the dates that the issue date forecasts, from the first date of the partitions on.
+    """One run of the plan of all dates that are forecast on the issue date.
 
-    Once more for each `cause`: the version of corrected files, or of a timetable.
+    `cause`: why the plan is repeated; the version of corrected files, or of a timetable.
     """
     issue_date = issue_date_of(operating_date, settings)
     first = max(issue_date, settings.history_start or operator.history_start)
@@ -101,20 +102,20 @@ def plan_request(operating_date: date, settings: Settings, operator: Operator, c
 
 
 def has_enough_to_train(instance: DagsterInstance, evaluation_days: int) -> bool:
-    """Whether there are loads of enough operating dates for a model, and enough of the training sample before the evaluation's dates."""
+    """Whether there are enough dates with loads, and enough dates of the training sample before the evaluation period."""
     counted, sampled = (
-        _dates_made(instance, asset_of(table.name)) for table in (STOP_LOADS, TRAINING_SAMPLE)
+        _materialised_dates(instance, asset_of(table.name)) for table in (STOP_LOADS, TRAINING_SAMPLE)
     )
     newest = list(islice(sampled, MIN_TRAINING_DATES + evaluation_days))
-    trained = [day for day in newest if day <= newest[0] - timedelta(evaluation_days)]
+    training_dates = [day for day in newest if day <= newest[0] - timedelta(evaluation_days)]
     return (
         len(list(islice(counted, MIN_COUNTED_DATES))) == MIN_COUNTED_DATES
-        and len(trained) >= MIN_TRAINING_DATES
+        and len(training_dates) >= MIN_TRAINING_DATES
     )
 
 
-def _dates_made(instance: DagsterInstance, asset: str) -> Iterator[date]:
-    """Dates of an asset that there are, newest first."""
+def _materialised_dates(instance: DagsterInstance, asset: str) -> Iterator[date]:
+    """Dates of an asset that have content, newest first."""
     for day in sorted(instance.get_materialized_partitions(AssetKey.from_user_string(asset)), reverse=True):
         if content_hash(instance, asset, day) is not None:
             yield date.fromisoformat(day)
@@ -122,9 +123,9 @@ def _dates_made(instance: DagsterInstance, asset: str) -> Iterator[date]:
 
 @dataclass(frozen=True)
 class WatchedFollowUp:
-    """A follow-up, with the inputs whose content decides whether it runs again."""
+    """A follow-up, with the inputs whose content decides whether it is requested again."""
 
-    declared: FollowUp
+    follow_up: FollowUp
     inputs: tuple[Window, ...]
 
 
@@ -137,58 +138,69 @@ def chain_sensors(
     ]
 
     @sensor(
-        jobs=[jobs[each.declared.job] for each in watched],
+        jobs=[jobs[each.follow_up.job] for each in watched],
         minimum_interval_seconds=INTERVAL_SECONDS,
         default_status=sensor_status(settings),
         description="Requests forecasts of an issue date once its counts and its plan have succeeded, also after a retry; then "
         "monitoring and the training sample. Changed content is requested again, the same content is not.",
     )
     def daily_chain(context: SensorEvaluationContext) -> Iterator[RunRequest | SkipReason]:
-        newest = {
-            job: newest_runs(context.instance, job)
-            for job in {name for each in watched for name in (each.declared.job, *each.declared.after)}
-        }
         last_issue_dates: dict[str, str] = json.loads(context.cursor or "{}")
-        requests: list[RunRequest] = []
-        for each in watched:
-            job, per_tick = each.declared.job, each.declared.per_tick
-            due = _requests(each, newest, last_issue_dates.get(job, ""), context.instance)
-            of_tick = list(islice(due, per_tick))
-            requests += of_tick
-            if of_tick and len(of_tick) == per_tick:
-                last_issue_dates[job] = of_tick[-1].tags[ISSUE_DATE_TAG]
+        requests = _requests_of_tick(watched, last_issue_dates, context.instance)
         context.update_cursor(json.dumps(last_issue_dates))
         if not requests:
-            yield SkipReason(
-                "No issue date whose counts and plan succeeded lacks its forecasts or monitoring"
-            )
+            yield SkipReason("All issue dates with counts and plan have their forecasts and monitoring")
         yield from requests
 
     return [daily_chain]
 
 
+def _requests_of_tick(
+    watched: Sequence[WatchedFollowUp], last_issue_dates: dict[str, str], instance: DagsterInstance
+) -> list[RunRequest]:
+    """The requests of one tick.
+
+    `last_issue_dates`: for each job with a limit per tick, where the last tick stopped; updated here.
+    """
+    jobs = {job for each in watched for job in (each.follow_up.job, *each.follow_up.after)}
+    runs = {job: newest_runs(instance, job) for job in jobs}
+    requests: list[RunRequest] = []
+    for each in watched:
+        job, per_tick = each.follow_up.job, each.follow_up.per_tick
+        due = _due_requests(each, runs, last_issue_dates.get(job, ""), instance)
+        of_job = list(islice(due, per_tick))
+        requests += of_job
+        if of_job and len(of_job) == per_tick:
+            last_issue_dates[job] = of_job[-1].tags[ISSUE_DATE_TAG]
+    return requests
+
+
 def newest_runs(instance: DagsterInstance, job: str) -> dict[str, RunRecord]:
-    """The newest run of a job for each issue date, among its last runs."""
+    """The newest run of a job for each issue date, among the recent runs of the job."""
     newest: dict[str, RunRecord] = {}
-    for record in instance.get_run_records(RunsFilter(job_name=job), limit=LOOK_BACK):
+    for record in instance.get_run_records(RunsFilter(job_name=job), limit=RECENT_RUNS):
         issue_date = record.dagster_run.tags.get(ISSUE_DATE_TAG)
         if issue_date:
             newest.setdefault(issue_date, record)
     return newest
 
 
-def _due(follow_up: FollowUp, newest: Mapping[str, Mapping[str, RunRecord]]) -> list[str]:
-    """Issue dates for which every run before succeeded, and one of them is newer than the run that follows."""
-    shared = set.intersection(*(set(newest[job]) for job in follow_up.after))
-    newest_made = max((day for day, run in newest[follow_up.job].items() if not _has_failed(run)), default="")
+def _due_issue_dates(follow_up: FollowUp, runs: Mapping[str, Mapping[str, RunRecord]]) -> list[str]:
+    """Issue dates whose preceding runs all succeeded, and at least one of them after the last follow-up.
+
+    `runs`: the newest runs by job and issue date.
+    """
+    own_runs = runs[follow_up.job]
+    newest_followed = max((day for day, run in own_runs.items() if not _has_failed(run)), default="")
     due = []
-    for issue_date in sorted(shared):
-        before = [newest[job][issue_date] for job in follow_up.after]
-        last = newest[follow_up.job].get(issue_date)
-        if follow_up.newest_only and issue_date < newest_made:
+    for issue_date in sorted(set.intersection(*(set(runs[job]) for job in follow_up.after))):
+        if follow_up.newest_only and issue_date < newest_followed:
             continue
-        succeeded = all(record.dagster_run.status == DagsterRunStatus.SUCCESS for record in before)
-        if succeeded and (last is None or last.storage_id < max(record.storage_id for record in before)):
+        preceding = [runs[job][issue_date] for job in follow_up.after]
+        own_run = own_runs.get(issue_date)
+        succeeded = all(record.dagster_run.status == DagsterRunStatus.SUCCESS for record in preceding)
+        last_preceding = max(record.storage_id for record in preceding)
+        if succeeded and (own_run is None or own_run.storage_id < last_preceding):
             due.append(issue_date)
     return due
 
@@ -197,16 +209,16 @@ def _has_failed(run: RunRecord) -> bool:
     return run.dagster_run.status in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
 
-def _requests(
+def _due_requests(
     watched: WatchedFollowUp,
-    newest: Mapping[str, Mapping[str, RunRecord]],
-    last: str,
+    runs: Mapping[str, Mapping[str, RunRecord]],
+    last_issue_date: str,
     instance: DagsterInstance,
 ) -> Iterator[RunRequest]:
-    """The runs that are due, first those after the issue date `last`, so that no date waits for dates that need no run."""
-    due = _due(watched.declared, newest)
-    for issue_date in sorted(due, key=lambda issue_date: (issue_date <= last, issue_date)):
-        former = newest[watched.declared.job].get(issue_date)
+    """The requests that are due. Issue dates after `last_issue_date` come first, so that each date has its turn."""
+    due = _due_issue_dates(watched.follow_up, runs)
+    for issue_date in sorted(due, key=lambda issue_date: (issue_date <= last_issue_date, issue_date)):
+        former = runs[watched.follow_up.job].get(issue_date)
         if request := _request(watched, issue_date, former, instance):
             yield request
 
@@ -214,8 +226,8 @@ def _requests(
 def _request(
     watched: WatchedFollowUp, issue_date: str, former: RunRecord | None, instance: DagsterInstance
 ) -> RunRequest | None:
-    """The run for an issue date; None if a required input is missing, or the `former` run read the same content."""
-    follow_up = watched.declared
+    """The request for an issue date. None if a required input is missing, or if the `former` run read the same content."""
+    follow_up = watched.follow_up
     partition = follow_up.partition(issue_date)
 
     def content(asset: str, day: int) -> str | None:
@@ -238,5 +250,5 @@ def _request(
 
 
 def run_suffix(former: RunRecord | None) -> str:
-    """Part of a run key that names the run to be replaced: without it, content that returns would have an old key."""
+    """The part of a run key that names the run to replace. Without it, content that returns to an older state has an old key."""
     return f" after {former.dagster_run.run_id[:8]}" if former else ""

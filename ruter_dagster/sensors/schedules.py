@@ -1,4 +1,4 @@
-"""What the clock starts: the day's first runs once the operating day has closed, and the weekly training."""
+"""Schedules: the first runs of the daily chain after the operating day has closed, and the weekly training."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "s
 def build_schedules(
     settings: Settings, operator: Operator, jobs: Mapping[str, Any]
 ) -> list[ScheduleDefinition]:
-    """`daily_counts`, `daily_plan` and `weekly_training`; `jobs` by name.
+    """The schedules `daily_counts`, `daily_plan` and `weekly_training`. `jobs`: the jobs by name.
 
-    Raises SettingsError where the daily chain would start before the operating day has closed.
+    Raises SettingsError if the daily chain would start before the operating day has closed.
     """
-    _check_times(settings, operator)
+    _require_closed_day(settings, operator)
     common: dict[str, Any] = {
         "execution_timezone": operator.time_zone,
         "default_status": schedule_status(settings),
@@ -39,11 +39,11 @@ def build_schedules(
 
     @schedule(
         job=jobs["counts"],
-        description="Counts and loads of the operating date that has closed.",
+        description="Counts and loads of the operating date that has just closed.",
         **daily,
     )
     def daily_counts(context: ScheduleEvaluationContext):
-        return _waits(settings) or counts_request(closed_date(context, operator), settings)
+        return _skip_on_arrival(settings) or counts_request(closed_date(context, operator), settings)
 
     @schedule(
         job=jobs["plan"],
@@ -51,19 +51,19 @@ def build_schedules(
         **daily,
     )
     def daily_plan(context: ScheduleEvaluationContext):
-        return _waits(settings) or plan_request(closed_date(context, operator), settings, operator)
+        return _skip_on_arrival(settings) or plan_request(closed_date(context, operator), settings, operator)
 
     @schedule(
         job=jobs["training"],
         cron_schedule=_weekly_cron(settings.training_at),
-        description="A candidate model on the newest loads, judged, and made champion past the release gate.",
+        description="Trains a model on the newest loads, evaluates it, and makes it champion if it passes the release gate.",
         **common,
     )
     def weekly_training(context: ScheduleEvaluationContext):
         if not has_enough_to_train(context.instance, settings.evaluation_days):
             return SkipReason(
-                f"A model needs loads of {MIN_COUNTED_DATES} operating dates, and of {MIN_TRAINING_DATES} in the training sample before the "
-                f"newest {settings.evaluation_days} days; until then baselines are published"
+                f"A model needs loads of {MIN_COUNTED_DATES} operating dates, and a training sample of {MIN_TRAINING_DATES} dates "
+                f"before the newest {settings.evaluation_days} days. Until then, baselines are published"
             )
         return RunRequest(run_key=f"training {_today(context, operator)}")
 
@@ -71,7 +71,7 @@ def build_schedules(
 
 
 def closed_date(context: ScheduleEvaluationContext, operator: Operator) -> date:
-    """The operating date before the day of the tick: of the time that the tick was due, however late it came."""
+    """The operating date before the day for which the tick was scheduled. A late tick has the same date."""
     return _today(context, operator) - timedelta(1)
 
 
@@ -79,20 +79,22 @@ def _today(context: ScheduleEvaluationContext, operator: Operator) -> date:
     return context.scheduled_execution_time.astimezone(ZoneInfo(operator.time_zone)).date()
 
 
-def _waits(settings: Settings) -> SkipReason | None:
+def _skip_on_arrival(settings: Settings) -> SkipReason | None:
+    """A reason to skip if the sensor `new_operating_dates` starts the chain, else None."""
     if not starts_on_arrival(settings):
         return None
     return SkipReason(
-        f"Days of the source {settings.source} start when they appear there: sensor new_operating_dates"
+        f"The sensor new_operating_dates starts dates of the source {settings.source} when they arrive"
     )
 
 
-def _check_times(settings: Settings, operator: Operator) -> None:
+def _require_closed_day(settings: Settings, operator: Operator) -> None:
+    """Raises SettingsError if the daily chain would start before the operating day has closed."""
     closes = operator.day_closes_at.strftime("%H:%M")
     if settings.daily_at < closes:
         raise SettingsError(
             f"Settings are wrong:\n  RUTER_DAILY_AT={settings.daily_at!r}: allowed: {closes} or later, when the operating "
-            f"day of {operator.name} has closed (day_closes_at of its operator file)"
+            f"day of {operator.name} has closed (day_closes_at in its operator file)"
         )
 
 

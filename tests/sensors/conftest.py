@@ -1,4 +1,4 @@
-"""What the sensors' tests share: a real instance of their own, and ticks as the daemon evaluates them."""
+"""Fixtures of the sensor tests: ticks as the daemon evaluates them, and recorded runs and materialisations."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def slack() -> Iterator[SlackStub]:
         yield stub
 
 
-def settings_for(slack: SlackStub, **more: object) -> Settings:
-    given = {
+def settings_for(slack: SlackStub, **values: object) -> Settings:
+    defaults = {
         "slack_token": TOKEN,
         "slack_api_url": slack.url,
         "dagster_url": "http://dagster.test/",
         "environment": "test",
     }
-    return load_settings(_env_file=None, **given | more)
+    return load_settings(_env_file=None, **defaults | values)
 
 
 @pytest.fixture
 def tick(instance: DagsterInstance) -> Tick:
-    """Evaluates a sensor once; like the daemon it keeps the cursor, and not that of a tick that failed."""
+    """Evaluates a sensor once. Like the daemon, it keeps the cursor of each tick that did not fail."""
     cursors: dict[str, str | None] = {}
 
     def evaluate(sensor: SensorDefinition) -> SensorExecutionData:
@@ -57,8 +57,8 @@ def tick(instance: DagsterInstance) -> Tick:
 
 
 @pytest.fixture
-def ended(instance: DagsterInstance) -> Callable[..., DagsterRun]:
-    """Records a run of the chain that has ended (or has not)."""
+def record_run(instance: DagsterInstance) -> Callable[..., DagsterRun]:
+    """Records a run of the daily chain with a status."""
 
     def record(
         job: str, issue_date: str, status: DagsterRunStatus = DagsterRunStatus.SUCCESS, **tags: str
@@ -71,8 +71,8 @@ def ended(instance: DagsterInstance) -> Callable[..., DagsterRun]:
 
 
 @pytest.fixture
-def holds(instance: DagsterInstance) -> Callable[..., None]:
-    """Records what partitions of an asset hold."""
+def materialise(instance: DagsterInstance) -> Callable[..., None]:
+    """Records materialisations of partitions of an asset, with a content hash."""
 
     def record(asset: str, content: str, *partitions: str) -> None:
         for partition in partitions:

@@ -57,7 +57,7 @@ def source(
     sagemaker_double: Remote,
     aws: Any,
     tick: Tick,
-    holds: Callable[..., None],
+    materialise: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Source:
     """A source that was listed once, without new dates."""
@@ -66,7 +66,7 @@ def source(
     s3.put_bucket_notification_configuration(
         Bucket="counts", NotificationConfiguration={"EventBridgeConfiguration": {}}
     )
-    holds("raw/stop_visits", "first", "2026-03-20", "2026-03-21", "2026-03-22")
+    materialise("raw/stop_visits", "first", "2026-03-20", "2026-03-21", "2026-03-22")
     source = Source(aws, sagemaker_double, queue_of_events(aws, "arrivals", "aws.s3"))
     monkeypatch.setattr(arrivals, "list_source", source.list)
     monkeypatch.setattr(arrivals, "get_current_datetime", lambda _: source.now)

@@ -63,8 +63,8 @@ def arrivals(monkeypatch: pytest.MonkeyPatch) -> SensorAtSource:
 
 
 @pytest.fixture
-def history(holds: Callable[..., None]) -> None:
-    holds("raw/stop_visits", "first", "2026-03-20", "2026-03-21", "2026-03-22")
+def history(materialise: Callable[..., None]) -> None:
+    materialise("raw/stop_visits", "first", "2026-03-20", "2026-03-21", "2026-03-22")
 
 
 def requested(result: SensorExecutionData) -> list[str]:
@@ -88,9 +88,9 @@ def test_each_date_is_requested_once_in_order(tick: Tick, arrivals: SensorAtSour
 
 
 def test_late_date_within_history_is_requested(
-    tick: Tick, arrivals: SensorAtSource, holds: Callable[..., None]
+    tick: Tick, arrivals: SensorAtSource, materialise: Callable[..., None]
 ) -> None:
-    holds("raw/stop_visits", "first", "2026-03-20", "2026-03-22")
+    materialise("raw/stop_visits", "first", "2026-03-20", "2026-03-22")
     assert requested(tick(arrivals(20, 21, 22))) == ["2026-03-21"]
 
 
@@ -118,15 +118,15 @@ def test_dates_before_first_materialised_one_are_ignored(
 
 
 def test_next_date_waits_for_running_counts(
-    tick: Tick, arrivals: SensorAtSource, history: None, ended: Callable[..., None]
+    tick: Tick, arrivals: SensorAtSource, history: None, record_run: Callable[..., None]
 ) -> None:
     source = arrivals(20, 21, 22, 23, 24)
     assert requested(tick(source)) == ["2026-03-23"]
-    ended("counts", "2026-03-20", DagsterRunStatus.STARTED)
+    record_run("counts", "2026-03-20", DagsterRunStatus.STARTED)
     waiting = tick(source)
     assert not requested(waiting)
     assert waiting.skip_message == "The counts of 2026-03-23 have not ended yet"
-    ended("counts", "2026-03-20", DagsterRunStatus.FAILURE)
+    record_run("counts", "2026-03-20", DagsterRunStatus.FAILURE)
     assert requested(tick(source)) == ["2026-03-24"]
 
 
@@ -186,26 +186,26 @@ def test_new_dates_come_before_corrected_ones(
 
 
 def test_failed_new_date_is_requested_again_once_corrected(
-    tick: Tick, arrivals: SensorAtSource, instance: DagsterInstance, ended: Callable[..., None]
+    tick: Tick, arrivals: SensorAtSource, instance: DagsterInstance, record_run: Callable[..., None]
 ) -> None:
     for day in (20, 21):
         read_from(instance, day, "first")
     files = {20: "first", 21: "first", 22: "first"}
     assert requested(tick(arrivals(20, 21, 22, files=files))) == ["2026-03-22"]
-    ended("counts", "2026-03-19", DagsterRunStatus.FAILURE)
+    record_run("counts", "2026-03-19", DagsterRunStatus.FAILURE)
     assert not requested(tick(arrivals(20, 21, 22, files=files)))
     source = arrivals(20, 21, 22, files=files | {22: "second"})
     assert [requested(tick(source)) for _ in range(2)] == [[], ["2026-03-22"]]
 
 
 def test_correction_waits_for_running_counts(
-    tick: Tick, arrivals: SensorAtSource, instance: DagsterInstance, ended: Callable[..., None]
+    tick: Tick, arrivals: SensorAtSource, instance: DagsterInstance, record_run: Callable[..., None]
 ) -> None:
     for day in (20, 21, 22):
         read_from(instance, day, "first")
     source = arrivals(20, 21, 22, files={20: "first", 21: "second", 22: "second"})
     assert [requested(tick(source)) for _ in range(2)] == [[], ["2026-03-21"]]
-    ended("counts", "2026-03-18", DagsterRunStatus.STARTED)
+    record_run("counts", "2026-03-18", DagsterRunStatus.STARTED)
     assert tick(source).skip_message == "The counts of 2026-03-21 have not ended yet"
 
 
@@ -238,12 +238,14 @@ def test_demo_source_is_started_by_schedules(tick: Tick, arrivals: SensorAtSourc
     assert result.skip_message == "The source demo answers any date: the schedules start its days"
 
 
-def test_folder_is_listed_by_its_file_names(tick: Tick, holds: Callable[..., None], tmp_path: Path) -> None:
+def test_folder_is_listed_by_its_file_names(
+    tick: Tick, materialise: Callable[..., None], tmp_path: Path
+) -> None:
     folder = tmp_path / "tides"
     (folder / "stop_visits").mkdir(parents=True)
     for day in ("2026-03-22", "2026-03-23"):
         (folder / "stop_visits" / f"{day}.csv").write_text("service_date\n")
-    holds("raw/stop_visits", "first", "2026-03-22")
+    materialise("raw/stop_visits", "first", "2026-03-22")
     settings = load_settings(_env_file=None, source="tides", tides_path=str(folder), operator="ruter")
     for table in ("trips_performed", "vehicles"):
         (folder / f"{table}.csv").write_text("vehicle_id\n")
@@ -299,21 +301,21 @@ def test_each_timetable_is_requested_once(tick: Tick, arrivals: SensorAtSource, 
 
 
 def test_new_timetable_waits_for_running_plan(
-    tick: Tick, arrivals: SensorAtSource, history: None, ended: Callable[..., None]
+    tick: Tick, arrivals: SensorAtSource, history: None, record_run: Callable[..., None]
 ) -> None:
     tick(arrivals(20, 21, 22, settings=TIMED, timetable="autumn"))
-    ended("plan", "2026-03-23", DagsterRunStatus.STARTED)
+    record_run("plan", "2026-03-23", DagsterRunStatus.STARTED)
     assert not requested_runs(tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter")))
-    ended("plan", "2026-03-23")
+    record_run("plan", "2026-03-23")
     assert requested_runs(tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter"))) == [
         ("plan", "2026-03-23")
     ]
 
 
 def test_late_date_leaves_new_timetable_to_next_tick(
-    tick: Tick, arrivals: SensorAtSource, holds: Callable[..., None]
+    tick: Tick, arrivals: SensorAtSource, materialise: Callable[..., None]
 ) -> None:
-    holds("raw/stop_visits", "first", "2026-03-20", "2026-03-22")
+    materialise("raw/stop_visits", "first", "2026-03-20", "2026-03-22")
     tick(arrivals(20, 22, settings=TIMED, timetable="autumn"))
     late = tick(arrivals(20, 21, 22, settings=TIMED, timetable="winter"))
     assert requested_runs(late) == [("counts", "2026-03-21"), ("plan", "2026-03-22")]

@@ -1,4 +1,4 @@
-"""Whoever cancels a run that no process supervises finds its SageMaker jobs stopped, and no job that is another run's."""
+"""The SageMaker jobs of a cancelled run without a process are stopped, and jobs of other runs are not."""
 
 from __future__ import annotations
 
@@ -45,9 +45,11 @@ def sensor(sagemaker_double: Remote, aws: Any, tick: Tick) -> SensorDefinition:
 
 @pytest.fixture
 def launch(aws: Any, sensor: SensorDefinition) -> Launch:
-    """What a supervisor leaves behind that was lost while its job ran: the record, and, unless `kind` is empty, the job."""
+    """Creates what a lost supervisor leaves behind: the record of a job and, unless `kind` is empty, the job."""
 
-    def left(run: DagsterRun, name: str, kind: str = "Processing", code: str = LONG, ended: str = "") -> None:
+    def create(
+        run: DagsterRun, name: str, kind: str = "Processing", code: str = LONG, ended: str = ""
+    ) -> None:
         folder = Folder(aws("s3"), Calls(), SETTINGS.artifacts_location, run.run_id, f"folder-of-{name}")
         attempt = Attempt(0, name, "ml.m5.large", False, run.run_id, ended)
         folder.write_record(Record(name, [attempt]))
@@ -56,11 +58,11 @@ def launch(aws: Any, sensor: SensorDefinition) -> Launch:
         if kind == "Training":
             aws("sagemaker").create_training_job(**training(name, code))
 
-    return left
+    return create
 
 
 def lost(instance: DagsterInstance) -> DagsterRun:
-    """A run whose worker was lost."""
+    """Records a run whose worker was lost."""
     return create_run_for_test(instance, job_name="counts", status=DagsterRunStatus.FAILURE)
 
 
@@ -70,7 +72,7 @@ def retry_of(
     status: DagsterRunStatus = DagsterRunStatus.QUEUED,
     resumes: bool = True,
 ) -> DagsterRun:
-    """A run, in the queue, that goes on with a lost one, or does its work anew."""
+    """Records a queued run that continues a lost run, or that repeats it if not `resumes`."""
     return create_run_for_test(
         instance,
         job_name="counts",
@@ -87,7 +89,7 @@ def retry_of(
 
 
 def cancel(run: DagsterRun, instance: DagsterInstance) -> None:
-    """As a person does in the UI: Dagster calls no process of the run."""
+    """Cancels the run as the UI does when the run has no process."""
     instance.report_run_canceling(run)
     instance.report_run_canceled(run)
 
@@ -106,7 +108,7 @@ def calls_of_sagemaker(double: Remote) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", ["Processing", "Training"])
-def test_the_job_of_a_lost_run_is_stopped_where_its_retry_is_cancelled_in_the_queue(
+def test_cancelling_queued_retry_stops_job_of_lost_run(
     sagemaker_double: Remote,
     instance: DagsterInstance,
     tick: Tick,
@@ -126,26 +128,26 @@ def test_the_job_of_a_lost_run_is_stopped_where_its_retry_is_cancelled_in_the_qu
     assert not [call for call in calls_of_sagemaker(sagemaker_double) if call.startswith("sagemaker.List")]
 
 
-def test_the_job_of_a_run_that_is_marked_as_cancelled_is_stopped(
+def test_job_of_run_marked_as_cancelled_is_stopped(
     sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
 ) -> None:
     run = create_run_for_test(instance, job_name="counts", status=DagsterRunStatus.STARTED)
     launch(run, "job")
     tick(sensor)
-    assert status(sagemaker_double, "job") == "InProgress", "a run that lives keeps its job"
+    assert status(sagemaker_double, "job") == "InProgress", "a running run keeps its job"
     instance.report_run_canceled(run)
     tick(sensor)
     sagemaker_double.wait_for("job", "Stopped")
 
 
-def test_each_cancellation_is_looked_at_once_and_what_is_over_is_left_alone(
+def test_each_cancellation_is_checked_once(
     sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
 ) -> None:
     origin = lost(instance)
-    launch(origin, "over", code="pass")
-    launch(origin, "noted", code="pass", ended="completed")
+    launch(origin, "ended", code="pass")
+    launch(origin, "recorded", code="pass", ended="completed")
     launch(origin, "stopping")
-    sagemaker_double.wait_for("over", "Completed")
+    sagemaker_double.wait_for("ended", "Completed")
     sagemaker_double.fault("slow_stop", jobs="stopping", seconds=60)
     sagemaker_double.stop("stopping")
     sagemaker_double.clear_calls()
@@ -153,7 +155,7 @@ def test_each_cancellation_is_looked_at_once_and_what_is_over_is_left_alone(
     tick(sensor)
     assert calls_of_sagemaker(sagemaker_double) == {"sagemaker.DescribeProcessingJob"}
     assert sagemaker_double.calls()["total"]["sagemaker.DescribeProcessingJob"] == 2, (
-        "whose end was noted is not asked for"
+        "a job whose record has an end is not described"
     )
     sagemaker_double.clear_calls()
     assert tick(sensor).skip_message == "No job of a cancelled run is left"
@@ -161,7 +163,7 @@ def test_each_cancellation_is_looked_at_once_and_what_is_over_is_left_alone(
 
 
 @pytest.mark.parametrize("status_of_other", [DagsterRunStatus.QUEUED, DagsterRunStatus.STARTED])
-def test_jobs_that_another_run_goes_on_with_are_left_to_it(
+def test_jobs_that_another_run_continues_are_kept(
     sagemaker_double: Remote,
     instance: DagsterInstance,
     tick: Tick,
@@ -171,37 +173,37 @@ def test_jobs_that_another_run_goes_on_with_are_left_to_it(
 ) -> None:
     origin = lost(instance)
     launch(origin, "job")
-    first, further = retry_of(origin, instance), retry_of(origin, instance, status_of_other)
+    first, second = retry_of(origin, instance), retry_of(origin, instance, status_of_other)
     cancel(first, instance)
     tick(sensor)
     assert status(sagemaker_double, "job") == "InProgress"
-    cancel(further, instance)
+    cancel(second, instance)
     tick(sensor)
     sagemaker_double.wait_for("job", "Stopped")
 
 
-def test_a_run_that_does_the_work_anew_has_jobs_of_its_own(
+def test_cancelled_whole_retry_keeps_jobs_of_original(
     sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
 ) -> None:
     origin = create_run_for_test(instance, job_name="counts", status=DagsterRunStatus.STARTED)
     launch(origin, "of-origin")
-    anew = retry_of(origin, instance, resumes=False)
-    launch(anew, "of-anew")
-    cancel(anew, instance)
+    repeated = retry_of(origin, instance, resumes=False)
+    launch(repeated, "of-repeated")
+    cancel(repeated, instance)
     tick(sensor)
-    sagemaker_double.wait_for("of-anew", "Stopped")
+    sagemaker_double.wait_for("of-repeated", "Stopped")
     assert status(sagemaker_double, "of-origin") == "InProgress"
 
 
 @pytest.mark.parametrize("operation", ["DescribeProcessingJob", "StopProcessingJob"])
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "reason"),
     [
         ({"kind": "throttle"}, "ThrottlingException"),
         ({"kind": "error", "code": "AccessDeniedException"}, "AccessDeniedException"),
     ],
 )
-def test_what_is_throttled_or_refused_is_told_and_looked_at_again(
+def test_failed_stop_is_reported_and_tried_again(
     sagemaker_double: Remote,
     instance: DagsterInstance,
     tick: Tick,
@@ -209,7 +211,7 @@ def test_what_is_throttled_or_refused_is_told_and_looked_at_again(
     launch: Launch,
     operation: str,
     fault: dict[str, str],
-    told: str,
+    reason: str,
 ) -> None:
     origin = lost(instance)
     launch(origin, "job")
@@ -218,14 +220,14 @@ def test_what_is_throttled_or_refused_is_told_and_looked_at_again(
     sagemaker_double.fault(operations=operation, count=2, **fault)
     for _ in range(2):
         message = tick(sensor).skip_message or ""
-        assert "job may run on, and cost" in message and told in message
+        assert "job may still run, at a cost" in message and reason in message
         assert status(sagemaker_double, "job") == "InProgress"
-    assert log_of(retried, instance).count("may run on") == 1, "the run's log is told once"
+    assert log_of(retried, instance).count("may still run") == 1, "the run's log has one message"
     tick(sensor)
     sagemaker_double.wait_for("job", "Stopped")
 
 
-def test_records_that_cannot_be_read_are_read_by_the_next_tick(
+def test_unreadable_records_are_read_by_next_tick(
     sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
 ) -> None:
     origin = lost(instance)
@@ -237,7 +239,7 @@ def test_records_that_cannot_be_read_are_read_by_the_next_tick(
     sagemaker_double.wait_for("job", "Stopped")
 
 
-def test_a_job_whose_create_is_on_its_way_is_stopped_once_it_is_there(
+def test_job_created_after_cancellation_is_stopped(
     sagemaker_double: Remote, instance: DagsterInstance, tick: Tick, sensor: SensorDefinition, launch: Launch
 ) -> None:
     origin = lost(instance)
@@ -249,7 +251,7 @@ def test_a_job_whose_create_is_on_its_way_is_stopped_once_it_is_there(
     sagemaker_double.wait_for("job", "Stopped")
 
 
-def test_a_job_that_was_never_created_is_forgotten_in_the_end(
+def test_job_that_is_never_created_is_dropped(
     instance: DagsterInstance,
     tick: Tick,
     sensor: SensorDefinition,
@@ -260,11 +262,11 @@ def test_a_job_that_was_never_created_is_forgotten_in_the_end(
     launch(origin, "never", kind="")
     cancel(retry_of(origin, instance), instance)
     assert "never" in (tick(sensor).cursor or "")
-    monkeypatch.setattr(cancelled_runs, "UNKNOWN_SECONDS", -1.0)
+    monkeypatch.setattr(cancelled_runs, "CREATION_SECONDS", -1.0)
     assert "never" not in (tick(sensor).cursor or "")
 
 
-def test_what_cannot_be_stopped_for_long_is_given_up_and_told(
+def test_job_that_cannot_be_stopped_is_given_up(
     sagemaker_double: Remote,
     instance: DagsterInstance,
     tick: Tick,
@@ -278,13 +280,13 @@ def test_what_cannot_be_stopped_for_long_is_given_up_and_told(
     cancel(retried, instance)
     sagemaker_double.fault("error", operations="StopProcessingJob", code="AccessDeniedException", count=2)
     tick(sensor)
-    monkeypatch.setattr(cancelled_runs, "LOOK_BACK_SECONDS", -1.0)
-    assert "job may run on: given up" in (tick(sensor).skip_message or "")
-    assert "job may run on: given up" in log_of(retried, instance)
+    monkeypatch.setattr(cancelled_runs, "MAX_AGE_SECONDS", -1.0)
+    assert "job may still run: given up" in (tick(sensor).skip_message or "")
+    assert "job may still run: given up" in log_of(retried, instance)
     assert retried.run_id not in (tick(sensor).cursor or "")
 
 
-def test_what_has_to_be_looked_at_again_goes_behind_what_a_tick_had_no_time_for(
+def test_skipped_runs_are_checked_last(
     sagemaker_double: Remote,
     instance: DagsterInstance,
     tick: Tick,
@@ -297,14 +299,14 @@ def test_what_has_to_be_looked_at_again_goes_behind_what_a_tick_had_no_time_for(
         launch(origin, name, kind)
         cancel(retry_of(origin, instance), instance)
     sagemaker_double.fault("slow", operations="Describe*", jobs="unknown", count=None, seconds=1)
-    monkeypatch.setattr(cancelled_runs, "AT_ONCE_SECONDS", 0.5)
+    monkeypatch.setattr(cancelled_runs, "MAX_TICK_SECONDS", 0.5)
     tick(sensor)
     assert status(sagemaker_double, "job") == "InProgress"
     tick(sensor)
     sagemaker_double.wait_for("job", "Stopped")
 
 
-def test_what_a_tick_has_no_time_for_is_left_to_the_next(
+def test_run_without_time_in_tick_is_checked_by_next(
     sagemaker_double: Remote,
     instance: DagsterInstance,
     tick: Tick,
@@ -315,15 +317,15 @@ def test_what_a_tick_has_no_time_for_is_left_to_the_next(
     origin = lost(instance)
     launch(origin, "job")
     cancel(retry_of(origin, instance), instance)
-    with monkeypatch.context() as hurried:
-        hurried.setattr(cancelled_runs, "AT_ONCE_SECONDS", -1.0)
+    with monkeypatch.context() as patches:
+        patches.setattr(cancelled_runs, "MAX_TICK_SECONDS", -1.0)
         tick(sensor)
     assert status(sagemaker_double, "job") == "InProgress"
     tick(sensor)
     sagemaker_double.wait_for("job", "Stopped")
 
 
-def test_it_is_on_wherever_jobs_run_in_sagemaker() -> None:
+def test_sensor_is_on_wherever_jobs_run_in_sagemaker() -> None:
     local = load_settings(_env_file=None, environment="local")
     assert cancelled_run_sensors(local) == []
     for environment in ("s-line1-0a1b2c", "dev", "prod"):

@@ -1,4 +1,4 @@
-"""The clock asks for the day that has closed, in the operator's own time."""
+"""Schedules request the operating day that has closed, in the operator's time zone."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ RUTER = load_operator("ruter")
 OSLO = ZoneInfo("Europe/Oslo")
 
 
-def settings_with(**more: object) -> Settings:
-    return load_settings(_env_file=None, history_start="2026-01-01", **more)
+def settings_with(**values: object) -> Settings:
+    return load_settings(_env_file=None, history_start="2026-01-01", **values)
 
 
 def requested(name: str, due: datetime, settings: Settings) -> tuple[list[RunRequest], str | None]:
@@ -34,33 +34,33 @@ def requested(name: str, due: datetime, settings: Settings) -> tuple[list[RunReq
     return list(result.run_requests or []), result.skip_message
 
 
-def test_counts_are_asked_for_of_the_day_before() -> None:
+def test_counts_of_day_before_are_requested() -> None:
     (run,), _ = requested("daily_counts", datetime(2026, 3, 30, 4, 30, tzinfo=OSLO), settings_with())
     assert run.partition_key == "2026-03-29"
     assert run.tags[ISSUE_DATE_TAG] == "2026-03-30"
 
 
-def test_the_day_is_the_operators_and_not_that_of_utc() -> None:
+def test_date_is_in_time_zone_of_operator() -> None:
     settings = settings_with(daily_at="23:30")
     (run,), _ = requested("daily_counts", datetime(2026, 3, 29, 22, 30, tzinfo=ZoneInfo("UTC")), settings)
     assert run.partition_key == "2026-03-29", "at 00:30 in Oslo the day before is the 29th"
 
 
-def test_the_plan_is_one_run_from_the_issue_date_to_three_days_later() -> None:
+def test_plan_is_one_run_of_four_dates() -> None:
     (run,), _ = requested("daily_plan", datetime(2026, 3, 30, 4, 30, tzinfo=OSLO), settings_with())
     assert run.tags["dagster/asset_partition_range_start"] == "2026-03-30"
     assert run.tags["dagster/asset_partition_range_end"] == "2026-04-02"
     assert run.tags[ISSUE_DATE_TAG] == "2026-03-30"
 
 
-def test_days_of_a_source_where_they_arrive_do_not_start_by_the_clock() -> None:
+def test_schedules_skip_sources_whose_dates_arrive() -> None:
     settings = settings_with(source="tides", tides_path="somewhere")
     runs, reason = requested("daily_counts", datetime(2026, 3, 30, 4, 30, tzinfo=OSLO), settings)
     assert not runs
     assert reason and "new_operating_dates" in reason
 
 
-def test_times_come_from_the_settings_in_the_operators_time_zone() -> None:
+def test_schedule_times_come_from_settings() -> None:
     settings = settings_with(daily_at="05:05", training_at="friday 23:10")
     crons = {
         schedule.name: (schedule.cron_schedule, schedule.execution_timezone)
@@ -73,7 +73,7 @@ def test_times_come_from_the_settings_in_the_operators_time_zone() -> None:
     }
 
 
-def test_a_chain_before_the_operating_day_has_closed_is_refused() -> None:
+def test_daily_chain_before_closed_day_is_refused() -> None:
     with pytest.raises(SettingsError, match=r"RUTER_DAILY_AT='03:59': allowed: 04:00 or later"):
         build_schedules(settings_with(daily_at="03:59"), RUTER, JOBS)
 
@@ -87,8 +87,6 @@ def test_a_chain_before_the_operating_day_has_closed_is_refused() -> None:
         ("prod", DefaultScheduleStatus.RUNNING),
     ],
 )
-def test_schedules_run_by_themselves_where_an_operator_relies_on_them(
-    environment: str, status: DefaultScheduleStatus
-) -> None:
+def test_schedules_run_only_in_deployed_environments(environment: str, status: DefaultScheduleStatus) -> None:
     schedules = build_schedules(settings_with(environment=environment), RUTER, JOBS)
     assert {schedule.default_status for schedule in schedules} == {status}
