@@ -33,7 +33,7 @@ from dagster import (
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.jobs import JobParameters
 from ruter_dagster.definitions import build_assets, build_definitions
-from ruter_dagster.resources.launcher import JobEvent, NothingThere, OneByOneLauncher
+from ruter_dagster.resources.launcher import JobEvent, NoData, SequentialLauncher
 
 SETTINGS = load_settings(_env_file=None, history_start="2026-01-01", step_retries=0)
 
@@ -44,7 +44,7 @@ def write_script(instance: DagsterInstance, **assets: dict[str, Any]) -> None:
     path.write_text(json.dumps({name.replace("__", "/"): step for name, step in assets.items()}))
 
 
-class ScriptedLauncher(OneByOneLauncher):
+class ScriptedLauncher(SequentialLauncher):
     def __init__(self, days_per_job: int = 400) -> None:
         self.days_per_job = days_per_job
 
@@ -57,7 +57,7 @@ class ScriptedLauncher(OneByOneLauncher):
         if "fails" in step and ("fails_on" not in step or step["fails_on"] in dates):
             raise Failure(step["fails"], allow_retries=False)
         if dates and set(dates) <= set(step.get("absent", ())):
-            raise NothingThere(f"None of {dates[0]} to {dates[-1]}", allow_retries=False)
+            raise NoData(f"None of {dates[0]} to {dates[-1]}", allow_retries=False)
         checks = [
             AssetCheckResult(
                 asset_key=spec.asset_key,

@@ -1,4 +1,4 @@
-"""Launchers: how an asset's job runs, as a local process or in SageMaker, and how its results reach Dagster.
+"""Launchers: they run an asset's job, as a local process or in SageMaker, and report its results to Dagster.
 
-The work of the job does not belong here.
+The work of a job belongs in `jobs`.
 """

@@ -1,4 +1,4 @@
-"""A range of dates cut into jobs: which of them may start, what each came to, and what that is for the range as a whole."""
+"""Splits a range of dates into jobs, decides which job may start, and collects the result of each job and of the whole range."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from dagster import AssetCheckResult, Failure, MaterializeResult
 
 from ruter_dagster.contracts.jobs import DatesParameters, JobParameters
-from ruter_dagster.resources.merge_results import json_of
+from ruter_dagster.resources.merge_results import json_metadata
 
 JobEvent = MaterializeResult | AssetCheckResult
 
 
-class NothingThere(Failure):
-    """A job found none of its dates: a failure where it was the whole range, or a single date, that was asked for."""
+class NoData(Failure):
+    """The source has no data for any date of a job. The step fails only if no job of the range found data."""
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """One job of a range, or the only one. `dates` are empty where it is over none."""
+    """One job of a range, or the only job. `dates` is empty for a job without dates."""
 
     number: int
     parameters: JobParameters
@@ -33,25 +33,32 @@ class Chunk:
         )
 
     @property
-    def span(self) -> str:
-        """The dates in words."""
+    def date_range(self) -> str:
+        """The dates as `first to last`, or the only date."""
         return f"{self.dates[0]} to {self.dates[-1]}" if len(self.dates) > 1 else "".join(self.dates)
+
+    @property
+    def needs_previous(self) -> bool:
+        """Whether the job reads what the job before it wrote."""
+        return isinstance(self.parameters, DatesParameters) and self.parameters.in_order
 
 
 @dataclass
 class Chunks:
-    """All jobs of a range. Whoever runs them asks `due` for the next one, and tells how each `ended` or `failed`."""
+    """All jobs of a range. A launcher starts the chunks that `due` yields, and records the result of each.
+
+    `metadata`: what the launcher adds to each asset's materialisation, about all jobs together.
+    """
 
     all: list[Chunk]
     metadata: dict[str, Any] = field(default_factory=dict)
-    """What a launcher adds to each asset's materialisation: of all jobs together."""
     _events: dict[int, Sequence[JobEvent]] = field(default_factory=dict)
-    _absent: dict[int, NothingThere] = field(default_factory=dict)
-    _failed: dict[int, Failure] = field(default_factory=dict)
+    _without_data: dict[int, NoData] = field(default_factory=dict)
+    _failures: dict[int, Failure] = field(default_factory=dict)
 
     @classmethod
     def of(cls, parameters: JobParameters, size: int) -> Chunks:
-        """The job as it is, or where it is over dates a job for every `size` service dates that they result in."""
+        """One job for every `size` service dates; a single job if the parameters have no dates."""
         if not isinstance(parameters, DatesParameters):
             return cls([Chunk(0, parameters)])
         dates, size = parameters.dates, max(1, size // parameters.service_dates)
@@ -59,99 +66,97 @@ class Chunks:
         return cls([Chunk(n, parameters.model_copy(update={"dates": part})) for n, part in enumerate(parts)])
 
     def due(self) -> Iterator[Chunk | None]:
-        """Each job once it may start, None while none may; no more after a failure.
+        """Each job as soon as it may start, and None while no job may start. Ends after a failure.
 
-        The first one that finds its dates pins the others to the snapshots that it read: one run never sees two states
-        of a table. So that one runs alone; those after it may run side by side, unless each reads what the former left.
+        The first job that finds data runs alone. Its snapshots are pinned for the other jobs, so that one run never reads
+        two states of a table. The other jobs run in parallel, unless each needs the result of the previous one.
         """
         for chunk in self.all:
-            while not self._failed and (not self._events or _in_order(chunk)) and self._open_before(chunk):
+            while not self._failures and self._must_wait(chunk):
                 yield None
-            if self._failed:
+            if self._failures:
                 return
-            yield Chunk(chunk.number, self._pinned(chunk.parameters))
+            yield Chunk(chunk.number, self._pin_snapshots(chunk.parameters))
 
-    def ended(self, number: int, events: Sequence[JobEvent]) -> None:
+    def add_events(self, number: int, events: Sequence[JobEvent]) -> None:
+        """Records the events of a job that succeeded."""
         self._events[number] = events
 
-    def failed(self, number: int, failure: Failure) -> None:
-        """A chunk of which nothing is there is left out like a single absent date, if there is anything of the others."""
-        if isinstance(failure, NothingThere):
-            self._absent[number] = failure
+    def add_failure(self, number: int, failure: Failure) -> None:
+        """Records the failure of a job. `NoData` is no failure of the range if another job finds data."""
+        if isinstance(failure, NoData):
+            self._without_data[number] = failure
         else:
-            self._failed[number] = failure
+            self._failures[number] = failure
 
     @property
     def failure(self) -> Failure | None:
-        """What the step fails with, in the words of the first job that failed and with its dates."""
-        if self._failed:
-            number, failure = min(self._failed.items())
-            place = f"Dates {self.all[number].span}, job {number + 1} of {len(self.all)}"
-        elif self._absent and not self._events:
-            number, failure = max(self._absent.items())
+        """The failure of the step: that of the first failed job, with the dates of the job. None if the step succeeds."""
+        if self._failures:
+            number, failure = min(self._failures.items())
+            prefix = f"Dates {self.all[number].date_range}, job {number + 1} of {len(self.all)}"
+        elif self._without_data and not self._events:
+            number, failure = max(self._without_data.items())
             days = [day for chunk in self.all for day in chunk.dates]
-            place = f"Nothing is there of any date from {min(days, default='')} to {max(days, default='')}; of the last ones"
+            prefix = (
+                f"No data for any date from {min(days, default='')} to {max(days, default='')}; the last job"
+            )
         else:
             return None
         if len(self.all) == 1:
             return failure
-        words = f"{place}: {failure.description}"
-        return Failure(words, metadata=failure.metadata, allow_retries=failure.allow_retries)
+        message = f"{prefix}: {failure.description}"
+        return Failure(message, metadata=failure.metadata, allow_retries=failure.allow_retries)
 
     @property
-    def is_left_out(self) -> bool:
-        """Whether nothing is there of any date, and the other dates of their range stand: then that is no failure."""
+    def is_skipped(self) -> bool:
+        """Whether no date has data, and the step succeeds because other dates of the range exist."""
         parameters = self.all[0].parameters
         is_part = isinstance(parameters, DatesParameters) and parameters.part_of_range
-        return is_part and len(self._absent) == len(self.all)
+        return is_part and len(self._without_data) == len(self.all)
 
     @property
-    def materialised(self) -> list[MaterializeResult]:
-        """What jobs materialised, in the order of their dates."""
+    def materialisations(self) -> list[MaterializeResult]:
+        """The materialisations of all jobs, in the order of their dates."""
         return [
             event
-            for _, events in self._in_order()
+            for _, events in sorted(self._events.items())
             for event in events
             if isinstance(event, MaterializeResult)
         ]
 
     @property
-    def checked(self) -> list[tuple[str, AssetCheckResult]]:
-        """Results of checks, each with the dates of its job."""
+    def check_results(self) -> list[tuple[str, AssetCheckResult]]:
+        """The check results of all jobs, each with the date range of its job."""
         return [
-            (self.all[number].span, event)
-            for number, events in self._in_order()
+            (self.all[number].date_range, event)
+            for number, events in sorted(self._events.items())
             for event in events
             if isinstance(event, AssetCheckResult)
         ]
 
     @property
-    def absent(self) -> list[str]:
-        """Dates of jobs that found nothing."""
-        return [day for number in sorted(self._absent) for day in self.all[number].dates]
+    def absent_dates(self) -> list[str]:
+        """The dates of jobs without data."""
+        return [day for number in sorted(self._without_data) for day in self.all[number].dates]
 
     @property
-    def reasons_absent(self) -> list[str]:
-        """Why each of these jobs found nothing."""
-        return [failure.description or "" for _, failure in sorted(self._absent.items())]
+    def absence_reasons(self) -> list[str]:
+        """Why each job without data found none."""
+        return [failure.description or "" for _, failure in sorted(self._without_data.items())]
 
-    def _in_order(self) -> list[tuple[int, Sequence[JobEvent]]]:
-        return sorted(self._events.items())
-
-    def _open_before(self, chunk: Chunk) -> bool:
-        """Whether a job before this one has not ended."""
-        return any(
-            number not in self._absent and number not in self._events for number in range(chunk.number)
+    def _must_wait(self, chunk: Chunk) -> bool:
+        """Whether a job must wait for a previous job: for snapshots to pin, or for its result."""
+        waits = not self._events or chunk.needs_previous
+        return waits and any(
+            number not in self._without_data and number not in self._events for number in range(chunk.number)
         )
 
-    def _pinned(self, parameters: JobParameters) -> JobParameters:
-        used = {
-            table: int(noted["snapshot_id"])
-            for result in reversed(self.materialised)
-            for table, noted in (json_of(result, "inputs") or {}).items()
+    def _pin_snapshots(self, parameters: JobParameters) -> JobParameters:
+        """The parameters, pinned to the snapshots that the first job with data read."""
+        pins = {
+            table: int(read["snapshot_id"])
+            for result in reversed(self.materialisations)
+            for table, read in (json_metadata(result, "inputs") or {}).items()
         }
-        return parameters.model_copy(update={"pins": {**used, **parameters.pins}})
-
-
-def _in_order(chunk: Chunk) -> bool:
-    return isinstance(chunk.parameters, DatesParameters) and chunk.parameters.in_order
+        return parameters.model_copy(update={"pins": {**pins, **parameters.pins}})

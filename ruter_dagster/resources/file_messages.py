@@ -1,4 +1,4 @@
-"""What a local job reports through Dagster Pipes, read from its file once the job has ended."""
+"""Reads the report of a local job, sent through Dagster Pipes, from a file after the job has ended."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from dagster import PipesMessageHandler, PipesMessageReader
 
 
 class FileMessages(PipesMessageReader):
-    """A file of one JSON message a line, which is read whole when the Pipes session closes.
+    """A file with one JSON message per line. It is read when the Pipes session closes.
 
-    Dagster's own reader of files follows them while they are written. A line of over 8 KiB reaches the file in several
-    writes: it takes the first of them for a message, and reads no further. Nor does it look again for what was written
-    after it last found nothing and before the session closed. Either way reports of a job that succeeded are lost.
+    Dagster's own file reader reads while the job writes, and can lose messages of a successful job in two cases. A line
+    of over 8 KiB is written in several parts, and the reader takes the first part as a message. The reader also misses
+    messages that are written between its last read and the end of the session.
+
+    `error`: after the session has closed, why the report is incomplete, else None. The report of a killed job may end
+    within a line.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.fault: str | None = None
-        """Once the session has closed: what the report lacks, and where. That of a job that was killed may end amid a line."""
+        self.error: str | None = None
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[Mapping[str, Any]]:
         self.path.write_bytes(b"")
         try:
-            yield {"path": str(self.path)}  # what dagster_pipes asks for to write to a file
+            yield {"path": str(self.path)}  # dagster_pipes writes to this file
         finally:
             self._read(handler)
 
@@ -36,14 +38,14 @@ class FileMessages(PipesMessageReader):
         return f"Attempted to read messages from {self.path} after the job had ended."
 
     def _read(self, handler: PipesMessageHandler) -> None:
-        """Hands over every message up to the first that cannot be read, if there is one."""
+        """Passes on the messages up to the first one that cannot be read."""
         with self.path.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 try:
                     handler.handle_message(json.loads(line))
-                except Exception as error:  # Dagster checks a message's parts with errors of its own
+                except Exception as error:  # Dagster raises several kinds of errors for an invalid message
                     start = line[:300].decode(errors="replace")
-                    self.fault = f"Line {number} of {self.path} is no report ({type(error).__name__}: {error}): {start}"
+                    self.error = f"Line {number} of {self.path} is not a message ({type(error).__name__}: {error}): {start}"
                     return
         if not handler.received_closed_message:
-            self.fault = f"No line of {self.path} says `closed`"
+            self.error = f"{self.path} has no message `closed`"

@@ -1,4 +1,4 @@
-"""The one interface between an asset and the place where its job runs. What runs a job belongs in `local.py` or `sagemaker/`."""
+"""The interface that runs an asset's job and reports its results. `local.py` and `sagemaker/` implement it."""
 
 from __future__ import annotations
 
@@ -17,42 +17,63 @@ from dagster import (
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import JobParameters
-from ruter_dagster.resources.date_chunks import Chunks, JobEvent
-from ruter_dagster.resources.date_chunks import NothingThere as NothingThere
+from ruter_dagster.resources.date_chunks import Chunks, JobEvent, NoData
 from ruter_dagster.resources.merge_results import (
-    by_partition,
-    events_by_partition,
-    merged_checks,
-    merged_materialisations,
+    merge_checks,
+    merge_materialisations,
+    partition_events,
+    split_by_partition,
 )
 from ruter_dagster.resources.parent_process import end_with_parent
 
+__all__ = ["JobEvent", "JobLauncher", "NoData", "SequentialLauncher"]
+
 
 class JobLauncher(ABC):
-    """Runs a job for an asset, and gives back what the job reported.
+    """Runs the job of an asset and returns the events that the job reported.
 
-    A range of dates is cut into chunks of `days_per_job`, a job each; their reports become one.
+    A range of dates is split into chunks of `days_per_job` dates, one job each. Their reports are merged.
     """
 
     days_per_job: int
 
     @abstractmethod
     def launch_all(self, context: AssetExecutionContext, chunks: Chunks) -> None:
-        """Runs the jobs that `chunks` says are due, as many at once as it may, and tells it how each ended."""
+        """Runs the jobs that are due, and records in `chunks` how each one ended."""
 
     def pool_of(self, job: str) -> str | None:
-        """The pool of a job, if the launcher limits how many runs share what the job runs on."""
+        """The Dagster pool of a job. None if the launcher does not limit the number of runs."""
         return None
 
     def run(
         self, context: AssetExecutionContext, parameters: JobParameters
     ) -> Iterator[JobEvent | AssetMaterialization]:
-        """Runs the job, in chunks where it is over dates, and yields each asset's materialisation and checks.
+        """Runs the job and yields each asset's materialisation and checks.
 
-        A chunk of which nothing is there is left out like a single absent date. Where a chunk fails for good, what others
-        wrote is recorded by date.
+        Dates without data are left out. If a chunk fails finally, the dates that other chunks wrote are recorded.
         """
         end_with_parent()
+        chunks = self._run_chunks(context, parameters)
+        if chunks.is_skipped:
+            yield from _skipped_results(context, chunks)
+            return
+        results = [
+            result._replace(metadata={**(result.metadata or {}), **chunks.metadata})
+            for result in merge_materialisations(chunks.materialisations, chunks.absent_dates)
+        ]
+        if failure := chunks.failure:
+            # The next attempt reports the dates of the other chunks again, and would record them twice.
+            for result in [] if _is_retried(context, failure) else results:
+                yield from partition_events(result, _code_version(context))
+            raise failure from None
+        for reason in chunks.absence_reasons:
+            context.log.warning(reason)
+        for result in results:
+            yield split_by_partition(context, result)
+        yield from merge_checks(chunks.check_results)
+
+    def _run_chunks(self, context: AssetExecutionContext, parameters: JobParameters) -> Chunks:
+        """Splits the dates into chunks and runs them. Raises `Failure` for unknown pins, and if the run is cancelled."""
         try:
             parameters.require_known_pins()
         except PermanentFailure as error:
@@ -61,53 +82,37 @@ class JobLauncher(ABC):
         try:
             self.launch_all(context, chunks)
         except DagsterExecutionInterruptedError:
-            # Dagster's retry policy would start a step again that a person has just ended.
+            # Dagster's retry policy would start a step again that a person has just cancelled.
             raise Failure(
-                f"The run was ended while job {parameters.job} was under way", allow_retries=False
+                f"The run was cancelled while job {parameters.job} was running", allow_retries=False
             ) from None
-        made = [
-            result._replace(metadata={**(result.metadata or {}), **chunks.metadata})
-            for result in merged_materialisations(chunks.materialised, chunks.absent)
-        ]
-        if chunks.is_left_out:
-            yield from _left_out(context, chunks)
-            return
-        if failure := chunks.failure:
-            # The next try gives what others wrote again, and would record it twice.
-            for result in [] if _is_tried_again(context, failure) else made:
-                yield from events_by_partition(result, _code_version(context))
-            raise failure from None
-        for words in chunks.reasons_absent:
-            context.log.warning(words)
-        for result in made:
-            yield by_partition(context, result)
-        yield from merged_checks(chunks.checked)
+        return chunks
 
 
-class OneByOneLauncher(JobLauncher):
+class SequentialLauncher(JobLauncher):
     """A launcher that runs one job at a time."""
 
     @abstractmethod
     def launch(
         self, context: AssetExecutionContext, parameters: JobParameters, number: int
     ) -> Sequence[JobEvent]:
-        """Runs one job to its end. Raises `Failure`, with `allow_retries=False` where no retry can help."""
+        """Runs one job to its end. Raises `Failure`, with `allow_retries=False` if a retry cannot help."""
 
     def launch_all(self, context: AssetExecutionContext, chunks: Chunks) -> None:
         for chunk in filter(None, chunks.due()):
             try:
-                chunks.ended(chunk.number, self.launch(context, chunk.parameters, chunk.number))
+                chunks.add_events(chunk.number, self.launch(context, chunk.parameters, chunk.number))
             except Failure as failure:
-                chunks.failed(chunk.number, failure)
+                chunks.add_failure(chunk.number, failure)
 
 
-def _left_out(context: AssetExecutionContext, chunks: Chunks) -> Iterator[JobEvent]:
-    """What a step gives that has none of its dates: the same as a range records of dates that it left out."""
-    reasons = "\n".join(chunks.reasons_absent)
+def _skipped_results(context: AssetExecutionContext, chunks: Chunks) -> Iterator[JobEvent]:
+    """The results of a step whose dates all lack data: no rows, and checks that are not judged."""
+    reasons = "\n".join(chunks.absence_reasons)
     context.log.warning(reasons)
     for key in context.selected_asset_keys:
-        absent = {"dates_absent": MetadataValue.json(chunks.absent), "reason": reasons}
-        yield MaterializeResult(asset_key=key, metadata=absent)
+        metadata = {"dates_absent": MetadataValue.json(chunks.absent_dates), "reason": reasons}
+        yield MaterializeResult(asset_key=key, metadata=metadata)
     for check in context.selected_asset_check_keys:
         yield AssetCheckResult(
             asset_key=check.asset_key,
@@ -117,8 +122,8 @@ def _left_out(context: AssetExecutionContext, chunks: Chunks) -> Iterator[JobEve
         )
 
 
-def _is_tried_again(context: AssetExecutionContext, failure: Failure) -> bool:
-    """Whether Dagster starts the step once more after this failure."""
+def _is_retried(context: AssetExecutionContext, failure: Failure) -> bool:
+    """Whether Dagster retries the step after this failure."""
     step = context.get_step_execution_context()
     policy = step.op_retry_policy
     if policy is None or step.retry_mode.disabled or not failure.allow_retries:

@@ -1,4 +1,4 @@
-"""Runs a job as a local process, with the container's folders below the state folder and Pipes over files."""
+"""Runs a job as a local process. The folders of its container are in the state folder, and Pipes uses files."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from ruter_dagster.contracts.jobs import (
     JobParameters,
 )
 from ruter_dagster.resources.file_messages import FileMessages
-from ruter_dagster.resources.launcher import JobEvent, NothingThere, OneByOneLauncher
+from ruter_dagster.resources.launcher import JobEvent, NoData, SequentialLauncher
 from ruter_dagster.resources.shared_process import SharedProcess
 
 
-class LocalLauncher(OneByOneLauncher):
-    """`python -m ruter_dagster.jobs <name>` in a process of its own, ended with the step that started it.
+class LocalLauncher(SequentialLauncher):
+    """Runs `python -m ruter_dagster.jobs <name>` in a child process, which ends when its step ends.
 
-    Quality reports share a process, because to import Great Expectations takes longer than to make one.
+    Quality reports share a process, because importing Great Expectations takes longer than writing a report.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -44,37 +44,42 @@ class LocalLauncher(OneByOneLauncher):
     def launch(
         self, context: AssetExecutionContext, parameters: JobParameters, number: int
     ) -> Sequence[JobEvent]:
-        container = self._container(context, number)
+        container = self._create_container(context, number)
         container.write_parameters(parameters)
         started = time.monotonic()
-        shared = SharedProcess(CheckQuality.job, container.base.parent.parent)
-        if _has_quality_reports(context):
-            shared.start(self._environment())
         messages = FileMessages(container.base / "pipes-messages.jsonl")
         with open_pipes_session(
             context=context,
             context_injector=PipesFileContextInjector(str(container.base / "pipes-context.json")),
             message_reader=messages,
         ) as session:
-            pipes = session.get_bootstrap_env_vars()
-            environment = {**self._environment(), **pipes, BASE_VARIABLE: str(container.base)}
-            job = parameters.job
-            exit_code = shared.run(job, environment) if job == CheckQuality.job else _run(job, environment)
+            environment = {**self._environment(), **session.get_bootstrap_env_vars()}
+            exit_code = self._run_job(context, parameters.job, container, environment)
         context.log.info(
             f"Job {parameters.job} ended with {exit_code} after {time.monotonic() - started:.2f} s"
         )
         if exit_code:
             raise _failure(parameters.job, exit_code, container)
-        if messages.fault:
+        if messages.error:
             raise Failure(
-                f"Job {parameters.job} succeeded, but its report is not whole: {messages.fault}. "
-                "To run the step again does no harm; if it comes again, see what the job printed in the run's log"
+                f"Job {parameters.job} succeeded, but its report is incomplete: {messages.error}. "
+                "Run the step again. If the error repeats, see the job's output in the log of the run"
             )
         events = session.get_results(implicit_materializations=False)
         shutil.rmtree(container.base, ignore_errors=True)
         return [event for event in events if isinstance(event, JobEvent)]
 
-    def _container(self, context: AssetExecutionContext, number: int) -> Container:
+    def _run_job(
+        self, context: AssetExecutionContext, job: str, container: Container, environment: Mapping[str, str]
+    ) -> int:
+        """Runs the job and returns its exit code. Starts the shared process if a later step of the run needs it."""
+        shared = SharedProcess(CheckQuality.job, container.base.parent.parent)
+        if _has_quality_reports(context):
+            shared.start(self._environment())
+        environment = {**environment, BASE_VARIABLE: str(container.base)}
+        return shared.run(job, environment) if job == CheckQuality.job else _run(job, environment)
+
+    def _create_container(self, context: AssetExecutionContext, number: int) -> Container:
         step = str(context.op_execution_context.op_handle)
         base = self.settings.source_dir / "jobs" / context.run_id / f"{step}-{context.retry_number}-{number}"
         shutil.rmtree(base, ignore_errors=True)
@@ -83,7 +88,7 @@ class LocalLauncher(OneByOneLauncher):
 
     def _environment(self) -> dict[str, str]:
         environment = {**os.environ, **self.settings.to_environment(), "PYTHONUNBUFFERED": "1"}
-        # Two OpenMP threads that wait by spinning stand in each other's way where cores are shared.
+        # By default, waiting OpenMP threads keep their core busy, which slows other processes on shared cores.
         environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         return environment
 
@@ -107,7 +112,7 @@ def _run(job: str, environment: Mapping[str, str]) -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the job and what it started, when its step is cancelled or fails; nothing to do once it has ended."""
+    """Ends the job and its child processes if its step is cancelled or fails. Does nothing if the job has ended."""
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
         try:
@@ -120,12 +125,15 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(job: str, exit_code: int, container: Container) -> Failure:
-    """What a person reads in the UI: the job's own words, and whether another attempt makes sense."""
+    """The failure that the UI shows: the job's own error message, and whether a retry can help."""
     reason = container.read_failure()
     if not reason:
-        how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
-        reason = f"Job {job} ended by {how} and left no reason: see what it printed in the run's log; exit code 137 or signal 9 often means out of memory"
-    failure = NothingThere if exit_code == EXIT_NO_DATA else Failure
+        end = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+        reason = (
+            f"Job {job} ended with {end} and without an error message. See its output in the log of the run. "
+            "Exit code 137 or signal 9 often means out of memory"
+        )
+    failure = NoData if exit_code == EXIT_NO_DATA else Failure
     return failure(
         description=reason,
         metadata={"job": job, "exit_code": exit_code, "job_folder": str(container.base)},

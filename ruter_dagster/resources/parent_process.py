@@ -1,4 +1,4 @@
-"""Ends a process with the one that started it. Who starts processes belongs elsewhere."""
+"""Ends a child process when its parent process ends."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from functools import cache
 
 @cache
 def end_with_parent() -> None:
-    """From now on a process that multiprocessing started is interrupted once the one that started it is gone, however it went.
+    """Terminates this process as soon as its parent ends, if multiprocessing started it.
 
-    A step's process would outlive its run's, and race with the run that goes on in its place.
+    Otherwise a step would outlive its run, and compete with the run that continues the work.
     """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
 
-    def watch() -> None:
+    def terminate_after_parent() -> None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=watch, daemon=True).start()
+    threading.Thread(target=terminate_after_parent, daemon=True).start()

@@ -54,4 +54,4 @@ def test_job_without_report_has_failed(chain: Chain, monkeypatch: pytest.MonkeyP
     outcome = chain.run("counts", DAY, assets=("loads/stop_loads",))
     assert not outcome.succeeded
     assert outcome.retried
-    assert "Job balance succeeded, but its report is not whole: No line of " in outcome.message
+    assert "Job balance succeeded, but its report is incomplete: " in outcome.message

@@ -1,4 +1,4 @@
-"""No report of a local job is lost: not a long one, not a late one; and one that is cut short is named."""
+"""No report of a local job is lost, however long or late it is. An incomplete report is an error."""
 
 import json
 import subprocess
@@ -27,21 +27,21 @@ with open_dagster_pipes() as pipes:
 """
 
 
-def test_a_report_of_any_length_arrives(tmp_path: Path) -> None:
+def test_long_report_is_read(tmp_path: Path) -> None:
     @asset
     def loads(context: AssetExecutionContext) -> Iterator[Any]:
         messages = FileMessages(tmp_path / "messages")
         with open_pipes_session(context, PipesTempFileContextInjector(), messages) as session:
             environment = dict(session.get_bootstrap_env_vars())
             subprocess.run([sys.executable, "-c", JOB], env=environment, check=True)
-        assert messages.fault is None
+        assert messages.error is None
         yield from session.get_results(implicit_materializations=False)
 
     (event,) = materialize([loads]).asset_materializations_for_node("loads")
     assert len(str(event.metadata["picture"].value)) == 3_000_000
 
 
-def test_a_report_is_read_whole_however_it_reaches_the_file(tmp_path: Path) -> None:
+def test_report_written_in_parts_is_read(tmp_path: Path) -> None:
     messages = FileMessages(tmp_path / "messages")
 
     @asset
@@ -51,16 +51,16 @@ def test_a_report_is_read_whole_however_it_reaches_the_file(tmp_path: Path) -> N
             messages.path.open("ab", buffering=0) as file,
         ):
             file.write(CLOSED[:20].encode())
-            time.sleep(0.1)  # a reader that follows the file has taken the piece for a message by now
+            time.sleep(0.1)  # Dagster's own reader would take the first part as a message now
             file.write(f"{CLOSED[20:]}\n".encode())
-        assert messages.fault is None
+        assert messages.error is None
         yield from session.get_results()
 
     assert materialize([loads]).success
 
 
 @pytest.mark.parametrize("line", [CLOSED[:20], '{"method": "unheard"}\n', "[]\n"])
-def test_what_cannot_be_read_is_named_with_its_place(tmp_path: Path, line: str) -> None:
+def test_unreadable_line_is_reported_with_its_number(tmp_path: Path, line: str) -> None:
     messages = FileMessages(tmp_path / "messages")
 
     @asset
@@ -70,15 +70,15 @@ def test_what_cannot_be_read_is_named_with_its_place(tmp_path: Path, line: str) 
             messages.path.open("a") as file,
         ):
             file.write(f"{CLOSED}\n{line}")
-        assert messages.fault
-        assert messages.fault.startswith(f"Line 2 of {messages.path} is no report (")
-        assert line.strip() in messages.fault
+        assert messages.error
+        assert messages.error.startswith(f"Line 2 of {messages.path} is not a message (")
+        assert line.strip() in messages.error
         yield from session.get_results()
 
     assert materialize([loads]).success
 
 
-def test_a_report_without_its_end_is_not_whole(tmp_path: Path) -> None:
+def test_report_without_closed_message_is_incomplete(tmp_path: Path) -> None:
     messages = FileMessages(tmp_path / "messages")
 
     @asset
@@ -88,4 +88,4 @@ def test_a_report_without_its_end_is_not_whole(tmp_path: Path) -> None:
         yield from session.get_results()
 
     assert materialize([loads]).success
-    assert messages.fault == f"No line of {messages.path} says `closed`"
+    assert messages.error == f"{messages.path} has no message `closed`"

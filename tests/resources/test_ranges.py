@@ -1,4 +1,4 @@
-"""A range of dates is cut into jobs: absent parts are left out, failures are told by date, and what stands is known."""
+"""A range of dates is split into jobs: dates without data are left out, and failures name their dates."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def run(instance: DagsterInstance, job: str, asset: str) -> ExecuteInProcessResu
 
 
 def metadata_of(instance: DagsterInstance, asset: str, day: str) -> dict[str, Any]:
-    wanted = AssetRecordsFilter(AssetKey.from_user_string(asset), asset_partitions=[day])
-    made = instance.fetch_materializations(wanted, limit=1).records[0].asset_materialization
-    assert made
-    return {name: value.value for name, value in made.metadata.items()}
+    records_filter = AssetRecordsFilter(AssetKey.from_user_string(asset), asset_partitions=[day])
+    event = instance.fetch_materializations(records_filter, limit=1).records[0].asset_materialization
+    assert event
+    return {name: value.value for name, value in event.metadata.items()}
 
 
 @pytest.mark.parametrize("job", [0, 1, 2])
-def test_a_part_of_which_nothing_is_there_is_left_out_and_listed(instance: DagsterInstance, job: int) -> None:
+def test_job_without_data_is_left_out_and_listed(instance: DagsterInstance, job: int) -> None:
     absent = KEYS[2 * job : 2 * job + 2]
     write_script(instance, raw__stop_visits={"absent": absent})
     assert run(instance, "counts", VISITS).success
@@ -60,7 +60,7 @@ def test_a_part_of_which_nothing_is_there_is_left_out_and_listed(instance: Dagst
     assert metadata_of(instance, VISITS, KEYS[-1])["dates_absent"] == absent
 
 
-def test_an_unread_pinned_table_fails_the_step_before_its_job(instance: DagsterInstance) -> None:
+def test_pin_of_unread_table_fails_step_before_job(instance: DagsterInstance) -> None:
     result = DEFS.resolve_job_def("counts").execute_in_process(
         instance=instance,
         partition_key=KEYS[0],
@@ -72,17 +72,15 @@ def test_an_unread_pinned_table_fails_the_step_before_its_job(instance: DagsterI
     assert not any(event.is_step_up_for_retry for event in result.all_events)
 
 
-def test_a_range_of_which_nothing_is_there_fails_with_its_dates(instance: DagsterInstance) -> None:
+def test_range_without_data_fails_with_its_dates(instance: DagsterInstance) -> None:
     write_script(instance, raw__stop_visits={"absent": KEYS})
     result = run(instance, "counts", VISITS)
     assert not result.success
-    assert f"Nothing is there of any date from {KEYS[0]} to {KEYS[-1]}" in str(
-        failure_cause(instance, result.run_id)
-    )
+    assert f"No data for any date from {KEYS[0]} to {KEYS[-1]}" in str(failure_cause(instance, result.run_id))
 
 
-def run_again(instance: DagsterInstance, job: str, *assets: str, days: tuple[date, ...], part: bool = True):
-    """Runs some dates of a range again, as the demo does."""
+def run_dates(instance: DagsterInstance, job: str, *assets: str, days: tuple[date, ...], part: bool = True):
+    """Runs some dates of a range, as the demo does."""
     request = RunRequest(job, assets, days, part_of_range=part)
     return DEFS.resolve_job_def(job).execute_in_process(
         instance=instance,
@@ -94,25 +92,25 @@ def run_again(instance: DagsterInstance, job: str, *assets: str, days: tuple[dat
 
 
 @pytest.mark.parametrize("days", [DAYS[2:3], DAYS[2:6]], ids=["one date", "several"])
-def test_dates_that_a_standing_range_lacks_are_left_out_again(
+def test_missing_dates_of_existing_range_are_left_out(
     instance: DagsterInstance, days: tuple[date, ...]
 ) -> None:
     assert run(instance, "counts", VISITS).success
     missing = {"absent": [day.isoformat() for day in days]}
     write_script(instance, raw__stop_visits=missing, quality__stop_visits=missing)
-    assert run_again(instance, "counts", VISITS, "quality/stop_visits", days=tuple(days)).success
+    assert run_dates(instance, "counts", VISITS, "quality/stop_visits", days=tuple(days)).success
     assert set(KEYS) - set(content_hashes(instance, VISITS)) == set(missing["absent"])
     assert metadata_of(instance, VISITS, missing["absent"][-1])["dates_absent"] == missing["absent"]
     assert out_of_date(DEFS, instance, VISITS, DAYS) == []
 
 
-def test_an_absent_date_asked_for_by_itself_fails(instance: DagsterInstance) -> None:
+def test_single_date_without_data_fails(instance: DagsterInstance) -> None:
     assert run(instance, "counts", VISITS).success
     write_script(instance, raw__stop_visits={"absent": KEYS[2:3]})
-    assert not run_again(instance, "counts", VISITS, days=tuple(DAYS[2:3]), part=False).success
+    assert not run_dates(instance, "counts", VISITS, days=tuple(DAYS[2:3]), part=False).success
 
 
-def test_a_failure_names_the_dates_of_its_job_and_what_was_written_before_it_is_known(
+def test_failure_names_dates_and_keeps_written_dates(
     instance: DagsterInstance,
 ) -> None:
     write_script(instance, raw__stop_visits={"fails": "A file is broken", "fails_on": KEYS[3]})
@@ -125,7 +123,7 @@ def test_a_failure_names_the_dates_of_its_job_and_what_was_written_before_it_is_
     assert out_of_date(DEFS, instance, VISITS, DAYS) == DAYS[2:]
 
 
-def test_what_a_failed_range_wrote_has_the_content_that_its_retry_finds(instance: DagsterInstance) -> None:
+def test_retry_of_range_finds_same_content(instance: DagsterInstance) -> None:
     write_script(instance, raw__stop_visits={"fails": "A file is broken", "fails_on": KEYS[3]})
     run(instance, "counts", VISITS)
     before = content_hash(instance, VISITS, KEYS[0])
@@ -134,7 +132,7 @@ def test_what_a_failed_range_wrote_has_the_content_that_its_retry_finds(instance
     assert content_hash(instance, VISITS, KEYS[0]) == before is not None
 
 
-def test_each_partition_of_a_range_has_its_own_numbers(instance: DagsterInstance) -> None:
+def test_each_partition_of_range_has_its_own_numbers(instance: DagsterInstance) -> None:
     numbers = {day: {"wape": 0.1 * n} for n, day in enumerate(KEYS)}
     write_script(instance, raw__stop_visits={"numbers": numbers, "totals": {"wape": 0.25, "bytes": 7}})
     assert run(instance, "counts", VISITS).success
@@ -151,7 +149,7 @@ def test_each_partition_of_a_range_has_its_own_numbers(instance: DagsterInstance
 
 def test_single_partition_shows_all_its_numbers(instance: DagsterInstance) -> None:
     write_script(instance, raw__stop_visits={"numbers": {KEYS[0]: {"wape": 0.1}}, "totals": {"bytes": 7}})
-    assert run_again(instance, "counts", VISITS, days=tuple(DAYS[:1])).success
+    assert run_dates(instance, "counts", VISITS, days=tuple(DAYS[:1])).success
     metadata = metadata_of(instance, VISITS, KEYS[0])
     shown = {name: metadata.get(name) for name in ("dagster/row_count", "wape", "bytes", "rows")}
     assert shown == {"dagster/row_count": 1, "wape": 0.1, "bytes": 7, "rows": None}
@@ -165,7 +163,7 @@ def test_single_partition_shows_all_its_numbers(instance: DagsterInstance) -> No
         ({}, "passed"),
     ],
 )
-def test_check_description_begins_with_the_outcome(
+def test_check_description_begins_with_outcome(
     script: dict[str, Any], description: str, instance: DagsterInstance
 ) -> None:
     write_script(instance, monitoring__drift=script)
@@ -174,7 +172,7 @@ def test_check_description_begins_with_the_outcome(
     assert evaluation and evaluation.description == description
 
 
-def test_a_check_that_fails_in_several_jobs_names_the_dates_of_each_and_shows_all_rows(
+def test_check_failed_in_several_jobs_shows_all_dates_and_rows(
     instance: DagsterInstance,
 ) -> None:
     row = {"operating_date": KEYS[0], "metric": "bias", "scope": "network", "value": 0.1, "verdict": "warn"}

@@ -1,4 +1,4 @@
-"""Jobs that share a process behave like jobs of their own: exit codes, reasons, output, and how they end."""
+"""Jobs in a shared process behave like jobs in their own process: exit codes, errors, output, and how they end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ruter_dagster.contracts.container import BASE_VARIABLE, Container
 from ruter_dagster.contracts.jobs import EXIT_PERMANENT, Balance, JobParameters, Snapshot
 from ruter_dagster.contracts.tables import STOP_VISITS, WEATHER_FORECASTS
 from ruter_dagster.resources import shared_process
-from ruter_dagster.resources.shared_process import DIED, SharedProcess
+from ruter_dagster.resources.shared_process import EXIT_DIED, SharedProcess
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 
@@ -52,8 +52,8 @@ def environment(parameters: JobParameters, folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def caller_under_way(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process, whose job is amid its dates; it runs one more for each line that it is given."""
+def running_caller(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process with a running job. It runs one more job for each line of input."""
     command = [sys.executable, "-c", CALLER, str(folder)]
     with subprocess.Popen(
         command, env=environment(LONG, folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -69,9 +69,9 @@ def process_of(folder: Path) -> int:
     return json.loads(next(folder.glob("snapshot-*.json")).read_text())["process"]
 
 
-def wait_until(true: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 300
-    while not true():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
@@ -84,7 +84,7 @@ def is_alive(process: int) -> bool:
     return state != "Z"
 
 
-def test_jobs_share_one_process_and_their_output_is_the_callers(
+def test_jobs_share_one_process_and_print_to_caller(
     shared: SharedProcess, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert shared.run("snapshot", environment(WEATHER, tmp_path)) == 0
@@ -95,30 +95,28 @@ def test_jobs_share_one_process_and_their_output_is_the_callers(
     assert process_of(tmp_path) == first
     printed = capfd.readouterr().out
     assert "raw/weather_forecasts materialised" in printed
-    told = Container(tmp_path / "ml").read_failure() or ""
-    assert "raw.stop_visits" in told and told in printed
+    failure = Container(tmp_path / "ml").read_failure() or ""
+    assert "raw.stop_visits" in failure and failure in printed
     store = TableStore(local_catalog(tmp_path / "state" / "demo" / "warehouse"))
     assert store.dates(WEATHER_FORECASTS) == [DAY]
 
 
-def test_each_job_has_the_environment_of_its_caller_alone(shared: SharedProcess, tmp_path: Path) -> None:
+def test_each_job_has_environment_of_its_caller(shared: SharedProcess, tmp_path: Path) -> None:
     wrong = environment(WEATHER, tmp_path) | {"RUTER_DEMO_SEED": "many"}
     assert shared.run("snapshot", wrong) == EXIT_PERMANENT
     assert shared.run("snapshot", environment(WEATHER, tmp_path)) == 0
 
 
-def test_a_process_that_dies_is_a_failure_and_the_next_job_has_a_new_one(tmp_path: Path) -> None:
-    with caller_under_way(tmp_path) as caller:
+def test_dead_process_fails_job_and_is_replaced(tmp_path: Path) -> None:
+    with running_caller(tmp_path) as caller:
         os.kill(former := process_of(tmp_path), signal.SIGKILL)
         wait_until(lambda: not is_alive(former))
         environment(WEATHER, tmp_path)
         printed, _ = caller.communicate("run\n")
-    assert re.findall("exit code (.+)", printed) == [str(DIED), "0"]
+    assert re.findall("exit code (.+)", printed) == [str(EXIT_DIED), "0"]
 
 
-def test_a_process_that_dies_before_it_takes_the_job_is_followed_by_another(
-    shared: SharedProcess, tmp_path: Path
-) -> None:
+def test_process_that_dies_before_job_is_replaced(shared: SharedProcess, tmp_path: Path) -> None:
     shared.start(environment(WEATHER, tmp_path))
     former = process_of(tmp_path)
     wait_until(
@@ -130,8 +128,8 @@ def test_a_process_that_dies_before_it_takes_the_job_is_followed_by_another(
     assert process_of(tmp_path) != former
 
 
-def test_a_job_ends_with_the_caller_that_asked_for_it(shared: SharedProcess, tmp_path: Path) -> None:
-    with caller_under_way(tmp_path) as caller:
+def test_job_ends_with_its_caller(shared: SharedProcess, tmp_path: Path) -> None:
+    with running_caller(tmp_path) as caller:
         server = process_of(tmp_path)
         caller.kill()
         wait_until(lambda: not is_alive(server))
@@ -140,25 +138,25 @@ def test_a_job_ends_with_the_caller_that_asked_for_it(shared: SharedProcess, tmp
     assert store.dates(STOP_VISITS) == []
 
 
-def test_the_process_ends_with_its_owner(tmp_path: Path) -> None:
+def test_process_ends_with_its_owner(tmp_path: Path) -> None:
     command = [sys.executable, "-c", CALLER, str(tmp_path)]
     subprocess.run(command, env=environment(WEATHER, tmp_path), input="run\n", text=True, check=True)
     server = process_of(tmp_path)
     wait_until(lambda: not is_alive(server))
 
 
-def test_what_keeps_the_process_from_beginning_is_shown(shared: SharedProcess, tmp_path: Path) -> None:
+def test_start_failure_shows_output_of_process(shared: SharedProcess, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("import builtins; builtins.__import__ = None")
     broken = environment(WEATHER, tmp_path) | {"PYTHONPATH": str(tmp_path)}
-    with pytest.raises(RuntimeError, match=r"ended before it took the job. It printed: [^$]*NoneType"):
+    with pytest.raises(RuntimeError, match=r"ended before it accepted the job. It printed: [^$]*NoneType"):
         shared.run("snapshot", broken)
 
 
-def test_a_process_that_does_not_begin_is_not_waited_for_any_longer(
+def test_slow_start_raises_error_after_limit(
     shared: SharedProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('slow', flush=True); import time; time.sleep(20)")
     slow = environment(WEATHER, tmp_path) | {"PYTHONPATH": str(tmp_path)}
     monkeypatch.setattr(shared_process, "START_SECONDS", 2.0)
-    with pytest.raises(RuntimeError, match=r"did not begin in 2 s. It printed: slow"):
+    with pytest.raises(RuntimeError, match=r"did not start in 2 s. It printed: slow"):
         shared.run("snapshot", slow)

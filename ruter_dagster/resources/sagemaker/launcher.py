@@ -20,7 +20,7 @@ from dagster_sagemaker import (
 from ruter_dagster.aws.clients import client
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.jobs import EXIT_NO_DATA
-from ruter_dagster.resources.date_chunks import Chunk, Chunks, NothingThere
+from ruter_dagster.resources.date_chunks import Chunk, Chunks, NoData
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.sagemaker.events import QueuedJobEnds
 from ruter_dagster.resources.sagemaker.pools import runs_of_pool
@@ -123,5 +123,5 @@ def _is_absence(failure: SageMakerJobFailed) -> bool:
     return failure.exit_code == EXIT_NO_DATA
 
 
-def _absence(failure: SageMakerJobFailed) -> NothingThere:
-    return NothingThere(failure.description, metadata=failure.metadata, allow_retries=False)
+def _absence(failure: SageMakerJobFailed) -> NoData:
+    return NoData(failure.description, metadata=failure.metadata, allow_retries=False)
