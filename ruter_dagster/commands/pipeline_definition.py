@@ -29,7 +29,7 @@ from ruter_dagster.resources.sagemaker.pipeline import (
     PipelineStep,
     render_pipeline,
 )
-from ruter_dagster.resources.sagemaker.requests import job_of as sagemaker_job
+from ruter_dagster.resources.sagemaker.requests import build_job as sagemaker_job
 from ruter_dagster.resources.sagemaker.settings import load_jobs_settings
 from ruter_dagster.sensors.chain import issue_date_of
 

@@ -25,7 +25,7 @@ def job_event_sensors(settings: Settings) -> list[SensorDefinition]:
     def sagemaker_job_ends(context: SensorEvaluationContext) -> SkipReason:
         from ruter_dagster.resources.sagemaker.events import QueuedJobEnds
 
-        ends = QueuedJobEnds.of(settings, hurried=False)
+        ends = QueuedJobEnds.of(settings, in_run_worker=False)
         passed = ends.pass_on(most=MAX_EVENTS_PER_TICK) if ends else set()
         return SkipReason(f"Passed on the ends of {len(passed)} jobs")
 

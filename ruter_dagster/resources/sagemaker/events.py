@@ -1,49 +1,50 @@
-"""Who hears of ended jobs: all run workers read one queue, and leave what is not theirs on S3 for whoever it is for.
+"""Detects the end of SageMaker jobs by events. All run workers read one queue, and leave events of other workers' jobs as notes on S3.
 
-Why so: docs/decisions/job-events.md. Describe is the truth; an event only hastens it.
+The reasons are in docs/decisions/job-events.md. An event only triggers an earlier Describe call, which decides.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Collection, Iterable
+from datetime import datetime, timedelta
 from typing import Any
 
 from ruter_dagster.aws.clients import client
 from ruter_dagster.aws.queues import Event, EventQueue
+from ruter_dagster.compat.clock import get_current_datetime
 from ruter_dagster.config.settings import Settings
 
 ENDED = ("Completed", "Failed", "Stopped")
-REMEMBERED = timedelta(minutes=2)
-"""How far back notes are looked for. Whoever comes later asks Describe anyway."""
+MAX_NOTE_AGE = timedelta(minutes=2)
+"""Older notes are not read. The supervisor of a job calls Describe within this time anyway."""
 PAUSE_SECONDS = 60.0
-"""How long a queue that cannot be read is left alone; it is complained of once in that time."""
-HURRIED_SECONDS = 2.0
-"""How long a run worker waits for SQS and S3: its jobs wait as long."""
+"""After an error, queue and notes are not read for this long. So the error is reported once a minute."""
+WORKER_TIMEOUT_SECONDS = 2.0
+"""The longest time that a run worker waits for SQS or S3. The supervision of its jobs waits meanwhile."""
 
 
 class EndNotes:
-    """Notes on S3 that jobs have ended, named by the moment of writing: the newest are found by one call."""
+    """Notes on S3 that jobs have ended. Their keys begin with the time of writing, so that one call lists the newest."""
 
-    def __init__(
-        self, artifacts: str, s3: Any, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-    ) -> None:
+    def __init__(self, artifacts: str, s3: Any) -> None:
         self.bucket, _, prefix = artifacts.removeprefix("s3://").partition("/")
         self.prefix = f"{prefix}/events/ended/"
-        self.s3, self.now = s3, now
+        self.s3 = s3
 
     def write(self, names: Iterable[str]) -> None:
         for name in names:
-            self.s3.put_object(Bucket=self.bucket, Key=self._key(self.now()) + name, Body=b"")
+            key = self._key(get_current_datetime("UTC")) + name
+            self.s3.put_object(Bucket=self.bucket, Key=key, Body=b"")
 
     def recent(self) -> set[str]:
-        """Names of jobs noted in the last minutes."""
-        after = self._key(self.now() - REMEMBERED)
+        """Names of the jobs in notes of the last minutes."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=self.prefix, StartAfter=after
+            Bucket=self.bucket,
+            Prefix=self.prefix,
+            StartAfter=self._key(get_current_datetime("UTC") - MAX_NOTE_AGE),
         )
-        keys = (found["Key"] for page in pages for found in page.get("Contents", []))
+        keys = (note["Key"] for page in pages for note in page.get("Contents", []))
         return {key.removeprefix(self.prefix).partition("/")[2] for key in keys}
 
     def _key(self, moment: datetime) -> str:
@@ -51,49 +52,52 @@ class EndNotes:
 
 
 class QueuedJobEnds:
-    """The client's `JobEnds` of one process."""
+    """The ends of jobs, as one process learns them from the queue and the notes. Implements the client's `JobEnds`."""
 
     def __init__(self, queue: EventQueue, notes: EndNotes) -> None:
         self.queue, self.notes = queue, notes
-        self._told: set[str] = set()
-        self._heard: set[str] = set()
-        """Own jobs whose events this process took out of the queue: nobody else can tell of them."""
-        self._not_before = 0.0
+        self._returned: set[str] = set()
+        self._received: set[str] = set()
+        """Own jobs whose events this process deleted from the queue. No note has them."""
+        self._paused_until = 0.0
 
     @classmethod
-    def of(cls, settings: Settings, *, hurried: bool) -> QueuedJobEnds | None:
-        """None without a queue. `hurried` is whoever has jobs to look after meanwhile: an event is not worth waiting for."""
+    def of(cls, settings: Settings, *, in_run_worker: bool) -> QueuedJobEnds | None:
+        """None if the settings name no queue. A run worker waits only shortly for AWS, because it supervises jobs meanwhile."""
         if settings.job_events_queue is None:
             return None
-        waits: dict[str, Any] = {"max_attempts": 1, "timeout": HURRIED_SECONDS} if hurried else {}
-        sqs, s3 = (client(service, settings.aws_region, **waits) for service in ("sqs", "s3"))
+        options: dict[str, Any] = {"max_attempts": 1, "timeout": WORKER_TIMEOUT_SECONDS} if in_run_worker else {}
+        sqs, s3 = (client(service, settings.aws_region, **options) for service in ("sqs", "s3"))
         return cls(EventQueue(settings.job_events_queue, sqs), EndNotes(settings.artifacts_location, s3))
 
     def ended(self, names: Collection[str]) -> Collection[str]:
-        """Those of these jobs of which an event has come, each once; events of others' are noted before they are deleted."""
-        if time.monotonic() < self._not_before:
+        """The jobs among `names` that an event reports as ended. Each job is returned once."""
+        if time.monotonic() < self._paused_until:
             return set()
         try:
-            self._heard |= self.pass_on(names) & set(names)
-            ended = self._heard | self.notes.recent()
+            self._received |= self.pass_on(names) & set(names)
+            ended = self._received | self.notes.recent()
         except Exception:
-            self._not_before = time.monotonic() + PAUSE_SECONDS
+            self._paused_until = time.monotonic() + PAUSE_SECONDS
             raise
-        found = (ended & set(names)) - self._told
-        self._told |= found
-        return found
+        new = (ended & set(names)) - self._returned
+        self._returned |= new
+        return new
 
     def pass_on(self, own: Collection[str] = (), most: int = 10) -> set[str]:
-        """Takes events out of the queue and notes those of others' jobs; returns the names of all that have ended."""
+        """Receives at most `most` events, writes notes of jobs that are not `own`, and then deletes the events.
+
+        Returns the names of all ended jobs.
+        """
         events = self.queue.receive(most)
-        heard = {name for name in map(job_ended, events) if name}
-        self.notes.write(sorted(heard - set(own)))
+        names = {name for name in map(ended_job, events) if name}
+        self.notes.write(sorted(names - set(own)))
         self.queue.delete(events)
-        return heard
+        return names
 
 
-def job_ended(event: Event) -> str | None:
-    """The job that an event tells to be over; None of any other event."""
+def ended_job(event: Event) -> str | None:
+    """The name of the job that an event reports as ended. None for other events."""
     for kind in ("Processing", "Training"):
         if event.detail.get(f"{kind}JobStatus") in ENDED:
             return event.detail.get(f"{kind}JobName")

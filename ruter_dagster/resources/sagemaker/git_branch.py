@@ -1,4 +1,4 @@
-"""Which branch the code that starts jobs is of; which commit made a table is told by jobs/provenance.py."""
+"""Finds the git branch of the code that starts jobs. `jobs/provenance.py` records the commit that wrote a table."""
 
 from __future__ import annotations
 
@@ -10,18 +10,19 @@ from pathlib import Path
 from ruter_dagster.config.settings import Settings
 
 ROOT = Path(__file__).parents[3]
-_NOT_IN_TAGS = re.compile(r"[^\w .:/=+@-]")
+_INVALID_IN_TAGS = re.compile(r"[^\w .:/=+@-]")
+_MAX_TAG_LENGTH = 256
 
 
-def branch_of(settings: Settings) -> str | None:
-    """RUTER_BRANCH, else the checkout's branch, as a tag may have it; None for an installed package and a detached HEAD."""
-    branch = settings.branch or _checked_out()
-    return _NOT_IN_TAGS.sub("-", branch)[:256] or None
+def find_branch(settings: Settings) -> str | None:
+    """RUTER_BRANCH, else the branch of the checkout, as a valid AWS tag. None for an installed package and a detached HEAD."""
+    branch = settings.branch or _checked_out_branch()
+    return _INVALID_IN_TAGS.sub("-", branch)[:_MAX_TAG_LENGTH] or None
 
 
 @cache
-def _checked_out() -> str:
-    """Once a process: the code that it has loaded stays that of the branch it was started on."""
+def _checked_out_branch() -> str:
+    """The branch at the first call: the process keeps the code that it loaded at its start."""
     if not (ROOT / ".git").exists():
         return ""
     command = ["git", "symbolic-ref", "--short", "--quiet", "HEAD"]

@@ -1,4 +1,4 @@
-"""Reads a TOML file of jobs' settings: which tables there may be, and whose settings each has. What a setting means belongs in settings.py."""
+"""Reads the tables of a TOML file with settings of jobs. `settings.py` validates the settings in them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ from ruter_dagster.config.settings import ENVIRONMENTS
 from ruter_dagster.contracts.jobs import JOBS
 
 SANDBOXES = "sandbox"
-"""Name of all branches' sandboxes in `[environment.…]`."""
-OF_JOBS = ("default", "job")
-SECTIONS = (*OF_JOBS, "environment", "quotas", "prices")
+"""The name in `[environment.…]` for the sandboxes of all branches."""
+JOB_TABLES = ("default", "job")
+SECTIONS = (*JOB_TABLES, "environment", "quotas", "prices")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One table of settings: of one job or, where None is named, of all; in one environment or in all."""
+    """One table of settings. `job` and `environment` are None if the settings apply to all.
+
+    `place`: the name of the table, for error messages.
+    """
 
     place: str
     values: Mapping[str, Any]
@@ -32,7 +35,7 @@ class Layer:
 
 @dataclass
 class JobsFile:
-    """What a file says: layers, the more particular the later, and every fault of its form."""
+    """The content of a file: its layers, of which later ones override earlier ones, and the faults of its structure."""
 
     layers: list[Layer] = field(default_factory=list)
     prices: Mapping[str, Any] = field(default_factory=dict)
@@ -41,24 +44,24 @@ class JobsFile:
 
     @classmethod
     def read(cls, path: Path) -> JobsFile:
-        """A file that cannot be read has nothing but that fault."""
+        """Reads a file. If it cannot be read, the result has only that fault."""
         try:
             content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             return cls(faults=[f"  RUTER_SAGEMAKER_JOBS={path}: cannot be read: {error}"])
-        found = cls()
-        found._require_known(content, SECTIONS, "")
-        found._add_layers(content, "", None)
+        file = cls()
+        file._require_known(content, SECTIONS, "")
+        file._add_layers(content, "", None)
         environments = (*ENVIRONMENTS, SANDBOXES)
-        sections = found._table(content, "environment", "", environments)
+        sections = file._table(content, "environment", "", environments)
         for name in filter(environments.__contains__, sections):
-            section = found._table(sections, name, "environment.", OF_JOBS)
-            found._add_layers(section, f"environment.{name}.", name)
-        found.prices, found.quotas = (found._table(content, name, "") for name in ("prices", "quotas"))
-        return found
+            section = file._table(sections, name, "environment.", JOB_TABLES)
+            file._add_layers(section, f"environment.{name}.", name)
+        file.prices, file.quotas = (file._table(content, name, "") for name in ("prices", "quotas"))
+        return file
 
     def _add_layers(self, section: Mapping[str, Any], prefix: str, environment: str | None) -> None:
-        """The default's first: a job's stand over it."""
+        """Adds the layers of a section: the default first, because each job overrides it."""
         default = self._table(section, "default", prefix)
         self.layers.append(Layer(f"[{prefix}default]", default, environment=environment))
         jobs = self._table(section, "job", prefix, JOBS)
@@ -69,19 +72,19 @@ class JobsFile:
     def _table(
         self, section: Mapping[str, Any], name: str, prefix: str, known: Collection[str] | None = None
     ) -> Mapping[str, Any]:
-        """The table of this name, empty where there is none. `known` are the names that it may have."""
-        found = section.get(name, {})
-        if not isinstance(found, dict):
-            self.faults.append(f"  {prefix}{name}={found!r}: it must be a table, [{prefix}{name}]")
+        """The table with this name, empty if there is none. `known`: the names that the table may have."""
+        table = section.get(name, {})
+        if not isinstance(table, dict):
+            self.faults.append(f"  {prefix}{name}={table!r}: it must be a table, [{prefix}{name}]")
             return {}
         if known is not None:
-            self._require_known(found, known, f"{prefix}{name}.")
-        return found
+            self._require_known(table, known, f"{prefix}{name}.")
+        return table
 
     def _require_known(self, section: Mapping[str, Any], known: Collection[str], prefix: str) -> None:
-        """A name that is misspelt would pass unseen."""
+        """Adds a fault for each unknown name, so that a misspelt name is not ignored."""
         self.faults += [
-            f"  [{prefix}{name}]: there is none; there are {', '.join(sorted(known))}"
+            f"  [{prefix}{name}]: unknown table; allowed: {', '.join(sorted(known))}"
             for name in section
             if name not in known
         ]

@@ -1,4 +1,4 @@
-"""Runs jobs in SageMaker through the client, a range's side by side. What a job runs on belongs in settings.py and requests.py."""
+"""Runs jobs in SageMaker through the client, the jobs of a range in parallel. `settings.py` and `requests.py` configure a job."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ from ruter_dagster.contracts.jobs import EXIT_NO_DATA
 from ruter_dagster.resources.date_chunks import Chunk, Chunks, NoData
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.sagemaker.events import QueuedJobEnds
-from ruter_dagster.resources.sagemaker.pools import runs_of_pool
-from ruter_dagster.resources.sagemaker.reports import of_jobs, without_job
-from ruter_dagster.resources.sagemaker.requests import job_of
+from ruter_dagster.resources.sagemaker.job_metadata import merge_job_metadata, remove_job_metadata
+from ruter_dagster.resources.sagemaker.pools import pool_limit
+from ruter_dagster.resources.sagemaker.requests import build_job
 from ruter_dagster.resources.sagemaker.settings import JobsSettings, load_jobs_settings
 
 CLIENTS = {"processing": PipesSageMakerProcessingClient, "training": PipesSageMakerTrainingClient}
 
 
 class SageMakerLauncher(JobLauncher):
-    """Each job a Processing or a Training job, as its settings say; those of a range side by side, as many as its pool allows."""
+    """Runs each job as a Processing or a Training job, as its settings say.
+
+    The jobs of a range run in parallel, as many as the pool of the job allows.
+    """
 
     def __init__(self, settings: Settings, jobs: JobsSettings) -> None:
         self.settings, self.jobs = settings, jobs
@@ -41,52 +44,57 @@ class SageMakerLauncher(JobLauncher):
 
     @classmethod
     def of(cls, settings: Settings) -> SageMakerLauncher:
-        """Raises SettingsError, before anything runs, with everything that is missing or wrong."""
-        others = [*settings.remote_faults(), *settings.broker_faults()]
-        return cls(settings, load_jobs_settings(settings, others))
+        """The launcher for these settings. Raises SettingsError with everything that is missing or wrong."""
+        other_faults = [*settings.remote_faults(), *settings.broker_faults()]
+        return cls(settings, load_jobs_settings(settings, other_faults))
 
     def pool_of(self, job: str) -> str | None:
         return self.jobs.jobs[job].pool
 
     def launch_all(self, context: AssetExecutionContext, chunks: Chunks) -> None:
         job = chunks.all[0].parameters.job
-        chosen = self.jobs.jobs[job]
         numbers: dict[str, int] = {}
 
-        def due() -> Iterator[Job | None]:
+        def due_jobs() -> Iterator[Job | None]:
             for chunk in chunks.due():
                 if chunk is None:
                     yield None
                     continue
                 key = _key(context, chunk)
                 numbers[key] = chunk.number
-                asked = chunks.all[chunk.number].parameters
-                yield job_of(chunk.parameters, chosen, self.settings, key, asked)
+                unpinned = chunks.all[chunk.number].parameters
+                yield build_job(chunk.parameters, self.jobs.jobs[job], self.settings, key, unpinned)
 
-        at_once = self._at_once(context, chunks)
-        told: dict[int, dict[str, Any]] = {}
-        for end in self._client(job).run_all(context=context, jobs=due(), at_once=at_once, go_on=_is_absence):
+        parallel = self._parallel_jobs(context, chunks)
+        metadata: dict[int, dict[str, Any]] = {}
+        ends = self._client(job).run_all(
+            context=context, jobs=due_jobs(), at_once=parallel, go_on=_has_no_data
+        )
+        for end in ends:
             number = numbers[end.job.key]
-            told[number] = _take(end, number, chunks)
-            chunks.metadata = of_jobs([(chunks.all[n].span, told[n]) for n in sorted(told)])
+            metadata[number] = _record_end(end, number, chunks)
+            chunks.metadata = merge_job_metadata(
+                [(chunks.all[n].date_range, metadata[n]) for n in sorted(metadata)]
+            )
 
-    def _at_once(self, context: AssetExecutionContext, chunks: Chunks) -> int:
+    def _parallel_jobs(self, context: AssetExecutionContext, chunks: Chunks) -> int:
+        """The number of jobs that this step may run in parallel."""
         if len(chunks.all) == 1:
             return 1
         job = chunks.all[0].parameters.job
-        return self.jobs.max_parallel_jobs(job, runs_of_pool(context.instance, self.jobs.jobs[job].pool))
+        return self.jobs.max_parallel_jobs(job, pool_limit(context.instance, self.jobs.jobs[job].pool))
 
     def _client(self, job: str) -> Any:
-        chosen = self.jobs.jobs[job]
-        kind = (chosen.kind, chosen.follow_logs)
+        job_settings = self.jobs.jobs[job]
+        kind = (job_settings.kind, job_settings.follow_logs)
         if kind not in self._clients:
             region = self.settings.aws_region
-            self._clients[kind] = CLIENTS[chosen.kind](
+            self._clients[kind] = CLIENTS[job_settings.kind](
                 self.settings.artifacts_location,
                 sagemaker=client("sagemaker", region, max_attempts=1),
                 s3=client("s3", region, max_attempts=1),
                 logs=client("logs", region, max_attempts=1),
-                follow_logs=chosen.follow_logs,
+                follow_logs=job_settings.follow_logs,
                 name_prefix=f"rd-{self.settings.environment}",
                 studio_url=self.settings.sagemaker_studio_url,
                 prices=self.jobs.prices,
@@ -97,31 +105,32 @@ class SageMakerLauncher(JobLauncher):
 
     @cached_property
     def _job_ends(self) -> JobEnds | None:
-        return QueuedJobEnds.of(self.settings, hurried=True)
+        return QueuedJobEnds.of(self.settings, in_run_worker=True)
 
 
 def _key(context: AssetExecutionContext, chunk: Chunk) -> str:
-    """Names the work within a run: an asset and its dates."""
-    dated = context.has_partition_key or context.has_partition_key_range
-    dates = chunk.dates or (context.partition_keys if dated else [])
-    span = dates[0] if len(dates) == 1 else f"{dates[0]}...{dates[-1]}" if dates else ""
-    return "/".join(part for part in (context.asset_key.to_user_string(), span) if part)
+    """Identifies the job within its run: the asset and the dates."""
+    has_partitions = context.has_partition_key or context.has_partition_key_range
+    dates = chunk.dates or (context.partition_keys if has_partitions else [])
+    date_range = dates[0] if len(dates) == 1 else f"{dates[0]}...{dates[-1]}" if dates else ""
+    return "/".join(part for part in (context.asset_key.to_user_string(), date_range) if part)
 
 
-def _take(end: JobEnd, number: int, chunks: Chunks) -> dict[str, Any]:
-    """Tells the chunks how a job ended; its metadata."""
-    if end.failure is not None:
-        chunks.failed(number, _absence(end.failure) if _is_absence(end.failure) else end.failure)
-        return dict(end.failure.metadata)
+def _record_end(end: JobEnd, number: int, chunks: Chunks) -> dict[str, Any]:
+    """Records in `chunks` how a job ended. Returns the metadata of the job."""
+    failure = end.failure
+    if failure is not None:
+        chunks.add_failure(number, _no_data(failure) if _has_no_data(failure) else failure)
+        return dict(failure.metadata)
     assert end.invocation
     events = end.invocation.get_results(implicit_materializations=False)
-    chunks.ended(number, without_job(events))
+    chunks.add_events(number, remove_job_metadata(events))
     return dict(end.invocation.metadata)
 
 
-def _is_absence(failure: SageMakerJobFailed) -> bool:
+def _has_no_data(failure: SageMakerJobFailed) -> bool:
     return failure.exit_code == EXIT_NO_DATA
 
 
-def _absence(failure: SageMakerJobFailed) -> NoData:
+def _no_data(failure: SageMakerJobFailed) -> NoData:
     return NoData(failure.description, metadata=failure.metadata, allow_retries=False)

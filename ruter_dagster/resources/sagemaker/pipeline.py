@@ -1,6 +1,7 @@
-"""From jobs in an order to a SageMaker Pipeline definition. Which jobs there are, and what runs one now, belongs elsewhere.
+"""Renders a SageMaker Pipeline definition from an ordered list of jobs. The caller chooses the jobs.
 
-A step's arguments are the Create request that the client would send, less the job's name, with placeholders in it.
+The arguments of a step are the Create request that the client would send, without the name of the job and with
+placeholders.
 """
 
 from __future__ import annotations
@@ -24,22 +25,26 @@ from ruter_dagster.contracts.errors import PermanentFailure
 SCHEMA_VERSION = "2020-12-01"
 ROLE, IMAGE, ISSUE_DATE = "Parameters.Role", "Parameters.Image", "Parameters.IssueDate"
 STARTED = "Execution.StartDateTime"
-"""When the execution was started, in ISO 8601: the same for each of its steps."""
+"""Start time of the execution, in ISO 8601. All steps of an execution have the same."""
 _PLACEHOLDER = re.compile(r"(Parameters|Execution)\.\w+")
 
 RETRY_POLICIES: tuple[Mapping[str, Any], ...] = (
-    # SageMaker's own faults, when it starts a step and while the job runs.
+    # Errors of SageMaker itself, when it starts a step and while the job runs.
     {"BackoffRate": 2.0, "IntervalSeconds": 10, "MaxAttempts": 8, "ExceptionType": ["Step.SERVICE_FAULT", "Step.THROTTLING"]},
     {"BackoffRate": 2.0, "IntervalSeconds": 60, "MaxAttempts": 3, "ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR"]},
-    # No instance now, or as many as the quota allows: waits of 1, 2, 4, … minutes, four hours in all.
+    # No instance is available, or the quota is used up: waits of 1, 2, 4, … minutes, four hours in total.
     {"BackoffRate": 2.0, "IntervalSeconds": 60, "ExpireAfterMin": 240, "ExceptionType": ["SageMaker.CAPACITY_ERROR", "SageMaker.RESOURCE_LIMIT"]},
 )  # fmt: skip
-"""For each step, with exponential backoff. What the job itself says is wrong is not retried: most of it no retry cures."""
+"""Retries of each step, with exponential backoff. Errors of the job itself are not retried, because a retry rarely helps."""
 
 
 @dataclass(frozen=True)
 class PipelineStep:
-    """A job as a step. `name` is an asset key. Image and role of the job, and the `arguments` it takes here, may be placeholders."""
+    """A job as a step of the pipeline.
+
+    `name`: an asset key. `arguments`: the arguments of the job in the pipeline. `after`: the steps that run before.
+    Image, role and arguments may be placeholders.
+    """
 
     name: str
     description: str
@@ -50,7 +55,7 @@ class PipelineStep:
 
 @dataclass(frozen=True)
 class PipelineDefaults:
-    """Default values of the pipeline's parameters; `output` is the S3 address where Training puts its archives."""
+    """Default values of the pipeline's parameters. `output`: the S3 address for the archives of Training jobs."""
 
     role: str
     image: str
@@ -59,15 +64,15 @@ class PipelineDefaults:
 
 
 def render_pipeline(steps: Sequence[PipelineStep], defaults: PipelineDefaults) -> dict[str, Any]:
-    """The definition as JSON values. Raises PermanentFailure where SageMaker would refuse a step's job, every fault named."""
-    types = {kind: _usual_type(steps, kind) for kind in ("Processing", "Training")}
+    """The definition as JSON values. Raises PermanentFailure that lists everything that SageMaker would refuse."""
+    types = {kind: _most_common_type(steps, kind) for kind in ("Processing", "Training")}
     values = {
         "Role": defaults.role,
         "Image": defaults.image,
         "IssueDate": defaults.issue_date,
-        **{f"{kind}InstanceType": found for kind, found in types.items() if found},
+        **{f"{kind}InstanceType": instance_type for kind, instance_type in types.items() if instance_type},
     }
-    requests = {step.name: _request(step, types, defaults) for step in steps}
+    requests = {step.name: _create_request(step, types, defaults) for step in steps}
     _require_limits(requests)
     return {
         "Version": SCHEMA_VERSION,
@@ -79,22 +84,22 @@ def render_pipeline(steps: Sequence[PipelineStep], defaults: PipelineDefaults) -
             "ExperimentName": {"Get": "Execution.PipelineName"},
             "TrialName": {"Get": "Execution.PipelineExecutionId"},
         },
-        "Steps": [_step(step, requests[step.name]) for step in steps],
+        "Steps": [_render_step(step, requests[step.name]) for step in steps],
     }
 
 
 def step_name(key: str) -> str:
-    """An asset key as a step's name: letters, digits and hyphens, `raw/stop_visits` as `raw-stop-visits`."""
+    """The name of a step: the asset key with letters, digits and hyphens only, such as `raw-stop-visits`."""
     return re.sub(r"[^A-Za-z0-9]+", "-", key)[:64]
 
 
-def _step(step: PipelineStep, request: dict[str, Any]) -> dict[str, Any]:
+def _render_step(step: PipelineStep, request: dict[str, Any]) -> dict[str, Any]:
     kind = _kind(step)
     arguments = {name: value for name, value in request.items() if name != f"{kind}JobName"}
     rendered = {
         "Name": step_name(step.name),
         "Type": kind,
-        "Arguments": _placeholders(arguments),
+        "Arguments": _render_placeholders(arguments),
         "DisplayName": step.name,
         "Description": step.description,
         "RetryPolicies": [dict(policy) for policy in RETRY_POLICIES],
@@ -102,8 +107,10 @@ def _step(step: PipelineStep, request: dict[str, Any]) -> dict[str, Any]:
     return rendered | ({"DependsOn": [step_name(name) for name in step.after]} if step.after else {})
 
 
-def _request(step: PipelineStep, types: Mapping[str, str], defaults: PipelineDefaults) -> dict[str, Any]:
-    """The Create request; a job whose settings name an instance type of its own keeps that."""
+def _create_request(
+    step: PipelineStep, types: Mapping[str, str], defaults: PipelineDefaults
+) -> dict[str, Any]:
+    """The Create request of a step. Its instance type is a placeholder, unless the job needs another than most jobs."""
     kind, own = _kind(step), step.job.instance_types[0]
     instance_type = f"Parameters.{kind}InstanceType" if own == types[kind] else own
     name, folder = step_name(step.name)[:32].rstrip("-"), f"{defaults.output}/{step_name(step.name)}"
@@ -117,37 +124,37 @@ def _require_limits(requests: Mapping[str, dict[str, Any]]) -> None:
     faults = []
     for request in requests.values():
         try:
-            preflight(_filled(request))
+            preflight(_fill_placeholders(request))
         except LimitsExceeded as exceeded:
             faults.append(str(exceeded))
     if faults:
         raise PermanentFailure("\n".join(faults))
 
 
-def _filled(value: Any) -> Any:
-    """The request with a value of the right form for each placeholder: what a placeholder holds is known at the start only."""
+def _fill_placeholders(value: Any) -> Any:
+    """The request with a valid example for each placeholder. The real values are known only when an execution starts."""
     if isinstance(value, dict):
-        return {name: _filled(inner) for name, inner in value.items()}
+        return {name: _fill_placeholders(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_filled(inner) for inner in value]
+        return [_fill_placeholders(inner) for inner in value]
     if value == ROLE:
         return "arn:aws:iam::123456789012:role/any"
     return "ml.any" if isinstance(value, str) and value.endswith("InstanceType") else value
 
 
-def _placeholders(value: Any) -> Any:
-    """`Parameters.X` and `Execution.X`, as a whole text, become what a pipeline fills in."""
+def _render_placeholders(value: Any) -> Any:
+    """The request with `{"Get": …}` for each text `Parameters.X` or `Execution.X`. SageMaker fills it in."""
     if isinstance(value, dict):
-        return {name: _placeholders(inner) for name, inner in value.items()}
+        return {name: _render_placeholders(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_placeholders(inner) for inner in value]
+        return [_render_placeholders(inner) for inner in value]
     return {"Get": value} if isinstance(value, str) and _PLACEHOLDER.fullmatch(value) else value
 
 
-def _usual_type(steps: Sequence[PipelineStep], kind: str) -> str:
-    """The instance type that most jobs of a kind prefer; empty where there is no such job."""
-    counted = Counter(step.job.instance_types[0] for step in steps if _kind(step) == kind)
-    return counted.most_common(1)[0][0] if counted else ""
+def _most_common_type(steps: Sequence[PipelineStep], kind: str) -> str:
+    """The instance type that most jobs of a kind prefer. Empty if there is no such job."""
+    counts = Counter(step.job.instance_types[0] for step in steps if _kind(step) == kind)
+    return counts.most_common(1)[0][0] if counts else ""
 
 
 def _kind(step: PipelineStep) -> str:

@@ -1,4 +1,4 @@
-"""From a job's parameters to what the client runs: which settings, variables and tags a SageMaker job gets. Calls nothing."""
+"""Builds a SageMaker job from a job's parameters: its settings, variables and tags. This module calls no service."""
 
 from __future__ import annotations
 
@@ -7,68 +7,72 @@ from typing import Any
 from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import PARAMETERS_FILE, PARAMETERS_FOLDER, to_hyperparameters
-from ruter_dagster.contracts.jobs import EXIT_MEMORY, EXIT_NO_DATA, EXIT_PERMANENT, JobParameters
-from ruter_dagster.resources.sagemaker.git_branch import branch_of
+from ruter_dagster.contracts.jobs import EXIT_NO_DATA, EXIT_MEMORY, EXIT_PERMANENT, JobParameters
+from ruter_dagster.resources.sagemaker.git_branch import find_branch
 from ruter_dagster.resources.sagemaker.settings import JobSettings
 
 PROJECT = "ruter-dagster"
 RETRYABLE = frozenset(range(1, 256)) - {EXIT_PERMANENT, EXIT_NO_DATA, EXIT_MEMORY}
-"""Exit codes after which a step's retry may help, as with local processes; out of memory, the same instance is as small again."""
-_MOMENTS = {"promoted_at"}
-"""Parameters that are another with each try of the same work."""
+"""Exit codes after which a retry of the step may help. Out of memory is not one: the instance would be as small again."""
+_TIMES = {"promoted_at"}
+"""Parameters that differ between attempts at the same work."""
 VARIABLE_LIMITS = {"processing": 256, "training": 512}
+"""Characters that SageMaker allows in the value of an environment variable."""
 
 
-def job_of(
+def build_job(
     parameters: JobParameters,
-    chosen: JobSettings,
+    job_settings: JobSettings,
     settings: Settings,
     key: str = "",
-    asked: JobParameters | None = None,
+    unpinned: JobParameters | None = None,
 ) -> ProcessingJob | TrainingJob:
-    """The job, as Processing or as Training. `key` names the work within a run, `asked` are its parameters before others pinned it:
-    which of them have ended may differ with each try of the same work.
+    """The job, as Processing or as Training. `key` identifies it within its run.
 
-    Raises SettingsError where the settings cannot reach a job elsewhere: no lake, a secret without RUTER_SECRETS.
+    `unpinned`: the parameters before snapshots were pinned, if they differ. They identify the job over attempts, because
+    each attempt may pin other snapshots. Raises SettingsError if a setting cannot reach the job: no lake, or a secret
+    without RUTER_SECRETS.
     """
     common: dict[str, Any] = {
         "key": key,
-        "identity": (asked or parameters).model_dump_json(exclude=_MOMENTS),
-        "image": chosen.image,
-        "role": chosen.role,
-        "entrypoint": chosen.entrypoint,
+        "identity": (unpinned or parameters).model_dump_json(exclude=_TIMES),
+        "image": job_settings.image,
+        "role": job_settings.role,
+        "entrypoint": job_settings.entrypoint,
         "arguments": (parameters.job,),
-        "environment": settings.to_remote_environment(VARIABLE_LIMITS[chosen.kind]),
-        "instance_types": chosen.instance_types,
-        "volume_gb": chosen.volume_gb,
-        "max_runtime_seconds": chosen.timeout_minutes * 60,
-        "subnets": chosen.subnets,
-        "security_groups": chosen.security_groups,
-        "volume_kms_key": chosen.kms_key,
-        "output_kms_key": chosen.kms_key,
-        "encrypt_between_instances": chosen.encrypt_between_instances,
-        "tags": _tags(parameters, chosen, settings),
+        "environment": settings.to_remote_environment(VARIABLE_LIMITS[job_settings.kind]),
+        "instance_types": job_settings.instance_types,
+        "volume_gb": job_settings.volume_gb,
+        "max_runtime_seconds": job_settings.timeout_minutes * 60,
+        "subnets": job_settings.subnets,
+        "security_groups": job_settings.security_groups,
+        "volume_kms_key": job_settings.kms_key,
+        "output_kms_key": job_settings.kms_key,
+        "encrypt_between_instances": job_settings.encrypt_between_instances,
+        "tags": _tags(parameters, job_settings, settings),
         "retryable_exit_codes": RETRYABLE,
     }
-    if chosen.kind == "training":
-        return _training(parameters, chosen, common)
-    text = InlineInput("parameters", parameters.model_dump_json(), PARAMETERS_FOLDER, PARAMETERS_FILE)
-    return ProcessingJob(inputs=(text,), **common)
+    if job_settings.kind == "training":
+        return _training_job(parameters, job_settings, common)
+    file = InlineInput("parameters", parameters.model_dump_json(), PARAMETERS_FOLDER, PARAMETERS_FILE)
+    return ProcessingJob(inputs=(file,), **common)
 
 
-def _training(parameters: JobParameters, chosen: JobSettings, common: dict[str, Any]) -> TrainingJob:
+def _training_job(
+    parameters: JobParameters, job_settings: JobSettings, common: dict[str, Any]
+) -> TrainingJob:
     return TrainingJob(
         hyperparameters=to_hyperparameters(parameters),
-        spot=chosen.spot,
-        max_wait_seconds=chosen.spot_wait_minutes * 60,
-        keep_alive_seconds=chosen.keep_alive_minutes * 60,
+        spot=job_settings.spot,
+        max_wait_seconds=job_settings.spot_wait_minutes * 60,
+        keep_alive_seconds=job_settings.keep_alive_minutes * 60,
         **common,
     )
 
 
-def _tags(parameters: JobParameters, chosen: JobSettings, settings: Settings) -> dict[str, str]:
-    """On top of those of the client, which name run, asset and partition."""
-    version, branch = getattr(parameters, "model_version", None), branch_of(settings)
+def _tags(parameters: JobParameters, job_settings: JobSettings, settings: Settings) -> dict[str, str]:
+    """The tags that this project adds. The client adds run, asset and partition."""
+    version, branch = getattr(parameters, "model_version", None), find_branch(settings)
     return {
         "project": PROJECT,
         "environment": settings.environment,
@@ -76,5 +80,5 @@ def _tags(parameters: JobParameters, chosen: JobSettings, settings: Settings) ->
         "source": settings.source_name,
         "job": parameters.job,
         **({"model-version": version} if version else {}),
-        **chosen.tags,
+        **job_settings.tags,
     }

@@ -1,4 +1,4 @@
-"""An ended job is told to whoever waits for it, by whichever process hears of it; lost and doubled events do no harm."""
+"""The process that supervises a job learns of its end, whichever process receives the event. Lost and duplicate events do no harm."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
+from dagster._core.test_utils import freeze_time
 
 from ruter_dagster.aws.queues import EventQueue
 from ruter_dagster.config.settings import Settings
@@ -29,11 +30,11 @@ def queue(sagemaker_double: Remote, aws: Any) -> str:
 
 
 def worker(queue: str, aws: Any) -> QueuedJobEnds:
-    """What one run worker hears with."""
+    """The reader of events in one run worker."""
     return QueuedJobEnds(EventQueue(queue, aws("sqs")), EndNotes("s3://lake/artifacts", aws("s3")))
 
 
-def with_queue(queue: str) -> Settings:
+def settings_with_queue(queue: str) -> Settings:
     return Settings(
         launcher="sagemaker",
         lake="s3://lake",
@@ -48,7 +49,7 @@ def end_jobs(double: Remote, aws: Any, *names: str) -> None:
         double.wait_for(name)
 
 
-def test_a_worker_hears_of_its_job_once(sagemaker_double: Remote, aws: Any, queue: str) -> None:
+def test_end_of_job_is_returned_once(sagemaker_double: Remote, aws: Any, queue: str) -> None:
     mine = worker(queue, aws)
     assert mine.ended({"mine"}) == set()
     end_jobs(sagemaker_double, aws, "mine")
@@ -57,7 +58,7 @@ def test_a_worker_hears_of_its_job_once(sagemaker_double: Remote, aws: Any, queu
     assert waiting(aws, queue) == 0
 
 
-def test_a_job_that_only_runs_is_not_told(sagemaker_double: Remote, aws: Any, queue: str) -> None:
+def test_running_job_is_not_returned(sagemaker_double: Remote, aws: Any, queue: str) -> None:
     mine = worker(queue, aws)
     aws("sagemaker").create_training_job(**training("mine", "import time; time.sleep(30)"))
     sagemaker_double.wait(lambda: waiting(aws, queue))
@@ -66,17 +67,15 @@ def test_a_job_that_only_runs_is_not_told(sagemaker_double: Remote, aws: Any, qu
     assert sagemaker_double.wait(lambda: mine.ended({"mine"})) == {"mine"}
 
 
-def test_what_one_worker_takes_from_the_queue_reaches_the_other(
-    sagemaker_double: Remote, aws: Any, queue: str
-) -> None:
-    greedy, patient = worker(queue, aws), worker(queue, aws)
+def test_event_read_by_one_worker_reaches_another(sagemaker_double: Remote, aws: Any, queue: str) -> None:
+    first, second = worker(queue, aws), worker(queue, aws)
     end_jobs(sagemaker_double, aws, "mine", "yours")
-    assert sagemaker_double.wait(lambda: greedy.ended({"mine"})) == {"mine"}
-    sagemaker_double.wait(lambda: greedy.ended({"mine"}) or not waiting(aws, queue))
-    assert patient.ended({"yours"}) == {"yours"}
+    assert sagemaker_double.wait(lambda: first.ended({"mine"})) == {"mine"}
+    sagemaker_double.wait(lambda: first.ended({"mine"}) or not waiting(aws, queue))
+    assert second.ended({"yours"}) == {"yours"}
 
 
-def test_a_doubled_event_is_told_once_and_a_lost_one_never(
+def test_duplicate_event_is_returned_once_and_lost_never(
     sagemaker_double: Remote, aws: Any, queue: str
 ) -> None:
     sagemaker_double.fault("event_duplicate", jobs="twice", states=["Completed"])
@@ -88,9 +87,7 @@ def test_a_doubled_event_is_told_once_and_a_lost_one_never(
     assert mine.ended(names) == set()
 
 
-def test_an_event_stays_in_the_queue_where_its_note_cannot_be_written(
-    sagemaker_double: Remote, aws: Any, queue: str
-) -> None:
+def test_event_stays_in_queue_when_note_fails(sagemaker_double: Remote, aws: Any, queue: str) -> None:
     end_jobs(sagemaker_double, aws, "yours")
     sagemaker_double.wait(lambda: waiting(aws, queue) == 2)
     sagemaker_double.fault("error", operations="s3.PutObject", code="AccessDenied", status=403)
@@ -100,7 +97,7 @@ def test_an_event_stays_in_the_queue_where_its_note_cannot_be_written(
     assert sagemaker_double.wait(lambda: other.ended({"yours"})) == {"yours"}
 
 
-def test_an_event_that_was_taken_out_is_not_lost_where_notes_cannot_be_read(
+def test_received_event_survives_unreadable_notes(
     sagemaker_double: Remote, aws: Any, queue: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ruter_dagster.resources.sagemaker.events.PAUSE_SECONDS", 0.0)
@@ -114,9 +111,7 @@ def test_an_event_that_was_taken_out_is_not_lost_where_notes_cannot_be_read(
     assert mine.ended({"mine"}) == {"mine"}
 
 
-def test_a_queue_that_cannot_be_read_is_left_alone_for_a_while(
-    sagemaker_double: Remote, aws: Any, queue: str
-) -> None:
+def test_unreadable_queue_is_paused(sagemaker_double: Remote, aws: Any, queue: str) -> None:
     mine = worker(f"{queue}-gone", aws)
     with pytest.raises(ClientError):
         mine.ended({"mine"})
@@ -125,31 +120,33 @@ def test_a_queue_that_cannot_be_read_is_left_alone_for_a_while(
 
 @pytest.mark.parametrize("service", ["SQS", "S3"])
 @pytest.mark.timeout(30)
-def test_a_service_that_does_not_answer_holds_no_run_up(
+def test_silent_service_does_not_delay_run(
     aws: Any, queue: str, monkeypatch: pytest.MonkeyPatch, service: str
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        mine = QueuedJobEnds.of(with_queue(queue), hurried=True)
+        mine = QueuedJobEnds.of(settings_with_queue(queue), in_run_worker=True)
         assert mine
         with pytest.raises(ReadTimeoutError):
             mine.ended({"mine"})
-        assert mine.ended({"mine"}) == set(), "it was asked again at once"
+        assert mine.ended({"mine"}) == set(), "the service was called again at once"
         silent.setblocking(False)
         silent.accept()
         with pytest.raises(BlockingIOError):
             silent.accept()
 
 
-def test_notes_of_a_while_ago_are_not_looked_at(aws: Any, queue: str) -> None:
+def test_old_notes_are_ignored(aws: Any, queue: str) -> None:
     moment = datetime(2026, 11, 20, 5, tzinfo=UTC)
-    EndNotes("s3://lake/artifacts", aws("s3"), lambda: moment).write(["old"])
-    later = EndNotes("s3://lake/artifacts", aws("s3"), lambda: moment + timedelta(minutes=3))
-    later.write(["new"])
-    assert later.recent() == {"new"}
+    notes = EndNotes("s3://lake/artifacts", aws("s3"))
+    with freeze_time(moment):
+        notes.write(["old"])
+    with freeze_time(moment + timedelta(minutes=3)):
+        notes.write(["new"])
+        assert notes.recent() == {"new"}
 
 
-def test_the_sensor_passes_on_what_no_run_has_read(
+def test_sensor_passes_on_unread_events(
     sagemaker_double: Remote,
     aws: Any,
     queue: str,
@@ -157,7 +154,7 @@ def test_the_sensor_passes_on_what_no_run_has_read(
 ) -> None:
     end_jobs(sagemaker_double, aws, "yours")
     sagemaker_double.wait(lambda: waiting(aws, queue) == 2)
-    settings = with_queue(queue)
+    settings = settings_with_queue(queue)
     (sensor,) = job_event_sensors(settings)
     assert tick(sensor).skip_message == "Passed on the ends of 1 jobs"
     assert waiting(aws, queue) == 0
@@ -165,6 +162,6 @@ def test_the_sensor_passes_on_what_no_run_has_read(
     assert QueuedJobEnds(EventQueue(queue, aws("sqs")), notes).ended({"yours"}) == {"yours"}
 
 
-def test_without_a_queue_jobs_are_polled() -> None:
-    assert QueuedJobEnds.of(Settings(), hurried=True) is None
+def test_jobs_are_polled_without_queue() -> None:
+    assert QueuedJobEnds.of(Settings(), in_run_worker=True) is None
     assert job_event_sensors(Settings()) == []

@@ -1,4 +1,4 @@
-"""What of the settings reaches a job: variables without secrets and within SageMaker's limits, parameters, network, tags."""
+"""A job gets variables without secrets and within SageMaker's limits, its parameters, network and tags."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ruter_dagster.contracts.jobs import Balance, Evaluate, Promote, Train
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.resources.sagemaker import git_branch
 from ruter_dagster.resources.sagemaker.launcher import SageMakerLauncher
-from ruter_dagster.resources.sagemaker.requests import job_of
+from ruter_dagster.resources.sagemaker.requests import build_job
 from ruter_dagster.resources.sagemaker.settings import load_jobs_settings
 from tests.resources.sagemaker.test_settings import VARIABLES
 
@@ -36,48 +36,50 @@ def settings(**changes: Any) -> Settings:
     return Settings(_env_file=None, **(VARIABLES | LAKE | changes))  # pyright: ignore[reportCallIssue]
 
 
-def job(parameters: Any, given: Settings, **chosen: Any) -> Any:
-    found = load_jobs_settings(given).jobs[parameters.job]
-    return job_of(parameters, found.model_copy(update=chosen), given, "loads/stop_loads")
+def job(parameters: Any, given: Settings, **job_settings: Any) -> Any:
+    loaded = load_jobs_settings(given).jobs[parameters.job]
+    return build_job(parameters, loaded.model_copy(update=job_settings), given, "loads/stop_loads")
 
 
-def test_a_processing_job_has_its_parameters_as_a_file() -> None:
-    made = job(BALANCE, settings())
-    assert isinstance(made, ProcessingJob)
-    (given,) = made.inputs
-    assert isinstance(given, InlineInput)
-    assert Balance.model_validate_json(given.content) == BALANCE
-    assert made.arguments == ("balance",)
-    preflight(processing_request(made, "job", "ml.m5.large", folder="s3://lake/job"))
+def test_processing_job_has_parameters_as_file() -> None:
+    built = job(BALANCE, settings())
+    assert isinstance(built, ProcessingJob)
+    (file,) = built.inputs
+    assert isinstance(file, InlineInput)
+    assert Balance.model_validate_json(file.content) == BALANCE
+    assert built.arguments == ("balance",)
+    preflight(processing_request(built, "job", "ml.m5.large", folder="s3://lake/job"))
 
 
-def test_a_training_job_has_spot_or_a_warm_pool_where_settings_say() -> None:
+def test_training_job_has_spot_or_warm_pool_by_settings() -> None:
     parameters = Train(days=42, held_out=14)
     spot = job(parameters, settings(), spot=True, spot_wait_minutes=300)
     assert isinstance(spot, TrainingJob)
     assert (spot.spot, spot.max_wait_seconds) == (True, 18_000)
     warm = job(parameters, settings(), keep_alive_minutes=10)
-    assert (warm.keep_alive_seconds, warm.checkpoint_s3) == (600, ""), "no job of ours reads a checkpoint"
+    assert (warm.keep_alive_seconds, warm.checkpoint_s3) == (600, ""), (
+        "no job of this project reads a checkpoint"
+    )
 
 
-def test_a_later_try_of_the_same_work_makes_the_same_job_whatever_others_have_pinned_by_then() -> None:
-    def tried(parameters: Any, asked: Any, kind: str) -> dict[str, str]:
-        chosen = load_jobs_settings(settings()).jobs[parameters.job].model_copy(update={"kind": kind})
-        return made_of(job_of(parameters, chosen, settings(), asked=asked), {})
+def test_later_attempt_builds_same_job_despite_other_pins() -> None:
+    def attempt(parameters: Any, unpinned: Any, kind: str) -> dict[str, str]:
+        job_settings = load_jobs_settings(settings()).jobs[parameters.job].model_copy(update={"kind": kind})
+        return made_of(build_job(parameters, job_settings, settings(), unpinned=unpinned), {})
 
     pinned, code = ({"pins": {"raw.stop_visits": 7}}, {"code_version": "2"})
-    moments = [
+    promotions = [
         Promote(model_version="3", promoted_at=datetime(2026, 11, 19, hour, tzinfo=UTC)) for hour in (6, 7)
     ]
     for kind in ("processing", "training"):
-        first = tried(BALANCE, BALANCE, kind)
-        assert tried(BALANCE.model_copy(update=pinned), BALANCE, kind) == first
-        assert tried(moments[0], moments[0], kind) == tried(moments[1], moments[1], kind)
-        for asked in (BALANCE.model_copy(update=pinned), BALANCE.model_copy(update=code)):
-            assert tried(asked, asked, kind)["parameters"] != first["parameters"]
+        first = attempt(BALANCE, BALANCE, kind)
+        assert attempt(BALANCE.model_copy(update=pinned), BALANCE, kind) == first
+        assert attempt(promotions[0], promotions[0], kind) == attempt(promotions[1], promotions[1], kind)
+        for other in (BALANCE.model_copy(update=pinned), BALANCE.model_copy(update=code)):
+            assert attempt(other, other, kind)["parameters"] != first["parameters"]
 
 
-def test_the_variables_of_a_job_are_those_that_it_needs() -> None:
+def test_job_has_only_variables_that_it_needs() -> None:
     environment = job(BALANCE, settings(demo_seed=7, job_days=3)).environment
     assert environment["RUTER_LAKE"] == "s3://lake"
     assert environment["RUTER_DEMO_SEED"] == "7"
@@ -85,7 +87,7 @@ def test_the_variables_of_a_job_are_those_that_it_needs() -> None:
     assert "RUTER_JOB_DAYS" not in environment
 
 
-def test_a_secret_never_travels_in_a_variable() -> None:
+def test_no_secret_is_in_a_variable() -> None:
     secret = {"slack_token": SecretStr("xoxb"), "kafka_sasl_password": SecretStr("horse")}
     with pytest.raises(SettingsError, match="RUTER_KAFKA_SASL_PASSWORD: remote jobs get no secret"):
         SageMakerLauncher.of(settings(**secret))
@@ -94,7 +96,7 @@ def test_a_secret_never_travels_in_a_variable() -> None:
     assert not {"xoxb", "horse"} & set(environment.values())
 
 
-def test_all_that_a_deployment_lacks_is_told_in_one_error() -> None:
+def test_one_error_lists_all_missing_settings() -> None:
     with pytest.raises(SettingsError) as fault:
         SageMakerLauncher.of(Settings(_env_file=None, environment="dev"))  # pyright: ignore[reportCallIssue]
     for variable in (
@@ -108,7 +110,7 @@ def test_all_that_a_deployment_lacks_is_told_in_one_error() -> None:
         assert variable in str(fault.value)
 
 
-def test_a_longer_variable_fits_a_training_job_alone() -> None:
+def test_long_variable_fits_only_training_job() -> None:
     long = settings(mlflow_tracking_uri="https://" + "m" * 400)
     assert job(Train(days=42, held_out=14), long).environment
     with pytest.raises(
@@ -118,10 +120,10 @@ def test_a_longer_variable_fits_a_training_job_alone() -> None:
         job(BALANCE, long)
 
 
-def test_tags_tell_what_a_job_is_of() -> None:
+def test_tags_name_branch_job_and_model() -> None:
     given = settings(branch="feature/levels#7")
-    made = job(Evaluate(model_version="1a2b", days=14), given, tags={"team": "load"})
-    assert made.tags == {
+    built = job(Evaluate(model_version="1a2b", days=14), given, tags={"team": "load"})
+    assert built.tags == {
         "project": "ruter-dagster",
         "environment": "dev",
         "branch": "feature/levels-7",
@@ -132,25 +134,23 @@ def test_tags_tell_what_a_job_is_of() -> None:
     }
 
 
-def test_the_branch_is_the_checkouts_where_no_setting_tells(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_branch_defaults_to_that_of_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(git_branch, "ROOT", tmp_path)
-    for known in (None, "levels"):
-        git_branch._checked_out.cache_clear()
-        assert job(BALANCE, settings()).tags.get("branch") == known
+    for branch in (None, "levels"):
+        git_branch._checked_out_branch.cache_clear()
+        assert job(BALANCE, settings()).tags.get("branch") == branch
         subprocess.run(["git", "init", "--quiet", "--initial-branch", "levels", tmp_path], check=True)
-    git_branch._checked_out.cache_clear()
+    git_branch._checked_out_branch.cache_clear()
     assert "RUTER_BRANCH" not in job(BALANCE, settings(branch="levels")).environment
 
 
-def test_each_asset_is_in_the_pool_of_its_job() -> None:
+def test_each_asset_is_in_pool_of_its_job() -> None:
     given = settings()
     launcher = SageMakerLauncher.of(given)
     definitions = build_definitions(given, launcher)
     jobs = {job.asset: job.parameters.job for name in PIPELINES for job in pipeline_jobs(name, given)}
     pools = {key: definitions.resolve_assets_def(key.split("/")).op.pool for key in jobs}
-    assert pools["forecasts/published_forecasts"] == "publication", "its own, tighter one"
+    assert pools["forecasts/published_forecasts"] == "publication", "publication has its own pool"
     assert pools["models/load_model"] == "sagemaker-training-ml.m5.2xlarge"
     for key in jobs.keys() - {"forecasts/published_forecasts"}:
         assert pools[key] == launcher.jobs.jobs[jobs[key]].pool
