@@ -1,4 +1,4 @@
-"""The one place where everything is wired: settings in, Dagster's definitions out."""
+"""Builds Dagster's definitions from the settings: assets, jobs, schedules, sensors, launcher and executor."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ from ruter_dagster.sensors.retries import retry_sensors
 from ruter_dagster.sensors.schedules import build_schedules
 
 
-def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -> Definitions:
-    """Everything Dagster knows, for these settings; `launcher` runs the jobs (by default the one that they name)."""
+def build_definitions(settings: Settings) -> Definitions:
+    """All definitions for these settings. The resource `launcher` runs the jobs."""
     operator = operator_of(settings)
-    launcher = launcher or launcher_of(settings)
+    launcher = launcher_of(settings)
     assets = build_assets(settings, launcher.pool_of)
     _require_assets(settings, {asset.key for asset in assets})
     jobs = {
@@ -64,7 +64,7 @@ def build_definitions(settings: Settings, launcher: JobLauncher | None = None) -
 def build_assets(
     settings: Settings, pool_of: Callable[[str], str | None] = lambda job: None
 ) -> list[JobAsset]:
-    """Every asset with its job. `pool_of` gives the pool of a job, if it has one."""
+    """All assets with their jobs. `pool_of` returns the pool of a job, or None."""
     operator = operator_of(settings)
     partitions = partitions_of(settings, operator)
     builder = AssetBuilder(settings, operator, partitions, pool_of)
@@ -74,7 +74,7 @@ def build_assets(
 
 
 def launcher_of(settings: Settings) -> JobLauncher:
-    """Runs jobs in SageMaker, or as processes of this machine; raises SettingsError where SageMaker lacks what it needs."""
+    """The launcher for SageMaker or for local processes. Raises SettingsError if settings for SageMaker are missing."""
     if not settings.runs_in_sagemaker:
         return LocalLauncher(settings)
     from ruter_dagster.resources.sagemaker.launcher import SageMakerLauncher
@@ -83,12 +83,12 @@ def launcher_of(settings: Settings) -> JobLauncher:
 
 
 def _require_assets(settings: Settings, known: set[str]) -> None:
-    """Raises SettingsError where a setting names an asset that there is not."""
+    """Raises SettingsError if a setting names an unknown asset."""
     for name in ("asset_retries", "asset_retry_delays"):
         for asset in getattr(settings, name):
             if asset not in known:
                 raise SettingsError(
-                    f"RUTER_{name.upper()}: {asset!r} is no asset; there are: {', '.join(sorted(known))}"
+                    f"RUTER_{name.upper()}: unknown asset {asset!r}; allowed: {', '.join(sorted(known))}"
                 )
 
 

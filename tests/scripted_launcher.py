@@ -24,13 +24,14 @@ from dagster import (
     AssetExecutionContext,
     DagsterInstance,
     DataVersion,
+    Definitions,
     Failure,
     MaterializeResult,
     MetadataValue,
     TableRecord,
 )
 
-from ruter_dagster.config.settings import load_settings
+from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.jobs import JobParameters
 from ruter_dagster.definitions import build_assets, build_definitions
 from ruter_dagster.resources.launcher import JobEvent, NoData, SequentialLauncher
@@ -45,7 +46,7 @@ def write_script(instance: DagsterInstance, **assets: dict[str, Any]) -> None:
 
 
 class ScriptedLauncher(SequentialLauncher):
-    def __init__(self, days_per_job: int = 400) -> None:
+    def __init__(self, days_per_job: int) -> None:
         self.days_per_job = days_per_job
 
     def launch(
@@ -114,6 +115,19 @@ def _materialised(asset: str, parameters: JobParameters, step: dict[str, Any]) -
     )
 
 
-defs = build_definitions(SETTINGS, ScriptedLauncher())
+def scripted_definitions(settings: Settings, days_per_job: int = 400) -> Definitions:
+    """The definitions for these settings, with the scripted launcher."""
+    definitions = build_definitions(settings)
+    return Definitions(
+        assets=definitions.assets,
+        jobs=definitions.jobs,
+        schedules=definitions.schedules,
+        sensors=definitions.sensors,
+        resources={"launcher": ScriptedLauncher(days_per_job)},
+        executor=definitions.executor,
+    )
+
+
+defs = scripted_definitions(SETTINGS)
 JOBS = {job.name: job for job in defs.jobs or []}
 ASSETS = [asset.definition for asset in build_assets(SETTINGS)]

@@ -12,7 +12,6 @@ from ruter_dagster.assets.configuration import configuration_hash
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.definitions import build_definitions
-from tests.scripted_launcher import ScriptedLauncher
 
 OPERATOR = """
 name = "Ruter"
@@ -29,7 +28,7 @@ MODEL = "models/load_model"
 def versions(**settings: Any) -> dict[str, str | None]:
     """The code version of each asset, as Dagster compares it."""
     loaded = load_settings(_env_file=None, **settings)
-    graph = build_definitions(loaded, ScriptedLauncher()).resolve_asset_graph()
+    graph = build_definitions(loaded).resolve_asset_graph()
     return {key.to_user_string(): graph.get(key).code_version for key in graph.materializable_asset_keys}
 
 

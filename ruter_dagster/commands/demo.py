@@ -41,7 +41,7 @@ from ruter_dagster.contracts.model_checks import GATE_CHECKS
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.orchestration.event_log import latest_evaluation, newest_materialisation, total_rows
 from ruter_dagster.orchestration.instance import open_instance, require_dagster_home
-from ruter_dagster.orchestration.plan import MODEL_STAGE, Stage, needed, require_partitions, stages
+from ruter_dagster.orchestration.plan import MODEL_STAGE, Stage, outdated_stages, require_partitions, stages
 from ruter_dagster.orchestration.runs import RunOutcome, RunRequest, execute, new_log
 from ruter_dagster.sensors.chain import has_enough_to_train
 from ruter_dagster.sources.file_versions import file_versions
@@ -158,7 +158,20 @@ def _bring_up_to_date(
     report: Report,
     on_double: bool,
 ) -> None:
-    runs = _outdated_runs(stage, defs, instance, settings)
+    runs = outdated_stages(
+        stage,
+        defs,
+        instance,
+        StoredState.of(settings),
+        partial(file_versions, settings),
+        has_timetable=gtfs_location(settings) is not None,
+    )
+    if (
+        not runs
+        and PUBLISHED_FORECASTS in stage.all_assets
+        and is_missing_from_cluster(instance, stage.dates[0], settings)
+    ):
+        runs = [replace(stage, assets=(PUBLISHED_FORECASTS,))]
     bar = progress.add_task(stage.title, total=sum(len(run.all_assets) for run in runs) or 1, asset="")
     if not runs:
         report.up_to_date.append(stage.title)

@@ -1,4 +1,4 @@
-"""The chain: its runs, the assets of each, and which runs follow others. Which dates an asset reads is declared with the asset."""
+"""The chain: its runs, their assets, and which runs follow others. Each asset declares the dates that it reads."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ RUNS = {
     "forecasting": WEATHER + LEVELS + FORECASTS,
     "monitoring": ("monitoring/forecast_performance", "monitoring/drift"),
 }
-"""The assets of each run, by job. A run's assets have the same partitions: Dagster refuses others."""
+"""The assets of each run, by job. All assets of a run have the same partitions, because Dagster requires it."""
 
 SAMPLES_PER_TICK = 5
-"""Samples that a tick requests. After weeks without a sensor, many dates are due at once."""
+"""The most samples that one tick requests. After weeks without the sensor, many dates are due at once."""
 
 
 @dataclass(frozen=True)
 class FollowUp:
-    """A run that follows others of its issue date, once for each content of its inputs.
+    """A run that follows other runs of its issue date, once for each content of its inputs.
 
     `after`: the jobs whose runs must have succeeded. `day`: the partition, in days from the issue date. `readers`: the
-    assets whose inputs decide whether the content is new. `required`: an asset that must have its partition, given in
-    days from the follow-up's partition. `newest_only`: skip issue dates older than the newest one made.
+    assets whose inputs decide whether the content is new. `required`: an asset and the partition of it that must exist,
+    in days from the follow-up's partition. `newest_only`: skip issue dates older than the newest that has this follow-up.
     `per_tick`: the most runs that one tick requests.
     """
 
@@ -57,8 +57,8 @@ class FollowUp:
 
 
 def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
-    """Forecasts after counts and plan; monitoring and sample of the newest date that is both forecast and counted."""
-    # Without a timetable, a date is forecast only after it was counted, so that its issue date is the newest counted date.
+    """Forecasts after counts and plan; monitoring and sample of the newest date that has both forecasts and counts."""
+    # Without a timetable, a date is forecast only after its counts, so that the issue date is the newest date with counts.
     late = not plans_ahead(settings)
     after_counts, counted_day = (("forecasting",), 0) if late else (("counts",), -1)
     return (
@@ -95,7 +95,7 @@ Window = tuple[str, int, int]
 
 
 def input_windows(follow_up: FollowUp, assets: Iterable[AssetsDefinition]) -> tuple[Window, ...]:
-    """The partitioned inputs of a follow-up's readers from other runs. Reports are left out: they judge the same content."""
+    """The partitioned inputs of a follow-up's readers from other runs. Quality reports are left out: their content follows from the data."""
     by_key = {asset.key.to_user_string(): asset for asset in assets}
     windows: dict[str, tuple[int, int]] = {}
     for reader in follow_up.readers:
@@ -111,6 +111,6 @@ def input_windows(follow_up: FollowUp, assets: Iterable[AssetsDefinition]) -> tu
                 if isinstance(mapping, TimeWindowPartitionMapping)
                 else (0, 0)
             )
-            known = windows.get(parent, (first, last))
-            windows[parent] = (min(known[0], first), max(known[1], last))
+            other_first, other_last = windows.get(parent, (first, last))
+            windows[parent] = (min(other_first, first), max(other_last, last))
     return tuple((parent, first, last) for parent, (first, last) in windows.items())

@@ -1,4 +1,7 @@
-"""How a run's steps get their processes: by Dagster's multiprocess executor, and forked where that spares a start."""
+"""The executor of runs: Dagster's multiprocess executor, which forks the only step of a run.
+
+The goal is the duration of a day, which has many runs of one step.
+"""
 
 from __future__ import annotations
 
@@ -29,15 +32,15 @@ PRELOADED = [
     "alembic.config",
     *INSTANCE_MODULES,
 ]
-"""Imported once by the fork server, so that a step starts in a fraction of a second."""
+"""Modules that the fork server imports once, so that a step starts in a fraction of a second."""
 _THREADS = Path("/proc/self/task")
 
 
 class StepProcesses(ForkingExecutor):
-    """A process a step. A run of one step forks its own, which has all imported, and spares the fork server's 1.5 seconds.
+    """Runs each step in its own process. A run with one step forks that process, which saves the 1.5 s of a fork server.
 
-    Forking is safe as long as the process has one thread, as that of `dagster asset materialize`. A process of Dagster's
-    code server has several. Runs of more steps use the fork server, whose start they share.
+    Forking is safe only in a process with one thread, such as that of `dagster asset materialize`. Processes of Dagster's
+    code server have several. Runs with several steps share one fork server.
     """
 
     def execute(
@@ -50,7 +53,7 @@ class StepProcesses(ForkingExecutor):
 
 @executor(name="multiprocess", config_schema={}, requirements=multiple_process_executor_requirements())
 def step_processes(_: InitExecutorContext) -> Executor:
-    """As many steps at once as there are cores, retried as their assets say."""
+    """Runs as many steps in parallel as there are cores, and retries them by the policies of their assets."""
     return StepProcesses(
         RetryMode.ENABLED,
         max_concurrent=None,
@@ -60,7 +63,7 @@ def step_processes(_: InitExecutorContext) -> Executor:
 
 
 def _has_one_thread() -> bool:
-    """Threads of libraries in C count as well; elsewhere than on Linux nobody can say, and forking has faults of its own."""
+    """Whether this process has one thread, counting those of C libraries. False on systems other than Linux: unknown there."""
     if not sys.platform.startswith("linux"):
         return False
     return threading.active_count() == 1 and len(list(_THREADS.iterdir())) == 1

@@ -1,6 +1,6 @@
-"""Where Dagster keeps its history: a folder per source of raw data, so that the demo's runs never meet a real operator's.
+"""The Dagster instance. Each source of raw data has its own history, so that runs of the demo and of an operator are separate.
 
-`dagster.yaml` names these classes. No job and no asset belongs here.
+`dagster.yaml` names the classes of this module.
 """
 
 from __future__ import annotations
@@ -29,14 +29,16 @@ from ruter_dagster.config.state_folder import state_folder
 from ruter_dagster.contracts.errors import PermanentFailure
 
 ANSWER_SECONDS = 10
+"""The longest wait for an answer of the code server."""
 
 
 def instance_dir() -> Path:
+    """The folder of the history of the source in the settings."""
     return state_folder(load_settings()) / "instance"
 
 
 class SourceStorage(DagsterSqliteStorage):
-    """Runs, events and schedules in SQLite, below the state folder of the source in use."""
+    """Stores runs, events and schedules in SQLite, in the state folder of the source."""
 
     @classmethod
     def config_type(cls) -> Any:
@@ -50,7 +52,7 @@ class SourceStorage(DagsterSqliteStorage):
 
 
 class SourceComputeLogs(LocalComputeLogManager):
-    """What steps print, beside the runs."""
+    """Stores the output of steps, in the same folder as the runs."""
 
     @classmethod
     def config_type(cls) -> Any:
@@ -64,9 +66,9 @@ class SourceComputeLogs(LocalComputeLogManager):
 
 
 class WatchedRunLauncher(CodeServerRunLauncher):
-    """The default launcher, with a health check: a run whose worker is gone fails and frees its slot.
+    """Dagster's default launcher with a health check: a run without a process fails and frees its slot.
 
-    A code server that takes no connection is gone once it has taken none for `gone_after` seconds.
+    A code server counts as gone after it has accepted no connection for `gone_after` seconds.
     """
 
     def __init__(self, inst_data: ConfigurableClassData | None = None, gone_after: float = 0.0) -> None:
@@ -94,26 +96,26 @@ class WatchedRunLauncher(CodeServerRunLauncher):
         except DagsterUserCodeUnreachableError as error:
             if is_timeout(error):
                 self._unreachable_since.pop(run.run_id, None)
-                # Any status but RUNNING and SUCCESS, UNKNOWN too, has the daemon fail the run and start a second worker beside it.
+                # For any status but RUNNING and SUCCESS, the daemon fails the run and starts a second process beside it.
                 return CheckRunHealthResult(
                     WorkerStatus.RUNNING, f"The code server did not answer within {ANSWER_SECONDS} s"
                 )
             since = self._unreachable_since.setdefault(run.run_id, time.monotonic())
             if time.monotonic() - since < self._gone_after:
-                return CheckRunHealthResult(WorkerStatus.RUNNING, "The code server takes no connection")
-            return CheckRunHealthResult(WorkerStatus.FAILED, "The code server that ran it is gone")
+                return CheckRunHealthResult(WorkerStatus.RUNNING, "The code server accepts no connection")
+            return CheckRunHealthResult(WorkerStatus.FAILED, "The code server of the run is gone")
         self._unreachable_since.pop(run.run_id, None)
         if has_process is None:
             return CheckRunHealthResult(
-                WorkerStatus.RUNNING, "The run has no code server: it was started by the command line"
+                WorkerStatus.RUNNING, "The run has no code server: the command line started it"
             )
         if has_process:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, "The code server no longer knows the run's process")
+        return CheckRunHealthResult(WorkerStatus.FAILED, "The code server has no process of the run")
 
 
 def require_dagster_home() -> None:
-    """Raises SettingsError where DAGSTER_HOME is set to what Dagster cannot use: it must be a whole path of a folder."""
+    """Raises SettingsError if DAGSTER_HOME is set and is not the absolute path of a writable folder."""
     home = os.environ.get("DAGSTER_HOME")
     if not home:
         return
@@ -124,10 +126,12 @@ def require_dagster_home() -> None:
             f"DAGSTER_HOME={home} is a relative path, which Dagster refuses. Set it to {Path(home).absolute()}, {remedy}"
         )
     if not folder.is_dir():
-        raise SettingsError(f"DAGSTER_HOME={home} is no folder. Make it, with a dagster.yaml in it, {remedy}")
+        raise SettingsError(
+            f"DAGSTER_HOME={home} is not a folder. Create it, with a dagster.yaml in it, {remedy}"
+        )
     if not os.access(folder, os.W_OK):
         raise SettingsError(
-            f"DAGSTER_HOME={home} cannot be written. Give this user write access to it, {remedy}"
+            f"DAGSTER_HOME={home} is not writable. Give this user write access to it, {remedy}"
         )
 
 
@@ -141,7 +145,7 @@ def open_instance() -> Iterator[DagsterInstance]:
         return
     if not Path("dagster.yaml").is_file():
         raise PermanentFailure(
-            f"No dagster.yaml in {Path.cwd()}: run the command in the project's folder, or set DAGSTER_HOME to a folder with one"
+            f"No dagster.yaml in {Path.cwd()}. Run the command in the project's folder, or set DAGSTER_HOME to a folder with one"
         )
     with (
         tempfile.TemporaryDirectory(prefix="ruter-dagster-") as home,

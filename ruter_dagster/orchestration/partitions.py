@@ -1,6 +1,6 @@
-"""The partitions of every asset, and how one's partitions depend on another's.
+"""The partitions of all assets, and the partition mappings between assets.
 
-Counts are known once an operating date is closed, plans reach three days ahead, forecasts are issued on a date.
+Counts exist once an operating date has closed, plans reach three days ahead, and forecasts belong to an issue date.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 
 PART_OF_RANGE_TAG = "ruter/part_of_range"
-"""Tag of a run over those dates of a range that are out of date, one or several, while its others stand."""
+"""Tag of a run over the outdated dates of a range. The other dates of the range are up to date."""
 
 
 @dataclass(frozen=True)
 class Partitions:
     """`operating`: closed operating dates; `planned`: up to today + 3; `issue`: up to today.
 
-    With `last_issue_date`, that date stands in for today: the partitions are those that a demo fills.
+    `last_issue_date` replaces today: the partitions are those that a demo fills.
     """
 
     operating: DailyPartitionsDefinition
@@ -45,7 +45,7 @@ class Partitions:
 
 
 def partitions_of(settings: Settings, operator: Operator) -> Partitions:
-    """From the operator's or the setting's start up to today; of a demo on a laptop, the dates that the demo fills."""
+    """Partitions from the start in the settings, else the operator's, up to today. On a laptop, those that the demo fills."""
     start = settings.history_start or operator.history_start
     demo = _demo_dates(settings, start, get_current_datetime(operator.time_zone).date())
     if demo is None:
@@ -56,7 +56,7 @@ def partitions_of(settings: Settings, operator: Operator) -> Partitions:
 def _demo_dates(settings: Settings, start: date, today: date) -> tuple[date, date] | None:
     """First operating date and issue date of a demo on a laptop.
 
-    None for other sources and environments, and for dates that the demo refuses: its error names the dates allowed.
+    None for other sources and environments, and for dates that the demo refuses: its error names the allowed dates.
     """
     if settings.source != "demo" or settings.environment != "local":
         return None
@@ -68,14 +68,14 @@ def _demo_dates(settings: Settings, start: date, today: date) -> tuple[date, dat
 
 
 def window(start_offset: int, end_offset: int) -> TimeWindowPartitionMapping:
-    """Depends on the dates from `start_offset` to `end_offset` days around its own, as far as they exist."""
+    """The mapping to the existing dates from `start_offset` to `end_offset` days around a partition's own date."""
     return TimeWindowPartitionMapping(
         start_offset=start_offset, end_offset=end_offset, allow_nonexistent_upstream_partitions=True
     )
 
 
 def dates_of(context: AssetExecutionContext) -> tuple[date, ...]:
-    """The dates of the run's partition or range; none if the asset has no partitions."""
+    """The dates of the run's partition or range. Empty if the asset has no partitions."""
     if not (context.has_partition_key or context.has_partition_key_range):
         return ()
     return tuple(date.fromisoformat(key) for key in context.partition_keys)

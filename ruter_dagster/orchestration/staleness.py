@@ -1,8 +1,8 @@
-"""Which partitions are out of date: never materialised, made by other code or by other facts of the operator, older than an
-input whose content changed, read from files that have changed, or lost.
+"""Finds outdated partitions.
 
-Read from Dagster's own records, a query an asset; Dagster's data version of a range covers all its dates together, so the
-content hash of each date decides whether a newer input is a changed one.
+A partition is outdated if it was never materialised, if the code or the operator's settings have changed, if the content
+of an input has changed, if its source files have changed, or if its rows are lost. The answer comes from Dagster's event
+log. Dagster's data version of a range covers all its dates together, so the content hash of each date is compared.
 """
 
 from __future__ import annotations
@@ -31,54 +31,65 @@ if TYPE_CHECKING:
     from ruter_dagster.storage.stored_state import StoredState
 
 RAW_GROUP = "raw"
-COUNTS, PLAN = asset_of(STOP_VISITS.name), asset_of(PLANNED_DEPARTURES.name)
-Delivered = Callable[[str, Collection[date]], "Mapping[date, FileVersions]"]
-"""The files that the source has now of a raw table's dates."""
+VISITS_ASSET, PLAN_ASSET = asset_of(STOP_VISITS.name), asset_of(PLANNED_DEPARTURES.name)
+FindFileVersions = Callable[[str, Collection[date]], "Mapping[date, FileVersions]"]
+"""Finds the files that the source has now, for dates of a raw table."""
 MATERIALIZATION = DagsterEventType.ASSET_MATERIALIZATION
 
 
-def out_of_date(
+def outdated_dates(
     definitions: Definitions,
     instance: DagsterInstance,
     asset: str,
     dates: Sequence[date],
-    present: StoredState | None = None,
-    delivered: Delivered | None = None,
+    present: PresentState | None = None,
+    find_files: FindFileVersions | None = None,
 ) -> list[date]:
-    """The dates of `asset` that a run must make again, those too that the state has lost, where `present` is given.
+    """The dates of `asset` that are outdated.
 
-    Of raw data, where `delivered` is given, those too whose files at the source are not those that were read.
-
-    Unpartitioned inputs do not count: a new model leaves forecasts as they are.
+    `present`: include dates whose rows or verdict are lost. `find_files`: for raw data, include dates whose source files
+    have changed. Inputs without partitions do not count: a new model does not outdate forecasts.
     """
     key = AssetKey.from_user_string(asset)
-    keys = [day.isoformat() for day in dates]
-    made = _latest(instance, key, keys)
-    codes = _code_versions(instance, key, made)
+    days = [day.isoformat() for day in dates]
+    record_ids = _newest_record_ids(instance, key, days)
+    codes = _code_versions(instance, key, record_ids)
     code = definitions.resolve_asset_graph().get(key).code_version
-    stale = {day for day in keys if day not in made or codes.get(day) != code}
+    outdated = {day for day in days if day not in record_ids or codes.get(day) != code}
     if present is not None:
-        stale |= _lost(definitions, instance, key, made, present)
-    if delivered is not None and key.path[0] == RAW_GROUP:
-        stale |= _corrected(instance, key, made, delivered)
+        outdated |= _lost_dates(definitions, instance, key, record_ids, present)
+    if find_files is not None and key.path[0] == RAW_GROUP:
+        outdated |= _corrected_dates(instance, key, record_ids, find_files)
+    candidates = {day: record_ids[day] for day in days if day not in outdated}
+    outdated |= _dates_with_changed_inputs(definitions, instance, key, candidates)
+    return [day for day in dates if day.isoformat() in outdated]
+
+
+def _dates_with_changed_inputs(
+    definitions: Definitions, instance: DagsterInstance, key: AssetKey, record_ids: Mapping[str, int]
+) -> set[str]:
+    """The dates that depend on a partition whose content has changed since. `record_ids`: by date, the materialisation."""
+    changed: set[str] = set()
+    if not record_ids:
+        return changed
     with partition_loading_context(dynamic_partitions_store=instance):
-        for parent, needed in _parents(definitions, key, keys):
-            newest = _latest(instance, parent, sorted({day for days in needed.values() for day in days}))
-            for child in keys:
-                stale |= {
-                    child
-                    for day in needed.get(child, ())
-                    if child not in stale
-                    and newest.get(day, 0) > made[child]
-                    and _content_changed(instance, parent, day, made[child])
-                }
-    return [day for day in dates if day.isoformat() in stale]
+        for parent, dependencies in _parents(definitions, key, list(record_ids)):
+            parent_days = sorted({day for days in dependencies.values() for day in days})
+            newest = _newest_record_ids(instance, parent, parent_days)
+            for child, parents in dependencies.items():
+                since = record_ids[child]
+                if child not in changed and any(
+                    newest.get(day, 0) > since and _content_changed(instance, parent, day, since)
+                    for day in parents
+                ):
+                    changed.add(child)
+    return changed
 
 
-def is_out_of_date(
-    definitions: Definitions, instance: DagsterInstance, asset: str, present: StoredState | None = None
+def is_outdated(
+    definitions: Definitions, instance: DagsterInstance, asset: str, present: PresentState | None = None
 ) -> bool:
-    """The same of an asset without partitions: made by other code, before the content of any date of an input changed, or lost."""
+    """Whether an asset without partitions is outdated: never materialised, other code, changed content of an input, or lost."""
     key = AssetKey.from_user_string(asset)
     event = instance.get_latest_materialization_event(key)
     if event is None:
@@ -88,126 +99,117 @@ def is_out_of_date(
     tags = (materialization.tags if materialization else None) or {}
     if present is not None and materialization and _model_lost(materialization, present):
         return True
-    made = instance.get_asset_records([key])[0].asset_entry.last_materialization_storage_id or 0
+    since = instance.get_asset_records([key])[0].asset_entry.last_materialization_storage_id or 0
     return tags.get(CODE_VERSION_TAG) != node.code_version or any(
-        _input_changed(definitions, instance, parent, made) for parent in sorted(node.parent_keys)
+        _input_changed(definitions, instance, parent, since) for parent in sorted(node.parent_keys)
     )
 
 
-def _lost(
+def _lost_dates(
     definitions: Definitions,
     instance: DagsterInstance,
     key: AssetKey,
-    made: Mapping[str, int],
-    present: StoredState,
+    record_ids: Mapping[str, int],
+    present: PresentState,
 ) -> set[str]:
-    """Dates whose rows, or whose verdict, are not there any more. A date that a range found absent has none to lose."""
+    """Materialised dates whose rows, or whose verdict, are no longer stored. Dates without data cannot be lost."""
     asset, node = key.to_user_string(), definitions.resolve_asset_graph().get(key)
     if "iceberg" in node.kinds:
-        recorded = content_hashes(instance, asset)
-        versions = {date.fromisoformat(day): recorded[day] for day in made if day in recorded}
+        hashes = content_hashes(instance, asset)
+        versions = {date.fromisoformat(day): hashes[day] for day in record_ids if day in hashes}
         lost = present.lost_dates(asset.replace("/", "."), versions)
     elif key.path[0] == QUALITY_GROUP:
-        judged = next(parent for parent in node.parent_keys if parent.path[-1] == key.path[-1])
-        days = {date.fromisoformat(day) for day in made}
-        lost = present.unjudged_dates(".".join(judged.path), days)
+        checked = next(parent for parent in node.parent_keys if parent.path[-1] == key.path[-1])
+        days = {date.fromisoformat(day) for day in record_ids}
+        lost = present.unjudged_dates(".".join(checked.path), days)
     else:
         lost = set()
     return {day.isoformat() for day in lost}
 
 
-def _model_lost(materialization: AssetMaterialization, present: StoredState) -> bool:
+def _model_lost(materialization: AssetMaterialization, present: PresentState) -> bool:
+    """Whether the model version of a materialisation is no longer stored."""
     version = materialization.metadata.get("model_version")
     if version is None:
         return False
-    is_there = (
-        present.has_champion
-        if materialization.asset_key == AssetKey.from_user_string(CHAMPION)
-        else present.has_model
-    )
-    return not is_there(str(version.value))
+    is_champion = materialization.asset_key == AssetKey.from_user_string(CHAMPION)
+    is_stored = present.has_champion if is_champion else present.has_model
+    return not is_stored(str(version.value))
 
 
 def _input_changed(definitions: Definitions, instance: DagsterInstance, parent: AssetKey, since: int) -> bool:
-    """Whether any of an input's content is another than it was at record id `since`; dates that came later are others."""
+    """Whether the content of an input has changed since record id `since`. A new date is a change."""
     if definitions.resolve_asset_graph().get(parent).is_partitioned:
-        newest: dict[str | None, int] = {**_latest(instance, parent)}
+        newest: dict[str | None, int] = {**_newest_record_ids(instance, parent)}
     else:
         records = instance.get_asset_records([parent])
-        newest = {
-            None: max((one.asset_entry.last_materialization_storage_id or 0 for one in records), default=0)
-        }
-    later = sorted((day for day, made in newest.items() if made > since), key=str, reverse=True)
+        record_ids = (record.asset_entry.last_materialization_storage_id or 0 for record in records)
+        newest = {None: max(record_ids, default=0)}
+    later = sorted((day for day, record_id in newest.items() if record_id > since), key=str, reverse=True)
     return any(_content_changed(instance, parent, day, since) for day in later)
 
 
-def _latest(
+def _newest_record_ids(
     instance: DagsterInstance, key: AssetKey, partitions: Sequence[str] | None = None
 ) -> Mapping[str, int]:
-    wanted = None if partitions is None else set(partitions)
-    return instance.event_log_storage.get_latest_storage_id_by_partition(key, MATERIALIZATION, wanted)
+    """The record id of each partition's newest materialisation. `partitions` is None for all."""
+    selected = None if partitions is None else set(partitions)
+    return instance.event_log_storage.get_latest_storage_id_by_partition(key, MATERIALIZATION, selected)
 
 
-def _code_versions(instance: DagsterInstance, key: AssetKey, made: Mapping[str, int]) -> dict[str, str]:
+def _code_versions(instance: DagsterInstance, key: AssetKey, record_ids: Mapping[str, int]) -> dict[str, str]:
     """The code version of each partition's newest materialisation."""
-    events = _newest(instance, key, made)
+    events = _materialisations(instance, key, record_ids)
     return {day: (event.tags or {}).get(CODE_VERSION_TAG, "") for day, event in events.items()}
 
 
-def _corrected(
-    instance: DagsterInstance, key: AssetKey, made: Mapping[str, int], delivered: Delivered
+def _corrected_dates(
+    instance: DagsterInstance, key: AssetKey, record_ids: Mapping[str, int], find_files: FindFileVersions
 ) -> set[str]:
-    """Dates that were read from other files than there are now; of which nothing was recorded, nothing is said."""
+    """Dates whose source files differ from those that were read. Dates without a recorded version are left out."""
     recorded = {
         date.fromisoformat(day): str(event.metadata["source_version"].value)
-        for day, event in _newest(instance, key, made).items()
+        for day, event in _materialisations(instance, key, record_ids).items()
         if "source_version" in event.metadata
     }
     table = ".".join(key.path)
-    files = delivered(table, recorded) if recorded else {}
-    matched = content_hashes(instance, COUNTS) if table == PLANNED_DEPARTURES.name else {}
+    files = find_files(table, recorded) if recorded else {}
+    matched = content_hashes(instance, VISITS_ASSET) if table == PLANNED_DEPARTURES.name else {}
     return {
         day.isoformat()
-        for day, now in files.items()
-        if now.has_changed(recorded[day], day.isoformat() in matched)
+        for day, versions in files.items()
+        if versions.has_changed(recorded[day], day.isoformat() in matched)
     }
 
 
-def _newest(
-    instance: DagsterInstance, key: AssetKey, made: Mapping[str, int]
+def _materialisations(
+    instance: DagsterInstance, key: AssetKey, record_ids: Mapping[str, int]
 ) -> dict[str, AssetMaterialization]:
-    """Each partition's newest materialisation."""
-    if not made:
+    """The materialisation of each partition, by the ids of their records."""
+    if not record_ids:
         return {}
-    wanted = AssetRecordsFilter(asset_key=key, storage_ids=sorted(set(made.values())))
-    found = [
-        record.asset_materialization
-        for record in instance.fetch_materializations(wanted, limit=len(made)).records
-    ]
-    return {event.partition: event for event in found if event and event.partition}
+    records_filter = AssetRecordsFilter(asset_key=key, storage_ids=sorted(set(record_ids.values())))
+    records = instance.fetch_materializations(records_filter, limit=len(record_ids)).records
+    events = [record.asset_materialization for record in records]
+    return {event.partition: event for event in events if event and event.partition}
 
 
 def _parents(
     definitions: Definitions, key: AssetKey, partitions: Sequence[str]
 ) -> Iterator[tuple[AssetKey, dict[str, list[str]]]]:
-    """Each partitioned input, with the dates that each partition of `key` depends on."""
+    """Each partitioned input, with its dates that each partition of `key` depends on."""
     graph = definitions.resolve_asset_graph()
+
+    def dependencies(day: str, parent: AssetKey) -> list[str]:
+        keys = graph.get_parent_partition_keys_for_child(day, parent, key)
+        return list(keys.partitions_subset.get_partition_keys())
+
     for parent in graph.get(key).parent_keys:
         if graph.get(parent).is_partitioned:
-            yield (
-                parent,
-                {
-                    day: list(
-                        graph.get_parent_partition_keys_for_child(
-                            day, parent, key
-                        ).partitions_subset.get_partition_keys()
-                    )
-                    for day in partitions
-                },
-            )
+            yield parent, {day: dependencies(day, parent) for day in partitions}
 
 
 def _content_changed(instance: DagsterInstance, key: AssetKey, partition: str | None, since: int) -> bool:
-    """Whether the content is another than before; a date that a range found absent has none, again and again."""
+    """Whether the content hash differs from that at record id `since`. A date without data has no hash, which is no change."""
     asset = key.to_user_string()
     return content_hash(instance, asset, partition) != content_hash(instance, asset, partition, before=since)

@@ -15,7 +15,6 @@ from dagster import Definitions
 from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.instance import open_instance
-from ruter_dagster.resources.local import LocalLauncher
 from tests.chain.local_chain import Chain, environment, foreign_variables
 from tests.chain.tides_days import DAY, FORMER, LAST, NEW, write_tides
 
@@ -31,7 +30,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     with pytest.MonkeyPatch.context() as patch:
         _enter(root, patch)
         settings = load_settings(_env_file=None)
-        definitions = build_definitions(settings, LocalLauncher(settings))
+        definitions = build_definitions(settings)
         prepared = Prepared(root, settings, definitions)
         with prepared.open() as chain:
             for outcome in (

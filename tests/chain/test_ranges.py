@@ -9,7 +9,6 @@ import pytest
 
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.event_log import content_hashes
-from ruter_dagster.resources.local import LocalLauncher
 from tests.chain.local_chain import Chain
 from tests.chain.tides_days import NEW, visits_file
 
@@ -22,7 +21,7 @@ def test_every_step_omits_an_absent_date_of_a_range(chain: Chain) -> None:
     days = [NEW + timedelta(ahead) for ahead in range(3)]
     visits_file(chain.tides, days[1]).unlink()
     settings = chain.settings.model_copy(update={"job_days": 1})
-    cut = replace(chain, definitions=build_definitions(settings, LocalLauncher(settings)))
+    cut = replace(chain, definitions=build_definitions(settings))
     outcome = cut.run("counts", days[0], days[-1], assets=STEPS)
     assert outcome.succeeded, outcome.message
     for asset in STEPS:

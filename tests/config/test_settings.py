@@ -96,7 +96,7 @@ def test_evaluation_days_must_be_fewer_than_training_days(monkeypatch: pytest.Mo
 
 def test_retries_of_an_unknown_asset_are_refused() -> None:
     with pytest.raises(
-        SettingsError, match=r"RUTER_ASSET_RETRIES: 'models/lod_model' is no asset; .*models/load_model"
+        SettingsError, match=r"RUTER_ASSET_RETRIES: unknown asset 'models/lod_model'; .*models/load_model"
     ):
         build_definitions(load_settings(asset_retries="models/lod_model=3"))
 

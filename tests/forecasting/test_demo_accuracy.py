@@ -20,7 +20,7 @@ from ruter_dagster.forecasting.model_rows import KEY, training_rows
 from ruter_dagster.forecasting.training import train_on
 from ruter_dagster.forecasting.training_sample import training_sample
 from ruter_dagster.jobs.operator_rules import calendar_of
-from ruter_dagster.orchestration.plan import featured_days
+from ruter_dagster.orchestration.plan import feature_days
 from ruter_dagster.sources.demo.source import DemoSource
 
 HORIZONS = (0, 1, 2, 3)
@@ -33,7 +33,7 @@ def judged() -> pl.DataFrame:
     operator, source = operator_of(settings), DemoSource(settings.demo_seed)
     calendar = calendar_of(operator)
     cutoff = DEMO_ISSUE_DATE - timedelta(1 + settings.evaluation_days)
-    featured = featured_days(settings.history_days, settings.training_days)
+    featured = feature_days(settings.history_days, settings.training_days)
     first, last = DEMO_ISSUE_DATE - timedelta(featured), DEMO_ISSUE_DATE - timedelta(1)
     history, days = (
         day_range(DEMO_ISSUE_DATE - timedelta(settings.history_days), last),

@@ -1,4 +1,4 @@
-"""docker/dagster.yaml is an instance that Dagster opens: what steps print goes to S3, and its other parts are spelt right."""
+"""Dagster can open an instance with docker/dagster.yaml. It stores the output of steps on S3."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sagemaker_double.control import Remote
 from sagemaker_double.settings import Settings
 
 FILE = Path(__file__).parents[2] / "docker/dagster.yaml"
-HERE = Path(__file__).parents[2] / "dagster.yaml"
+LOCAL_FILE = Path(__file__).parents[2] / "dagster.yaml"
 VARIABLES = {
     "DAGSTER_PG_HOST": "127.0.0.1",
     "DAGSTER_PG_DATABASE": "dagster",
@@ -37,13 +37,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_dagster_takes_every_key(home: Path):
-    found, custom = dagster_instance_config(str(home), "dagster.yaml")
+def test_dagster_accepts_every_key(home: Path):
+    config, custom = dagster_instance_config(str(home), "dagster.yaml")
     assert custom is None
-    assert set(found) >= {"storage", "compute_logs", "concurrency", "run_monitoring", "run_retries"}
+    assert set(config) >= {"storage", "compute_logs", "concurrency", "run_monitoring", "run_retries"}
 
 
-def test_what_steps_print_goes_to_s3(home: Path, sagemaker_double: Remote, aws: Any):
+def test_output_of_steps_goes_to_s3(home: Path, sagemaker_double: Remote, aws: Any):
     s3 = aws("s3")
     s3.create_bucket(Bucket="logs", CreateBucketConfiguration={"LocationConstraint": Settings.region})
     logs = InstanceRef.from_dir(str(home)).compute_logs_data.rehydrate(as_type=ComputeLogManager)
@@ -57,5 +57,5 @@ def test_what_steps_print_goes_to_s3(home: Path, sagemaker_double: Remote, aws: 
 
 
 @pytest.mark.parametrize("part", ["run_retries", "telemetry"])
-def test_what_holds_on_a_laptop_holds_there(part: str):
-    assert yaml.safe_load(FILE.read_text())[part] == yaml.safe_load(HERE.read_text())[part]
+def test_shared_parts_are_same_as_local_instance(part: str):
+    assert yaml.safe_load(FILE.read_text())[part] == yaml.safe_load(LOCAL_FILE.read_text())[part]

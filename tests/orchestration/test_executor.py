@@ -1,4 +1,4 @@
-"""A run of one step forks its process, where that is safe; every other has a fork server's."""
+"""A run of one step forks its process if that is safe. Other runs use a fork server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def materialize(*assets: str, **variables: str) -> tuple[int, list[dict[str, int]], str]:
-    """The run's process, what each asset told of the one that started it, and what was printed."""
+    """Materialises the assets. Returns the run's process id, what each asset reported of its parent, and the output."""
     command = (
         "-m",
         "dagster",
@@ -41,36 +41,40 @@ def materialize(*assets: str, **variables: str) -> tuple[int, list[dict[str, int
         stderr=subprocess.STDOUT,
         text=True,
     ) as run:
-        printed, _ = run.communicate(timeout=300)
+        output, _ = run.communicate(timeout=300)
     with DagsterInstance.get() as instance:
         (record,) = instance.get_runs()
         events = instance.all_logs(record.run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION)
-    made = [event.asset_materialization for event in events]
-    told = [{name: int(str(value.value)) for name, value in each.metadata.items()} for each in made if each]
-    return run.pid, told, printed
+    materialisations = [event.asset_materialization for event in events]
+    reports = [
+        {name: int(str(value.value)) for name, value in each.metadata.items()}
+        for each in materialisations
+        if each
+    ]
+    return run.pid, reports, output
 
 
-def test_a_run_of_one_step_forks_it(home: Path) -> None:
-    run, told, printed = materialize("one")
-    assert told == [{"parent": run, "threads": 1}], printed
+def test_run_of_one_step_forks(home: Path) -> None:
+    run, reports, output = materialize("one")
+    assert reports == [{"parent": run, "threads": 1}], output
 
 
-def test_a_step_that_is_retried_is_forked_from_one_thread_again(home: Path) -> None:
-    run, told, printed = materialize("at_second_go")
-    assert told == [{"parent": run, "threads": 1}], printed
+def test_retried_step_forks_from_one_thread(home: Path) -> None:
+    run, reports, output = materialize("at_second_go")
+    assert reports == [{"parent": run, "threads": 1}], output
 
 
-def test_a_process_with_more_threads_is_not_forked(home: Path) -> None:
-    run, told, printed = materialize("one", WITH_A_THREAD="1")
-    assert len(told) == 1 and told[0]["parent"] != run, printed
+def test_process_with_several_threads_does_not_fork(home: Path) -> None:
+    run, reports, output = materialize("one", WITH_A_THREAD="1")
+    assert len(reports) == 1 and reports[0]["parent"] != run, output
 
 
-def test_a_run_of_more_steps_is_not_forked(home: Path) -> None:
-    run, told, printed = materialize("one", "another")
-    assert len(told) == 2 and run not in {each["parent"] for each in told}, printed
+def test_run_of_several_steps_does_not_fork(home: Path) -> None:
+    run, reports, output = materialize("one", "another")
+    assert len(reports) == 2 and run not in {each["parent"] for each in reports}, output
 
 
-def test_a_forked_step_that_dies_fails_the_run_and_is_told(home: Path) -> None:
-    _, told, printed = materialize("dying")
-    assert not told
-    assert "process for step dying" in printed and "17" in printed
+def test_dead_forked_step_fails_run_with_message(home: Path) -> None:
+    _, reports, output = materialize("dying")
+    assert not reports
+    assert "process for step dying" in output and "17" in output

@@ -1,4 +1,4 @@
-"""The daemon fails the runs whose code server is gone, and those alone."""
+"""The daemon fails only runs whose code server is gone. An invalid DAGSTER_HOME is refused."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ WATCHED = {
     ("home", "reason"),
     [
         ("state/home", "is a relative path, which Dagster refuses. Set it to {folder}/state/home"),
-        ("{folder}/none", "is no folder. Make it"),
-        ("{folder}/file", "is no folder. Make it"),
+        ("{folder}/none", "is not a folder. Create it"),
+        ("{folder}/file", "is not a folder. Create it"),
     ],
 )
-def test_dagster_home_that_cannot_be_used_is_a_sentence(
+def test_invalid_dagster_home_is_refused_with_remedy(
     home: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
     home = home.format(folder=tmp_path)
     monkeypatch.setenv("DAGSTER_HOME", home)
-    with pytest.raises(SettingsError) as refused, open_instance():
+    with pytest.raises(SettingsError) as error, open_instance():
         pass
-    assert f"DAGSTER_HOME={home} {reason.format(folder=tmp_path)}" in str(refused.value)
+    assert f"DAGSTER_HOME={home} {reason.format(folder=tmp_path)}" in str(error.value)
 
 
 @pytest.fixture
@@ -53,58 +53,58 @@ def watched() -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def code_server() -> Iterator[socket.socket]:
-    """It takes connections, and answers none: too busy to."""
+    """A code server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server
 
 
-def looked_after(instance: DagsterInstance, code_server: socket.socket) -> DagsterRunStatus:
-    """Status of a run of this code server once the daemon has looked after it."""
-    return looked_at(instance, run_of(instance, code_server))
+def monitor(instance: DagsterInstance, code_server: socket.socket) -> DagsterRunStatus:
+    """The status of a new run of this code server after the daemon has checked it."""
+    return monitor_run(instance, start_run(instance, code_server))
 
 
-def run_of(instance: DagsterInstance, code_server: socket.socket) -> str:
-    place = {"host": "127.0.0.1", "port": code_server.getsockname()[1]}
-    tags = {GRPC_INFO_TAG: json.dumps(place)}
+def start_run(instance: DagsterInstance, code_server: socket.socket) -> str:
+    address = {"host": "127.0.0.1", "port": code_server.getsockname()[1]}
+    tags = {GRPC_INFO_TAG: json.dumps(address)}
     return create_run_for_test(instance, status=DagsterRunStatus.STARTED, tags=tags).run_id
 
 
-def looked_at(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
+def monitor_run(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
     (record,) = instance.get_run_records(RunsFilter(run_ids=[run_id]))
     no_workspace: Any = None
     monitor_started_run(instance, no_workspace, record, logging.getLogger(__name__))
-    found = instance.get_run_by_id(run_id)
-    assert found
-    return found.status
+    run = instance.get_run_by_id(run_id)
+    assert run
+    return run.status
 
 
-def test_a_run_of_a_slow_code_server_is_left_alone(
+def test_run_of_slow_code_server_continues(
     watched: DagsterInstance, code_server: socket.socket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ruter_dagster.orchestration.instance.ANSWER_SECONDS", 1)
-    assert looked_after(watched, code_server) == DagsterRunStatus.STARTED
+    assert monitor(watched, code_server) == DagsterRunStatus.STARTED
 
 
-def test_a_run_whose_code_server_is_gone_fails(watched: DagsterInstance, code_server: socket.socket) -> None:
-    place = code_server.getsockname()
+def test_run_of_lost_code_server_fails(watched: DagsterInstance, code_server: socket.socket) -> None:
+    address = code_server.getsockname()
     code_server.close()
     with socket.socket() as kept_free:
-        kept_free.bind(place)
-        assert looked_after(watched, kept_free) == DagsterRunStatus.FAILURE
+        kept_free.bind(address)
+        assert monitor(watched, kept_free) == DagsterRunStatus.FAILURE
 
 
-def test_a_run_whose_code_server_takes_no_connection_for_a_moment_is_left_alone(
+def test_run_survives_short_outage_of_code_server(
     code_server: socket.socket,
 ) -> None:
-    place = code_server.getsockname()
+    address = code_server.getsockname()
     code_server.close()
-    patient = {**WATCHED["run_launcher"], "config": {"gone_after": 0.5}}
+    launcher = {**WATCHED["run_launcher"], "config": {"gone_after": 0.5}}
     with (
-        instance_for_test(overrides={**WATCHED, "run_launcher": patient}) as instance,
+        instance_for_test(overrides={**WATCHED, "run_launcher": launcher}) as instance,
         socket.socket() as kept_free,
     ):
-        kept_free.bind(place)
-        run = run_of(instance, kept_free)
-        assert looked_at(instance, run) == DagsterRunStatus.STARTED
+        kept_free.bind(address)
+        run_id = start_run(instance, kept_free)
+        assert monitor_run(instance, run_id) == DagsterRunStatus.STARTED
         time.sleep(0.6)
-        assert looked_at(instance, run) == DagsterRunStatus.FAILURE
+        assert monitor_run(instance, run_id) == DagsterRunStatus.FAILURE

@@ -21,16 +21,16 @@ def partitions(**settings: Any) -> Partitions:
         return partitions_of(loaded, operator_of(loaded))
 
 
-def span(definition: Any) -> tuple[str, str]:
+def bounds(definition: Any) -> tuple[str, str]:
     with partitions_as_of(TODAY):
         return definition.get_first_partition_key(), definition.get_last_partition_key()
 
 
 def test_demo_partitions_are_the_dates_that_it_fills() -> None:
     demo = partitions(issue_date="2026-11-10", history_days=49)
-    assert span(demo.operating) == ("2026-09-22", "2026-11-09")
-    assert span(demo.issue) == ("2026-09-22", "2026-11-10")
-    assert span(demo.planned) == ("2026-09-22", "2026-11-13")
+    assert bounds(demo.operating) == ("2026-09-22", "2026-11-09")
+    assert bounds(demo.issue) == ("2026-09-22", "2026-11-10")
+    assert bounds(demo.planned) == ("2026-09-22", "2026-11-13")
 
 
 @pytest.mark.parametrize(
@@ -44,4 +44,4 @@ def test_demo_partitions_are_the_dates_that_it_fills() -> None:
     ids=["deployment", "issue date in the future", "issue date before the history", "history too long"],
 )
 def test_other_partitions_reach_today(settings: dict[str, Any]) -> None:
-    assert span(partitions(**settings).issue) == ("2026-06-01", str(TODAY))
+    assert bounds(partitions(**settings).issue) == ("2026-06-01", str(TODAY))

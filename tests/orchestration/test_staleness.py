@@ -1,4 +1,4 @@
-"""What is out of date: dates never made, made by other code, or made before an input's content changed. Nothing else."""
+"""Outdated dates: never materialised, of other code, or older than changed content of an input. No other date is outdated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from dagster import AssetKey, DagsterInstance, Definitions
 
 from ruter_dagster.contracts.file_versions import FileVersions
-from ruter_dagster.orchestration.staleness import Delivered, is_out_of_date, out_of_date
+from ruter_dagster.orchestration.staleness import FindFileVersions, is_outdated, outdated_dates
 from tests.scripted_launcher import defs, write_script
 
 FIRST, LAST = date(2026, 3, 24), date(2026, 3, 29)
@@ -18,12 +18,12 @@ DAYS = [FIRST + timedelta(ahead) for ahead in range((LAST - FIRST).days + 1)]
 LOADS = ("raw/stop_visits", "quality/stop_visits", "loads/stop_loads", "quality/stop_loads")
 LEVELS = ("features/levels", "quality/levels")
 ISSUED = [day + timedelta(1) for day in DAYS]
-"""Issue dates on which the levels know those days."""
+"""Issue dates whose levels include those days."""
 
 ASSETS = dict.fromkeys(LOADS, DAYS) | dict.fromkeys(LEVELS, ISSUED)
 
 
-def make(instance: DagsterInstance, job: str, *assets: str, days: list[date] | None = None) -> None:
+def materialise(instance: DagsterInstance, job: str, *assets: str, days: list[date] | None = None) -> None:
     days = days or []
     span = {"start": days[0], "end": days[-1]} if len(days) > 1 else {}
     result = defs.resolve_job_def(job).execute_in_process(
@@ -39,10 +39,10 @@ def with_code_version(asset: str, version: str) -> Definitions:
     """The definitions as if the code of one asset had changed."""
     key = AssetKey.from_user_string(asset)
     changed = [
-        defs.resolve_assets_def(known).map_asset_specs(
+        defs.resolve_assets_def(other).map_asset_specs(
             lambda spec: spec.replace_attributes(code_version=version) if spec.key == key else spec
         )
-        for known in defs.resolve_asset_graph().materializable_asset_keys
+        for other in defs.resolve_asset_graph().materializable_asset_keys
     ]
     return Definitions(assets=changed)
 
@@ -52,114 +52,114 @@ MODELS = ("load_model", "evaluation", "refitted_model", "champion")
 
 
 @pytest.fixture
-def made(instance: DagsterInstance) -> DagsterInstance:
-    """Six days of loads and levels."""
-    make(instance, "counts", *LOADS, days=DAYS)
-    make(instance, "forecasting", *LEVELS, days=ISSUED)
+def history(instance: DagsterInstance) -> DagsterInstance:
+    """An instance with six days of loads and levels."""
+    materialise(instance, "counts", *LOADS, days=DAYS)
+    materialise(instance, "forecasting", *LEVELS, days=ISSUED)
     return instance
 
 
-def test_what_was_never_made_is_out_of_date(instance: DagsterInstance) -> None:
-    assert out_of_date(defs, instance, "loads/stop_loads", DAYS) == DAYS
-    assert is_out_of_date(defs, instance, "models/load_model")
+def test_dates_never_materialised_are_outdated(instance: DagsterInstance) -> None:
+    assert outdated_dates(defs, instance, "loads/stop_loads", DAYS) == DAYS
+    assert is_outdated(defs, instance, "models/load_model")
 
 
-def test_reports_on_counts_are_when_the_plan_that_they_compare_with_comes_later(
-    made: DagsterInstance,
+def test_later_plan_outdates_reports_on_counts(
+    history: DagsterInstance,
 ) -> None:
-    make(made, "plan", "raw/planned_departures", days=DAYS[1:3])
+    materialise(history, "plan", "raw/planned_departures", days=DAYS[1:3])
     for asset in ("quality/stop_visits", "quality/stop_loads"):
-        assert out_of_date(defs, made, asset, DAYS) == DAYS[1:3]
-    assert out_of_date(defs, made, "loads/stop_loads", DAYS) == []
+        assert outdated_dates(defs, history, asset, DAYS) == DAYS[1:3]
+    assert outdated_dates(defs, history, "loads/stop_loads", DAYS) == []
 
 
-def test_only_the_dates_that_are_missing_are(instance: DagsterInstance) -> None:
-    make(instance, "counts", *LOADS, days=DAYS[:4])
-    assert out_of_date(defs, instance, "loads/stop_loads", DAYS) == DAYS[4:]
+def test_only_missing_dates_are_outdated(instance: DagsterInstance) -> None:
+    materialise(instance, "counts", *LOADS, days=DAYS[:4])
+    assert outdated_dates(defs, instance, "loads/stop_loads", DAYS) == DAYS[4:]
 
 
-def test_what_was_made_in_order_is_up_to_date_and_the_same_content_again_changes_nothing(
-    made: DagsterInstance,
+def test_same_content_again_outdates_nothing(
+    history: DagsterInstance,
 ) -> None:
     for asset, days in ASSETS.items():
-        assert out_of_date(defs, made, asset, days) == []
-    make(made, "counts", "raw/stop_visits", days=DAYS[1:3])
-    make(made, "counts", "loads/stop_loads", days=[DAYS[4]])
+        assert outdated_dates(defs, history, asset, days) == []
+    materialise(history, "counts", "raw/stop_visits", days=DAYS[1:3])
+    materialise(history, "counts", "loads/stop_loads", days=[DAYS[4]])
     for asset, days in ASSETS.items():
-        assert out_of_date(defs, made, asset, days) == []
+        assert outdated_dates(defs, history, asset, days) == []
 
 
-def test_changed_content_of_a_date_reaches_the_dates_that_depend_on_it(made: DagsterInstance) -> None:
-    write_script(made, loads__stop_loads={"content": "corrected"})
-    make(made, "counts", "loads/stop_loads", days=[DAYS[3]])
-    found = {asset: out_of_date(defs, made, asset, days) for asset, days in ASSETS.items()}
-    assert found == {
+def test_changed_content_outdates_dependent_dates(history: DagsterInstance) -> None:
+    write_script(history, loads__stop_loads={"content": "corrected"})
+    materialise(history, "counts", "loads/stop_loads", days=[DAYS[3]])
+    outdated = {asset: outdated_dates(defs, history, asset, days) for asset, days in ASSETS.items()}
+    assert outdated == {
         "raw/stop_visits": [],
         "quality/stop_visits": [],
         "loads/stop_loads": [],
         "quality/stop_loads": [DAYS[3]],
         "features/levels": ISSUED[3:],
         "quality/levels": [],
-    }, "levels read two weeks of loads; what follows from them is known once they are made again"
+    }, "levels read two weeks of loads; their reports are outdated only after new levels"
 
 
-def test_other_code_makes_its_own_asset_out_of_date_and_no_other(made: DagsterInstance) -> None:
+def test_new_code_outdates_only_its_asset(history: DagsterInstance) -> None:
     changed = with_code_version("loads/stop_loads", "other")
-    assert out_of_date(changed, made, "loads/stop_loads", DAYS) == DAYS
+    assert outdated_dates(changed, history, "loads/stop_loads", DAYS) == DAYS
     for asset, days in ASSETS.items():
-        assert asset == "loads/stop_loads" or out_of_date(changed, made, asset, days) == []
+        assert asset == "loads/stop_loads" or outdated_dates(changed, history, asset, days) == []
 
 
-def test_a_model_is_out_of_date_once_the_content_of_an_input_changed(made: DagsterInstance) -> None:
-    make(made, "sampling", SAMPLE, days=DAYS)
-    make(made, "training", "models/load_model")
-    make(made, "sampling", SAMPLE, days=DAYS[:2])
-    assert not is_out_of_date(defs, made, "models/load_model"), "the same content again"
-    write_script(made, features__training_sample={"content": "corrected"})
-    make(made, "sampling", SAMPLE, days=[DAYS[0]])
-    assert is_out_of_date(defs, made, "models/load_model")
+def test_changed_input_outdates_model(history: DagsterInstance) -> None:
+    materialise(history, "sampling", SAMPLE, days=DAYS)
+    materialise(history, "training", "models/load_model")
+    materialise(history, "sampling", SAMPLE, days=DAYS[:2])
+    assert not is_outdated(defs, history, "models/load_model"), "the content is the same"
+    write_script(history, features__training_sample={"content": "corrected"})
+    materialise(history, "sampling", SAMPLE, days=[DAYS[0]])
+    assert is_outdated(defs, history, "models/load_model")
 
 
-def test_a_date_that_came_after_the_training_makes_the_model_out_of_date(made: DagsterInstance) -> None:
-    make(made, "sampling", SAMPLE, days=DAYS[:-1])
-    make(made, "training", "models/load_model")
-    make(made, "sampling", SAMPLE, days=[DAYS[-1]])
-    assert is_out_of_date(defs, made, "models/load_model")
+def test_new_date_outdates_model(history: DagsterInstance) -> None:
+    materialise(history, "sampling", SAMPLE, days=DAYS[:-1])
+    materialise(history, "training", "models/load_model")
+    materialise(history, "sampling", SAMPLE, days=[DAYS[-1]])
+    assert is_outdated(defs, history, "models/load_model")
 
 
-def test_a_date_that_is_absent_again_changes_nothing(instance: DagsterInstance) -> None:
+def test_date_without_data_does_not_outdate_model(instance: DagsterInstance) -> None:
     write_script(instance, features__training_sample={"absent": [str(DAYS[1])]})
-    make(instance, "sampling", SAMPLE, days=DAYS)
-    make(instance, "training", "models/load_model")
-    make(instance, "sampling", SAMPLE, days=DAYS)
-    assert not is_out_of_date(defs, instance, "models/load_model")
+    materialise(instance, "sampling", SAMPLE, days=DAYS)
+    materialise(instance, "training", "models/load_model")
+    materialise(instance, "sampling", SAMPLE, days=DAYS)
+    assert not is_outdated(defs, instance, "models/load_model")
 
 
-def test_an_evaluation_is_out_of_date_with_another_model_and_not_with_the_same(
+def test_only_new_model_outdates_evaluation(
     instance: DagsterInstance,
 ) -> None:
     versions = {f"models__{name}": {"model_version": "3f2a"} for name in ("load_model", "evaluation")}
     write_script(instance, **versions)
-    make(instance, "training", "models/load_model", "models/evaluation")
-    make(instance, "training", "models/load_model")
-    assert not is_out_of_date(defs, instance, "models/evaluation")
+    materialise(instance, "training", "models/load_model", "models/evaluation")
+    materialise(instance, "training", "models/load_model")
+    assert not is_outdated(defs, instance, "models/evaluation")
     write_script(instance, models__load_model={"model_version": "77c1", "content": "another"})
-    make(instance, "training", "models/load_model")
-    assert is_out_of_date(defs, instance, "models/evaluation")
+    materialise(instance, "training", "models/load_model")
+    assert is_outdated(defs, instance, "models/evaluation")
 
 
-def test_a_new_champion_leaves_forecasts_as_they_are(instance: DagsterInstance) -> None:
-    make(instance, "forecasting", "forecasts/load_forecasts", days=[LAST])
+def test_new_champion_does_not_outdate_forecasts(instance: DagsterInstance) -> None:
+    materialise(instance, "forecasting", "forecasts/load_forecasts", days=[LAST])
     write_script(
         instance,
         **{f"models__{name}": {"model_version": "3f2a"} for name in MODELS},
     )
-    make(instance, "training", *(f"models/{name}" for name in MODELS))
-    assert out_of_date(defs, instance, "forecasts/load_forecasts", [LAST]) == []
+    materialise(instance, "training", *(f"models/{name}" for name in MODELS))
+    assert outdated_dates(defs, instance, "forecasts/load_forecasts", [LAST]) == []
 
 
-class Present:
-    """A state that has lost these dates of tables, verdicts and models."""
+class StubState:
+    """A state without the rows and verdicts of some dates, or without models."""
 
     def __init__(self, rows: set[date] | None = None, verdicts: set[date] | None = None, model: bool = True):
         self._rows, self._verdicts, self._model = rows or set(), verdicts or set(), model
@@ -178,37 +178,37 @@ class Present:
     has_champion = has_model
 
 
-def test_dates_whose_rows_are_lost_are_out_of_date(made: DagsterInstance) -> None:
-    present: Any = Present(rows={DAYS[2], date(2026, 1, 1)})
+def test_dates_with_lost_rows_are_outdated(history: DagsterInstance) -> None:
+    present: Any = StubState(rows={DAYS[2], date(2026, 1, 1)})
     for asset in ("raw/stop_visits", "loads/stop_loads"):
-        assert out_of_date(defs, made, asset, DAYS, present) == [DAYS[2]]
-    assert out_of_date(defs, made, "quality/stop_visits", DAYS, present) == []
+        assert outdated_dates(defs, history, asset, DAYS, present) == [DAYS[2]]
+    assert outdated_dates(defs, history, "quality/stop_visits", DAYS, present) == []
 
 
-def test_dates_whose_verdict_is_lost_are_out_of_date(made: DagsterInstance) -> None:
-    present: Any = Present(verdicts={DAYS[2]})
-    assert out_of_date(defs, made, "quality/stop_visits", DAYS, present) == [DAYS[2]]
-    assert out_of_date(defs, made, "raw/stop_visits", DAYS, present) == []
+def test_dates_with_lost_verdict_are_outdated(history: DagsterInstance) -> None:
+    present: Any = StubState(verdicts={DAYS[2]})
+    assert outdated_dates(defs, history, "quality/stop_visits", DAYS, present) == [DAYS[2]]
+    assert outdated_dates(defs, history, "raw/stop_visits", DAYS, present) == []
 
 
-def test_date_that_was_absent_has_lost_nothing(instance: DagsterInstance) -> None:
+def test_date_without_data_cannot_be_lost(instance: DagsterInstance) -> None:
     write_script(instance, raw__stop_visits={"absent": [str(DAYS[1])]})
-    make(instance, "counts", "raw/stop_visits", days=DAYS)
-    present: Any = Present(rows=set(DAYS))
-    assert DAYS[1] not in out_of_date(defs, instance, "raw/stop_visits", DAYS, present)
+    materialise(instance, "counts", "raw/stop_visits", days=DAYS)
+    present: Any = StubState(rows=set(DAYS))
+    assert DAYS[1] not in outdated_dates(defs, instance, "raw/stop_visits", DAYS, present)
 
 
-def test_lost_model_is_out_of_date(made: DagsterInstance) -> None:
-    write_script(made, models__load_model={"model_version": "0123"})
-    make(made, "training", "models/load_model")
-    there: Any = Present()
-    lost: Any = Present(model=False)
-    assert not is_out_of_date(defs, made, "models/load_model", there)
-    assert is_out_of_date(defs, made, "models/load_model", lost)
+def test_lost_model_is_outdated(history: DagsterInstance) -> None:
+    write_script(history, models__load_model={"model_version": "0123"})
+    materialise(history, "training", "models/load_model")
+    stored: Any = StubState()
+    lost: Any = StubState(model=False)
+    assert not is_outdated(defs, history, "models/load_model", stored)
+    assert is_outdated(defs, history, "models/load_model", lost)
 
 
-def files(own: str, shared: str = "s1") -> Delivered:
-    """What the source has of every date."""
+def files(own: str, shared: str = "s1") -> FindFileVersions:
+    """The same versions of the source files for every date."""
     return lambda _, dates: {day: FileVersions(own, shared, lambda: f"rows of {shared}") for day in dates}
 
 
@@ -226,31 +226,31 @@ def files(own: str, shared: str = "s1") -> Delivered:
         "no shared file recorded",
         "other own files",
         "same files",
-        "another shared file of the same rows",
-        "another shared file of other rows",
-        "not asked",
+        "other shared file with the same rows",
+        "other shared file with other rows",
+        "files not compared",
     ],
 )
-def test_raw_data_is_out_of_date_once_its_files_changed(
-    instance: DagsterInstance, recorded: str, now: Delivered | None, outdated: list[date]
+def test_changed_files_outdate_raw_data(
+    instance: DagsterInstance, recorded: str, now: FindFileVersions | None, outdated: list[date]
 ) -> None:
-    """Dates that a range left out, as blocked ones, are read again once they were corrected."""
+    """Also for dates that the range left out, for instance because a check blocked them."""
     write_script(instance, raw__stop_visits={"source_versions": recorded, "absent": [str(DAYS[1])]})
-    make(instance, "counts", *LOADS[:2], days=DAYS)
-    assert out_of_date(defs, instance, LOADS[0], DAYS, delivered=now) == outdated
-    assert out_of_date(defs, instance, LOADS[1], DAYS, delivered=now) == []
+    materialise(instance, "counts", *LOADS[:2], days=DAYS)
+    assert outdated_dates(defs, instance, LOADS[0], DAYS, find_files=now) == outdated
+    assert outdated_dates(defs, instance, LOADS[1], DAYS, find_files=now) == []
 
 
 @pytest.mark.parametrize(
     ("feed", "counted", "outdated"), [("f1", [], []), ("f2", [], DAYS[:2]), ("f2", [DAYS[0]], [DAYS[1]])]
 )
-def test_a_plan_ahead_follows_its_feed_until_counts_are_matched_to_it(
+def test_new_feed_outdates_plan_only_before_counts(
     instance: DagsterInstance, feed: str, counted: list[date], outdated: list[date]
 ) -> None:
     write_script(instance, raw__planned_departures={"source_versions": "feed f1"})
-    make(instance, "plan", "raw/planned_departures", days=DAYS[:2])
+    materialise(instance, "plan", "raw/planned_departures", days=DAYS[:2])
     for day in counted:
-        make(instance, "counts", "raw/stop_visits", days=[day])
+        materialise(instance, "counts", "raw/stop_visits", days=[day])
 
     def now(_: str, dates: Collection[date]) -> dict[date, FileVersions]:
         return {
@@ -258,9 +258,9 @@ def test_a_plan_ahead_follows_its_feed_until_counts_are_matched_to_it(
             for day in dates
         }
 
-    assert out_of_date(defs, instance, "raw/planned_departures", DAYS[:2], delivered=now) == outdated
+    assert outdated_dates(defs, instance, "raw/planned_departures", DAYS[:2], find_files=now) == outdated
 
 
-def test_raw_data_of_which_no_files_were_recorded_stays(instance: DagsterInstance) -> None:
-    make(instance, "counts", LOADS[0], days=DAYS)
-    assert out_of_date(defs, instance, LOADS[0], DAYS, delivered=files("a1")) == []
+def test_raw_data_without_recorded_files_is_not_outdated(instance: DagsterInstance) -> None:
+    materialise(instance, "counts", LOADS[0], days=DAYS)
+    assert outdated_dates(defs, instance, LOADS[0], DAYS, find_files=files("a1")) == []

@@ -1,4 +1,4 @@
-"""The code location of the image knows its runs' processes, also after a Reload in the UI: else the daemon would start second ones."""
+"""The image's code location still has the processes of its runs after a reload. Otherwise the daemon would start the runs twice."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.orchestration.test_instance import WATCHED
 
 pytestmark = pytest.mark.extended
 ORCHESTRATOR = Path(__file__).parents[2] / "docker/orchestrator.Dockerfile"
-LOCATION = "house"
-HOUSE = """
+LOCATION = "waiting_jobs"
+DEFINITIONS = """
 import time
 from dagster import Definitions, job, op
 
@@ -50,18 +50,18 @@ def instance() -> Iterator[DagsterInstance]:
 
 @pytest.fixture
 def process(tmp_path: Path, instance: DagsterInstance) -> Iterator[WorkspaceProcessContext]:
-    """What webserver and daemon know of a code location that was started as the image starts it."""
-    (tmp_path / "waiting_house.py").write_text(HOUSE)
+    """The workspace of webserver and daemon, with a code location that starts as in the image."""
+    (tmp_path / "waiting_jobs.py").write_text(DEFINITIONS)
     (command,) = re.findall(r"(?m)^CMD (.*)$", ORCHESTRATOR.read_text())
     port = _free_port()
-    changed = {"0.0.0.0": "127.0.0.1", "4000": str(port), "ruter_dagster.definitions": "waiting_house"}
+    changed = {"0.0.0.0": "127.0.0.1", "4000": str(port), "ruter_dagster.definitions": "waiting_jobs"}
     words = [changed.get(word, word) for word in json.loads(command)]
     server = subprocess.Popen(
         [sys.executable, "-m", *words], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}
     )
     try:
         client = DagsterGrpcClient(host="127.0.0.1", port=port)
-        until(lambda: client.health_check_query() == "SERVING")
+        wait_until(lambda: client.health_check_query() == "SERVING")
         target = GrpcServerTarget(host="127.0.0.1", port=port, socket=None, location_name=LOCATION)
         with WorkspaceProcessContext(instance, target) as context:
             yield context
@@ -70,8 +70,8 @@ def process(tmp_path: Path, instance: DagsterInstance) -> Iterator[WorkspaceProc
         server.wait(60)
 
 
-def test_a_run_outlives_a_reload(process: WorkspaceProcessContext, instance: DagsterInstance) -> None:
-    run_id = launched(process, instance)
+def test_run_survives_reload(process: WorkspaceProcessContext, instance: DagsterInstance) -> None:
+    run_id = launch_run(process, instance)
     launcher = instance.run_launcher
     assert isinstance(launcher, WatchedRunLauncher)
     try:
@@ -81,18 +81,18 @@ def test_a_run_outlives_a_reload(process: WorkspaceProcessContext, instance: Dag
         assert launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
     finally:
         assert launcher.terminate(run_id)
-    until(lambda: status_of(instance, run_id) == DagsterRunStatus.CANCELED)
+    wait_until(lambda: status_of(instance, run_id) == DagsterRunStatus.CANCELED)
 
 
-def launched(process: WorkspaceProcessContext, instance: DagsterInstance) -> str:
-    """The id of a run that is under way."""
+def launch_run(process: WorkspaceProcessContext, instance: DagsterInstance) -> str:
+    """Launches a run, waits until it has started and returns its id."""
     workspace = process.create_request_context()
     job = workspace.get_code_location(LOCATION).get_repository("__repository__").get_full_job("long")
     run = create_run_for_test(
         instance, "long", remote_job_origin=job.get_remote_origin(), job_code_origin=job.get_python_origin()
     )
     instance.launch_run(run.run_id, workspace)
-    until(lambda: status_of(instance, run.run_id) == DagsterRunStatus.STARTED)
+    wait_until(lambda: status_of(instance, run.run_id) == DagsterRunStatus.STARTED)
     return run.run_id
 
 
@@ -102,7 +102,7 @@ def status_of(instance: DagsterInstance, run_id: str) -> DagsterRunStatus:
     return run.status
 
 
-def until(condition: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline

@@ -15,7 +15,6 @@ from dagster import (
     TableMetadataValue,
 )
 
-from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.event_log import (
     content_hash,
     content_hashes,
@@ -25,12 +24,12 @@ from ruter_dagster.orchestration.event_log import (
     total_rows,
 )
 from ruter_dagster.orchestration.runs import RunRequest
-from ruter_dagster.orchestration.staleness import out_of_date
+from ruter_dagster.orchestration.staleness import outdated_dates
 from tests.orchestration.test_staleness import DAYS, FIRST, LAST
-from tests.scripted_launcher import SETTINGS, ScriptedLauncher, write_script
+from tests.scripted_launcher import SETTINGS, scripted_definitions, write_script
 
 VISITS, DRIFT = "raw/stop_visits", "monitoring/drift"
-DEFS = build_definitions(SETTINGS, ScriptedLauncher(days_per_job=2))
+DEFS = scripted_definitions(SETTINGS, days_per_job=2)
 KEYS = [day.isoformat() for day in DAYS]
 """Six days: three jobs."""
 
@@ -101,7 +100,7 @@ def test_missing_dates_of_existing_range_are_left_out(
     assert run_dates(instance, "counts", VISITS, "quality/stop_visits", days=tuple(days)).success
     assert set(KEYS) - set(content_hashes(instance, VISITS)) == set(missing["absent"])
     assert metadata_of(instance, VISITS, missing["absent"][-1])["dates_absent"] == missing["absent"]
-    assert out_of_date(DEFS, instance, VISITS, DAYS) == []
+    assert outdated_dates(DEFS, instance, VISITS, DAYS) == []
 
 
 def test_single_date_without_data_fails(instance: DagsterInstance) -> None:
@@ -120,7 +119,7 @@ def test_failure_names_dates_and_keeps_written_dates(
         f"{VISITS}: Dates {KEYS[2]} to {KEYS[3]}, job 2 of 3: A file is broken"
     )
     assert set(content_hashes(instance, VISITS)) == set(KEYS[:2])
-    assert out_of_date(DEFS, instance, VISITS, DAYS) == DAYS[2:]
+    assert outdated_dates(DEFS, instance, VISITS, DAYS) == DAYS[2:]
 
 
 def test_retry_of_range_finds_same_content(instance: DagsterInstance) -> None:

@@ -147,7 +147,7 @@ def test_branch_defaults_to_that_of_checkout(tmp_path: Path, monkeypatch: pytest
 def test_each_asset_is_in_pool_of_its_job() -> None:
     given = settings()
     launcher = SageMakerLauncher.of(given)
-    definitions = build_definitions(given, launcher)
+    definitions = build_definitions(given)
     jobs = {job.asset: job.parameters.job for name in PIPELINES for job in pipeline_jobs(name, given)}
     pools = {key: definitions.resolve_assets_def(key.split("/")).op.pool for key in jobs}
     assert pools["forecasts/published_forecasts"] == "publication", "publication has its own pool"
