@@ -74,7 +74,7 @@ def source(
     return source
 
 
-def requested(result: SensorExecutionData) -> list[str]:
+def requested(result: SensorExecutionData) -> list[str | None]:
     """The operating dates whose counts are requested."""
     return [run.partition_key for run in result.run_requests or [] if run.job_name == "counts"]
 

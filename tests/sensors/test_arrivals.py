@@ -67,7 +67,7 @@ def history(materialise: Callable[..., None]) -> None:
     materialise("raw/stop_visits", "first", "2026-03-20", "2026-03-21", "2026-03-22")
 
 
-def requested(result: SensorExecutionData) -> list[str]:
+def requested(result: SensorExecutionData) -> list[str | None]:
     """The operating dates whose counts are requested."""
     return [run.partition_key for run in result.run_requests or [] if run.job_name == "counts"]
 
@@ -272,7 +272,7 @@ def test_corrected_file_in_folder_is_requested(tick: Tick, instance: DagsterInst
 TIMED = TIDES.model_copy(update={"gtfs_path": "feeds"})
 
 
-def requested_runs(result: SensorExecutionData) -> list[tuple[str, str]]:
+def requested_runs(result: SensorExecutionData) -> list[tuple[str | None, str]]:
     """The requested jobs, each with its partition or the first date of its range."""
     start = "dagster/asset_partition_range_start"
     return [(run.job_name, run.partition_key or run.tags[start]) for run in result.run_requests or []]
@@ -281,7 +281,7 @@ def requested_runs(result: SensorExecutionData) -> list[tuple[str, str]]:
 def test_new_timetable_requests_plan_of_dates_ahead(
     tick: Tick, arrivals: SensorAtSource, history: None
 ) -> None:
-    def requests(timetable: str, *days: int) -> list[tuple[str, str]]:
+    def requests(timetable: str, *days: int) -> list[tuple[str | None, str]]:
         return requested_runs(tick(arrivals(20, 21, 22, *days, settings=TIMED, timetable=timetable)))
 
     assert requests("autumn") == []
