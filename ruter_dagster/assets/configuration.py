@@ -1,6 +1,6 @@
-"""Which facts of the operator and settings each asset follows from: a change makes the asset's dates outdated.
+"""The operator's facts and the settings that each asset depends on. If one of them changes, the asset's dates are outdated.
 
-The hash of these facts is a part of the asset's code version, which Dagster records with every materialisation.
+Their hash is part of the asset's code version, which Dagster records with every materialisation.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ FACTS = {
     "forecasts/load_forecasts": frozenset({"occupancy"}),
     PUBLISHED_FORECASTS: frozenset({"time_zone"}),
 }
-"""Facts of the operator by asset. What an asset reads of another asset's rows is not named: their content tells."""
+"""Facts of the operator by asset. Facts that only reach an asset through another asset's rows are left out."""
 
 _SOURCE_FACTS = {"tides": frozenset({"time_zone", "route_types"}), "warehouse": frozenset({"time_zone"})}
-"""Facts of the operator that the raw data of a source follow from."""
+"""Facts of the operator that the raw data of a source depend on."""
 
-_WITHOUT_EFFECT = frozenset({"name", "history_start", "day_closes_at", "events_file"})
-_KNOWN = frozenset().union(*FACTS.values(), *_SOURCE_FACTS.values(), _WITHOUT_EFFECT)
+_UNUSED = frozenset({"name", "history_start", "day_closes_at", "events_file"})
+_KNOWN = frozenset().union(*FACTS.values(), *_SOURCE_FACTS.values(), _UNUSED)
 
-_TIMED = ("raw/stop_visits", "raw/planned_departures")
-"""What follows from where the timetable lies: the plan, and counts, which take their trip ids from it.
+_TIMETABLE_ASSETS = ("raw/stop_visits", "raw/planned_departures")
+"""Assets that depend on the address of the timetable: the plan, and the counts, which take their trip ids from it.
 
-A newer feed at the same place makes dates outdated that are ahead of the counts, as sources/file_versions.py says; others keep their plan.
+A newer feed at the same address outdates only dates without counts (sources/file_versions.py). Other dates keep their plan.
 """
 
 SETTINGS = {
@@ -50,15 +50,15 @@ SETTINGS = {
 
 
 def configuration_hash(asset: str, operator: Operator, settings: Settings) -> str:
-    """Eight hexadecimal digits of the facts that the asset follows from; empty where it follows from none.
+    """Eight hexadecimal digits of the facts that the asset depends on. Empty if there are none.
 
-    A fact that is named for no asset counts for every one: to make an asset again is better than to keep a wrong one.
+    A fact that no asset names counts for every asset: an unnecessary run is better than a wrong result.
     """
     facts: dict[str, Any] = operator.model_dump(mode="json", include=_fields(asset, operator, settings))
     facts |= {name: getattr(settings, name) for name in SETTINGS.get(asset, ())}
     if asset.startswith("raw/") and settings.source == "warehouse":
-        facts["queries"] = _content_of(settings.warehouse_file or "")
-    if asset in _TIMED and (location := gtfs_location(settings)):
+        facts["queries"] = _file_hash(settings.warehouse_file or "")
+    if asset in _TIMETABLE_ASSETS and (location := gtfs_location(settings)):
         facts["timetable"] = location
     if not facts:
         return ""
@@ -72,7 +72,7 @@ def _fields(asset: str, operator: Operator, settings: Settings) -> set[str]:
     return {*fields, *(type(operator).model_fields.keys() - _KNOWN)}
 
 
-def _content_of(file: str) -> str:
-    """Hash of a local file of queries; one at an address is not read here, where the code location is loaded."""
+def _file_hash(file: str) -> str:
+    """Hash of a local file of queries, else its address. Loading the code location must not wait for a remote file."""
     path = Path(file)
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else file
