@@ -1,7 +1,7 @@
-"""Jobs of runs that were cancelled while nobody supervised them: found by their records, and stopped. Nothing here waits.
+"""Finds and stops the jobs of cancelled runs that no process supervises. No function here waits.
 
-A supervisor that lives stops its jobs itself. There is none where a cancelled run was still queued in place of a lost one, was marked
-as cancelled by force, or was between two tries of a step: whoever hears of the cancellation, a sensor say, calls these.
+A running supervisor stops its own jobs. There is none if the cancelled run was a queued retry of a lost run, was marked as
+cancelled by force, or was between two attempts of a step. A sensor, for instance, then calls these functions.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from dagster_sagemaker.outcomes import is_over
 from dagster_sagemaker.runs import origin_of
 
 _READERS = 8
-"""A run over a range has hundreds of records."""
+"""Threads that read records. A run over a range has hundreds of records."""
 
 
-class Found(Enum):
-    """What became of a job that was to be stopped."""
+class StopResult(Enum):
+    """The result of stopping a job."""
 
     STOPPED = "stopped"
     OVER = "over"
-    """It has ended, or is being stopped already."""
+    """The job has ended, or is stopping already."""
     UNKNOWN = "unknown"
-    """SageMaker does not know it: it was never created, or not yet."""
+    """SageMaker does not know the job: it was never created, or not yet."""
 
 
-def goes_on(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Whether another run has taken up the same unfinished work, or is about to: then the jobs are that one's.
+def is_continued(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Whether another run continues the work of this run, or will continue it. The jobs then belong to the other run.
 
-    One that is itself being cancelled has not: of two cancelled at once each stops what they share.
+    A run that is being cancelled continues nothing: of two runs that are cancelled together, each stops the shared jobs.
     """
     root = run.root_run_id or run.tags.get(ROOT_RUN_ID_TAG) or run.run_id
     origin = origin_of(instance, run).run_id
@@ -51,27 +51,27 @@ def goes_on(instance: DagsterInstance, run: DagsterRun) -> bool:
     )
 
 
-def jobs_left(instance: DagsterInstance, run: DagsterRun, s3: Any, artifacts: str) -> list[str]:
-    """Names of the jobs of the run and of those that it goes on with, but for jobs whose end was noted. Raises a `CallError`."""
+def remaining_jobs(instance: DagsterInstance, run: DagsterRun, s3: Any, artifacts: str) -> list[str]:
+    """Names of the jobs of the run, and of the run that it continues, that have no recorded end. Raises a `CallError`."""
     calls, origin = Calls(), origin_of(instance, run).run_id
 
     def list_objects_v2(**place: str) -> list[str]:
         pages = s3.get_paginator("list_objects_v2").paginate(**place)
-        prefixes = [found["Prefix"] for page in pages for found in page.get("CommonPrefixes", [])]
+        prefixes = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
         return [prefix.rstrip("/").rpartition("/")[2] for prefix in prefixes]
 
-    def unended(name: str) -> list[str]:
+    def jobs_without_end(name: str) -> list[str]:
         record = Folder(s3, calls, artifacts, origin, name).read_record(name)
         return [attempt.name for attempt in record.attempts if not attempt.ended]
 
     above = Folder(s3, calls, artifacts, origin, "")
     names = calls(list_objects_v2, Bucket=above.bucket, Prefix=f"{above.prefix}/", Delimiter="/")
     with ThreadPoolExecutor(_READERS) as readers:
-        return [job for jobs in readers.map(unended, names) for job in jobs]
+        return [job for jobs in readers.map(jobs_without_end, names) for job in jobs]
 
 
-def stop_job(sagemaker: Any, name: str) -> Found:
-    """Stops the Processing or Training job of this name if it lives. Raises a `CallError`."""
+def stop_job(sagemaker: Any, name: str) -> StopResult:
+    """Stops the Processing or Training job of this name if it is running. Raises a `CallError`."""
     calls = Calls()
     for kind in (PROCESSING, TRAINING):
         try:
@@ -79,12 +79,12 @@ def stop_job(sagemaker: Any, name: str) -> Found:
         except NotFound:
             continue
         if described[f"{kind.word}JobStatus"] != "InProgress":
-            return Found.OVER
+            return StopResult.OVER
         try:
             calls(kind.stop(sagemaker), **kind.named(name))
         except Refused as refusal:
             if is_over(refusal):
-                return Found.OVER
+                return StopResult.OVER
             raise
-        return Found.STOPPED
-    return Found.UNKNOWN
+        return StopResult.STOPPED
+    return StopResult.UNKNOWN

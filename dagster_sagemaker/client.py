@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from dagster import AssetExecutionContext, OpExecutionContext, PipesClient, PipesClientCompletedInvocation
 
-from dagster_sagemaker.cancelled import goes_on
+from dagster_sagemaker.cancelled import is_continued
 from dagster_sagemaker.compat import TreatAsResourceParam, capture_interrupts
 from dagster_sagemaker.jobs import Job
 from dagster_sagemaker.kinds import PROCESSING, TRAINING, Kind
@@ -254,7 +254,7 @@ _NO_MORE = object()
 
 def _another_goes_on(run: StepRun) -> bool:
     try:
-        return goes_on(run.context.instance, run.context.dagster_run)
+        return is_continued(run.context.instance, run.context.dagster_run)
     except Exception as error:
         run.context.log.warning(f"[sagemaker] other runs cannot be read: {error}")
         return False

@@ -123,13 +123,13 @@ class _JobStopper:
     def _stop_jobs_of_run(self, record: RunRecord, jobs: list[str] | None) -> list[str] | None:
         """Stops the jobs of a run. Returns the jobs that the next tick must check; None if its records cannot be read."""
         from dagster_sagemaker.calls import CallError
-        from dagster_sagemaker.cancelled import goes_on, jobs_left
+        from dagster_sagemaker.cancelled import is_continued, remaining_jobs
 
         run, is_first_attempt = record.dagster_run, jobs is None
-        if goes_on(self.instance, run):
+        if is_continued(self.instance, run):
             return []
         try:
-            jobs = jobs_left(self.instance, run, self.s3, self.artifacts) if jobs is None else jobs
+            jobs = remaining_jobs(self.instance, run, self.s3, self.artifacts) if jobs is None else jobs
         except CallError as error:
             self._warn(f"The jobs of cancelled run {run.run_id} are not known: {error}")
             return None
@@ -138,11 +138,11 @@ class _JobStopper:
     def _stop(self, record: RunRecord, name: str, is_first_attempt: bool) -> bool:
         """Stops a job. Returns False if the next tick must check it again."""
         from dagster_sagemaker.calls import CallError
-        from dagster_sagemaker.cancelled import Found, goes_on, stop_job
+        from dagster_sagemaker.cancelled import StopResult, is_continued, stop_job
 
         if time.monotonic() > self.deadline:
             return False
-        if goes_on(self.instance, record.dagster_run):
+        if is_continued(self.instance, record.dagster_run):
             return True
         try:
             result = stop_job(self.sagemaker, name)
@@ -154,10 +154,10 @@ class _JobStopper:
             if is_first_attempt:
                 self._add_to_log(record, message)
             return False
-        if result is Found.STOPPED:
+        if result is StopResult.STOPPED:
             self.messages.append(f"{name} stopped: its run was cancelled and has no process")
             self._add_to_log(record, self.messages[-1])
-        return result is not Found.UNKNOWN or self._age(record) > CREATION_SECONDS
+        return result is not StopResult.UNKNOWN or self._age(record) > CREATION_SECONDS
 
     def _age(self, record: RunRecord) -> float:
         """Seconds since the run was cancelled."""
