@@ -139,21 +139,21 @@ def outdated_stages(
     stage: Stage,
     definitions: Definitions,
     instance: DagsterInstance,
-    present: PresentState | None = None,
+    stored: StoredState | None = None,
     find_files: FindFileVersions | None = None,
     *,
     has_timetable: bool = False,
 ) -> list[Stage]:
     """The runs of a stage that are needed: from its first outdated asset on, and from its first to its last outdated date.
 
-    `present` and `find_files`: as in `outdated_dates`. `has_timetable`: dates that have counts keep their plan if it is up
+    `stored` and `find_files`: as in `outdated_dates`. `has_timetable`: dates that have counts keep their plan if it is up
     to date, because a newer feed would give them other journeys. The plan then needs separate runs before and after them.
     """
     if not stage.dates:
-        outdated = [is_outdated(definitions, instance, asset, present) for asset in stage.all_assets]
+        outdated = [is_outdated(definitions, instance, asset, stored) for asset in stage.all_assets]
         return [replace(stage, assets=stage.all_assets[outdated.index(True) :])] if any(outdated) else []
     by_asset = {
-        asset: frozenset(outdated_dates(definitions, instance, asset, stage.dates, present, find_files))
+        asset: frozenset(outdated_dates(definitions, instance, asset, stage.dates, stored, find_files))
         for asset in stage.all_assets
     }
     kept: frozenset[date] = frozenset()

@@ -42,12 +42,12 @@ def outdated_dates(
     instance: DagsterInstance,
     asset: str,
     dates: Sequence[date],
-    present: PresentState | None = None,
+    stored: StoredState | None = None,
     find_files: FindFileVersions | None = None,
 ) -> list[date]:
     """The dates of `asset` that are outdated.
 
-    `present`: include dates whose rows or verdict are lost. `find_files`: for raw data, include dates whose source files
+    `stored`: include dates whose rows or verdict are lost. `find_files`: for raw data, include dates whose source files
     have changed. Inputs without partitions do not count: a new model does not outdate forecasts.
     """
     key = AssetKey.from_user_string(asset)
@@ -56,8 +56,8 @@ def outdated_dates(
     codes = _code_versions(instance, key, record_ids)
     code = definitions.resolve_asset_graph().get(key).code_version
     outdated = {day for day in days if day not in record_ids or codes.get(day) != code}
-    if present is not None:
-        outdated |= _lost_dates(definitions, instance, key, record_ids, present)
+    if stored is not None:
+        outdated |= _lost_dates(definitions, instance, key, record_ids, stored)
     if find_files is not None and key.path[0] == RAW_GROUP:
         outdated |= _corrected_dates(instance, key, record_ids, find_files)
     candidates = {day: record_ids[day] for day in days if day not in outdated}
@@ -87,7 +87,7 @@ def _dates_with_changed_inputs(
 
 
 def is_outdated(
-    definitions: Definitions, instance: DagsterInstance, asset: str, present: PresentState | None = None
+    definitions: Definitions, instance: DagsterInstance, asset: str, stored: StoredState | None = None
 ) -> bool:
     """Whether an asset without partitions is outdated: never materialised, other code, changed content of an input, or lost."""
     key = AssetKey.from_user_string(asset)
@@ -97,7 +97,7 @@ def is_outdated(
     node = definitions.resolve_asset_graph().get(key)
     materialization = event.asset_materialization
     tags = (materialization.tags if materialization else None) or {}
-    if present is not None and materialization and _model_lost(materialization, present):
+    if stored is not None and materialization and _model_lost(materialization, stored):
         return True
     since = instance.get_asset_records([key])[0].asset_entry.last_materialization_storage_id or 0
     return tags.get(CODE_VERSION_TAG) != node.code_version or any(
@@ -110,30 +110,30 @@ def _lost_dates(
     instance: DagsterInstance,
     key: AssetKey,
     record_ids: Mapping[str, int],
-    present: PresentState,
+    stored: StoredState,
 ) -> set[str]:
     """Materialised dates whose rows, or whose verdict, are no longer stored. Dates without data cannot be lost."""
     asset, node = key.to_user_string(), definitions.resolve_asset_graph().get(key)
     if "iceberg" in node.kinds:
         hashes = content_hashes(instance, asset)
         versions = {date.fromisoformat(day): hashes[day] for day in record_ids if day in hashes}
-        lost = present.lost_dates(asset.replace("/", "."), versions)
+        lost = stored.lost_dates(asset.replace("/", "."), versions)
     elif key.path[0] == QUALITY_GROUP:
         checked = next(parent for parent in node.parent_keys if parent.path[-1] == key.path[-1])
         days = {date.fromisoformat(day) for day in record_ids}
-        lost = present.unjudged_dates(".".join(checked.path), days)
+        lost = stored.unjudged_dates(".".join(checked.path), days)
     else:
         lost = set()
     return {day.isoformat() for day in lost}
 
 
-def _model_lost(materialization: AssetMaterialization, present: PresentState) -> bool:
+def _model_lost(materialization: AssetMaterialization, stored: StoredState) -> bool:
     """Whether the model version of a materialisation is no longer stored."""
     version = materialization.metadata.get("model_version")
     if version is None:
         return False
     is_champion = materialization.asset_key == AssetKey.from_user_string(CHAMPION)
-    is_stored = present.has_champion if is_champion else present.has_model
+    is_stored = stored.has_champion if is_champion else stored.has_model
     return not is_stored(str(version.value))
 
 

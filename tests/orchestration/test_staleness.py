@@ -179,23 +179,23 @@ class StubState:
 
 
 def test_dates_with_lost_rows_are_outdated(history: DagsterInstance) -> None:
-    present: Any = StubState(rows={DAYS[2], date(2026, 1, 1)})
+    stored: Any = StubState(rows={DAYS[2], date(2026, 1, 1)})
     for asset in ("raw/stop_visits", "loads/stop_loads"):
-        assert outdated_dates(defs, history, asset, DAYS, present) == [DAYS[2]]
-    assert outdated_dates(defs, history, "quality/stop_visits", DAYS, present) == []
+        assert outdated_dates(defs, history, asset, DAYS, stored) == [DAYS[2]]
+    assert outdated_dates(defs, history, "quality/stop_visits", DAYS, stored) == []
 
 
 def test_dates_with_lost_verdict_are_outdated(history: DagsterInstance) -> None:
-    present: Any = StubState(verdicts={DAYS[2]})
-    assert outdated_dates(defs, history, "quality/stop_visits", DAYS, present) == [DAYS[2]]
-    assert outdated_dates(defs, history, "raw/stop_visits", DAYS, present) == []
+    stored: Any = StubState(verdicts={DAYS[2]})
+    assert outdated_dates(defs, history, "quality/stop_visits", DAYS, stored) == [DAYS[2]]
+    assert outdated_dates(defs, history, "raw/stop_visits", DAYS, stored) == []
 
 
 def test_date_without_data_cannot_be_lost(instance: DagsterInstance) -> None:
     write_script(instance, raw__stop_visits={"absent": [str(DAYS[1])]})
     materialise(instance, "counts", "raw/stop_visits", days=DAYS)
-    present: Any = StubState(rows=set(DAYS))
-    assert DAYS[1] not in outdated_dates(defs, instance, "raw/stop_visits", DAYS, present)
+    stored: Any = StubState(rows=set(DAYS))
+    assert DAYS[1] not in outdated_dates(defs, instance, "raw/stop_visits", DAYS, stored)
 
 
 def test_lost_model_is_outdated(history: DagsterInstance) -> None:

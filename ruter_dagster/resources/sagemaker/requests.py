@@ -7,7 +7,7 @@ from typing import Any
 from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import PARAMETERS_FILE, PARAMETERS_FOLDER, to_hyperparameters
-from ruter_dagster.contracts.jobs import EXIT_NO_DATA, EXIT_MEMORY, EXIT_PERMANENT, JobParameters
+from ruter_dagster.contracts.jobs import EXIT_MEMORY, EXIT_NO_DATA, EXIT_PERMANENT, JobParameters
 from ruter_dagster.resources.sagemaker.git_branch import find_branch
 from ruter_dagster.resources.sagemaker.settings import JobSettings
 
