@@ -36,9 +36,9 @@ def settings(**changes: Any) -> Settings:
     return Settings(_env_file=None, **(VARIABLES | LAKE | changes))  # pyright: ignore[reportCallIssue]
 
 
-def job(parameters: Any, given: Settings, **job_settings: Any) -> Any:
-    loaded = load_jobs_settings(given).jobs[parameters.job]
-    return build_job(parameters, loaded.model_copy(update=job_settings), given, "loads/stop_loads")
+def job(parameters: Any, loaded_settings: Settings, **job_settings: Any) -> Any:
+    loaded = load_jobs_settings(loaded_settings).jobs[parameters.job]
+    return build_job(parameters, loaded.model_copy(update=job_settings), loaded_settings, "loads/stop_loads")
 
 
 def test_processing_job_has_parameters_as_file() -> None:
@@ -121,8 +121,8 @@ def test_long_variable_fits_only_training_job() -> None:
 
 
 def test_tags_name_branch_job_and_model() -> None:
-    given = settings(branch="feature/levels#7")
-    built = job(Evaluate(model_version="1a2b", days=14), given, tags={"team": "load"})
+    loaded_settings = settings(branch="feature/levels#7")
+    built = job(Evaluate(model_version="1a2b", days=14), loaded_settings, tags={"team": "load"})
     assert built.tags == {
         "project": "ruter-dagster",
         "environment": "dev",
@@ -145,10 +145,12 @@ def test_branch_defaults_to_that_of_checkout(tmp_path: Path, monkeypatch: pytest
 
 
 def test_each_asset_is_in_pool_of_its_job() -> None:
-    given = settings()
-    launcher = SageMakerLauncher.of(given)
-    definitions = build_definitions(given)
-    jobs = {job.asset: job.parameters.job for name in PIPELINES for job in pipeline_jobs(name, given)}
+    loaded_settings = settings()
+    launcher = SageMakerLauncher.of(loaded_settings)
+    definitions = build_definitions(loaded_settings)
+    jobs = {
+        job.asset: job.parameters.job for name in PIPELINES for job in pipeline_jobs(name, loaded_settings)
+    }
     pools = {key: definitions.resolve_assets_def(key.split("/")).op.pool for key in jobs}
     assert pools["forecasts/published_forecasts"] == "publication", "publication has its own pool"
     assert pools["models/load_model"] == "sagemaker-training-ml.m5.2xlarge"
