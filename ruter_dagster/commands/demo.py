@@ -158,20 +158,7 @@ def _bring_up_to_date(
     report: Report,
     on_double: bool,
 ) -> None:
-    runs = outdated_stages(
-        stage,
-        defs,
-        instance,
-        StoredState.of(settings),
-        partial(file_versions, settings),
-        has_timetable=gtfs_location(settings) is not None,
-    )
-    if (
-        not runs
-        and PUBLISHED_FORECASTS in stage.all_assets
-        and is_missing_from_cluster(instance, stage.dates[0], settings)
-    ):
-        runs = [replace(stage, assets=(PUBLISHED_FORECASTS,))]
+    runs = _outdated_runs(stage, defs, instance, settings)
     bar = progress.add_task(stage.title, total=sum(len(run.all_assets) for run in runs) or 1, asset="")
     if not runs:
         report.up_to_date.append(stage.title)
@@ -197,7 +184,7 @@ def _outdated_runs(
     stage: Stage, defs: Definitions, instance: DagsterInstance, settings: Settings
 ) -> Sequence[Stage]:
     """The runs of a stage that are needed. A publication that the cluster lacks is needed too."""
-    runs = needed(
+    runs = outdated_stages(
         stage,
         defs,
         instance,

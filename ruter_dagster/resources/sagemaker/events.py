@@ -66,7 +66,9 @@ class QueuedJobEnds:
         """None if the settings name no queue. A run worker waits only shortly for AWS, because it supervises jobs meanwhile."""
         if settings.job_events_queue is None:
             return None
-        options: dict[str, Any] = {"max_attempts": 1, "timeout": WORKER_TIMEOUT_SECONDS} if in_run_worker else {}
+        options: dict[str, Any] = (
+            {"max_attempts": 1, "timeout": WORKER_TIMEOUT_SECONDS} if in_run_worker else {}
+        )
         sqs, s3 = (client(service, settings.aws_region, **options) for service in ("sqs", "s3"))
         return cls(EventQueue(settings.job_events_queue, sqs), EndNotes(settings.artifacts_location, s3))
 

@@ -90,9 +90,9 @@ def test_variables_apply_to_every_job_unless_the_job_overrides_them(load: Any) -
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[job.trian]\nvolume_gb = 5", "[job.trian]: there is none; there are balance,"),
-        ("[environment.production.default]\nvolume_gb = 5", "[environment.production]: there is none; there are dev, local,"),
-        ("[defaults]\nvolume_gb = 5", "[defaults]: there is none; there are default, environment, job, prices, quotas"),
+        ("[job.trian]\nvolume_gb = 5", "[job.trian]: unknown table; allowed: balance,"),
+        ("[environment.production.default]\nvolume_gb = 5", "[environment.production]: unknown table; allowed: dev, local,"),
+        ("[defaults]\nvolume_gb = 5", "[defaults]: unknown table; allowed: default, environment, job, prices, quotas"),
         ("[default]\nvolume = 5", "[default] volume=5: unknown setting. Did you mean volume_gb?"),
         ("[job.train]\ncheckpoint = true", "[job.train] checkpoint=True: unknown setting; allowed: encrypt"),
         ("[default]\ninstance_count = 2", "[default] instance_count=2: unknown setting. Did you mean instance_types?"),
