@@ -1,4 +1,4 @@
-"""The two Pipes clients: what an asset calls. One job's life belongs in `supervised.py`."""
+"""The two Pipes clients that an asset calls. The supervision of one job belongs in `supervised.py`."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ _ONE_TRY = Config(connect_timeout=10, read_timeout=60, retries={"total_max_attem
 
 
 class JobEnds(Protocol):
-    """Where events of ended jobs arrive, from EventBridge by way of SQS say. They only hasten Describe, which is the truth."""
+    """A source of events about ended jobs, for instance EventBridge through SQS. An event only triggers a Describe call."""
 
     def ended(self, names: Collection[str]) -> Collection[str]:
-        """Those of these jobs of which an event has come since the last call. Returns at once."""
+        """The jobs of `names` whose event has arrived since the last call. Returns at once."""
         ...
 
 
 @dataclass(frozen=True)
 class JobEnd:
-    """One job of `run_all`, ended: its invocation, or the failure that it would raise in `run`."""
+    """One ended job of `run_all`: its invocation, or the failure that `run` would raise."""
 
     job: Job
     invocation: PipesClientCompletedInvocation | None = None
@@ -47,19 +47,19 @@ class JobEnd:
 
 
 class _SageMakerClient(PipesClient, TreatAsResourceParam):
-    """What both clients share.
+    """The common part of both clients.
 
     Args:
-        artifacts: S3 address below which contexts, messages and records lie, at `pipes/<origin run>/<key>/`.
-        sagemaker, s3, logs: boto3 clients; by default made when first needed, of the region that AWS_REGION,
-            AWS_DEFAULT_REGION or the profile names.
-        follow_logs: whether the job's CloudWatch lines are shown in Dagster's compute log, as they come.
-        name_prefix: what every job's name begins with.
+        artifacts: S3 address for contexts, messages and records, which are at `pipes/<origin run>/<key>/`.
+        sagemaker, s3, logs: boto3 clients. Default: created when first needed, for the region of AWS_REGION,
+            AWS_DEFAULT_REGION or the profile.
+        follow_logs: whether the job's CloudWatch lines are shown in Dagster's compute log while it runs.
+        name_prefix: prefix of every job's name.
         studio_url: address of a job in your Studio domain, with `{region}`, `{kind}` and `{name}`.
-        prices: price of an instance hour by instance type, a mapping or a function; None leaves costs out.
-        job_ends: where events of ended jobs arrive.
+        prices: price of an instance hour by instance type, as a mapping or a function. None leaves costs out.
+        job_ends: source of events about ended jobs.
         pacing: all intervals.
-        clock: where time comes from, for tests.
+        clock: source of time, for tests.
     """
 
     kind: ClassVar[Kind]
@@ -92,11 +92,11 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
         job: Job,
         extras: Mapping[str, Any] | None = None,
     ) -> PipesClientCompletedInvocation:
-        """Runs one job to its end. Raises `SageMakerJobFailed`, with `allow_retries=False` where no retry can help.
+        """Runs one job to its end. Raises `SageMakerJobFailed`, with `allow_retries=False` if no retry can help.
 
-        A job of the same key that this run, or the one it resumes, has launched is adopted where it runs or has completed.
-        Cancelling the run stops the job, unless another run goes on with the same work; any other end of this process leaves
-        it running.
+        If this run, or the run that it resumes, has launched a job with the same key, a running or completed job is adopted.
+        Cancelling the run stops the job, unless another run continues the same work. If this process ends otherwise, the
+        job keeps running.
         """
         (end,) = self.run_all(context=context, jobs=[job], extras=extras)
         if end.failure:
@@ -113,10 +113,11 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
         extras: Mapping[str, Any] | None = None,
         go_on: Callable[[SageMakerJobFailed], bool] = lambda failure: False,
     ) -> Iterator[JobEnd]:
-        """Runs several jobs side by side in this thread, and yields each as it ends.
+        """Runs several jobs side by side in this thread, and yields each one when it ends.
 
-        `jobs` is asked for the next one when it may start, so it may depend on those that have ended; None means not yet.
-        After a failure, unless `go_on` says so, no further job starts; those that run are waited for and yielded.
+        The next job is taken from `jobs` when it may start, so it may depend on jobs that have ended. None means that it is
+        not ready. After a failure no further job starts, unless `go_on` returns true. Running jobs are waited for and
+        yielded.
         """
         run = StepRun(context)
         waiting, active, done = iter(jobs), list[SupervisedJob](), list[SupervisedJob]()

@@ -1,4 +1,4 @@
-"""What to run: the description of a Processing or a Training job, free of names, attempts and Dagster. Nothing here calls AWS."""
+"""Descriptions of Processing and Training jobs. Names of jobs, attempts and calls to AWS do not belong here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 @dataclass(frozen=True)
 class S3Input:
-    """An S3 prefix that SageMaker lays out as files below `local_path` of a Processing job."""
+    """An S3 prefix that SageMaker copies to files below `local_path` of a Processing job."""
 
     name: str
     s3_uri: str
@@ -19,7 +19,7 @@ class S3Input:
 
 @dataclass(frozen=True)
 class InlineInput:
-    """A small text that the client uploads beside the job's messages, and SageMaker lays out as `local_path/filename`."""
+    """A small text that the client uploads beside the job's messages. SageMaker copies it to `local_path/filename`."""
 
     name: str
     content: str
@@ -50,18 +50,18 @@ class Channel:
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What Processing and Training jobs have in common.
+    """The common attributes of Processing and Training jobs.
 
-    `key` names the work within a Dagster run: an asset, a partition, a chunk. It may hold any character; left empty it is
-    derived from the context. Two jobs of one step need different keys.
+    `key` names the work within a Dagster run: an asset, a partition, a part of a range. It may contain any character. An
+    empty key is derived from the context. Jobs of one step need different keys.
     """
 
     image: str
-    """Registry address of the image, best by digest: `…@sha256:…`."""
+    """Registry address of the image, preferably with a digest: `…@sha256:…`."""
     role: str
     """ARN of the job's execution role."""
     instance_types: tuple[str, ...]
-    """In order of preference: where one has no capacity, or no quota at all, the next is tried."""
+    """Types in order of preference. The next one is tried if a type has no capacity or no quota."""
     key: str = ""
     entrypoint: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
@@ -74,21 +74,21 @@ class Job:
     volume_kms_key: str = ""
     output_kms_key: str = ""
     network_isolation: bool = False
-    """Without network the container reaches neither S3 nor Dagster Pipes: only with `pipes=False`."""
+    """Allowed only with `pipes=False`: an isolated container reaches neither S3 nor Dagster Pipes."""
     encrypt_between_instances: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
-    """Characters that AWS refuses in a tag become `_`, values end at 256 characters."""
+    """Characters that AWS does not allow in a tag become `_`. Values are cut at 256 characters."""
     identity: str = ""
-    """By what a later run knows this work again, in place of inputs, hyperparameters and extras: for those that differ with each
-    try though the work is the same, a time of day say."""
+    """Identifies the work in a later run, instead of inputs, hyperparameters and extras. Set it if these differ between tries of
+    the same work, for instance by a time of day."""
     extras: Mapping[str, Any] = field(default_factory=dict)
-    """For this job's Pipes context, on top of what `run` is given."""
+    """Extras of this job's Pipes context, added to those of `run`."""
     retryable_exit_codes: Container[int] = ()
-    """Exit codes of the container after which Dagster's retry policy may try again, `range(1, 64)` say."""
+    """Exit codes of the container after which Dagster's retry policy may try again, for instance `range(1, 64)`."""
     pipes: bool = True
-    """Whether the container opens Dagster Pipes. One that does succeeds only once it has closed them."""
+    """Whether the container opens Dagster Pipes. If so, the job succeeds only after it has closed them."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    """Anything else of the Create request, merged over what is built here."""
+    """Other parts of the Create request. They override the generated parts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,16 +101,16 @@ class ProcessingJob(Job):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob(Job):
-    """A SageMaker Training job. With `spot`, `checkpoint_s3` lets an interrupted one go on where it was."""
+    """A SageMaker Training job. With `spot` and `checkpoint_s3`, an interrupted job continues from its checkpoint."""
 
     channels: tuple[Channel, ...] = ()
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     output_s3: str = ""
-    """Where `/opt/ml/model` and `/opt/ml/output/data` go; left empty, beside the job's messages."""
+    """S3 address for `/opt/ml/model` and `/opt/ml/output/data`. Default: beside the job's messages."""
     spot: bool = False
     max_wait_seconds: int = 0
-    """Spot: waiting and running together; left 0, twice `max_runtime_seconds`."""
+    """Spot: the longest time of waiting and running together. 0 means twice `max_runtime_seconds`."""
     checkpoint_s3: str = ""
     checkpoint_path: str = "/opt/ml/checkpoints"
     keep_alive_seconds: int = 0
-    """Warm pool: how long the instances are kept, and paid for, for the next job that needs the same."""
+    """Warm pool: how long the instances are kept, and paid for, until the next job uses them."""

@@ -1,4 +1,4 @@
-"""SageMaker's limits on a request, which botocore does not check: all faults in one error, before anything is created."""
+"""Checks a request against SageMaker's limits, which botocore does not check. One error names all faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DAY = 24 * 3600
 
 
 class LimitsExceeded(ValueError):
-    """A request that SageMaker would refuse. `faults` are all of them, each naming the field and the remedy."""
+    """A request that SageMaker would refuse. `faults` has one sentence per fault, with the field and the remedy."""
 
     def __init__(self, name: str, faults: list[str]) -> None:
         self.faults = faults
@@ -33,7 +33,7 @@ class LimitsExceeded(ValueError):
 
 
 def preflight(request: Mapping[str, Any]) -> None:
-    """Checks a `Create…Job` request against the limits of its kind. Raises `LimitsExceeded` with every fault there is."""
+    """Checks a `Create…Job` request against the limits of its kind. Raises `LimitsExceeded` with all faults."""
     training = "TrainingJobName" in request
     name = str(request["TrainingJobName" if training else "ProcessingJobName"])
     faults = [*_common(request, name, training), *(_training(request) if training else _processing(request))]

@@ -1,4 +1,4 @@
-"""How a job ended, and what follows from it: pure judgements on Describe's answers and on refused calls."""
+"""How a job ended, and what follows: pure functions of Describe's answers and of refused calls."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NO_MEMORY = re.compile(r"instance type with more memory|Out of Memory\. Please 
 
 
 class Ending(Enum):
-    """The classes that a job's end falls into; what follows is decided by class alone."""
+    """The kinds of a job's end. The kind alone decides what follows."""
 
     COMPLETED = "completed"
     CAPACITY = "capacity"
@@ -37,9 +37,10 @@ class Ending(Enum):
 
 
 class SageMakerJobFailed(Failure):
-    """A job that failed for this step. `ending` is its class, `exit_code` the container's, where SageMaker tells it.
+    """A job that failed for this step.
 
-    Both stand in the failure's metadata as well, beside the job's ARN and links.
+    `ending` is the kind of its end. `exit_code` is that of the container, if SageMaker reports it. Both are in the
+    failure's metadata too, beside the job's ARN and links.
     """
 
     def __init__(

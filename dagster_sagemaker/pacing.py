@@ -1,4 +1,4 @@
-"""How often the client asks, and how long it waits: every interval in one place, in seconds."""
+"""All intervals of the client, in seconds: how often it calls AWS, and how long it waits."""
 
 from __future__ import annotations
 
@@ -17,55 +17,55 @@ _TOLD_AT = (3, 12, 48)
 
 @dataclass(frozen=True)
 class Pacing:
-    """Intervals of one job. A job of three minutes is described six times and found ended within five seconds."""
+    """Intervals of one job. A job of three minutes costs six Describe calls, and its end is seen within five seconds."""
 
     describe_starting: float = 30.0
-    """Between two Describes until the container has spoken: capacity and image faults show in this time."""
+    """Between two Describe calls until the container has opened Pipes. Faults of capacity and image occur in this time."""
     describe_running: float = 60.0
-    """Between two Describes of a running job: its end is announced on S3, so this only finds containers that were killed."""
+    """Between two Describe calls of a running job. S3 announces its end, so these calls only find killed containers."""
     describe_closing: tuple[float, ...] = (1.0, 4.5, 12.0, 15.0)
-    """Steps of the Describes after `closed`, the last repeated: most jobs end at once, some upload first, and a minute has four."""
+    """Waits before the Describe calls after `closed`; the last one is repeated. Most jobs end at once, others upload first."""
     describe_pushed: float = 90.0
-    """Between two Describes where events tell of a job's end (`job_ends`)."""
+    """Between two Describe calls if events report the ends of jobs (`job_ends`)."""
     describes_a_minute: int = 4
     events_grace: float = 10.0
-    """How long after `closed` to wait for the event before asking; then Describes are `describe_running` apart."""
+    """Wait for an event after `closed`, before a Describe call. Later calls are `describe_running` apart."""
     messages: float = 2.0
-    """Between two looks for messages on S3."""
+    """Between two reads of messages on S3."""
     events: float = 1.0
-    """Between two looks for pushed events."""
+    """Between two reads of events."""
     logs: float = 15.0
-    """Between two looks at a job's log streams."""
+    """Between two reads of a job's log streams."""
     logs_a_minute: int = 6
-    """Calls while a job runs; what its end left unread is read to the last line whatever that takes."""
+    """Maximum number of log calls while a job runs. After its end, all remaining lines are read."""
     log_settle: float = 1.0
-    """From a job's end to the next look at its logs."""
+    """From a job's end to the next read of its logs."""
     log_quiet: float = 12.0
-    """How long no line has come before those of a failed job, or of one whose hosts have not all spoken, are all there."""
+    """Time without a new line after which the lines of a job are complete, if it failed or lacks the lines of a host."""
     log_latest: float = 30.0
-    """CloudWatch takes lines in late: for no longer than this after a job's end are the last ones waited for."""
+    """Longest wait for the last lines after a job's end: CloudWatch receives lines late."""
     retry_first: float = 1.0
     retry_longest: float = 60.0
-    """Throttled or unanswered calls: doubled each time, with jitter."""
+    """Longest pause after a throttled or unanswered call. The pause doubles each time, with jitter."""
     retry_patience: float = 3600.0
-    """After so long without any answer the step fails; the job is left running, to be adopted."""
+    """Time without any answer after which the step fails. The job keeps running, and a retry adopts it."""
     quota_first: float = 30.0
     quota_longest: float = 300.0
     quota_patience: float = 24 * 3600.0
-    """How long to wait for others to make room below the account's quota."""
+    """Longest wait until other jobs free the account's quota."""
     capacity: float = 60.0
-    """Pause after all instance types were short of capacity."""
+    """Pause after no instance type had capacity."""
     capacity_rounds: int = 5
-    """How often to go through all instance types."""
+    """How often all instance types are tried."""
     internal_attempts: int = 3
     stop_patience: float = 10.0
-    """How long after the last Stop that was taken a cancelled run goes on trying: SageMaker may be throttling, or not know a job yet."""
+    """How long a cancelled run keeps trying after its last successful Stop: SageMaker may throttle, or not know a job yet."""
     stop_again: float = 0.25
-    """Pause after a Stop that was not taken: a worker that is ended has no more than some seconds in all."""
+    """Pause after a failed Stop. It is short, because a worker that is being ended has only some seconds."""
     minute: float = 60.0
 
     def scaled(self, factor: float) -> Pacing:
-        """All times multiplied, counts kept: for tests, which have no minutes to spare."""
+        """The same counts, with all times multiplied by `factor`; for tests."""
         changes = {}
         for entry in fields(self):
             value = getattr(self, entry.name)
@@ -78,14 +78,14 @@ class Pacing:
 
 @dataclass(frozen=True)
 class Clock:
-    """Where time comes from. `now` counts seconds from any start; `jitter` gives numbers from 0 to 1."""
+    """The source of time. `now` counts seconds from any start; `jitter` gives numbers from 0 to 1."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = random.random
 
     def backoff(self, first: float, longest: float, failures: int) -> float:
-        """Seconds to wait after so many failures in a row: doubling, half of it by chance."""
+        """Seconds to wait after `failures` failures in a row: they double each time, and half of them are random."""
         full = min(longest, first * 2.0 ** min(failures - 1, 30))
         return full * (0.5 + 0.5 * self.jitter())
 

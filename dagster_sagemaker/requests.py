@@ -1,4 +1,4 @@
-"""From a job to its `Create…Job` request: pure functions, dicts as boto3 takes them."""
+"""Builds the `Create…Job` request of a job: pure functions that return dicts for boto3."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def processing_request(
     folder: str = "",
     tags: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """The request of `CreateProcessingJob`. `environment` (Pipes' variables) and `tags` come on top of the job's own.
+    """The request of `CreateProcessingJob`. `environment` (Pipes' variables) and `tags` are added to those of the job.
 
-    `folder` is the S3 address below which the client has put the job's inline inputs, as `inputs/<name>/<filename>`.
+    `folder` is an S3 address. Below it, the client has put the inline inputs of the job at `inputs/<name>/<filename>`.
     """
     request: dict[str, Any] = {
         "ProcessingJobName": name,
@@ -54,7 +54,7 @@ def training_request(
     tags: Mapping[str, str] | None = None,
     spot: bool | None = None,
 ) -> dict[str, Any]:
-    """The request of `CreateTrainingJob`. `spot=False` makes an on-demand attempt of a job that prefers spot."""
+    """The request of `CreateTrainingJob`. `spot=False` requests an on-demand instance for a job that prefers spot."""
     spot = job.spot if spot is None else spot
     resources = _cluster(job, instance_type)
     if job.keep_alive_seconds:
