@@ -1,6 +1,6 @@
 """References to a Dagster instance.
 
-- `InstanceRef`: opens an instance whose settings and data lie in different folders, and carries it to another process.
+- `InstanceRef`: opens an instance whose settings and data are in different folders, and passes it to another process.
 - `ConfigurableClassData`: what `dagster.yaml` says about a class that it names; Dagster passes it to the class.
 """
 

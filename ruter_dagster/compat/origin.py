@@ -1,4 +1,4 @@
-"""Where a run's job lies: in which code location and repository. The UI re-executes and counts only runs with an origin.
+"""The origin of a run: the code location and repository of its job. The UI re-executes and counts only runs with an origin.
 
 - `RemoteJobOrigin`, `RemoteRepositoryOrigin`, `RegisteredCodeLocationOrigin`: the origin that `dagster dev` gives to its runs.
 - `SINGLETON_REPOSITORY_NAME`: the repository of a code location with one `Definitions`.

@@ -290,7 +290,7 @@ STOP_LOADS = Table(
         Column(
             "weight",
             "float64",
-            "Trust in the row: 1 if the counts agree, 0 if there is no load",
+            "Reliability of the row: 1 if the counts agree, 0 if there is no load",
             minimum=0,
             maximum=1,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, timedelta
+from typing import Any
 
 import polars as pl
 
@@ -82,21 +83,7 @@ def _report_checks(overall: dict[str, float], gates: Sequence[Gate], context: Jo
         EVALUATION,
         "not_worse_than_baselines",
         all(gate.passed for gate in gates),
-        gates=table(
-            [
-                {
-                    "mode": gate.mode,
-                    "horizon_days": gate.horizon_days,
-                    "wape": gate.wape,
-                    "best_baseline": gate.best.baseline,
-                    "improvement": gate.best.relative,
-                    "low": _finite(gate.best.low),
-                    "high": _finite(gate.best.high),
-                    "passed": gate.passed,
-                }
-                for gate in gates
-            ]
-        ),
+        gates=table([_gate_row(gate) for gate in gates]),
     )
     bias, coverage = overall["bias"], overall["coverage"]
     context.report.checked(
@@ -117,6 +104,20 @@ def _report_checks(overall: dict[str, float], gates: Sequence[Gate], context: Jo
         minimum=COVERAGE[0],
         maximum=COVERAGE[1],
     )
+
+
+def _gate_row(gate: Gate) -> dict[str, Any]:
+    """One row of the table of gates in the UI."""
+    return {
+        "mode": gate.mode,
+        "horizon_days": gate.horizon_days,
+        "wape": gate.wape,
+        "best_baseline": gate.best.baseline,
+        "improvement": gate.best.relative,
+        "low": _finite(gate.best.low),
+        "high": _finite(gate.best.high),
+        "passed": gate.passed,
+    }
 
 
 def _finite(value: float) -> float | None:

@@ -59,8 +59,6 @@ def train_version(
         record = replace(record, evaluated_version=evaluated_version or record.evaluated_version)
         context.models.save(record, {})
         return record
-    rows = sum(context.tables.snapshot(TRAINING_SAMPLE).rows_by_date(sample).values())
-    model = train_on(_samples(list(sample), context), parameters)
     record = ModelRecord(
         name=MODEL_NAME,
         version=version,
@@ -69,9 +67,10 @@ def train_version(
         code_version=code_version,
         inputs=context.tables.used,
         features=(*NUMBERS, *CATEGORIES),
-        metrics={"rows": rows},
+        metrics={"rows": sum(context.tables.snapshot(TRAINING_SAMPLE).rows_by_date(sample).values())},
         evaluated_version=evaluated_version,
     )
+    model = train_on(_samples(list(sample), context), parameters)
     context.models.save(record, {MODEL_FILE: model.to_bytes()})
     return record
 

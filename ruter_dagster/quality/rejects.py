@@ -73,22 +73,9 @@ def blocked_dates(
     if rejected.is_empty():
         return {}
     over_limit = [
-        shares.with_columns(excess=pl.col("share") / limit if limit else pl.col("share") * float("inf"))
-        .filter(
-            (pl.col("share") > limit)
-            & ((pl.col("trips") >= limits.least_trips) | (pl.col("kept") == 0) & is_date)
-        )
-        .with_columns(setting=pl.lit(setting), limit=pl.lit(limit))
-        for shares, setting, limit, is_date in (
-            (shares_of_dates(kept, rejected), "share_of_date", limits.share_of_date, pl.lit(True)),
-            (shares_of(kept, rejected, "line_id"), "share_of_line", limits.share_of_line, pl.lit(False)),
-            (
-                shares_of(kept, rejected, "vehicle_type"),
-                "share_of_vehicle_type",
-                limits.share_of_vehicle_type,
-                pl.lit(False),
-            ),
-        )
+        _over_limit(shares_of_dates(kept, rejected), "share_of_date", limits),
+        _over_limit(shares_of(kept, rejected, "line_id"), "share_of_line", limits),
+        _over_limit(shares_of(kept, rejected, "vehicle_type"), "share_of_vehicle_type", limits),
     ]
     worst = (
         pl.concat(over_limit)
@@ -98,6 +85,19 @@ def blocked_dates(
     return {
         row["service_date"]: _blocked(table, row, rejected) for row in worst.sort("service_date").to_dicts()
     }
+
+
+def _over_limit(shares: pl.DataFrame, setting: str, limits: RejectLimits) -> pl.DataFrame:
+    """The rows of `shares` over the limit named `setting`, with `excess` (share / limit), `setting` and `limit`."""
+    limit = getattr(limits, setting)
+    share, is_blocking = pl.col("share"), pl.col("trips") >= limits.least_trips
+    if setting == "share_of_date":
+        is_blocking |= pl.col("kept") == 0
+    return shares.filter((share > limit) & is_blocking).with_columns(
+        excess=share / limit if limit else share * float("inf"),
+        setting=pl.lit(setting),
+        limit=pl.lit(limit),
+    )
 
 
 def shares_of_dates(kept: pl.DataFrame, rejected: pl.DataFrame) -> pl.DataFrame:

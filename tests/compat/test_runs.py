@@ -90,7 +90,7 @@ def test_origin_survives_in_the_history(instance: DagsterInstance) -> None:
     stored = instance.get_run_by_id(run.run_id)
     assert stored and stored.remote_job_origin == ORIGIN
     of_repository = RunsFilter(tags={".dagster/repository": f"{SINGLETON_REPOSITORY_NAME}@location"})
-    assert [found.run_id for found in instance.get_runs(of_repository)] == [run.run_id]
+    assert [one.run_id for one in instance.get_runs(of_repository)] == [run.run_id]
 
 
 def test_definitions_form_the_singleton_repository() -> None:

@@ -20,24 +20,24 @@ EMPTY = BacktestResult(date(2026, 3, 2), date(2026, 3, 8), 2, 1, 1.0, Path("out.
 
 def strictly(text: str) -> object:
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     return json.loads(text, parse_constant=refuse)
 
 
 def forecasts(last_week: float | None, load: float | None = 4.0) -> pl.DataFrame:
-    """A week of forecasts, a departure a day."""
+    """A week of forecasts, with one departure on each date."""
     days = pl.date_range(EMPTY.first, EMPTY.last, eager=True)
-    known = {"mean": 5.0, "p10": 2.0, "p50": 5.0, "p90": 9.0, "last_week": last_week, "ha4": 4.5, "ha8": 5.5}
+    values = {"mean": 5.0, "p10": 2.0, "p50": 5.0, "p90": 9.0, "last_week": last_week, "ha4": 4.5, "ha8": 5.5}
     lags = {f"lag_{week}": last_week for week in range(1, 9)}
     crowding = {"seats": 40.0, "prob_above_seats": 0.1, **lags}
     columns = [
-        pl.lit(value, pl.Float64).alias(name) for name, value in {**known, **crowding, "load": load}.items()
+        pl.lit(value, pl.Float64).alias(name) for name, value in {**values, **crowding, "load": load}.items()
     ]
     return pl.DataFrame({"service_date": days}).with_columns(columns).with_columns(baseline_quantiles())
 
 
-def test_numbers_that_json_does_not_have_are_null() -> None:
+def test_infinite_numbers_and_nan_are_null() -> None:
     value = {"a": math.nan, "b": [math.inf, (-math.inf, 1.5)], "c": {"d": "Ærlig", "e": None}}
     assert strictly(strict_json(value)) == {
         "a": None,
@@ -64,8 +64,8 @@ def test_backtest_shows_the_dates_that_it_leaves_out(capsys: pytest.CaptureFixtu
     show(result)
     shown = " ".join(capsys.readouterr().out.split())
     assert "Left out, as in the chain: 1 dates, e.g. " + left_out["2026-03-04"] in shown
-    told = strictly(strict_json(result.to_json()))
-    assert isinstance(told, dict) and told["dates_left_out"] == left_out
+    parsed = strictly(strict_json(result.to_json()))
+    assert isinstance(parsed, dict) and parsed["dates_left_out"] == left_out
 
 
 def test_backtest_reports_dates_that_it_cannot_compare(

@@ -1,4 +1,4 @@
-"""A frame meets its table's contract, or the error says where it does not; equal rows have equal versions."""
+"""A frame is checked against its table's contract, and equal rows have equal versions."""
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -33,7 +33,13 @@ VISITS = Table(
         Column("capacity", "int64", "Seats and standing places", required=False, maximum=400),
         Column("counted", "boolean", "Counted by a counter", required=False),
     ),
-    rules=(Rule("load_within_capacity", "capacity IS NULL OR load <= 2 * capacity", "A counter's fault"),),
+    rules=(
+        Rule(
+            "load_within_capacity",
+            "capacity IS NULL OR load <= 2 * capacity",
+            "No load is over twice the capacity",
+        ),
+    ),
 )
 
 
@@ -53,11 +59,11 @@ def visits(**columns: object) -> pl.DataFrame:
     )
 
 
-def test_an_empty_frame_has_the_contracts_columns_and_types():
+def test_empty_frame_has_the_contracts_columns_and_types():
     assert dict(empty_frame(VISITS).schema) == polars_schema(VISITS)
 
 
-def test_conforming_orders_columns_and_casts_what_loses_nothing():
+def test_conforming_orders_columns_and_casts_losslessly():
     oslo = timezone(timedelta(hours=1))
     loose = visits().with_columns(
         pl.col("stop_sequence").cast(pl.Int64),
@@ -88,7 +94,7 @@ def test_conforming_orders_columns_and_casts_what_loses_nothing():
         (lambda frame: frame.with_columns(stop_sequence=pl.lit(2**40)), "values that do not fit"),
     ],
 )
-def test_wrong_columns_are_refused_with_expected_and_found_types(change, message):
+def test_wrong_columns_are_errors_with_both_types(change, message):
     with pytest.raises(BadInput) as error:
         conform(change(visits()), VISITS)
     assert "raw.visits" in str(error.value)

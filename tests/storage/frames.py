@@ -20,7 +20,7 @@ VISITS = Table(
         Column("departure", "timestamp", "Planned departure, UTC"),
         Column("load", "float64", "Passengers on board", required=False, minimum=0),
     ),
-    rules=(Rule("load_within_capacity", "load <= 400", "The counter is wrong"),),
+    rules=(Rule("load_within_capacity", "load <= 400", "No load is over 400"),),
 )
 
 
