@@ -166,13 +166,13 @@ def _report_dates(
     context: JobContext,
 ) -> None:
     """Reports the materialisation of the quality asset, with verdict, rows and measures of each date."""
-    refused = [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
+    failed = [day.isoformat() for day, verdict in report.verdicts.items() if not verdict.passed]
     context.report.materialised(
         quality_asset_of(report.table),
         dates={
             day: DateReport(
                 rows.get(day, 0),
-                f"{version}-{'passed' if report.verdicts[day].passed else 'refused'}",
+                f"{version}-{'passed' if report.verdicts[day].passed else 'failed'}",
                 _measures(report, day),
             )
             for day, version in versions.items()
@@ -184,7 +184,7 @@ def _report_dates(
             f"rejected_by_{name}" if name != "examples" else "rejected_examples": table(rows)
             for name, rows in tables_of_rejects(rejected).items()
         },
-        dates_refused_now=json_value(refused),
+        dates_failed=json_value(failed),
         **context.provenance(),
     )
 
