@@ -190,11 +190,11 @@ _COUNTS = {
     "left out, trip canceled": pl.col("in_service") & pl.col("canceled"),
     "left out, stop skipped or missing": _is_operated & ~_is_served,
     "kept, direction assumed to be 0": _is_operated & _is_served & pl.col("direction_assumed"),
-    "kept, vehicle missing in vehicles: capacity unknown": pl.col("vehicle_is_missing"),
+    "kept, vehicle missing in vehicles: unknown capacity": pl.col("vehicle_is_missing"),
 }
 _SAME_TRIP = "repaired, one of several equal rows of a trip kept"
 _SAME_VEHICLE = "repaired, one of several equal rows of a vehicle kept"
-_VEHICLES_DIFFER = "repaired, vehicle with several different rows: capacity unknown"
+_VEHICLES_DIFFER = "repaired, vehicle with several different rows: unknown capacity"
 _NO_TRIP = "trip_id_performed is not in trips_performed"
 _LOCATION = (FILE, LINE)
 

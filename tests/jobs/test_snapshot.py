@@ -102,7 +102,7 @@ def rejected(context: JobContext, *dates: date) -> pl.DataFrame:
 def test_counts_of_source_rows_are_reported(folder: Path) -> None:
     _, metadata = run_snapshot(folder, DAY)
     counts = metadata["rows_of_source"]["raw_value"]
-    assert counts == {"visits": 4, "kept, not counted in a trip that is": 1}
+    assert counts == {"visits": 4, "kept without counts, trip counted at other stops": 1}
     assert metadata["dates"][DAY].rows == 4
 
 

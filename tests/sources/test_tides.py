@@ -117,7 +117,7 @@ def test_uncounted_visit_stays_in_a_counted_trip(folder):
     change(folder, "stop_visits", "4,0,0,0,4,Scheduled", "4,0,,,,Scheduled")
     reading = source(folder).read([DAY])
     assert reading.stop_visits.height == 4
-    assert reading.counts["kept, not counted in a trip that is"] == 1
+    assert reading.counts["kept without counts, trip counted at other stops"] == 1
 
 
 def test_uncounted_trip_is_left_out(folder):

@@ -188,7 +188,7 @@ def test_impossible_load_is_replaced_by_counts(folder: Path, load: str) -> None:
     assert reading.stop_visits["departure_load"].to_list() == [None, 3, 4, 0]
     assert reading.stop_visits["boardings"].to_list() == [5, 1, 4, 0]
     assert reading.rejected.is_empty()
-    name = "repaired, impossible departure_load not used: boardings and alightings are there"
+    name = "repaired, impossible departure_load replaced by boardings and alightings"
     assert reading.counts[name] == 1
 
 
@@ -237,11 +237,11 @@ REPAIRED: dict[str, tuple[Edit, str, int]] = {
     "seats": (edit("vehicles", "40", "forty"), "repaired, capacity_seated is not a whole number: taken as unknown", 1),
     "negative seats": (edit("vehicles", "40", "-40"), "repaired, capacity_seated is below 0: taken as unknown", 1),
     "impossible seats": (edit("vehicles", "40", "99999"), "repaired, impossible capacity taken as unknown", 1),
-    "unknown vehicle": (edit("vehicles", "v1", "v9"), "kept, vehicle missing in vehicles: capacity unknown", 4),
+    "unknown vehicle": (edit("vehicles", "v1", "v9"), "kept, vehicle missing in vehicles: unknown capacity", 4),
     "equal vehicles": (edit("vehicles", "v1,40,60\n", "v1,40,60\nv1,40,60\n"), "repaired, one of several equal rows of a vehicle kept", 1),
     "different vehicles": (
         edit("vehicles", "v1,40,60\n", "v1,40,60\nv1,41,60\n"),
-        "repaired, vehicle with several different rows: capacity unknown", 1,
+        "repaired, vehicle with several different rows: unknown capacity", 1,
     ),
     "equal trips": (
         edit("trips_performed", "2026-11-20,p2", "2026-11-20,p1,v1,s1,31,Bus Service,0,In service,Scheduled\n2026-11-20,p2"),
@@ -398,7 +398,7 @@ def test_vehicles_table_may_be_missing(folder):
     reading = source(folder).read([DAY])
     assert reading.stop_visits.height == 4
     assert reading.planned_departures["seats"].null_count() == 4
-    assert reading.counts["kept, vehicle missing in vehicles: capacity unknown"] == 4
+    assert reading.counts["kept, vehicle missing in vehicles: unknown capacity"] == 4
 
 
 def test_date_without_visits_is_absent(folder):
