@@ -43,8 +43,8 @@ def read_usable_dates(
 ) -> UsableDates:
     """Reads both tables on `dates` in batches. `track` shows the progress.
 
-    A date is left out if one of its files is unreadable, too many rows are rejected, a blocking check of a table fails, or one
-    of the tables has no rows.
+    A date is left out if one of its files is unreadable, or too many rows are rejected. It is also left out if a blocking check
+    of a table fails, or one of the tables has no rows.
     """
     batches = [dates[start : start + BATCH_DATES] for start in range(0, len(dates), BATCH_DATES)]
     parts = [_read_batch(source, batch, limits) for batch in track(batches)]

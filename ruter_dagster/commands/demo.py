@@ -94,8 +94,8 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
 def issue_date_of(settings: Settings) -> date:
     """The issue date of the settings; else that of the demo network, or the newest date with counts before it and a plan.
 
-    Raises SettingsError if the TIDES data do not allow the date, PermanentFailure if they allow no date, or if a warehouse has
-    no date in the settings.
+    Raises SettingsError if the TIDES data do not allow the date of the settings. Raises PermanentFailure if the TIDES data allow
+    no date, or if a warehouse has no date in the settings.
     """
     if settings.source == "demo":
         return settings.issue_date or DEMO_ISSUE_DATE

@@ -55,8 +55,8 @@ def _lag_quantiles(name: str, lags: list[str]) -> list[pl.Expr]:
 def six_month_means(counted: pl.DataFrame, rows: pl.DataFrame, issue_date: date) -> pl.DataFrame:
     """`six_month_mean` and its `_p10`, `_p50`, `_p90`, one row for each of `rows`: the usual method of commercial products.
 
-    It is the mean load of the same line, direction, stop, weekday, quarter hour and school period (holiday or not) on the
-    182 service dates before the issue date; null if there was none. Both frames are departure features. `counted` also has
+    It is a mean load on the 182 service dates before the issue date, null if there was none. The mean is over the same line,
+    direction, stop, weekday, quarter hour and school period (holiday or not). Both frames are departure features. `counted` also has
     `load`; only its dates before the issue date are read.
     """
     quarter = (pl.col("departure_minute") // 15).alias("quarter_hour")

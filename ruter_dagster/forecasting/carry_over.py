@@ -195,7 +195,7 @@ def _loads_between_trips(linked: pl.DataFrame) -> pl.DataFrame:
     """`_trip`, `initial_load` and `final_load` of trips in their vehicles' order.
 
     Linked trips form a block, which starts and ends empty: its counts are scaled to agree, and the load between two trips
-    is the running sum. It is at least what both trips need, and at most what boarded in the first and alighted in the
+    is the running sum. It is at least what both trips need. It is at most what boarded in the first trip and alighted in the
     second, because no passenger stays on board for a whole trip.
     """
     block = (~_shifted_back("linked")).cum_sum()

@@ -39,9 +39,13 @@ def balance(visits: pl.DataFrame, time_zone: str, carry_over: CarryOver = CarryO
     - If one side counted nothing on the whole trip, everyone boards at the first stop, or alights at the last.
 
     `weight` is 1 for trips whose sides differ by at most one passenger. A trip that cannot be reconciled has weight 0 and
-    null loads, boardings and alightings, so that no model learns from it and no forecast is scored by it. Its sides differ
-    by a factor of three or more (and by more than two passengers), no passenger remains without impossible alightings,
-    loads exceed twice the vehicle's capacity, or nothing was counted.
+    null loads, boardings and alightings. No model learns from it and no forecast is scored by it. Such a trip has one of
+    these faults:
+
+    - Its sides differ by a factor of three or more, and by more than two passengers.
+    - No passenger remains without impossible alightings.
+    - Loads exceed twice the vehicle's capacity.
+    - Nothing was counted.
     """
     return balance_with_lines(visits, time_zone, carry_over)[0]
 

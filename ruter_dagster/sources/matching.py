@@ -51,8 +51,8 @@ class Aliases:
 def match(visits: pl.DataFrame, plan: pl.DataFrame, added: pl.Series) -> tuple[pl.DataFrame, dict[str, int]]:
     """Matches the visits of one date to `plan`. Returns the visits with planned ids, and the number of trips by kind of match.
 
-    - By id: `trip_id` is planned on the same line, at least half of the visits are at stops of the journey in its order, and
-      the median time difference at shared stops is at most `ID_TOLERANCE_MINUTES`.
+    - By id: `trip_id` is planned on the same line. At least half of the visits are at stops of the journey in its order. The
+      median time difference at shared stops is at most `ID_TOLERANCE_MINUTES`.
     - Else by line, direction, stops in the journey's order, and time at the first of them. The nearest journey within
       `TOLERANCE_MINUTES` is performed_by_planned, and each journey once. Trips in `added` (trip_id_performed) are not matched like this.
     - A matched trip gets the journey's direction, and its block if the counts have none. A visit gets the journey's id and

@@ -60,12 +60,12 @@ class TidesReading:
 class TidesSource:
     """TIDES tables below a folder or object-store prefix, as CSV or Parquet.
 
-    - `trip_id` is the id of the scheduled trip. The performed trip's id is used if the scheduled id is null, was performed
-      more than once on the date, or is also the id of another performed trip.
+    - `trip_id` is the id of the scheduled trip. The performed trip's id replaces a scheduled id that is null, that was
+      performed more than once on the date, or that is also the id of another performed trip.
     - `stop_sequence` is `trip_stop_sequence`. TIDES requires it and it identifies the visit; the scheduled sequence is
       optional, and empty at added stops.
-    - Left out and counted: trips that are not in service or were canceled, skipped or missing visits, and visits without
-      load, boardings and alightings, unless their trip is counted at other stops.
+    - Trips that are not in service or were canceled, and skipped or missing visits, are left out and counted. So are visits
+      without load, boardings and alightings, unless their trip is counted at other stops.
     - A null trip type means in service, a null schedule relationship means scheduled, and a null direction means 0.
     - A row is rejected with a reason if it breaks a rule (visit_rules.py), or if its trip is faulty or missing in
       trips_performed. A vehicle that is missing in vehicles has an unknown capacity.
