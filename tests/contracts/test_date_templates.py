@@ -51,6 +51,6 @@ def test_absolute_dates_need_no_issue_date():
     assert json.loads(to_absolute('{"dates":["2026-11-20"]}', None, NOW)) == {"dates": ["2026-11-20"]}
 
 
-def test_a_relative_date_needs_an_issue_date():
+def test_relative_date_needs_an_issue_date():
     with pytest.raises(ValueError, match=r"D-1 is relative to an issue date, but no issue date is given"):
         to_absolute('{"dates":["D-1"]}', None, NOW)

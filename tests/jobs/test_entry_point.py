@@ -71,7 +71,7 @@ def test_range_without_data_has_its_own_exit_code(tmp_path: Path) -> None:
     assert "raw.stop_visits has no service_date 2026-11-20, 2026-11-21" in (reason(tmp_path) or "")
 
 
-def test_an_unread_pinned_table_stops_the_job_first(tmp_path: Path) -> None:
+def test_unread_pinned_table_stops_the_job_first(tmp_path: Path) -> None:
     exit_code, _ = job_process.run(WEATHER.model_copy(update={"pins": {"raw.stop_visit": 1}}), tmp_path)
     assert exit_code == EXIT_PERMANENT
     assert "does not read the pinned table raw.stop_visit" in (reason(tmp_path) or "")

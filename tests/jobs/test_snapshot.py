@@ -263,14 +263,14 @@ def test_rejected_rows_of_a_plan_block_a_date(folder: Path) -> None:
     assert context.store.dates(REJECTED_VISITS) == []
 
 
-def test_the_plan_of_a_date_that_cannot_be_read_is_left_out_too(folder: Path) -> None:
+def test_plan_of_an_unreadable_date_is_blocked(folder: Path) -> None:
     replace_text(folder, WEEKS[1], "trip_stop_sequence", "sequence")
     context, metadata = run_snapshot(folder, *WEEKS[:3], table=PLANNED_DEPARTURES)
     assert context.store.dates(PLANNED_DEPARTURES) == [WEEKS[0], WEEKS[2]]
     assert metadata["dates_blocked"]["raw_value"] == [str(WEEKS[1])]
 
 
-def test_an_unreadable_date_keeps_its_former_rows_and_rejects(folder: Path) -> None:
+def test_unreadable_date_keeps_its_rows_and_rejects(folder: Path) -> None:
     replace_text(folder, WEEKS[1], "3,2,0,0,5", "3,-2,0,0,5")
     context, _ = run_snapshot(folder, *WEEKS[:3])
     before = context.store.read(STOP_VISITS, WEEKS[:3])
@@ -278,10 +278,10 @@ def test_an_unreadable_date_keeps_its_former_rows_and_rejects(folder: Path) -> N
     context, metadata = run_snapshot(folder, *WEEKS[:3])
     assert context.store.read(STOP_VISITS, WEEKS[:3]).equals(before)
     assert rejected(context, WEEKS[1]).height == 1
-    assert "+" in metadata["source_versions"]["raw_value"][str(WEEKS[1])], "a file of many dates may mend it"
+    assert "+" in metadata["source_versions"]["raw_value"][str(WEEKS[1])], "a shared file may correct the date"
 
 
-def test_a_broken_file_of_all_dates_blocks_them_with_one_reason(folder: Path) -> None:
+def test_broken_shared_file_blocks_all_dates_with_one_reason(folder: Path) -> None:
     (folder / "vehicles.csv").write_bytes(b"\xff")
     parameters, context, report = job(folder, *WEEKS[:3])
     with pytest.raises(NoDataForDates) as failure:
