@@ -12,6 +12,7 @@ import polars as pl
 
 from ruter_dagster.config.operator import RejectLimits
 from ruter_dagster.contracts.checks import CHECKS, FEW_UNKNOWN_STOPS, Check
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import STOP_VISITS, Table
 from ruter_dagster.contracts.validation import Condition, column_faults, conform
 from ruter_dagster.quality.coverage_checks import MEASURES
@@ -24,7 +25,12 @@ from ruter_dagster.quality.failing_rows import (
     first_failing_rows,
     json_rows,
 )
-from ruter_dagster.quality.profile import compare_with_usual, measures_of_check, profile
+from ruter_dagster.quality.profile import (
+    CHECKS_AGAINST_USUAL,
+    compare_with_usual,
+    measures_of_check,
+    profile,
+)
 from ruter_dagster.quality.rejects import shares_of_dates
 from ruter_dagster.quality.vehicle_counts import SCHEMA as VEHICLE_COUNTS
 from ruter_dagster.quality.vehicle_counts import (
@@ -119,15 +125,15 @@ def measure(
         examples |= dict.fromkeys((STOP_POINTS_KNOWN, FEW_UNKNOWN_STOPS.name), _by_stop(unknown_stops))
         least_trips = (limits or RejectLimits()).least_trips  # pyright: ignore[reportCallIssue]
         measured = _with_share_at_unknown_stops(measured, unknown_stops, least_trips)
-    if not vehicles.is_empty():
         examples["vehicles_count_alike"] = _compare_vehicles(vehicles, earlier_vehicles)
         parts.append(count_low_vehicles(examples["vehicles_count_alike"]))
-    if rejected is not None:
-        examples["few_rejected_rows"] = _by_reason(rejected)
         parts.append(_share_of_rejected_rows(frame, rejected, days))
+        if rejected is not None:
+            examples["few_rejected_rows"] = _by_reason(rejected)
     for part in parts:
         measured = measured.join(part, on=DATE, how="left", maintain_order="left")
     examples["rows_present"] = days.with_columns(rows=0)
+    _require_measures(table, measured)
     return Measures(table, _all_checks(table, measured), own_profile, frame, conditions, examples, vehicles)
 
 
@@ -191,7 +197,7 @@ def _distributions(
     """Measures of the WARN checks (columns `date` and the check), and example rows by check."""
     earlier = [] if reference is None else [reference.join(own_profile, on=DATE, how="anti")]
     compared = compare_with_usual(pl.concat([own_profile, *earlier], how="diagonal_relaxed"))
-    usual_checks = [check.name for check in CHECKS[table.name] if check.name.endswith("_near_usual")]
+    usual_checks = [check.name for check in CHECKS[table.name] if check.name in CHECKS_AGAINST_USUAL]
     measures = [measures_of_check(compared, name) for name in usual_checks]
     by_distance = compared.sort("distance", descending=True)
     examples = {
@@ -201,10 +207,17 @@ def _distributions(
         if measurement := MEASURES[name](frame, plan):
             measures.append(measurement.values.select(DATE, pl.col("value").alias(name)))
             examples[name] = measurement.rows
+        else:
+            measures.append(own_profile.select(DATE, pl.lit(None).alias(name)))
     return measures, examples
 
 
-def _share_of_rejected_rows(frame: pl.DataFrame, rejected: pl.DataFrame, days: pl.DataFrame) -> pl.DataFrame:
+def _share_of_rejected_rows(
+    frame: pl.DataFrame, rejected: pl.DataFrame | None, days: pl.DataFrame
+) -> pl.DataFrame:
+    """`date` and `few_rejected_rows`: the share of rejected rows, null if `rejected` is None."""
+    if rejected is None:
+        return days.with_columns(few_rejected_rows=None)
     shares = shares_of_dates(frame, rejected).select(pl.col("service_date").alias(DATE), "share")
     share = pl.col("share").fill_null(0.0).alias("few_rejected_rows")
     return days.join(shares, on=DATE, how="left", maintain_order="left").select(DATE, share)
@@ -238,6 +251,16 @@ def _measures_of_wrong_columns(
     examples: dict[str, pl.DataFrame] = {name: days.clear() for name in blocking}
     examples["columns_as_contracted"] = days.join(pl.DataFrame({"fault": faults}), how="cross")
     return Measures(table, _all_checks(table, measured), days.clear(), frame, (), examples)
+
+
+def _require_measures(table: Table, measured: pl.DataFrame) -> None:
+    """Raises `PermanentFailure` if a declared check has no column in `measured`."""
+    missing = [check.name for check in CHECKS[table.name] if check.name not in measured.columns]
+    if missing:
+        raise PermanentFailure(
+            f"The check {', '.join(missing)} of {table.name} has no measure. It is declared in "
+            "ruter_dagster/contracts/checks.py: list its measure in MEASURES of ruter_dagster/quality/coverage_checks.py"
+        )
 
 
 def _all_checks(table: Table, measured: pl.DataFrame) -> pl.DataFrame:

@@ -21,6 +21,8 @@ _ROWS, _BOARDINGS, _ZERO_LOADS = "rows", "mean of boardings", "share of zero loa
 _NULLS, _LOAD = "share of nulls in ", "mean load of "
 _RATIOS = ("rows_near_usual", "boardings_near_usual", "loads_near_usual")
 """Checks that measure value / usual. The other checks measure value - usual."""
+CHECKS_AGAINST_USUAL = (*_RATIOS, "zero_loads_near_usual", "nulls_near_usual")
+"""Checks that this module measures."""
 
 
 def profile(table: Table, frame: pl.DataFrame) -> pl.DataFrame:

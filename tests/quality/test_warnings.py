@@ -9,7 +9,8 @@ from datetime import date, timedelta
 import polars as pl
 import pytest
 
-from ruter_dagster.contracts.checks import Check
+from ruter_dagster.contracts.checks import CHECKS, Check
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.quality.check import check_table
 from ruter_dagster.quality.profile import profile
@@ -160,3 +161,23 @@ def test_measured_value_is_farthest_out_of_bounds(
     check = Check("a_check", STOP_VISITS.name, "WARN", "", "rows", *bounds)
     by_date = {DAY + timedelta(days): value for days, value in enumerate(measures)}
     assert CheckResult(check, by_date, frozenset()).measured == measured
+
+
+def test_a_check_without_a_measure_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten = Check(
+        "few_ghosts", STOP_VISITS.name, "WARN", "Few ghosts", "of the visits by ghosts", maximum=0.1
+    )
+    monkeypatch.setitem(CHECKS, STOP_VISITS.name, (*CHECKS[STOP_VISITS.name], forgotten))
+
+    with pytest.raises(
+        PermanentFailure, match=r"few_ghosts of raw.stop_visits has no measure.*quality/coverage_checks.py"
+    ):
+        check_table(STOP_VISITS, visits(DAY), [DAY])
+
+
+def test_a_check_against_the_usual_without_a_measure_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten = Check("ghosts_near_usual", STOP_VISITS.name, "WARN", "Ghosts", "times the usual", maximum=2)
+    monkeypatch.setitem(CHECKS, STOP_VISITS.name, (*CHECKS[STOP_VISITS.name], forgotten))
+
+    with pytest.raises(PermanentFailure, match="ghosts_near_usual"):
+        check_table(STOP_VISITS, visits(DAY), [DAY])
