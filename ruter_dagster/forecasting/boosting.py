@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import lightgbm
 
 Matrix = NDArray[np.float32]
+Progress = Callable[[str, int, int], None]
+"""Called after each tree, with the name of its booster, the booster's trees so far, and the number it will have."""
 ROOT = "root"
 LOSSES: dict[str, dict[str, Any]] = {
     "poisson": {"objective": "poisson"},
@@ -91,10 +93,21 @@ def root_of_log(log_load: Numbers) -> Numbers:
     return np.exp(log_load / 2)
 
 
+def ignore_progress(_booster: str, _trees: int, _total: int) -> None: ...
+
+
 def train_means(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, losses: Sequence[str]
+    rows: pl.DataFrame,
+    matrix: Matrix | Numbers,
+    parameters: ModelParameters,
+    losses: Sequence[str],
+    step: str,
+    progress: Progress,
 ) -> dict[str, lightgbm.Booster]:
-    """Trees that correct the expected load, one model per loss. The features are binned once for all."""
+    """Trees that correct the expected load, one model per loss. The features are binned once for all.
+
+    `step` is the step of the training, for `progress`.
+    """
     load, log_load = rows["load"].to_numpy(), log_expected_load(rows)
     data = _dataset(matrix, load, rows["weight"].to_numpy(), parameters)
     options = {"num_leaves": parameters.leaves, "learning_rate": parameters.learning_rate}
@@ -103,12 +116,17 @@ def train_means(
         data.set_label(to_root(load) if name == ROOT else load)
         data.set_init_score(root_of_log(log_load) if name == ROOT else log_load)
         seed = parameters.seed + index
-        means[name] = _boost(data, parameters, parameters.trees, {**options, **LOSSES[name], "seed": seed})
+        loss_options = {**options, **LOSSES[name], "seed": seed}
+        means[name] = _boost(data, parameters, parameters.trees, loss_options, f"{step}, {name}", progress)
     return means
 
 
 def train_quantiles(
-    features: Numbers, residual: Numbers, weight: Numbers, parameters: ModelParameters
+    features: Numbers,
+    residual: Numbers,
+    weight: Numbers,
+    parameters: ModelParameters,
+    progress: Progress,
 ) -> tuple[lightgbm.Booster, ...]:
     """One booster per level of `QUANTILES`, of residuals on the scale of roots."""
     options = {
@@ -118,7 +136,15 @@ def train_quantiles(
     }
     data = _dataset(features, residual, weight, parameters)
     return tuple(
-        _boost(data, parameters, parameters.spread_trees, {**options, "alpha": level}) for level in QUANTILES
+        _boost(
+            data,
+            parameters,
+            parameters.spread_trees,
+            {**options, "alpha": level},
+            f"spread, P{round(100 * level)}",
+            progress,
+        )
+        for level in QUANTILES
     )
 
 
@@ -164,10 +190,18 @@ def _common_options(parameters: ModelParameters, rows: int) -> dict[str, Any]:
 
 
 def _boost(
-    data: lightgbm.Dataset, parameters: ModelParameters, trees: int, options: dict[str, Any]
+    data: lightgbm.Dataset,
+    parameters: ModelParameters,
+    trees: int,
+    options: dict[str, Any],
+    name: str,
+    progress: Progress,
 ) -> lightgbm.Booster:
     import lightgbm
 
     return lightgbm.train(
-        {**_common_options(parameters, data.num_data()), **options}, data, num_boost_round=trees
+        {**_common_options(parameters, data.num_data()), **options},
+        data,
+        num_boost_round=trees,
+        callbacks=[lambda state: progress(name, state.iteration + 1, trees)],
     )

@@ -173,6 +173,24 @@ def recall_at_precision(
     return float(precise["happened"].max() or 0) / float(happened.sum())  # pyright: ignore[reportArgumentType]
 
 
+def quantile_shares(forecasts: pl.DataFrame) -> pl.DataFrame:
+    """By mode and level of `QUANTILES`: the shares of loads `below` and `at_most` the forecast quantile, 0 to 1.
+
+    A calibrated quantile has its level between both. They differ where loads equal the quantile, as in empty vehicles.
+    Rows without a load are left out. Columns: mode, level, below, at_most.
+    """
+    scored = forecasts.filter(pl.col("load").is_not_null())
+    by_level = [
+        scored.group_by("mode").agg(
+            pl.lit(level).alias("level"),
+            (pl.col("load") < pl.col(f"p{round(100 * level)}")).mean().alias("below"),
+            (pl.col("load") <= pl.col(f"p{round(100 * level)}")).mean().alias("at_most"),
+        )
+        for level in QUANTILES
+    ]
+    return pl.concat(by_level).sort("mode", "level")
+
+
 def reliability(forecasts: pl.DataFrame) -> pl.DataFrame:
     """By bands of `prob_above_seats`: departures, the mean forecast probability, and the observed share above the seats.
 

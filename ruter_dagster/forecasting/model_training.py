@@ -15,7 +15,9 @@ from ruter_dagster.forecasting.boosting import (
     ROOT,
     Matrix,
     ModelParameters,
+    Progress,
     feature_matrix,
+    ignore_progress,
     predict_raw,
     predict_spread,
     spread_features,
@@ -61,7 +63,9 @@ _MAX_LINE_ROWS = 200_000
 """At most this many training rows fit the line from squared roots to loads."""
 
 
-def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> LoadModel:
+def train(
+    rows: pl.DataFrame, parameters: ModelParameters | None = None, progress: Progress = ignore_progress
+) -> LoadModel:
     """Trains a model on model rows with `load`, `weight` and `sample_weight` (training_sample.py).
 
     The spread is learned around means that have not seen the date: two Poisson models each learn every other fortnight and
@@ -82,9 +86,9 @@ def train(rows: pl.DataFrame, parameters: ModelParameters | None = None) -> Load
     rows = rows.select(
         "service_date", "load", "expected", "tier", HA4_RATIO, weight=weight / pl.col("sample_weight").mean()
     )
-    trust = _model_trust(rows, matrix, parameters)
-    spread, factor, tail = _train_spread(rows, matrix, parameters, trust)
-    means = train_means(rows, matrix, parameters, tuple(LOSSES))
+    trust = _model_trust(rows, matrix, parameters, progress)
+    spread, factor, tail = _train_spread(rows, matrix, parameters, trust, progress)
+    means = train_means(rows, matrix, parameters, tuple(LOSSES), "mean", progress)
     root_line = _fit_root_line(rows, matrix, means[ROOT], trust)
     return LoadModel(parameters, means, root_line, spread, factor, tail, categories, trust)
 
@@ -99,17 +103,21 @@ def _require_enough(rows: pl.DataFrame) -> None:
 
 
 def _train_spread(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, trust: float
+    rows: pl.DataFrame,
+    matrix: Matrix | Numbers,
+    parameters: ModelParameters,
+    trust: float,
+    progress: Progress,
 ) -> tuple[tuple[lightgbm.Booster, ...], float, Tail]:
     """The quantile models, the factor that gives them their coverage, and the tail, all around held-out means."""
     dates = rows["service_date"].unique().sort().to_list()
-    mean = _held_out_mean(rows, matrix, dates, parameters, trust)
+    mean = _held_out_mean(rows, matrix, dates, parameters, trust, progress)
     # Split by whole dates, because rows of one date share its deviations, which a model must not learn as known.
     trained = rows["service_date"].is_in(dates[::2]).to_numpy()
     weight, features = rows["weight"].to_numpy(), spread_features(matrix, mean)
     residual = _RESIDUAL_RATIO * (to_root(rows["load"].to_numpy()) - to_root(mean))
     load = from_root(to_root(mean) + residual)
-    boosters = train_quantiles(features[trained], residual[trained], weight[trained], parameters)
+    boosters = train_quantiles(features[trained], residual[trained], weight[trained], parameters, progress)
     rest = ~trained
     load, mean, weight, spread = (
         load[rest],
@@ -127,6 +135,7 @@ def _held_out_mean(
     dates: Sequence[date],
     parameters: ModelParameters,
     trust: float,
+    progress: Progress,
 ) -> Numbers:
     """The Poisson mean of every row, by trees that have not seen its date. Each part of the dates is held out in turn."""
     mean, log_base, share = np.empty(rows.height), log_base_load(rows, trust), correction_share(rows, trust)
@@ -136,13 +145,22 @@ def _held_out_mean(
     for first in range(parts):
         held_out_dates = [day for block in blocks[first::parts] for day in block]
         held_out = rows["service_date"].is_in(held_out_dates).to_numpy()
-        booster = train_means(rows.filter(~held_out), matrix[~held_out], parameters, ["poisson"])["poisson"]
+        step = f"held-out mean {first + 1} of {parts}"
+        booster = _train_poisson(rows.filter(~held_out), matrix[~held_out], parameters, step, progress)
         raw = predict_raw(booster, matrix[held_out])
         mean[held_out] = np.exp(share[held_out] * raw + log_base[held_out])
     return mean
 
 
-def _model_trust(rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters) -> float:
+def _train_poisson(
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, step: str, progress: Progress
+) -> lightgbm.Booster:
+    return train_means(rows, matrix, parameters, ["poisson"], step, progress)["poisson"]
+
+
+def _model_trust(
+    rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: ModelParameters, progress: Progress
+) -> float:
     """The share of the trees' correction that the model makes: by the number of dates, or more if held-out weeks prove it.
 
     With few dates, trees of the older half forecast the third quarter, and trees of the older three quarters the last one.
@@ -154,17 +172,22 @@ def _model_trust(rows: pl.DataFrame, matrix: Matrix | Numbers, parameters: Model
         return by_dates
     half, quarter = len(dates) // 2, 3 * len(dates) // 4
     spans = (dates[half:quarter], dates[quarter:])
-    proven = min(share for span in spans for share in _best_shares(rows, matrix, span, parameters))
+    proven = min(share for span in spans for share in _best_shares(rows, matrix, span, parameters, progress))
     return max(by_dates, proven)
 
 
 def _best_shares(
-    rows: pl.DataFrame, matrix: Matrix | Numbers, span: Sequence[date], parameters: ModelParameters
+    rows: pl.DataFrame,
+    matrix: Matrix | Numbers,
+    span: Sequence[date],
+    parameters: ModelParameters,
+    progress: Progress,
 ) -> list[float]:
     """For each week of the span, the share of the correction with the smallest error. The trees know all dates before it."""
     before = (rows["service_date"] < span[0]).to_numpy()
     within = rows["service_date"].is_in(list(span)).to_numpy()
-    booster = train_means(rows.filter(before), matrix[before], parameters, ["poisson"])["poisson"]
+    step = f"trust, from {span[0]}"
+    booster = _train_poisson(rows.filter(before), matrix[before], parameters, step, progress)
     in_span, load = rows.filter(within), rows.filter(within)["load"].to_numpy()
     weeks = ((in_span["service_date"] - span[0]).dt.total_days() // 7).to_numpy()
     raw = predict_raw(booster, matrix[within])

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ruter_dagster.forecasting.boosting import ModelParameters
+from ruter_dagster.forecasting.boosting import ModelParameters, Progress, ignore_progress
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import with_model_columns
 from ruter_dagster.forecasting.model_training import TRAINING_COLUMNS, train
@@ -23,12 +23,16 @@ def training_dates(newest: date, days: int = TRAINING_DAYS) -> list[date]:
     return [newest - timedelta(ago) for ago in reversed(range(days))]
 
 
-def train_on(samples: Iterable[pl.DataFrame], parameters: ModelParameters) -> LoadModel:
+def train_on(
+    samples: Iterable[pl.DataFrame], parameters: ModelParameters, progress: Progress = ignore_progress
+) -> LoadModel:
     """A model of training samples (contract `features.training_sample`), each of some dates.
 
+    `progress` is called after each tree.
     Rows are 32-bit numbers: two million of them take 0.6 GB. Raises `BadInput` if there are too few.
     """
-    return train(pl.concat(rows_for_training(sample, parameters) for sample in samples), parameters)
+    # Not bound to a name, so that `train` can free it: millions of rows are held once.
+    return train(pl.concat(rows_for_training(sample, parameters) for sample in samples), parameters, progress)
 
 
 def rows_for_training(sample: pl.DataFrame, parameters: ModelParameters) -> pl.DataFrame:

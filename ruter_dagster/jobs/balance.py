@@ -24,5 +24,5 @@ def run(parameters: Balance, context: JobContext) -> None:
         dates,
         **asdict(balance_summary(visits, loads)),
         carried_over=table(carry_over_summary(loads, lines).to_dicts()),
-        load_by_hour=load_by_hour(loads),
+        load_by_hour=load_by_hour(loads).markdown(),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -29,7 +29,7 @@ from ruter_dagster.forecasting.training_sample import SAMPLE_ROWS
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.model_inputs import EVALUATION_FILE, load_model, read_inputs
 from ruter_dagster.jobs.pipes import table
-from ruter_dagster.jobs.plots import forecast_against_truth
+from ruter_dagster.jobs.plots import Plot, accuracy_by_horizon, calibration, forecast_against_truth
 from ruter_dagster.storage.registry import ModelRecord
 
 
@@ -45,9 +45,20 @@ def run(parameters: Evaluate, context: JobContext) -> None:
     overall, gates = scores(comparable(forecasts)).row(0, named=True), release_gate(forecasts)
     context.models.attach(record, EVALUATION_FILE, _verdict(overall, gates))
     metrics = {name: float(value) for name, value in overall.items() if value is not None}
-    context.experiments.record_evaluation(record, metrics, all(gate.passed for gate in gates))
+    plots = _plots(forecasts)
+    files = {f"plots/{name}.png": plot.png for name, plot in plots.items()}
+    context.experiments.record_evaluation(record, metrics, all(gate.passed for gate in gates), files)
     _report_checks(overall, gates, context)
-    _report_evaluation(record.version, forecasts, overall, gates, context)
+    _report_evaluation(record.version, forecasts, overall, gates, plots, context)
+
+
+def _plots(forecasts: pl.DataFrame) -> dict[str, Plot]:
+    """Plots of an evaluation by name, for MLflow and Dagster."""
+    return {
+        "forecast_against_truth": forecast_against_truth(forecasts),
+        "accuracy_by_horizon": accuracy_by_horizon(comparable(forecasts)),
+        "calibration": calibration(forecasts),
+    }
 
 
 def _forecasts(dates: Sequence[date], record: ModelRecord, context: JobContext) -> pl.DataFrame | None:
@@ -129,6 +140,7 @@ def _report_evaluation(
     forecasts: pl.DataFrame,
     overall: dict[str, float],
     gates: Sequence[Gate],
+    plots: Mapping[str, Plot],
     context: JobContext,
 ) -> None:
     improvements = [improvement(forecasts, baseline) for baseline in BASELINES]
@@ -156,6 +168,6 @@ def _report_evaluation(
         reliability=table(reliability(forecasts).to_dicts()),
         by_mode=table(scores(comparable(forecasts), ("mode",)).to_dicts()),
         by_horizon=table(scores(comparable(forecasts), ("horizon_days",)).to_dicts()),
-        forecast_against_truth=forecast_against_truth(forecasts),
+        **{name: plot.markdown() for name, plot in plots.items()},
         **context.provenance(),
     )

@@ -39,7 +39,7 @@ def run(parameters: Performance, context: JobContext) -> None:
         dates,
         numbers={day: _numbers(of_date, summary) for day, (of_date, summary) in by_date.items()},
         wape=_wape(rows),
-        forecast_against_truth=forecast_against_truth(rows) if rows.height else None,
+        forecast_against_truth=forecast_against_truth(rows).markdown() if rows.height else None,
     )
 
 

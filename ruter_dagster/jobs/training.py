@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import date
+from time import monotonic
 
 import polars as pl
 
@@ -20,8 +22,12 @@ from ruter_dagster.jobs.pipes import link
 from ruter_dagster.jobs.plots import importance
 from ruter_dagster.storage.registry import ModelRecord, model_version
 
+log = logging.getLogger("ruter_dagster.jobs")
+
 _BATCH_DATES = 28
 """Number of dates of the sample that are read at once."""
+_LOG_SECONDS = 5.0
+"""Shortest time between two log lines of a training."""
 
 
 def newest_sample(context: JobContext) -> date:
@@ -70,7 +76,7 @@ def train_version(
         metrics={"rows": sum(context.tables.snapshot(TRAINING_SAMPLE).rows_by_date(sample).values())},
         evaluated_version=evaluated_version,
     )
-    model = train_on(_samples(list(sample), context), parameters)
+    model = train_on(_samples(list(sample), context), parameters, TrainingLog())
     context.models.save(record, {MODEL_FILE: model.to_bytes()})
     return record
 
@@ -81,11 +87,25 @@ def _samples(dates: Sequence[date], context: JobContext) -> Iterator[pl.DataFram
         yield context.tables.read(TRAINING_SAMPLE, block, verdict="ignore")
 
 
+class TrainingLog:
+    """Logs how far a training is, with the elapsed time, at most once in `_LOG_SECONDS`."""
+
+    def __init__(self) -> None:
+        self._started = self._logged = monotonic()
+
+    def __call__(self, booster: str, trees: int, total: int) -> None:
+        now = monotonic()
+        if now - self._logged >= _LOG_SECONDS:
+            self._logged = now
+            log.info("Training (%s): %d of %d trees, %.0f s", booster, trees, total, now - self._started)
+
+
 def report_model(asset: str, record: ModelRecord, context: JobContext) -> None:
     """Reports a version as a materialisation of `asset`, and records it in MLflow."""
     context.models.set_newest(record)
     files = context.models.uri(MODEL_NAME, record.version)
-    run_id = context.experiments.record_training(record, files)
+    plot = importance(load_model(context, record.version).importance())
+    run_id = context.experiments.record_training(record, files, {"plots/importance.png": plot.png})
     context.report.materialised(
         asset,
         version=record.version,
@@ -96,6 +116,6 @@ def report_model(asset: str, record: ModelRecord, context: JobContext) -> None:
         training_rows=int(record.metrics["rows"]),
         mlflow_run=run_id,
         files=link(files),
-        importance=importance(load_model(context, record.version).importance()),
+        importance=plot.markdown(),
         **context.provenance(),
     )

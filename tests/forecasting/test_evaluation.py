@@ -8,6 +8,7 @@ from ruter_dagster.forecasting.evaluation import (
     comparable,
     distribution_scores,
     improvement,
+    quantile_shares,
     recall_at_precision,
     release_gate,
     reliability,
@@ -132,3 +133,14 @@ def test_reliability_reports_shares_by_band():
         ("0.5 to 1", 10, 1.0),
     ]
     assert [one["forecast"] for one in bands] == pytest.approx([0.02, 0.9])
+
+
+def test_quantile_shares_tell_loads_below_from_equal_loads() -> None:
+    loads = pl.DataFrame(
+        {"mode": "bus", "load": [0.0, 0.0, 5.0, 10.0, None], "p10": 0.0, "p50": 5.0, "p90": 9.0}
+    )
+    assert quantile_shares(loads).rows() == [
+        ("bus", 0.1, 0.0, 0.5),
+        ("bus", 0.5, 0.5, 0.75),
+        ("bus", 0.9, 0.75, 0.75),
+    ]

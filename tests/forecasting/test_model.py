@@ -66,6 +66,20 @@ def test_repeated_training_on_one_thread_gives_equal_bytes(rows, model):
     assert_frame_equal(again.predict(rows), expected.predict(rows), check_exact=True)
 
 
+def test_progress_is_reported_after_each_tree(rows, model):
+    reports = []
+    observed = train(rows, SMALL, lambda *report: reports.append(report))
+    boosters = list(dict.fromkeys(booster for booster, _, _ in reports))
+    assert boosters[-6:] == [
+        "spread, P10", "spread, P50", "spread, P90", "mean, poisson", "mean, tweedie", "mean, root"
+    ]  # fmt: skip
+    assert "held-out mean 1 of 2, poisson" in boosters
+    assert [report for report in reports if report[0] == "mean, root"] == [
+        ("mean, root", tree, 60) for tree in range(1, 61)
+    ]
+    assert observed.to_bytes() == model.to_bytes()
+
+
 def test_restored_model_predicts_the_same(rows, model):
     again = LoadModel.from_bytes(model.to_bytes())
     assert_frame_equal(again.predict(rows), model.predict(rows), check_exact=True)

@@ -4,6 +4,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from pytest import LogCaptureFixture, MonkeyPatch
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import TRAINING_SAMPLE
@@ -11,7 +12,7 @@ from ruter_dagster.contracts.jobs import Train
 from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.training import training_dates
-from ruter_dagster.jobs.training import train_version
+from ruter_dagster.jobs.training import TrainingLog, train_version
 from tests.jobs.demo_jobs import context_of
 
 NEWEST = date(2026, 11, 19)
@@ -24,3 +25,18 @@ def test_training_on_few_dates_of_the_sample_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PermanentFailure, match=r"features/training_sample has 3 of .* a training needs 14"):
         train_version(training_dates(NEWEST, 42), ModelParameters(), "1", context)
     assert not list((tmp_path / "demo").glob("artifacts/models/**/*"))
+
+
+def test_a_training_logs_progress_every_five_seconds(
+    monkeypatch: MonkeyPatch, caplog: LogCaptureFixture
+) -> None:
+    seconds = iter([100, 101, 105, 109, 110])
+    monkeypatch.setattr("ruter_dagster.jobs.training.monotonic", lambda: next(seconds))
+    training_log = TrainingLog()
+    with caplog.at_level("INFO", "ruter_dagster.jobs"):
+        for tree in range(1, 5):
+            training_log("mean, poisson", tree, 64)
+    assert caplog.messages == [
+        "Training (mean, poisson): 2 of 64 trees, 5 s",
+        "Training (mean, poisson): 4 of 64 trees, 10 s",
+    ]
