@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
@@ -33,7 +34,7 @@ def run(parameters: Publish, context: JobContext) -> None:
                 content_hash=versions[issue_date],
                 progress=_progress,
             )
-    _report_publication(results, context)
+    _report_publication(results, versions, context)
 
 
 def _issued_at(issue_date: date, local_time: str, time_zone: str) -> datetime:
@@ -46,7 +47,19 @@ def _progress(sent: int, total: int) -> None:
     log.info("Publishing: %d of %d departures", sent, total)
 
 
-def _report_publication(results: dict[date, PublicationResult], context: JobContext) -> None:
+def _outcome(result: PublicationResult, version: str) -> str:
+    """`published`, or that an earlier call published the same version, and when."""
+    if result.published_at is None:
+        return "published"
+    return f"already published on {result.published_at:%Y-%m-%d %H:%M:%S} UTC, version {version}; nothing was sent"
+
+
+def _report_publication(
+    results: dict[date, PublicationResult], versions: Mapping[date, str], context: JobContext
+) -> None:
+    outcomes = [f"{day}: {_outcome(result, versions[day])}" for day, result in results.items()]
+    for outcome in outcomes:
+        log.info("Forecasts of %s", outcome)
     last = list(results.values())[-1]
     context.report.materialised(
         PUBLISHED_FORECASTS,
@@ -54,6 +67,7 @@ def _report_publication(results: dict[date, PublicationResult], context: JobCont
         publication_ids=json_value(
             {day.isoformat(): result.publication_id for day, result in results.items()}
         ),
+        outcome="; ".join(outcomes),
         already_published=json_value(
             [day.isoformat() for day, result in results.items() if result.already_published]
         ),

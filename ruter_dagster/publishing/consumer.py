@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
@@ -55,6 +55,8 @@ class Marker:
     content_hash: str
     schema_version: int
     messages: int
+    published_at: datetime
+    """Kafka's time of the message, in UTC."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +98,16 @@ class ReadBack:
 def read_markers(connection: KafkaConnection) -> dict[str, Marker]:
     """Markers of all publications, by publication id."""
     markers = {}
-    for batch in read_to_end(connection, topics_of(connection).publications):
-        for _, value in batch:
-            fields = json.loads(value)
+    for batch in _read_messages(connection, topics_of(connection).publications):
+        for message in batch:
+            fields = json.loads(message.value())
             markers[fields["publicationId"]] = Marker(
                 publication_id=fields["publicationId"],
                 issue_date=date.fromisoformat(fields["issueDate"]),
                 content_hash=fields["contentHash"],
                 schema_version=fields["schemaVersion"],
                 messages=fields["messages"],
+                published_at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
             )
     return markers
 
@@ -144,11 +147,17 @@ def _messages_of(connection: KafkaConnection, topic: str, publication_id: str) -
 
 
 def read_to_end(connection: KafkaConnection, topic: str) -> Iterator[Batch]:
-    """Yields the committed messages of every partition, from the beginning to the end. A missing topic has no messages.
+    """Yields keys and values of the committed messages of every partition, from the beginning to the end.
 
+    A missing topic has no messages.
     Uses its own consumer group without commits, so that no other consumer is affected. Raises `BrokerUnavailable` if the
     broker stops answering.
     """
+    for messages in _read_messages(connection, topic):
+        yield [(message.key(), message.value()) for message in messages]
+
+
+def _read_messages(connection: KafkaConnection, topic: str) -> Iterator[list[Any]]:
     partitions = require_broker(connection).get(topic, 0)
     consumer = Consumer(_consumer_config(connection))
     try:
@@ -225,13 +234,13 @@ def _end_offsets(
     return [offsets[partition].result().offset for partition in partitions]
 
 
-def _split_messages(received: list[Any], open_partitions: set[int]) -> Batch:
+def _split_messages(received: list[Any], open_partitions: set[int]) -> list[Any]:
     """Returns the messages, and removes each partition whose end was reached from `open_partitions`."""
     batch = []
     for message in received:
         error = message.error()
         if error is None:
-            batch.append((message.key(), message.value()))
+            batch.append(message)
         elif error.code() == KafkaError._PARTITION_EOF:
             open_partitions.discard(message.partition())
         elif not error.retriable():

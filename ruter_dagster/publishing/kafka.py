@@ -48,6 +48,8 @@ class PublicationResult:
     already_published: bool
     topics: tuple[str, ...]
     seconds: float
+    published_at: datetime | None = None
+    """When the earlier call published it, in UTC; None if this call did."""
 
 
 def publish(
@@ -84,6 +86,7 @@ def publish(
         already_published=existing is not None,
         topics=topics.message_topics,
         seconds=time.monotonic() - started,
+        published_at=existing.published_at if existing else None,
     )
 
 

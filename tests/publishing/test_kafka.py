@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import Future
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,9 @@ def test_a_repeated_publication_sends_nothing(forecasts: pl.DataFrame, connectio
 
     assert (again.publication_id, again.messages) == (first.publication_id, first.messages)
     assert again.already_published
+    assert first.published_at is None
+    assert again.published_at == read_markers(connection)[first.publication_id].published_at
+    assert again.published_at.tzinfo is UTC
     _assert_exactly_once(forecasts, connection)
 
 
