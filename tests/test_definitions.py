@@ -19,6 +19,7 @@ from dagster import (
 )
 from dagster._core.instance.config import PoolGranularity
 
+from ruter_dagster.assets.code_references import code_references
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.checks import CHECKS
 from ruter_dagster.contracts.jobs import (
@@ -80,6 +81,14 @@ class TestEveryAsset:
         jobs = {name: spec.metadata.get("ruter/job") for name, spec in SPECS.items()}
         assert {name: job for name, job in jobs.items() if job not in JOBS} == {}
 
+    def test_links_to_its_definition_and_its_job(self) -> None:
+        for spec in SPECS.values():
+            definition, job = spec.metadata["dagster/code_references"].code_references
+            assert (definition.label, job.label) == ("definition", "job")
+            assert "builder.asset(" in Path(definition.file_path).read_text(encoding="utf-8"), spec.key
+            assert Path(job.file_path).stem == spec.metadata["ruter/job"]
+            assert "def run(parameters" in Path(job.file_path).read_text(encoding="utf-8"), spec.key
+
     def test_belongs_to_a_run_of_the_chain(self) -> None:
         assert set(ASSETS) == {name for assets in RUNS.values() for name in assets}
 
@@ -91,6 +100,13 @@ class TestEveryAsset:
             if asset.backfill_policy and asset.backfill_policy.max_partitions_per_run is None
         }
         assert single_run == set(dated)
+
+
+def test_assets_in_aws_link_to_no_local_file() -> None:
+    assert (
+        code_references("raw/stop_visits", "snapshot", load_settings(_env_file=None, environment="test"))
+        == {}
+    )
 
 
 @pytest.mark.parametrize("run", RUNS)

@@ -28,6 +28,7 @@ from dagster import (
     asset,
 )
 
+from ruter_dagster.assets.code_references import code_references
 from ruter_dagster.assets.configuration import configuration_hash
 from ruter_dagster.assets.job_inputs import JobInputs, PinsConfig
 from ruter_dagster.assets.table_metadata import table_metadata
@@ -117,7 +118,11 @@ class AssetBuilder:
             retry_policy=self._retry_policy(key),
             pool=pool or self.pool_of(job.job),
             check_specs=check_specs,
-            metadata={JOB_METADATA: job.job, **table_metadata(key)},
+            metadata={
+                JOB_METADATA: job.job,
+                **table_metadata(key),
+                **code_references(key, job.job, self.settings),
+            },
         )
         return JobAsset(define(_step(asset_job)), asset_job)
 
