@@ -27,7 +27,7 @@ check: install  ## check style, types, imports, function sizes and Dagster's def
 	$(BIN)/python scripts/check_sizes.py
 	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/pyright
-	$(BIN)/dagster definitions validate -w workspace.yaml
+	$(BIN)/dg check defs
 
 test: install  ## run the tests that a change is most likely to break (10 minutes on 2 cores)
 	$(PYTEST) -m "not extended"
