@@ -11,12 +11,25 @@ from datetime import date, timedelta
 from dagster import AssetExecutionContext, DailyPartitionsDefinition, TimeWindowPartitionMapping
 
 from ruter_dagster.compat.clock import get_current_datetime
+from ruter_dagster.compat.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import DEMO_ISSUE_DATE, Settings
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 
 PART_OF_RANGE_TAG = "ruter/part_of_range"
 """Tag of a run over the outdated dates of a range. The other dates of the range are up to date."""
+
+DATES_TAG = "ruter/dates"
+"""Tag with the dates of a range. The UI's list of runs shows it, but not Dagster's own tags of a range."""
+
+
+def range_tags(first: date, last: date) -> dict[str, str]:
+    """The tags of a run over a range of dates."""
+    return {
+        ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
+        ASSET_PARTITION_RANGE_END_TAG: last.isoformat(),
+        DATES_TAG: f"{first} to {last}",
+    }
 
 
 @dataclass(frozen=True)

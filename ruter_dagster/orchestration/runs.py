@@ -41,8 +41,6 @@ from ruter_dagster.compat.origin import (
     RemoteRepositoryOrigin,
 )
 from ruter_dagster.compat.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
     GRPC_INFO_TAG,
     PARENT_RUN_ID_TAG,
     PARTITION_NAME_TAG,
@@ -52,7 +50,7 @@ from ruter_dagster.compat.tags import (
 )
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.orchestration.event_log import asset_of_step, failure_cause
-from ruter_dagster.orchestration.partitions import PART_OF_RANGE_TAG
+from ruter_dagster.orchestration.partitions import PART_OF_RANGE_TAG, range_tags
 from ruter_dagster.resources.parent_process import end_with_parent
 
 DEFINITIONS = "ruter_dagster.definitions"
@@ -87,10 +85,10 @@ class RunRequest:
         part = {PART_OF_RANGE_TAG: "true"} if self.part_of_range else {}
         if not self.dates:
             return part
-        first, last = self.dates[0].isoformat(), self.dates[-1].isoformat()
+        first, last = self.dates[0], self.dates[-1]
         if first == last:
-            return part | {PARTITION_NAME_TAG: first}
-        return part | {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+            return part | {PARTITION_NAME_TAG: first.isoformat()}
+        return part | range_tags(first, last)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ from dagster import (
     sensor,
 )
 
-from ruter_dagster.compat.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from ruter_dagster.config.gtfs_location import plans_ahead
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
@@ -39,6 +38,7 @@ from ruter_dagster.contracts.jobs import MIN_COUNTED_DATES, MIN_TRAINING_DATES, 
 from ruter_dagster.contracts.tables import STOP_LOADS
 from ruter_dagster.orchestration.chain import FollowUp, Window, follow_ups, input_windows
 from ruter_dagster.orchestration.event_log import content_hash
+from ruter_dagster.orchestration.partitions import range_tags
 
 ISSUE_DATE_TAG = "ruter/issue_date"
 """Tag of every run of the daily chain. Retries inherit it, so that follow-ups are requested after a retry too."""
@@ -93,11 +93,8 @@ def plan_request(operating_date: date, settings: Settings, operator: Operator, c
     """
     issue_date = issue_date_of(operating_date, settings)
     first = max(issue_date, settings.history_start or operator.history_start)
-    tags = {
-        ISSUE_DATE_TAG: issue_date.isoformat(),
-        ASSET_PARTITION_RANGE_START_TAG: first.isoformat(),
-        ASSET_PARTITION_RANGE_END_TAG: (issue_date + timedelta(HORIZON_DAYS)).isoformat(),
-    }
+    dates = range_tags(first, issue_date + timedelta(HORIZON_DAYS))
+    tags = {ISSUE_DATE_TAG: issue_date.isoformat(), **dates}
     return RunRequest(run_key=f"plan {issue_date} {cause}".strip(), job_name="plan", tags=tags)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from ruter_dagster.orchestration import runs as runs_module
 from ruter_dagster.orchestration.event_log import failure_cause, step_outputs
 from ruter_dagster.orchestration.replay import Replay, compare_outputs, pinned_config, replay
 from ruter_dagster.orchestration.runs import (
+    LOCATION,
     RunOutcome,
     RunRequest,
     execute,
@@ -27,6 +29,7 @@ from ruter_dagster.orchestration.runs import (
 from tests.scripted_launcher import defs, write_script
 
 DEFINITIONS = "tests.scripted_launcher"
+REPOSITORY = Path(__file__).parents[2]
 RANGE = {
     "dagster/asset_partition_range_start": "2026-03-28",
     "dagster/asset_partition_range_end": "2026-03-29",
@@ -324,9 +327,16 @@ def test_executed_runs_belong_to_code_location_of_workspace(
     ("dates", "tags"),
     [
         ((date(2026, 3, 28),), {"dagster/partition": "2026-03-28"}),
-        ((date(2026, 3, 28), date(2026, 3, 29)), RANGE),
+        ((date(2026, 3, 28), date(2026, 3, 29)), RANGE | {"ruter/dates": "2026-03-28 to 2026-03-29"}),
         ((), {}),
     ],
 )
 def test_run_tags_name_the_partitions(dates: tuple[date, ...], tags: dict[str, str]) -> None:
     assert RunRequest("counts", ("raw/stop_visits",), dates).tags() == tags
+
+
+def test_every_command_names_the_same_code_location() -> None:
+    workspace = yaml.safe_load((REPOSITORY / "workspace.yaml").read_text(encoding="utf-8"))
+    dg = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["dg"]
+    assert workspace["load_from"][0]["python_module"]["location_name"] == LOCATION
+    assert dg["project"]["code_location_name"] == LOCATION

@@ -50,6 +50,7 @@ def test_plan_is_one_run_of_four_dates() -> None:
     (run,), _ = requested("daily_plan", datetime(2026, 3, 30, 4, 30, tzinfo=OSLO), settings_with())
     assert run.tags["dagster/asset_partition_range_start"] == "2026-03-30"
     assert run.tags["dagster/asset_partition_range_end"] == "2026-04-02"
+    assert run.tags["ruter/dates"] == "2026-03-30 to 2026-04-02", "the list of runs hides the two others"
     assert run.tags[ISSUE_DATE_TAG] == "2026-03-30"
 
 
