@@ -1,10 +1,13 @@
 """Base classes of the local instance's storage. Dagster has no setting that lets their folder follow our settings.
 
 - `DagsterSqliteStorage`: runs, events and schedules in SQLite.
+- `SqliteRunStorage`: its runs alone, in the folder `runs_directory` of the storage.
 - `LocalComputeLogManager`: what steps print, in files.
 """
 
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
+from dagster._core.storage.sqlite_storage import _runs_directory as runs_directory
 
-__all__ = ["DagsterSqliteStorage", "LocalComputeLogManager"]
+__all__ = ["DagsterSqliteStorage", "LocalComputeLogManager", "SqliteRunStorage", "runs_directory"]

@@ -23,10 +23,11 @@ from ruter_dagster.compat.launcher import (
     WorkerStatus,
     is_timeout,
 )
-from ruter_dagster.compat.storage import DagsterSqliteStorage, LocalComputeLogManager
+from ruter_dagster.compat.storage import DagsterSqliteStorage, LocalComputeLogManager, runs_directory
 from ruter_dagster.config.settings import SettingsError, load_settings
 from ruter_dagster.config.state_folder import state_folder
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.orchestration.run_history import RunHistory
 
 ANSWER_SECONDS = 10
 """The longest wait for an answer of the code server."""
@@ -39,6 +40,10 @@ def instance_dir() -> Path:
 
 class SourceStorage(DagsterSqliteStorage):
     """Stores runs, events and schedules in SQLite, in the state folder of the source."""
+
+    def __init__(self, base_dir: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(base_dir, inst_data)
+        self._run_storage = RunHistory.from_local(runs_directory(base_dir))
 
     @classmethod
     def config_type(cls) -> Any:

@@ -34,12 +34,6 @@ from ruter_dagster.compat.execution import (
     make_new_run_id,
 )
 from ruter_dagster.compat.instance import InstanceRef
-from ruter_dagster.compat.origin import (
-    SINGLETON_REPOSITORY_NAME,
-    RegisteredCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-)
 from ruter_dagster.compat.tags import (
     GRPC_INFO_TAG,
     PARENT_RUN_ID_TAG,
@@ -51,12 +45,11 @@ from ruter_dagster.compat.tags import (
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.orchestration.event_log import asset_of_step, failure_cause
 from ruter_dagster.orchestration.partitions import PART_OF_RANGE_TAG, range_tags
+from ruter_dagster.orchestration.run_history import job_origin
 from ruter_dagster.resources.parent_process import end_with_parent
 
 DEFINITIONS = "ruter_dagster.definitions"
 """The module of the definitions whose jobs are executed."""
-LOCATION = "ruter_dagster"
-"""The code location's name in workspace.yaml."""
 POLL_SECONDS = 0.25
 FAILED = (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 SINGLE_RUN_TAGS = {*TAGS_TO_MAYBE_OMIT_ON_RETRY, GRPC_INFO_TAG}
@@ -337,10 +330,9 @@ def _create_and_execute(
     The UI can re-execute only runs that have a code location. Dagster's `execute_in_process` records none.
     """
     plan = create_execution_plan(job, run["run_config"], steps, state, instance.get_ref())
-    origin = RemoteJobOrigin(
-        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), SINGLETON_REPOSITORY_NAME), job.name
+    recorded = instance.create_run_for_job(
+        job, execution_plan=plan, remote_job_origin=job_origin(job.name), **run
     )
-    recorded = instance.create_run_for_job(job, execution_plan=plan, remote_job_origin=origin, **run)
     execute_run(InMemoryJob(job), recorded, instance)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.storage.compute_log_manager import ComputeIOType
 from dagster._core.test_utils import create_run_for_test, instance_for_test
 
@@ -19,7 +19,12 @@ from ruter_dagster.compat.launcher import (
     WorkerStatus,
     is_timeout,
 )
-from ruter_dagster.compat.storage import DagsterSqliteStorage, LocalComputeLogManager
+from ruter_dagster.compat.storage import (
+    DagsterSqliteStorage,
+    LocalComputeLogManager,
+    SqliteRunStorage,
+    runs_directory,
+)
 from ruter_dagster.compat.tags import GRPC_INFO_TAG
 
 LAUNCHER = {
@@ -73,6 +78,13 @@ def test_storage_keeps_its_files_in_its_folder(tmp_path: Path) -> None:
     assert storage.inst_data is settings
     assert storage.run_storage.get_runs_count() == 0
     assert list(tmp_path.rglob("*.db"))
+    storage.dispose()
+
+
+def test_run_storage_opens_the_runs_of_a_storage(tmp_path: Path) -> None:
+    storage = DagsterSqliteStorage.from_local(str(tmp_path))
+    run = storage.run_storage.add_run(DagsterRun("counts"))
+    assert SqliteRunStorage.from_local(runs_directory(str(tmp_path))).has_run(run.run_id)
     storage.dispose()
 
 

@@ -278,7 +278,9 @@ def test_unreadable_date_keeps_its_rows_and_rejects(folder: Path) -> None:
     context, metadata = run_snapshot(folder, *WEEKS[:3])
     assert context.store.read(STOP_VISITS, WEEKS[:3]).equals(before)
     assert rejected(context, WEEKS[1]).height == 1
-    assert "+" in metadata["source_versions"]["raw_value"][str(WEEKS[1])], "a shared file may correct the date"
+    assert "+" in metadata["source_versions"]["raw_value"][str(WEEKS[1])], (
+        "a shared file may correct the date"
+    )
 
 
 def test_broken_shared_file_blocks_all_dates_with_one_reason(folder: Path) -> None:

@@ -16,8 +16,8 @@ from ruter_dagster.orchestration import replay as replay_module
 from ruter_dagster.orchestration import runs as runs_module
 from ruter_dagster.orchestration.event_log import failure_cause, step_outputs
 from ruter_dagster.orchestration.replay import Replay, compare_outputs, pinned_config, replay
+from ruter_dagster.orchestration.run_history import LOCATION
 from ruter_dagster.orchestration.runs import (
-    LOCATION,
     RunOutcome,
     RunRequest,
     execute,
