@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
+import shutil
 import signal
 import sys
 from contextlib import ExitStack
@@ -21,6 +24,7 @@ from ruter_dagster.contracts.strict_json import strict_json
 
 DATE = click.DateTime(["%Y-%m-%d"])
 PORT = click.IntRange(1, 65535)
+PROGRAM = "ruter-dagster"
 
 
 _ACCESS = "Give this user access to it, or choose another folder."
@@ -35,6 +39,15 @@ _DISK_REMEDIES = {
 """What to do about an error of the disk, by its number."""
 
 
+def as_typed(text: str) -> str:
+    """The text with this program's commands as a person can type them: with their path if PATH does not lead to them."""
+    if shutil.which(PROGRAM):
+        return text
+    folder = Path(sys.executable).parent
+    near = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
+    return re.sub(rf"(?<![\w/.-]){PROGRAM} (?=[a-z])", f"{shlex.quote(str(near / PROGRAM))} ", text)
+
+
 class Commands(click.Group):
     """Shows a failure that a person can act on as one message, not as a traceback."""
 
@@ -44,7 +57,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except PermanentFailure as failure:
-            click.echo(f"{failure}", err=True)
+            click.echo(as_typed(str(failure)), err=True)
             ctx.exit(1)
         except OSError as error:
             if error.errno not in _DISK_REMEDIES:
@@ -201,8 +214,8 @@ def backtest(
     metavar="YYYY-MM-DD",
     help="Operating date that is forecast; by default the newest issue date.",
 )
-@click.option("--line", help="Id or name of a line.")
-@click.option("--stop", help="Id or part of the name of a stop; its departures are listed by time.")
+@click.option("--line", help="Id of a line, its last part, or the line's name: RUT:Line:20 or 20.")
+@click.option("--stop", help="Id of a stop, its last part, or part of its name. Departures are by time.")
 @click.option(
     "--top",
     type=click.IntRange(min=1),
@@ -217,7 +230,7 @@ def forecasts(day: datetime | None, line: str | None, stop: str | None, top: int
     Without --stop, the departures most likely to have more passengers than seats come first. Times are local.
 
     \b
-      ruter-dagster forecasts --date 2026-11-21 --line 31 --top 5
+      ruter-dagster forecasts --date 2026-11-21 --line 20 --top 5
     """
     from rich.console import Console
 

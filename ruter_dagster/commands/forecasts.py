@@ -9,12 +9,16 @@ from difflib import get_close_matches
 from typing import Any
 
 import polars as pl
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Column
 from rich.table import Table as RichTable
 
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+from ruter_dagster.contracts.dates import date_spans
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES
 from ruter_dagster.forecasting.crowding import most_crowded
@@ -43,11 +47,18 @@ COLUMNS = (
 NAMES = ("line_id", "line_name", "stop_id", "stop_name")
 SUGGESTIONS = 5
 """Number of lines or stops that an error message suggests."""
+_COMPACT: dict[str, Any] = {
+    "box": SIMPLE_HEAD,
+    "padding": (0, 1, 0, 0),
+    "pad_edge": False,
+    "show_edge": False,
+}
+"""Look of a table that fits into 80 columns."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which forecasts to show. `line` and `stop` are ids or names; `top` is the number of departures."""
+    """Which forecasts to show. `line` and `stop` are ids, last parts of ids or names; `top` is the number of departures."""
 
     operating_date: date | None = None
     line: str | None = None
@@ -97,21 +108,37 @@ def load_forecasts(settings: Settings, selection: Selection) -> ForecastList:
 
 
 def show(forecasts: ForecastList, console: Console) -> None:
-    """Prints a table of the forecasts."""
-    count = forecasts.rows.height
-    table = RichTable(
-        "time", "line", "direction", "stop", "mean", "P10-P90", "above seats", "occupancy", "source",
-        title=f"Forecasts of {forecasts.operating_date}, issued {forecasts.issue_date}: "
-        f"{count:,} of {forecasts.departures:,} departures",
-    )  # fmt: skip
-    for row in forecasts.rows.iter_rows(named=True):
-        table.add_row(*_cells(row))
+    """Prints a table of the forecasts. A narrow terminal folds ids and names; a file or pipe gets full lines."""
+    rows = forecasts.rows.to_dicts()
+    sources = {_source(row) for row in rows}
+    title = (
+        f"Forecasts of {forecasts.operating_date}, issued {forecasts.issue_date}: "
+        f"{len(rows):,} of {forecasts.departures:,} departures"
+    )
+    table = RichTable(*_columns(len(sources) > 1), title=title, **_COMPACT)
+    for row in rows:
+        table.add_row(*_cells(row), *([_source(row)] if len(sources) > 1 else []))
+    if not console.is_terminal:
+        unlimited = console.options.update(width=10_000)
+        console.width = max(console.width, Measurement.get(console, unlimited, table).maximum)
     console.print(table)
+    if len(sources) == 1:
+        console.print(f"Source of all: {sources.pop()}")
+
+
+def _columns(with_source: bool) -> list[Column]:
+    names = ["line", "dir", "stop", "mean", "P10-P90", "above\nseats", "occupancy"] + ["source"] * with_source
+    folded = ("line", "stop", "occupancy", "source")
+    columns = [Column(name, overflow="fold", no_wrap=name not in folded) for name in names]
+    return [Column("time", no_wrap=True), *columns]
+
+
+def _source(row: dict[str, Any]) -> str:
+    return f"{row['source']} ({row['expected_tier']})" if row["expected_tier"] else row["source"]
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     probability = row["prob_above_seats"]
-    source = f"{row['source']} ({row['expected_tier']})" if row["expected_tier"] else row["source"]
     return [
         row["time"],
         _label(row["line_id"], row["line_name"]),
@@ -121,7 +148,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['p10']:.0f}-{row['p90']:.0f}",
         "unknown" if probability is None else f"{probability:.0%}",
         row["occupancy_level"],
-        source,
     ]
 
 
@@ -156,20 +182,9 @@ def _forecasts_of(snapshot: TableSnapshot, operating_date: date | None) -> tuple
 def _no_forecast(day: date, issue_dates: Sequence[date]) -> str:
     last = issue_dates[-1] + timedelta(HORIZON_DAYS)
     return (
-        f"There is no forecast of {day}. Forecasts were issued on {_spans(issue_dates)}, each for its date and the "
+        f"There is no forecast of {day}. Forecasts were issued on {date_spans(issue_dates)}, each for its date and the "
         f"{HORIZON_DAYS} dates after it, up to {last}. Choose another --date, or materialise forecasts/load_forecasts for {day}"
     )
-
-
-def _spans(dates: Sequence[date]) -> str:
-    """Dates in words: `2026-11-18 to 2026-11-20, 2026-11-24`."""
-    spans: list[list[date]] = []
-    for day in dates:
-        if spans and day - spans[-1][-1] == timedelta(1):
-            spans[-1][1:] = [day]
-        else:
-            spans.append([day])
-    return ", ".join(" to ".join(map(str, span)) for span in spans)
 
 
 def _with_names(forecasts: pl.DataFrame, store: TableStore, day: date) -> pl.DataFrame:
@@ -183,12 +198,19 @@ def _with_names(forecasts: pl.DataFrame, store: TableStore, day: date) -> pl.Dat
 
 
 def _select(forecasts: pl.DataFrame, kind: str, id_or_name: str | None) -> pl.DataFrame:
-    """Forecasts of one line or stop, by its id or its name; of a stop, part of the name is enough."""
+    """Forecasts of one line or stop, by its id, the last part of the id or its name; of a stop, part of the name is enough."""
     if id_or_name is None:
         return forecasts
-    name, text = pl.col(f"{kind}_name").str.to_lowercase(), id_or_name.lower()
+    identifier, name, text = (
+        pl.col(f"{kind}_id"),
+        pl.col(f"{kind}_name").str.to_lowercase(),
+        id_or_name.lower(),
+    )
+    last_part = identifier.str.split(":").list.last()
     named = name.str.contains(text, literal=True) if kind == "stop" else name == text
-    matching = forecasts.filter((pl.col(f"{kind}_id") == id_or_name) | named.fill_null(False))
+    matching = forecasts.filter(
+        (identifier == id_or_name) | (last_part == id_or_name) | named.fill_null(False)
+    )
     if forecasts.height and matching.is_empty():
         raise PermanentFailure(_no_departure(forecasts, kind, id_or_name))
     return matching

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from ruter_dagster.commands.cli import main
+from ruter_dagster.commands.cli import as_typed, main
 
 OPERATOR = """
 name = "Midttrafik"
@@ -45,6 +46,22 @@ def refused(*command: str) -> Result:
     assert result.exit_code != 0
     assert not Path("state").exists(), "something was started"
     return result
+
+
+def test_named_command_can_be_typed_in_the_project_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / ".venv" / "bin" / "ruter-dagster"
+    program.parent.mkdir(parents=True)
+    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    hint = "The package ruter-dagster. Run `RUTER_SOURCE=tides ruter-dagster retry 01`"
+    typed = "The package ruter-dagster. Run `RUTER_SOURCE=tides .venv/bin/ruter-dagster retry 01`"
+    assert as_typed(hint) == as_typed(typed) == typed
+
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert as_typed(hint) == hint
 
 
 def test_dev_needs_a_free_port(taken_port: int) -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from ruter_dagster.commands.cli import main
+from ruter_dagster.commands.forecasts import Selection, show
+from ruter_dagster.commands.forecasts import load_forecasts as read_forecasts
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES
 from ruter_dagster.forecasting.crowding import most_crowded
@@ -92,6 +96,29 @@ def test_line_is_selected_by_id_or_name(forecasts: pl.DataFrame) -> None:
     assert rows("--line", "31") == rows("--line", "RUT:Line:31") != []
 
 
+def test_stop_is_selected_by_last_part_of_its_id(forecasts: pl.DataFrame) -> None:
+    assert rows("--stop", "1") == rows("--stop", "NSR:Quay:1") != []
+
+
+def test_narrow_output_that_is_no_terminal_is_not_cut(forecasts: pl.DataFrame) -> None:
+    result = CliRunner().invoke(main, ["forecasts", "--stop", "NSR:Quay:1"], env={"COLUMNS": "40"})
+    assert "Nationaltheatret (NSR:Quay:1)" in result.stdout
+    assert "…" not in result.stdout
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_narrow_terminal_shows_every_character(forecasts: pl.DataFrame, width: int) -> None:
+    output = StringIO()
+    selected = read_forecasts(load_settings(), Selection(line="31", top=3))
+    show(selected, Console(file=output, force_terminal=True, color_system=None, width=width))
+    assert "…" not in output.getvalue()
+    assert max(map(len, output.getvalue().splitlines())) <= width
+
+
+def test_common_source_is_named_once(forecasts: pl.DataFrame) -> None:
+    assert run("--line", "31", "--top", "3").count("model (departure)") == 1
+
+
 def test_later_date_is_read_from_the_newest_issue_date(forecasts: pl.DataFrame) -> None:
     later = ISSUE_DATE + timedelta(3)
     shown = json.loads(run("--date", str(later), "--json"))
@@ -123,5 +150,5 @@ def test_snippet_in_the_docs_reads_the_newest_date(forecasts: pl.DataFrame) -> N
 
 
 def test_state_without_forecasts_is_one_sentence(tmp_path: Path) -> None:
-    assert "Run `ruter-dagster demo` first" in run(exit_code=1)
+    assert "ruter-dagster demo` first" in run(exit_code=1)
     assert not (tmp_path / "state").exists()
