@@ -152,9 +152,14 @@ def _report_checks(report: QualityReport, page: str, context: JobContext) -> Non
             measured=result.measured,
             minimum=result.check.minimum,
             maximum=result.check.maximum,
-            examples=table([{name: str(value) for name, value in row.items()} for row in result.examples]),
+            examples=table([_texts(row) for row in result.examples]),
             **_report_links(page, context),
         )
+
+
+def _texts(row: Mapping[str, Any]) -> dict[str, str]:
+    """The values of an example as text, numbers with at most four decimals."""
+    return {name: str(round(value, 4) if isinstance(value, float) else value) for name, value in row.items()}
 
 
 def _report_dates(

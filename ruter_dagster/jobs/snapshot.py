@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.checks import NO_DATE_BLOCKED
+from ruter_dagster.contracts.dates import date_spans
 from ruter_dagster.contracts.errors import BadInput, NoDataForDates
 from ruter_dagster.contracts.file_versions import UNREAD
 from ruter_dagster.contracts.jobs import Snapshot, asset_of
@@ -104,11 +105,11 @@ class _Copy:
     @property
     def reasons(self) -> list[str]:
         """A paragraph for each blocked date. Dates that cannot be read for the same reason share one."""
-        dates: dict[str, list[str]] = {}
+        dates: dict[str, list[date]] = {}
         for day, error in self.unreadable.items():
-            dates.setdefault(str(error), []).append(str(day))
+            dates.setdefault(str(error), []).append(day)
         unreadable = [
-            f"{self.table.name}: {self.table.partition} {', '.join(days)} blocked, cannot be read: {reason}"
+            f"{self.table.name}: {self.table.partition} {date_spans(days)} cannot be read: {reason}"
             for reason, days in dates.items()
         ]
         return [*(blocked.message for blocked in self.blocked.values()), *unreadable]

@@ -36,6 +36,7 @@ from ruter_dagster.quality.vehicle_counts import SCHEMA as VEHICLE_COUNTS
 from ruter_dagster.quality.vehicle_counts import (
     compare_with_others,
     count_low_vehicles,
+    low_vehicles,
     vehicle_counts,
 )
 
@@ -125,8 +126,9 @@ def measure(
         examples |= dict.fromkeys((STOP_POINTS_KNOWN, FEW_UNKNOWN_STOPS.name), _by_stop(unknown_stops))
         least_trips = (limits or RejectLimits()).least_trips  # pyright: ignore[reportCallIssue]
         measured = _with_share_at_unknown_stops(measured, unknown_stops, least_trips)
-        examples["vehicles_count_alike"] = _compare_vehicles(vehicles, earlier_vehicles)
-        parts.append(count_low_vehicles(examples["vehicles_count_alike"]))
+        compared = _compare_vehicles(vehicles, earlier_vehicles)
+        examples["vehicles_count_alike"] = low_vehicles(compared)
+        parts.append(count_low_vehicles(compared))
         parts.append(_share_of_rejected_rows(frame, rejected, days))
         if rejected is not None:
             examples["few_rejected_rows"] = _by_reason(rejected)

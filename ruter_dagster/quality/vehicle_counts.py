@@ -82,6 +82,11 @@ def compare_with_others(counts: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def low_vehicles(compared: pl.DataFrame) -> pl.DataFrame:
+    """The rows of `compare_with_others` of vehicles with low counts."""
+    return compared.filter(pl.col("ratio") < LOW_COUNTS)
+
+
 def count_low_vehicles(compared: pl.DataFrame) -> pl.DataFrame:
     """The number of vehicles with low counts. Columns: `date`, `vehicles_count_alike`."""
     low = (pl.col("ratio") < LOW_COUNTS).sum().alias("vehicles_count_alike")

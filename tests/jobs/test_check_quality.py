@@ -111,6 +111,11 @@ def test_low_counts_of_a_week_are_reported(settings: Settings) -> None:
     assert [one["vehicles_count_alike"] for one in measures] == [None, None, None, 1, 1, 1, 1]
 
 
+def test_numbers_of_examples_are_rounded() -> None:
+    row = {"date": DAY, "ratio": 0.597892176732874, "dates": 5}
+    assert check_quality._texts(row) == {"date": str(DAY), "ratio": "0.5979", "dates": "5"}
+
+
 def test_local_report_has_a_file_and_a_browser_address(tmp_path: Path) -> None:
     context = context_of(quality_check(STOP_VISITS, DAY), tmp_path)
     key = f"quality/reports/raw.stop_visits/{DAY}.html"

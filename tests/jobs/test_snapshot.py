@@ -222,9 +222,7 @@ def test_unreadable_date_of_a_range_is_listed(folder: Path, fault: str) -> None:
     snapshot.run(parameters, context)
 
     details = check_of_the_blocked_second_week(context, report)
-    assert details["observed"].startswith(
-        f"raw.stop_visits: service_date {WEEKS[1]} blocked, cannot be read: "
-    )
+    assert details["observed"].startswith(f"raw.stop_visits: service_date {WEEKS[1]} cannot be read: ")
     assert f"{name}/{WEEKS[1]}.csv {reason}" in details["observed"]
     with pytest.raises(BadInput, match=reason):
         run_snapshot(folder, WEEKS[1])
@@ -290,7 +288,7 @@ def test_broken_shared_file_blocks_all_dates_with_one_reason(folder: Path) -> No
         snapshot.run(parameters, context)
     days = ", ".join(map(str, WEEKS[:3]))
     assert str(failure.value) == (
-        f"raw.stop_visits: service_date {days} blocked, cannot be read: vehicles.csv is not UTF-8 (Latin-1, perhaps); "
+        f"raw.stop_visits: service_date {days} cannot be read: vehicles.csv is not UTF-8 (Latin-1, perhaps); "
         "save it as UTF-8"
     )
     assert not report.metadata

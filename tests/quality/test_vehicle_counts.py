@@ -68,6 +68,11 @@ def test_door_dead_in_both_directions_warns(week):
     assert "vehicles_balanced" not in report.verdicts[DAY].warned
 
 
+def test_only_vehicles_with_low_counts_are_examples(week):
+    [result] = [one for one in check(with_dead_door(week, "train-1")).results if one.name == NAME]
+    assert {example["vehicle_id"] for example in result.examples} == {"train-1"}
+
+
 def test_vehicles_that_count_alike_do_not_warn(week):
     report = check(week)
     assert not warned(report)
