@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import date
+
+import polars as pl
 
 from ruter_dagster.contracts.jobs import Balance
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
@@ -22,7 +25,23 @@ def run(parameters: Balance, context: JobContext) -> None:
         STOP_LOADS,
         loads,
         dates,
+        # A single date's numbers are those of the whole.
+        numbers=numbers_by_date(visits, loads) if len(dates) > 1 else None,
         **asdict(balance_summary(visits, loads)),
         carried_over=table(carry_over_summary(loads, lines).to_dicts()),
         load_by_hour=load_by_hour(loads).markdown(),
     )
+
+
+def numbers_by_date(visits: pl.DataFrame, loads: pl.DataFrame) -> dict[date, dict[str, float | None]]:
+    """By date, how well its counts agree: the numbers of its `BalanceSummary`, which Dagster's UI plots over dates."""
+    loads_of = loads.partition_by("service_date", as_dict=True)
+    return {
+        key[0]: _numbers(of_date, loads_of[key])
+        for key, of_date in visits.partition_by("service_date", as_dict=True).items()
+    }
+
+
+def _numbers(visits: pl.DataFrame, loads: pl.DataFrame) -> dict[str, float | None]:
+    summary = asdict(balance_summary(visits, loads))
+    return {name: value for name, value in summary.items() if not isinstance(value, str)}
