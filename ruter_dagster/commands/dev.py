@@ -18,6 +18,9 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.orchestration.instance import require_dagster_home
 
 WORKSPACE = "workspace.yaml"
+MLFLOW_PORT = 5000
+MLFLOW_RUNS = "#/experiments/1/runs"
+"""Page of the runs of our experiment, the first after MLflow's own. MLflow's start page leads to pages of AI agents instead."""
 
 
 def serve_dagster(settings: Settings, port: int) -> int:
@@ -46,7 +49,7 @@ def serve_dagster(settings: Settings, port: int) -> int:
             stack.enter_context(serve_reports(Path(settings.artifacts_location), settings.reports_url)),
             flush=True,
         )
-        print(f"MLflow's UI: {mlflow_command(settings)}", flush=True)
+        print(mlflow_hint(settings), flush=True)
         # A shell gives its background commands an ignored SIGINT, which dagster dev would inherit and never end.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
@@ -60,14 +63,17 @@ def serve_dagster(settings: Settings, port: int) -> int:
             return process.wait()
 
 
-def mlflow_command(settings: Settings) -> str:
-    """The command that opens MLflow's UI on the experiments in use, or the address of its server."""
+def mlflow_hint(settings: Settings) -> str:
+    """How to see the trainings in MLflow: the address of its server, or the command that starts one here, and the page of runs."""
     address = settings.mlflow_tracking_uri
     if address and not address.startswith("sqlite:"):
-        return address
+        return f"MLflow: {address}"
     store = address or f"sqlite:///{settings.source_dir / 'mlflow' / 'mlflow.db'}"
     program = Path(sys.executable).with_name("mlflow")
-    return f"{shlex.quote(str(program))} server --port 5000 --backend-store-uri {shlex.quote(store)}"
+    command = (
+        f"{shlex.quote(str(program))} server --port {MLFLOW_PORT} --backend-store-uri {shlex.quote(store)}"
+    )
+    return f"Trainings in MLflow: run `{command}` and open http://127.0.0.1:{MLFLOW_PORT}/{MLFLOW_RUNS}"
 
 
 def _require_workspace() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ruter_dagster.commands.dev import MLFLOW_RUNS
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.experiments import Experiments
 from sagemaker_double.control import Remote
@@ -50,6 +51,7 @@ def test_version_has_one_run_and_one_registered_model(tmp_path: Path, capfd):
 
     client = MlflowClient(experiments._tracking_uri, experiments._tracking_uri)
     experiment = client.get_experiment_by_name("load_model")
+    assert f"#/experiments/{experiment.experiment_id}/runs" == MLFLOW_RUNS
     assert [one.info.run_id for one in client.search_runs([experiment.experiment_id])] == [run]
     recorded = client.get_run(run)
     assert recorded.data.metrics == {"training_wape": 0.25, "wape_h1": 0.21}
