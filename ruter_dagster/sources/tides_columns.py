@@ -18,12 +18,17 @@ def require_columns(path: str, table: TidesTable, present: Sequence[str]) -> Non
             + _suggestions(missing, present, table)
         )
     if table.one_of and not any(_has_group(group, present) for group in table.one_of):
-        accepted = ", or ".join(" and ".join(group) for group in table.one_of).replace("|", " or ")
+        accepted = ", or ".join(" and ".join(map(_in_words, group)) for group in table.one_of)
         wanted = [name for group in table.one_of for names in group for name in names.split("|")]
         raise BadInput(
             f"{path} has no passenger counts: TIDES' {table.name} needs {accepted}; "
             f"it has {', '.join(present)}{_suggestions(wanted, present, table)}"
         )
+
+
+def _in_words(names: str) -> str:
+    """Alternative columns, `|` between them, as `(boarding_1 or boarding_2)`."""
+    return f"({names.replace('|', ' or ')})" if "|" in names else names
 
 
 def _has_group(group: Sequence[str], present: Sequence[str]) -> bool:

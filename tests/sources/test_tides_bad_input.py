@@ -378,8 +378,8 @@ def test_renamed_count_column_is_named_with_what_is_accepted(folder):
     counts = "boarding_1,boarding_2,alighting_1,alighting_2,departure_load"
     change(folder, "stop_visits", counts, "a,b,c,d,load")
     assert (
-        "stop_visits.csv has no passenger counts: TIDES' stop_visits needs departure_load, or boarding_1 or boarding_2 and "
-        "alighting_1 or alighting_2; it has service_date," in message(folder)
+        "stop_visits.csv has no passenger counts: TIDES' stop_visits needs departure_load, or (boarding_1 or boarding_2) and "
+        "(alighting_1 or alighting_2); it has service_date," in message(folder)
     )
     assert message(folder).endswith("Rename load to departure_load if it holds the same values")
 
