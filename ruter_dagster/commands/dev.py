@@ -92,5 +92,5 @@ def _require_free(port: int) -> None:
         except OSError as error:
             raise PermanentFailure(
                 f"Port {port} of 127.0.0.1 is not available ({error.strerror}). Stop the program that uses it, perhaps another "
-                "`ruter-dagster dev`, or choose another port with --port"
+                "`ruter-dagster dev`, or run `ruter-dagster dev --port PORT`"
             ) from error
