@@ -41,7 +41,7 @@ from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.storage.configured_tables import open_tables
 
-table = open_tables(load_settings_table()).snapshot(LOAD_FORECASTS)
+table = open_tables(load_settings()).snapshot(LOAD_FORECASTS)
 forecasts = table.read(table.dates()[-1:])  # a polars DataFrame: the newest issue date
 ```
 

@@ -54,7 +54,8 @@ def test_each_date_of_a_range_has_numbers_of_its_own(folder: Path) -> None:
     store = context_of(Balance(dates=DAYS), folder).store
     for day in DAYS:
         visits, loads = (store.read(table, [day]) for table in (STOP_VISITS, STOP_LOADS))
-        assert report.dates[day].numbers["mean_imbalance"] == balance_summary(visits, loads).mean_imbalance
+        expected = balance_summary(visits, loads).mean_imbalance
+        assert report.dates[day].numbers["mean_imbalance"] == pytest.approx(expected)
     trips = [report.dates[day].numbers["trips"] for day in DAYS]
     assert sum(filter(None, trips)) == report.metadata["trips"]
 
