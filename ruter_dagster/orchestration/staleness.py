@@ -1,8 +1,15 @@
 """Finds outdated partitions.
 
-A partition is outdated if it was never materialised, if the code or the operator's settings have changed, if the content
-of an input has changed, if its source files have changed, or if its rows are lost. The answer comes from Dagster's event
-log. Dagster's data version of a range covers all its dates together, so the content hash of each date is compared.
+A partition is outdated in each of these cases:
+
+- It was never materialised.
+- The code, or the operator's settings that the asset depends on, have changed.
+- The content of an input has changed.
+- Its source files have changed.
+- Its rows are lost.
+
+The answer comes from Dagster's event log. Dagster's data version of a range covers all its dates together, so the content
+hash of each date is compared.
 """
 
 from __future__ import annotations
