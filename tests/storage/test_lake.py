@@ -122,7 +122,7 @@ def test_artifacts_are_kept_on_s3(lake: Remote):
 
 def test_forbidden_artifact_is_named_with_its_address(lake: Remote):
     lake.fault("error", operations="s3.GetObject", code="AccessDenied", status=403, count=None)
-    with pytest.raises(PermanentFailure, match=r"s3://lake/a/models/a cannot be read: .*Give the role"):
+    with pytest.raises(PermanentFailure, match=r"s3://lake/a/models/a cannot be read: .*Grant the role"):
         ArtifactStore.at("s3://lake/a", REGION).get("models/a")
 
 
