@@ -1,4 +1,4 @@
 """Formats alerts and sends them to Slack.
 
-The package `sensors` decides which events are worth an alert.
+The choice of events that are worth an alert belongs in `sensors`.
 """
