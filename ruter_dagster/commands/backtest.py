@@ -21,6 +21,7 @@ from rich.progress import track
 from rich.table import Table
 
 from ruter_dagster.commands.backtest_data import read_usable_dates
+from ruter_dagster.commands.labels import forecast_label
 from ruter_dagster.config.operator import Operator, operator_of
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.dates import day_range
@@ -290,7 +291,7 @@ def _improvement_table(result: BacktestResult) -> Table:
     for item in result.improvements:
         interval = f"{_number(item.low, '.1%')} to {_number(item.high, '.1%')}"
         wape = _number(overall[f"wape_{item.baseline}"], ".4f")
-        table.add_row(item.baseline, wape, _number(item.relative, ".1%"), interval)
+        table.add_row(forecast_label(item.baseline), wape, _number(item.relative, ".1%"), interval)
     return table
 
 
@@ -303,7 +304,7 @@ def _distribution_table(result: BacktestResult) -> Table:
     for row in result.distributions:
         losses = (row[name] for name in ("crps", "pinball_p10", "pinball_p50", "pinball_p90"))
         table.add_row(
-            row["forecast"].replace("_", " "),
+            forecast_label(row["forecast"]),
             _number(row["wape"], ".4f"),
             *(_number(loss, ".3f") for loss in losses),
             _number(row["coverage"], ".1%"),
@@ -320,7 +321,7 @@ def _crowding_table(result: BacktestResult) -> Table:
     for row in result.distributions:
         expected, recall = row["crowded_expected"], row["crowded_recall"]
         table.add_row(
-            row["forecast"].replace("_", " "),
+            forecast_label(row["forecast"]),
             "" if expected is None else f"{expected:.1f}",
             "" if row["crowded"] is None else f"{row['crowded']:,}",
             "" if recall is None else f"{recall:.2f}",

@@ -12,11 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
+from ruter_dagster.commands.labels import forecast_label
 from ruter_dagster.config.aws import secret_fields
 from ruter_dagster.config.settings import ENV_FILE_VARIABLE, Settings
 
-ACCURACY = ("baseline", "wape_baseline", "wape_model", "improvement", "low_95", "high_95")
-"""Columns of the accuracy table: improvement is the share by which the model's WAPE is smaller, with its 95 % interval."""
+ACCURACY = ("baseline", "WAPE", "model's WAPE", "model's gain", "95 % interval of the gain")
+"""Headings of the accuracy table. The gain is the share by which the model's WAPE is lower than the baseline's."""
 
 
 @dataclass
@@ -68,14 +69,10 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
     for line in _unmet_checks(report):
         console.print(line, soft_wrap=True, highlight=False)
     if report.accuracy:
-        accuracy = Table(
-            *ACCURACY, title=f"Accuracy of model {report.model_version} on dates that it was not trained on"
-        )
+        title = f"Accuracy of model {report.model_version} on dates that it was not trained on"
+        accuracy = Table(*ACCURACY, title=title)
         for row in report.accuracy:
-            values = (row[name] for name in ACCURACY)
-            accuracy.add_row(
-                *(f"{value:.3f}" if isinstance(value, float) else str(value) for value in values)
-            )
+            accuracy.add_row(*_accuracy_cells(row))
         console.print(accuracy)
     for line in filter(None, (report.gate, report.without_model, _occupancy_warning(report))):
         console.print(line, soft_wrap=True)
@@ -144,3 +141,12 @@ def _occupancy_warning(report: Report) -> str | None:
         f"Warning: the occupancy level of {report.unknown_occupancy:.0%} of the forecasts is unknown, because seats are unknown. "
         "Add the vehicles' capacities to the source, or [capacities] to the operator file (docs/tides-and-gtfs-columns.md)."
     )
+
+
+def _accuracy_cells(row: dict[str, Any]) -> tuple[str, ...]:
+    """The cells of a baseline's row, in the order of `ACCURACY`."""
+    wape, model, gain, low, high = (
+        "unknown" if row[name] is None else f"{row[name]:.3f}"
+        for name in ("wape_baseline", "wape_model", "improvement", "low_95", "high_95")
+    )
+    return forecast_label(row["baseline"]), wape, model, gain, f"{low} to {high}"

@@ -95,6 +95,15 @@ def test_end_names_forecast_dates_gate_and_unknown_occupancy() -> None:
     assert "unknown" not in shown_of(Report("2026-03-30", "demo", unknown_occupancy=0.0))
 
 
+def test_accuracy_names_baselines_as_the_documentation_does() -> None:
+    row = {"baseline": "ha4", "wape_baseline": 0.271, "wape_model": 0.235, "improvement": 0.133}
+    intervals = ({"low_95": 0.1, "high_95": 0.16}, {"low_95": None, "high_95": None})
+    console = Console(record=True, width=160)
+    show(Report("2026-03-30", "demo", accuracy=[row | interval for interval in intervals]), console)
+    shown = console.export_text()
+    assert "mean of 4 weeks (HA4)" in shown and "0.100 to 0.160" in shown and "unknown to unknown" in shown
+
+
 def test_repeated_run_says_already_published() -> None:
     assert "forecasts already published to" in shown_of(Report("2026-03-30", "demo", already_published=True))
     assert "forecasts published to" in shown_of(Report("2026-03-30", "demo"))
