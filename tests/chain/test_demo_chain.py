@@ -36,7 +36,6 @@ from tests.chain.small_demo import (
     until,
 )
 
-pytestmark = pytest.mark.timeout(1200)
 REPOSITORY = Path(__file__).parents[2]
 FORECASTS, PUBLISHED = "forecasts/load_forecasts", "forecasts/published_forecasts"
 FEATURES = "features/departure_features"

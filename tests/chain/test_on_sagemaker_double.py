@@ -15,7 +15,7 @@ from ruter_dagster.orchestration.instance import open_instance
 from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import DATED, UNDATED, SmallDemo, environment, run
 
-pytestmark = [pytest.mark.extended, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
 JOB_METADATA = {"console", "studio", "logs", "image_digest", "instance_type", "start_seconds", "run_seconds", "estimated_cost"}  # fmt: skip
 """Metadata of every materialisation about its job."""

@@ -19,7 +19,7 @@ from tests.chain.small_demo import until
 from tests.faults.dates_jobs import QUOTA, date_of, most_at_once, of_date
 from tests.faults.deployment import FIRST, Deployment, deployed
 
-pytestmark = [pytest.mark.extended, pytest.mark.timeout(1200)]
+pytestmark = pytest.mark.extended
 
 
 @pytest.fixture(scope="module")
