@@ -18,6 +18,8 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.orchestration.instance import require_dagster_home
 
 WORKSPACE = "workspace.yaml"
+NO_WARNING = "ignore:Function `dev_command` is superseded"
+"""Filter of Python's warnings. Dagster recommends `dg dev`, which starts the same servers."""
 MLFLOW_PORT = 5000
 MLFLOW_RUNS = "#/experiments/1/runs"
 """Page of the runs of our experiment, the first after MLflow's own. MLflow's start page leads to pages of AI agents instead."""
@@ -54,7 +56,8 @@ def serve_dagster(settings: Settings, port: int) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev", "-w", WORKSPACE, "-p", str(port)], env=environment
+            [sys.executable, "-W", NO_WARNING, "-m", "dagster", "dev", "-w", WORKSPACE, "-p", str(port)],
+            env=environment,
         )
         try:
             return process.wait()

@@ -90,6 +90,10 @@ def test_broker_runs_beside_the_ui(port: int, settings: Settings) -> None:
     assert running_broker(settings.source_dir / "broker")
 
 
+def test_log_does_not_recommend_another_command(server: Server) -> None:
+    assert "superseded" not in server.log.read_text()
+
+
 def test_terminated_run_ends_its_job_and_writes_nothing(port: int, settings: Settings) -> None:
     client = DagsterGraphQLClient("127.0.0.1", port_number=port)
     run_id = client.submit_job_execution(
