@@ -17,8 +17,10 @@ from tests.chain.small_demo import DATED, UNDATED, SmallDemo, environment, run
 
 pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
-JOB_METADATA = {"console", "studio", "logs", "image_digest", "instance_type", "start_seconds", "run_seconds", "estimated_cost"}  # fmt: skip
-"""Metadata of every materialisation about its job."""
+JOB_METADATA = {"job_arn", "console", "studio", "logs", "image_digest", "instance_type"}
+"""Metadata of every date about the job that wrote it."""
+JOB_COSTS = {"start_seconds", "run_seconds", "estimated_cost"}
+"""Metadata of every job. A range states them once, as totals of its last date."""
 
 PERMISSIONS = {
     "s3.HeadObject": "s3:GetObject",
@@ -63,17 +65,24 @@ def test_chain_has_the_same_results_as_on_a_laptop(small_demo: SmallDemo) -> Non
 @pytest.mark.parametrize("asset", [*DATED, *UNDATED])
 def test_materialisation_has_metadata_of_its_job(small_demo: SmallDemo, asset: str) -> None:
     _, made = small_demo.newest(asset, DATED.get(asset))
-    metadata: dict[str, Any] = {
-        name.removeprefix("sagemaker/"): made.metadata[name].value for name in made.metadata
-    }
+    metadata = _job_metadata({name: value.value for name, value in made.metadata.items()})
     kind = "training" if asset in ("models/load_model", "models/refitted_model") else "processing"
-    assert (
-        metadata["job_arn"]
-        .split(":")[5]
-        .startswith(f"{kind}-job/rd-local-{asset.replace('/', '-').replace('_', '-')[:20]}")
-    )
+    name = f"{kind}-job/rd-local-{asset.replace('/', '-').replace('_', '-')[:20]}"
     assert set(metadata) >= JOB_METADATA
-    assert metadata["run_seconds"] > 0
+    assert metadata["job_arn"].split(":")[5].startswith(name)
+
+
+@pytest.mark.parametrize("asset", [*DATED, *UNDATED])
+def test_materialisation_has_the_costs_of_its_job(small_demo: SmallDemo, asset: str) -> None:
+    _, made = small_demo.newest(asset)
+    metadata: dict[str, Any] = {name: value.value for name, value in made.metadata.items()}
+    costs = _job_metadata(metadata | metadata.get("range_totals", {}))
+    assert set(costs) >= JOB_COSTS
+    assert costs["run_seconds"] > 0
+
+
+def _job_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix("sagemaker/"): value for name, value in metadata.items()}
 
 
 def test_job_output_is_in_the_lake(small_demo: SmallDemo) -> None:
