@@ -82,7 +82,7 @@ def importance(gains: Mapping[str, float], most: int = 20) -> Plot:
 def accuracy_by_horizon(forecasts: pl.DataFrame) -> Plot:
     """Plots the WAPE of the model and the baselines by horizon, of forecasts that all of them know."""
     by_horizon = scores(forecasts, ("horizon_days",))
-    title = "Error by horizon, on dates that the model has not seen"
+    title = "Error by horizon, on dates that the model was not trained on"
     figure = _figure()
     axes = figure.subplots()
     bars = {

@@ -122,7 +122,7 @@ def test_the_error_starts_at_zero_and_has_a_unit(figures: list[Figure]) -> None:
     plots.accuracy_by_horizon(forecasts())
     assert labels(figures[0]) == [
         (
-            "Error by horizon, on dates that the model has not seen",
+            "Error by horizon, on dates that the model was not trained on",
             "horizon, days after the issue date",
             "WAPE, % of the load",
         )
