@@ -1,4 +1,4 @@
-"""Dates that the chain would block or refuse are left out, with the reason; the others are read as they are."""
+"""Dates that the chain would block or refuse are left out with a reason. Other dates are unchanged."""
 
 from __future__ import annotations
 

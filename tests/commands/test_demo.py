@@ -1,4 +1,4 @@
-"""What a person sees of the demo, beside the runs themselves."""
+"""The report, the issue date and the errors of `ruter-dagster demo`."""
 
 from __future__ import annotations
 

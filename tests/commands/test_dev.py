@@ -1,4 +1,4 @@
-"""What `ruter-dagster dev` prints beside Dagster's own lines."""
+"""Lines that `ruter-dagster dev` prints besides Dagster's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The double of AWS for the demo: only in a checkout, and nothing of this process points to it, or to an account, afterwards."""
+"""The double of AWS for the demo: it needs a checkout, and its settings end with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of a publication: how much it has by the records, and whether that is on each topic exactly once."""
+"""The recorded publication and its messages, which must be on each topic exactly once."""
 
 from __future__ import annotations
 

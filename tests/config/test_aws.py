@@ -60,7 +60,7 @@ def test_state_folder_has_all_files_without_a_lake():
     assert settings.artifacts_location == str(settings.source_dir / "artifacts")
 
 
-def test_each_environment_and_source_has_its_own_part_of_the_lake(monkeypatch: pytest.MonkeyPatch):
+def test_each_environment_and_source_has_its_own_prefix(monkeypatch: pytest.MonkeyPatch):
     settings = load(monkeypatch, **LAKE, RUTER_ENVIRONMENT="s-mybranch-1a2b3c")
     assert settings.lake_dir == "s3://counts/lake/s-mybranch-1a2b3c/demo"
     assert settings.artifacts_location == "s3://counts/lake/s-mybranch-1a2b3c/demo/artifacts"

@@ -323,7 +323,7 @@ def test_named_env_file_must_exist(monkeypatch: pytest.MonkeyPatch):
     )
 
 
-def test_named_env_file_may_be_a_pipe_or_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_env_file_may_be_a_device_or_in_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("RUTER_ENV_FILE", "/dev/null")
     assert load_settings().source == "demo"
     (tmp_path / "ruter.env").write_text("RUTER_DEMO_SEED=7\n")

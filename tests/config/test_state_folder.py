@@ -1,4 +1,4 @@
-"""The state folder: a copied, moved or read-only one is error with a clear message."""
+"""The state folder: a copied, moved or read-only one is refused with a clear message."""
 
 from __future__ import annotations
 

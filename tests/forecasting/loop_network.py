@@ -1,4 +1,4 @@
-"""A small simulated network with known true loads: a loop line, two lines run through as one, and an ordinary line."""
+"""A small simulated network with known true loads: a loop line, two lines with through services, and an ordinary line."""
 
 from __future__ import annotations
 

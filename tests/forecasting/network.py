@@ -1,4 +1,4 @@
-"""A small made-up network of loads and plan, shared by the tests of this folder."""
+"""A small artificial network of loads and plan, shared by the tests of this folder."""
 
 from __future__ import annotations
 

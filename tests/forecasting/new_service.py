@@ -1,4 +1,4 @@
-"""Aarhus line 1A with something new in its timetable, and how well that is forecast in its first week."""
+"""Aarhus line 1A with a new service in its timetable, and the scores of its first week."""
 
 from __future__ import annotations
 
@@ -78,5 +78,5 @@ def of_dates(frame: pl.DataFrame) -> Frames:
 
 def score(rows: pl.DataFrame) -> tuple[float, float, float]:
     """WAPE, bias and P10-P90 coverage, 0 to 1."""
-    score = scores(rows).row(0, named=True)
-    return score["wape"], score["bias"], score["coverage"]
+    totals = scores(rows).row(0, named=True)
+    return totals["wape"], totals["bias"], totals["coverage"]

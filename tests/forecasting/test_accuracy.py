@@ -1,4 +1,4 @@
-"""How well real loads are forecast: Aarhus line 1A, two days ahead, by weekly rolling origin."""
+"""Accuracy on real loads: Aarhus line 1A, two days ahead, with a weekly rolling origin."""
 
 from datetime import date
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Passengers who stay in the vehicle from a trip to its next, against the true loads of a simulated network."""
+"""Passengers who stay in the vehicle between two trips, compared with the true loads of a simulated network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Balancing: every trip starts and ends empty, no load is negative, what cannot be trusted weighs less or has no load.
+"""Balancing: every trip starts and ends empty, no load is negative, and inconsistent trips have a lower weight or no load.
 
 Passengers who stay on board from trip to trip: test_carry_over.py.
 """

@@ -1,4 +1,4 @@
-"""How much of what can be known of the demo network the model knows: as the demo trains and judges it, the truth beside."""
+"""Accuracy of the demo's model, compared with the true expected loads of the demo network."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Distances between distributions of loads: their definitions, on numbers that one can work out."""
+"""Distances between distributions of loads, on numbers that can be calculated by hand."""
 
 import numpy as np
 import pytest

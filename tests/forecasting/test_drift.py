@@ -1,4 +1,4 @@
-"""Drift: quiet where nothing changed, a warning or a call to act where it did, unknown where too little is known."""
+"""Drift: no warning without a change, a warning or an action after a change, unknown without enough data."""
 
 from datetime import date, timedelta
 

@@ -1,4 +1,4 @@
-"""Forecast performance: every forecast that met its truth, and a count of what met nothing."""
+"""Forecast performance: forecasts joined to their loads, and the numbers of unmatched departures."""
 
 from datetime import UTC, date, datetime, timedelta
 

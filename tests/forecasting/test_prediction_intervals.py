@@ -1,4 +1,4 @@
-"""The chance of more passengers than seats: what it says is what comes true, at any number of seats."""
+"""The probability of more passengers than seats is correct on average, for any number of seats."""
 
 import numpy as np
 import pytest

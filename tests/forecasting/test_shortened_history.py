@@ -1,4 +1,4 @@
-"""Rows whose history is cut short equal those that are made from fewer loads, where shortened_history.py says so."""
+"""Rows with a shortened history equal rows that are computed from fewer loads."""
 
 from datetime import timedelta
 

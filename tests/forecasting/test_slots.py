@@ -1,4 +1,4 @@
-"""The slot's hour is the local clock's on the service day, whatever the clock does in the night."""
+"""The slot hour is the local clock hour on the service day, also when the clocks change."""
 
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo

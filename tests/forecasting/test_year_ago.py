@@ -1,4 +1,4 @@
-"""Which date of the year before a service date is compared with, and what levels tell of it."""
+"""The similar date of the year before, and the levels of that date."""
 
 from datetime import date, timedelta
 

@@ -1,4 +1,4 @@
-"""What a GTFS feed plans on a date: calendars, times, frequencies, modes, and what is wrong with it."""
+"""Planned departures of a GTFS feed: calendars, times, frequencies, modes and faults."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_clock_times_hold_on_days_of_23_and_25_hours(tmp_path: Path, day: date, 
     assert noon == 8
 
 
-def test_departures_before_midnight_of_a_23_hour_day_are_left_out(tmp_path: Path) -> None:
+def test_departures_before_midnight_are_left_out(tmp_path: Path) -> None:
     feed = without("feed_info.txt", "calendar.txt") | {
         "trips.txt": "trip_id,route_id,service_id\nt,31,once\n",
         "stop_times.txt": (

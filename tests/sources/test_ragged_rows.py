@@ -1,4 +1,4 @@
-"""Malformed rows of CSV files are faults, whatever their cells contain."""
+"""Malformed rows of CSV files are recognised, whatever their cells contain."""
 
 from __future__ import annotations
 

@@ -481,7 +481,7 @@ def test_latin_1_file_blocks_its_date_and_names_the_encoding(folder: Path) -> No
     assert "stop_id is not UTF-8 (Latin-1, perhaps); save the file as UTF-8 (4 rows)" in blocked[DAY].message
 
 
-def test_visits_of_a_trip_that_is_not_utf_8_are_rejected(folder: Path) -> None:
+def test_visits_of_a_trip_in_latin_1_are_rejected(folder: Path) -> None:
     content = TRIPS.replace("p2,v1,s2,31", "p2,v1,s2,3ø")
     (folder / "trips_performed.csv").write_bytes(content.encode("latin-1"))
     reason = "trip in trips_performed: route_id is not UTF-8 (Latin-1, perhaps); save the file as UTF-8"

@@ -1,4 +1,4 @@
-"""Raw tables from Athena: one UNLOAD a date, checked as any source's rows are; a fault names the query, its reason and its link."""
+"""Raw tables from Athena: one UNLOAD per date, the rules of rows, and errors that name the query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Days of the demo network that several tests read."""
+"""Dates of the demo network that several tests read."""
 
 from __future__ import annotations
 

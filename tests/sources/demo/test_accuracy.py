@@ -1,4 +1,4 @@
-"""How far a perfect forecaster beats the baselines here: enough to be worth it, not more than networks allow."""
+"""A perfect forecast beats the baselines on the demo network by a realistic margin."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def test_ordinary_weeks(rides: Rides) -> None:
     assert 0.12 < gain["HA8"] < 0.25
 
 
-def test_the_autumn_holiday(rides: Rides) -> None:
+def test_autumn_holiday(rides: Rides) -> None:
     assert _gain(rides, date(2026, 9, 28), date(2026, 10, 2))["HA4"] > 0.30
 
 
-def test_a_public_holiday(rides: Rides) -> None:
+def test_public_holiday(rides: Rides) -> None:
     assert _gain(rides, date(2026, 5, 14), date(2026, 5, 14))["HA4"] > 0.50
 
 
 @pytest.mark.parametrize("line", ["RUT:Line:1", "RUT:Line:20"])
-def test_lines_that_run_more_or_less_often_after_the_timetable_change(rides: Rides, line: str) -> None:
+def test_lines_with_a_changed_headway(rides: Rides, line: str) -> None:
     assert _gain(rides, date(2026, 10, 12), date(2026, 10, 25), (line,))["HA4"] > 0.28

@@ -1,4 +1,4 @@
-"""Counters err by the amounts that the simulator says."""
+"""The errors of the simulated counters have the documented sizes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def counted(source: DemoSource) -> pl.DataFrame:
     )
 
 
-def test_lost_trips_are_lost_whole(counted: pl.DataFrame) -> None:
+def test_lost_trips_have_no_counts(counted: pl.DataFrame) -> None:
     trips = counted.group_by("service_date", "trip_id").agg(
         pl.col("boardings_counted").is_null().mean().alias("lost")
     )
@@ -34,7 +34,7 @@ def test_lost_trips_are_lost_whole(counted: pl.DataFrame) -> None:
     assert trips["lost"].mean() == pytest.approx(counters.LOST_SHARE, rel=0.25)
 
 
-def test_counters_miss_a_few_percent_and_never_invent_passengers(counted: pl.DataFrame) -> None:
+def test_counters_miss_a_few_percent_and_add_none(counted: pl.DataFrame) -> None:
     arrived = counted.drop_nulls("boardings_counted")
     assert arrived.filter(pl.col("boardings_counted") > pl.col("boardings")).is_empty()
     missed = 1 - arrived["boardings_counted"].sum() / arrived["boardings"].sum()
@@ -52,7 +52,7 @@ def test_counters_drift_until_they_are_calibrated() -> None:
     assert (change < 0).mean() > 0.8, "a little lower every week, but for calibrations and repaired doors"
 
 
-def test_a_dead_door_loses_its_share_for_a_while() -> None:
+def test_dead_door_loses_its_share_for_some_days() -> None:
     fleet = build_fleet(20, "ruter")
     lost = np.stack(
         [1 - counters.detection_shares(20, fleet, FIRST + timedelta(n))[0] for n in range(0, 140, 14)]
@@ -73,7 +73,7 @@ def test_loads_of_many_trips_do_not_end_at_zero(counted: pl.DataFrame) -> None:
     assert 0.1 < (ends["departure_load"] > 0).mean() < 0.8  # pyright: ignore
 
 
-def test_a_reset_leaves_stops_without_counts_in_the_middle_of_a_trip() -> None:
+def test_reset_loses_counts_of_a_few_stops() -> None:
     stops = np.full(20_000, 18)
     kept = counters._kept_by_reset(np.random.default_rng(1), stops, 18)
     touched = ~kept.all(axis=0)
@@ -82,6 +82,6 @@ def test_a_reset_leaves_stops_without_counts_in_the_middle_of_a_trip() -> None:
     assert (~kept).sum(axis=0).max() == counters._RESET_STOPS
 
 
-def test_a_load_that_would_be_negative_starts_again_from_zero() -> None:
+def test_negative_load_restarts_at_zero() -> None:
     boardings, alightings = np.array([[5], [0], [4], [0]]), np.array([[0], [8], [1], [2]])
     assert counters.running_load(boardings, alightings)[:, 0].tolist() == [5, 0, 3, 1]

@@ -1,4 +1,4 @@
-"""The contract of stop visits refuses a day of the demo network that is broken in any one way, by the name of the fault."""
+"""The contract of stop visits refuses each kind of fault by its name."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_refused_by_name(source: DemoSource, fault: str) -> None:
+def test_fault_is_refused_by_name(source: DemoSource, fault: str) -> None:
     change, message = FAULTS[fault]
     with pytest.raises(BadInput, match=message):
         validate(conform(change(source.stop_visits(DAY)), STOP_VISITS), STOP_VISITS, [DAY])

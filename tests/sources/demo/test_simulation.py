@@ -1,4 +1,4 @@
-"""The simulated passengers: consistent along each journey, and more or fewer of them as the calendar says."""
+"""Simulated passengers are consistent along each journey, and follow the calendar, weather and events."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Rides = Callable[[date, date], pl.DataFrame]
 MONDAY = date(2026, 11, 9)
 
 
-def test_load_is_what_boarded_less_what_alighted(source: DemoSource) -> None:
+def test_load_is_boardings_minus_alightings(source: DemoSource) -> None:
     truth = source.truth(MONDAY).sort("trip_id", "stop_sequence")
     on_board = (pl.col("boardings") - pl.col("alightings")).cum_sum().over("trip_id")
     assert truth.filter(pl.col("load") != on_board).is_empty()
@@ -35,13 +35,13 @@ def test_journeys_start_and_end_empty(source: DemoSource) -> None:
     assert trips["mean_load"].max() == pytest.approx(0, abs=1e-9)
 
 
-def test_a_full_vehicle_leaves_passengers_behind(rides: Rides, source: DemoSource) -> None:
+def test_full_vehicle_leaves_passengers_behind(rides: Rides, source: DemoSource) -> None:
     truth = pl.concat([source.truth(MONDAY + timedelta(days)) for days in range(5)])
     share = truth["load"] / truth["total_capacity"]
     assert 1 < share.max() <= LEFT_BEHIND_ABOVE  # pyright: ignore
 
 
-def test_the_true_mean_is_unbiased_and_the_load_overdispersed(rides: Rides) -> None:
+def test_true_mean_is_unbiased_and_load_overdispersed(rides: Rides) -> None:
     f = rides(date(2026, 8, 24), date(2026, 9, 20))
     assert f["mean_load"].sum() / f["load"].sum() == pytest.approx(1, abs=0.01)
     busy = f.filter(pl.col("mean_load") > 20)
@@ -79,13 +79,13 @@ def test_peaks_are_fuller_than_the_daytime_between(rides: Rides) -> None:
     ],
     ids=["public holiday", "Christmas Day", "autumn holiday", "July", "bridge day"],
 )
-def test_holidays_take_passengers_away(
+def test_holidays_have_fewer_passengers(
     rides: Rides, special: date, usual: date, most: float, least: float
 ) -> None:
     assert least < _passengers(rides(special, special)) / _passengers(rides(usual, usual)) < most
 
 
-def test_pupils_ride_on_school_days_only(rides: Rides) -> None:
+def test_pupils_travel_only_on_school_days(rides: Rides) -> None:
     def morning(day: date) -> float:
         f = rides(day, day).filter(
             (pl.col("hour") == 8) & pl.col("line_id").is_in(["RUT:Line:60", "RUT:Line:22"])
@@ -95,7 +95,7 @@ def test_pupils_ride_on_school_days_only(rides: Rides) -> None:
     assert morning(date(2026, 9, 30)) < 0.8 * morning(date(2026, 9, 23))
 
 
-def test_rain_fills_buses_on_working_days_and_empties_boats_and_weekends() -> None:
+def test_rain_moves_passengers_from_boats_and_weekends_to_buses() -> None:
     days = [date(2026, 9, 1) + timedelta(days) for days in range(80)]
     rain = {day: weather_of(20, day).precipitation[16] for day in days}
     assert 0.05 < np.mean([mm > 0.1 for mm in rain.values()]) < 0.4
@@ -111,7 +111,7 @@ def test_rain_fills_buses_on_working_days_and_empties_boats_and_weekends() -> No
     assert factor(wet_sunday, "bus") < 1
 
 
-def test_an_event_fills_its_lines_in_its_hours(source: DemoSource) -> None:
+def test_event_adds_passengers_on_its_lines_and_hours(source: DemoSource) -> None:
     network = build_network(20, "demo")
     day = next(day for day in map(day_of, (MONDAY + timedelta(n) for n in range(-60, 9))) if day.events)
     event, factors = day.events[0], demand_factors(network, day)
@@ -122,7 +122,7 @@ def test_an_event_fills_its_lines_in_its_hours(source: DemoSource) -> None:
 
 
 @pytest.mark.parametrize("scale", ["demo", "ruter"])
-def test_events_name_lines_that_run(scale: str) -> None:
+def test_events_name_existing_lines(scale: str) -> None:
     lines = set(build_network(20, scale).line_ids)  # pyright: ignore
     days = (day_of(date(2026, 1, 1) + timedelta(days)) for days in range(365))
     named = {line for day in days for event in day.events for line in event.lines}
@@ -139,7 +139,7 @@ def test_demand_grows_over_the_years() -> None:
     assert np.mean(levels[20:]) > 1.03 * np.mean(levels[:20])
 
 
-def test_levels_of_neighbouring_days_are_alike_and_those_months_apart_are_not() -> None:
+def test_levels_correlate_only_between_near_days() -> None:
     network = build_network(20, "ruter")
     first, next_day, later = (
         np.log(line_levels(network, day)) for day in (date(2026, 2, 3), date(2026, 2, 4), date(2026, 8, 3))

@@ -1,4 +1,4 @@
-"""The demo source: the same rows for the same date, each date by itself, each frame within its contract."""
+"""The demo source: equal rows for the same date, independent dates, and frames that keep their contracts."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_frames_keep_their_contracts(source: DemoSource, day: date) -> None:
         validate(frame, table, [day])
 
 
-def test_a_date_needs_no_other_and_comes_out_the_same_twice() -> None:
+def test_dates_are_independent_and_repeatable() -> None:
     day = date(2026, 11, 11)
     after_others = DemoSource(20)
     for other in (day - timedelta(1), day + timedelta(1), date(2026, 9, 1)):
@@ -58,12 +58,12 @@ def test_a_date_needs_no_other_and_comes_out_the_same_twice() -> None:
         assert_frame_equal(frame, again)
 
 
-def test_another_seed_is_another_network() -> None:
+def test_another_seed_gives_another_network() -> None:
     day = date(2026, 11, 11)
     assert not DemoSource(1).stop_visits(day).equals(DemoSource(2).stop_visits(day))
 
 
-def test_truth_covers_the_plan_and_visits_are_part_of_it(source: DemoSource) -> None:
+def test_truth_covers_the_plan_and_all_visits(source: DemoSource) -> None:
     day, key = date(2026, 11, 11), ["service_date", "trip_id", "stop_sequence"]
     plan, truth, visits = source.planned_departures(day), source.truth(day), source.stop_visits(day)
     assert_frame_equal(plan.select(key), truth.select(key))
@@ -152,7 +152,7 @@ def test_no_vehicle_runs_two_journeys_at_once(source: DemoSource) -> None:
         assert journeys.filter(overlaps).is_empty()
 
 
-def test_at_the_size_of_ruter_a_working_day_is_half_a_million_departures_and_a_million_boardings() -> None:
+def test_working_day_at_ruter_scale_has_a_million_boardings() -> None:
     network = DemoSource(20, "ruter")
     day = date(2026, 11, 18)
     plan, truth = network.planned_departures(day), network.truth(day)

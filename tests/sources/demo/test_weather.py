@@ -12,7 +12,7 @@ from ruter_dagster.sources.demo.source import DemoSource
 from ruter_dagster.sources.demo.weather import weather_of
 
 
-def test_an_issue_covers_four_service_dates_from_hour_4_to_29(source: DemoSource) -> None:
+def test_issue_covers_hours_4_to_29_of_four_dates(source: DemoSource) -> None:
     issue = date(2026, 11, 11)
     forecast = source.weather_forecasts(issue)
     assert forecast.height == 4 * 26
@@ -20,13 +20,13 @@ def test_an_issue_covers_four_service_dates_from_hour_4_to_29(source: DemoSource
     assert (forecast["slot_hour"].min(), forecast["slot_hour"].max()) == (4, 29)
 
 
-def test_hours_after_midnight_are_the_next_dates_first_hours() -> None:
+def test_hours_after_midnight_belong_to_the_next_date() -> None:
     today, tomorrow = weather_of(20, date(2026, 11, 11)), weather_of(20, date(2026, 11, 12))
     assert today.precipitation[24:] == pytest.approx(tomorrow.precipitation[:24], abs=0.5)
     assert today.temperature[24:] == pytest.approx(tomorrow.temperature[:24], abs=0.5)
 
 
-def test_the_forecasts_error_grows_with_the_horizon(source: DemoSource) -> None:
+def test_forecast_error_grows_with_the_horizon(source: DemoSource) -> None:
     issues = [date(2026, 9, 1) + timedelta(n) for n in range(60)]
     forecasts = pl.concat([source.weather_forecasts(issue) for issue in issues])
     actual = pl.concat(
