@@ -1,0 +1,14 @@
+output "database" {
+  description = "Glue database of all tables."
+  value       = aws_glue_catalog_database.this.name
+}
+
+output "workgroup" {
+  description = "Athena workgroup of dashboards, reports and people."
+  value       = aws_athena_workgroup.this.name
+}
+
+output "views" {
+  description = "Names of the views."
+  value       = keys(aws_glue_catalog_table.view)
+}

@@ -1,0 +1,191 @@
+data "aws_region" "current" {}
+
+locals {
+  # The code location's port is the image's; the webserver's is Dagster's default.
+  code_port = 4000
+  web_port  = 3000
+
+  services = {
+    code = {
+      command = ["dagster", "api", "grpc", "-h", "0.0.0.0", "-p", tostring(local.code_port), "-m", "ruter_dagster.definitions"]
+      ports   = [local.code_port]
+      health  = "dagster api grpc-health-check -p ${local.code_port}"
+      size    = var.sizes.code
+    }
+    web = {
+      command = ["dagster-webserver", "-h", "0.0.0.0", "-p", tostring(local.web_port), "-w", "/tmp/workspace.yaml"]
+      ports   = [local.web_port]
+      health  = "python -c \"import urllib.request as r; r.urlopen('http://127.0.0.1:${local.web_port}/server_info')\""
+      size    = var.sizes.web
+    }
+    daemon = {
+      command = ["dagster-daemon", "run", "-w", "/tmp/workspace.yaml"]
+      ports   = []
+      health  = "dagster-daemon liveness-check"
+      size    = var.sizes.daemon
+    }
+  }
+
+  workspace = yamlencode({
+    load_from = [{ grpc_server = { host = "code.${local.namespace}", port = local.code_port, location_name = "ruter_dagster" } }]
+  })
+  namespace = "${var.name}.internal"
+
+  environment = merge(var.environment, {
+    AWS_REGION           = data.aws_region.current.name
+    DAGSTER_PG_HOST      = aws_db_instance.this.address
+    DAGSTER_PG_DATABASE  = aws_db_instance.this.db_name
+    DAGSTER_PG_USERNAME  = aws_db_instance.this.username
+    DAGSTER_LOGS_BUCKET  = var.logs_bucket
+    DAGSTER_LOGS_PREFIX  = "dagster/compute"
+    DAGSTER_WORKSPACE    = local.workspace
+    DAGSTER_ECS_CLUSTER  = var.name
+    DAGSTER_RUN_CPU      = tostring(var.sizes.run.cpu)
+    DAGSTER_RUN_MEMORY   = tostring(var.sizes.run.memory)
+    RUTER_DAGSTER_URL    = local.url
+    RUTER_METRICS_PREFIX = var.name
+  })
+  url = var.domain == null ? "https://${aws_lb.this.dns_name}" : "https://${var.domain.name}"
+}
+
+resource "aws_ecs_cluster" "this" {
+  name = var.name
+
+  setting {
+    name  = "containerInsights"
+    value = "enabled"
+  }
+}
+
+resource "aws_ecs_cluster_capacity_providers" "this" {
+  cluster_name       = aws_ecs_cluster.this.name
+  capacity_providers = ["FARGATE"]
+
+  default_capacity_provider_strategy {
+    capacity_provider = "FARGATE"
+    weight            = 1
+  }
+}
+
+resource "aws_cloudwatch_log_group" "this" {
+  for_each = merge(local.services, { run = {} })
+
+  name              = "/rd/${var.name}/dagster/${each.key}"
+  retention_in_days = var.log_days
+  kms_key_id        = var.kms_key_arn
+}
+
+resource "aws_ecs_task_definition" "this" {
+  for_each = local.services
+
+  family                   = "${var.name}-${each.key}"
+  requires_compatibilities = ["FARGATE"]
+  network_mode             = "awsvpc"
+  cpu                      = each.value.size.cpu
+  memory                   = each.value.size.memory
+  task_role_arn            = var.orchestrator_role_arn
+  execution_role_arn       = var.execution_role_arn
+
+  volume {
+    name = "tmp"
+  }
+
+  container_definitions = jsonencode([{
+    name                   = "dagster"
+    image                  = var.image
+    essential              = true
+    command                = each.key == "code" ? each.value.command : ["sh", "-c", "printf %s \"$DAGSTER_WORKSPACE\" > /tmp/workspace.yaml && exec ${join(" ", each.value.command)}"]
+    environment            = [for name, value in local.environment : { name = name, value = value }]
+    secrets                = [{ name = "DAGSTER_PG_PASSWORD", valueFrom = "${aws_db_instance.this.master_user_secret[0].secret_arn}:password::" }]
+    portMappings           = [for port in each.value.ports : { containerPort = port, hostPort = port, protocol = "tcp" }]
+    readonlyRootFilesystem = true
+    # SIGTERM first: the daemon finishes what it writes, the webserver answers its last requests.
+    stopTimeout = 120
+    mountPoints = [{ sourceVolume = "tmp", containerPath = "/tmp", readOnly = false }]
+
+    healthCheck = {
+      command     = ["CMD-SHELL", each.value.health]
+      interval    = 30
+      timeout     = 20
+      retries     = 3
+      startPeriod = 120
+    }
+
+    logConfiguration = {
+      logDriver = "awslogs"
+      options = {
+        "awslogs-group"         = aws_cloudwatch_log_group.this[each.key].name
+        "awslogs-region"        = data.aws_region.current.name
+        "awslogs-stream-prefix" = each.key
+      }
+    }
+  }])
+}
+
+resource "aws_service_discovery_private_dns_namespace" "this" {
+  name        = local.namespace
+  description = "Containers of ${var.name}"
+  vpc         = var.vpc_id
+}
+
+resource "aws_service_discovery_service" "code" {
+  name = "code"
+
+  dns_config {
+    namespace_id   = aws_service_discovery_private_dns_namespace.this.id
+    routing_policy = "MULTIVALUE"
+
+    dns_records {
+      type = "A"
+      ttl  = 10
+    }
+  }
+}
+
+resource "aws_ecs_service" "this" {
+  for_each = local.services
+
+  name                   = each.key
+  cluster                = aws_ecs_cluster.this.id
+  task_definition        = aws_ecs_task_definition.this[each.key].arn
+  desired_count          = 1
+  launch_type            = "FARGATE"
+  enable_execute_command = false
+  propagate_tags         = "SERVICE"
+  wait_for_steady_state  = var.wait_for_services
+
+  # Two daemons would launch each run twice, so the old one stops first. The others overlap, and no request is refused.
+  deployment_minimum_healthy_percent = each.key == "daemon" ? 0 : 100
+  deployment_maximum_percent         = each.key == "daemon" ? 100 : 200
+
+  deployment_circuit_breaker {
+    enable   = true
+    rollback = true
+  }
+
+  network_configuration {
+    subnets          = var.private_subnet_ids
+    security_groups  = [aws_security_group.dagster.id]
+    assign_public_ip = false
+  }
+
+  dynamic "load_balancer" {
+    for_each = each.key == "web" ? [1] : []
+
+    content {
+      target_group_arn = aws_lb_target_group.web.arn
+      container_name   = "dagster"
+      container_port   = local.web_port
+    }
+  }
+
+  dynamic "service_registries" {
+    for_each = each.key == "code" ? [1] : []
+
+    content {
+      registry_arn = aws_service_discovery_service.code.arn
+    }
+  }
+
+  depends_on = [aws_lb_listener.https]
+}

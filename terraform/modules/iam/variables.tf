@@ -1,0 +1,79 @@
+variable "name" {
+  description = "Name of the environment's resources, and prefix of its jobs, such as rd-dev."
+  type        = string
+}
+
+variable "environment" {
+  description = "Environment, as the tag of its resources."
+  type        = string
+}
+
+variable "lake_arn" {
+  description = "ARN of the lake's bucket."
+  type        = string
+}
+
+variable "lake_prefix" {
+  description = "Prefix of this environment and source in the lake."
+  type        = string
+}
+
+variable "logs_arn" {
+  description = "ARN of the bucket of logs."
+  type        = string
+}
+
+variable "kms_key_arn" {
+  description = "Key of data, queues, logs and secrets."
+  type        = string
+}
+
+variable "database" {
+  description = "Glue database of the tables."
+  type        = string
+}
+
+variable "workgroup" {
+  description = "Athena workgroup."
+  type        = string
+}
+
+variable "raw_bucket" {
+  description = "Bucket of raw data."
+  type        = string
+}
+
+variable "raw_prefix" {
+  description = "Prefix of raw data in its bucket."
+  type        = string
+}
+
+variable "warehouse" {
+  description = "Glue database, bucket and prefix of raw data behind Athena; null without a warehouse."
+  type        = object({ database = string, bucket = string, prefix = string })
+}
+
+variable "mlflow_arn" {
+  description = "ARN of SageMaker's MLflow, a tracking server or an app; null if MLflow is elsewhere."
+  type        = string
+}
+
+variable "queue_arns" {
+  description = "ARNs of the queues of events."
+  type        = list(string)
+}
+
+variable "jobs_repository_arn" {
+  description = "ARN of the repository of the jobs' images."
+  type        = string
+}
+
+variable "orchestrator_repository_arn" {
+  description = "ARN of the repository of Dagster's images."
+  type        = string
+}
+
+variable "permissions_boundary" {
+  description = "ARN of the boundary of all roles; null if there is none."
+  type        = string
+}

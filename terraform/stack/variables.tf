@@ -1,0 +1,272 @@
+variable "environment" {
+  description = "dev, test, stage, prod, or a branch's sandbox such as s-mybranch-1a2b3c."
+  type        = string
+
+  validation {
+    condition     = can(regex("^(dev|test|stage|prod|s-[a-z0-9]{1,8}-[0-9a-f]{6})$", var.environment))
+    error_message = "Allowed: dev, test, stage, prod, or s-<8 letters or digits>-<6 hex digits>, as `ruter-dagster sandbox-id` writes it."
+  }
+}
+
+variable "region" {
+  description = "AWS region."
+  type        = string
+  default     = "eu-north-1"
+}
+
+variable "branch" {
+  description = "Branch of the code, as a tag. Letters that AWS does not allow in tags are replaced."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[A-Za-z0-9 _.:/=+@-]{1,256}$", var.branch))
+    error_message = "A tag has at most 256 letters, digits, spaces and _ . : / = + - @. `ruter-dagster sandbox-id --tag` replaces others."
+  }
+}
+
+variable "commit" {
+  description = "Commit of the code, as a tag."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[0-9a-f]{7,40}$", var.commit))
+    error_message = "A commit has 7 to 40 hex digits."
+  }
+}
+
+variable "protected" {
+  description = "Whether data outlives a destroy, deletion is refused and the database has a standby."
+  type        = bool
+}
+
+variable "permissions_boundary" {
+  description = "ARN of the boundary of all roles, which bootstrap creates for sandboxes; null for none."
+  type        = string
+  default     = null
+}
+
+variable "repository_arns" {
+  description = "ARNs of the repositories that bootstrap created."
+  type        = object({ jobs = string, orchestrator = string })
+}
+
+variable "jobs_image" {
+  description = "Image of the jobs, by digest."
+  type        = string
+
+  validation {
+    condition     = can(regex("@sha256:[0-9a-f]{64}$", var.jobs_image))
+    error_message = "Name the image by its digest, as repository@sha256:…: a tag may be moved within a run."
+  }
+}
+
+variable "orchestrator_image" {
+  description = "Image of Dagster's containers, by digest."
+  type        = string
+
+  validation {
+    condition     = can(regex("@sha256:[0-9a-f]{64}$", var.orchestrator_image))
+    error_message = "Name the image by its digest, as repository@sha256:…."
+  }
+}
+
+variable "source_name" {
+  description = "Name of the source's folder in the lake, as `ruter-dagster settings` prints it: demo, tides-<folder>-<hash>, warehouse-<file>-<hash>."
+  type        = string
+  default     = "demo"
+}
+
+variable "source_settings" {
+  description = "Where raw data comes from: docs/settings.md."
+  type = object({
+    source         = optional(string, "demo")
+    operator       = optional(string)
+    gtfs_path      = optional(string)
+    warehouse_file = optional(string)
+    history_start  = optional(string)
+  })
+  default = {}
+
+  validation {
+    condition     = contains(["demo", "tides", "warehouse"], var.source_settings.source)
+    error_message = "source is demo, tides or warehouse."
+  }
+}
+
+variable "raw_bucket" {
+  description = "Existing bucket of raw data; null creates one. An existing one must send its events to EventBridge."
+  type        = string
+  default     = null
+}
+
+variable "raw_prefix" {
+  description = "Prefix of raw data in its bucket."
+  type        = string
+  default     = "tides/"
+}
+
+variable "warehouse" {
+  description = "Glue database, bucket and prefix of raw data behind Athena; null without a warehouse."
+  type        = object({ database = string, bucket = string, prefix = string })
+  default     = null
+}
+
+variable "cidr" {
+  description = "Addresses of the network."
+  type        = string
+  default     = "10.20.0.0/16"
+}
+
+variable "nat_gateway" {
+  description = "Whether the private subnets reach the internet. It costs by the hour and gigabyte."
+  type        = bool
+}
+
+variable "interface_endpoints" {
+  description = "AWS services with an endpoint in the network. Each costs by the hour and zone."
+  type        = list(string)
+  default     = []
+}
+
+variable "kafka" {
+  description = "The existing Kafka cluster. Its topics get the environment as their prefix."
+  type = object({
+    bootstrap_servers = string
+    cidrs             = list(string)
+    security_protocol = optional(string, "SASL_SSL")
+    sasl_mechanism    = optional(string, "SCRAM-SHA-512")
+    sasl_username     = optional(string)
+    replication       = optional(number, 3)
+  })
+
+  validation {
+    condition     = alltrue([for server in split(",", var.kafka.bootstrap_servers) : can(regex("^[^:/]+:[0-9]+$", trimspace(server)))])
+    error_message = "bootstrap_servers is host:port,host:port."
+  }
+}
+
+variable "mlflow_arn" {
+  description = "ARN of an MLflow tracking server or app of SageMaker; null if MLflow is created here or elsewhere."
+  type        = string
+  default     = null
+}
+
+variable "mlflow_url" {
+  description = "Address of an MLflow outside SageMaker; null for none."
+  type        = string
+  default     = null
+}
+
+variable "create_mlflow" {
+  description = "Whether to create an MLflow tracking server. It costs by the hour."
+  type        = bool
+}
+
+variable "studio" {
+  description = "Whether to create a Studio domain."
+  type        = bool
+}
+
+variable "feature_group" {
+  description = "Whether to create a feature group."
+  type        = bool
+}
+
+variable "endpoint" {
+  description = "Image, model archive and instance type of an endpoint; null for none."
+  type        = object({ image = string, model_data_url = string, instance_type = string })
+  default     = null
+}
+
+variable "sizes" {
+  description = "CPU units and MiB of Dagster's containers and of a run; class of the database."
+  type = object({
+    code     = object({ cpu = number, memory = number })
+    web      = object({ cpu = number, memory = number })
+    daemon   = object({ cpu = number, memory = number })
+    run      = object({ cpu = number, memory = number })
+    database = string
+  })
+}
+
+variable "wait_for_services" {
+  description = "Whether an apply waits until new containers are healthy."
+  type        = bool
+  default     = true
+}
+
+variable "allowed_cidrs" {
+  description = "Addresses that reach the login of Dagster's UI."
+  type        = list(string)
+  default     = []
+}
+
+variable "domain" {
+  description = "Domain name of Dagster's UI and its Route 53 zone; null for a UI that is reached from the network alone."
+  type        = object({ name = string, zone_id = string })
+  default     = null
+}
+
+variable "certificate_arn" {
+  description = "ARN of the certificate of the UI's domain."
+  type        = string
+}
+
+variable "login" {
+  description = "Endpoints and client id of the OIDC provider of the UI's login."
+  type = object({
+    issuer                 = string
+    authorization_endpoint = string
+    token_endpoint         = string
+    user_info_endpoint     = string
+    client_id              = string
+  })
+  default = null
+}
+
+variable "login_client_secret" {
+  description = "Client secret of the OIDC provider, from TF_VAR_login_client_secret."
+  type        = string
+  sensitive   = true
+  default     = null
+}
+
+variable "query_limit_gb" {
+  description = "Gigabytes that one Athena query may scan."
+  type        = number
+  default     = 100
+}
+
+variable "log_days" {
+  description = "Days that logs are kept."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = contains([7, 14, 30, 60, 90, 180, 365], var.log_days)
+    error_message = "CloudWatch keeps logs 7, 14, 30, 60, 90, 180 or 365 days."
+  }
+}
+
+variable "alarm_emails" {
+  description = "E-mail addresses that receive alarms."
+  type        = list(string)
+  default     = []
+}
+
+variable "slack" {
+  description = "Slack workspace and channel that receive alarms; null for none."
+  type        = object({ workspace_id = string, channel_id = string })
+  default     = null
+}
+
+variable "slack_channel" {
+  description = "Slack channel of the alerts that Dagster sends."
+  type        = string
+  default     = "#ruter-dagster"
+}
+
+variable "budget_usd" {
+  description = "US dollars a month that the environment may cost."
+  type        = number
+}
