@@ -1,0 +1,89 @@
+"""Fields that moto accepts and does not give back, so that Terraform's second plan would not be empty.
+
+Each function changes one class of moto; what it adds is named in its docstring.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from moto.ec2.models.security_groups import SecurityGroupRule
+from moto.ecs.models import Service
+from moto.rds.models import DBInstance, DBParameterGroup
+from moto.s3.responses import S3Response
+from moto.sqs.models import Queue
+
+
+def patch_all() -> None:
+    _keep_performance_insights()
+    _mark_parameters_as_ours()
+    _describe_rules_between_groups()
+    _rebalance_services()
+    _write_redrive_policy_as_terraform()
+    _keep_events_of_buckets()
+
+
+def _keep_performance_insights() -> None:
+    """RDS: `PerformanceInsightsEnabled`, its key and its retention."""
+    original = DBInstance.__init__
+
+    def init(self: DBInstance, backend: Any, **kwargs: Any) -> None:
+        original(self, backend, **kwargs)
+        self.performance_insights_enabled = kwargs.get("enable_performance_insights", False)
+        self.performance_insights_kms_key_id = kwargs.get("performance_insights_kms_key_id")
+        self.performance_insights_retention_period = kwargs.get("performance_insights_retention_period")
+
+    DBInstance.__init__ = init  # type: ignore[method-assign]
+
+
+def _mark_parameters_as_ours() -> None:
+    """RDS: the source of a parameter. The provider reads only those that a user set."""
+    original = DBParameterGroup.update_parameters
+
+    def update(self: DBParameterGroup, new_parameters: Any) -> None:
+        original(self, [parameter | {"Source": "user"} for parameter in new_parameters])
+
+    DBParameterGroup.update_parameters = update  # type: ignore[method-assign]
+
+
+def _describe_rules_between_groups() -> None:
+    """EC2: the description of a rule whose other side is a security group."""
+    SecurityGroupRule.description = property(  # type: ignore[method-assign]
+        lambda self: self.ip_range.get("Description") or self.source_group.get("Description")
+    )
+
+
+def _rebalance_services() -> None:
+    """ECS: the default of `availabilityZoneRebalancing`."""
+    Service.availability_zone_rebalancing = "DISABLED"  # type: ignore[attr-defined]
+
+
+def _write_redrive_policy_as_terraform() -> None:
+    """SQS: a redrive policy without spaces, as AWS returns it."""
+    original = Queue.attributes.fget  # type: ignore[attr-defined]
+
+    def attributes(self: Queue) -> dict[str, Any]:
+        result = original(self)
+        if self.redrive_policy:
+            result["RedrivePolicy"] = json.dumps(self.redrive_policy, separators=(",", ":"))
+        return result
+
+    Queue.attributes = property(attributes)  # type: ignore[method-assign]
+
+
+def _keep_events_of_buckets() -> None:
+    """S3: `EventBridgeConfiguration` of a bucket's notifications."""
+    original = S3Response.get_bucket_notification
+
+    def get_bucket_notification(self: S3Response) -> Any:
+        answer = original(self)
+        configuration = self.backend.get_bucket_notification_configuration(self.bucket_name)
+        if configuration is None or configuration.event_bridge is None:
+            return answer
+        status, headers, body = answer
+        text = body.decode() if isinstance(body, bytes) else body
+        end = "</NotificationConfiguration>"
+        return status, headers, text.replace(end, f"<EventBridgeConfiguration/>{end}")
+
+    S3Response.get_bucket_notification = get_bucket_notification  # type: ignore[method-assign]
