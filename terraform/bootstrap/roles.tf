@@ -1,0 +1,112 @@
+locals {
+  # Claims of GitLab's token. Only a protected ref has a token with ref_protected = true.
+  project = "project_path:${var.gitlab_project}"
+  subjects = {
+    sandbox = ["${local.project}:ref_type:branch:ref:*"]
+    plan    = ["${local.project}:ref_type:branch:ref:*"]
+    deploy  = [for branch in var.deploy_branches : "${local.project}:ref_type:branch:ref:${branch}"]
+  }
+  host = trimprefix(var.gitlab_url, "https://")
+
+  # Each role reaches the states of its own environments alone.
+  state_keys = {
+    sandbox = ["sandbox/*"]
+    plan    = ["env/*"]
+    deploy  = [for environment in var.environments : "env/${environment}/*"]
+  }
+}
+
+data "aws_iam_policy_document" "trust" {
+  for_each = local.subjects
+
+  statement {
+    actions = ["sts:AssumeRoleWithWebIdentity"]
+
+    principals {
+      type        = "Federated"
+      identifiers = [aws_iam_openid_connect_provider.gitlab.arn]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "${local.host}:aud"
+      values   = [var.gitlab_url]
+    }
+
+    condition {
+      test     = "StringLike"
+      variable = "${local.host}:sub"
+      values   = each.value
+    }
+  }
+}
+
+resource "aws_iam_role" "ci" {
+  for_each = local.subjects
+
+  name                 = "rd-ci-${each.key}"
+  description          = "GitLab CI of ${var.gitlab_project}: ${each.key}"
+  assume_role_policy   = data.aws_iam_policy_document.trust[each.key].json
+  max_session_duration = 3600
+}
+
+data "aws_iam_policy_document" "state" {
+  for_each = local.state_keys
+
+  statement {
+    sid       = "ListStates"
+    actions   = ["s3:ListBucket", "s3:ListBucketVersions"]
+    resources = [module.state.arn]
+  }
+
+  statement {
+    sid       = "States"
+    actions   = each.key == "plan" ? ["s3:GetObject"] : ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObjectVersion"]
+    resources = [for key in each.value : "${module.state.arn}/${key}"]
+  }
+
+  # A plan takes the lock too.
+  dynamic "statement" {
+    for_each = each.key == "plan" ? [1] : []
+
+    content {
+      sid       = "Locks"
+      actions   = ["s3:PutObject", "s3:DeleteObject"]
+      resources = ["${module.state.arn}/env/*.tflock"]
+    }
+  }
+
+  statement {
+    sid       = "Key"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey"]
+    resources = [aws_kms_key.state.arn]
+  }
+}
+
+resource "aws_iam_role_policy" "state" {
+  for_each = local.state_keys
+
+  name   = "state"
+  role   = aws_iam_role.ci[each.key].id
+  policy = data.aws_iam_policy_document.state[each.key].json
+}
+
+resource "aws_iam_role_policy_attachment" "plan" {
+  role       = aws_iam_role.ci["plan"].name
+  policy_arn = "${local.arn}:iam::aws:policy/ReadOnlyAccess"
+}
+
+# A managed policy has room for 6,144 characters, a role for ten of them: one policy for each group of services.
+resource "aws_iam_policy" "ci" {
+  for_each = local.policies
+
+  name   = "rd-ci-${each.key}"
+  policy = each.value
+}
+
+resource "aws_iam_role_policy_attachment" "ci" {
+  for_each = local.policies
+
+  role       = aws_iam_role.ci[split("-", each.key)[0]].name
+  policy_arn = aws_iam_policy.ci[each.key].arn
+}

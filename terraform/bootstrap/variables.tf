@@ -1,0 +1,43 @@
+variable "region" {
+  description = "AWS region of all environments of this account."
+  type        = string
+  default     = "eu-north-1"
+}
+
+variable "gitlab_url" {
+  description = "Address of GitLab, such as https://gitlab.com."
+  type        = string
+
+  validation {
+    condition     = can(regex("^https://[^/]+$", var.gitlab_url))
+    error_message = "An address such as https://gitlab.example.org, without a slash at its end."
+  }
+}
+
+variable "gitlab_project" {
+  description = "Path of the project in GitLab, such as group/ruter-dagster."
+  type        = string
+}
+
+variable "environments" {
+  description = "Environments of this account. Prod should have an account of its own."
+  type        = list(string)
+  default     = ["dev", "test", "stage", "prod"]
+}
+
+variable "deploy_branches" {
+  description = "Protected branches whose pipelines may deploy the environments."
+  type        = list(string)
+  default     = ["main"]
+
+  validation {
+    condition     = alltrue([for branch in var.deploy_branches : !strcontains(branch, "*")])
+    error_message = "Name each branch: with a pattern, any branch could deploy."
+  }
+}
+
+variable "readable_buckets" {
+  description = "Buckets that sandboxes may read, such as prod's lake."
+  type        = list(string)
+  default     = []
+}

@@ -1,0 +1,26 @@
+# An empty root: applied on a sandbox's state, it destroys all that the state knows, without the branch's code.
+terraform {
+  required_version = "~> 1.11"
+
+  backend "s3" {
+    encrypt      = true
+    use_lockfile = true
+  }
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 5.100"
+    }
+  }
+}
+
+provider "aws" {
+  region = var.region
+}
+
+variable "region" {
+  description = "AWS region of the sandbox."
+  type        = string
+  default     = "eu-north-1"
+}
