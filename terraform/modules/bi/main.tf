@@ -49,7 +49,7 @@ resource "aws_quicksight_data_set" "this" {
 
   data_set_id = "${var.name}-${each.key}"
   name        = each.key
-  import_mode = "SPICE"
+  import_mode = each.value.import_mode
 
   physical_table_map {
     physical_table_map_id = "view"
@@ -78,7 +78,7 @@ resource "aws_quicksight_data_set" "this" {
 }
 
 resource "aws_quicksight_refresh_schedule" "this" {
-  for_each = local.sets
+  for_each = { for name, view in local.sets : name => view if view.import_mode == "SPICE" }
 
   data_set_id = aws_quicksight_data_set.this[each.key].data_set_id
   schedule_id = "daily"

@@ -23,6 +23,7 @@ variable "views" {
   type = map(object({
     description = string
     sql         = string
+    import_mode = string
     columns     = list(object({ name = string, presto_type = string, hive_type = string }))
   }))
 }
