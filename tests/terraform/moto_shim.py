@@ -11,10 +11,11 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from io import BytesIO
 from typing import Any
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import run_simple
+from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 from tests.terraform.moto_patches import patch_all
@@ -231,8 +232,6 @@ class Shim:
     def _body(self, environ: dict[str, Any]) -> dict[str, Any]:
         request = Request(environ)
         data = request.get_data()
-        from io import BytesIO
-
         environ["wsgi.input"] = BytesIO(data)
         return json.loads(data or b"{}")
 
@@ -269,5 +268,12 @@ class Shim:
         return response(environ, start_response)
 
 
+def main(port: int) -> None:
+    """Serves on the loopback interface; port 0 is any free one. The first line on standard output is the address."""
+    server = make_server("127.0.0.1", port, Shim(), threaded=True)
+    print(f"http://127.0.0.1:{server.server_port}", flush=True)
+    server.serve_forever()
+
+
 if __name__ == "__main__":
-    run_simple("127.0.0.1", int(sys.argv[1]), Shim(), threaded=True)
+    main(int(sys.argv[1]))

@@ -1,0 +1,151 @@
+"""Runs Terraform in a copy of `terraform/`, against the server of `moto_shim.py` or, for plans, against nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2] / "terraform"
+MIRRORS = ("/opt", "/usr/local/share", "/usr/share", str(Path.home()))
+OVERRIDE = """
+terraform {
+  backend "local" {}
+}
+
+provider "aws" {
+  region                      = var.region
+  access_key                  = "test"
+  secret_key                  = "test"
+  s3_use_path_style           = true
+  max_retries                 = 1
+  skip_metadata_api_check     = true
+  skip_credentials_validation = true
+
+  default_tags {
+    tags = local.tags
+  }
+}
+"""
+
+
+@cache
+def terraform() -> str:
+    """The command. Fails the test, and says what to install, if there is none."""
+    path = shutil.which("terraform")
+    if path is None:
+        pytest.fail(
+            "Terraform is missing: these tests need Terraform 1.11 (https://developer.hashicorp.com/terraform/install)"
+        )
+    return path
+
+
+@cache
+def provider_mirror() -> Path | None:
+    """A folder with a copy of the AWS provider, None if the registry has to serve it."""
+    for base in MIRRORS:
+        for found in Path(base).glob("*/registry.terraform.io/hashicorp/aws"):
+            return found.parents[2]
+    return None
+
+
+@dataclass
+class Workspace:
+    """A copy of the stack with a state of its own, for one environment."""
+
+    folder: Path
+    environment: str
+    endpoint: str
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def stack(self) -> Path:
+        return self.folder / "stack"
+
+    def init(self) -> None:
+        shutil.copytree(
+            ROOT, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"), dirs_exist_ok=True
+        )
+        (self.stack / "test_override.tf").write_text(OVERRIDE)
+        (self.stack / "test.auto.tfvars.json").write_text(
+            json.dumps(dict(self.variables) | {"environment": self.environment})
+        )
+        mirror = provider_mirror()
+        arguments = [f"-plugin-dir={mirror}"] if mirror else []
+        self.run("init", "-input=false", *arguments)
+
+    def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """One command in the stack. Raises AssertionError with Terraform's errors if it fails and `check` is set."""
+        done = subprocess.run(
+            [terraform(), *arguments],
+            cwd=self.stack,
+            env=self._environment(),
+            text=True,
+            capture_output=True,
+            timeout=900,
+        )
+        if check and done.returncode != 0:
+            raise AssertionError(
+                f"terraform {' '.join(arguments)}:\n{done.stdout[-2000:]}\n{done.stderr[-6000:]}"
+            )
+        return done
+
+    def with_values(self, *arguments: str) -> tuple[str, ...]:
+        """The arguments of a command that reads variables: those of the environment's file."""
+        file = "sandbox" if self.environment.startswith("s-") else self.environment
+        return (*arguments, "-input=false", "-no-color", f"-var-file=../envs/{file}.tfvars")
+
+    def plan(self) -> dict[str, Any]:
+        """The plan as JSON."""
+        self.run(*self.with_values("plan", "-out=tfplan"))
+        return json.loads(self.run("show", "-json", "tfplan").stdout)
+
+    def apply(self) -> None:
+        self.run(*self.with_values("apply", "-auto-approve"))
+
+    def destroy(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return self.run(*self.with_values("destroy", "-auto-approve", *arguments), check=check)
+
+    def changes(self) -> list[str]:
+        """Addresses that a second plan would change."""
+        plan = self.plan()
+        return [
+            change["address"]
+            for change in plan.get("resource_changes", [])
+            if change["change"]["actions"] not in (["no-op"], ["read"])
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_"))}
+        return kept | {
+            "AWS_ENDPOINT_URL": self.endpoint,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "TF_IN_AUTOMATION": "1",
+            "TF_CLI_CONFIG_FILE": os.devnull,
+        }
+
+
+def addresses(plan: Mapping[str, Any]) -> set[str]:
+    """Addresses of all resources that the plan creates."""
+    return {
+        change["address"] for change in plan["resource_changes"] if "create" in change["change"]["actions"]
+    }
+
+
+def names(plan: Mapping[str, Any]) -> Iterator[str]:
+    """Names and identifiers of the resources of a plan."""
+    for change in plan["resource_changes"]:
+        after = change["change"].get("after") or {}
+        yield from (
+            value
+            for key, value in after.items()
+            if isinstance(value, str) and (key == "name" or key.endswith("_name"))
+        )
