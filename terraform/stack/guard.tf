@@ -1,9 +1,14 @@
-# Terraform refuses any plan that destroys this, also with `-target` and if `protected` was set to false: `count` and the
-# input follow the environment's name alone. The name is part of the state's address, so another name is another state.
+# Terraform refuses any plan that destroys this. It holds if `protected` was set to false, since `count` follows the
+# environment's name alone, and with `-target`: what it refers to cannot be destroyed without it.
 resource "terraform_data" "guard" {
   count = contains(["stage", "prod"], var.environment) ? 1 : 0
 
-  input = var.environment
+  input = {
+    environment = var.environment
+    lake        = module.storage.lake_bucket
+    database    = module.dagster.database
+    secret      = module.secrets.arn
+  }
 
   lifecycle {
     prevent_destroy = true

@@ -48,7 +48,7 @@ def certificate_arn(aws_endpoint: str) -> str:
 
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dagster.example.org")])
-    start = datetime.datetime(2020, 1, 1)
+    start = datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC)
     certificate = (
         x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
         .not_valid_before(start).not_valid_after(start + datetime.timedelta(days=20_000)).sign(key, hashes.SHA256())
