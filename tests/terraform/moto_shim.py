@@ -7,6 +7,7 @@ judge no request: what AWS refuses, they may accept. Run it with `python -m test
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import time
 import uuid
@@ -270,6 +271,7 @@ class Shim:
 
 def main(port: int) -> None:
     """Serves on the loopback interface; port 0 is any free one. The first line on standard output is the address."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", port, Shim(), threaded=True)
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
     server.serve_forever()

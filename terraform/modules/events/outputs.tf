@@ -9,8 +9,8 @@ output "queue_arns" {
 }
 
 output "dead_letter_queues" {
-  description = "Names of the queues of messages that nobody could read."
-  value       = [for queue in aws_sqs_queue.dead : queue.name]
+  description = "Names of the queues of messages that could not be read, by rule."
+  value       = { for key, queue in aws_sqs_queue.dead : key => queue.name }
 }
 
 output "queues" {

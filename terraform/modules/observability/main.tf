@@ -41,7 +41,7 @@ locals {
         dimensions  = { LoadBalancer = var.load_balancer, TargetGroup = var.target_group }
       }
     },
-    { for queue in var.dead_letter_queues : "dead-letters-${queue}" => {
+    { for rule, queue in var.dead_letter_queues : "dead-letters-${rule}" => {
       description = "Messages of ${queue} could not be read"
       namespace   = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", statistic = "Maximum", threshold = 1, period = 300, periods = 1, missing = "notBreaching"
       dimensions  = { QueueName = queue }
@@ -109,7 +109,7 @@ resource "aws_cloudwatch_log_metric_filter" "errors" {
 resource "aws_cloudwatch_metric_alarm" "this" {
   for_each = local.alarms
 
-  alarm_name          = "${var.name}-${trimprefix(each.key, "${var.name}-")}"
+  alarm_name          = "${var.name}-${each.key}"
   alarm_description   = "${each.value.description}. What to do: docs/runbook.md"
   namespace           = each.value.namespace
   metric_name         = each.value.metric

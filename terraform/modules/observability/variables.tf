@@ -44,8 +44,8 @@ variable "queues" {
 }
 
 variable "dead_letter_queues" {
-  description = "Names of the queues of messages that could not be read."
-  type        = list(string)
+  description = "Names of the queues of messages that could not be read, by rule."
+  type        = map(string)
 }
 
 variable "alarm_emails" {
