@@ -26,22 +26,25 @@ locals {
     }
   }
 
+  # A run is a task that belongs to no service: EcsRunLauncher starts it with a command of its own.
+  tasks = merge(local.services, { run = { command = ["true"], ports = [], health = null, size = var.sizes.run } })
+
   workspace = yamlencode({
     load_from = [{ grpc_server = { host = "code.${local.namespace}", port = local.code_port, location_name = "ruter_dagster" } }]
   })
   namespace = "${var.name}.internal"
 
   environment = merge(var.environment, {
-    AWS_REGION           = data.aws_region.current.name
-    DAGSTER_PG_HOST      = aws_db_instance.this.address
-    DAGSTER_PG_DATABASE  = aws_db_instance.this.db_name
-    DAGSTER_PG_USERNAME  = aws_db_instance.this.username
-    DAGSTER_LOGS_BUCKET  = var.logs_bucket
-    DAGSTER_LOGS_PREFIX  = "dagster/compute"
-    DAGSTER_WORKSPACE    = local.workspace
-    DAGSTER_ECS_CLUSTER  = var.name
-    DAGSTER_RUN_CPU      = tostring(var.sizes.run.cpu)
-    DAGSTER_RUN_MEMORY   = tostring(var.sizes.run.memory)
+    AWS_REGION          = data.aws_region.current.name
+    DAGSTER_PG_HOST     = aws_db_instance.this.address
+    DAGSTER_PG_DATABASE = aws_db_instance.this.db_name
+    DAGSTER_PG_USERNAME = aws_db_instance.this.username
+    DAGSTER_LOGS_BUCKET = var.logs_bucket
+    DAGSTER_LOGS_PREFIX = "dagster/compute"
+    DAGSTER_WORKSPACE   = local.workspace
+    # By family: the newest revision, which an apply makes together with the code location's.
+    DAGSTER_RUN_TASK     = "${var.name}-run"
+    DAGSTER_HOME         = "/opt/dagster/ecs"
     RUTER_DAGSTER_URL    = local.url
     RUTER_METRICS_PREFIX = var.name
   })
@@ -68,7 +71,7 @@ resource "aws_ecs_cluster_capacity_providers" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "this" {
-  for_each = merge(local.services, { run = {} })
+  for_each = local.tasks
 
   name              = "/rd/${var.name}/dagster/${each.key}"
   retention_in_days = var.log_days
@@ -76,7 +79,7 @@ resource "aws_cloudwatch_log_group" "this" {
 }
 
 resource "aws_ecs_task_definition" "this" {
-  for_each = local.services
+  for_each = local.tasks
 
   family                   = "${var.name}-${each.key}"
   requires_compatibilities = ["FARGATE"]
@@ -90,36 +93,34 @@ resource "aws_ecs_task_definition" "this" {
     name = "tmp"
   }
 
-  container_definitions = jsonencode([{
-    name                   = "dagster"
-    image                  = var.image
-    essential              = true
-    command                = each.key == "code" ? each.value.command : ["sh", "-c", "printf %s \"$DAGSTER_WORKSPACE\" > /tmp/workspace.yaml && exec ${join(" ", each.value.command)}"]
-    environment            = [for name, value in local.environment : { name = name, value = value }]
-    secrets                = [{ name = "DAGSTER_PG_PASSWORD", valueFrom = "${aws_db_instance.this.master_user_secret[0].secret_arn}:password::" }]
-    portMappings           = [for port in each.value.ports : { containerPort = port, hostPort = port, protocol = "tcp" }]
-    readonlyRootFilesystem = true
-    # SIGTERM first: the daemon finishes what it writes, the webserver answers its last requests.
-    stopTimeout = 120
-    mountPoints = [{ sourceVolume = "tmp", containerPath = "/tmp", readOnly = false }]
+  container_definitions = jsonencode([merge(
+    {
+      name                   = "dagster"
+      image                  = var.image
+      essential              = true
+      command                = contains(["web", "daemon"], each.key) ? ["sh", "-c", "printf %s \"$DAGSTER_WORKSPACE\" > /tmp/workspace.yaml && exec ${join(" ", each.value.command)}"] : each.value.command
+      environment            = [for name, value in local.environment : { name = name, value = value }]
+      secrets                = [{ name = "DAGSTER_PG_PASSWORD", valueFrom = "${aws_db_instance.this.master_user_secret[0].secret_arn}:password::" }]
+      portMappings           = [for port in each.value.ports : { containerPort = port, hostPort = port, protocol = "tcp" }]
+      readonlyRootFilesystem = true
+      mountPoints            = [{ sourceVolume = "tmp", containerPath = "/tmp", readOnly = false }]
 
-    healthCheck = {
-      command     = ["CMD-SHELL", each.value.health]
-      interval    = 30
-      timeout     = 20
-      retries     = 3
-      startPeriod = 120
-    }
+      # SIGTERM first: the daemon finishes what it writes, the webserver answers its last requests.
+      stopTimeout = 120
 
-    logConfiguration = {
-      logDriver = "awslogs"
-      options = {
-        "awslogs-group"         = aws_cloudwatch_log_group.this[each.key].name
-        "awslogs-region"        = data.aws_region.current.name
-        "awslogs-stream-prefix" = each.key
+      logConfiguration = {
+        logDriver = "awslogs"
+        options = {
+          "awslogs-group"         = aws_cloudwatch_log_group.this[each.key].name
+          "awslogs-region"        = data.aws_region.current.name
+          "awslogs-stream-prefix" = each.key
+        }
       }
-    }
-  }])
+    },
+    each.value.health == null ? {} : {
+      healthCheck = { command = ["CMD-SHELL", each.value.health], interval = 30, timeout = 20, retries = 3, startPeriod = 120 }
+    },
+  )])
 }
 
 resource "aws_service_discovery_private_dns_namespace" "this" {

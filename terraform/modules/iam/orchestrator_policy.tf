@@ -94,7 +94,7 @@ data "aws_iam_policy_document" "orchestrator" {
     }
   }
 
-  # Dagster's EcsRunLauncher starts one task for each run, and a task definition for each image.
+  # Dagster's EcsRunLauncher starts one task for each run, of the definition that Terraform made.
   statement {
     sid       = "RunsOfDagster"
     actions   = ["ecs:RunTask", "ecs:StopTask", "ecs:DescribeTasks", "ecs:TagResource"]
@@ -107,10 +107,10 @@ data "aws_iam_policy_document" "orchestrator" {
     }
   }
 
-  # AWS offers no resource for registering and describing task definitions and the networks of tasks.
+  # AWS offers no resource for describing task definitions and the networks of tasks.
   statement {
     sid       = "TaskDefinitions"
-    actions   = ["ecs:RegisterTaskDefinition", "ecs:DescribeTaskDefinition", "ec2:DescribeNetworkInterfaces"]
+    actions   = ["ecs:DescribeTaskDefinition", "ec2:DescribeNetworkInterfaces"]
     resources = ["*"]
 
     condition {
