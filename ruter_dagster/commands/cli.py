@@ -336,3 +336,22 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
         image=image or settings.sagemaker_image or "${image}",
     )
     click.echo(strict_json(definition))
+
+
+@main.command("athena-views", short_help="Athena's views of forecasts and their accuracy, in JSON.")
+def athena_views() -> None:
+    """Print the Athena views that dashboards read, as Terraform's module `catalog` takes them. Takes a second."""
+    from ruter_dagster.dashboards.views import VIEWS
+
+    click.echo(strict_json({name: view.to_json() for name, view in VIEWS.items()}))
+
+
+@main.command("quicksight-definition", short_help="The dashboard as a QuickSight definition, in JSON.")
+def quicksight_definition() -> None:
+    """Print the definition of QuickSight's analysis and dashboard, as Terraform's module `bi` takes it. Takes a second.
+
+    It has four sheets: the network, its lines, the departures of a line, and drift.
+    """
+    from ruter_dagster.dashboards.quicksight import dashboard_definition
+
+    click.echo(strict_json(dashboard_definition()))
