@@ -27,6 +27,7 @@ from ruter_dagster.sensors.cancelled_runs import cancelled_run_sensors
 from ruter_dagster.sensors.chain import chain_sensors
 from ruter_dagster.sensors.drift import drift_sensors
 from ruter_dagster.sensors.job_events import job_event_sensors
+from ruter_dagster.sensors.metrics import metric_sensors
 from ruter_dagster.sensors.retries import retry_sensors
 from ruter_dagster.sensors.schedules import build_schedules
 
@@ -55,6 +56,7 @@ def build_definitions(settings: Settings) -> Definitions:
             *retry_sensors(),
             *drift_sensors(settings, jobs),
             *alert_sensors(settings),
+            *metric_sensors(settings),
         ],
         resources={"launcher": launcher},
         executor=step_processes,

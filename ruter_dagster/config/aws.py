@@ -26,9 +26,9 @@ NOT_FOR_JOBS = frozenset(
     for name in (
         "STATE_DIR", "COMMIT", "BRANCH", "HISTORY_DAYS", "ISSUE_DATE", "JOB_DAYS", "STEP_RETRIES", "STEP_RETRY_DELAY", "ASSET_RETRIES",
         "ASSET_RETRY_DELAYS", "DAILY_AT", "TRAINING_AT", "TRAINING_DAYS", "EVALUATION_DAYS", "SLACK_TOKEN", "SLACK_CHANNEL",
-        "SLACK_API_URL", "DAGSTER_URL", "LAUNCHER", "SAGEMAKER_IMAGE", "SAGEMAKER_ROLE", "SAGEMAKER_SUBNETS",
+        "SLACK_API_URL", "DAGSTER_URL", "LAUNCHER", "SAGEMAKER_IMAGE", "SAGEMAKER_ROLE", "SAGEMAKER_ROLES", "SAGEMAKER_SUBNETS",
         "SAGEMAKER_SECURITY_GROUPS", "SAGEMAKER_KMS_KEY", "SAGEMAKER_JOBS", "SAGEMAKER_STUDIO_URL", "SAGEMAKER_PACE",
-        "JOB_EVENTS_QUEUE", "ARRIVALS_QUEUE",
+        "JOB_EVENTS_QUEUE", "ARRIVALS_QUEUE", "METRICS_ENVIRONMENT",
     )
 )  # fmt: skip
 """Variables that only Dagster's processes read, so that jobs do not get them."""
@@ -59,6 +59,12 @@ class AwsSettings(BaseSettings):
         description="Address of MLflow, required with a lake. Default: a SQLite file in the state folder. "
         "SageMaker's MLflow (by ARN) needs the package sagemaker-mlflow, which the jobs' image has",
         json_schema_extra={"allowed": "sqlite:///…, http(s)://… or an ARN of SageMaker's MLflow"},
+    )
+    metrics_environment: str | None = Field(
+        None,
+        pattern=r"^[\x21-\x7e]{1,255}$",
+        description="Value of the dimension Environment of CloudWatch metrics in the namespace RuterDagster. The sensor `run_metrics` "
+        "sends metrics of every run. Without it, no metric is sent",
     )
     secrets: str | None = Field(
         None,

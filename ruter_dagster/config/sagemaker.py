@@ -15,6 +15,14 @@ from ruter_dagster.config.aws import AwsSettings
 NameList = Annotated[tuple[str, ...], NoDecode]
 
 
+def parse_pairs(text: str, example: str) -> dict[str, str]:
+    """The pairs of a setting such as `a=1,b=2`. Raises ValueError, with the example, if a pair has no `=`."""
+    pairs = [item.partition("=") for item in text.split(",") if item.strip()]
+    if any(not separator for _, separator, _ in pairs):
+        raise ValueError(f"write it as {example}")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 class SageMakerSettings(AwsSettings):
     """Settings of the SageMaker launcher."""
 
@@ -27,6 +35,11 @@ class SageMakerSettings(AwsSettings):
         description="Image of the jobs by digest, for instance 123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:…",
     )
     sagemaker_role: str | None = Field(None, description="ARN of the jobs' role")
+    sagemaker_roles: Annotated[dict[str, str], NoDecode] = Field(
+        default_factory=dict,
+        description="ARN of the role by job, for instance publish=arn:aws:iam::123456789012:role/publish,train=arn:…. "
+        "Other jobs have RUTER_SAGEMAKER_ROLE",
+    )
     sagemaker_subnets: NameList = Field(
         (), description="Subnets of the jobs, separated by commas; they need security groups"
     )
@@ -51,6 +64,11 @@ class SageMakerSettings(AwsSettings):
         None,
         description="URL of the SQS queue to which EventBridge sends S3's events of new raw data. Without it, the source is polled",
     )
+
+    @field_validator("sagemaker_roles", mode="before")
+    @classmethod
+    def _parse_roles(cls, value: Any) -> Any:
+        return parse_pairs(value, "job=role,job=role") if isinstance(value, str) else value
 
     @field_validator("sagemaker_subnets", "sagemaker_security_groups", mode="before")
     @classmethod

@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 
 from ruter_dagster.config.aws import SecretSource
 from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
-from ruter_dagster.config.sagemaker import SageMakerSettings
+from ruter_dagster.config.sagemaker import SageMakerSettings, parse_pairs
 from ruter_dagster.contracts.errors import SettingsError as SettingsError
 
 ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
@@ -188,12 +188,7 @@ class Settings(KafkaSettings, SageMakerSettings):
     @field_validator("asset_retries", "asset_retry_delays", mode="before")
     @classmethod
     def _parse_pairs(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        pairs = [item.partition("=") for item in value.split(",") if item.strip()]
-        if any(not separator for _, separator, _ in pairs):
-            raise ValueError("write it as asset=number,asset=number")
-        return {asset.strip(): number.strip() for asset, _, number in pairs}
+        return parse_pairs(value, "asset=number,asset=number") if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _check_source_paths(self) -> Settings:

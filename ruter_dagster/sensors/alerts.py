@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dagster import (
@@ -18,7 +17,6 @@ from dagster import (
     DagsterInstance,
     DagsterRun,
     DefaultSensorStatus,
-    EventLogRecord,
     RunsFilter,
     RunStatusChangeRecordsFilter,
     SensorDefinition,
@@ -40,13 +38,11 @@ from ruter_dagster.orchestration.event_log import (
 from ruter_dagster.sensors.chain import INTERVAL_SECONDS, sensor_status
 from ruter_dagster.sensors.drift import DRIFT_ASSET, Drift, newest_drift
 from ruter_dagster.sensors.drift import INTERVAL_SECONDS as DRIFT_INTERVAL_SECONDS
-from ruter_dagster.sensors.retries import is_due
+from ruter_dagster.sensors.retries import waits_for_retry
 
 FAILURE_TAG, DRIFT_TAG = "ruter/alert", "ruter/drift_alert"
 """Tags of a run whose failure, or whose drift, was sent: a hash that identifies the alert."""
 MAX_FAILURES_PER_TICK = 50
-MAX_WAIT_FOR_RETRY = timedelta(minutes=10)
-"""A failed run that waits longer than this for its retry is reported."""
 NO_TOKEN = "RUTER_SLACK_TOKEN is not set: no alert is sent"
 
 
@@ -116,19 +112,13 @@ def _send_failures(context: SensorEvaluationContext, settings: Settings, cursor:
     sent, any_waits = 0, False
     for record in records:
         run = context.instance.get_run_by_id(record.run_id)
-        waits = run is not None and _waits_for_retry(context.instance, run, record)
+        waits = run is not None and waits_for_retry(context.instance, run, record.timestamp)
         if run and not waits and AUTO_RETRY_RUN_ID_TAG not in run.tags:
             sent += _send_failure(context.instance, run, settings)
         any_waits = any_waits or waits
         if not any_waits:
             cursor = record.storage_id
     return sent, cursor
-
-
-def _waits_for_retry(instance: DagsterInstance, run: DagsterRun, record: EventLogRecord) -> bool:
-    """Whether Dagster plans a retry, or the sensor `overdue_retries` will remind Dagster of one."""
-    age = datetime.now(UTC) - datetime.fromtimestamp(record.timestamp, UTC)
-    return age < MAX_WAIT_FOR_RETRY and (run.is_complete_and_waiting_to_retry or is_due(instance, run))
 
 
 def _send_failure(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> bool:

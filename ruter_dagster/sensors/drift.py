@@ -68,7 +68,7 @@ def newest_drift(instance: DagsterInstance) -> list[Drift]:
     for record in records:
         event = record.event.dagster_event if record.event else None
         if event:
-            rows.setdefault(record.run_id, []).extend(_drift_rows(event.asset_check_evaluation_data))
+            rows.setdefault(record.run_id, []).extend(drift_rows(event.asset_check_evaluation_data))
     runs = {run_id: instance.get_run_record_by_id(run_id) for run_id, run_rows in rows.items() if run_rows}
     return [Drift(run, tuple(rows[run_id])) for run_id, run in runs.items() if run]
 
@@ -95,7 +95,7 @@ def drift_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDef
     return [drift_check]
 
 
-def _drift_rows(check: AssetCheckEvaluation) -> list[Mapping[str, Any]]:
+def drift_rows(check: AssetCheckEvaluation) -> list[Mapping[str, Any]]:
     """The rows of monitoring.drift in a check's metadata that exceed a threshold."""
     beyond = check.metadata.get("beyond")
     return [record.data for record in beyond.records] if isinstance(beyond, TableMetadataValue) else []

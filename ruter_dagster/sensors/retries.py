@@ -44,6 +44,8 @@ OVERDUE_SECONDS = 30.0
 """A retry is overdue after this time. The daemon examines failures every 5 s and needs seconds to launch a retry."""
 LOOK_BACK_SECONDS = 3600.0
 """Older failures are ignored."""
+MAX_WAIT_FOR_RETRY_SECONDS = 600.0
+"""A failed run that waits longer than this for its retry is reported and counted as a failure."""
 MAX_FAILURES_PER_TICK = 500
 REMINDED_TAG = "ruter/retry_reminded"
 """Tag of a run: its id and the number of reminders. The id is needed because a retry inherits the tags of its run."""
@@ -99,6 +101,12 @@ def is_due(instance: DagsterInstance, run: DagsterRun) -> bool:
         and not _is_of_ended_backfill(instance, run)
         and not instance.get_runs_count(RunsFilter(tags={PARENT_RUN_ID_TAG: run.run_id}))
     )
+
+
+def waits_for_retry(instance: DagsterInstance, run: DagsterRun, failed_at: float) -> bool:
+    """Whether Dagster plans a retry of a run that failed recently, or `overdue_retries` will remind Dagster of one."""
+    is_recent = time.time() - failed_at < MAX_WAIT_FOR_RETRY_SECONDS
+    return is_recent and (run.is_complete_and_waiting_to_retry or is_due(instance, run))
 
 
 def _is_of_ended_backfill(instance: DagsterInstance, run: DagsterRun) -> bool:

@@ -114,7 +114,11 @@ def load_jobs_settings(settings: Settings, other_faults: Iterable[str] = ()) -> 
     deployment_path = Path(settings.sagemaker_jobs) if settings.sagemaker_jobs else None
     files = [JobsFile.read(path) for path in (PACKAGED, deployment_path) if path]
     faults = [fault for file in files for fault in file.faults]
-    layers = [_variables(settings), *(layer for file in files for layer in file.layers)]
+    layers = [
+        _variables(settings),
+        *_roles(settings, faults),
+        *(layer for file in files for layer in file.layers),
+    ]
     layers = [_without_invalid(layer, faults) for layer in layers]
     environment = SANDBOXES if SANDBOX.fullmatch(settings.environment) else settings.environment
     jobs = _merge_layers(layers, environment)
@@ -158,6 +162,21 @@ def _variables(settings: Settings) -> Layer:
     names = ("image", "role", "subnets", "security_groups", "kms_key")
     values = {name: getattr(settings, f"sagemaker_{name}") for name in names}
     return Layer(_VARIABLE, {name: value for name, value in values.items() if value})
+
+
+def _roles(settings: Settings, faults: list[str]) -> list[Layer]:
+    """The roles of single jobs. Appends a fault for each unknown job."""
+    allowed = ", ".join(sorted(JOBS))
+    faults += [
+        f"  {_VARIABLE}ROLES={job}={role}: unknown job; allowed: {allowed}"
+        for job, role in settings.sagemaker_roles.items()
+        if job not in JOBS
+    ]
+    return [
+        Layer(f"{_VARIABLE}ROLES {job}", {"role": role}, job)
+        for job, role in settings.sagemaker_roles.items()
+        if job in JOBS
+    ]
 
 
 def _without_invalid(layer: Layer, faults: list[str]) -> Layer:

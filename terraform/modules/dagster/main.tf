@@ -35,7 +35,9 @@ locals {
   namespace = "${var.name}.internal"
 
   environment = merge(var.environment, {
+    # boto3 reads the one, containers of AWS and the settings the other.
     AWS_REGION          = data.aws_region.current.name
+    AWS_DEFAULT_REGION  = data.aws_region.current.name
     DAGSTER_PG_HOST     = aws_db_instance.this.address
     DAGSTER_PG_DATABASE = aws_db_instance.this.db_name
     DAGSTER_PG_USERNAME = aws_db_instance.this.username
@@ -43,10 +45,12 @@ locals {
     DAGSTER_LOGS_PREFIX = "dagster/compute"
     DAGSTER_WORKSPACE   = local.workspace
     # By family: the newest revision, which an apply makes together with the code location's.
-    DAGSTER_RUN_TASK     = "${var.name}-run"
-    DAGSTER_HOME         = "/opt/dagster/ecs"
-    RUTER_DAGSTER_URL    = local.url
-    RUTER_METRICS_PREFIX = var.name
+    DAGSTER_RUN_TASK = "${var.name}-run"
+    # Dagster looks the revision up once, at its start. Another size of runs must start the daemon again, too.
+    DAGSTER_RUN_SIZE          = "${var.sizes.run.cpu}/${var.sizes.run.memory}"
+    DAGSTER_HOME              = "/opt/dagster/ecs"
+    RUTER_DAGSTER_URL         = local.url
+    RUTER_METRICS_ENVIRONMENT = var.name
   })
   url = var.domain == null ? "https://${aws_lb.this.dns_name}" : "https://${var.domain.name}"
 }

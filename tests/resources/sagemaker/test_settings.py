@@ -87,6 +87,35 @@ def test_variables_apply_to_every_job_unless_the_job_overrides_them(load: Any) -
     assert jobs["publish"].image.startswith("other@")
 
 
+def test_roles_by_job_override_the_role_of_all_jobs_and_the_file_overrides_both(load: Any) -> None:
+    arn = "arn:aws:iam::123456789012:role/"
+    jobs = load(
+        f'[job.publish]\nrole = "{arn}file"', sagemaker_roles=f"train={arn}models, publish={arn}publisher"
+    ).jobs
+    assert {name: jobs[name].role for name in ("balance", "train", "publish")} == {
+        "balance": f"{arn}jobs",
+        "train": f"{arn}models",
+        "publish": f"{arn}file",
+    }
+
+
+def test_roles_of_unknown_jobs_and_invalid_roles_are_refused() -> None:
+    roles = {"trian": "arn:aws:iam::123456789012:role/models", "train": "models"}
+    with pytest.raises(SettingsError) as caught:
+        load_jobs_settings(settings(sagemaker_roles=roles))
+    assert "RUTER_SAGEMAKER_ROLES=trian=arn:aws:iam::123456789012:role/models: unknown job; allowed: balance," in str(
+        caught.value
+    )
+    assert "RUTER_SAGEMAKER_ROLES train role='models': allowed: the ARN of a role" in str(caught.value)
+
+
+def test_job_has_role_of_its_own_without_a_role_of_all_jobs() -> None:
+    arn = "arn:aws:iam::123456789012:role/jobs"
+    roles = dict.fromkeys(JOBS, arn)
+    jobs = load_jobs_settings(settings(sagemaker_role=None, sagemaker_roles=roles)).jobs
+    assert {job.role for job in jobs.values()} == {arn}
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
