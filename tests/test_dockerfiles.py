@@ -20,7 +20,7 @@ def dockerfile(name: str) -> str:
 @both
 def test_everything_installed_is_locked_by_hash_and_compiled(name: str) -> None:
     installs = re.findall(r"pip install[^&\n]*", dockerfile(name))
-    assert len(installs) == 3
+    assert len(installs) == {"jobs": 3, "orchestrator": 4}[name]
     for install in installs:
         assert "--require-hashes" in install or "--no-deps" in install
     assert all("--compile-bytecode" in install for install in installs if "$VENV" in install)
@@ -55,4 +55,14 @@ def test_jobs_start_as_root_and_name_the_user_they_switch_to() -> None:
 
 
 def test_the_orchestrator_runs_without_root_rights() -> None:
-    assert re.findall(r"(?m)^USER (.*)$", dockerfile("orchestrator")) == ["1000:1000"]
+    """Its last stage is the one that is built without a target."""
+    stages = dict(re.findall(r"(?ms)^FROM \S+ AS (\S+)$(.*?)(?=^FROM|\Z)", dockerfile("orchestrator")))
+    assert list(stages)[-1] == "orchestrator"
+    for stage in ("workstation", "orchestrator"):
+        assert stages[stage].strip().endswith("USER 1000:1000")
+
+
+def test_packages_of_the_jobs_are_in_the_workstation_alone() -> None:
+    stages = dict(re.findall(r"(?ms)^FROM \S+ AS (\S+)$(.*?)(?=^FROM|\Z)", dockerfile("orchestrator")))
+    assert "requirements-jobs.lock" in stages["build-with-jobs"]
+    assert [stage for stage, text in stages.items() if "--from=build-with-jobs" in text] == ["workstation"]

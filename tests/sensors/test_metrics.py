@@ -159,9 +159,7 @@ def test_cost_of_jobs_is_sent_once_per_run(
 def test_publications_are_counted_by_date(
     instance: DagsterInstance, cloudwatch: Any, tick: Tick, sensor: SensorDefinition
 ) -> None:
-    assert run(
-        instance, "forecasting", PUBLISHED_FORECASTS, None, **range_tags(DAYS[0], DAYS[-1])
-    ).success
+    assert run(instance, "forecasting", PUBLISHED_FORECASTS, None, **range_tags(DAYS[0], DAYS[-1])).success
     tick(sensor)
     assert sums(cloudwatch)["Publications"] == 3
 

@@ -103,8 +103,9 @@ def test_roles_of_unknown_jobs_and_invalid_roles_are_refused() -> None:
     roles = {"trian": "arn:aws:iam::123456789012:role/models", "train": "models"}
     with pytest.raises(SettingsError) as caught:
         load_jobs_settings(settings(sagemaker_roles=roles))
-    assert "RUTER_SAGEMAKER_ROLES=trian=arn:aws:iam::123456789012:role/models: unknown job; allowed: balance," in str(
-        caught.value
+    assert (
+        "RUTER_SAGEMAKER_ROLES=trian=arn:aws:iam::123456789012:role/models: unknown job; allowed: balance,"
+        in str(caught.value)
     )
     assert "RUTER_SAGEMAKER_ROLES train role='models': allowed: the ARN of a role" in str(caught.value)
 
