@@ -338,6 +338,80 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
     click.echo(strict_json(definition))
 
 
+@main.command(short_help="Compare forecasts with those of another state, in one note.")
+@click.option(
+    "--with",
+    "other",
+    metavar="STATE",
+    required=True,
+    help="snapshot:ID of this state's forecasts; folder of another state; environment (prod, s-mybranch-1a2b3c); or Glue database.",
+)
+@click.option(
+    "--issue-dates",
+    type=click.IntRange(1, 60),
+    default=7,
+    show_default=True,
+    help="Number of newest issue dates that both have.",
+)
+@click.option(
+    "--link",
+    "links",
+    metavar="NAME=ADDRESS",
+    multiple=True,
+    help="A link at the end of the note; repeatable.",
+)
+@click.option("--post", is_flag=True, help="Post the note to the branch's open merge request in GitLab.")
+def compare(other: str, issue_dates: int, links: tuple[str, ...], post: bool) -> None:
+    """Compare the forecasts of this state with those of another, and print one note in Markdown. Takes seconds.
+
+    The note has the difference in forecasts, accuracy against counted loads by mode and line, drift, cost, snapshots and links.
+    WAPE differences have 95 % intervals by a bootstrap over service dates. Loads are read from the other state if it has them.
+
+    \b
+      ruter-dagster compare --with snapshot:5937117119577207079
+      ruter-dagster compare --with ../main/state/demo
+
+    With --post, a later note of the same branch replaces the earlier one. GitLab CI sets the variables, except
+    GITLAB_NOTE_TOKEN, a project access token with the scope api.
+    """
+    if wrong := [link for link in links if not all(link.partition("="))]:
+        raise click.BadParameter(f"{wrong[0]} is not as in Dashboard=https://…", param_hint="--link")
+    from ruter_dagster.commands import compare as command
+
+    settings = _settings()
+    merge_requests = command.open_merge_requests() if post else []
+    named = {name: address for name, _, address in (link.partition("=") for link in links)}
+    note = command.compare(settings, command.Request(other, issue_dates, named))
+    click.echo(note)
+    for outcome in command.post(settings, merge_requests, note) if post else []:
+        click.echo(outcome, err=True)
+
+
+@main.command(short_help="Estimated cost of SageMaker jobs by asset, run and day.")
+@click.option(
+    "--from", "first", type=DATE, metavar="YYYY-MM-DD", required=True, help="First day, local time."
+)
+@click.option("--to", "last", type=DATE, metavar="YYYY-MM-DD", required=True, help="Last day, local time.")
+@click.option("--json", "as_json", is_flag=True, help="Print the sums as JSON instead of tables.")
+def cost(first: datetime, last: datetime, as_json: bool) -> None:
+    """Sum the estimated cost of the jobs that ended between two days, in US dollars. Takes seconds.
+
+    The costs are those in the metadata of materialisations. Failed jobs have no materialisation and are not included. Each
+    branch and environment has its own history, so the sums are of one of them.
+    """
+    if last < first:
+        raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")
+    from rich.console import Console
+
+    from ruter_dagster.commands.cost import cost_report, show
+
+    report = cost_report(_settings(), first.date(), last.date())
+    if as_json:
+        click.echo(strict_json(report.to_json()))
+    else:
+        show(report, Console())
+
+
 @main.command("athena-views", short_help="Athena's views of forecasts and their accuracy, in JSON.")
 def athena_views() -> None:
     """Print the Athena views that dashboards read, as Terraform's module `catalog` takes them. Takes a second."""

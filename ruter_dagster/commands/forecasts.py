@@ -22,7 +22,7 @@ from ruter_dagster.contracts.dates import date_spans
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES
 from ruter_dagster.forecasting.crowding import most_crowded
-from ruter_dagster.storage.configured_tables import open_tables
+from ruter_dagster.storage.configured_tables import open_existing_tables
 from ruter_dagster.storage.snapshots import TableSnapshot
 from ruter_dagster.storage.tables import TableStore
 
@@ -91,7 +91,7 @@ def load_forecasts(settings: Settings, selection: Selection) -> ForecastList:
 
     Raises `PermanentFailure` if there is no forecast of the date, or no departure of the line or stop.
     """
-    store = _open_store(settings)
+    store = open_existing_tables(settings)
     snapshot = store.snapshot(LOAD_FORECASTS)
     issue_date, operating_date, forecasts = _forecasts_of(snapshot, selection.operating_date)
     named = _with_names(forecasts, store, operating_date)
@@ -153,14 +153,6 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 def _label(identifier: str, name: str | None) -> str:
     return identifier if name in (None, identifier) else f"{name} ({identifier})"
-
-
-def _open_store(settings: Settings) -> TableStore:
-    if settings.lake_dir is None and not (settings.source_dir / "warehouse").is_dir():
-        raise PermanentFailure(
-            f"There are no forecasts in {settings.source_dir}. Run `ruter-dagster demo` first"
-        )
-    return open_tables(settings)
 
 
 def _forecasts_of(snapshot: TableSnapshot, operating_date: date | None) -> tuple[date, date, pl.DataFrame]:

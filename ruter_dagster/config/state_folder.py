@@ -67,12 +67,33 @@ def _not_writable(folder: Path, error: OSError) -> PermanentFailure:
     )
 
 
+def require_readable_state(folder: Path) -> Path:
+    """The folder of another state, which is only read.
+
+    Raises:
+        PermanentFailure: The folder has no tables, or it was moved or copied.
+    """
+    if not (folder / "warehouse" / "catalog.db").is_file():
+        raise PermanentFailure(
+            f"{folder} has no tables. Name the folder of a state, for instance state/demo."
+        )
+    origin = _origin(folder)
+    if origin is not None:
+        _require_same(folder, origin)
+    return folder
+
+
 def _require_original(folder: Path, source: str) -> None:
     """Raises PermanentFailure if the state was created in another folder."""
     origin = _origin(folder)
     if origin is None:
         _write_origin(folder, source)
-        return
+    else:
+        _require_same(folder, origin)
+
+
+def _require_same(folder: Path, origin: Path) -> None:
+    """Raises PermanentFailure if `folder` is not the folder where its state was created."""
     if origin == folder or (origin.exists() and origin.samefile(folder)):
         return
     quoted_folder, quoted_origin = shlex.quote(str(folder)), shlex.quote(str(origin))

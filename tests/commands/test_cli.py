@@ -108,6 +108,8 @@ COMMANDS = [
     ("backtest", "--from", "2026-09-01", "--to", "2026-09-07", "--out", "nowhere/forecasts.parquet"),
     ("rejected", "--date", "2026-09-01"),
     ("forecasts",),
+    ("compare", "--with", "snapshot:1"),
+    ("cost", "--from", "2026-09-01", "--to", "2026-09-07"),
     ("pipeline-definition",),
 ]
 

@@ -1,0 +1,87 @@
+"""A GitLab that answers on the loopback interface: a real HTTP server with the notes of merge requests."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+TOKEN = "glpat-token-of-the-tests"
+
+
+@dataclass
+class GitLabStub:
+    """`answers` are the statuses of the next requests, `None` for a normal answer. Afterwards each request is served.
+
+    `lost_answers`: number of posted notes that are kept, but answered with 502.
+    """
+
+    url: str = ""
+    answers: list[int | None] = field(default_factory=list)
+    lost_answers: int = 0
+    requests: list[tuple[str, str, str]] = field(default_factory=list)
+    """Method, path with query, and token of each request."""
+    notes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Notes by the path of their merge request, such as /projects/7/merge_requests/12."""
+    location: str = ""
+    """Target of redirects."""
+
+    def bodies(self, merge_request: str) -> list[str]:
+        return [note["body"] for note in self.notes.get(merge_request, [])]
+
+    def serve(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        """Status and JSON answer of a request."""
+        address = urlsplit(path.removeprefix("/api/v4"))
+        merge_request, _, number = address.path.partition("/notes")
+        notes = self.notes.setdefault(merge_request, [])
+        if method == "GET":
+            query = parse_qs(address.query)
+            size, page = int(query["per_page"][0]), int(query["page"][0])
+            return 200, notes[(page - 1) * size : page * size]
+        if method == "POST":
+            notes.append({"id": 100 + len(notes), **body})
+            self.lost_answers -= 1
+            return (502 if self.lost_answers >= 0 else 201), notes[-1]
+        note = next(note for note in notes if note["id"] == int(number.strip("/")))
+        note.update(body)
+        return 200, note
+
+
+@contextmanager
+def running_gitlab() -> Iterator[GitLabStub]:
+    stub = GitLabStub()
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            stub.requests.append((self.command, self.path, self.headers.get("PRIVATE-TOKEN", "")))
+            status = stub.answers.pop(0) if stub.answers else None
+            answer: Any = {"message": "refused"}
+            if status is None:
+                status, answer = stub.serve(self.command, self.path, json.loads(content or b"{}"))
+            self.send_response(status)
+            if stub.location:
+                self.send_header("Location", stub.location)
+            self.end_headers()
+            self.wfile.write(json.dumps(answer).encode())
+
+        do_GET = do_POST = do_PUT = _answer  # noqa: N815
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    stub.url = f"http://127.0.0.1:{server.server_port}/api/v4"
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield stub
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
