@@ -6,7 +6,7 @@ nat_gateway         = false
 create_mlflow       = false
 studio              = false
 feature_group       = false
-interface_endpoints = ["athena", "ecr.api", "ecr.dkr", "ecs", "glue", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs", "sts"]
+interface_endpoints = ["athena", "ec2", "ecr.api", "ecr.dkr", "ecs", "glue", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs", "sts"]
 
 sizes = {
   code     = { cpu = 512, memory = 2048 }
