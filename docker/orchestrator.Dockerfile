@@ -64,3 +64,5 @@ USER 1000:1000
 FROM runtime AS orchestrator
 COPY --from=build /opt/venv /opt/venv
 USER 1000:1000
+# On ECS only /tmp is writable. Fargate gives an empty volume to root alone, unless the image declares the folder: then its rights are kept.
+VOLUME ["/tmp"]

@@ -59,7 +59,7 @@ def test_the_orchestrator_runs_without_root_rights() -> None:
     stages = dict(re.findall(r"(?ms)^FROM \S+ AS (\S+)$(.*?)(?=^FROM|\Z)", dockerfile("orchestrator")))
     assert list(stages)[-1] == "orchestrator"
     for stage in ("workstation", "orchestrator"):
-        assert stages[stage].strip().endswith("USER 1000:1000")
+        assert re.findall(r"(?m)^USER (.*)$", stages[stage]) == ["1000:1000"]
 
 
 def test_packages_of_the_jobs_are_in_the_workstation_alone() -> None:

@@ -212,18 +212,6 @@ def materialisations(instance: DagsterInstance, run_id: str) -> list[AssetMateri
     return [materialisation for _, materialisation in _materialisations(instance, run_id)]
 
 
-def metadata_total(metadata: Mapping[str, MetadataValue], name: str) -> float | None:
-    """A number of all dates of a run, from the metadata of one materialisation.
-
-    A range has it once, among the totals of its last partition. None if the metadata lacks it.
-    """
-    totals = metadata.get(RANGE_TOTALS)
-    if isinstance(totals, JsonMetadataValue) and isinstance(totals.data, dict):
-        return totals.data.get(name)
-    entry = metadata.get(name)
-    return float(str(entry.value)) if entry else None
-
-
 def total_rows(metadata: Mapping[str, MetadataValue]) -> int | None:
     """The number of rows of all dates of a run, from the metadata of one of its materialisations. None if unknown."""
     totals = metadata.get(RANGE_TOTALS)

@@ -37,7 +37,8 @@ from ruter_dagster.compat.tags import AUTO_RETRY_RUN_ID_TAG
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, asset_of
 from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE
-from ruter_dagster.orchestration.event_log import failed_checks, materialisations, metadata_total
+from ruter_dagster.orchestration.event_log import failed_checks, materialisations
+from ruter_dagster.orchestration.job_costs import costs_of_runs
 from ruter_dagster.sensors.drift import DRIFT_ASSET, drift_rows
 from ruter_dagster.sensors.retries import waits_for_retry
 
@@ -48,7 +49,6 @@ CALL_SECONDS = 10.0
 """The longest wait for CloudWatch's answer. Dagster ends a tick after 60 s."""
 RESULTS = (DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED)
 PERFORMANCE_ASSET = asset_of(FORECAST_PERFORMANCE.name)
-COST = "sagemaker/estimated_cost"
 
 
 def metric_sensors(settings: Settings) -> list[SensorDefinition]:
@@ -149,19 +149,19 @@ def run_metrics_of(instance: DagsterInstance, end: RunEnd) -> Iterator[Metric]:
         yield Metric("RunFailures", 1, time)
     if record.start_time and record.end_time:
         yield Metric("RunSeconds", record.end_time - record.start_time, time, "Seconds")
-    events = materialisations(instance, record.dagster_run.run_id)
-    yield from _cost(events, time)
+    run_id = record.dagster_run.run_id
+    events = materialisations(instance, run_id)
+    yield from _cost(instance, run_id, time)
     yield from _publications(events, time)
     yield from _accuracy(events, time)
     if _of(events, DRIFT_ASSET):
-        yield Metric("DriftAlarms", _required_actions(instance, record.dagster_run.run_id), time)
+        yield Metric("DriftAlarms", _required_actions(instance, run_id), time)
 
 
-def _cost(events: Sequence[AssetMaterialization], time: datetime) -> Iterator[Metric]:
+def _cost(instance: DagsterInstance, run_id: str, time: datetime) -> Iterator[Metric]:
     """The estimated cost of the run's jobs in US dollars. Jobs on this machine have none."""
-    costs = [cost for event in events if (cost := metadata_total(event.metadata, COST)) is not None]
-    if costs:
-        yield Metric("JobCost", sum(costs), time, "None")
+    if costs := costs_of_runs(instance.event_log_storage, [run_id]):
+        yield Metric("JobCost", sum(cost.cost for cost in costs), time, "None")
 
 
 def _publications(events: Sequence[AssetMaterialization], time: datetime) -> Iterator[Metric]:

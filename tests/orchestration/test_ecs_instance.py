@@ -169,6 +169,15 @@ def test_image_has_the_file_in_the_home_of_terraform():
     assert match and f"COPY docker/ecs/dagster.yaml {match[1]}/dagster.yaml\n" in dockerfile
 
 
+def test_writable_folder_of_the_task_belongs_to_every_user_of_the_image():
+    """Fargate mounts an empty volume as root's, unless the last stage of the image declares the folder."""
+    folders = re.findall(r'containerPath = "(.*?)", readOnly = false', MODULE)
+    dockerfile = (ROOT / "docker/orchestrator.Dockerfile").read_text()
+    declared = re.findall(r'(?m)^VOLUME \["(.*)"\]$', dockerfile.rpartition("\nFROM ")[2])
+    assert folders and set(folders) <= set(declared)
+    assert "readonlyRootFilesystem = true" in MODULE
+
+
 def test_container_has_the_name_of_the_launcher():
     name = yaml.safe_load(FILE.read_text())["run_launcher"]["config"]["container_name"]
     containers = re.search(r"container_definitions = jsonencode\((.*?)\n  \)", MODULE, re.DOTALL)

@@ -16,7 +16,7 @@ from ruter_dagster.aws.metrics import MAX_METRICS, NAMESPACE, Metric, send_metri
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
 from ruter_dagster.orchestration.partitions import range_tags
-from ruter_dagster.sensors.metrics import COST, PERFORMANCE_ASSET, metric_sensors
+from ruter_dagster.sensors.metrics import PERFORMANCE_ASSET, metric_sensors
 from tests.scripted_launcher import defs, write_script
 from tests.sensors.conftest import Tick
 
@@ -149,7 +149,7 @@ def test_cancelled_run_is_neither_success_nor_failure(
 def test_cost_of_jobs_is_sent_once_per_run(
     instance: DagsterInstance, cloudwatch: Any, tick: Tick, sensor: SensorDefinition, several: bool
 ) -> None:
-    write_script(instance, loads__stop_loads={"totals": {COST: 0.25}})
+    write_script(instance, loads__stop_loads={"totals": {"sagemaker/estimated_cost": 0.25}})
     day, tags = (None, range_tags(DAYS[0], DAYS[-1])) if several else (DAY, {})
     assert run(instance, "counts", "loads/stop_loads", day, **tags).success
     tick(sensor)
