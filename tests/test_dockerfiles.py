@@ -66,3 +66,13 @@ def test_packages_of_the_jobs_are_in_the_workstation_alone() -> None:
     stages = dict(re.findall(r"(?ms)^FROM \S+ AS (\S+)$(.*?)(?=^FROM|\Z)", dockerfile("orchestrator")))
     assert "requirements-jobs.lock" in stages["build-with-jobs"]
     assert [stage for stage, text in stages.items() if "--from=build-with-jobs" in text] == ["workstation"]
+
+
+def test_locks_that_the_workstation_installs_together_agree() -> None:
+    jobs, orchestrator = (
+        dict(re.findall(r"(?m)^([a-z0-9._-]+)==(\S+)", (ROOT / f"requirements-{name}.lock").read_text()))
+        for name in ("jobs", "orchestrator")
+    )
+    common = jobs.keys() & orchestrator.keys()
+    assert len(common) > 20
+    assert {name: jobs[name] for name in common} == {name: orchestrator[name] for name in common}

@@ -211,13 +211,15 @@ def test_the_code_location_serves_and_ends_at_sigterm(orchestrator: Image, tmp_p
             server.kill()
 
 
-def test_the_aws_instance_opens_up_to_its_database(orchestrator: Image, tmp_path: Path):
+@pytest.mark.parametrize("file", ["docker/dagster.yaml", "docker/ecs/dagster.yaml"])
+def test_the_aws_instance_opens_up_to_its_database(orchestrator: Image, tmp_path: Path, file: str):
     """No Postgres listens here: the file is right as far as Dagster's last word is that it cannot connect."""
-    shutil.copy(ROOT / "docker/dagster.yaml", tmp_path)
+    shutil.copy(ROOT / file, tmp_path)
     names = ("HOST", "DATABASE", "USERNAME", "PASSWORD")
     variables = {f"DAGSTER_PG_{name}": "127.0.0.1" for name in names} | {
         "DAGSTER_LOGS_BUCKET": "logs",
         "DAGSTER_LOGS_PREFIX": "dev",
+        "DAGSTER_RUN_TASK": "rd-dev-run",
         "AWS_REGION": "eu-north-1",
         "DAGSTER_HOME": str(tmp_path),
     }
