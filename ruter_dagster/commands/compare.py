@@ -146,10 +146,20 @@ def _other_state(settings: Settings, name: str) -> State:
             f"There is no state {name}. Name the folder of another state, such as state/demo, or {SNAPSHOT}ID of this state. "
             "With RUTER_LAKE, the name of an environment or of a Glue database is also possible"
         )
-    changed = (
-        {"environment": name, "glue_database": None} if _is_environment(name) else {"glue_database": name}
-    )
-    return _state(name, open_tables(settings.model_copy(update=changed)), nullcontext)
+    database = _database_of(settings, name) if _is_environment(name) else name
+    return _state(name, open_tables(settings.model_copy(update={"glue_database": database})), nullcontext)
+
+
+def _database_of(settings: Settings, environment: str) -> str:
+    """The Glue database of another environment: named as the own one, `rd_prod` beside `rd_s_mybranch_1a2b3c`."""
+    own, other = (name.replace("-", "_") for name in (settings.environment, environment))
+    database, replaced = re.subn(rf"(?<![a-z0-9]){own}(?![a-z0-9])", other, settings.database, count=1)
+    if not replaced:
+        raise PermanentFailure(
+            f"The own Glue database {settings.database} is not named after the environment {settings.environment}, so that of "
+            f"{environment} is unknown. Name the database instead"
+        )
+    return database
 
 
 def _folders(settings: Settings, name: str) -> list[Path]:

@@ -167,7 +167,7 @@ def _lines(comparison: Comparison) -> str:
     ordered = comparison.by_line.sort(change, "mode", "line_id", descending=[True, False, False])
     rows = [(_code(row["line_id"]), row["mode"], *_scores(row)) for row in ordered.head(LINES).to_dicts()]
     left_out = ordered.height - len(rows)
-    more = f"\n\n{left_out:,} more lines changed less." if left_out else ""
+    more = f"\n\nLines with a smaller change that are not shown: {left_out:,}." if left_out else ""
     table = _table(("line", "mode", *_score_names(comparison)), rows)
     return _folded(f"Accuracy by line ({ordered.height:,})", table + more)
 
@@ -204,7 +204,7 @@ def _drift(comparison: Comparison) -> str:
         pl.any_horizontal(pl.col(f"verdict_{side}").ne_missing("ok") for side in ("this", "other"))
     )
     if unusual.is_empty():
-        return f"### Drift\n\nAll {comparison.drift.height} metrics are ok ({dates})."
+        return f"### Drift\n\nNo metric of {comparison.drift.height} warns ({dates})."
     rows = [
         (
             row["metric"],
@@ -216,7 +216,7 @@ def _drift(comparison: Comparison) -> str:
     ]
     header = ("metric", "scope", comparison.this.label, comparison.other.label)
     ok = comparison.drift.height - unusual.height
-    return f"### Drift\n\n{_table(header, rows)}\n\n{ok} other metrics are ok ({dates})."
+    return f"### Drift\n\n{_table(header, rows)}\n\nMetrics that are ok on both sides: {ok} ({dates})."
 
 
 def _verdict(verdict: str | None, value: float | None) -> str:
@@ -232,7 +232,11 @@ def _cost(comparison: Comparison) -> str:
 def _dollars(cost: RunCost | None) -> str:
     if cost is None:
         return "not recorded here"
-    return f"{cost.dollars:.2f} USD ({cost.jobs} jobs, {cost.runs} runs)"
+    return f"{cost.dollars:.2f} USD ({_count(cost.jobs, 'job')}, {_count(cost.runs, 'run')})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _snapshots(comparison: Comparison) -> str:

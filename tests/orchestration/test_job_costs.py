@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from dagster import (
     AssetMaterialization,
-    DagsterEvent,
-    DagsterEventType,
     DagsterInstance,
     MetadataValue,
     TableRecord,
 )
-from dagster._core.events import StepMaterializationData
 
 from ruter_dagster.orchestration import job_costs as module
 from ruter_dagster.orchestration.job_costs import costs_of_runs, job_costs, runs_that_wrote, sums_by
 from ruter_dagster.resources.sagemaker.job_metadata import merge_job_metadata
+from tests.recorded_runs import record
 
 DAY = date(2026, 11, 20)
-NOON = datetime(2026, 11, 20, 12, tzinfo=UTC)
-
-
-def record(instance: DagsterInstance, *materialisations: AssetMaterialization, at: datetime = NOON) -> str:
-    """Records the materialisations in a run of their own, and returns its id."""
-    run_id = str(uuid4())
-    for materialisation in materialisations:
-        event = DagsterEvent(
-            event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
-            job_name="daily",
-            event_specific_data=StepMaterializationData(materialisation),
-        )
-        instance.report_dagster_event(event, run_id, timestamp=at.timestamp())
-    return run_id
 
 
 def materialisation(asset: str, partition: str | None = None, **metadata: Any) -> AssetMaterialization:
