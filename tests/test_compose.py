@@ -46,7 +46,7 @@ def test_each_variable_of_the_instance_is_set(service: str) -> None:
     assert set(SERVICES[service]["environment"]) >= INSTANCE
 
 
-@pytest.mark.parametrize("service", SERVICES.keys() - DAGSTER)
+@pytest.mark.parametrize("service", sorted(SERVICES.keys() - DAGSTER))
 def test_other_services_have_variables_of_their_images_only(service: str) -> None:
     assert all(map(IMAGES_OWN.match, SERVICES[service].get("environment", {})))
 
