@@ -95,24 +95,7 @@ def compare(settings: Settings, request: Request) -> str:
             f"{this.label} and {other.label} forecast no departure in common on the issue dates {date_spans(issue_dates)}. Compare "
             "states of the same source"
         )
-    drift, drift_dates = _drift(this, other)
-    described = [
-        ComparedState(state.label, state.snapshots, models, _cost(state, issue_dates), drift_date)
-        for state, models, drift_date in zip((this, other), sums.models, drift_dates, strict=True)
-    ]
-    total_and_modes = pl.concat([accuracy(sums.errors), accuracy(sums.errors, ["mode"])])
-    local = pl.col("scheduled_departure_time").dt.convert_time_zone(operator_of(settings).time_zone)
-    comparison = Comparison(
-        *described,
-        issue_dates=issue_dates,
-        only_this=sums.only_this,
-        only_other=sums.only_other,
-        changes=changes(sums.changes),
-        largest=sums.largest.with_columns(time=local.dt.strftime("%H:%M")),
-        accuracy=total_and_modes,
-        by_line=accuracy(sums.errors, ["mode", "line_id"]),
-        drift=drift,
-    )
+    comparison = _comparison(this, other, issue_dates, sums, operator_of(settings).time_zone)
     return comparison_note(comparison, _links(settings, request))
 
 
@@ -128,6 +111,28 @@ def post(settings: Settings, requests: Sequence[MergeRequest], note: str) -> lis
         return [f"The branch {branch} has no open merge request, so the note was not posted"]
     outcomes = [(request, post_note(request, note_marker(branch), note)) for request in requests]
     return [f"The note of {branch} was {outcome} in merge request {request}" for request, outcome in outcomes]
+
+
+def _comparison(
+    this: State, other: State, issue_dates: Sequence[date], sums: Sums, time_zone: str
+) -> Comparison:
+    drift, drift_dates = _drift(this, other)
+    described = [
+        ComparedState(state.label, state.snapshots, models, _cost(state, issue_dates), drift_date)
+        for state, models, drift_date in zip((this, other), sums.models, drift_dates, strict=True)
+    ]
+    local = pl.col("scheduled_departure_time").dt.convert_time_zone(time_zone)
+    return Comparison(
+        *described,
+        issue_dates=issue_dates,
+        only_this=sums.only_this,
+        only_other=sums.only_other,
+        changes=changes(sums.changes),
+        largest=sums.largest.with_columns(time=local.dt.strftime("%H:%M")),
+        accuracy=pl.concat([accuracy(sums.errors), accuracy(sums.errors, ["mode"])]),
+        by_line=accuracy(sums.errors, ["mode", "line_id"]),
+        drift=drift,
+    )
 
 
 def _this_state(settings: Settings) -> State:

@@ -15,7 +15,6 @@ from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.orchestration.job_costs import CostSum, JobCost, job_costs, sums_by
-from ruter_dagster.resources.sagemaker.git_branch import find_branch
 
 RUNS = 20
 """Number of runs in the table, the most expensive first. JSON has all."""
@@ -23,7 +22,7 @@ RUNS = 20
 
 @dataclass(frozen=True)
 class CostReport:
-    """Costs in US dollars of the jobs that were recorded between two local dates, both included."""
+    """Costs in US dollars of the jobs that were recorded between two local dates, both included. `branch` is that of a sandbox."""
 
     first: date
     last: date
@@ -79,7 +78,7 @@ def report_of(
         first,
         last,
         settings.environment,
-        find_branch(settings),
+        settings.branch,
         by_asset=sums_by(costs, lambda job: job.asset),
         by_run=sums_by(costs, lambda job: job.run_id),
         by_day=sums_by(costs, lambda job: job.time.astimezone(zone).date()),
