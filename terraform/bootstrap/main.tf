@@ -41,9 +41,9 @@ module "state" {
   previous_version_days = 90
 }
 
-# One repository for all environments: dev, test, stage and prod run the image that was tested, by its digest.
+# One repository for all environments: dev, test, stage and prod run the image that was tested, by its digest. The third has the image of CI's jobs.
 resource "aws_ecr_repository" "this" {
-  for_each = toset(["jobs", "dagster"])
+  for_each = toset(["jobs", "dagster", "ci"])
 
   name                 = "rd-${each.value}"
   image_tag_mutability = "IMMUTABLE"

@@ -4,8 +4,8 @@ output "state_bucket" {
 }
 
 output "repository_arns" {
-  description = "ARNs of the image repositories."
-  value       = { for name, repository in aws_ecr_repository.this : name => repository.arn }
+  description = "ARNs of the image repositories, as the variable repository_arns of the stack expects them."
+  value       = { jobs = aws_ecr_repository.this["jobs"].arn, orchestrator = aws_ecr_repository.this["dagster"].arn }
 }
 
 output "repository_urls" {
@@ -21,4 +21,18 @@ output "ci_role_arns" {
 output "sandbox_boundary_arn" {
   description = "Boundary of all roles of sandboxes."
   value       = aws_iam_policy.sandbox_boundary.arn
+}
+
+output "gitlab_variables" {
+  description = "CI/CD variables of the GitLab project that follow from this root."
+  value = {
+    AWS_REGION             = var.region
+    STATE_BUCKET           = module.state.name
+    ECR_REGISTRY           = split("/", aws_ecr_repository.this["ci"].repository_url)[0]
+    SANDBOX_ROLE_ARN       = aws_iam_role.ci["sandbox"].arn
+    PLAN_ROLE_ARN          = aws_iam_role.ci["plan"].arn
+    DEPLOY_ROLE_ARN        = aws_iam_role.ci["deploy"].arn
+    SANDBOX_BOUNDARY_ARN   = aws_iam_policy.sandbox_boundary.arn
+    TF_VAR_repository_arns = jsonencode({ jobs = aws_ecr_repository.this["jobs"].arn, orchestrator = aws_ecr_repository.this["dagster"].arn })
+  }
 }

@@ -1,25 +1,27 @@
 # What the CI roles may do. Resources have the names of their environments; what has no name in its ARN has the tag.
 locals {
   scopes = {
-    sandbox = { names = ["rd-s-*"], databases = ["rd_s_*"], tags = ["s-*"], boundary = aws_iam_policy.sandbox_boundary.arn }
+    sandbox = { names = ["rd-s-*"], databases = ["rd_s_*"], tags = ["s-*"], records = ["*rd-s-*"], boundary = aws_iam_policy.sandbox_boundary.arn }
     deploy = {
-      names     = flatten([for environment in var.environments : ["rd-${environment}", "rd-${environment}-*"]])
+      names     = [for environment in var.environments : "rd-${environment}*"]
       databases = [for environment in var.environments : "rd_${environment}"]
       tags      = var.environments
+      records   = ["*"]
       boundary  = null
     }
   }
 
   policies = merge([for scope in keys(local.scopes) : {
-    "${scope}-named"   = data.aws_iam_policy_document.named[scope].json
+    "${scope}-data"    = data.aws_iam_policy_document.data[scope].json
+    "${scope}-compute" = data.aws_iam_policy_document.compute[scope].json
     "${scope}-tagged"  = data.aws_iam_policy_document.tagged[scope].json
     "${scope}-roles"   = data.aws_iam_policy_document.roles[scope].json
     "${scope}-reading" = data.aws_iam_policy_document.reading.json
   }]...)
 }
 
-# Services whose ARNs contain the name of the resource.
-data "aws_iam_policy_document" "named" {
+# Services whose ARNs contain the name of the resource: a policy for data, another for what computes. One would be too long.
+data "aws_iam_policy_document" "data" {
   for_each = local.scopes
 
   statement {
@@ -47,32 +49,8 @@ data "aws_iam_policy_document" "named" {
   }
 
   statement {
-    sid       = "Jobs"
-    actions   = ["sagemaker:*"]
-    resources = [for name in each.value.names : "${local.arn}:sagemaker:${local.here}:*/${name}"]
-  }
-
-  statement {
-    sid       = "Containers"
-    actions   = ["ecs:*"]
-    resources = flatten([for name in each.value.names : [for kind in ["cluster", "service", "task", "task-definition"] : "${local.arn}:ecs:${local.here}:${kind}/${name}*"]])
-  }
-
-  statement {
-    sid       = "Databases"
-    actions   = ["rds:*"]
-    resources = flatten([for name in each.value.names : [for kind in ["db", "subgrp", "pg", "snapshot"] : "${local.arn}:rds:${local.here}:${kind}:${name}"]])
-  }
-
-  statement {
-    sid       = "Balancers"
-    actions   = ["elasticloadbalancing:*"]
-    resources = flatten([for name in each.value.names : [for kind in ["loadbalancer/app", "listener/app", "listener-rule/app", "targetgroup"] : "${local.arn}:elasticloadbalancing:${local.here}:${kind}/${name}/*"]])
-  }
-
-  statement {
     sid       = "Secrets"
-    actions   = ["secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret", "secretsmanager:UpdateSecret", "secretsmanager:PutResourcePolicy", "secretsmanager:GetResourcePolicy", "secretsmanager:DeleteResourcePolicy", "secretsmanager:TagResource", "secretsmanager:UntagResource", "secretsmanager:RestoreSecret"]
+    actions   = ["secretsmanager:CreateSecret", "secretsmanager:DeleteSecret", "secretsmanager:DescribeSecret", "secretsmanager:UpdateSecret", "secretsmanager:PutResourcePolicy", "secretsmanager:GetResourcePolicy", "secretsmanager:DeleteResourcePolicy", "secretsmanager:TagResource", "secretsmanager:UntagResource", "secretsmanager:RestoreSecret", "secretsmanager:PutSecretValue"]
     resources = [for name in each.value.names : "${local.arn}:secretsmanager:${local.here}:secret:${name}/*"]
   }
 
@@ -113,6 +91,86 @@ data "aws_iam_policy_document" "named" {
     actions   = ["cloudformation:*"]
     resources = [for name in each.value.names : "${local.arn}:cloudformation:${local.here}:stack/${name}/*"]
   }
+
+  statement {
+    sid       = "KeyNames"
+    actions   = ["kms:CreateAlias", "kms:UpdateAlias", "kms:DeleteAlias"]
+    resources = [for name in each.value.names : "${local.arn}:kms:${local.here}:alias/${name}"]
+  }
+}
+
+data "aws_iam_policy_document" "compute" {
+  for_each = local.scopes
+
+  statement {
+    sid       = "Jobs"
+    actions   = ["sagemaker:*"]
+    resources = [for name in each.value.names : "${local.arn}:sagemaker:${local.here}:*/${name}"]
+  }
+
+  statement {
+    sid       = "Containers"
+    actions   = ["ecs:*"]
+    resources = flatten([for name in each.value.names : [for kind in ["cluster", "service", "task", "task-definition"] : "${local.arn}:ecs:${local.here}:${kind}/${name}*"]])
+  }
+
+  statement {
+    sid       = "Databases"
+    actions   = ["rds:*"]
+    resources = flatten([for name in each.value.names : [for kind in ["db", "subgrp", "pg", "snapshot"] : "${local.arn}:rds:${local.here}:${kind}:${name}"]])
+  }
+
+  statement {
+    sid       = "Balancers"
+    actions   = ["elasticloadbalancing:*"]
+    resources = flatten([for name in each.value.names : [for kind in ["loadbalancer/app", "listener/app", "listener-rule/app", "targetgroup"] : "${local.arn}:elasticloadbalancing:${local.here}:${kind}/${name}/*"]])
+  }
+
+  # A database's default option group has no environment.
+  statement {
+    sid       = "OptionsOfDatabases"
+    actions   = ["rds:CreateDBInstance", "rds:ModifyDBInstance"]
+    resources = ["${local.arn}:rds:${local.here}:og:default*"]
+  }
+
+  # RDS makes the database's password with the rights of whoever creates the database.
+  statement {
+    sid       = "PasswordsOfDatabases"
+    actions   = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
+    resources = ["${local.arn}:secretsmanager:${local.here}:secret:rds!db-*"]
+  }
+
+  # Cloud Map makes a private zone. Route 53 has no names in ARNs, and refuses to delete a zone that has records.
+  statement {
+    sid       = "Zones"
+    actions   = ["route53:CreateHostedZone", "route53:DeleteHostedZone", "route53:AssociateVPCWithHostedZone"]
+    resources = ["*"]
+  }
+
+  statement {
+    sid       = "Records"
+    actions   = ["route53:ChangeResourceRecordSets"]
+    resources = ["${local.arn}:route53:::hostedzone/*"]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "route53:ChangeResourceRecordSetsNormalizedRecordNames"
+      values   = each.value.records
+    }
+  }
+
+  # An account has these roles once a service was used for the first time. Each is for its service alone.
+  statement {
+    sid       = "RolesOfServices"
+    actions   = ["iam:CreateServiceLinkedRole"]
+    resources = ["${local.arn}:iam::${local.account}:role/aws-service-role/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "iam:AWSServiceName"
+      values   = ["ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com", "rds.amazonaws.com", "sagemaker.amazonaws.com"]
+    }
+  }
 }
 
 # Services whose ARNs contain an id that AWS chooses: the tag says to whom the resource belongs.
@@ -142,10 +200,36 @@ data "aws_iam_policy_document" "tagged" {
       values   = each.value.tags
     }
   }
+
+  # Whoever could tag a resource of another environment could then delete it.
+  statement {
+    sid    = "KeepTagsOfOthers"
+    effect = "Deny"
+    actions = [
+      "ec2:CreateTags", "ec2:DeleteTags", "kms:TagResource", "kms:UntagResource", "servicediscovery:TagResource", "servicediscovery:UntagResource",
+      "quicksight:TagResource", "quicksight:UntagResource", "chatbot:TagResource", "chatbot:UntagResource", "sagemaker:AddTags", "sagemaker:DeleteTags",
+    ]
+    resources = ["*"]
+
+    condition {
+      test     = "Null"
+      variable = "aws:ResourceTag/environment"
+      values   = ["false"]
+    }
+
+    condition {
+      test     = "StringNotLike"
+      variable = "aws:ResourceTag/environment"
+      values   = each.value.tags
+    }
+  }
 }
 
 locals {
-  tagged_services = ["ec2:*", "kms:*", "servicediscovery:*", "quicksight:*", "chatbot:*"]
+  tagged_services = [
+    "ec2:*", "kms:*", "servicediscovery:*", "quicksight:*", "chatbot:*",
+    "sagemaker:CreateDomain", "sagemaker:DescribeDomain", "sagemaker:UpdateDomain", "sagemaker:DeleteDomain", "sagemaker:AddTags", "sagemaker:ListTags",
+  ]
 }
 
 data "aws_iam_policy_document" "roles" {
@@ -189,9 +273,13 @@ data "aws_iam_policy_document" "roles" {
     }
   }
 
+  # Push and read. No pipeline may delete an image: prod runs images of these repositories.
   statement {
-    sid       = "Images"
-    actions   = ["ecr:*"]
+    sid = "Images"
+    actions = [
+      "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:CompleteLayerUpload", "ecr:DescribeImages", "ecr:DescribeRepositories",
+      "ecr:GetDownloadUrlForLayer", "ecr:InitiateLayerUpload", "ecr:ListImages", "ecr:PutImage", "ecr:UploadLayerPart",
+    ]
     resources = [for repository in aws_ecr_repository.this : repository.arn]
   }
 
@@ -251,7 +339,7 @@ data "aws_iam_policy_document" "boundary" {
       ["${local.arn}:sagemaker:${local.here}:*/rd-s-*", "${local.arn}:sagemaker:${local.here}:*/pipelines-*"],
       ["${local.arn}:athena:${local.here}:workgroup/rd-s-*", "${local.arn}:secretsmanager:${local.here}:secret:rd-s-*", "${local.arn}:secretsmanager:${local.here}:secret:rds!db-*"],
       [for kind in ["task", "task-definition", "cluster", "service"] : "${local.arn}:ecs:${local.here}:${kind}/rd-s-*"],
-      ["${local.arn}:logs:${local.here}:log-group:/rd/rd-s-*", "${local.arn}:logs:${local.here}:log-group:/aws/sagemaker/*"],
+      [for group in ["/rd/rd-s-*", "/aws/sagemaker/*", "RDSOSMetrics*"] : "${local.arn}:logs:${local.here}:log-group:${group}"],
     )
   }
 

@@ -1,9 +1,9 @@
 locals {
-  # Claims of GitLab's token. Only a protected ref has a token with ref_protected = true.
+  # Claims of GitLab's token. A plan reads the states of all environments, so other branches get no plan.
   project = "project_path:${var.gitlab_project}"
   subjects = {
     sandbox = ["${local.project}:ref_type:branch:ref:*"]
-    plan    = ["${local.project}:ref_type:branch:ref:*"]
+    plan    = [for branch in var.deploy_branches : "${local.project}:ref_type:branch:ref:${branch}"]
     deploy  = [for branch in var.deploy_branches : "${local.project}:ref_type:branch:ref:${branch}"]
   }
   host = trimprefix(var.gitlab_url, "https://")

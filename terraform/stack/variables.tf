@@ -4,7 +4,7 @@ variable "environment" {
 
   validation {
     condition     = can(regex("^(dev|test|stage|prod|s-[a-z0-9]{1,8}-[0-9a-f]{6})$", var.environment))
-    error_message = "Allowed: dev, test, stage, prod, or s-<8 letters or digits>-<6 hex digits>, as `ruter-dagster sandbox-id` writes it."
+    error_message = "Allowed: dev, test, stage, prod, or s-<8 letters or digits>-<6 hex digits>, as `scripts/cloud/sandbox_id` writes it."
   }
 }
 
@@ -20,7 +20,7 @@ variable "branch" {
 
   validation {
     condition     = can(regex("^[A-Za-z0-9 _.:/=+@-]{1,256}$", var.branch))
-    error_message = "A tag has at most 256 letters, digits, spaces and _ . : / = + - @. `ruter-dagster sandbox-id --tag` replaces others."
+    error_message = "A tag has at most 256 letters, digits, spaces and _ . : / = + - @. `scripts/cloud/sandbox_id --tag` replaces others."
   }
 }
 

@@ -1,9 +1,9 @@
 terraform {
   required_version = "~> 1.11"
 
-  # Bucket, key and region come from `-backend-config`: scripts/terraform_init.
+  # Bucket, key and region come from `-backend-config`: scripts/cloud/terraform.
   backend "s3" {
-    encrypt      = true
+    # No `encrypt`: it would override the bucket's own key with one of S3.
     use_lockfile = true
   }
 

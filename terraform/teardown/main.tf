@@ -3,7 +3,7 @@ terraform {
   required_version = "~> 1.11"
 
   backend "s3" {
-    encrypt      = true
+    # No `encrypt`: it would override the bucket's own key with one of S3.
     use_lockfile = true
   }
 

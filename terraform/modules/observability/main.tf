@@ -209,7 +209,8 @@ resource "aws_budgets_budget" "this" {
 
   cost_filter {
     name   = "TagKeyValue"
-    values = ["user:environment$${var.environment}"]
+    # By format: `$` before an interpolation would be an escape.
+    values = [format("user:environment$%s", var.environment)]
   }
 
   dynamic "notification" {

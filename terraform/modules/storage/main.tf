@@ -26,7 +26,7 @@ data "aws_iam_policy_document" "key" {
 
     principals {
       type        = "Service"
-      identifiers = concat(["logs.${data.aws_region.current.name}.amazonaws.com"], [for service in ["events", "sns", "cloudwatch"] : "${service}.amazonaws.com"])
+      identifiers = concat(["logs.${data.aws_region.current.name}.amazonaws.com"], [for service in ["events", "sns", "cloudwatch", "budgets"] : "${service}.amazonaws.com"])
     }
   }
 }
