@@ -128,7 +128,7 @@ def test_run_is_a_task_in_the_network_of_the_daemon(
     assert (task["cluster"], task["launchType"]) == (CLUSTER, "FARGATE")
     (container,) = task["overrides"]["containerOverrides"]
     assert container["name"] == "dagster"
-    assert container["command"][:3] == ["dagster", "api", "execute_run"]
+    assert container["command"][:5] == ["python", "-m", "dagster", "api", "execute_run"]
     assert {"key": "dagster/run_id", "value": run.run_id} in task["tags"]
 
 
