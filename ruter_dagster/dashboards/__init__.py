@@ -1,4 +1,4 @@
-"""What people look at outside Dagster: views in Athena and the dashboard in QuickSight, written as text and JSON.
+"""What people read outside Dagster, as text and JSON: views in Athena, the dashboard in QuickSight, and the note on a comparison.
 
-Terraform deploys what this package returns. Code that reads a table or calls AWS does not belong here.
+Terraform deploys views and dashboard. Code that reads a table or calls AWS does not belong here.
 """
