@@ -233,8 +233,9 @@ def _compare_dates(this: State, other: State, issue_dates: Sequence[date]) -> Su
         pl.concat(change_parts),
         pl.concat(error_parts),
         largest_changes(pl.concat(largest_parts), LARGEST),
-        *only,
-        (sorted(models[0]), sorted(models[1])),
+        only_this=only[0],
+        only_other=only[1],
+        models=(sorted(models[0]), sorted(models[1])),
     )
 
 

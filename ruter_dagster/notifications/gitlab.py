@@ -118,7 +118,7 @@ def _notes(request: MergeRequest, path: str) -> Iterator[Mapping[str, Any]]:
 class _NoRedirects(HTTPRedirectHandler):
     """Follows no redirect: urllib would send the token to the other address."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
 
 
