@@ -291,14 +291,14 @@ data "aws_iam_policy_document" "roles" {
   }
 }
 
-# Terraform reads everything that it manages. These actions change nothing and show no data.
+# Terraform reads everything that it manages. These actions change nothing and show no data. Global services are in us-east-1, Slack channels in eu-west-1.
 data "aws_iam_policy_document" "reading" {
   statement {
     sid = "Descriptions"
     actions = [
-      "ec2:Describe*", "elasticloadbalancing:Describe*", "rds:Describe*", "ecs:Describe*", "ecs:List*", "logs:Describe*", "cloudwatch:Describe*", "cloudwatch:GetDashboard",
+      "ec2:Describe*", "elasticloadbalancing:Describe*", "rds:Describe*", "ecs:Describe*", "ecs:List*", "logs:Describe*", "cloudwatch:Describe*", "cloudwatch:GetDashboard", "cloudwatch:ListTagsForResource",
       "servicediscovery:Get*", "servicediscovery:List*", "route53:Get*", "route53:List*", "acm:Describe*", "acm:List*", "kms:List*", "sagemaker:List*", "sagemaker:Search",
-      "chatbot:Describe*", "quicksight:List*", "quicksight:Describe*", "tag:GetResources", "sts:GetCallerIdentity", "iam:GetPolicy", "iam:GetPolicyVersion",
+      "chatbot:Describe*", "chatbot:List*", "quicksight:List*", "quicksight:Describe*", "tag:GetResources", "sts:GetCallerIdentity", "iam:GetPolicy", "iam:GetPolicyVersion",
       "ecs:DeregisterTaskDefinition", "logs:PutQueryDefinition", "logs:DeleteQueryDefinition", "logs:ListTagsForResource", "budgets:ViewBudget",
     ]
     resources = ["*"]
@@ -306,7 +306,7 @@ data "aws_iam_policy_document" "reading" {
     condition {
       test     = "StringEquals"
       variable = "aws:RequestedRegion"
-      values   = [var.region, "us-east-1"]
+      values   = [var.region, "us-east-1", "eu-west-1"]
     }
   }
 }

@@ -144,6 +144,11 @@ module "dagster" {
 module "observability" {
   source = "../modules/observability"
 
+  providers = {
+    aws      = aws
+    aws.chat = aws.chat
+  }
+
   name                 = local.name
   environment          = var.environment
   kms_key_arn          = module.storage.kms_key_arn

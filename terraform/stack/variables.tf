@@ -260,6 +260,17 @@ variable "slack" {
   default     = null
 }
 
+variable "chat_region" {
+  description = "Region of the API of Slack channels (Amazon Q Developer in chat applications)."
+  type        = string
+  default     = "eu-west-1"
+
+  validation {
+    condition     = contains(["us-east-2", "us-west-2", "ap-southeast-1", "eu-west-1"], var.chat_region)
+    error_message = "The API exists in us-east-2, us-west-2, ap-southeast-1 and eu-west-1."
+  }
+}
+
 variable "slack_channel" {
   description = "Slack channel of the alerts that Dagster sends."
   type        = string

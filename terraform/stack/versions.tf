@@ -22,3 +22,13 @@ provider "aws" {
     tags = local.tags
   }
 }
+
+# Slack channels of alarms: their API exists in four regions only, and serves topics of all regions.
+provider "aws" {
+  alias  = "chat"
+  region = var.chat_region
+
+  default_tags {
+    tags = local.tags
+  }
+}

@@ -19,8 +19,19 @@ provider "aws" {
   region = var.region
 }
 
+provider "aws" {
+  alias  = "chat"
+  region = var.chat_region
+}
+
 variable "region" {
   description = "AWS region of the sandbox."
   type        = string
   default     = "eu-north-1"
+}
+
+variable "chat_region" {
+  description = "Region of the API of Slack channels, as in the stack."
+  type        = string
+  default     = "eu-west-1"
 }

@@ -34,6 +34,21 @@ provider "aws" {
     tags = local.tags
   }
 }
+
+provider "aws" {
+  alias                       = "chat"
+  region                      = var.chat_region
+  access_key                  = "test"
+  secret_key                  = "test"
+  s3_use_path_style           = true
+  max_retries                 = 1
+  skip_metadata_api_check     = true
+  skip_credentials_validation = true
+
+  default_tags {
+    tags = local.tags
+  }
+}
 """
 
 

@@ -142,7 +142,8 @@ resource "aws_cloudwatch_query_definition" "this" {
 
 # Amazon Q Developer in chat applications, once AWS Chatbot. A person connects the workspace in the console first.
 resource "aws_chatbot_slack_channel_configuration" "this" {
-  count = var.slack == null ? 0 : 1
+  count    = var.slack == null ? 0 : 1
+  provider = aws.chat
 
   configuration_name    = var.name
   slack_team_id         = var.slack.workspace_id

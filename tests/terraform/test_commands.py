@@ -1,0 +1,63 @@
+"""scripts/cloud/terraform passes the arguments that each command of Terraform takes. A script stands for Terraform."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "scripts" / "cloud" / "terraform"
+Call = Callable[..., list[str]]
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Call:
+    """Runs the script, and returns the arguments of its last call of Terraform, without -chdir."""
+    fake = tmp_path / "terraform"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@" > "$CALLS"\n')
+    fake.chmod(0o755)
+    calls = tmp_path / "calls"
+
+    def run(*arguments: str) -> list[str]:
+        variables = os.environ | {
+            "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+            "CALLS": str(calls),
+            "STATE_BUCKET": "rd-state-123456789012-eu-north-1",
+            "AWS_REGION": "eu-north-1",
+        }
+        subprocess.run([str(SCRIPT), *arguments], env=variables, check=True, capture_output=True)
+        return calls.read_text().splitlines()[1:]
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("state", "rm", "module.dagster.aws_db_instance.this"),
+        ("state", "push", "-force", "old.tfstate"),
+        ("force-unlock", "0123"),
+        ("output", "-json", "variables"),
+    ],
+    ids=" ".join,
+)
+def test_commands_without_a_plan_get_no_further_arguments(call: Call, arguments: tuple[str, ...]):
+    assert call("prod", *arguments) == list(arguments)
+
+
+@pytest.mark.parametrize("command", ["plan", "destroy", "import"])
+def test_commands_with_a_plan_read_the_environments_file(call: Call, command: str):
+    file = f"-var-file={ROOT}/terraform/envs/prod.tfvars"
+    assert call("prod", command) == [command, "-input=false", "-lock-timeout=60s", file]
+
+
+def test_apply_of_a_saved_plan_reads_no_file(call: Call):
+    assert call("dev", "apply", "dev.tfplan") == ["apply", "-input=false", "-lock-timeout=60s", "dev.tfplan"]
+
+
+def test_sandbox_reads_the_file_of_sandboxes(call: Call):
+    assert call("s-mybranch-1a2b3c", "plan")[-1] == f"-var-file={ROOT}/terraform/envs/sandbox.tfvars"
