@@ -81,6 +81,25 @@ resource "aws_ecr_lifecycle_policy" "this" {
   })
 }
 
+data "aws_iam_policy_document" "image_readers" {
+  statement {
+    sid     = "OtherAccounts"
+    actions = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+
+    principals {
+      type        = "AWS"
+      identifiers = [for account in var.image_readers : "${local.arn}:iam::${account}:root"]
+    }
+  }
+}
+
+resource "aws_ecr_repository_policy" "this" {
+  for_each = length(var.image_readers) == 0 ? {} : aws_ecr_repository.this
+
+  repository = each.value.name
+  policy     = data.aws_iam_policy_document.image_readers.json
+}
+
 resource "aws_iam_openid_connect_provider" "gitlab" {
   url            = var.gitlab_url
   client_id_list = [var.gitlab_url]

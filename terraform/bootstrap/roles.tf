@@ -110,3 +110,39 @@ resource "aws_iam_role_policy_attachment" "ci" {
   role       = aws_iam_role.ci[split("-", each.key)[0]].name
   policy_arn = aws_iam_policy.ci[each.key].arn
 }
+
+# The report on a merge request compares a sandbox's forecasts with those of prod: it reads, and writes nothing.
+data "aws_iam_policy_document" "production" {
+  statement {
+    sid       = "Tables"
+    actions   = ["glue:GetDatabase", "glue:GetTable", "glue:GetTables"]
+    resources = [for part in ["catalog", "database/rd_${var.readable_environment}", "table/rd_${var.readable_environment}/*"] : "${local.arn}:glue:${local.here}:${part}"]
+  }
+
+  statement {
+    sid       = "Rows"
+    actions   = ["s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation"]
+    resources = flatten([for bucket in var.readable_buckets : ["${local.arn}:s3:::${bucket}", "${local.arn}:s3:::${bucket}/*"]])
+  }
+
+  # By the key's alias: its id is known only once the environment exists.
+  statement {
+    sid       = "Key"
+    actions   = ["kms:Decrypt"]
+    resources = ["${local.arn}:kms:${local.here}:key/*"]
+
+    condition {
+      test     = "ForAnyValue:StringEquals"
+      variable = "kms:ResourceAliases"
+      values   = ["alias/rd-${var.readable_environment}"]
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "production" {
+  count = length(var.readable_buckets) == 0 ? 0 : 1
+
+  name   = "read-${var.readable_environment}"
+  role   = aws_iam_role.ci["sandbox"].id
+  policy = data.aws_iam_policy_document.production.json
+}

@@ -37,7 +37,24 @@ variable "deploy_branches" {
 }
 
 variable "readable_buckets" {
-  description = "Buckets that sandboxes may read, such as prod's lake."
+  description = "Buckets of this account that sandboxes may read, such as prod's lake."
   type        = list(string)
   default     = []
+}
+
+variable "readable_environment" {
+  description = "Environment to which `readable_buckets` belong: its Glue database and its key."
+  type        = string
+  default     = "prod"
+}
+
+variable "image_readers" {
+  description = "Ids of other accounts that run the images of this one, such as prod's."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for account in var.image_readers : can(regex("^[0-9]{12}$", account))])
+    error_message = "An account's id has 12 digits."
+  }
 }
