@@ -324,11 +324,15 @@ data "aws_iam_policy_document" "boundary" {
     resources = ["${local.arn}:s3:::rd-s-*", "${local.arn}:s3:::rd-s-*/*"]
   }
 
-  # A sandbox reads the tables and raw data of prod, and writes its own.
-  statement {
-    sid       = "ReadProductionData"
-    actions   = ["s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation"]
-    resources = flatten([for bucket in var.readable_buckets : ["${local.arn}:s3:::${bucket}", "${local.arn}:s3:::${bucket}/*"]])
+  # A sandbox reads the tables and raw data of prod, and writes its own. AWS refuses a statement without resources.
+  dynamic "statement" {
+    for_each = length(var.readable_buckets) == 0 ? [] : [var.readable_buckets]
+
+    content {
+      sid       = "ReadProductionData"
+      actions   = ["s3:GetObject", "s3:ListBucket", "s3:GetBucketLocation"]
+      resources = flatten([for bucket in statement.value : ["${local.arn}:s3:::${bucket}", "${local.arn}:s3:::${bucket}/*"]])
+    }
   }
 
   statement {
