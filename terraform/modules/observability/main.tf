@@ -209,7 +209,7 @@ resource "aws_budgets_budget" "this" {
   time_unit    = "MONTHLY"
 
   cost_filter {
-    name   = "TagKeyValue"
+    name = "TagKeyValue"
     # By format: `$` before an interpolation would be an escape.
     values = [format("user:environment$%s", var.environment)]
   }
