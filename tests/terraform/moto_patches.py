@@ -10,7 +10,9 @@ from typing import Any
 
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ecs.models import Service
+from moto.iam.access_control import PermissionResult
 from moto.rds.models import DBInstance, DBParameterGroup
+from moto.s3.models import FakeBucket
 from moto.s3.responses import S3Response
 from moto.sqs.models import Queue
 
@@ -22,6 +24,7 @@ def patch_all() -> None:
     _rebalance_services()
     _write_redrive_policy_as_terraform()
     _keep_events_of_buckets()
+    _ignore_policies_of_buckets()
 
 
 def _keep_performance_insights() -> None:
@@ -87,3 +90,8 @@ def _keep_events_of_buckets() -> None:
         return status, headers, text.replace(end, f"<EventBridgeConfiguration/>{end}")
 
     S3Response.get_bucket_notification = get_bucket_notification  # type: ignore[method-assign]
+
+
+def _ignore_policies_of_buckets() -> None:
+    """S3: moto reads no conditions, so a policy that denies calls without TLS would deny all of them."""
+    FakeBucket.get_permission = lambda _self, _action, _resource: PermissionResult.NEUTRAL  # type: ignore[method-assign]
