@@ -71,7 +71,7 @@ variable "orchestrator_image" {
 }
 
 variable "source_name" {
-  description = "Name of the source's folder in the lake, as `ruter-dagster settings` prints it: demo, tides-<folder>-<hash>, warehouse-<file>-<hash>."
+  description = "Name of the source's folder in the lake, docs/deploy.md says how to print it: demo, tides-<folder>-<hash>, warehouse-<file>-<hash>."
   type        = string
   default     = "demo"
 }
