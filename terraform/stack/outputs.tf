@@ -47,3 +47,8 @@ output "variables" {
   description = "Variables of Dagster's containers, for a smoke run elsewhere. No password is among them."
   value       = local.variables
 }
+
+output "applied" {
+  description = "Branch, commit and images of the last apply, with which drift is detected."
+  value       = { branch = var.branch, commit = var.commit, jobs_image = var.jobs_image, orchestrator_image = var.orchestrator_image }
+}

@@ -59,5 +59,30 @@ def test_apply_of_a_saved_plan_reads_no_file(call: Call):
     assert call("dev", "apply", "dev.tfplan") == ["apply", "-input=false", "-lock-timeout=60s", "dev.tfplan"]
 
 
+def test_drift_is_planned_with_the_commit_and_images_of_the_last_apply(tmp_path: Path):
+    fake = tmp_path / "terraform"
+    fake.write_text(
+        "#!/bin/sh\n"
+        'case "$*" in\n'
+        """  *output*) echo '{"branch": "main", "commit": "0123abc", "jobs_image": "jobs@sha256:1"}' ;;\n"""
+        '  *plan*) env > "$SEEN"; exit 2 ;;\n'
+        "esac\n"
+    )
+    fake.chmod(0o755)
+    variables = os.environ | {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "SEEN": str(tmp_path / "seen"),
+        "ENVIRONMENT": "dev",
+        "STATE_BUCKET": "rd-state-123456789012-eu-north-1",
+        "AWS_REGION": "eu-north-1",
+    }
+    done = subprocess.run(
+        [str(SCRIPT.with_name("environment")), "drift"], env=variables, capture_output=True, text=True
+    )
+    assert (done.returncode, "dev differs from the code" in done.stderr) == (2, True)
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert {"TF_VAR_branch=main", "TF_VAR_commit=0123abc", "TF_VAR_jobs_image=jobs@sha256:1"} <= set(seen)
+
+
 def test_sandbox_reads_the_file_of_sandboxes(call: Call):
     assert call("s-mybranch-1a2b3c", "plan")[-1] == f"-var-file={ROOT}/terraform/envs/sandbox.tfvars"
