@@ -84,5 +84,31 @@ def test_drift_is_planned_with_the_commit_and_images_of_the_last_apply(tmp_path:
     assert {"TF_VAR_branch=main", "TF_VAR_commit=0123abc", "TF_VAR_jobs_image=jobs@sha256:1"} <= set(seen)
 
 
+def test_sandbox_has_its_passwords_before_its_containers(tmp_path: Path):
+    for name, body in {
+        "terraform": 'echo "terraform $*" >> "$SEEN"',
+        "aws": 'echo "aws $* $(cat)" >> "$SEEN"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    variables = os.environ | {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "SEEN": str(tmp_path / "seen"),
+        "STATE_BUCKET": "rd-state-123456789012-eu-north-1",
+        "AWS_REGION": "eu-north-1",
+        "BRANCH": "my-branch",
+        "CI_COMMIT_SHA": "0123abc",
+        "SANDBOX_BOUNDARY_ARN": "arn:aws:iam::123456789012:policy/rd-sandbox-boundary",
+        "SANDBOX_PASSWORDS": '{"RUTER_SLACK_TOKEN": "x"}',
+    }
+    subprocess.run(
+        [str(SCRIPT.with_name("sandbox")), "up"], env=variables, cwd=tmp_path, check=True, capture_output=True
+    )
+    seen = [line for line in (tmp_path / "seen").read_text().splitlines() if " init " not in line]
+    assert seen[0].endswith("-target=module.secrets")
+    assert "--secret-id rd-s-mybranch-" in seen[1] and seen[1].endswith('{"RUTER_SLACK_TOKEN": "x"}')
+    assert " apply " in seen[2] and "-target" not in seen[2]
+
+
 def test_sandbox_reads_the_file_of_sandboxes(call: Call):
     assert call("s-mybranch-1a2b3c", "plan")[-1] == f"-var-file={ROOT}/terraform/envs/sandbox.tfvars"
