@@ -145,7 +145,9 @@ def _other_state(settings: Settings, name: str) -> State:
     if name.startswith(SNAPSHOT):
         return _earlier_state(settings, name)
     if folder := next(filter(Path.is_dir, _folders(settings, name)), None):
-        return _state(name, open_tables_in(folder), partial(_events_in, folder))
+        # Not the whole path, which is of interest on this machine only.
+        label = name if _is_environment(name) else "/".join(folder.parts[-2:])
+        return _state(label, open_tables_in(folder), partial(_events_in, folder))
     if settings.lake_dir is None or not (_is_environment(name) or _DATABASE.fullmatch(name)):
         raise PermanentFailure(
             f"There is no state {name}. Name the folder of another state, such as state/demo, or {SNAPSHOT}ID of this state. "

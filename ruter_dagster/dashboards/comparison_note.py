@@ -196,15 +196,12 @@ def _scores(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _drift(comparison: Comparison) -> str:
-    """The metrics that are not ok on both sides, or one sentence."""
-    dates = f"{comparison.this.label} on {comparison.this.drift_date or 'no date'}, {comparison.other.label} on {comparison.other.drift_date or 'no date'}"
+    """The metrics that warn or act on one of the sides, and the numbers of the others."""
     if comparison.drift.is_empty():
         return "### Drift\n\nNeither side has drift metrics."
-    unusual = comparison.drift.filter(
-        pl.any_horizontal(pl.col(f"verdict_{side}").ne_missing("ok") for side in ("this", "other"))
-    )
-    if unusual.is_empty():
-        return f"### Drift\n\nNo metric of {comparison.drift.height} warns ({dates})."
+    sides = [pl.col("verdict_this"), pl.col("verdict_other")]
+    alarms = comparison.drift.filter(pl.any_horizontal(side.is_in(["warn", "act"]) for side in sides))
+    ok = comparison.drift.filter(pl.all_horizontal(side == "ok" for side in sides)).height
     rows = [
         (
             row["metric"],
@@ -212,11 +209,16 @@ def _drift(comparison: Comparison) -> str:
             _verdict(row["verdict_this"], row["value_this"]),
             _verdict(row["verdict_other"], row["value_other"]),
         )
-        for row in unusual.to_dicts()
+        for row in alarms.to_dicts()
     ]
     header = ("metric", "scope", comparison.this.label, comparison.other.label)
-    ok = comparison.drift.height - unusual.height
-    return f"### Drift\n\n{_table(header, rows)}\n\nMetrics that are ok on both sides: {ok} ({dates})."
+    table = _table(header, rows) if rows else "No metric warns or acts."
+    unknown = comparison.drift.height - alarms.height - ok
+    dates = ", ".join(f"{state.label} on {state.drift_date}" for state in (comparison.this, comparison.other))
+    return (
+        f"### Drift\n\n{table}\n\nOk on both sides: {_count(ok, 'metric')}. Unknown on one of the sides: "
+        f"{_count(unknown, 'metric')} ({dates})."
+    )
 
 
 def _verdict(verdict: str | None, value: float | None) -> str:

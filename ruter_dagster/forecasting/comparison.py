@@ -12,7 +12,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-KEY = ("issue_date", "operating_date", "trip_id", "stop_sequence")
+DEPARTURE = ("operating_date", "trip_id", "stop_sequence")
+KEY = ("issue_date", *DEPARTURE)
 FORECAST_COLUMNS = (
     *KEY,
     "line_id",
@@ -72,10 +73,14 @@ def changes(sums: pl.DataFrame) -> pl.DataFrame:
 
 
 def largest_changes(pairs: pl.DataFrame, number: int) -> pl.DataFrame:
-    """The departures whose mean changed most, the largest change first. Unchanged departures are left out."""
+    """The departures whose mean changed most, the largest change first. Unchanged departures are left out.
+
+    Of the issue dates that forecast a departure, the one with the largest change is kept.
+    """
     order = [_DIFFERENCE.abs().round(9), *map(pl.col, KEY)]
     descending = [True, *(False for _ in KEY)]
-    return pairs.filter(_DIFFERENCE != 0).sort(order, descending=descending).head(number)
+    ordered = pairs.filter(_DIFFERENCE != 0).sort(order, descending=descending)
+    return ordered.unique(DEPARTURE, keep="first", maintain_order=True).head(number)
 
 
 def error_sums(pairs: pl.DataFrame, loads: pl.DataFrame) -> pl.DataFrame:

@@ -89,6 +89,8 @@ def test_state_folder_is_compared_departure_by_departure(other: TableStore, tmp_
     shown = row(note, "all", "### Difference in forecasts")
     assert shown[1:] == [f"{2 * DEPARTURES:,}", f"{mean / 10:.3f}", f"{-mean / 10:+.3f}", "100.00%"]
     assert f"Issue dates {ISSUE_DATE} to {NEXT}" in note
+    assert "## Forecasts of local compared with other/demo\n" in note
+    assert str(tmp_path) not in note
 
 
 def test_accuracy_is_against_loads_of_the_other_state(other: TableStore, tmp_path: Path) -> None:
@@ -146,7 +148,7 @@ def test_newest_common_issue_dates_are_compared(this: TableStore, other: TableSt
 
 def test_departures_of_one_side_are_counted(this: TableStore, other: TableStore, tmp_path: Path) -> None:
     write(this, forecasts(1.1).head(-30))
-    assert f"; 30 are only in {folder(tmp_path)}." in run("--with", folder(tmp_path))
+    assert "; 30 are only in other/demo." in run("--with", folder(tmp_path))
 
 
 def test_environment_without_a_lake_is_a_folder(this: TableStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,12 +167,10 @@ def test_cost_is_that_of_the_runs_with_these_forecasts(
         write(this, forecasts(1.4))
         record_run(instance, this, 1.25)
     note = run("--with", folder(tmp_path))
-    assert f"- local: 2.50 USD (2 jobs, 1 run)\n- {folder(tmp_path)}: not recorded here" in note
+    assert "- local: 2.50 USD (2 jobs, 1 run)\n- other/demo: not recorded here" in note
     monkeypatch.setenv("RUTER_STATE_DIR", str(tmp_path / "other"))
     exchanged = run("--with", str(tmp_path / "state" / "demo"))
-    assert (
-        f"- local: not recorded here\n- {tmp_path / 'state' / 'demo'}: 2.50 USD (2 jobs, 1 run)" in exchanged
-    )
+    assert "- local: not recorded here\n- state/demo: 2.50 USD (2 jobs, 1 run)" in exchanged
 
 
 def test_cost_of_a_snapshot_is_that_of_its_run(this: TableStore) -> None:

@@ -130,18 +130,25 @@ def test_lines_with_the_largest_change_come_first() -> None:
     assert "`line-0`" not in text
 
 
-def test_drift_shows_only_metrics_that_are_not_ok() -> None:
+def test_drift_shows_only_metrics_that_warn_or_act() -> None:
     rows = [
         ("skill", "network", 0.2, "ok", 0.2, "ok"),
+        ("bias", "boat", None, "unknown", 0.2, "ok"),
+        ("bias", "tram", None, "unknown", None, "unknown"),
         ("coverage", "bus", 0.6, "warn", 0.8, "ok"),
         ("wape", "tram", None, None, 2.0, "act"),
     ]
     text = note(drift=drift(*rows))
-    assert "| coverage | bus | warn (0.6) | ok (0.8) |" in text
-    assert "| wape | tram | not measured | act (2) |" in text
-    assert "| skill" not in text
-    assert "Metrics that are ok on both sides: 1 (dev on 2026-11-20" in text
-    assert "No metric of 1 warns (dev on 2026-11-20" in note()
+    assert "| coverage | bus | warn (0.6) | ok (0.8) |\n| wape | tram | not measured | act (2) |\n\n" in text
+    assert "| skill" not in text and "| bias" not in text
+    assert (
+        "Ok on both sides: 1 metric. Unknown on one of the sides: 2 metrics (dev on 2026-11-20, prod on"
+        in text
+    )
+
+
+def test_note_without_drift_says_so() -> None:
+    assert "No metric warns or acts.\n\nOk on both sides: 1 metric." in note()
     assert "Neither side has drift metrics" in note(drift=drift())
 
 

@@ -85,6 +85,12 @@ def test_largest_changes_come_first_without_unchanged_departures() -> None:
     assert largest_changes(pairs, 10).height == 3
 
 
+def test_largest_change_of_a_departure_is_shown_once() -> None:
+    pairs = pair_forecasts(forecasts([5, 1]), forecasts([1, 4]))
+    later = pairs.with_columns(pl.col("mean_this") + 1, issue_date=pl.lit(ISSUED + timedelta(1)))
+    assert largest_changes(pl.concat([pairs, later]), 10)["mean_this"].to_list() == [6, 1]
+
+
 def test_wape_of_both_is_over_the_same_counted_departures() -> None:
     pairs = pair_forecasts(forecasts([12, 8, 50]), forecasts([10, 14, 90]))
     table = accuracy(error_sums(pairs, loads(pairs, [10, 10, None])))
