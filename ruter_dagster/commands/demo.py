@@ -307,10 +307,10 @@ def _gate_result(instance: DagsterInstance) -> str | None:
     if result.passed:
         return (
             "The model was promoted: in each of the "
-            f"{len(rows)} combinations of mode and horizon it is not worse than the best baseline."
+            f"{len(rows)} combinations of mode and horizon its error is not significantly higher than the best baseline's."
         )
     return (
-        f"The model was not promoted: it is worse than the best baseline for {', '.join(worse) or 'a mode'}. "
+        f"The model was not promoted: its error is significantly higher than the best baseline's for {', '.join(worse) or 'a mode'}. "
         "The former champion stays in use."
     )
 

@@ -113,7 +113,10 @@ def test_repeated_run_says_already_published() -> None:
     ("passed", "expected"),
     [
         (True, "The model was promoted: in each of the 1 combinations"),
-        (False, "The model was not promoted: it is worse than the best baseline for bus at horizon 2."),
+        (
+            False,
+            "The model was not promoted: its error is significantly higher than the best baseline's for bus at horizon 2.",
+        ),
     ],
 )
 def test_gate_result_is_one_sentence(passed: bool, expected: str) -> None:

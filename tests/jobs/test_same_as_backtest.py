@@ -105,8 +105,10 @@ def live(state: Path) -> pl.DataFrame:
 @pytest.fixture(scope="module")
 def backtested(tmp_path_factory: pytest.TempPathFactory) -> pl.DataFrame:
     """The backtest's forecasts of the first date of a fold with the same cut-off."""
-    context = context_of(Forecast(dates=(ISSUED,)), tmp_path_factory.mktemp("unused"))
-    read = read_usable_dates(context.source, day_range(FIRST, LAST), context.operator.rejects)
+    dates = tuple(day_range(FIRST, LAST))
+    # The context of a job that may read stored plans, as the source of the backtest does.
+    context = context_of(Snapshot(table=STOP_VISITS.name, dates=dates), tmp_path_factory.mktemp("unused"))
+    read = read_usable_dates(context.source, dates, context.operator.rejects)
     visits, plan = read.visits, read.plan
     loads = balance(visits, context.operator.time_zone)
     day = ISSUED + timedelta(HORIZON - 1)
