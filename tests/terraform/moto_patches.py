@@ -6,6 +6,7 @@ Each function changes one class of moto; what it adds is named in its docstring.
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 from moto.ec2.models.security_groups import SecurityGroupRule
@@ -28,11 +29,12 @@ def patch_all() -> None:
 
 
 def _keep_performance_insights() -> None:
-    """RDS: `PerformanceInsightsEnabled`, its key and its retention."""
+    """RDS: `PerformanceInsightsEnabled`, its key and its retention; and a resource id of each instance's own."""
     original = DBInstance.__init__
 
     def init(self: DBInstance, backend: Any, **kwargs: Any) -> None:
         original(self, backend, **kwargs)
+        self.dbi_resource_id = f"db-{uuid.uuid4().hex[:26].upper()}"
         self.performance_insights_enabled = kwargs.get("enable_performance_insights", False)
         self.performance_insights_kms_key_id = kwargs.get("performance_insights_kms_key_id")
         self.performance_insights_retention_period = kwargs.get("performance_insights_retention_period")

@@ -188,7 +188,9 @@ def _create_slack_channel(request: dict[str, Any]) -> dict[str, Any]:
 
 PATHS: dict[str, Handler] = {
     "/create-slack-channel-configuration": _create_slack_channel,
-    "/describe-slack-channel-configurations": lambda _: {"SlackChannelConfigurations": SLACK_CHANNELS.list()},
+    "/describe-slack-channel-configurations": lambda request: {
+        "SlackChannelConfigurations": [SLACK_CHANNELS.describe(request)]
+    },
     "/delete-slack-channel-configuration": SLACK_CHANNELS.delete,
     "/list-tags-for-resource": lambda request: {
         "Tags": SLACK_CHANNELS.resources[request["ResourceARN"]].get("Tags", [])
