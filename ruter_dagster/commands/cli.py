@@ -19,6 +19,7 @@ import click
 from ruter_dagster.config.operator import describe_operator
 from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.config.state_folder import require_writable_state
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.strict_json import strict_json
 
@@ -168,7 +169,7 @@ def broker(port: int, fetch: bool) -> None:
 )
 @click.option(
     "--horizon",
-    type=click.IntRange(1, 4),
+    type=click.IntRange(1, HORIZON_DAYS + 1),
     default=2,
     show_default=True,
     help="Days ahead, N: a forecast for T uses visits up to T - N.",

@@ -10,6 +10,11 @@ LAST_LAG_DAYS = 7 * LAG_WEEKS
 RECENT_LAG_DAYS = 34
 """The recent lags are the four weeks from T-34 to T-7."""
 
+HA4_DAYS = 28
+"""HA4 is the mean of the loads 7, 14, 21 and 28 days before."""
+USUAL_WEEKS = 8
+"""A quality check compares a date with the same weekday of this many weeks before it."""
+
 LEVEL_WINDOW_DAYS = 14
 """Levels of an issue date D look back on the service dates D-14 to D-1."""
 YEAR_AGO_DAYS = 392

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS
-
 NETWORK = "network"
 """Scope of a metric of all loads; other scopes are modes."""
 USUAL_COVERAGE = 0.80
@@ -98,20 +96,13 @@ DRIFT_METRICS = (
     ),
 )
 
-
-@dataclass(frozen=True)
-class DriftWindows:
-    """How much history a metric uses, and how much it needs."""
-
-    days: int = 7
-    """Dates, the measured one included, over which skill, bias and coverage are pooled."""
-    min_days: int = 5
-    min_weekdays: int = 4
-    """Earlier dates of the same weekday needed for the mean and deviation of WAPE."""
-    min_reference_dates: int = 2
-    """Earlier dates of the same weekday needed to compare a distribution."""
-    reference_days: int = DRIFT_REFERENCE_DAYS
-    min_rows: int = 500
-    """Loads of the date needed to compare a distribution."""
-    min_passengers: int = 200
-    """Boardings and alightings of a vehicle's day needed to measure its imbalance."""
+POOLED_DAYS = 7
+"""Dates, the measured one included, over which skill, bias and coverage are pooled."""
+MIN_POOLED_DATES = 5
+"""Dates of these that are needed to pool."""
+MIN_SAME_WEEKDAYS = 4
+"""Earlier dates of the same weekday that the mean and deviation of WAPE need."""
+MIN_REFERENCE_DATES = 2
+"""Earlier dates of the same weekday that the comparison of a distribution needs."""
+MIN_COMPARED_LOADS = 500
+"""Loads of the date that the comparison of a distribution needs."""

@@ -6,7 +6,7 @@ A model row joins a departure's features, the levels and the weather forecast of
 
 from __future__ import annotations
 
-from ruter_dagster.contracts.date_windows import LAG_WEEKS
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS, LAG_WEEKS, LEVEL_WINDOW_DAYS
 from ruter_dagster.contracts.tables import (
     DIRECTION_ID,
     EXPECTED_TIER,
@@ -26,7 +26,7 @@ from ruter_dagster.contracts.tables import (
 )
 
 LEVEL_SCOPES = ("network", "line", "stop", "line_hour")
-LEVEL_RATIO_DAYS = (1, 3, 7, 14)
+LEVEL_RATIO_DAYS = (1, 3, 7, LEVEL_WINDOW_DAYS)
 YEAR_AGO_SCOPES = ("network", "stop", "line_hour")
 """Scopes whose ratio of load to expected load of the year before is also a feature."""
 
@@ -188,7 +188,7 @@ TRAINING_SAMPLE = Table(
     columns=(
         *DEPARTURE_FEATURES.columns,
         Column("issue_date", "date", "Issue date of levels and weather: 0 to 3 days before the service date"),
-        Column("horizon_days", "int32", "service_date - issue_date", minimum=0, maximum=3),
+        Column("horizon_days", "int32", "service_date - issue_date", minimum=0, maximum=HORIZON_DAYS),
         *(
             _load(f"{scope}_ratio_{days}", f"`ratio_{days}` of the departure's {scope} in the levels of the issue date")
             for scope in LEVEL_SCOPES

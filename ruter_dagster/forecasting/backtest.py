@@ -11,6 +11,7 @@ from datetime import date, timedelta
 
 import polars as pl
 
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.tables import WEATHER_FORECASTS
 from ruter_dagster.contracts.validation import empty_frame
@@ -32,7 +33,7 @@ from ruter_dagster.forecasting.training import TRAINING_DAYS, train_on, training
 from ruter_dagster.forecasting.training_sample import SAMPLE_ROWS, training_sample
 
 FOLD_DAYS = 7
-HORIZONS = range(1, 5)
+HORIZONS = range(1, HORIZON_DAYS + 2)
 Frames = Callable[[Sequence[date]], pl.DataFrame]
 """Reads the rows of a table for the requested dates; missing dates are left out."""
 

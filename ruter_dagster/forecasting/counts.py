@@ -17,6 +17,8 @@ from ruter_dagster.forecasting.slots import slot_hour
 
 TOLERATED_PASSENGERS = 1
 """A difference this small counts as agreement: on small trips one passenger is a large share."""
+MIN_VEHICLE_PASSENGERS = 200
+"""Boardings and alightings of a vehicle's day that its imbalance needs."""
 FLAGGED_IMBALANCE = 0.10
 """A trip with more imbalance is flagged."""
 _DECIMALS = 6
@@ -232,10 +234,10 @@ def balance_summary(visits: pl.DataFrame, loads: pl.DataFrame) -> BalanceSummary
     )
 
 
-def vehicle_imbalance(visits: pl.DataFrame, min_passengers: int = 200) -> pl.DataFrame:
+def vehicle_imbalance(visits: pl.DataFrame) -> pl.DataFrame:
     """|boardings - alightings| / (boardings + alightings) of each vehicle's counted visits on a date, largest first.
 
-    Chance evens out over many trips, a faulty sensor does not. Vehicles with fewer than `min_passengers` boardings and
+    Chance evens out over many trips, a faulty sensor does not. Vehicles with fewer than `MIN_VEHICLE_PASSENGERS` boardings and
     alightings are left out. Columns: service_date, mode, vehicle_id, passengers, imbalance.
     """
     boarded, alighted = pl.col("boardings").sum(), pl.col("alightings").sum()
@@ -243,6 +245,6 @@ def vehicle_imbalance(visits: pl.DataFrame, min_passengers: int = 200) -> pl.Dat
         visits.filter(_counted & pl.col("vehicle_id").is_not_null())
         .group_by("service_date", "mode", "vehicle_id")
         .agg(passengers=boarded + alighted, imbalance=(boarded - alighted).abs() / (boarded + alighted))
-        .filter(pl.col("passengers") >= min_passengers)
+        .filter(pl.col("passengers") >= MIN_VEHICLE_PASSENGERS)
         .sort("imbalance", "service_date", "vehicle_id", descending=[True, False, False])
     )

@@ -12,7 +12,18 @@ from datetime import date, timedelta
 import numpy as np
 import polars as pl
 
-from ruter_dagster.contracts.drift import DRIFT_METRICS, NETWORK, USUAL_COVERAGE, DriftMetric, DriftWindows
+from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS
+from ruter_dagster.contracts.drift import (
+    DRIFT_METRICS,
+    MIN_COMPARED_LOADS,
+    MIN_POOLED_DATES,
+    MIN_REFERENCE_DATES,
+    MIN_SAME_WEEKDAYS,
+    NETWORK,
+    POOLED_DAYS,
+    USUAL_COVERAGE,
+    DriftMetric,
+)
 from ruter_dagster.contracts.tables import DRIFT
 from ruter_dagster.contracts.validation import conform, polars_schema
 from ruter_dagster.forecasting.distances import (
@@ -30,42 +41,22 @@ Values = tuple[float | None, ...]
 """A metric's value on the measured date, then on the dates before it."""
 
 
-def drift(
-    dates: Collection[date],
-    performance: pl.DataFrame,
-    loads: pl.DataFrame,
-    visits: pl.DataFrame | None = None,
-    metrics: tuple[DriftMetric, ...] = DRIFT_METRICS,
-    windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
-) -> pl.DataFrame:
+def measure_drift(dates: Collection[date], sums: DriftSums) -> pl.DataFrame:
     """Drift metrics of operating dates as contract `DRIFT`: one row per date, metric and scope.
 
     Args:
         dates: the operating dates to measure; a date without loads still has its rows for the network.
-        performance: contract `FORECAST_PERFORMANCE` of the dates and the 56 before them.
-        loads: contract `STOP_LOADS` of the same dates; `service_date`, `trip_id`, `stop_sequence`, `mode` and `load`
-            suffice. Rows without a load are left out.
-        visits: contract `STOP_VISITS` of the dates, for the vehicles' imbalance; None if they are not available.
+        sums: sums of the dates and of the reference dates before them. They can be computed date by date to save memory.
 
     A metric with too little history has a null value and the verdict `unknown`. Skill, WAPE, bias and coverage describe
     only forecasts of a model, not baselines. Later dates never count for a date.
     """
-    return drift_from_sums(dates, DriftSums.of(dates, performance, loads, visits, windows), metrics, windows)
-
-
-def drift_from_sums(
-    dates: Collection[date],
-    sums: DriftSums,
-    metrics: tuple[DriftMetric, ...] = DRIFT_METRICS,
-    windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
-) -> pl.DataFrame:
-    """`drift` from sums of the dates and the 56 before them. Sums can be computed date by date to save memory."""
     rows = []
     for day in sorted(dates):
         modes = sums.loads.filter(pl.col("operating_date") == day)["mode"].unique().sort()
         for scope in (NETWORK, *modes):
-            measured = _measure(day, sums.of_scope(scope), windows)
-            rows += [_row(day, metric, scope, measured[metric.name]) for metric in metrics]
+            measured = _measure(day, sums.of_scope(scope))
+            rows += [_row(day, metric, scope, measured[metric.name]) for metric in DRIFT_METRICS]
     return conform(pl.DataFrame(rows, schema=polars_schema(DRIFT), orient="row"), DRIFT)
 
 
@@ -75,14 +66,14 @@ def _row(day: date, metric: DriftMetric, scope: str, values: Values) -> tuple:
     return (day, metric.name, scope, value, metric.warn, metric.act, metric.verdict(values))
 
 
-def _measure(day: date, sums: DriftSums, windows: DriftWindows) -> dict[str, Values]:
+def _measure(day: date, sums: DriftSums) -> dict[str, Values]:
     """Every metric of one date and scope, followed by its values on the dates before."""
     recent = [day - timedelta(days) for days in range(max(metric.days for metric in DRIFT_METRICS))]
     errors = sums.errors.group_by("operating_date").agg(pl.exclude("mode").sum())
-    distances = [_distances(sums.loads, each, windows) for each in recent]
+    distances = [_distances(sums.loads, each) for each in recent]
 
-    def on(measure: Callable[[pl.DataFrame, date, DriftWindows], float | None]) -> Values:
-        return tuple(measure(errors, each, windows) for each in recent)
+    def on(measure: Callable[[pl.DataFrame, date], float | None]) -> Values:
+        return tuple(measure(errors, each) for each in recent)
 
     return {
         "skill_against_ha4": on(_skill),
@@ -98,45 +89,45 @@ def _measure(day: date, sums: DriftSums, windows: DriftWindows) -> dict[str, Val
 # Quality of the forecasts
 
 
-def _pooled(errors: pl.DataFrame, day: date, windows: DriftWindows) -> dict[str, float] | None:
+def _pooled(errors: pl.DataFrame, day: date) -> dict[str, float] | None:
     """Sums over the window that ends with `day`; None if `day` or too many of its other dates are missing."""
-    window = errors.filter(pl.col("operating_date").is_between(day - timedelta(windows.days - 1), day))
-    if window.height < windows.min_days or day not in window["operating_date"]:
+    window = errors.filter(pl.col("operating_date").is_between(day - timedelta(POOLED_DAYS - 1), day))
+    if window.height < MIN_POOLED_DATES or day not in window["operating_date"]:
         return None
     return window.drop("operating_date").sum().row(0, named=True)
 
 
-def _skill(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
-    sums = _pooled(errors, day, windows)
+def _skill(errors: pl.DataFrame, day: date) -> float | None:
+    sums = _pooled(errors, day)
     return 1 - sums["error_beside_ha4"] / sums["error_ha4"] if sums and sums["error_ha4"] > 0 else None
 
 
-def _bias(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
-    sums = _pooled(errors, day, windows)
+def _bias(errors: pl.DataFrame, day: date) -> float | None:
+    sums = _pooled(errors, day)
     return sums["mean"] / sums["load"] - 1 if sums and sums["load"] > 0 else None
 
 
-def _coverage_deviation(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
-    sums = _pooled(errors, day, windows)
+def _coverage_deviation(errors: pl.DataFrame, day: date) -> float | None:
+    sums = _pooled(errors, day)
     return sums["covered"] / sums["rows"] - USUAL_COVERAGE if sums else None
 
 
-def _wape_deviation(errors: pl.DataFrame, day: date, windows: DriftWindows) -> float | None:
+def _wape_deviation(errors: pl.DataFrame, day: date) -> float | None:
     """How far the date's WAPE is above that of the same weekdays, in their deviations (or 5 % of their mean if larger)."""
-    wapes = _same_weekdays(errors, day, windows).filter(pl.col("load") > 0)
+    wapes = _same_weekdays(errors, day).filter(pl.col("load") > 0)
     wapes = wapes.select("operating_date", wape=pl.col("error") / pl.col("load"))
     today = wapes.filter(pl.col("operating_date") == day)["wape"]
     before = wapes.filter(pl.col("operating_date") < day)["wape"].to_numpy()
-    if today.is_empty() or len(before) < windows.min_weekdays:
+    if today.is_empty() or len(before) < MIN_SAME_WEEKDAYS:
         return None
     usual = float(before.mean())
     return (today.item() - usual) / max(float(before.std(ddof=1)), 0.05 * usual, 1e-9)
 
 
-def _same_weekdays(frame: pl.DataFrame, day: date, windows: DriftWindows) -> pl.DataFrame:
+def _same_weekdays(frame: pl.DataFrame, day: date) -> pl.DataFrame:
     """Rows of the date and of the same weekday in the weeks before."""
     return frame.filter(
-        pl.col("operating_date").is_between(day - timedelta(windows.reference_days), day),
+        pl.col("operating_date").is_between(day - timedelta(DRIFT_REFERENCE_DAYS), day),
         pl.col("operating_date").dt.weekday() == day.isoweekday(),
     )
 
@@ -158,12 +149,12 @@ def _worst_vehicle(vehicles: pl.DataFrame, day: date) -> float | None:
 # Distribution of the loads
 
 
-def _distances(loads: pl.DataFrame, day: date, windows: DriftWindows) -> dict[str, float | None]:
+def _distances(loads: pl.DataFrame, day: date) -> dict[str, float | None]:
     """Distances between the loads of a date and those of the same weekdays before."""
-    same_weekdays = _same_weekdays(loads, day, windows)
+    same_weekdays = _same_weekdays(loads, day)
     before = same_weekdays.filter(pl.col("operating_date") < day)
     today = _by_passengers(same_weekdays.filter(pl.col("operating_date") == day))
-    if today.sum() < windows.min_rows or before["operating_date"].n_unique() < windows.min_reference_dates:
+    if today.sum() < MIN_COMPARED_LOADS or before["operating_date"].n_unique() < MIN_REFERENCE_DATES:
         return dict.fromkeys(_DISTANCES)
     usual = _by_passengers(before)
     return {

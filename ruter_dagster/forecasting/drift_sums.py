@@ -8,7 +8,7 @@ from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.drift import NETWORK, DriftWindows
+from ruter_dagster.contracts.drift import NETWORK
 from ruter_dagster.forecasting.counts import vehicle_imbalance
 from ruter_dagster.forecasting.distances import MAX_PASSENGERS
 
@@ -42,9 +42,15 @@ class DriftSums:
         performance: pl.DataFrame,
         loads: pl.DataFrame,
         visits: pl.DataFrame | None,
-        windows: DriftWindows = DriftWindows(),  # noqa: B008 (frozen)
     ) -> DriftSums:
-        """Sums of the frames of `drift`, of any dates; `matched` covers `dates` only."""
+        """Sums of any dates; `matched` covers `dates` only.
+
+        Args:
+            dates: the operating dates to measure.
+            performance: contract `FORECAST_PERFORMANCE`, with the columns `PERFORMANCE_COLUMNS`.
+            loads: contract `STOP_LOADS` of the same dates, with the columns `LOAD_COLUMNS`.
+            visits: contract `STOP_VISITS` of `dates`, for the imbalance of vehicles; None if they are not available.
+        """
         loads = loads.drop_nulls("load").rename({"service_date": "operating_date"})
         passengers = pl.col("load").round().clip(0, MAX_PASSENGERS).cast(pl.Int32).alias("passengers")
         return cls(
@@ -53,9 +59,7 @@ class DriftSums:
             matched=_matched(dates, performance, loads),
             vehicles=pl.DataFrame(schema=_VEHICLES)
             if visits is None
-            else vehicle_imbalance(visits, windows.min_passengers)
-            .rename({"service_date": "operating_date"})
-            .select(*_VEHICLES),
+            else vehicle_imbalance(visits).rename({"service_date": "operating_date"}).select(*_VEHICLES),
         )
 
     @classmethod

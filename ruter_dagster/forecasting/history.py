@@ -7,7 +7,7 @@ from datetime import date
 
 import polars as pl
 
-from ruter_dagster.contracts.date_windows import LAG_WEEKS, RECENT_LAG_DAYS
+from ruter_dagster.contracts.date_windows import HA4_DAYS, LAG_WEEKS, RECENT_LAG_DAYS
 
 DECAY_PER_WEEK = 0.9
 DECIMALS = 6
@@ -91,7 +91,7 @@ def slot_history(slots: pl.LazyFrame, comparable_ages: Sequence[int]) -> pl.Lazy
     columns = slots.select(
         "slot",
         *(pl.when(age == 7 * week).then(load).alias(f"lag_{week}") for week in range(1, LAG_WEEKS + 1)),
-        pl.when(weekly & (age <= 28)).then(_to_millionths(load)).alias("ha4"),
+        pl.when(weekly & (age <= HA4_DAYS)).then(_to_millionths(load)).alias("ha4"),
         pl.when(weekly).then(_to_millionths(load)).alias("ha8"),
         usual.alias("usual_median"),
         _to_millionths(usual).alias("usual"),

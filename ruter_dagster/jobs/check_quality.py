@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES, compared_with_plan
+from ruter_dagster.contracts.date_windows import USUAL_WEEKS
 from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.jobs import CheckQuality, quality_asset_of
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_VISITS, Table
@@ -22,8 +23,6 @@ from ruter_dagster.quality.report import QualityReport, profiles_of
 from ruter_dagster.quality.vehicle_counts import earlier_dates
 
 TABLES = {table.name: table for table in CHECKED_TABLES}
-USUAL_DAYS = 56
-"""Maximum number of days before a date that it is compared with."""
 _TABLES_WITH_STOPS: tuple[tuple[Table, Verdict], ...] = (
     (PLANNED_DEPARTURES, "ignore"),
     (STOP_VISITS, "skip"),
@@ -61,7 +60,7 @@ def run(parameters: CheckQuality, context: JobContext) -> None:
 
 def _earlier_profiles(checked: Table, dates: Sequence[date], context: JobContext) -> pl.DataFrame | None:
     """Profiles of the weeks before, from their recorded verdicts."""
-    earlier = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
+    earlier = day_range(dates[0] - timedelta(weeks=USUAL_WEEKS), dates[0] - timedelta(1))
     return profiles_of(
         context.verdicts.summaries(checked, context.tables.snapshot(checked).versions(earlier))
     )
@@ -90,7 +89,7 @@ def _earlier_stops(
     """Stop points of the weeks before, from the plans or else the visits; None if each date has a plan of its own."""
     if checked is not STOP_VISITS or (plan is not None and set(dates) <= set(plan["service_date"])):
         return None
-    earlier = day_range(dates[0] - timedelta(USUAL_DAYS), dates[0] - timedelta(1))
+    earlier = day_range(dates[0] - timedelta(weeks=USUAL_WEEKS), dates[0] - timedelta(1))
     weeks = [earlier[start : start + 7] for start in range(0, len(earlier), 7)]
     for input_table, verdict in _TABLES_WITH_STOPS:
         parts = (

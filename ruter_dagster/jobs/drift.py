@@ -12,7 +12,7 @@ from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.drift import DRIFT_METRICS, NETWORK, DriftMetric
 from ruter_dagster.contracts.jobs import Drift, asset_of
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, STOP_LOADS, STOP_VISITS
-from ruter_dagster.forecasting.drift import drift_from_sums
+from ruter_dagster.forecasting.drift import measure_drift
 from ruter_dagster.forecasting.drift_sums import LOAD_COLUMNS, PERFORMANCE_COLUMNS, DriftSums
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import table
@@ -20,7 +20,7 @@ from ruter_dagster.jobs.pipes import table
 
 def run(parameters: Drift, context: JobContext) -> None:
     dates = list(context.tables.versions(STOP_LOADS, parameters.dates, missing=parameters.missing))
-    measured = drift_from_sums(dates, _sums(dates, context))
+    measured = measure_drift(dates, _sums(dates, context))
     for metric in DRIFT_METRICS:
         _report_check(metric, measured.filter(metric=metric.name), context)
     verdicts = measured["verdict"].value_counts()

@@ -15,6 +15,7 @@ from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.date_windows import (
     FIRST_LAG_DAYS,
+    HA4_DAYS,
     HORIZON_DAYS,
     LEVEL_WINDOW_DAYS,
     YEAR_AGO_DAYS,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 PERFORMANCE_DAYS = 7
 """Number of earlier issue dates that are forecast too, so that forecasts can be compared with counts."""
-LEAD_DAYS = 28
+LEAD_DAYS = HA4_DAYS
 """Number of first dates of the history without features, so that the first features read four weeks of history."""
 
 MODEL_STAGE = "Model, evaluation and release gate"

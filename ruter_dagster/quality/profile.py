@@ -7,11 +7,10 @@ from datetime import timedelta
 import polars as pl
 
 from ruter_dagster.contracts.checks import load_column
+from ruter_dagster.contracts.date_windows import USUAL_WEEKS
 from ruter_dagster.contracts.tables import MODES, Table
 from ruter_dagster.quality.failing_rows import DATE
 
-WEEKS = 8
-"""Weeks before a date whose mean is the usual value."""
 MIN_DATES = 3
 """Minimum number of earlier dates with the same weekday."""
 MIN_ROWS = 50
@@ -64,7 +63,7 @@ def compare_with_usual(profiles: pl.DataFrame) -> pl.DataFrame:
     known = known.with_columns(weekday=pl.col(DATE).dt.weekday())
     pairs = known.join(known, on=("statistic", "weekday"), suffix=" before").filter(
         pl.col(f"{DATE} before").is_between(
-            pl.col(DATE) - timedelta(weeks=WEEKS), pl.col(DATE), closed="left"
+            pl.col(DATE) - timedelta(weeks=USUAL_WEEKS), pl.col(DATE), closed="left"
         )
     )
     measure, ratio = pl.col("measure"), pl.col("check").is_in(_RATIOS)

@@ -37,7 +37,7 @@ class TableReader:
     def read(self, table: TidesTable, dates: Collection[date] | None = None) -> TableRows:
         """The rows of `dates` (all dates if None), with every column of `table`, null if the file lacks the column.
 
-        A row whose service date cannot be read gets the date of the row before it, and a fault that says so. Raises
+        A row whose service date cannot be read gets the date of the row before it, and a fault. Raises
         `BadInput` if the table is missing, a file or a whole column cannot be read, or a column is missing or duplicated.
         """
         files = [

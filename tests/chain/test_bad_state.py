@@ -1,4 +1,4 @@
-"""Where the state itself cannot be used: the message says so, nothing after it runs, and once it is mended all is as it was."""
+"""State that cannot be used: the message names it, no later step runs, and the repaired state works as before."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ import pytest
 from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE
 from ruter_dagster.contracts.validation import conform, polars_schema, validate
-from ruter_dagster.forecasting.drift import drift
+from ruter_dagster.forecasting.drift import measure_drift
+from ruter_dagster.forecasting.drift_sums import DriftSums
 from tests.forecasting.test_counts import visits
 
 DAY = date(2026, 11, 20)
@@ -76,6 +77,12 @@ def forecast_of(
 
 def verdicts(frame: pl.DataFrame, scope: str = "network") -> dict[str, str]:
     return dict(frame.filter(pl.col("scope") == scope).select("metric", "verdict").iter_rows())
+
+
+def drift(
+    dates: list[date], performance: pl.DataFrame, loads: pl.DataFrame, visits: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    return measure_drift(dates, DriftSums.of(dates, performance, loads, visits))
 
 
 def values(frame: pl.DataFrame, scope: str = "network") -> dict[str, float]:
