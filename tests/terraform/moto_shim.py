@@ -19,6 +19,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
+from tests.terraform import moto_quicksight, moto_stacks
 from tests.terraform.moto_patches import patch_all
 
 REGION = "eu-north-1"
@@ -221,6 +222,9 @@ class Shim:
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         target, path = environ.get("HTTP_X_AMZ_TARGET", ""), environ.get("PATH_INFO", "")
+        for service in (moto_quicksight, moto_stacks):
+            if service.handles(environ):
+                return service.answer(environ)(environ, start_response)
         if target == "AmazonSQS.SetQueueAttributes" or target == "AmazonSQS.GetQueueAttributes":
             return self._queue_attributes(environ, start_response, target)
         if target == "SageMaker.ListTags":

@@ -3,12 +3,18 @@ data "aws_partition" "current" {}
 data "aws_region" "current" {}
 
 locals {
-  arn  = "arn:${data.aws_partition.current.partition}:quicksight:${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
-  sets = var.enabled ? var.views : {}
+  account   = data.aws_caller_identity.current.account_id
+  region    = data.aws_region.current.name
+  arn       = "arn:${data.aws_partition.current.partition}"
+  here      = "${local.region}:${local.account}"
+  dashboard = "${var.name}-forecasts"
 
   # QuickSight's names of the types that Athena's views have.
   types = { varchar = "STRING", date = "DATETIME", timestamp = "DATETIME", bigint = "INTEGER", integer = "INTEGER", double = "DECIMAL", boolean = "BOOLEAN" }
 
+  import_modes = { for name, view in var.views : name => var.spice ? view.import_mode : "DIRECT_QUERY" }
+
+  # Each list is one of the sets of actions that QuickSight knows. Analyses have no set for readers alone.
   reader_actions = {
     data_source = ["quicksight:DescribeDataSource", "quicksight:DescribeDataSourcePermissions", "quicksight:PassDataSource"]
     data_set    = ["quicksight:DescribeDataSet", "quicksight:DescribeDataSetPermissions", "quicksight:PassDataSet", "quicksight:DescribeIngestion", "quicksight:ListIngestions"]
@@ -21,41 +27,18 @@ locals {
   }
 }
 
-resource "aws_quicksight_data_source" "this" {
-  count = var.enabled ? 1 : 0
-
-  data_source_id = var.name
-  name           = var.name
-  type           = "ATHENA"
-
-  parameters {
-    athena {
-      work_group = var.workgroup
-    }
-  }
-
-  permission {
-    principal = var.readers_arn
-    actions   = local.reader_actions.data_source
-  }
-
-  ssl_properties {
-    disable_ssl = false
-  }
-}
-
 resource "aws_quicksight_data_set" "this" {
-  for_each = local.sets
+  for_each = var.views
 
   data_set_id = "${var.name}-${each.key}"
   name        = each.key
-  import_mode = each.value.import_mode
+  import_mode = local.import_modes[each.key]
 
   physical_table_map {
     physical_table_map_id = "view"
 
     relational_table {
-      data_source_arn = aws_quicksight_data_source.this[0].arn
+      data_source_arn = "${local.arn}:quicksight:${local.here}:datasource/${var.name}"
       catalog         = "AwsDataCatalog"
       schema          = var.database
       name            = each.key
@@ -75,10 +58,12 @@ resource "aws_quicksight_data_set" "this" {
     principal = var.readers_arn
     actions   = local.reader_actions.data_set
   }
+
+  depends_on = [aws_cloudformation_stack.data_source]
 }
 
 resource "aws_quicksight_refresh_schedule" "this" {
-  for_each = { for name, view in local.sets : name => view if view.import_mode == "SPICE" }
+  for_each = toset([for name, mode in local.import_modes : name if mode == "SPICE"])
 
   data_set_id = aws_quicksight_data_set.this[each.key].data_set_id
   schedule_id = "daily"
@@ -94,9 +79,45 @@ resource "aws_quicksight_refresh_schedule" "this" {
   }
 }
 
-resource "aws_quicksight_folder" "this" {
-  count = var.enabled ? 1 : 0
+locals {
+  page = {
+    AwsAccountId = local.account
+    Name         = "Forecasts of ${var.name}"
+    Definition = merge(jsondecode(var.definition), {
+      DataSetIdentifierDeclarations = [for set in keys(var.views) : { Identifier = set, DataSetArn = "${local.arn}:quicksight:${local.here}:dataset/${var.name}-${set}" }]
+    })
+  }
 
+  pages = {
+    analysis = {
+      Type       = "AWS::QuickSight::Analysis"
+      Properties = merge(local.page, { AnalysisId = local.dashboard, Permissions = [{ Principal = var.readers_arn, Actions = local.reader_actions.analysis }] })
+    }
+    dashboard = {
+      Type       = "AWS::QuickSight::Dashboard"
+      Properties = merge(local.page, { DashboardId = local.dashboard, Permissions = [{ Principal = var.readers_arn, Actions = local.reader_actions.dashboard }] })
+    }
+  }
+}
+
+# CloudFormation, because the provider's `definition` blocks show a difference on every plan (terraform-provider-aws #36733).
+# One stack each, because a template may have 51,200 bytes.
+resource "aws_cloudformation_stack" "pages" {
+  for_each = local.pages
+
+  name = "${var.name}-${each.key}"
+
+  template_body = jsonencode({
+    AWSTemplateFormatVersion = "2010-09-09"
+    Description              = "Forecasts and their accuracy: ${each.key}"
+    Resources                = { Page = each.value }
+  })
+
+  # A data set must outlive what shows it.
+  depends_on = [aws_quicksight_data_set.this]
+}
+
+resource "aws_quicksight_folder" "this" {
   folder_id = var.name
   name      = var.name
 
@@ -107,39 +128,9 @@ resource "aws_quicksight_folder" "this" {
 }
 
 resource "aws_quicksight_folder_membership" "dashboard" {
-  count = var.enabled ? 1 : 0
-
-  folder_id   = aws_quicksight_folder.this[0].folder_id
+  folder_id   = aws_quicksight_folder.this.folder_id
   member_type = "DASHBOARD"
-  member_id   = "${var.name}-forecasts"
+  member_id   = local.dashboard
 
-  depends_on = [aws_cloudformation_stack.dashboard]
-}
-
-# CloudFormation, because the provider's `definition` blocks show a difference on every plan (terraform-provider-aws #36733).
-resource "aws_cloudformation_stack" "dashboard" {
-  count = var.enabled ? 1 : 0
-
-  name = "${var.name}-dashboard"
-
-  template_body = jsonencode({
-    AWSTemplateFormatVersion = "2010-09-09"
-    Description              = "Dashboard of forecasts and their accuracy"
-    Resources = {
-      Analysis  = { Type = "AWS::QuickSight::Analysis", Properties = merge(local.page, { AnalysisId = "${var.name}-forecasts", Permissions = [{ Principal = var.readers_arn, Actions = local.reader_actions.analysis }] }) }
-      Dashboard = { Type = "AWS::QuickSight::Dashboard", Properties = merge(local.page, { DashboardId = "${var.name}-forecasts", Permissions = [{ Principal = var.readers_arn, Actions = local.reader_actions.dashboard }] }) }
-    }
-  })
-
-  depends_on = [aws_quicksight_data_set.this]
-}
-
-locals {
-  page = {
-    AwsAccountId = data.aws_caller_identity.current.account_id
-    Name         = "Forecasts of ${var.name}"
-    Definition = merge(jsondecode(var.definition), {
-      DataSetIdentifierDeclarations = [for view in keys(local.sets) : { Identifier = view, DataSetArn = "${local.arn}:dataset/${var.name}-${view}" }]
-    })
-  }
+  depends_on = [aws_cloudformation_stack.pages]
 }

@@ -1,6 +1,8 @@
 output "dashboard_url" {
-  description = "Address of the dashboard; null if QuickSight is off."
-  value       = var.enabled ? "https://${data.aws_region.current.name}.quicksight.aws.amazon.com/sn/dashboards/${var.name}-forecasts" : null
+  description = "Address of the dashboard, known once it exists."
+  value       = "https://${local.region}.quicksight.aws.amazon.com/sn/dashboards/${local.dashboard}"
+
+  depends_on = [aws_cloudformation_stack.pages]
 }
 
 output "data_sets" {

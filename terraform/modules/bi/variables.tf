@@ -3,23 +3,38 @@ variable "name" {
   type        = string
 }
 
-variable "enabled" {
-  description = "Whether to create data sets and dashboard. The account must have a QuickSight subscription."
-  type        = bool
-}
-
 variable "workgroup" {
   description = "Athena workgroup of the data source."
   type        = string
 }
 
 variable "database" {
-  description = "Glue database of the views."
+  description = "Glue database of the views and of their tables."
+  type        = string
+}
+
+variable "lake_arn" {
+  description = "ARN of the lake's bucket."
+  type        = string
+}
+
+variable "lake_prefix" {
+  description = "Prefix of the tables in the lake."
+  type        = string
+}
+
+variable "kms_key_arn" {
+  description = "Key that encrypts the tables and Athena's results."
+  type        = string
+}
+
+variable "permissions_boundary" {
+  description = "ARN of the boundary of all roles; null if there is none."
   type        = string
 }
 
 variable "views" {
-  description = "Athena views that become data sets, by name."
+  description = "Athena views that become data sets, by name, as `ruter-dagster athena-views` writes them."
   type = map(object({
     description = string
     sql         = string
@@ -36,6 +51,11 @@ variable "definition" {
 variable "readers_arn" {
   description = "ARN of the QuickSight group that sees the dashboard."
   type        = string
+}
+
+variable "spice" {
+  description = "Whether data sets hold a copy of small views, refreshed once a day. If false, each chart asks Athena."
+  type        = bool
 }
 
 variable "refresh_at" {
