@@ -1,6 +1,6 @@
-"""docker-compose.yml is valid, has no password, and gives Dagster's containers only variables that something reads.
+"""docker-compose.yml is valid, has no password, and gives the project's containers only variables that something reads.
 
-There is no Docker where tests run, so that no container is started.
+There is no Docker where tests run. `test_workstation.py` starts the containers' commands as processes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ FILE = ROOT / "docker-compose.yml"
 COMPOSE = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
 DAGSTER = ("code", "web", "daemon")
+PROJECT = (*DAGSTER, "mlflow", "reports")
+"""Services with the project's own image."""
 BOTO3 = {"AWS_DEFAULT_REGION", "AWS_ENDPOINT_URL_S3", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION"}
 IMAGES_OWN = re.compile(r"KAFKA_|CLUSTER_ID$|POSTGRES_|MINIO_ROOT_")
 INSTANCE = variables_of(ROOT / "docker" / "dagster.yaml")
 
@@ -35,10 +38,10 @@ def test_file_follows_the_compose_specification() -> None:
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
-@pytest.mark.parametrize("service", DAGSTER)
-def test_each_variable_of_dagster_is_read(service: str) -> None:
+@pytest.mark.parametrize("service", PROJECT)
+def test_each_variable_of_the_project_is_read(service: str) -> None:
     settings = {variable(name) for name in Settings.model_fields}
-    assert set(SERVICES[service]["environment"]) <= settings | INSTANCE | BOTO3
+    assert set(SERVICES[service]["environment"]) <= settings | INSTANCE | BOTO3 | MLFLOW
 
 
 @pytest.mark.parametrize("service", DAGSTER)
@@ -46,7 +49,7 @@ def test_each_variable_of_the_instance_is_set(service: str) -> None:
     assert set(SERVICES[service]["environment"]) >= INSTANCE
 
 
-@pytest.mark.parametrize("service", sorted(SERVICES.keys() - DAGSTER))
+@pytest.mark.parametrize("service", sorted(SERVICES.keys() - PROJECT))
 def test_other_services_have_variables_of_their_images_only(service: str) -> None:
     assert all(map(IMAGES_OWN.match, SERVICES[service].get("environment", {})))
 
@@ -105,12 +108,25 @@ def test_webserver_and_daemon_reach_the_code_location() -> None:
     assert f" AS {SERVICES['code']['build']['target']}\n" in dockerfile
 
 
+def test_jobs_and_reports_read_the_same_state() -> None:
+    code, reports = SERVICES["code"], SERVICES["reports"]
+    assert reports["environment"].items() <= code["environment"].items()
+    assert [f"{volume}:ro" for volume in code["volumes"]] == reports["volumes"]
+
+
+def test_mlflow_accepts_the_name_by_which_jobs_reach_it() -> None:
+    address = SERVICES["code"]["environment"]["RUTER_MLFLOW_TRACKING_URI"].removeprefix("http://")
+    (allowed,) = [word for word in SERVICES["mlflow"]["command"] if word.startswith("--allowed-hosts=")]
+    assert address in allowed.partition("=")[2].split(",")
+
+
 def test_kafka_has_a_valid_cluster_id() -> None:
     identifier = SERVICES["kafka"]["environment"]["CLUSTER_ID"]
     assert len(identifier) == 22
     assert len(base64.urlsafe_b64decode(identifier + "==")) == 16
 
 
-def test_compute_logs_have_a_bucket() -> None:
-    bucket = SERVICES["code"]["environment"]["DAGSTER_LOGS_BUCKET"]
-    assert f"store/{bucket}" in SERVICES["buckets"]["command"][0]
+def test_compute_logs_and_files_of_mlflow_have_buckets() -> None:
+    (files,) = re.findall(r"--artifacts-destination=s3://(\S+)", " ".join(SERVICES["mlflow"]["command"]))
+    for bucket in (SERVICES["code"]["environment"]["DAGSTER_LOGS_BUCKET"], files):
+        assert f"store/{bucket}" in SERVICES["buckets"]["command"][0].split()

@@ -1,4 +1,8 @@
-"""Serves the quality reports of a state folder on the loopback interface, so that links in Dagster's UI open them."""
+"""Serves the quality reports of a state folder, so that links in Dagster's UI open them.
+
+`ruter-dagster dev` serves them on the loopback interface. `python -m ruter_dagster.commands.report_server` is a server of its
+own, for a container.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
+
+from ruter_dagster.config.settings import load_settings
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -45,3 +51,15 @@ def serve_reports(folder: Path, url: str) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def main() -> None:
+    """Serves the reports of the state in the settings on all interfaces, at the port of RUTER_REPORTS_URL, without end."""
+    settings = load_settings()
+    handler = partial(_ReadOnlyHandler, directory=settings.artifacts_location)
+    with ThreadingHTTPServer(("", urlsplit(settings.reports_url).port or 80), handler) as server:
+        server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()
