@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
 from dagster import DagsterInstance, DagsterRun, Field
 
 from ruter_dagster.compat.instance import ConfigurableClassData, InstanceRef
@@ -29,6 +30,8 @@ from ruter_dagster.config.state_folder import state_folder
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.orchestration.run_history import RunHistory
 
+STORED_BESIDE_THE_FILE = {"storage", "compute_logs", "local_artifact_storage"}
+"""Keys of dagster.yaml. Dagster stores these things in DAGSTER_HOME if the file does not name another place."""
 ANSWER_SECONDS = 10
 """The longest wait for an answer of the code server."""
 
@@ -120,7 +123,10 @@ class WatchedRunLauncher(CodeServerRunLauncher):
 
 
 def require_dagster_home() -> None:
-    """Raises SettingsError if DAGSTER_HOME is set and is not the absolute path of a writable folder."""
+    """Raises SettingsError if DAGSTER_HOME is set and is not the absolute path of a folder in which Dagster can work.
+
+    The folder may be read-only, as on ECS, if its dagster.yaml stores everything elsewhere.
+    """
     home = os.environ.get("DAGSTER_HOME")
     if not home:
         return
@@ -134,10 +140,19 @@ def require_dagster_home() -> None:
         raise SettingsError(
             f"DAGSTER_HOME={home} is not a folder. Create it, with a dagster.yaml in it, {remedy}"
         )
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK) and not _stores_elsewhere(folder / "dagster.yaml"):
         raise SettingsError(
             f"DAGSTER_HOME={home} is not writable. Give this user write access to it, {remedy}"
         )
+
+
+def _stores_elsewhere(file: Path) -> bool:
+    """Whether a dagster.yaml names all that Dagster would otherwise store beside it."""
+    try:
+        configuration = yaml.safe_load(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return False
+    return isinstance(configuration, dict) and configuration.keys() >= STORED_BESIDE_THE_FILE
 
 
 @contextmanager

@@ -12,12 +12,7 @@ import boto3
 import pytest
 import yaml
 from botocore.client import BaseClient
-from dagster import DagsterInstance, DagsterRun
-from dagster._core.code_pointer import ModuleCodePointer
-from dagster._core.instance.ref import InstanceRef
-from dagster._core.launcher import LaunchRunContext, RunLauncher
-from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
-from dagster._core.test_utils import create_run_for_test
+from dagster import DagsterInstance
 from dagster_aws.ecs import EcsRunLauncher
 from dagster_aws.ecs import launcher as launcher_module
 from dagster_aws.ecs.tasks import CurrentEcsTaskMetadata
@@ -25,10 +20,10 @@ from moto import mock_aws
 
 from ruter_dagster.config.settings import Settings
 from scripts.reference import variable
+from tests.ecs_launch import FILE, launch, open_launcher
 from tests.instance_files import variables_of, variables_of_terraform
 
 ROOT = Path(__file__).parents[2]
-FILE = ROOT / "docker/ecs/dagster.yaml"
 MODULE = (ROOT / "terraform/modules/dagster/main.tf").read_text()
 REGION, CLUSTER, FAMILY = "eu-north-1", "rd-dev", "rd-dev-run"
 
@@ -57,11 +52,7 @@ def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @pytest.fixture
 def launcher(ecs: Any, tmp_path: Path) -> EcsRunLauncher[Any]:
-    data = InstanceRef.from_dir(str(tmp_path), config_dir=str(FILE.parent)).run_launcher_data
-    assert data is not None
-    launcher = data.rehydrate(as_type=RunLauncher)
-    assert isinstance(launcher, EcsRunLauncher)
-    return launcher
+    return open_launcher(tmp_path)
 
 
 @pytest.fixture
@@ -100,16 +91,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     return calls
 
 
-def launch(instance: DagsterInstance, launcher: EcsRunLauncher[Any]) -> DagsterRun:
-    repository = RepositoryPythonOrigin("python", ModuleCodePointer("ruter_dagster.definitions", "defs"))
-    run = create_run_for_test(
-        instance, job_name="counts", job_code_origin=JobPythonOrigin("counts", repository)
-    )
-    launcher.register_instance(instance)
-    launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
-    return run
-
-
 def test_launcher_uses_newest_task_of_terraform(launcher: EcsRunLauncher[Any]):
     assert launcher.task_definition
     assert launcher.task_definition.endswith(f"task-definition/{FAMILY}:2")
@@ -139,7 +120,7 @@ def test_role_may_make_each_call_of_a_run(
     calls: list[tuple[str, dict[str, Any]]],
 ):
     run = launch(instance, launcher)
-    launcher.check_run_worker_health(instance.get_run_by_id(run.run_id))  # type: ignore[arg-type]
+    launcher.check_run_worker_health(run)
     launcher.terminate(run.run_id)
     policy = (ROOT / "terraform/modules/iam/orchestrator_policy.tf").read_text()
     allowed = set(re.findall(r'"((?:ecs|ec2|iam):\w+)"', policy))

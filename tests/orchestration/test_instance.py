@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import shutil
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from dagster._core.test_utils import create_run_for_test, instance_for_test
 from dagster._daemon.monitoring.run_monitoring import monitor_started_run
 
 from ruter_dagster.contracts.errors import SettingsError
-from ruter_dagster.orchestration.instance import open_instance
+from ruter_dagster.orchestration.instance import open_instance, require_dagster_home
 
 WATCHED = {
     "run_launcher": {"module": "ruter_dagster.orchestration.instance", "class": "WatchedRunLauncher"},
@@ -43,6 +46,18 @@ def test_invalid_dagster_home_is_refused_with_remedy(
     with pytest.raises(SettingsError) as error, open_instance():
         pass
     assert f"DAGSTER_HOME={home} {reason.format(folder=tmp_path)}" in str(error.value)
+
+
+@pytest.mark.parametrize("file", ["docker/ecs/dagster.yaml", None], ids=["storage elsewhere", "no file"])
+def test_read_only_home_needs_storage_elsewhere(
+    file: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if file:
+        shutil.copy(Path(__file__).parents[2] / file, tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK)  # root may write everywhere
+    with nullcontext() if file else pytest.raises(SettingsError, match="is not writable"):
+        require_dagster_home()
 
 
 @pytest.fixture
