@@ -178,6 +178,9 @@ def _bring_up_to_date(
         if not outcome.succeeded:
             raise PermanentFailure(_remedy(stage, outcome, on_double))
         progress.update(bar, asset=_span(run.dates))
+        if not progress.console.is_terminal:
+            # A log shows the progress bars only at the end.
+            progress.console.print(f"{stage.title} {_span(run.dates)}".strip() + ": done")
 
 
 def _outdated_runs(

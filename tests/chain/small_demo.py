@@ -127,11 +127,12 @@ class SmallDemo:
 
 
 def demo(**variables: str) -> dict[str, Any]:
-    """`ruter-dagster demo --json` with these variables too, which must succeed."""
+    """`ruter-dagster demo --json` with these variables too, which must succeed. `progress` is what it printed before its result."""
     with start("ruter-dagster", "demo", "--json", **variables) as process:
         printed, _ = process.communicate()
     assert process.returncode == 0, printed[-4000:]
-    return json.loads(printed[printed.index("\n{") :])
+    progress, result = printed.split("\n{", 1)
+    return json.loads("{" + result) | {"progress": progress}
 
 
 def processes_with(variable: str) -> list[int]:

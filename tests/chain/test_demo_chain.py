@@ -62,6 +62,9 @@ class TestDemo:
         assert all(rows[asset] > 0 for asset in DATED)
         assert small_demo.first["model_version"]
 
+    def test_a_log_names_each_run_when_it_is_done(self, small_demo: SmallDemo) -> None:
+        assert small_demo.first["progress"].count(": done") == len(small_demo.first["runs"])
+
     def test_no_check_blocks(self, small_demo: SmallDemo) -> None:
         failed = [
             check for made in small_demo.first["runs"] for check in failed_checks(small_demo.instance, made)
