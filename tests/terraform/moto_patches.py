@@ -9,12 +9,14 @@ import json
 import uuid
 from typing import Any
 
+from moto.core.responses import EmptyResult
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ecs.models import Service
 from moto.iam.access_control import PermissionResult
 from moto.rds.models import DBInstance, DBParameterGroup
 from moto.s3.models import FakeBucket
 from moto.s3.responses import S3Response
+from moto.sagemaker.responses import SageMakerResponse
 from moto.sqs.models import Queue
 
 
@@ -26,6 +28,7 @@ def patch_all() -> None:
     _write_redrive_policy_as_terraform()
     _keep_events_of_buckets()
     _ignore_policies_of_buckets()
+    _delete_model_package_groups()
 
 
 def _keep_performance_insights() -> None:
@@ -89,6 +92,8 @@ def _keep_events_of_buckets() -> None:
         status, headers, body = answer
         text = body.decode() if isinstance(body, bytes) else body
         end = "</NotificationConfiguration>"
+        if end not in text:
+            text = text.removesuffix("/>") + ">" + end
         return status, headers, text.replace(end, f"<EventBridgeConfiguration/>{end}")
 
     S3Response.get_bucket_notification = get_bucket_notification  # type: ignore[method-assign]
@@ -97,3 +102,15 @@ def _keep_events_of_buckets() -> None:
 def _ignore_policies_of_buckets() -> None:
     """S3: moto reads no conditions, so a policy that denies calls without TLS would deny all of them."""
     FakeBucket.get_permission = lambda _self, _action, _resource: PermissionResult.NEUTRAL  # type: ignore[method-assign]
+
+
+def _delete_model_package_groups() -> None:
+    """SageMaker: the operation `DeleteModelPackageGroup`."""
+
+    def delete_model_package_group(self: SageMakerResponse) -> EmptyResult:
+        name = self._get_param("ModelPackageGroupName")
+        self.sagemaker_backend.describe_model_package_group(name)
+        del self.sagemaker_backend.model_package_groups[name]
+        return EmptyResult()
+
+    SageMakerResponse.delete_model_package_group = delete_model_package_group  # type: ignore[attr-defined]

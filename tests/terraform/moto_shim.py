@@ -152,19 +152,25 @@ HANDLERS: dict[str, Handler] = {
     "SageMaker.DescribeMlflowTrackingServer": TRACKING_SERVERS.describe,
     "SageMaker.UpdateMlflowTrackingServer": TRACKING_SERVERS.update,
     "SageMaker.DeleteMlflowTrackingServer": TRACKING_SERVERS.delete,
+    "SageMaker.ListMlflowTrackingServers": lambda _: {"TrackingServerSummaries": TRACKING_SERVERS.list()},
     "SageMaker.CreateFeatureGroup": FEATURE_GROUPS.create,
     "SageMaker.DescribeFeatureGroup": FEATURE_GROUPS.describe,
     "SageMaker.DeleteFeatureGroup": FEATURE_GROUPS.delete,
+    "SageMaker.ListFeatureGroups": lambda _: {"FeatureGroupSummaries": FEATURE_GROUPS.list()},
     "SageMaker.CreateDomain": _create_domain,
     "SageMaker.DescribeDomain": DOMAINS.describe,
     "SageMaker.UpdateDomain": DOMAINS.update,
     "SageMaker.DeleteDomain": DOMAINS.delete,
+    "SageMaker.ListDomains": lambda _: {"Domains": DOMAINS.list()},
     "Logs_20140328.PutQueryDefinition": QUERIES.create,
     "Logs_20140328.DescribeQueryDefinitions": lambda _: {"queryDefinitions": QUERIES.list()},
     "Logs_20140328.DeleteQueryDefinition": lambda request: QUERIES.delete(request) | {"success": True},
     "AWSBudgetServiceGateway.CreateBudget": _create_budget,
     "AWSBudgetServiceGateway.CreateNotification": _create_notification,
     "AWSBudgetServiceGateway.DescribeBudget": _describe_budget,
+    "AWSBudgetServiceGateway.DescribeBudgets": lambda _: {
+        "Budgets": [_describe_budget({"BudgetName": name})["Budget"] for name in BUDGETS.resources]
+    },
     "AWSBudgetServiceGateway.DeleteBudget": BUDGETS.delete,
     "AWSBudgetServiceGateway.DescribeNotificationsForBudget": lambda request: {
         "Notifications": [item["Notification"] for item in _notifications(request)]
@@ -190,7 +196,11 @@ def _create_slack_channel(request: dict[str, Any]) -> dict[str, Any]:
 PATHS: dict[str, Handler] = {
     "/create-slack-channel-configuration": _create_slack_channel,
     "/describe-slack-channel-configurations": lambda request: {
-        "SlackChannelConfigurations": [SLACK_CHANNELS.describe(request)]
+        "SlackChannelConfigurations": [
+            channel
+            for channel in SLACK_CHANNELS.list()
+            if request.get("ChatConfigurationArn") in (None, channel["ChatConfigurationArn"])
+        ]
     },
     "/delete-slack-channel-configuration": SLACK_CHANNELS.delete,
     "/list-tags-for-resource": lambda request: {
