@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -69,14 +68,15 @@ def certificate_arn(aws_endpoint: str) -> str:
     ]
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, aws_endpoint: str, certificate_arn: str) -> Callable[..., Workspace]:
-    """Makes an initialised workspace of an environment, with values for what no file has."""
+@pytest.fixture(scope="session")
+def workspace(
+    tmp_path_factory: pytest.TempPathFactory, aws_endpoint: str, certificate_arn: str
+) -> Callable[..., Workspace]:
+    """Makes an initialised workspace of an environment, with values for what no file has. Each has its own state."""
 
     def make(environment: str, **variables: Any) -> Workspace:
-        made = Workspace(
-            tmp_path / environment, environment, aws_endpoint, _values(certificate_arn) | variables
-        )
+        folder = tmp_path_factory.mktemp(environment)
+        made = Workspace(folder, environment, aws_endpoint, _values(certificate_arn) | variables)
         made.init()
         return made
 

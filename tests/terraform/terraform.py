@@ -1,4 +1,4 @@
-"""Runs Terraform in a copy of `terraform/`, against the server of `moto_shim.py` or, for plans, against nothing."""
+"""Runs Terraform in a copy of `terraform/`, against the server of `moto_shim.py`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2] / "terraform"
+DOWNLOADS = ROOT / ".terraform-plugins"
+"""Where Terraform keeps the provider that the registry served, so that one download serves all workspaces."""
 MIRRORS = ("/opt", "/usr/local/share", "/usr/share", str(Path.home()))
 OVERRIDE = """
 terraform {
@@ -72,6 +74,12 @@ def provider_mirror() -> Path | None:
     return None
 
 
+def initialisation() -> list[str]:
+    """The arguments with which `terraform init` takes the provider from the copy, none if the registry serves it."""
+    mirror = provider_mirror()
+    return [f"-plugin-dir={mirror}"] if mirror else []
+
+
 @dataclass
 class Workspace:
     """A copy of the stack with a state of its own, for one environment."""
@@ -90,12 +98,12 @@ class Workspace:
             ROOT, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"), dirs_exist_ok=True
         )
         (self.stack / "test_override.tf").write_text(OVERRIDE)
-        (self.stack / "test.auto.tfvars.json").write_text(
+        (self.stack / "test.tfvars.json").write_text(
             json.dumps(dict(self.variables) | {"environment": self.environment})
         )
-        mirror = provider_mirror()
-        arguments = [f"-plugin-dir={mirror}"] if mirror else []
-        self.run("init", "-input=false", *arguments)
+        done = self.run("init", "-input=false", "-no-color", *initialisation(), check=False)
+        if done.returncode != 0:
+            pytest.fail(_reason(done.stderr))
 
     def run(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """One command in the stack. Raises AssertionError with Terraform's errors if it fails and `check` is set."""
@@ -114,9 +122,11 @@ class Workspace:
         return done
 
     def with_values(self, *arguments: str) -> tuple[str, ...]:
-        """The arguments of a command that reads variables: those of the environment's file."""
+        """The arguments of a command that reads variables: those of the environment's file, and then the workspace's."""
         file = "sandbox" if self.environment.startswith("s-") else self.environment
-        return (*arguments, "-input=false", "-no-color", f"-var-file=../envs/{file}.tfvars")
+        files = (f"-var-file=../envs/{file}.tfvars", "-var-file=test.tfvars.json")
+        command, *rest = arguments
+        return (command, "-input=false", "-no-color", *files, *rest)
 
     def plan(self) -> dict[str, Any]:
         """The plan as JSON."""
@@ -128,6 +138,11 @@ class Workspace:
 
     def destroy(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         return self.run(*self.with_values("destroy", "-auto-approve", *arguments), check=check)
+
+    def resources(self) -> list[dict[str, Any]]:
+        """The resources of the state, each with `type`, `address` and `values`. Data sources are left out."""
+        state = json.loads(self.run("show", "-json").stdout)
+        return list(_resources(state.get("values", {}).get("root_module", {})))
 
     def changes(self) -> list[str]:
         """Addresses that a second plan would change."""
@@ -145,7 +160,36 @@ class Workspace:
             "AWS_EC2_METADATA_DISABLED": "true",
             "TF_IN_AUTOMATION": "1",
             "TF_CLI_CONFIG_FILE": os.devnull,
+            "TF_REGISTRY_DISCOVERY_RETRY": "1",
+            **_downloads(),
         }
+
+
+def _downloads() -> dict[str, str]:
+    if provider_mirror():
+        return {}
+    DOWNLOADS.mkdir(exist_ok=True)
+    return {
+        "TF_PLUGIN_CACHE_DIR": str(DOWNLOADS),
+        "TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE": "1",
+    }
+
+
+def _reason(errors: str) -> str:
+    """Why `terraform init` failed, and what to do if it could not get the provider."""
+    if "provider" not in errors:
+        return f"terraform init:\n{errors}"
+    return (
+        "The AWS provider is missing: these tests need hashicorp/aws 5.100 from the registry, or a copy below "
+        f"{', '.join(MIRRORS)} as `terraform providers mirror <folder>` writes it "
+        f"(https://developer.hashicorp.com/terraform/cli/commands/providers/mirror).\n{errors}"
+    )
+
+
+def _resources(module: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from (resource for resource in module.get("resources", []) if resource["mode"] == "managed")
+    for child in module.get("child_modules", []):
+        yield from _resources(child)
 
 
 def addresses(plan: Mapping[str, Any]) -> set[str]:
@@ -153,14 +197,3 @@ def addresses(plan: Mapping[str, Any]) -> set[str]:
     return {
         change["address"] for change in plan["resource_changes"] if "create" in change["change"]["actions"]
     }
-
-
-def names(plan: Mapping[str, Any]) -> Iterator[str]:
-    """Names and identifiers of the resources of a plan."""
-    for change in plan["resource_changes"]:
-        after = change["change"].get("after") or {}
-        yield from (
-            value
-            for key, value in after.items()
-            if isinstance(value, str) and (key == "name" or key.endswith("_name"))
-        )
