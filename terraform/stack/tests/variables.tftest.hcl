@@ -1,0 +1,151 @@
+# Which values the stack refuses. Run with `terraform test`; no AWS is called.
+
+mock_provider "aws" {
+  mock_data "aws_availability_zones" {
+    defaults = { names = ["eu-north-1a", "eu-north-1b", "eu-north-1c"] }
+  }
+  mock_data "aws_iam_policy_document" {
+    defaults = { json = "{}" }
+  }
+}
+
+mock_provider "aws" {
+  alias = "chat"
+}
+
+variables {
+  environment        = "dev"
+  branch             = "main"
+  commit             = "0123456789abcdef0123456789abcdef01234567"
+  protected          = false
+  repository_arns    = { jobs = "arn:aws:ecr:eu-north-1:123456789012:repository/rd-jobs", orchestrator = "arn:aws:ecr:eu-north-1:123456789012:repository/rd-dagster" }
+  jobs_image         = "123456789012.dkr.ecr.eu-north-1.amazonaws.com/rd-jobs@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+  orchestrator_image = "123456789012.dkr.ecr.eu-north-1.amazonaws.com/rd-dagster@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+  kafka              = { bootstrap_servers = "broker-1.example.org:9096,broker-2.example.org:9096", cidrs = ["10.0.0.0/24"] }
+  certificate_arn    = "arn:aws:acm:eu-north-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
+  mlflow_url         = "https://mlflow.example.org"
+  nat_gateway        = false
+  create_mlflow      = false
+  studio             = false
+  feature_group      = false
+  budget_usd         = 100
+  sizes = {
+    code     = { cpu = 512, memory = 2048 }
+    web      = { cpu = 512, memory = 1024 }
+    daemon   = { cpu = 512, memory = 1024 }
+    run      = { cpu = 1024, memory = 4096 }
+    database = "db.t4g.micro"
+  }
+}
+
+run "accepts_the_values_above" {
+  command = plan
+}
+
+run "accepts_the_longest_id_of_a_sandbox" {
+  command = plan
+
+  variables {
+    environment = "s-abcdefgh-0123ab"
+  }
+}
+
+run "refuses_an_unknown_environment" {
+  command = plan
+
+  variables {
+    environment = "production"
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "refuses_an_id_of_a_sandbox_without_a_hash" {
+  command = plan
+
+  variables {
+    environment = "s-mybranch"
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "refuses_an_id_of_a_sandbox_with_a_long_slug" {
+  command = plan
+
+  variables {
+    environment = "s-abcdefghi-0123ab"
+  }
+
+  expect_failures = [var.environment]
+}
+
+run "refuses_a_branch_with_letters_that_tags_do_not_allow" {
+  command = plan
+
+  variables {
+    branch = "feature/økt"
+  }
+
+  expect_failures = [var.branch]
+}
+
+run "refuses_a_commit_that_is_a_branch" {
+  command = plan
+
+  variables {
+    commit = "main"
+  }
+
+  expect_failures = [var.commit]
+}
+
+run "refuses_an_image_of_the_jobs_by_tag" {
+  command = plan
+
+  variables {
+    jobs_image = "123456789012.dkr.ecr.eu-north-1.amazonaws.com/rd-jobs:latest"
+  }
+
+  expect_failures = [var.jobs_image]
+}
+
+run "refuses_an_unknown_source" {
+  command = plan
+
+  variables {
+    source_settings = { source = "gtfs" }
+  }
+
+  expect_failures = [var.source_settings]
+}
+
+run "refuses_a_kafka_server_without_a_port" {
+  command = plan
+
+  variables {
+    kafka = { bootstrap_servers = "broker-1.example.org", cidrs = ["10.0.0.0/24"] }
+  }
+
+  expect_failures = [var.kafka]
+}
+
+run "refuses_days_that_cloudwatch_does_not_offer" {
+  command = plan
+
+  variables {
+    log_days = 45
+  }
+
+  expect_failures = [var.log_days]
+}
+
+run "refuses_a_region_without_the_api_of_slack_channels" {
+  command = plan
+
+  variables {
+    chat_region = "eu-north-1"
+  }
+
+  expect_failures = [var.chat_region]
+}
