@@ -9,7 +9,7 @@ import json
 import uuid
 from typing import Any
 
-from moto.core.responses import EmptyResult
+from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ecs.models import Service
 from moto.iam.access_control import PermissionResult
@@ -29,6 +29,8 @@ def patch_all() -> None:
     _keep_events_of_buckets()
     _ignore_policies_of_buckets()
     _delete_model_package_groups()
+    _isolate_models()
+    _capture_no_data()
 
 
 def _keep_performance_insights() -> None:
@@ -114,3 +116,30 @@ def _delete_model_package_groups() -> None:
         return EmptyResult()
 
     SageMakerResponse.delete_model_package_group = delete_model_package_group  # type: ignore[attr-defined]
+
+
+def _isolate_models() -> None:
+    """SageMaker: `EnableNetworkIsolation` of a model."""
+    original = SageMakerResponse.create_model
+
+    def create_model(self: SageMakerResponse) -> ActionResult:
+        answer = original(self)
+        model = self.sagemaker_backend.describe_model(self._get_param("ModelName"))
+        model.enable_network_isolation = self._get_param("EnableNetworkIsolation", False)
+        return answer
+
+    SageMakerResponse.create_model = create_model  # type: ignore[method-assign]
+
+
+def _capture_no_data() -> None:
+    """SageMaker: an endpoint without `DataCaptureConfig` has none, instead of an empty one."""
+    for name in ("describe_endpoint", "describe_endpoint_config"):
+        original = getattr(SageMakerResponse, name)
+
+        def describe(self: SageMakerResponse, original: Any = original) -> ActionResult:
+            answer = original(self).result
+            return ActionResult(
+                {key: value for key, value in answer.items() if key != "DataCaptureConfig" or value}
+            )
+
+        setattr(SageMakerResponse, name, describe)
