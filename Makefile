@@ -3,7 +3,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --durations=25
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all check docs check-newest-dagster
+.PHONY: help install demo dev test test-all check check-terraform check-security audit docs check-newest-dagster
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -28,6 +28,21 @@ check: install  ## check style, types, imports, function sizes and Dagster's def
 	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/pyright
 	$(BIN)/dg check defs
+
+check-terraform: install  ## check format, validity and tests of terraform/, without an account (1 minute)
+	scripts/check_terraform
+
+check-security: .venv-security/installed  ## scan Terraform, images and pipeline for weak settings, and all files for secrets (1 minute)
+	.venv-security/bin/checkov --config-file .checkov.yaml
+
+audit: .venv-security/installed  ## look for known vulnerabilities of the locked packages, on pypi.org (2 minutes)
+	scripts/audit
+
+.venv-security/installed: requirements-security.lock | install
+	rm -rf .venv-security
+	$(BIN)/python -m venv .venv-security
+	.venv-security/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-security.lock
+	touch $@
 
 test: install  ## run the tests that a change is most likely to break (10 minutes on 2 cores)
 	$(PYTEST) -m "not extended"

@@ -3,6 +3,7 @@
 #   docker build -f docker/orchestrator.Dockerfile --build-arg COMMIT=$(git rev-parse HEAD) --build-arg BRANCH=$(git branch --show-current) \
 #     -t ruter-dagster .
 # `--target workstation` adds what the jobs need: docker-compose.yml runs them as processes of the code location.
+# checkov:skip=CKV_DOCKER_2:each container has a check of its own, in docker-compose.yml and in its task definition on ECS
 # BASE_DIGEST=sha256:… pins the base image to a digest; BASE may name a mirror. docker/dagster.yaml names the instance's variables.
 ARG BASE=python:3.11.14-slim-bookworm
 ARG BASE_DIGEST=""

@@ -1,11 +1,13 @@
 """Writes the tables of inputs and outputs into the README of each Terraform folder, from its variables and outputs.
 
-Run it after a change of a variable or output. A test fails if a README is old.
+Run it after a change of a variable or output. With --check it changes nothing, and fails if a README is out of date.
 """
 
 from __future__ import annotations
 
+import argparse
 import re
+import sys
 from pathlib import Path
 
 TERRAFORM = Path(__file__).parents[1] / "terraform"
@@ -52,7 +54,15 @@ def _row(name: str, body: str, kind: str) -> str:
 
 
 def main() -> None:
-    for folder in folders():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--check", action="store_true", help="fail if a README is out of date, and change nothing"
+    )
+    outdated = [folder for folder in folders() if (folder / "README.md").read_text() != readme(folder)]
+    if parser.parse_args().check and outdated:
+        names = ", ".join(folder.name for folder in outdated)
+        sys.exit(f"README out of date: {names}. Run .venv/bin/python scripts/terraform_tables.py")
+    for folder in outdated:
         (folder / "README.md").write_text(readme(folder))
 
 

@@ -103,6 +103,7 @@ locals {
 # CloudFormation, because the provider's `definition` blocks show a difference on every plan (terraform-provider-aws #36733).
 # One stack each, because a template may have 51,200 bytes.
 resource "aws_cloudformation_stack" "pages" {
+  # checkov:skip=CKV_AWS_124:Terraform waits for the stack, and fails with its reason
   for_each = local.pages
 
   name = "${var.name}-${each.key}"
