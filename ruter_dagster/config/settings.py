@@ -22,9 +22,9 @@ from ruter_dagster.config.aws import SecretSource
 from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
 from ruter_dagster.config.sagemaker import SageMakerSettings, parse_pairs
 from ruter_dagster.contracts.errors import SettingsError as SettingsError
+from ruter_dagster.contracts.sandbox import SANDBOX as SANDBOX
 
 ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
-SANDBOX = re.compile(r"s-[a-z0-9]{1,8}-[0-9a-f]{6}")
 ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such as s-mybranch-1a2b3c"
 
 DEMO_ISSUE_DATE = date(2026, 11, 20)

@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.error import HTTPError
 from urllib.parse import quote
-from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.notifications.gitlab_api import GitLabBusy, Project, required, send
 
 TOKEN_VARIABLE = "GITLAB_NOTE_TOKEN"
 ATTEMPTS = 4
-TIMEOUT_SECONDS = 20
 _PAGE = 100
-
-
-class GitLabBusy(Exception):
-    """GitLab did not answer, or asked to try again later."""
-
-
-@dataclass(frozen=True)
-class Project:
-    """A project's API: `api` is its address, such as https://gitlab.com/api/v4, and `project` is the project's id."""
-
-    api: str
-    project: str
-    token: SecretStr
+_REFUSAL = (
+    f"GitLab refused the note: {{}}. {TOKEN_VARIABLE} must be a token of this project with the scope api and the role Reporter "
+    "or higher"
+)
 
 
 @dataclass(frozen=True)
@@ -51,9 +38,9 @@ def merge_requests(variables: Mapping[str, str]) -> list[MergeRequest]:
 
     Raises `PermanentFailure` if a variable is missing or wrong.
     """
-    api = _required(variables, "CI_API_V4_URL", "GitLab CI sets it; without CI, leave out --post")
-    project_id = _required(variables, "CI_PROJECT_ID", "GitLab CI sets it; without CI, leave out --post")
-    token = _required(variables, TOKEN_VARIABLE, "set it to a project access token with the scope api")
+    api = required(variables, "CI_API_V4_URL", "GitLab CI sets it; without CI, leave out --post")
+    project_id = required(variables, "CI_PROJECT_ID", "GitLab CI sets it; without CI, leave out --post")
+    token = required(variables, TOKEN_VARIABLE, "set it to a project access token with the scope api")
     if not api.startswith(("https://", "http://")):
         raise PermanentFailure(f"CI_API_V4_URL={api} is no web address. Correct it, or leave out --post")
     requests = []
@@ -65,7 +52,9 @@ def merge_requests(variables: Mapping[str, str]) -> list[MergeRequest]:
             )
         # The merge request of a fork is in another project.
         own = path == variables.get("CI_PROJECT_PATH", path)
-        project = Project(api.rstrip("/"), project_id if own else quote(path, safe=""), SecretStr(token))
+        project = Project(
+            api.rstrip("/"), project_id if own else quote(path, safe=""), SecretStr(token), _REFUSAL
+        )
         requests.append(MergeRequest(project, int(number)))
     return requests
 
@@ -98,9 +87,9 @@ def _add_or_update(request: MergeRequest, body: str, marker: str) -> str:
     notes = f"/merge_requests/{request.number}/notes"
     earlier = next((note for note in _notes(request, notes) if note["body"].startswith(marker)), None)
     if earlier is None:
-        _send(request.project, "POST", notes, {"body": body})
+        send(request.project, "POST", notes, {"body": body})
         return "added"
-    _send(request.project, "PUT", f"{notes}/{earlier['id']}", {"body": body})
+    send(request.project, "PUT", f"{notes}/{earlier['id']}", {"body": body})
     return "updated"
 
 
@@ -108,49 +97,8 @@ def _notes(request: MergeRequest, path: str) -> Iterator[Mapping[str, Any]]:
     """All notes of a merge request, page by page."""
     page = 1
     while True:
-        notes = _send(request.project, "GET", f"{path}?per_page={_PAGE}&page={page}")
+        notes = send(request.project, "GET", f"{path}?per_page={_PAGE}&page={page}")
         yield from notes
         if len(notes) < _PAGE:
             return
         page += 1
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """Follows no redirect: urllib would send the token to the other address."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-def _send(project: Project, method: str, path: str, body: Mapping[str, str] | None = None) -> Any:
-    """One request and its JSON answer. Raises `GitLabBusy` or `PermanentFailure`, never with the token in the message."""
-    address = f"{project.api}/projects/{project.project}{path}"
-    request = Request(
-        address,
-        json.dumps(body).encode() if body else None,
-        {"PRIVATE-TOKEN": project.token.get_secret_value(), "Content-Type": "application/json"},
-        method=method,
-    )
-    try:
-        with build_opener(_NoRedirects).open(request, timeout=TIMEOUT_SECONDS) as answer:
-            return json.loads(answer.read())
-    except HTTPError as error:
-        if error.code == 429 or error.code >= 500:
-            raise GitLabBusy(f"GitLab answers {error.code} {error.reason} at {address}") from None
-        raise PermanentFailure(
-            f"GitLab refused the note: {error.code} {error.reason} at {address}. {TOKEN_VARIABLE} must be a token of this project "
-            "with the scope api and the role Reporter or higher"
-        ) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise GitLabBusy(f"GitLab does not answer at {address} ({error})") from None
-    except ValueError:
-        raise PermanentFailure(
-            f"{address} does not answer in JSON, so it is not GitLab's API. Check CI_API_V4_URL"
-        ) from None
-
-
-def _required(variables: Mapping[str, str], name: str, remedy: str) -> str:
-    value = variables.get(name, "").strip()
-    if not value:
-        raise PermanentFailure(f"{name} is not set: {remedy}")
-    return value
