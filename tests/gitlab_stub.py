@@ -1,4 +1,4 @@
-"""A GitLab that answers on the loopback interface: a real HTTP server with the notes of merge requests."""
+"""A GitLab that answers on the loopback interface: a real HTTP server with notes of merge requests, and environments."""
 
 from __future__ import annotations
 
@@ -28,6 +28,10 @@ class GitLabStub:
     """Method, path with query, and token of each request."""
     notes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Notes by the path of their merge request, such as /projects/7/merge_requests/12."""
+    environments: list[dict[str, Any]] = field(default_factory=list)
+    """Environments of the project, each with id, name and state."""
+    forced_stops: list[int] = field(default_factory=list)
+    """Ids of the environments that were stopped without their stop job."""
     location: str = ""
     """Target of redirects."""
 
@@ -37,6 +41,8 @@ class GitLabStub:
     def serve(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         """Status and JSON answer of a request."""
         address = urlsplit(path.removeprefix("/api/v4"))
+        if "/environments" in address.path:
+            return self._serve_environments(method, address.path, parse_qs(address.query), body)
         merge_request, _, number = address.path.partition("/notes")
         notes = self.notes.setdefault(merge_request, [])
         if method == "GET":
@@ -51,6 +57,24 @@ class GitLabStub:
         note.update(body)
         return 200, note
 
+    def _serve_environments(
+        self, method: str, path: str, query: dict[str, list[str]], body: dict[str, Any]
+    ) -> tuple[int, Any]:
+        if method == "GET":
+            size, page = int(query["per_page"][0]), int(query["page"][0])
+            matching = [item for item in self.environments if query["search"][0] in item["name"]]
+            return 200, matching[(page - 1) * size : page * size]
+        number = int(path.partition("/environments/")[2].partition("/")[0])
+        environment = next(item for item in self.environments if item["id"] == number)
+        if method == "POST":
+            environment["state"] = "stopped"
+            self.forced_stops += [number] if body.get("force") else []
+            return 200, environment
+        if environment["state"] != "stopped":
+            return 403, {"message": "403 Forbidden"}
+        self.environments.remove(environment)
+        return 204, None
+
 
 @contextmanager
 def running_gitlab() -> Iterator[GitLabStub]:
@@ -59,7 +83,8 @@ def running_gitlab() -> Iterator[GitLabStub]:
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            stub.requests.append((self.command, self.path, self.headers.get("PRIVATE-TOKEN", "")))
+            token = self.headers.get("PRIVATE-TOKEN") or self.headers.get("JOB-TOKEN", "")
+            stub.requests.append((self.command, self.path, token))
             status = stub.answers.pop(0) if stub.answers else None
             answer: Any = {"message": "refused"}
             if status is None:
@@ -68,9 +93,10 @@ def running_gitlab() -> Iterator[GitLabStub]:
             if stub.location:
                 self.send_header("Location", stub.location)
             self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+            if status != 204:
+                self.wfile.write(json.dumps(answer).encode())
 
-        do_GET = do_POST = do_PUT = _answer  # noqa: N815
+        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815
 
         def log_message(self, format: str, *args: object) -> None:
             pass

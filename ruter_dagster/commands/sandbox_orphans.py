@@ -52,7 +52,8 @@ def live_branches(repository: str) -> list[str]:
     except subprocess.TimeoutExpired:
         raise PermanentFailure(f"git ls-remote {repository} gave no answer. Nothing was destroyed.") from None
     if done.returncode != 0:
-        raise PermanentFailure(f"git ls-remote failed: {done.stderr.strip()}. Nothing was destroyed.")
+        reason = done.stderr.strip().partition("\n")[0] or f"exit code {done.returncode}"
+        raise PermanentFailure(f"git ls-remote failed: {reason}. Nothing was destroyed.")
     lines = (line.partition("\t")[2] for line in done.stdout.splitlines())
     branches = [line.removeprefix(_HEADS) for line in lines if line.startswith(_HEADS)]
     default = os.environ.get("CI_DEFAULT_BRANCH") or "main"

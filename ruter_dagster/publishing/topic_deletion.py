@@ -32,7 +32,7 @@ def delete_topics(connection: KafkaConnection, sandbox: Sandbox) -> list[str]:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    topics = _of_sandbox(require_broker(connection, WAIT_SECONDS), sandbox)
+    topics = _of_sandbox(require_broker(connection, 2 * ANSWER_SECONDS), sandbox)
     admin = AdminClient(connection.client_config())
     try:
         listed = admin.list_consumer_groups(request_timeout=WAIT_SECONDS).result().valid
