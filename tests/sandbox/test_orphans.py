@@ -49,7 +49,7 @@ def test_sandboxes_without_a_branch_are_found(s3: Any, repository: str) -> None:
 
 def test_failing_git_destroys_nothing(s3: Any, repository: str) -> None:
     put(s3, Sandbox(sandbox_id("feature/seats")), FULL)
-    with pytest.raises(PermanentFailure, match="git ls-remote failed: .*Nothing was destroyed"):
+    with pytest.raises(PermanentFailure, match=r"git ls-remote failed: .*Nothing was destroyed"):
         sandbox_orphans.orphans(BUCKET, f"{repository}/missing", print)
 
 

@@ -69,7 +69,7 @@ def answer(environ: dict[str, Any]) -> Response:
 def _route(request: Request, region: str) -> Json:
     parts = [unquote(part) for part in request.path.strip("/").split("/")]
     if parts[0] == "resources":
-        return _tags(unquote(request.path), request.method)
+        return _tags(unquote(request.path), request.method, json.loads(request.get_data() or b"{}"))
     body = json.loads(request.get_data() or b"{}")
     _, account, kind, *rest = parts
     own = f"{KINDS[kind][0]}Id"
@@ -141,6 +141,12 @@ def _described(kind: str, name: str) -> Json:
     described = {key: value for key, value in _get(kind, name).items() if key not in hidden}
     status = {"Status": "CREATION_SUCCESSFUL"} if kind == "data-sources" else {}
     folder = {"FolderType": "SHARED"} if kind == "folders" else {}
+    sets = [
+        item["DataSetArn"]
+        for item in (_get(kind, name).get("Definition") or {}).get("DataSetIdentifierDeclarations", [])
+    ]
+    status |= {"Version": {"DataSetArns": sets}} if kind == "dashboards" else {}
+    status |= {"DataSetArns": sets} if kind == "analyses" else {}
     return folder | described | status | {f"{KINDS[kind][0]}Id": name}
 
 
@@ -175,13 +181,21 @@ def _no_refresh_properties(_method: str, _kind: str, _name: str, _rest: list[str
     raise RequestError("ResourceNotFoundException", 404, "the data set has no refresh properties")
 
 
+_KIND_OF_MEMBER = {"DASHBOARD": "dashboards", "ANALYSIS": "analyses", "DATASET": "data-sets"}
+
+
 def _members(method: str, kind: str, name: str, rest: list[str], _body: Json) -> Json:
     members = _get(kind, name).setdefault("Members", [])
     if method == "GET":
-        return {"FolderMemberList": [{"MemberId": member} for _, member in members]}
+        return {
+            "FolderMemberList": [
+                {"MemberId": member, "MemberArn": _get(_KIND_OF_MEMBER[type_], member)["Arn"]}
+                for type_, member in members
+            ]
+        }
     type_, member = rest
     if method == "PUT":
-        _get({"DASHBOARD": "dashboards", "ANALYSIS": "analyses", "DATASET": "data-sets"}[type_], member)
+        _get(_KIND_OF_MEMBER[type_], member)
         members.append((type_, member))
         return {"FolderMember": {"MemberId": member, "MemberType": type_}}
     members.remove((type_, member))
@@ -202,8 +216,10 @@ PARTS: Mapping[str, Callable[[str, str, str, list[str], Json], Json]] = {
 """Answers to requests on a part of a resource, by the part's name in the path."""
 
 
-def _tags(path: str, method: str) -> Json:
+def _tags(path: str, method: str, body: Json) -> Json:
     """The tags of a resource. Terraform changes tags of existing resources with each commit."""
     arn = path.removeprefix("/resources/").removesuffix("/tags")
     resources = [body for others in RESOURCES.values() for body in others.values() if body["Arn"] == arn]
+    if resources and method == "POST":
+        resources[0]["Tags"] = (resources[0].get("Tags") or []) + body["Tags"]
     return {"Tags": resources[0].get("Tags") or []} if resources and method == "GET" else {}

@@ -110,7 +110,17 @@ def _template(form: dict[str, str], _region: str) -> str:
     return f"<TemplateBody>{escape(_stack(form)['template'])}</TemplateBody>"
 
 
+def _list(_form: dict[str, str], _region: str) -> str:
+    summaries = [
+        f"<member><StackName>{name}</StackName><StackStatus>{stack['status']}</StackStatus>"
+        "<CreationTime>2026-01-01T00:00:00Z</CreationTime></member>"
+        for name, stack in STACKS.items()
+    ]
+    return f"<StackSummaries>{''.join(summaries)}</StackSummaries>"
+
+
 ACTIONS = {
+    "ListStacks": _list,
     "CreateStack": _create,
     "UpdateStack": _update,
     "DeleteStack": _delete,
