@@ -3,7 +3,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --durations=25
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all check check-terraform check-security audit docs check-newest-dagster
+.PHONY: help install demo dev test test-all check check-terraform check-security audit definitions docs check-newest-dagster
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -29,7 +29,7 @@ check: install  ## check style, types, imports, function sizes and Dagster's def
 	$(BIN)/pyright
 	$(BIN)/dg check defs
 
-check-terraform: install  ## check format, validity and tests of terraform/, without an account (1 minute)
+check-terraform: definitions  ## check format, validity and tests of terraform/, without an account (1 minute)
 	scripts/check_terraform
 
 check-security: .venv-security/installed  ## scan Terraform, images and pipeline for weak settings, and all files for secrets (1 minute)
@@ -49,6 +49,9 @@ test: install  ## run the tests that a change is most likely to break (10 minute
 
 test-all: install  ## run all other tests: SageMaker faults, images, commands, long histories (30 minutes more)
 	$(PYTEST) -m extended
+
+definitions: install  ## write what Terraform reads from the code: pipelines, views, dashboard (10 seconds)
+	$(BIN)/python scripts/render_definitions.py
 
 docs: .venv-docs/installed  ## build the documentation site into site/ (10 seconds, 1 minute the first time)
 	.venv-docs/bin/mkdocs build --strict

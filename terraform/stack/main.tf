@@ -38,7 +38,7 @@ module "catalog" {
   lake_prefix    = local.lake_prefix
   kms_key_arn    = module.storage.kms_key_arn
   query_limit_gb = var.query_limit_gb
-  views          = local.views
+  views          = local.definitions.views
 }
 
 module "network" {
@@ -104,7 +104,7 @@ module "sagemaker" {
   kms_key_arn          = module.storage.kms_key_arn
   pipeline_definitions = local.pipeline_definitions
   feature_group        = var.feature_group
-  features             = local.features
+  features             = local.definitions.features
   create_mlflow        = var.create_mlflow
   studio               = var.studio
   endpoint             = var.endpoint

@@ -33,6 +33,11 @@ output "topic_prefix" {
   value       = local.variables["RUTER_KAFKA_TOPIC_PREFIX"]
 }
 
+output "quicksight_url" {
+  description = "QuickSight's dashboard of forecasts and their accuracy; null without QuickSight."
+  value       = one(module.bi[*].dashboard_url)
+}
+
 output "dashboard" {
   description = "CloudWatch dashboard."
   value       = module.observability.dashboard

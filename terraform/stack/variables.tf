@@ -277,6 +277,17 @@ variable "slack_channel" {
   default     = "#ruter-dagster"
 }
 
+variable "quicksight" {
+  description = "ARN of the QuickSight group that sees the dashboard of forecasts; null without QuickSight. The account must have a subscription."
+  type        = object({ readers_arn = string })
+  default     = null
+
+  validation {
+    condition     = var.quicksight == null || can(regex("^arn:aws[a-z-]*:quicksight:[a-z0-9-]+:[0-9]{12}:group/[^/]+/[^/]+$", var.quicksight.readers_arn))
+    error_message = "readers_arn is as `aws quicksight describe-group` prints it: arn:aws:quicksight:<region>:<account>:group/default/<group>."
+  }
+}
+
 variable "budget_usd" {
   description = "US dollars a month that the environment may cost."
   type        = number

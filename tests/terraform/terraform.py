@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -80,6 +83,16 @@ def initialisation() -> list[str]:
     return [f"-plugin-dir={mirror}"] if mirror else []
 
 
+@cache
+def rendered() -> Path:
+    """A folder with the definitions that `make definitions` writes, once for all tests of a process."""
+    folder = Path(tempfile.mkdtemp(prefix="rendered-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    script = ROOT.parent / "scripts" / "render_definitions.py"
+    subprocess.run([sys.executable, script, folder], check=True, timeout=120)
+    return folder
+
+
 @dataclass
 class Workspace:
     """A copy of the stack with a state of its own, for one environment."""
@@ -94,9 +107,9 @@ class Workspace:
         return self.folder / "stack"
 
     def init(self) -> None:
-        shutil.copytree(
-            ROOT, self.folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"), dirs_exist_ok=True
-        )
+        ignored = shutil.ignore_patterns(".terraform*", "*.tfstate*", "rendered")
+        shutil.copytree(ROOT, self.folder, ignore=ignored, dirs_exist_ok=True)
+        shutil.copytree(rendered(), self.stack / "rendered")
         (self.stack / "test_override.tf").write_text(OVERRIDE)
         (self.stack / "test.tfvars.json").write_text(
             json.dumps(dict(self.variables) | {"environment": self.environment})

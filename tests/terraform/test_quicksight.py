@@ -1,4 +1,4 @@
-"""The module `bi`: QuickSight's data source, data sets and dashboard over the real views and the real definition."""
+"""The modules `catalog` and `bi`: Athena's views, and QuickSight's data sets and dashboard over them, from the real definitions."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ import pytest
 from ruter_dagster.dashboards.quicksight import dashboard_definition
 from ruter_dagster.dashboards.views import VIEWS
 from tests.terraform.moto_shim import ACCOUNT, REGION
-from tests.terraform.terraform import ROOT, provider_mirror, terraform
+from tests.terraform.terraform import ROOT, initialisation, terraform
 
 pytestmark = [pytest.mark.extended, pytest.mark.xdist_group("terraform")]
 
 NAME = "rd-s-views-1a2b3c"
+PREFIX = "lake/s-views-1a2b3c/demo"
+KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0"
+READ_VIEWS = '${jsondecode(file("${path.module}/views.json"))}'
 READERS = f"arn:aws:quicksight:{REGION}:{ACCOUNT}:group/default/ruter-dagster"
 
 
 class Root:
-    """A root that uses the module alone, with a state of its own."""
+    """A root that uses the two modules alone, with a state of its own."""
 
     def __init__(self, folder: Path, endpoint: str) -> None:
         self.folder = folder
@@ -35,38 +38,42 @@ class Root:
             "skip_metadata_api_check": "true",
             "default_tags": {"tags": {"environment": "s-views-1a2b3c"}},
         }
+        modules = {"catalog": self._catalog(), "bi": self._bi()}
+        url = {"value": "${module.bi.dashboard_url}"}
         (folder / "main.tf.json").write_text(
-            json.dumps(
-                {
-                    "provider": {"aws": provider},
-                    "module": {"bi": self._arguments()},
-                    "output": {"url": {"value": "${module.bi.dashboard_url}"}},
-                }
-            )
+            json.dumps({"provider": {"aws": provider}, "module": modules, "output": {"url": url}})
         )
-        mirror = provider_mirror()
-        self.run("init", "-input=false", *([f"-plugin-dir={mirror}"] if mirror else []))
+        self.run("init", "-input=false", *initialisation())
 
-    def _arguments(self) -> dict[str, str]:
-        lake = f"arn:aws:s3:::{NAME}-lake"
+    def _catalog(self) -> dict[str, Any]:
+        views = {name: view.to_json() for name, view in VIEWS.items()}
+        (self.folder / "views.json").write_text(json.dumps(views))
+        return {
+            "source": str(ROOT / "modules" / "catalog"),
+            "name": NAME,
+            "lake_bucket": f"{NAME}-lake",
+            "lake_prefix": PREFIX,
+            "kms_key_arn": KEY,
+            "query_limit_gb": 1,
+            "views": READ_VIEWS,
+        }
+
+    def _bi(self) -> dict[str, Any]:
         self.write_definition(dashboard_definition())
-        (self.folder / "views.json").write_text(
-            json.dumps({name: view.to_json() for name, view in VIEWS.items()})
-        )
         return {
             "source": str(ROOT / "modules" / "bi"),
             "name": NAME,
-            "workgroup": NAME,
-            "database": NAME.replace("-", "_"),
-            "lake_arn": lake,
-            "lake_prefix": "lake/s-views-1a2b3c/demo",
-            "kms_key_arn": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0",
+            "workgroup": "${module.catalog.workgroup}",
+            "database": "${module.catalog.database_of_views}",
+            "lake_arn": f"arn:aws:s3:::{NAME}-lake",
+            "lake_prefix": PREFIX,
+            "kms_key_arn": KEY,
             "permissions_boundary": None,
             "readers_arn": READERS,
             "spice": True,
-            "views": '${jsondecode(file("${path.module}/views.json"))}',
+            "views": READ_VIEWS,
             "definition": '${file("${path.module}/dashboard.json")}',
-        }  # fmt: skip
+        }
 
     def write_definition(self, definition: dict[str, Any]) -> None:
         (self.folder / "dashboard.json").write_text(json.dumps(definition))
@@ -91,7 +98,7 @@ class Root:
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory, aws_endpoint: str) -> Iterator[Root]:
-    """The module, applied once for all tests."""
+    """The modules, applied once for all tests."""
     made = Root(tmp_path_factory.mktemp("bi"), aws_endpoint)
     made.run("apply", "-auto-approve", "-input=false", "-no-color")
     yield made
