@@ -110,5 +110,35 @@ def test_sandbox_has_its_passwords_before_its_containers(tmp_path: Path):
     assert " apply " in seen[2] and "-target" not in seen[2]
 
 
+@pytest.mark.parametrize(("versions", "is_set"), [(0, True), (1, False)], ids=["no value", "a value"])
+def test_first_apply_of_an_environment_sets_its_passwords(tmp_path: Path, versions: int, is_set: bool):
+    """Terraform creates the secret, and the apply ends when the value is there. Terraform and the AWS CLI are scripts."""
+    bodies = {
+        "terraform": 'case "$*" in *" apply "*) : > "$SECRET"; until [ -e "$DONE" ]; do sleep 0.1; done ;; esac',
+        "aws": """case "$2" in
+  describe-secret) [ -e "$SECRET" ] && echo "$VERSIONS" || exit 254; [ "$VERSIONS" = 0 ] || : > "$DONE" ;;
+  put-secret-value) cat > "$VALUE"; : > "$DONE" ;;
+esac""",
+    }
+    for name, body in bodies.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    files = {name: str(tmp_path / name.lower()) for name in ("SECRET", "DONE", "VALUE")}
+    variables = os.environ | {
+        **files,
+        "VERSIONS": str(versions),
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "POLL_SECONDS": "0.1",
+        "ENVIRONMENT": "dev",
+        "PASSWORDS": '{"RUTER_SLACK_TOKEN": "x"}',
+        "STATE_BUCKET": "rd-state-123456789012-eu-north-1",
+        "AWS_REGION": "eu-north-1",
+    }
+    script = str(SCRIPT.with_name("environment"))
+    subprocess.run([script, "apply"], env=variables, check=True, capture_output=True, timeout=30)
+    value = tmp_path / "value"
+    assert (value.read_text() if value.exists() else None) == (variables["PASSWORDS"] if is_set else None)
+
+
 def test_sandbox_reads_the_file_of_sandboxes(call: Call):
     assert call("s-mybranch-1a2b3c", "plan")[-1] == f"-var-file={ROOT}/terraform/envs/sandbox.tfvars"
