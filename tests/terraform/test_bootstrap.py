@@ -33,6 +33,12 @@ provider "aws" {
 """
 BACKEND = "use_path_style skip_credentials_validation skip_metadata_api_check skip_requesting_account_id"
 POLICY_LIMIT = 6144
+MANIFEST = {
+    "schemaVersion": 2,
+    "mediaType": "application/vnd.oci.image.manifest.v1+json",
+    "config": {},
+    "layers": [],
+}
 
 
 def commands(heading: str) -> list[str]:
@@ -77,7 +83,7 @@ def account(tmp_path_factory: pytest.TempPathFactory, aws_endpoint: str) -> Acco
     folder = tmp_path_factory.mktemp("account") / "terraform"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
     (folder / "bootstrap" / "test_override.tf").write_text(OVERRIDE)
-    first, second, _tags = commands("How do I bootstrap an account?")[:3]
+    first, second = commands("How do I bootstrap an account?")
     _run(first, folder, aws_endpoint)
     backend = "".join(f" -backend-config={name}=true" for name in BACKEND.split())
     _run(f"{second}", folder / "bootstrap", aws_endpoint, backend)
@@ -102,6 +108,9 @@ def _run(script: str, folder: Path, endpoint: str, init: str = "") -> str:
         "TF_CLI_ARGS_init": (f"-plugin-dir={mirror}" if mirror else "") + init,
         "TF_CLI_ARGS_apply": "-auto-approve -input=false",
         "TF_CLI_ARGS_plan": "-detailed-exitcode",
+        "TF_CLI_ARGS_destroy": "-auto-approve -input=false",
+        "AWS_REGION": REGION,
+        "AWS_PAGER": "",
     }
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
@@ -126,6 +135,9 @@ def test_outputs_name_the_variables_of_gitlab(account: Account) -> None:
     variables = account.outputs["gitlab_variables"]
     assert variables["STATE_BUCKET"] == f"rd-state-{ACCOUNT}-{REGION}"
     assert set(json.loads(variables["TF_VAR_repository_arns"])) == {"jobs", "orchestrator"}
+    (command,) = commands("Which variables does GitLab need?")
+    printed = _run(command, account.folder / "bootstrap", account.endpoint)
+    assert printed.splitlines() == [f"{name}={value}" for name, value in sorted(variables.items())]
 
 
 def test_every_policy_fits_into_the_limit_of_aws(account: Account) -> None:
@@ -171,3 +183,20 @@ def test_only_deploy_branches_plan_and_deploy(account: Account) -> None:
             if key.endswith(":sub")
         ]
         assert subject == "project_path:group/ruter-dagster:ref_type:branch:ref:main"
+
+
+def test_commands_of_the_page_remove_the_account(account: Account) -> None:
+    """The last test: it destroys the account of the others."""
+    section = PAGE.read_text().split("\n## How do I remove everything?\n")[1]
+    (block,) = re.findall(r"(?:^        .*\n)+", section, re.MULTILINE)
+    account.client("ecr").put_image(
+        repositoryName="rd-jobs", imageTag="0123abc", imageManifest=json.dumps(MANIFEST)
+    )
+    _run(re.sub(r"(?m)^        ", "", block), account.folder, account.endpoint)
+    assert account.outputs["state_bucket"] not in {
+        bucket["Name"] for bucket in account.client("s3").list_buckets()["Buckets"]
+    }
+    assert account.client("ecr").describe_repositories()["repositories"] == []
+    roles = account.client("iam").list_roles(MaxItems=1000)["Roles"]
+    assert [role["RoleName"] for role in roles if role["RoleName"].startswith("rd-")] == []
+    assert account.policies() == {}
