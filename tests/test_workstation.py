@@ -180,5 +180,19 @@ def test_mlflow_stores_files_in_s3_and_refuses_unknown_hosts(workstation: Workst
     assert refused.value.code == 403
 
 
+def test_database_can_be_migrated(workstation: Workstation) -> None:
+    variables = workstation.variables("code")
+    for command in ("info", "migrate"):
+        done = subprocess.run(
+            workstation.image.command("dagster", "instance", command),
+            env=variables,
+            cwd=workstation.folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "postgresql" in done.stdout.lower() or command == "migrate"
+
+
 def test_all_containers_stay_healthy(workstation: Workstation) -> None:
     assert {service: workstation.is_healthy(service) for service in STARTED} == dict.fromkeys(STARTED, True)
