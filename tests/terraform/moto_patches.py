@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import uuid
+from types import SimpleNamespace
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.models.security_groups import SecurityGroupRule
-from moto.ecs.models import Service
+from moto.ecs.models import EC2ContainerServiceBackend, Service, TaskDefinition
 from moto.iam.access_control import PermissionResult
 from moto.rds.models import DBInstance, DBParameterGroup
 from moto.s3.models import FakeBucket
@@ -19,12 +20,16 @@ from moto.s3.responses import S3Response
 from moto.sagemaker.responses import SageMakerResponse
 from moto.sqs.models import Queue
 
+UNHEALTHY_DIGEST = "sha256:" + "f" * 64
+
 
 def patch_all() -> None:
     _keep_performance_insights()
     _mark_parameters_as_ours()
     _describe_rules_between_groups()
     _rebalance_services()
+    _run_tasks_without_memory_of_containers()
+    _roll_back_unhealthy_images()
     _write_redrive_policy_as_terraform()
     _keep_events_of_buckets()
     _ignore_policies_of_buckets()
@@ -67,6 +72,35 @@ def _describe_rules_between_groups() -> None:
 def _rebalance_services() -> None:
     """ECS: the default of `availabilityZoneRebalancing`."""
     Service.availability_zone_rebalancing = "DISABLED"  # type: ignore[attr-defined]
+
+
+def _run_tasks_without_memory_of_containers() -> None:
+    """ECS: a task of Fargate, whose memory is that of the task and not of its containers."""
+    original = EC2ContainerServiceBackend._calculate_task_resource_requirements
+
+    def calculate(task_definition: TaskDefinition) -> dict[str, Any]:
+        containers = [{"memory": 0} | container for container in task_definition.container_definitions]
+        return original(SimpleNamespace(container_definitions=containers))  # type: ignore[arg-type]
+
+    EC2ContainerServiceBackend._calculate_task_resource_requirements = staticmethod(calculate)  # type: ignore[method-assign]
+
+
+def _roll_back_unhealthy_images() -> None:
+    """ECS: the rollback of a deployment. The image `UNHEALTHY_DIGEST` never becomes healthy."""
+    original = EC2ContainerServiceBackend.update_service
+
+    def update(self: EC2ContainerServiceBackend, service_properties: dict[str, Any]) -> Service:
+        new = service_properties.get("task_definition")
+        images = (
+            [each["image"] for each in self.describe_task_definition(new).container_definitions]
+            if new
+            else []
+        )
+        if any(image.endswith(UNHEALTHY_DIGEST) for image in images):
+            del service_properties["task_definition"]
+        return original(self, service_properties)
+
+    EC2ContainerServiceBackend.update_service = update  # type: ignore[method-assign]
 
 
 def _write_redrive_policy_as_terraform() -> None:

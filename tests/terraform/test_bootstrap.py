@@ -135,7 +135,7 @@ def test_outputs_name_the_variables_of_gitlab(account: Account) -> None:
     variables = account.outputs["gitlab_variables"]
     assert variables["STATE_BUCKET"] == f"rd-state-{ACCOUNT}-{REGION}"
     assert set(json.loads(variables["TF_VAR_repository_arns"])) == {"jobs", "orchestrator"}
-    (command,) = commands("Which variables does GitLab need?")
+    command, *_ = commands("Which variables does GitLab need?")
     printed = _run(command, account.folder / "bootstrap", account.endpoint)
     assert printed.splitlines() == [f"{name}={value}" for name, value in sorted(variables.items())]
 

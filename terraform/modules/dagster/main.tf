@@ -125,6 +125,12 @@ resource "aws_ecs_task_definition" "this" {
       healthCheck = { command = ["CMD-SHELL", each.value.health], interval = 30, timeout = 20, retries = 3, startPeriod = 120 }
     },
   )])
+
+  # The old revision stays until the services have left it: ECS starts no task from a deregistered one, neither a run of the old
+  # daemon nor the old container of a rollback.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_service_discovery_private_dns_namespace" "this" {
@@ -189,6 +195,14 @@ resource "aws_ecs_service" "this" {
 
     content {
       registry_arn = aws_service_discovery_service.code.arn
+    }
+  }
+
+  lifecycle {
+    # The provider calls a deployment stable that ECS has rolled back. The apply must fail then, and keep the old task definition.
+    postcondition {
+      condition     = self.task_definition == aws_ecs_task_definition.this[each.key].arn
+      error_message = "The new containers of ${each.key} stayed unhealthy, and ECS brought the old ones back. The log group /rd/${var.name}/dagster/${each.key} has the reason."
     }
   }
 
