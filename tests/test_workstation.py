@@ -20,11 +20,12 @@ from urllib.request import Request, urlopen
 import boto3
 import pytest
 import yaml
+from confluent_kafka import Consumer, Producer
 from dagster_graphql import DagsterGraphQLClient
 from moto.server import ThreadedMotoServer
 
-from ruter_dagster.publishing.broker import Broker
 from tests.chain.small_demo import D, until
+from tests.compose_kafka import compose_kafka
 from tests.image_environments import Image, build
 from tests.postgres import postgres
 
@@ -114,9 +115,7 @@ def s3() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def workstation(
-    tmp_path_factory: pytest.TempPathFactory, s3: Any, kafka_broker: Broker
-) -> Iterator[Workstation]:
+def workstation(tmp_path_factory: pytest.TempPathFactory, s3: Any) -> Iterator[Workstation]:
     """All containers, healthy, in the order of the file's dependencies."""
     folder = tmp_path_factory.mktemp("workstation")
     image = build("orchestrator", tmp_path_factory.mktemp("image"), ROOT / "requirements-jobs.lock")
@@ -124,7 +123,9 @@ def workstation(
         hosts = {
             "postgres": stack.enter_context(postgres("dagster", PASSWORD)),
             "http://minio:9000": s3.meta.endpoint_url,
-            "kafka:19092": kafka_broker.bootstrap_servers,
+            "kafka:19092": stack.enter_context(
+                compose_kafka(SERVICES["kafka"]["environment"], tmp_path_factory.mktemp("kafka"))
+            ),
             "http://mlflow:5000": "http://127.0.0.1:5000",
         }
         made = Workstation(image, folder, hosts)
@@ -180,18 +181,38 @@ def test_mlflow_stores_files_in_s3_and_refuses_unknown_hosts(workstation: Workst
     assert refused.value.code == 403
 
 
+def test_kafka_commits_transactions(workstation: Workstation) -> None:
+    """Publications are transactions. With more replicas than brokers, Kafka would not start any."""
+    servers = {"bootstrap.servers": workstation.hosts["kafka:19092"]}
+    producer = Producer({**servers, "transactional.id": "test"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce("loads", b"12")
+    producer.commit_transaction(30)
+    consumer = Consumer(
+        {**servers, "group.id": "test", "auto.offset.reset": "earliest", "isolation.level": "read_committed"}
+    )
+    consumer.subscribe(["loads"])
+    message = until(lambda: consumer.poll(1.0), "the message", 60)
+    consumer.close()
+    assert message.value() == b"12"
+
+
 def test_database_can_be_migrated(workstation: Workstation) -> None:
-    variables = workstation.variables("code")
-    for command in ("info", "migrate"):
+    def instance(command: str) -> str:
         done = subprocess.run(
             workstation.image.command("dagster", "instance", command),
-            env=variables,
+            env=workstation.variables("code"),
             cwd=workstation.folder,
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr
-        assert "postgresql" in done.stdout.lower() or command == "migrate"
+        return done.stdout
+
+    instance("migrate")
+    revisions = re.findall(r"current: (\w+)\s+latest: (\w+)", instance("info"))
+    assert len(revisions) == 3 and all(current == latest for current, latest in revisions)
 
 
 def test_all_containers_stay_healthy(workstation: Workstation) -> None:
