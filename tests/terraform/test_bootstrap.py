@@ -83,10 +83,11 @@ def account(tmp_path_factory: pytest.TempPathFactory, aws_endpoint: str) -> Acco
     folder = tmp_path_factory.mktemp("account") / "terraform"
     shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
     (folder / "bootstrap" / "test_override.tf").write_text(OVERRIDE)
-    first, second = commands("How do I bootstrap an account?")
+    first, second, roles = commands("How do I bootstrap an account?")
     _run(first, folder, aws_endpoint)
     backend = "".join(f" -backend-config={name}=true" for name in BACKEND.split())
     _run(f"{second}", folder / "bootstrap", aws_endpoint, backend)
+    _run(roles, folder, aws_endpoint)
     outputs = _run("terraform output -json", folder / "bootstrap", aws_endpoint)
     return Account(
         folder, aws_endpoint, {name: output["value"] for name, output in json.loads(outputs).items()}
@@ -109,7 +110,7 @@ def _run(script: str, folder: Path, endpoint: str, init: str = "") -> str:
         "TF_CLI_ARGS_apply": "-auto-approve -input=false",
         "TF_CLI_ARGS_plan": "-detailed-exitcode",
         "TF_CLI_ARGS_destroy": "-auto-approve -input=false",
-        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,  # version 1 of the AWS CLI
         "AWS_PAGER": "",
     }
     done = subprocess.run(
@@ -129,6 +130,13 @@ def test_state_is_in_the_bucket_after_the_commands_of_the_page(account: Account)
     state = account.client("s3").get_object(Bucket=bucket, Key="bootstrap/terraform.tfstate")["Body"].read()
     assert {"aws_iam_role", "aws_ecr_repository"} <= {item["type"] for item in json.loads(state)["resources"]}
     assert not list((account.folder / "bootstrap").glob("terraform.tfstate*"))
+
+
+def test_services_have_their_roles(account: Account) -> None:
+    roles = account.client("iam").list_roles(PathPrefix="/aws-service-role/", MaxItems=1000)["Roles"]
+    assert {"ecs.amazonaws.com", "elasticloadbalancing.amazonaws.com", "rds.amazonaws.com"} <= {
+        role["Path"].split("/")[2] for role in roles
+    }
 
 
 def test_outputs_name_the_variables_of_gitlab(account: Account) -> None:
