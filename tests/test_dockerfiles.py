@@ -1,4 +1,4 @@
-"""What hadolint (`make check`) does not know of both Dockerfiles: locked packages, no secret, no source that the context leaves out."""
+"""What hadolint (`make check`) does not know of the Dockerfiles: locked packages, no secret, no source that the context leaves out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 both = pytest.mark.parametrize("name", ["jobs", "orchestrator"])
+each = pytest.mark.parametrize("name", ["jobs", "orchestrator", "ci"])
 
 
 def dockerfile(name: str) -> str:
@@ -17,16 +18,16 @@ def dockerfile(name: str) -> str:
     return re.sub(r"\\\n\s*", "", re.sub(r"(?m)^#.*\n", "", text))
 
 
-@both
+@each
 def test_everything_installed_is_locked_by_hash_and_compiled(name: str) -> None:
     installs = re.findall(r"pip install[^&\n]*", dockerfile(name))
-    assert len(installs) == {"jobs": 3, "orchestrator": 4}[name]
+    assert len(installs) == {"jobs": 3, "orchestrator": 4, "ci": 3}[name]
     for install in installs:
         assert "--require-hashes" in install or "--no-deps" in install
-    assert all("--compile-bytecode" in install for install in installs if "$VENV" in install)
+    assert all("--compile-bytecode" in install for install in installs if "--python" in install)
 
 
-@both
+@each
 def test_copied_files_are_in_the_build_context(name: str) -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
     assert ignored[1] == "*", "everything is left out but what a line names"
@@ -76,3 +77,45 @@ def test_locks_that_the_workstation_installs_together_agree() -> None:
     common = jobs.keys() & orchestrator.keys()
     assert len(common) > 20
     assert {name: jobs[name] for name in common} == {name: orchestrator[name] for name in common}
+
+
+def test_downloads_of_the_ci_image_are_verified() -> None:
+    runs = re.findall(r"(?m)^RUN (.*)$", dockerfile("ci"))
+    downloads = [run for run in runs if "://" in run]
+    assert len(downloads) == 1
+    assert "sha256sum --check --strict" in downloads[0]
+
+
+def test_ci_image_has_a_terraform_that_every_root_accepts() -> None:
+    version = re.search(r"(?m)^ARG TERRAFORM=(\d+)\.(\d+)\.\d+$", dockerfile("ci"))
+    roots = [ROOT / "terraform" / name for name in ("bootstrap", "stack", "teardown")]
+    required = {
+        found
+        for root in roots
+        for file in root.glob("*.tf")
+        for found in re.findall(r'required_version = "~> (\d+)\.(\d+)"', file.read_text())
+    }
+    assert version is not None and required
+    assert all(version[1] == major and int(version[2]) >= int(minor) for major, minor in required)
+
+
+def test_ci_image_has_every_command_that_the_pipeline_calls() -> None:
+    text = dockerfile("ci")
+    scripts = [file for file in (ROOT / "scripts" / "cloud").iterdir() if file.is_file()]
+    called = " ".join(file.read_text() for file in scripts) + (ROOT / ".gitlab-ci.yml").read_text()
+    packages = {"aws": "awscli", "git": "git", "make": "make", "buildah": "buildah", "terraform": "terraform"}
+    for command, package in packages.items():
+        assert re.search(rf"(?<![\w/-]){command} ", called), f"{command} is not called any more"
+        assert re.search(rf"[ /]{package}[ _]", text)
+
+
+def test_ci_image_stops_a_sandbox_without_a_checkout() -> None:
+    """The job runs $TOOLS/scripts/cloud/sandbox, which reads terraform/teardown and calls ruter-dagster."""
+    text = dockerfile("ci")
+    tools = re.search(r"(?m)^  TOOLS: (\S+)$", (ROOT / ".gitlab-ci.yml").read_text())
+    assert tools is not None and f"WORKDIR {tools[1]}\n" in text
+    assert (
+        "COPY scripts/cloud ./scripts/cloud\n" in text
+        and "COPY terraform/teardown ./terraform/teardown\n" in text
+    )
+    assert "/usr/local/bin/ruter-dagster" in text

@@ -131,3 +131,14 @@ def test_the_aws_instance_opens_up_to_its_database(orchestrator: Image, tmp_path
     code = "from dagster import DagsterInstance; DagsterInstance.get()"
     opened = orchestrator.run("python", "-c", code, **variables)
     assert "too many retries for DB connection" in opened.stderr, opened.stderr
+
+
+def test_packages_of_the_orchestrator_are_enough_to_destroy_a_sandbox(orchestrator: Image) -> None:
+    """The CI image installs the same lock."""
+    assert "requirements-orchestrator.lock" in (ROOT / "docker" / "ci.Dockerfile").read_text()
+    modules = ", ".join(
+        f"ruter_dagster.commands.{path.stem}"
+        for path in (ROOT / "ruter_dagster" / "commands").glob("sandbox_*.py")
+    )
+    orchestrator.run("python", "-c", f"import {modules}")
+    assert "SANDBOX" in orchestrator.run("ruter-dagster", "sandbox-sweep", "--help").stdout.upper()

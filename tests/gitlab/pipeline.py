@@ -79,10 +79,15 @@ class Pipeline:
     folder: Path
     branch: str
     variables: Mapping[str, str] = field(default_factory=dict)
+    commands: Path | None = None
+    """A folder with commands that jobs find first, before those of this machine."""
 
     @classmethod
-    def create(cls, folder: Path, branch: str, variables: Mapping[str, str] | None = None) -> Pipeline:
-        """Copies the files of this repository, as they are now, into a new git repository on `branch`."""
+    def create(cls, folder: Path, branch: str, **values: Any) -> Pipeline:
+        """Copies the files of this repository, as they are now, into a new git repository on `branch`.
+
+        `folder` must not exist. `values` are further fields of the pipeline.
+        """
         folder.mkdir(parents=True)
         files = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -94,7 +99,7 @@ class Pipeline:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, folder / name)
-        pipeline = cls(folder, branch, variables or {})
+        pipeline = cls(folder, branch, **values)
         pipeline._git("init", "--quiet", f"--initial-branch={branch}")
         pipeline._git("remote", "add", "origin", REMOTE)
         pipeline._git("add", "--all")
@@ -102,10 +107,17 @@ class Pipeline:
         return pipeline
 
     def jobs(
-        self, source: str = "push", *, tag: str | None = None, protected: bool = False, **variables: str
+        self,
+        source: str = "push",
+        *,
+        tag: str | None = None,
+        protected: bool = False,
+        file: str = ".gitlab-ci.yml",
+        **variables: str,
     ) -> dict[str, Any]:
         """The jobs of a pipeline with `CI_PIPELINE_SOURCE=source` by their names. Each has `when`, `needs`, `stage` and more."""
-        done = self._call("--list-json", *self._pipeline(source, tag, protected), *_options(variables))
+        values = [*self._pipeline(source, tag, protected), *_options(variables)]
+        done = self._call("--list-json", "--file", file, *values)
         return {job["name"]: job for job in json.loads(done.stdout) if job["when"] != "never"}
 
     def expanded(self) -> dict[str, Any]:
@@ -159,7 +171,8 @@ class Pipeline:
     def _environment(self) -> dict[str, str]:
         private = ("AWS_", "CI", "GITLAB_", "TF_", "RUTER_", "DAGSTER_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(private)}
-        paths = [str(Path(sys.executable).parent), kept["PATH"]]
+        first = [str(self.commands)] if self.commands else []
+        paths = [*first, str(Path(sys.executable).parent), kept["PATH"]]
         return kept | {
             "PATH": os.pathsep.join(paths),
             "GCL_IGNORE_PREDEFINED_VARS": ",".join(PREDEFINED),
