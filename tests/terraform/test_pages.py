@@ -23,7 +23,7 @@ def rows(page: str) -> set[str]:
 
 def test_deploy_page_names_every_variable_that_the_pipeline_reads() -> None:
     predefined = r"CI_(?!IMAGE_TAG)\w+|GITLAB_TOKEN_FOR_AWS|AWS_\w+"
-    set_by_jobs = {"DAGSTER_URL", "ENVIRONMENT", "SCHEDULE", "PWD"}
+    set_by_jobs = {"DAGSTER_URL", "ENVIRONMENT", "PATH", "PWD", "SCHEDULE", "TOOLS"}
     read = {name for name in re.findall(r"\$([A-Z][A-Z_]+)", PIPELINE) if not re.fullmatch(predefined, name)}
     assert {"BUILD_IMAGE", "CI_IMAGE_TAG", "DEPLOY_ROLE_ARN"} <= read
     assert read - set_by_jobs - rows(DEPLOY) == set()
