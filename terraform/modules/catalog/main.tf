@@ -62,6 +62,10 @@ resource "aws_glue_catalog_table" "view" {
       }
     }
 
-    ser_de_info {}
+    # Athena needs the block, and uses nothing of it for a view. Glue returns an empty one as none.
+    ser_de_info {
+      name                  = "-"
+      serialization_library = "-"
+    }
   }
 }
