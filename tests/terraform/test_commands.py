@@ -142,3 +142,40 @@ esac""",
 
 def test_sandbox_reads_the_file_of_sandboxes(call: Call):
     assert call("s-mybranch-1a2b3c", "plan")[-1] == f"-var-file={ROOT}/terraform/envs/sandbox.tfvars"
+
+
+@pytest.mark.parametrize(
+    ("quicksight", "link"),
+    [("https://quicksight.test/1", "QuickSight=https://quicksight.test/1"), ("", None)],
+)
+def test_report_links_to_the_dashboard_of_the_sandbox(tmp_path: Path, quicksight: str, link: str | None):
+    terraform = (
+        '#!/bin/sh\ncase "$*" in\n'
+        f'  *quicksight_url*) echo "{quicksight}"; [ -n "{quicksight}" ] ;;\n'
+        "  *dagster_url*) echo https://dagster.test ;;\n"
+        '  *variables*) echo "{}" ;;\nesac\n'
+    )
+    for name, body in {
+        "terraform": terraform,
+        "ruter-dagster": '#!/bin/sh\nprintf "%s\\n" "$@" >> "$SEEN"\n',
+    }.items():
+        (tmp_path / name).write_text(body)
+        (tmp_path / name).chmod(0o755)
+    variables = os.environ | {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "SEEN": str(tmp_path / "seen"),
+        "STATE_BUCKET": "rd-state-123456789012-eu-north-1",
+        "AWS_REGION": "eu-north-1",
+        "BRANCH": "my-branch",
+        "CI_COMMIT_SHA": "0123abc",
+        "SANDBOX_BOUNDARY_ARN": "arn:aws:iam::123456789012:policy/rd-sandbox-boundary",
+    }
+    sandbox = str(SCRIPT.with_name("sandbox"))
+    subprocess.run([sandbox, "up"], env=variables, cwd=tmp_path, check=True, capture_output=True)
+    outputs = dict(line.split("=", 1) for line in (tmp_path / "sandbox.env").read_text().splitlines())
+    assert outputs["DAGSTER_URL"] == "https://dagster.test"
+    subprocess.run(
+        [sandbox, "report"], env=variables | outputs, cwd=tmp_path, check=True, capture_output=True
+    )
+    seen = (tmp_path / "seen").read_text().splitlines()
+    assert (seen[seen.index("--link") + 1] if "--link" in seen else None) == link
