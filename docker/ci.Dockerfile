@@ -40,7 +40,7 @@ COPY ruter_dagster ./ruter_dagster
 RUN python -m hatchling build --target wheel --directory dist \
     && uv pip install --quiet --no-cache --python /opt/venv --no-deps --compile-bytecode dist/*.whl \
     && ln -s /opt/venv/bin/ruter-dagster /usr/local/bin/ruter-dagster \
-    && rm -r dist dagster_sagemaker ruter_dagster
+    && rm -r dist
 COPY scripts/cloud ./scripts/cloud
 WORKDIR /
 CMD ["bash"]

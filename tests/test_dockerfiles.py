@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,13 +112,20 @@ def test_ci_image_has_every_command_that_the_pipeline_calls() -> None:
         assert re.search(rf"[ /]{package}[ _]", text)
 
 
-def test_ci_image_stops_a_sandbox_without_a_checkout() -> None:
-    """The job runs $TOOLS/scripts/cloud/sandbox, which reads terraform/teardown and calls ruter-dagster."""
+def test_ci_image_stops_a_sandbox_without_a_checkout(tmp_path: Path) -> None:
+    """The job runs $TOOLS/scripts/cloud/sandbox, which reads terraform/teardown, calls ruter-dagster, and needs the sandbox's id."""
     text = dockerfile("ci")
     tools = re.search(r"(?m)^  TOOLS: (\S+)$", (ROOT / ".gitlab-ci.yml").read_text())
     assert tools is not None and f"WORKDIR {tools[1]}\n" in text
-    assert (
-        "COPY scripts/cloud ./scripts/cloud\n" in text
-        and "COPY terraform/teardown ./terraform/teardown\n" in text
-    )
     assert "/usr/local/bin/ruter-dagster" in text
+    for sources in re.findall(r"(?m)^COPY (.*) \S+$", text):
+        for name in sources.split():
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            copy(ROOT / name, tmp_path / name)
+    assert (tmp_path / "terraform" / "teardown" / "main.tf").exists()
+    assert (tmp_path / "scripts" / "cloud" / "sandbox").exists()
+    # -S: the base image's own Python has no packages.
+    command = [sys.executable, "-S", str(tmp_path / "scripts" / "cloud" / "sandbox_id"), "feature/x"]
+    done = subprocess.run(command, cwd=tmp_path, env={}, text=True, capture_output=True)
+    assert done.stdout.startswith("s-x-"), done.stderr
