@@ -66,6 +66,12 @@ def test_missing_files_are_refused(root: Path) -> None:
     )
 
 
+def test_destroy_needs_no_files(root: Path) -> None:
+    assert errors(root) == ""
+    shutil.rmtree(root / "rendered")
+    assert run(root, "destroy", "-auto-approve", "-input=false").returncode == 0
+
+
 @pytest.mark.parametrize("change", ["changed", "added", "removed"])
 def test_files_of_other_code_are_refused(root: Path, change: str) -> None:
     package = root / "code" / "ruter_dagster" / "dashboards"
