@@ -131,10 +131,11 @@ class Pipeline:
     ) -> subprocess.CompletedProcess[str]:
         """Executes jobs in a shell of this machine, with `needs` also those that they need.
 
-        `$TOOLS` is this checkout, where the CI image has its copy. A file of an artifact lies in `artifacts(job)` afterwards.
+        Each job has a folder of its own with a checkout and the artifacts of the jobs that it needs. `$TOOLS` is this checkout,
+        where the CI image has its copy. A file of an artifact lies in `artifacts(job)` afterwards.
         Raises AssertionError with the output of the jobs if one fails and `check` is set.
         """
-        arguments = [*jobs, "--force-shell-executor", *(["--needs"] if needs else [])]
+        arguments = [*jobs, "--force-shell-executor", "--shell-isolation", *(["--needs"] if needs else [])]
         values = {"TOOLS": str(self.folder), "GITLAB_TOKEN_FOR_AWS": "token-of-the-tests", **variables}
         done = self._call(
             *arguments, *self._pipeline("push", None, protected), *_options(values), check=False
