@@ -1,0 +1,71 @@
+"""scripts/cloud/environment plans and applies one environment. A script stands for Terraform."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHANGES = [["create"], ["create"], ["update"], ["delete", "create"], ["no-op"], ["read"]]
+TERRAFORM = """#!/bin/bash
+echo "$*" >> "$CALLS"
+case "$*" in
+  *" plan "*) env | grep ^TF_VAR_ >> "$CALLS"; [ "$ENVIRONMENT" != stage ] ;;
+  *" show "*) cat "$PLAN" ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The scripts, and a folder of the stack."""
+    shutil.copytree(ROOT / "scripts" / "cloud", tmp_path / "scripts" / "cloud")
+    (tmp_path / "terraform" / "stack").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "terraform").write_text(TERRAFORM)
+    (tmp_path / "bin" / "terraform").chmod(0o755)
+    (tmp_path / "plan").write_text(
+        json.dumps({"resource_changes": [{"change": {"actions": actions}} for actions in CHANGES]})
+    )
+    return tmp_path
+
+
+def run(checkout: Path, command: str, environment: str) -> subprocess.CompletedProcess[str]:
+    values = {
+        "PATH": f"{checkout / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "CALLS": str(checkout / "calls"),
+        "PLAN": str(checkout / "plan"),
+        "ENVIRONMENT": environment,
+        "STATE_BUCKET": "rd-state-123456789012-eu-north-1",
+        "AWS_REGION": "eu-north-1",
+        "CI_COMMIT_REF_NAME": "main",
+        "CI_COMMIT_SHA": "0123abc",
+    }
+    script = str(checkout / "scripts" / "cloud" / "environment")
+    return subprocess.run([script, command], env=values, text=True, capture_output=True)
+
+
+def test_a_plan_is_saved_and_its_changes_are_counted_for_gitlab(checkout: Path) -> None:
+    done = run(checkout, "plan", "dev")
+    assert done.returncode == 0, done.stderr
+    counted = json.loads((checkout / "terraform" / "stack" / "dev.json").read_text())
+    assert counted == {"create": 3, "update": 1, "delete": 1}
+    calls = (checkout / "calls").read_text()
+    assert "-out=dev.tfplan" in calls
+    assert "TF_VAR_branch=main\n" in calls and "TF_VAR_commit=0123abc\n" in calls
+
+
+def test_a_failed_plan_fails_the_job(checkout: Path) -> None:
+    assert run(checkout, "plan", "stage").returncode != 0
+    assert not (checkout / "terraform" / "stack" / "stage.json").exists()
+
+
+def test_an_apply_takes_the_saved_plan_and_nothing_else(checkout: Path) -> None:
+    assert run(checkout, "apply", "dev").returncode == 0
+    last = (checkout / "calls").read_text().splitlines()[-1]
+    assert last.endswith("apply -input=false -lock-timeout=60s dev.tfplan")
