@@ -1,6 +1,6 @@
 """The SQL of Athena's views gives what polars computes from the same rows. DuckDB runs it, after sqlglot has translated it.
 
-That shows the numbers and names of columns. Types of the results are Athena's own, so they are not compared.
+DuckDB has other types than Athena, so sqlglot derives the types of the results from the contract.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import pytest
 import sqlglot
 from polars.testing import assert_frame_equal
 from sqlglot import exp
+from sqlglot.optimizer.annotate_types import annotate_types
+from sqlglot.optimizer.qualify import qualify
 
 from ruter_dagster.contracts.all_tables import TABLES
 from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE
@@ -26,6 +28,11 @@ TODAY = datetime.now(UTC).date()
 DAYS = (TODAY - timedelta(1), TODAY - timedelta(DEPARTURE_DAYS - 2), TODAY - timedelta(DEPARTURE_DAYS + 2))
 """Two dates that the view of departures shows, and one that is too old for it."""
 DATABASE = "rd_s_views_1a2b3c"
+ATHENA_TYPES = {
+    "string": "varchar", "int32": "integer", "int64": "bigint", "float64": "double", "boolean": "boolean", "date": "date",
+    "timestamp": "timestamp",
+}  # fmt: skip
+"""What Athena makes of the types of the contract in Iceberg."""
 Run = Callable[[str], pl.DataFrame]
 
 
@@ -85,6 +92,20 @@ def test_sql_is_athenas_over_tables_of_the_contract(name: str) -> None:
     read = {table.name: table.db for table in query.find_all(exp.Table)}
     assert read.keys() <= {table.name.replace(".", "_") for table in TABLES}
     assert set(read.values()) == {"${database}"}
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_types_are_those_that_are_declared(name: str) -> None:
+    # Athena calls a view stale, and refuses to read it, if a column has another type.
+    columns = {
+        table.name.replace(".", "_"): {column.name: ATHENA_TYPES[column.type] for column in table.columns}
+        for table in TABLES
+    }
+    schema = {DATABASE: columns}
+    query = sqlglot.parse_one(VIEWS[name].sql.replace("${database}", DATABASE), dialect="athena")
+    typed = annotate_types(qualify(query, schema=schema, dialect="athena"), schema=schema, dialect="athena")
+    found = {item.alias_or_name: item.type.sql(dialect="athena").lower() for item in typed.selects}
+    assert found == dict(VIEWS[name].columns)
 
 
 def test_departures_are_those_of_the_newest_days(run: Run) -> None:
