@@ -1,7 +1,8 @@
 """The dashboard's definition for QuickSight, as its API and CloudFormation take it.
 
-Four sheets: the network, its lines, the departures of a line, and drift. A click on a line opens its departures. The data
-sets are those of `views.VIEWS`; Terraform adds their ARNs. Shapes: QuickSight API, DashboardVersionDefinition.
+Four sheets: the network, its lines, the departures of a line, and drift. A click on a mode of the network opens the lines, a
+click on a mode there shows its lines alone, and a click on a line opens its departures. The data sets are those of
+`views.VIEWS`; Terraform adds their ARNs. Shapes: QuickSight API, DashboardVersionDefinition.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ from ruter_dagster.dashboards.quicksight_parts import (
     days_control,
     dimension,
     dropdown,
+    filter_sheet,
     grid,
     kpi,
     line_chart,
     newest_days,
     open_sheet,
+    open_sheet_of_row,
     parameter_control,
     parameter_filter,
     table,
@@ -84,11 +87,13 @@ def _network() -> Json:
     day = dimension("network-day", "accuracy", "operating_date")
     mode = dimension("network-mode", "accuracy", "mode")
     horizon = dimension("network-horizon", "accuracy", "horizon_days")
+    to_lines = open_sheet("network-open", "Show its lines", "lines")
     visuals = [
         *[Placed(kpi(f"kpi-{index}", name, calculated(f"kpi-{index}-value", name)), 9, 6) for index, name in enumerate(CALCULATED)],
         Placed(line_chart("wape-days", "WAPE by day and mode", day, [calculated("wape-days-value", WAPE)], mode), GRID_COLUMNS, 12),
-        Placed(line_chart("skill-days", "Skill against HA4 by day", dimension("skill-day", "accuracy", "operating_date"), [calculated("skill-days-value", SKILL)]), 18, 12),
-        Placed(bar_chart("wape-horizons", "WAPE by days ahead", horizon, calculated("wape-horizons-value", WAPE)), 18, 12),
+        Placed(_modes("network", "WAPE by mode: click on one to see the lines", to_lines), 12, 12),
+        Placed(line_chart("skill-days", "Skill against HA4 by day", dimension("skill-day", "accuracy", "operating_date"), [calculated("skill-days-value", SKILL)]), 12, 12),
+        Placed(bar_chart("wape-horizons", "WAPE by days ahead", horizon, calculated("wape-horizons-value", WAPE)), 12, 12),
     ]  # fmt: skip
     return _sheet("network", "Network", visuals, {"mode": "Mode", "line_id": "Line"})
 
@@ -97,9 +102,19 @@ def _lines() -> Json:
     groups = [dimension(f"lines-{name}", "accuracy", name) for name in ("mode", "line_id")]
     values = [calculated(f"lines-value-{index}", name) for index, name in enumerate(CALCULATED)]
     values.append(aggregated("lines-departures", "accuracy", "departures", "SUM"))
-    to_departures = open_sheet("lines-open", "Show its departures", "departures", LINE, "lines-line_id")
+    to_departures = open_sheet_of_row(
+        "lines-open", "Show its departures", "departures", LINE, "lines-line_id"
+    )
+    only_mode = filter_sheet("lines-filter", "Show the lines of this mode alone")
+    modes = _modes("lines", "WAPE by mode: click on one to see its lines alone", only_mode)
     lines = table("lines-table", "Lines: click on one to see its departures", groups, values, [to_departures])
-    return _sheet("lines", "Lines", [Placed(lines, GRID_COLUMNS, 24)], {"mode": "Mode"})
+    visuals = [Placed(modes, GRID_COLUMNS, 8), Placed(lines, GRID_COLUMNS, 24)]
+    return _sheet("lines", "Lines", visuals, {"mode": "Mode"})
+
+
+def _modes(sheet: str, title: str, action: Json) -> Json:
+    mode = dimension(f"{sheet}-modes-mode", "accuracy", "mode")
+    return bar_chart(f"{sheet}-modes", title, mode, calculated(f"{sheet}-modes-value", WAPE), [action])
 
 
 def _departures() -> Json:

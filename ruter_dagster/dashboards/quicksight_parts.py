@@ -58,9 +58,12 @@ def line_chart(
     return {"LineChartVisual": _visual(visual, title, {"LineChartAggregatedFieldWells": wells})}
 
 
-def bar_chart(visual: str, title: str, category: Json, value: Json) -> Json:
+def bar_chart(visual: str, title: str, category: Json, value: Json, actions: Sequence[Json] = ()) -> Json:
     wells = {"Category": [category], "Values": [value], "Colors": []}
-    return {"BarChartVisual": _visual(visual, title, {"BarChartAggregatedFieldWells": wells})}
+    return {
+        "BarChartVisual": _visual(visual, title, {"BarChartAggregatedFieldWells": wells})
+        | {"Actions": list(actions)}
+    }
 
 
 def table(
@@ -82,18 +85,40 @@ def _visual(visual: str, title: str, wells: Json) -> Json:
     }
 
 
-def open_sheet(action: str, title: str, sheet: str, parameter: str, field_id: str) -> Json:
+def open_sheet(action: str, title: str, sheet: str) -> Json:
+    """A click opens `sheet`."""
+    return _on_click(action, title, [_navigation(sheet)])
+
+
+def open_sheet_of_row(action: str, title: str, sheet: str, parameter: str, field_id: str) -> Json:
     """A click on a row sets `parameter` to the row's `field_id` and opens `sheet`."""
     value = {"DestinationParameterName": parameter, "Value": {"SourceField": field_id}}
+    parameters = {"SetParametersOperation": {"ParameterValueConfigurations": [value]}}
+    return _on_click(action, title, [_navigation(sheet), parameters])
+
+
+def filter_sheet(action: str, title: str) -> Json:
+    """A click on a value filters all other visuals of the sheet by it; a second click shows all again."""
+    operation = {
+        "SelectedFieldsConfiguration": {"SelectedFieldOptions": "ALL_FIELDS"},
+        "TargetVisualsConfiguration": {
+            "SameSheetTargetVisualConfiguration": {"TargetVisualOptions": "ALL_VISUALS"}
+        },
+    }
+    return _on_click(action, title, [{"FilterOperation": operation}])
+
+
+def _navigation(sheet: str) -> Json:
+    return {"NavigationOperation": {"LocalNavigationConfiguration": {"TargetSheetId": sheet}}}
+
+
+def _on_click(action: str, title: str, operations: Sequence[Json]) -> Json:
     return {
         "CustomActionId": action,
         "Name": title,
         "Status": "ENABLED",
         "Trigger": "DATA_POINT_CLICK",
-        "ActionOperations": [
-            {"NavigationOperation": {"LocalNavigationConfiguration": {"TargetSheetId": sheet}}},
-            {"SetParametersOperation": {"ParameterValueConfigurations": [value]}},
-        ],
+        "ActionOperations": list(operations),
     }
 
 

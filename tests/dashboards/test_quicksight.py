@@ -59,7 +59,9 @@ def test_values_name_calculated_fields() -> None:
     assert used == set(CALCULATED)
 
 
-@pytest.mark.parametrize("key", ["FieldId", "VisualId", "FilterId", "FilterControlId", "FilterGroupId"])
+@pytest.mark.parametrize(
+    "key", ["FieldId", "VisualId", "FilterId", "FilterControlId", "FilterGroupId", "CustomActionId"]
+)
 def test_ids_are_unique(key: str) -> None:
     ids = list(objects(DEFINITION, key))
     assert len(ids) == len(set(ids))
@@ -81,6 +83,16 @@ def test_a_click_on_a_line_opens_its_departures() -> None:
     assert target in {sheet["SheetId"] for sheet in DEFINITION["Sheets"]}
     (value,) = parameters["SetParametersOperation"]["ParameterValueConfigurations"]
     assert value["Value"]["SourceField"] in set(objects(table["ChartConfiguration"], "FieldId"))
+
+
+def test_a_click_on_a_mode_opens_the_lines_and_filters_them_there() -> None:
+    network, lines = DEFINITION["Sheets"][:2]
+    opened = list(objects(network["Visuals"], "TargetSheetId"))
+    assert opened == [lines["SheetId"]]
+    (filtered,) = objects(lines["Visuals"], "FilterOperation")
+    assert filtered["TargetVisualsConfiguration"] == {
+        "SameSheetTargetVisualConfiguration": {"TargetVisualOptions": "ALL_VISUALS"}
+    }
 
 
 def test_visuals_do_not_overlap() -> None:
