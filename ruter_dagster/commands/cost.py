@@ -1,4 +1,4 @@
-"""`ruter-dagster cost`: the estimated cost of SageMaker's jobs by asset, run and day."""
+"""`ruter-dagster cost`: the estimated cost of SageMaker's jobs by asset, run, branch and day."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ RUNS = 20
 
 @dataclass(frozen=True)
 class CostReport:
-    """Costs in US dollars of the jobs that were recorded between two local dates, both included. `branch` is that of a sandbox."""
+    """Costs in US dollars of the jobs that were recorded between two local dates, both included.
+
+    `branch` is that of a sandbox. `failed` is the part of jobs that failed, which the other sums include.
+    """
 
     first: date
     last: date
@@ -30,7 +33,9 @@ class CostReport:
     branch: str | None
     by_asset: list[CostSum]
     by_run: list[CostSum]
+    by_branch: list[CostSum]
     by_day: list[CostSum]
+    failed: CostSum
 
     @property
     def jobs(self) -> int:
@@ -44,6 +49,7 @@ class CostReport:
         sums = {
             "by_asset": ("asset", self.by_asset),
             "by_run": ("run", self.by_run),
+            "by_branch": ("branch", self.by_branch),
             "by_day": ("day", self.by_day),
         }
         return {
@@ -54,6 +60,7 @@ class CostReport:
             "currency": "USD",
             "jobs": self.jobs,
             "total": self.total,
+            "failed": {"jobs": self.failed.jobs, "cost": self.failed.cost},
             **{
                 name: [{key: item.key, "jobs": item.jobs, "cost": item.cost} for item in items]
                 for name, (key, items) in sums.items()
@@ -81,22 +88,29 @@ def report_of(
         settings.branch,
         by_asset=sums_by(costs, lambda job: job.asset),
         by_run=sums_by(costs, lambda job: job.run_id),
+        by_branch=sums_by(costs, lambda job: job.branch),
         by_day=sums_by(costs, lambda job: job.time.astimezone(zone).date()),
+        failed=next(
+            iter(sums_by((job for job in costs if job.failed), lambda _: "failed")), CostSum("failed", 0, 0.0)
+        ),
     )
 
 
 def show(report: CostReport, console: Console) -> None:
-    """Prints the total, and one table by asset, run and day."""
+    """Prints the total, and one table by asset, run, branch and day."""
     period = f"{report.first} to {report.last}"
     if not report.jobs:
         console.print(f"No cost of a job is recorded from {period}. Jobs of this machine have none.")
         return
     console.print(f"{period}, {report.environment}: {report.total:,.2f} USD, {report.jobs:,} jobs")
+    if report.failed.jobs:
+        console.print(f"Failed jobs, included: {report.failed.cost:,.2f} USD, {report.failed.jobs:,} jobs")
     runs = sorted(report.by_run, key=lambda item: -item.cost)
     console.print(_table("asset", report.by_asset))
     console.print(_table("run", runs[:RUNS]))
     if len(runs) > RUNS:
         console.print(f"{len(runs) - RUNS:,} cheaper runs are in --json")
+    console.print(_table("branch", report.by_branch))
     console.print(_table("day", report.by_day))
 
 

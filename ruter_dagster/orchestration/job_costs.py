@@ -1,6 +1,6 @@
-"""The cost of SageMaker's jobs, from the metadata of materialisations in Dagster's event log.
+"""The cost of SageMaker's jobs, from the metadata of materialisations and observations in Dagster's event log.
 
-A job that failed has no materialisation, so its cost is not included. Jobs of this machine have no cost.
+A job that failed has an observation and no materialisation. Jobs of this machine have no cost.
 """
 
 from __future__ import annotations
@@ -25,23 +25,28 @@ from ruter_dagster.resources.merge_results import RANGE_TOTALS
 from ruter_dagster.resources.sagemaker.job_metadata import PREFIX
 
 _PAGE = 1000
-_COST, _JOB, _JOBS = f"{PREFIX}estimated_cost", f"{PREFIX}job_arn", f"{PREFIX}jobs"
+_COST, _JOB, _JOBS, _BRANCH = (f"{PREFIX}{name}" for name in ("estimated_cost", "job_arn", "jobs", "branch"))
+_ENDS = {DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_OBSERVATION}
+UNKNOWN = "unknown"
+"""Branch of a job that recorded none."""
 
 
 @dataclass(frozen=True)
 class JobCost:
-    """The estimated cost of one job in US dollars. `time` is when its asset was recorded, UTC."""
+    """The estimated cost of one job in US dollars. `time` is when its end was recorded, UTC. `branch` is that of its code."""
 
     asset: str
     run_id: str
     job: str
     time: datetime
     cost: float
+    branch: str = UNKNOWN
+    failed: bool = False
 
 
 @dataclass(frozen=True)
 class CostSum:
-    """The cost of all jobs with the same key: an asset, a run or a day."""
+    """The cost of all jobs with the same key: an asset, a run, a branch or a day."""
 
     key: str
     jobs: int
@@ -55,7 +60,7 @@ def job_costs(event_log: EventLogStorage, first: date, last: date, time_zone: st
     records = (
         record
         for key in sorted(event_log.all_asset_keys(), key=AssetKey.to_user_string)
-        for record in _materialisations(event_log, key, start, end)
+        for record in _job_ends(event_log, key, start, end)
     )
     return _once_each(cost for record in records for cost in _costs(record))
 
@@ -65,9 +70,7 @@ def costs_of_runs(event_log: EventLogStorage, run_ids: Iterable[str]) -> list[Jo
     records = (
         record
         for run_id in run_ids
-        for record in event_log.get_records_for_run(
-            run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION
-        ).records
+        for record in event_log.get_records_for_run(run_id, of_type=_ENDS).records
     )
     return _once_each(cost for record in records for cost in _costs(record))
 
@@ -95,30 +98,33 @@ def sums_by(costs: Iterable[JobCost], key: Callable[[JobCost], Any]) -> list[Cos
     return [CostSum(name, len(values), round(sum(values), 4)) for name, values in sorted(groups.items())]
 
 
-def _materialisations(
+def _job_ends(
     event_log: EventLogStorage, key: AssetKey, start: datetime, end: datetime
 ) -> Iterator[EventLogRecord]:
-    """The materialisations of an asset from `start` to before `end`, the oldest first."""
+    """The materialisations of an asset and the observations of its failed jobs, from `start` to before `end`."""
     # Dagster's bound is exclusive.
     after = start.timestamp() - 1e-6
     records_filter = AssetRecordsFilter(key, after_timestamp=after, before_timestamp=end.timestamp())
-    cursor, has_more = None, True
-    while has_more:
-        page = event_log.fetch_materializations(records_filter, _PAGE, cursor, ascending=True)
-        yield from page.records
-        cursor, has_more = page.cursor, page.has_more
+    for fetch in (event_log.fetch_materializations, event_log.fetch_observations):
+        cursor, has_more = None, True
+        while has_more:
+            page = fetch(records_filter, _PAGE, cursor, ascending=True)
+            yield from page.records
+            cursor, has_more = page.cursor, page.has_more
 
 
 def _costs(record: EventLogRecord) -> Iterator[JobCost]:
-    """The jobs of one materialisation. Several jobs of a range are a table, and the numbers of one are its totals."""
-    materialisation = record.asset_materialization
-    if materialisation is None:
+    """The jobs of one event. Several jobs of a range are a table, and the numbers of one are its totals."""
+    event = record.asset_materialization or record.asset_observation
+    if event is None:
         return
-    asset, metadata = materialisation.asset_key.to_user_string(), materialisation.metadata
+    asset, metadata = event.asset_key.to_user_string(), event.metadata
     recorded = datetime.fromtimestamp(record.timestamp, UTC)
+    branch = getattr(metadata.get(_BRANCH), "value", None) or UNKNOWN
+    failed = record.asset_materialization is None
     for job, cost in _costs_by_job(metadata).items():
-        name = job or f"{record.run_id}/{asset}/{materialisation.partition}"
-        yield JobCost(asset, record.run_id, name, recorded, cost)
+        name = job or f"{record.run_id}/{asset}/{event.partition}"
+        yield JobCost(asset, record.run_id, name, recorded, cost, str(branch), failed)
 
 
 def _costs_by_job(metadata: Mapping[str, Any]) -> dict[str, float]:

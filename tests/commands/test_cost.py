@@ -22,8 +22,10 @@ ROOT = Path(__file__).parents[2]
 FIRST, LAST = date(2026, 11, 19), date(2026, 11, 20)
 COSTS = [
     JobCost("loads/stop_loads", "run-1", "arn:1", datetime(2026, 11, 19, 22, 30, tzinfo=UTC), 0.5),
-    JobCost("loads/stop_loads", "run-2", "arn:2", datetime(2026, 11, 19, 23, 30, tzinfo=UTC), 1.25),
-    JobCost("models/load_model", "run-2", "arn:3", datetime(2026, 11, 20, 4, 0, tzinfo=UTC), 2.0),
+    JobCost("loads/stop_loads", "run-2", "arn:2", datetime(2026, 11, 19, 23, 30, tzinfo=UTC), 1.25, "main"),
+    JobCost(
+        "models/load_model", "run-2", "arn:3", datetime(2026, 11, 20, 4, 0, tzinfo=UTC), 2.0, "main", True
+    ),
 ]
 
 
@@ -58,10 +60,21 @@ def test_json_has_total_and_sums_by_asset_run_and_local_day() -> None:
     assert [item["run"] for item in result["by_run"]] == ["run-1", "run-2"]
 
 
+def test_json_has_sums_by_branch_and_of_failed_jobs() -> None:
+    result = report(COSTS).to_json()
+    assert result["by_branch"] == [
+        {"branch": "main", "jobs": 2, "cost": 3.25},
+        {"branch": "unknown", "jobs": 1, "cost": 0.5},
+    ]
+    assert result["failed"] == {"jobs": 1, "cost": 2.0}
+    assert report(COSTS[:1]).to_json()["failed"] == {"jobs": 0, "cost": 0.0}
+
+
 def test_tables_show_the_most_expensive_runs_first() -> None:
     text = shown(COSTS)
     assert "2026-11-19 to 2026-11-20, local: 3.75 USD, 3 jobs" in text
     assert text.index("run-2") < text.index("run-1")
+    assert "Failed jobs, included: 2.00 USD, 1 jobs" in text
 
 
 def test_number_of_hidden_runs_is_stated() -> None:

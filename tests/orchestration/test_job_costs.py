@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from dagster import (
     AssetMaterialization,
+    AssetObservation,
     DagsterInstance,
     MetadataValue,
     TableRecord,
@@ -91,6 +92,27 @@ def test_job_that_a_later_run_found_again_is_counted_once(instance: DagsterInsta
     record(instance, of_job("loads", "arn:1", 0.5))
     record(instance, of_job("loads", "arn:1", 0.5))
     assert costs(instance) == [("loads", "arn:1", 0.5)]
+
+
+def test_failed_job_is_counted_from_its_observation(instance: DagsterInstance) -> None:
+    failed = AssetObservation(
+        "loads", metadata={"sagemaker/job_arn": "arn:1", "sagemaker/estimated_cost": 0.5}
+    )
+    run = record(instance, failed, of_job("loads", "arn:2", 0.25))
+    assert costs(instance) == [("loads", "arn:1", 0.5), ("loads", "arn:2", 0.25)]
+    assert [(item.job, item.failed) for item in costs_of_runs(instance.event_log_storage, [run])] == [
+        ("arn:1", True),
+        ("arn:2", False),
+    ]
+
+
+def test_branch_is_that_of_the_job(instance: DagsterInstance) -> None:
+    record(instance, of_job("loads", "arn:1", 0.5, sagemaker__branch="feature/seats"))
+    record(instance, of_job("loads", "arn:2", 0.25))
+    found = job_costs(instance.event_log_storage, DAY, DAY, "UTC")
+    assert [(item.key, item.cost) for item in sums_by(found, lambda job: job.branch)] == [
+        ("feature/seats", 0.5), ("unknown", 0.25),
+    ]  # fmt: skip
 
 
 def test_costs_without_a_job_are_all_counted(instance: DagsterInstance) -> None:

@@ -45,9 +45,10 @@ def merge_job_metadata(jobs: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[st
         for name in SUMMED
         if any(name in entry for entry in values)
     }
-    image = {name: value for name, value in jobs[-1][1].items() if name.startswith(f"{PREFIX}image")}
+    of_all = (f"{PREFIX}image", f"{PREFIX}branch")
+    shared = {name: value for name, value in jobs[-1][1].items() if name.startswith(of_all)}
     return {
-        **image,
+        **shared,
         f"{PREFIX}job_count": len(jobs),
         **sums,
         f"{PREFIX}jobs": MetadataValue.table(_fill_columns(records)),

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from dagster import AssetExecutionContext
+from dagster import AssetExecutionContext, AssetObservation, DagsterEvent
 
 from dagster_sagemaker import (
     Job,
@@ -23,7 +23,8 @@ from ruter_dagster.contracts.jobs import EXIT_NO_DATA
 from ruter_dagster.resources.date_chunks import Chunk, Chunks, NoData
 from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.sagemaker.events import QueuedJobEnds
-from ruter_dagster.resources.sagemaker.job_metadata import merge_job_metadata, remove_job_metadata
+from ruter_dagster.resources.sagemaker.git_branch import find_branch
+from ruter_dagster.resources.sagemaker.job_metadata import PREFIX, merge_job_metadata, remove_job_metadata
 from ruter_dagster.resources.sagemaker.pools import pool_limit
 from ruter_dagster.resources.sagemaker.requests import build_job
 from ruter_dagster.resources.sagemaker.settings import JobsSettings, load_jobs_settings
@@ -72,7 +73,9 @@ class SageMakerLauncher(JobLauncher):
         )
         for end in ends:
             number = numbers[end.job.key]
-            metadata[number] = _record_end(end, number, chunks)
+            metadata[number] = {**_record_end(end, number, chunks), **self._branch}
+            if end.failure is not None:
+                _observe_failed_job(context, metadata[number])
             chunks.metadata = merge_job_metadata(
                 [(chunks.all[n].date_range, metadata[n]) for n in sorted(metadata)]
             )
@@ -104,6 +107,12 @@ class SageMakerLauncher(JobLauncher):
         return self._clients[kind]
 
     @cached_property
+    def _branch(self) -> dict[str, str]:
+        """Metadata with the branch of the code, if it is known. Costs are summed by it."""
+        branch = find_branch(self.settings)
+        return {f"{PREFIX}branch": branch} if branch else {}
+
+    @cached_property
     def _job_ends(self) -> JobEnds | None:
         return QueuedJobEnds.of(self.settings, in_run_worker=True)
 
@@ -126,6 +135,20 @@ def _record_end(end: JobEnd, number: int, chunks: Chunks) -> dict[str, Any]:
     events = end.invocation.get_results(implicit_materializations=False)
     chunks.add_events(number, remove_job_metadata(events))
     return dict(end.invocation.metadata)
+
+
+def _observe_failed_job(context: AssetExecutionContext, metadata: Mapping[str, Any]) -> None:
+    """Records the metadata of a failed job, with its cost, as an observation of the asset.
+
+    A failed job has no materialisation, and Dagster records no metadata of an attempt that is retried.
+    """
+    observation = AssetObservation(
+        context.asset_key,
+        description="A job failed",
+        partition=context.partition_key if context.has_partition_key else None,
+        metadata={name: value for name, value in metadata.items() if name.startswith(PREFIX)},
+    )
+    DagsterEvent.asset_observation(context.get_step_execution_context(), observation)
 
 
 def _has_no_data(failure: SageMakerJobFailed) -> bool:

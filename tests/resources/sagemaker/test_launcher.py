@@ -15,6 +15,7 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterEventType, DagsterInsta
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.event_log import content_hashes, failure_cause
+from ruter_dagster.orchestration.job_costs import costs_of_runs
 from sagemaker_double.control import Remote
 from tests.chain.local_chain import foreign_variables
 from tests.events_queue import queue_of_events, waiting
@@ -173,7 +174,8 @@ def test_permanent_failure_names_dates_and_keeps_others(
     assert str(FIRST + timedelta(2)) not in runs.recorded_dates()
 
 
-def test_temporary_failure_retries_only_its_dates(runs: AssetRuns) -> None:
+def test_temporary_failure_retries_only_its_dates_and_each_attempt_has_its_cost(runs: AssetRuns) -> None:
+    runs.patch.setenv("RUTER_BRANCH", "feature/seats")
     runs.work.do(**{str(FIRST + timedelta(1)): (1, "The source did not answer")})
     result = runs.run(3)
     assert not result.success
@@ -181,6 +183,10 @@ def test_temporary_failure_retries_only_its_dates(runs: AssetRuns) -> None:
     assert len(retries.records) == 1
     assert [len(runs.jobs_of(ahead)) for ahead in range(3)] == [1, 2, 1]
     assert [runs.materialisations_of(ahead) for ahead in range(3)] == [1, 0, 1]
+    costs = costs_of_runs(runs.instance.event_log_storage, [result.run_id])
+    failed = {item.job for item in costs if item.failed}
+    assert failed == {job["describe"]["ProcessingJobArn"] for job in runs.jobs_of(1)}
+    assert all(item.branch == "feature/seats" for item in costs if item.failed)
 
 
 def test_events_reduce_describe_calls(runs: AssetRuns, aws: Any) -> None:
