@@ -14,6 +14,8 @@ from ruter_dagster.contracts.dates import date_spans
 
 LINES = 50
 """Number of lines in the table of lines. Those whose error changed most come first."""
+ALARMS = 50
+"""Number of metrics in the table of drift."""
 
 
 @dataclass(frozen=True)
@@ -209,10 +211,12 @@ def _drift(comparison: Comparison) -> str:
             _verdict(row["verdict_this"], row["value_this"]),
             _verdict(row["verdict_other"], row["value_other"]),
         )
-        for row in alarms.to_dicts()
+        for row in alarms.head(ALARMS).to_dicts()
     ]
     header = ("metric", "scope", comparison.this.label, comparison.other.label)
     table = _table(header, rows) if rows else "No metric warns or acts."
+    if alarms.height > ALARMS:
+        table += f"\n\nMetrics that also warn or act: {alarms.height - ALARMS:,}."
     unknown = comparison.drift.height - alarms.height - ok
     dates = ", ".join(f"{state.label} on {state.drift_date}" for state in (comparison.this, comparison.other))
     return (

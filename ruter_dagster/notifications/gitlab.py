@@ -16,6 +16,10 @@ from ruter_dagster.notifications.gitlab_api import GitLabBusy, Project, required
 TOKEN_VARIABLE = "GITLAB_NOTE_TOKEN"
 ATTEMPTS = 4
 _PAGE = 100
+MAX_CHARACTERS = 1_000_000
+"""The longest note that GitLab accepts."""
+_CUT = "\n\nThe note is longer than GitLab accepts, and ends here. The log of the job has all of it."
+_FOLD_END = "\n\n</details>"
 _REFUSAL = (
     f"GitLab refused the note: {{}}. {TOKEN_VARIABLE} must be a token of this project with the scope api and the role Reporter "
     "or higher"
@@ -67,7 +71,7 @@ def note_marker(branch: str) -> str:
 def post_note(request: MergeRequest, marker: str, text: str, pause: float = 1.0) -> str:
     """Adds the note, or updates the one that begins with the marker. Returns `added` or `updated`.
 
-    A busy GitLab is asked again after `pause` seconds, then twice as many, and so on. Raises `PermanentFailure` if GitLab
+    A text that is longer than GitLab accepts is cut after a line. A busy GitLab is asked again after `pause` seconds, then twice as many, and so on. Raises `PermanentFailure` if GitLab
     refuses the note or stays busy.
     """
     attempts = Retrying(
@@ -78,9 +82,18 @@ def post_note(request: MergeRequest, marker: str, text: str, pause: float = 1.0)
     )
     try:
         # Each attempt looks for the note again: an attempt without an answer may have added it.
-        return attempts(_add_or_update, request, f"{marker}\n{text}", marker)
+        return attempts(_add_or_update, request, _fitted(f"{marker}\n{text}"), marker)
     except GitLabBusy as busy:
         raise PermanentFailure(f"The note was not posted: {busy}. Run the job again") from busy
+
+
+def _fitted(body: str) -> str:
+    """The body, cut after a line if GitLab would refuse it. A folded part that is cut is closed."""
+    if len(body) <= MAX_CHARACTERS:
+        return body
+    kept = body[: MAX_CHARACTERS - len(_FOLD_END) - len(_CUT)].rpartition("\n")[0]
+    is_open = kept.count("<details>") > kept.count("</details>")
+    return kept + (_FOLD_END if is_open else "") + _CUT
 
 
 def _add_or_update(request: MergeRequest, body: str, marker: str) -> str:

@@ -7,7 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.notifications.gitlab import MergeRequest, merge_requests, note_marker, post_note
+from ruter_dagster.notifications.gitlab import (
+    MAX_CHARACTERS,
+    MergeRequest,
+    merge_requests,
+    note_marker,
+    post_note,
+)
 from tests.gitlab_stub import TOKEN, GitLabStub, running_gitlab
 
 MARKER = note_marker("feature/seats")
@@ -57,6 +63,22 @@ def test_notes_of_others_are_kept(gitlab: GitLabStub) -> None:
     gitlab.notes[REQUEST] = [{"id": number, "body": body} for number, body in enumerate(others)]
     assert post(gitlab) == "added"
     assert gitlab.bodies(REQUEST)[:3] == others
+
+
+def test_note_over_the_limit_is_cut_after_a_line(gitlab: GitLabStub) -> None:
+    lines = "\n".join(f"| line {number} | bus |" for number in range(60_000))
+    post(gitlab, f"## Forecasts\n<details><summary>By line</summary>\n\n{lines}\n\n</details>")
+    [body] = gitlab.bodies(REQUEST)
+    assert MAX_CHARACTERS - 100 < len(body) <= MAX_CHARACTERS
+    last_row, _, end = body.rpartition(" | bus |\n\n</details>\n\n")
+    assert last_row and end.startswith("The note is longer than GitLab accepts")
+    assert post(gitlab, lines) == "updated"
+
+
+def test_longest_note_is_posted_whole(gitlab: GitLabStub) -> None:
+    text = "ø" * (MAX_CHARACTERS - len(MARKER) - 1)
+    post(gitlab, text)
+    assert gitlab.bodies(REQUEST) == [f"{MARKER}\n{text}"]
 
 
 @pytest.mark.parametrize("others", [99, 100, 250])
