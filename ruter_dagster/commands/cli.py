@@ -26,6 +26,7 @@ from ruter_dagster.contracts.strict_json import strict_json
 DATE = click.DateTime(["%Y-%m-%d"])
 PORT = click.IntRange(1, 65535)
 PROGRAM = "ruter-dagster"
+STATE_HELP = "A state is a folder, an environment (prod, s-mybranch-1a2b3c), or a Glue database."
 
 
 _ACCESS = "Give this user access to it, or choose another folder."
@@ -339,13 +340,65 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
     click.echo(strict_json(definition))
 
 
+@main.command(short_help="Start this state from the tables and models of another one.")
+@click.option("--from", "source", metavar="STATE", required=True, help=STATE_HELP)
+@click.option("--replace", is_flag=True, help="Drop tables that this state has of its own.")
+def clone(source: str, replace: bool) -> None:
+    """Start this state from the tables of another one, at their newest snapshots. Takes seconds: no rows are copied.
+
+    New rows are written into this state, and the other state is only read. The verdicts on its rows and its champions are copied.
+    Only a branch's sandbox and local states can be cloned into.
+
+    \b
+      RUTER_STATE_DIR=state/try ruter-dagster clone --from state/demo
+    """
+    from ruter_dagster.commands import clone as command
+
+    click.echo(command.describe(command.clone(_settings(), source, replace), source))
+
+
+@main.command(short_help="Forecast past issue dates again, with this code.")
+@click.option("--from", "source", metavar="STATE", help=f"Clone this state first. {STATE_HELP}")
+@click.option("--replace", is_flag=True, help="With --from: drop tables that this state has of its own.")
+@click.option(
+    "--issue-dates",
+    type=click.IntRange(1, 60),
+    default=7,
+    show_default=True,
+    help="Number of newest issue dates to forecast.",
+)
+@click.option("--train", is_flag=True, help="Compute features again and train a model with this code first.")
+def reforecast(source: str | None, replace: bool, issue_dates: int, train: bool) -> None:
+    """Forecast the newest issue dates of a clone again, with this code. Takes about a minute for each.
+
+    \b
+    What does a change do to the forecasts? In the checkout with the change:
+      export RUTER_STATE_DIR=state/try
+      ruter-dagster reforecast --from ../main/state/demo
+      ruter-dagster compare
+
+    Each issue date has the model of its original forecast, so that only the code differs. Use --train if the change is one of
+    features or of the model: the model is then trained on dates before the first of the issue dates.
+    """
+    from ruter_dagster.commands import clone as cloning
+    from ruter_dagster.commands import reforecast as command
+
+    settings = _settings()
+    if source:
+        click.echo(cloning.describe(cloning.clone(settings, source, replace), source))
+    result = command.reforecast(settings, issue_dates, train, click.echo)
+    cost = f", {result.cost:.2f} USD" if result.cost is not None else ""
+    click.echo(
+        f"{len(result.versions)} issue dates forecast in {len(result.runs)} runs{cost}. See `ruter-dagster compare`"
+    )
+
+
 @main.command(short_help="Compare forecasts with those of another state, in one note.")
 @click.option(
     "--with",
     "other",
     metavar="STATE",
-    required=True,
-    help="snapshot:ID of this state's forecasts; folder of another state; environment (prod, s-mybranch-1a2b3c); or Glue database.",
+    help=f"snapshot:ID of this state's forecasts, or another state; by default the state that this one was cloned from. {STATE_HELP}",
 )
 @click.option(
     "--issue-dates",
@@ -362,11 +415,12 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
     help="A link at the end of the note; repeatable.",
 )
 @click.option("--post", is_flag=True, help="Post the note to the branch's open merge request in GitLab.")
-def compare(other: str, issue_dates: int, links: tuple[str, ...], post: bool) -> None:
+def compare(other: str | None, issue_dates: int, links: tuple[str, ...], post: bool) -> None:
     """Compare the forecasts of this state with those of another, and print one note in Markdown. Takes seconds.
 
     The note has the difference in forecasts, accuracy against counted loads by mode and line, drift, cost, snapshots and links.
     WAPE differences have 95 % intervals by a bootstrap over service dates. Loads are read from the other state if it has them.
+    A clone is compared with the pinned snapshots of the state that it was cloned from.
 
     \b
       ruter-dagster compare --with snapshot:5937117119577207079
@@ -388,7 +442,7 @@ def compare(other: str, issue_dates: int, links: tuple[str, ...], post: bool) ->
         click.echo(outcome, err=True)
 
 
-@main.command(short_help="Estimated cost of SageMaker jobs by asset, run and day.")
+@main.command(short_help="Estimated cost of SageMaker jobs by asset, run, branch and day.")
 @click.option(
     "--from", "first", type=DATE, metavar="YYYY-MM-DD", required=True, help="First day, local time."
 )
@@ -397,8 +451,8 @@ def compare(other: str, issue_dates: int, links: tuple[str, ...], post: bool) ->
 def cost(first: datetime, last: datetime, as_json: bool) -> None:
     """Sum the estimated cost of the jobs that ended between two days, in US dollars. Takes seconds.
 
-    The costs are those in the metadata of materialisations. Failed jobs have no materialisation and are not included. Each
-    branch and environment has its own history, so the sums are of one of them.
+    The costs are those in the metadata of materialisations, and those of failed jobs in the metadata of observations. Each
+    environment and sandbox has its own history, so the sums are of one of them.
     """
     if last < first:
         raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")

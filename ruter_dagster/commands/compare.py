@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
 from pathlib import Path
 
 import polars as pl
 
+from ruter_dagster.commands.reforecast import Reforecast, recorded_reforecast
+from ruter_dagster.commands.states import NamedState, find_state
 from ruter_dagster.compat.storage import DagsterSqliteStorage, EventLogStorage
 from ruter_dagster.config.operator import operator_of
-from ruter_dagster.config.settings import ENVIRONMENTS, SANDBOX, Settings
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.dates import date_spans
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import asset_of
@@ -36,36 +37,43 @@ from ruter_dagster.notifications.gitlab import MergeRequest, merge_requests, not
 from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.orchestration.job_costs import costs_of_runs, runs_that_wrote
 from ruter_dagster.resources.sagemaker.git_branch import find_branch
-from ruter_dagster.storage.configured_tables import open_existing_tables, open_tables, open_tables_in
+from ruter_dagster.storage.clones import cloned_from, pinned_snapshot
+from ruter_dagster.storage.configured_tables import open_existing_tables
 from ruter_dagster.storage.snapshots import TableSnapshot
 from ruter_dagster.storage.tables import TableStore
 
 Events = AbstractContextManager[EventLogStorage | None]
 
 SNAPSHOT = "snapshot:"
-_DATABASE = re.compile(r"[a-z0-9_]{1,255}")
 LARGEST = 10
 """Number of departures among the largest changes."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to compare with (`other`, as typed), the number of issue dates, and further links by name."""
+    """What to compare with (`other`, as typed), the number of issue dates, and further links by name.
 
-    other: str
+    Without `other`, it is the state that this one was cloned from.
+    """
+
+    other: str | None
     issue_dates: int = 7
     links: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True)
 class State:
-    """One side: its name in the note, its tables, and how to open its event log, which is None if it is not here."""
+    """One side: its name in the note, its tables, and how to open its event log, which is None if it is not here.
+
+    `reforecast` is set for a clone whose forecasts were made again.
+    """
 
     label: str
     forecasts: TableSnapshot
     loads: TableSnapshot
     drift: TableSnapshot
     open_events: Callable[[], Events]
+    reforecast: Reforecast | None = None
 
     @property
     def snapshots(self) -> dict[str, int | None]:
@@ -87,7 +95,8 @@ class Sums:
 
 def compare(settings: Settings, request: Request) -> str:
     """The note. Raises `PermanentFailure` if the sides have no forecast in common."""
-    this, other = _this_state(settings), _other_state(settings, request.other)
+    name = request.other or _source_of(settings)
+    this, other = _this_state(settings), _other_state(settings, name)
     issue_dates = _common_dates(this, other)[-request.issue_dates :]
     sums = _compare_dates(this, other, issue_dates)
     if sums.changes.is_empty():
@@ -137,49 +146,38 @@ def _comparison(
 
 def _this_state(settings: Settings) -> State:
     store = open_existing_tables(settings)
-    return _state(settings.environment, store, partial(_own_events, settings))
+    state = _state(settings.environment, store, partial(_own_events, settings))
+    pin = cloned_from(store, LOAD_FORECASTS)
+    return replace(state, reforecast=recorded_reforecast(settings, pin.snapshot_id)) if pin else state
 
 
 def _other_state(settings: Settings, name: str) -> State:
-    """The state that `--with` names: a snapshot, a folder, an environment, or a Glue database."""
+    """The state that `--with` names: a snapshot, the state that this one was cloned from, or any other."""
     if name.startswith(SNAPSHOT):
         return _earlier_state(settings, name)
-    if folder := next(filter(Path.is_dir, _folders(settings, name)), None):
-        # Not the whole path, which is of interest on this machine only.
-        label = name if _is_environment(name) else "/".join(folder.parts[-2:])
-        return _state(label, open_tables_in(folder), partial(_events_in, folder))
-    if settings.lake_dir is None or not (_is_environment(name) or _DATABASE.fullmatch(name)):
+    other = find_state(settings, name)
+    open_events = partial(_events_in, other.folder) if other.folder else nullcontext
+    return _pinned_state(settings, other, open_events) or _state(other.label, other.store, open_events)
+
+
+def _source_of(settings: Settings) -> str:
+    """The state that this one was cloned from, as `find_state` takes it."""
+    pin = cloned_from(open_existing_tables(settings), LOAD_FORECASTS)
+    if pin is None:
         raise PermanentFailure(
-            f"There is no state {name}. Name the folder of another state, such as state/demo, or {SNAPSHOT}ID of this state. "
-            "With RUTER_LAKE, the name of an environment or of a Glue database is also possible"
+            "This state was not cloned from another one. Name the state to compare with: --with STATE"
         )
-    database = _database_of(settings, name) if _is_environment(name) else name
-    return _state(name, open_tables(settings.model_copy(update={"glue_database": database})), nullcontext)
+    return pin.source
 
 
-def _database_of(settings: Settings, environment: str) -> str:
-    """The Glue database of another environment: named as the own one, `rd_prod` beside `rd_s_mybranch_1a2b3c`."""
-    own, other = (name.replace("-", "_") for name in (settings.environment, environment))
-    database, replaced = re.subn(rf"(?<![a-z0-9]){own}(?![a-z0-9])", other, settings.database, count=1)
-    if not replaced:
-        raise PermanentFailure(
-            f"The own Glue database {settings.database} is not named after the environment {settings.environment}, so that of "
-            f"{environment} is unknown. Name the database instead"
-        )
-    return database
-
-
-def _folders(settings: Settings, name: str) -> list[Path]:
-    """The folders that `name` can mean: a state, a folder of states with this source, or an environment without a lake."""
-    path = Path(name).expanduser().absolute()
-    folders = [path if (path / "warehouse").is_dir() else path / settings.source_name]
-    if settings.lake_dir is None and _is_environment(name):
-        folders.append(settings.model_copy(update={"environment": name}).source_dir)
-    return folders
-
-
-def _is_environment(name: str) -> bool:
-    return name in ENVIRONMENTS or SANDBOX.fullmatch(name) is not None
+def _pinned_state(settings: Settings, other: NamedState, open_events: Callable[[], Events]) -> State | None:
+    """The state that this one was cloned from, at the pinned snapshots, which the clone has too. None if it was not cloned from `other`."""
+    store = open_existing_tables(settings)
+    pin = cloned_from(store, LOAD_FORECASTS)
+    if pin is None or pin.source != other.source:
+        return None
+    forecasts, loads, drift = (pinned_snapshot(store, table) for table in (LOAD_FORECASTS, STOP_LOADS, DRIFT))
+    return State(other.label, forecasts, loads, drift, open_events)
 
 
 def _earlier_state(settings: Settings, name: str) -> State:
@@ -202,15 +200,18 @@ def _state(
 
 
 def _common_dates(this: State, other: State) -> list[date]:
-    """The issue dates that both sides have, in order."""
+    """The issue dates that both sides have, in order. Of a clone, only those that it forecast again."""
     ours, theirs = this.forecasts.dates(), other.forecasts.dates()
     for state, dates in ((this, ours), (other, theirs)):
         if not dates:
             raise PermanentFailure(
                 f"{state.label} has no forecasts. Check the name, or materialise forecasts/load_forecasts there first"
             )
-    if common := sorted(set(ours) & set(theirs)):
-        return common
+    common = set(ours) & set(theirs)
+    if this.reforecast:
+        common &= set(map(date.fromisoformat, this.reforecast.versions))
+    if common:
+        return sorted(common)
     raise PermanentFailure(
         f"No issue date is in both. {this.label} has {date_spans(ours)}; {other.label} has {date_spans(theirs)}. Materialise "
         "forecasts/load_forecasts for the same dates"
@@ -262,11 +263,16 @@ def _drift(this: State, other: State) -> tuple[pl.DataFrame, list[date | None]]:
 
 
 def _cost(state: State, issue_dates: Sequence[date]) -> RunCost | None:
-    """The cost of the runs that wrote these forecasts. None if the event log is not here or has no cost of them."""
+    """The cost of the runs that wrote these forecasts. None if it is recorded nowhere that this machine can read."""
+    versions = state.forecasts.versions(issue_dates)
+    if again := state.reforecast:
+        is_same = all(again.versions.get(str(day)) == version for day, version in versions.items())
+        return (
+            RunCost(again.cost, len(again.runs), again.jobs) if is_same and again.cost is not None else None
+        )
     with state.open_events() as events:
         if events is None:
             return None
-        versions = state.forecasts.versions(issue_dates)
         runs = set(runs_that_wrote(events, asset_of(LOAD_FORECASTS.name), versions).values())
         costs = costs_of_runs(events, sorted(runs))
     return RunCost(sum(job.cost for job in costs), len(runs), len(costs)) if costs else None

@@ -5,7 +5,7 @@ The meaning of the files belongs in verdicts.py and registry.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -18,7 +18,7 @@ from ruter_dagster.aws.errors import first_line, remedy_of
 from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import PermanentFailure
 
-_PARALLEL_READS = 16
+_PARALLEL_TRANSFERS = 16
 _NO_SPACE = ("No space left", "File too large", "quota exceeded")
 _NO_ACCESS = ("Permission denied", "Read-only file system")
 
@@ -59,6 +59,11 @@ class ArtifactStore:
         except (BaseError, OSError) as error:
             raise _explained(self.uri(key), "written", error) from error
 
+    def put_all(self, contents: Mapping[str, bytes]) -> None:
+        """Writes or replaces files, given by key, in parallel."""
+        with ThreadPoolExecutor(_PARALLEL_TRANSFERS) as writers:
+            list(writers.map(self.put, contents, contents.values()))
+
     def get(self, key: str) -> bytes:
         """The file's content. Raises `ArtifactMissing`."""
         content = self.find(key)
@@ -80,7 +85,7 @@ class ArtifactStore:
     def find_all(self, keys: Iterable[str]) -> dict[str, bytes]:
         """The content of the existing files by key, read in parallel."""
         names = list(keys)
-        with ThreadPoolExecutor(_PARALLEL_READS) as readers:
+        with ThreadPoolExecutor(_PARALLEL_TRANSFERS) as readers:
             contents = zip(names, readers.map(self.find, names), strict=True)
             return {key: content for key, content in contents if content is not None}
 

@@ -21,9 +21,13 @@ from pyiceberg.exceptions import (
     TableAlreadyExistsError,
     ValidationError,
 )
+from pyiceberg.io import load_file_io
 from pyiceberg.partitioning import PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
+from pyiceberg.serializers import ToOutputFile
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.locations import load_location_provider
+from pyiceberg.table.metadata import TableMetadata
 from pyiceberg.transforms import IdentityTransform
 from pyiceberg.types import (
     BooleanType,
@@ -68,6 +72,8 @@ _PROPERTIES = {
     "commit.manifest-merge.enabled": "true",
     "commit.manifest.min-count-to-merge": "100",
 }
+GC_ENABLED = "gc.enabled"
+"""Iceberg's property: with `false`, nobody may delete files of the table's snapshots."""
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
@@ -135,6 +141,19 @@ def open_table(catalog: Catalog, identifier: tuple[str, str], table: Table) -> I
     if _differs(stored.schema(), table):
         _evolve(stored, table)
     return stored
+
+
+def register_table(catalog: Catalog, identifier: tuple[str, str], metadata: TableMetadata) -> None:
+    """Adds a table with these metadata, which are written to a new file in the table's own folder."""
+    provider = load_location_provider(metadata.location, metadata.properties)
+    file = provider.new_table_metadata_file_location()
+    ToOutputFile.table_metadata(metadata, load_file_io(catalog.properties, file).new_output(file))
+    try:
+        catalog.register_table(identifier, file)
+    except NoSuchNamespaceError:
+        with suppress(NamespaceAlreadyExistsError, IntegrityError):
+            catalog.create_namespace(identifier[0])
+        catalog.register_table(identifier, file)
 
 
 def iceberg_schema(table: Table) -> Schema:

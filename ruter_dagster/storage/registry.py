@@ -127,8 +127,23 @@ class ModelRegistry:
         """
         files = [key.removeprefix(_champions(name)) for key in self._artifacts.list(_champions(name))]
         until_cutoff = [file for file in files if file.split("/")[0] <= cutoff.isoformat()]
-        versions = (file.split("-")[-1].removesuffix(".json") for file in sorted(until_cutoff, reverse=True))
+        versions = map(_promoted_version, sorted(until_cutoff, reverse=True))
         return next((version for version in versions if self.exists(name, version)), None)
+
+    def champion_files(self, name: str, cutoff: date) -> tuple[set[str], list[str]]:
+        """The champion of this cut-off and all with a later one: their versions, and the keys of all their files."""
+        oldest = (
+            self.load(name, version).training_cutoff
+            if (version := self.newest_champion(name, cutoff))
+            else cutoff
+        )
+        prefix = _champions(name)
+        promotions = [
+            key for key in self._artifacts.list(prefix) if key.removeprefix(prefix) >= oldest.isoformat()
+        ]
+        versions = {_promoted_version(key) for key in promotions}
+        files = [key for version in versions for key in self._artifacts.list(self._key(name, version, ""))]
+        return versions, [*promotions, *files]
 
     def is_champion(self, name: str, version: str) -> bool:
         """Whether the version exists and was a champion at any time."""
@@ -141,3 +156,8 @@ class ModelRegistry:
 
 def _champions(name: str) -> str:
     return f"models/{name}/champions/"
+
+
+def _promoted_version(file: str) -> str:
+    """The version that a file of a promotion names."""
+    return file.split("-")[-1].removesuffix(".json")

@@ -16,14 +16,26 @@ from functools import cached_property
 
 import polars as pl
 from pyiceberg.catalog import Catalog
-from pyiceberg.exceptions import CommitFailedException, NoSuchTableError, ValidationException
+from pyiceberg.exceptions import (
+    CommitFailedException,
+    NoSuchNamespaceError,
+    NoSuchTableError,
+    ValidationException,
+)
 from pyiceberg.table import Table as IcebergTable
+from pyiceberg.table.metadata import TableMetadata
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from ruter_dagster.compat.iceberg import CachedTransaction
 from ruter_dagster.contracts.tables import Table
 from ruter_dagster.contracts.validation import conform, content_hash_of_ordered, ordered_by_key, validate
-from ruter_dagster.storage.catalog import open_catalog, open_table, translate_storage_errors
+from ruter_dagster.storage.catalog import (
+    GC_ENABLED,
+    open_catalog,
+    open_table,
+    register_table,
+    translate_storage_errors,
+)
 from ruter_dagster.storage.data_files import write_data_files
 from ruter_dagster.storage.snapshots import (
     TableSnapshot,
@@ -152,6 +164,34 @@ class TableStore:
                 loaded = None
         return TableSnapshot(table, loaded, self._properties, snapshot_id)
 
+    def load(self, table: Table) -> IcebergTable | None:
+        """The Iceberg table of the catalog; None before the first write."""
+        with translate_storage_errors(self._properties):
+            try:
+                loaded = self._catalog.load_table(self._identifier(table.name))
+            except NoSuchTableError:
+                return None
+        return loaded if loaded.current_snapshot() else None
+
+    def new_location(self, table: Table) -> str:
+        """The folder of a table that is registered with metadata from elsewhere."""
+        return "/".join((self._properties["warehouse"].rstrip("/"), *self._identifier(table.name)))
+
+    def register(self, table: Table, metadata: TableMetadata) -> None:
+        """Adds a table with this metadata to the catalog. The metadata are written to a new file in their own location."""
+        with translate_storage_errors(self._properties):
+            register_table(self._catalog, self._identifier(table.name), metadata)
+
+    def drop(self, table: Table) -> None:
+        """Removes a table from the catalog, if it exists. Its files remain: other tables may refer to them."""
+        with translate_storage_errors(self._properties), suppress(NoSuchTableError, NoSuchNamespaceError):
+            self._catalog.drop_table(self._identifier(table.name))
+
+    @property
+    def database(self) -> str | None:
+        """The namespace of all tables; None if each table's name has its own."""
+        return self._database
+
     @cached_property
     def _catalog(self) -> Catalog:
         return open_catalog(self._properties)
@@ -190,7 +230,12 @@ class TableStore:
         return WriteResult(snapshot.snapshot_id, ordered.height, hashes, tuple(sorted(unchanged)))
 
     def _expire_old_snapshots(self, loaded: IcebergTable) -> None:
-        """Expires a batch of snapshots in a commit of its own. If another writer commits first, the next write does it."""
+        """Expires a batch of snapshots in a commit of its own. If another writer commits first, the next write does it.
+
+        A clone keeps all snapshots, because it shares them with the table that it was cloned from.
+        """
+        if loaded.properties.get(GC_ENABLED) == "false":
+            return
         times = sorted(snapshot.timestamp_ms for snapshot in loaded.snapshots())
         newest = [datetime.fromtimestamp(time / 1000, UTC) for time in times[-self._keep_snapshots :]]
         before = min(newest[0], datetime.now(UTC) - self._keep_for)

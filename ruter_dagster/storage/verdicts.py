@@ -68,6 +68,11 @@ class Verdicts:
         return {keys[key]: json.loads(content) for key, content in self._artifacts.find_all(keys).items()}
 
 
+def verdict_keys(table: str, versions: Mapping[date, str]) -> list[str]:
+    """The keys of the verdicts on these versions of a table's dates."""
+    return [_key(table, day, version) for day, version in sorted(versions.items())]
+
+
 def _key(table: str, day: date, version: str) -> str:
     return f"quality/verdicts/{table}/{day}/{version}.json"
 

@@ -5,6 +5,7 @@ The tests share one demo, which takes a minute. Each test records the state that
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import (
     DATED,
     UNDATED,
+    YESTERDAY,
     D,
     SmallDemo,
     demo,
@@ -228,3 +230,34 @@ def test_other_cluster_gets_the_publication_and_nothing_else(small_demo: SmallDe
     assert [small_demo.steps(made) for made in published["runs"]] == [[PUBLISHED]]
     assert published["exactly_once"] and published["read_back"] > 0
     assert again["runs"] == [] and again["exactly_once"]
+
+
+class TestReforecast:
+    """A branch's code on the tables of this demo. The demo is in the environment test, the clone is a local state."""
+
+    @pytest.fixture(scope="class")
+    def variables(self, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+        state = tmp_path_factory.mktemp("try")
+        return {"RUTER_ENVIRONMENT": "local", "RUTER_STATE_DIR": str(state)}
+
+    def test_same_code_has_the_same_forecasts(self, small_demo: SmallDemo, variables: dict[str, str]) -> None:
+        original = str(small_demo.settings.source_dir)
+        run("ruter-dagster", "reforecast", "--from", original, "--issue-dates", "2", **variables)
+        note = run("ruter-dagster", "compare", **variables)
+        assert f"Issue dates {YESTERDAY} to {D}: both have forecasts of" in note
+        assert "All forecasts are equal." in note
+
+    def test_trained_model_knows_nothing_of_the_issue_dates(
+        self, small_demo: SmallDemo, variables: dict[str, str]
+    ) -> None:
+        """Runs after the test above, on its clone."""
+        run("ruter-dagster", "reforecast", "--issue-dates", "2", "--train", **variables)
+        note = run("ruter-dagster", "compare", **variables)
+        assert "Largest changes (10)" in note
+        champion = small_demo.newest("models/champion")[1].metadata["model_version"].value
+        models = next(line for line in note.splitlines() if line.startswith("| models |")).split("|")
+        assert str(champion) in models[3] and str(champion) not in models[2]
+        version = models[2].strip(" `")
+        artifacts = Path(variables["RUTER_STATE_DIR"]) / "demo" / "artifacts"
+        record = json.loads((artifacts / "models" / "load_model" / version / "model.json").read_text())
+        assert record["training_cutoff"] < YESTERDAY.isoformat()
