@@ -57,7 +57,7 @@ def test_report_has_the_settings_of_the_sandbox_without_secrets(programs: Path) 
 
 def test_note_links_to_the_dashboard_of_the_sandbox(programs: Path) -> None:
     result = report(programs, SANDBOX_ID="s-seats-1a2b3c", QUICKSIGHT_URL="https://quicksight.test/1")
-    assert "compare --with prod --post --link QuickSight=https://quicksight.test/1" in result.stdout
+    assert "compare --with prod --link QuickSight=https://quicksight.test/1 --post" in result.stdout
 
 
 def test_report_compares_with_the_chosen_environment(programs: Path) -> None:
