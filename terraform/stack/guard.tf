@@ -15,6 +15,8 @@ resource "terraform_data" "guard" {
     module.sagemaker,
     module.dagster,
     module.observability,
+    module.definitions,
+    module.bi,
   ]
 
   lifecycle {
