@@ -30,7 +30,8 @@ def launch(instance: DagsterInstance, launcher: EcsRunLauncher[Any]) -> DagsterR
     repository = RepositoryPythonOrigin("python", ModuleCodePointer("ruter_dagster.definitions", "defs"))
     origin = JobPythonOrigin("counts", repository)
     run = create_run_for_test(instance, job_name="counts", job_code_origin=origin)
-    launcher.register_instance(instance)
+    if not launcher.has_instance:
+        launcher.register_instance(instance)
     launcher.launch_run(LaunchRunContext(dagster_run=run, workspace=None))
     launched = instance.get_run_by_id(run.run_id)
     assert launched is not None

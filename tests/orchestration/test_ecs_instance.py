@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,10 @@ import boto3
 import pytest
 import yaml
 from botocore.client import BaseClient
-from dagster import DagsterInstance
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord
+from dagster._core.test_utils import instance_for_test
+from dagster._daemon.monitoring import run_monitoring
+from dagster._daemon.monitoring.run_monitoring import monitor_started_run, monitor_starting_run
 from dagster_aws.ecs import EcsRunLauncher
 from dagster_aws.ecs import launcher as launcher_module
 from dagster_aws.ecs.tasks import CurrentEcsTaskMetadata
@@ -25,6 +30,7 @@ from tests.instance_files import variables_of, variables_of_terraform
 
 ROOT = Path(__file__).parents[2]
 MODULE = (ROOT / "terraform/modules/dagster/main.tf").read_text()
+LOGGER = logging.getLogger(__name__)
 REGION, CLUSTER, FAMILY = "eu-north-1", "rd-dev", "rd-dev-run"
 
 
@@ -136,6 +142,57 @@ def test_sandbox_reaches_each_service_that_a_run_is_started_with():
     endpoints = re.search(r"interface_endpoints\s+= \[(.*)\]", sandbox)
     assert endpoints
     assert gateway or {"ecs", "ec2", "monitoring", "logs"} <= set(re.findall(r'"([\w.]+)"', endpoints[1]))
+
+
+@pytest.fixture
+def monitored(ecs: Any, network: dict[str, Any]) -> Iterator[DagsterInstance]:
+    """An instance with the file's launcher, monitoring and retries, but local storage."""
+    parts = yaml.safe_load(FILE.read_text())
+    overrides = {name: parts[name] for name in ("run_launcher", "run_monitoring", "run_retries")}
+    with instance_for_test(overrides=overrides) as instance:
+        yield instance
+
+
+def test_run_whose_task_was_killed_fails_and_is_retried(
+    monitored: DagsterInstance, ecs: Any, monkeypatch: pytest.MonkeyPatch
+):
+    launcher: Any = monitored.run_launcher
+    run = launch(monitored, launcher)
+    monitored.report_dagster_event(_event(DagsterEventType.PIPELINE_START), run.run_id)
+    ecs.stop_task(cluster=CLUSTER, task=run.tags["ecs/task_arn"])
+    describe = launcher.ecs.describe_tasks
+    # moto describes no containers of a stopped task.
+    killed = {"containers": [{"name": "dagster", "exitCode": 137}]}
+    monkeypatch.setattr(
+        launcher.ecs, "describe_tasks", lambda **task: {"tasks": [describe(**task)["tasks"][0] | killed]}
+    )
+    monitor_started_run(monitored, None, _record(monitored, run), LOGGER)  # type: ignore[arg-type]
+    record = _record(monitored, run).dagster_run
+    assert record.status is DagsterRunStatus.FAILURE
+    assert record.tags["dagster/will_retry"] == "true"
+
+
+@pytest.mark.parametrize(("seconds", "fails"), [(290, False), (310, True)])
+def test_run_that_does_not_start_fails_after_five_minutes(
+    monitored: DagsterInstance, monkeypatch: pytest.MonkeyPatch, seconds: int, fails: bool
+):
+    run = launch(monitored, monitored.run_launcher)  # type: ignore[arg-type]
+    monitored.report_dagster_event(_event(DagsterEventType.PIPELINE_STARTING), run.run_id)
+    monkeypatch.setattr(run_monitoring, "get_current_timestamp", lambda: time.time() + seconds)
+    monitor_starting_run(monitored, _record(monitored, run), LOGGER)
+    record = _record(monitored, run).dagster_run
+    assert (record.status is DagsterRunStatus.FAILURE) is fails
+    assert ("dagster/will_retry" in record.tags) is fails
+
+
+def _event(kind: DagsterEventType) -> DagsterEvent:
+    return DagsterEvent(event_type_value=kind.value, job_name="counts")
+
+
+def _record(instance: DagsterInstance, run: DagsterRun) -> RunRecord:
+    record = instance.get_run_record_by_id(run.run_id)
+    assert record is not None
+    return record
 
 
 def test_launcher_lists_no_secrets(launcher: EcsRunLauncher[Any]):
