@@ -26,7 +26,8 @@ def clone(settings: Settings, name: str, replace: bool = False) -> Clone:
         )
     source = find_state(settings, name)
     _require_other_state(settings, source)
-    require_writable_state(settings)
+    if settings.lake is None:
+        require_writable_state(settings)
     target = open_tables(settings)
     if not replace:
         _require_replaceable(settings, target)

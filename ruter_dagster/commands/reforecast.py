@@ -1,4 +1,7 @@
-"""`ruter-dagster reforecast`: forecasts the newest issue dates of a clone again, with this code."""
+"""`ruter-dagster reforecast`: forecasts the newest issue dates of a clone again, with this code.
+
+Imports no pyiceberg, because it also runs in Dagster's own container.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from pathlib import Path
+from tempfile import gettempdir
 
 from dagster import DagsterInstance
 
@@ -13,18 +18,15 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.config.state_folder import require_writable_state
 from ruter_dagster.contracts.dates import date_spans
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
-from ruter_dagster.contracts.jobs import LOAD_MODEL
-from ruter_dagster.contracts.tables import LOAD_FORECASTS
-from ruter_dagster.orchestration.event_log import newest_materialisation
+from ruter_dagster.contracts.jobs import LOAD_MODEL, asset_of
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, STOP_LOADS
+from ruter_dagster.orchestration.event_log import content_hashes, newest_materialisation
 from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.orchestration.job_costs import costs_of_runs
-from ruter_dagster.orchestration.reforecast import StoredDates, forecast_runs, training_runs
+from ruter_dagster.orchestration.reforecast import forecast_runs, monitoring_runs, training_runs
 from ruter_dagster.orchestration.runs import RunRequest, execute, new_log
 from ruter_dagster.storage.artifacts import ArtifactStore
-from ruter_dagster.storage.clones import cloned_from, original_models
-from ruter_dagster.storage.configured_tables import open_existing_tables
-from ruter_dagster.storage.tables import TableStore
+from ruter_dagster.storage.clone_record import CloneRecord
 
 Print = Callable[[str], None]
 REFORECAST_FILE = "reforecasts/newest.json"
@@ -46,31 +48,29 @@ class Reforecast:
 
 
 def reforecast(settings: Settings, number: int, train: bool, print_line: Print) -> Reforecast:
-    """Forecasts the newest `number` issue dates of the clone again, with the models of the original forecasts.
+    """Forecasts the newest `number` issue dates of the clone again, with the models of the original forecasts. Measures their drift.
 
     `train`: first compute features again, and train a model of this code on dates before the first issue date. Raises
     `PermanentFailure` if this state is no clone, or if a run fails.
     """
-    require_writable_state(settings)
-    store = open_existing_tables(settings)
-    pin = cloned_from(store, LOAD_FORECASTS)
-    if pin is None:
+    if settings.lake is None:
+        require_writable_state(settings)
+    clone = CloneRecord.find(_artifacts(settings))
+    if clone is None:
         raise PermanentFailure(
             "This state was not cloned from another one. Run `ruter-dagster clone --from STATE` first"
         )
-    models = original_models(store)
-    issue_dates = sorted(models)[-number:]
+    issue_dates = sorted(clone.models)[-number:]
     with open_instance() as instance:
-        runs = []
+        runs, models = [], dict(clone.models)
         if train:
-            runs += _execute(_training_runs(issue_dates, store, settings), instance, settings, print_line)
+            requests = training_runs(issue_dates, clone.dates, settings.training_days)
+            runs += _execute(requests, instance, settings, print_line)
             models |= dict.fromkeys(issue_dates, _trained_version(instance))
         requests = forecast_runs({day: models[day] for day in issue_dates})
+        requests += monitoring_runs(issue_dates, clone.dates.get(STOP_LOADS.name, ()))
         runs += _execute(requests, instance, settings, print_line)
-        costs = costs_of_runs(instance.event_log_storage, runs)
-    versions = {str(day): version for day, version in store.versions(LOAD_FORECASTS, issue_dates).items()}
-    total = round(sum(job.cost for job in costs), 4) if costs else None
-    result = Reforecast(pin.snapshot_id, runs, versions, len(costs), total)
+        result = _result(clone, runs, issue_dates, instance)
     _artifacts(settings).put(REFORECAST_FILE, json.dumps(asdict(result), sort_keys=True).encode())
     return result
 
@@ -82,9 +82,18 @@ def recorded_reforecast(settings: Settings, original: int) -> Reforecast | None:
     return result if result and result.original == original else None
 
 
-def _training_runs(issue_dates: Sequence[date], store: TableStore, settings: Settings) -> list[RunRequest]:
-    dates = (store.dates(table) for table in (DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE))
-    return training_runs(issue_dates, StoredDates(*dates), settings.training_days)
+def _result(
+    clone: CloneRecord, runs: list[str], issue_dates: Sequence[date], instance: DagsterInstance
+) -> Reforecast:
+    versions = content_hashes(instance, asset_of(LOAD_FORECASTS.name))
+    costs = costs_of_runs(instance.event_log_storage, runs)
+    return Reforecast(
+        clone.forecasts,
+        runs,
+        {str(day): versions[str(day)] for day in issue_dates if str(day) in versions},
+        len(costs),
+        round(sum(job.cost for job in costs), 4) if costs else None,
+    )
 
 
 def _execute(
@@ -95,12 +104,19 @@ def _execute(
     for request in requests:
         days = f", {date_spans(request.dates)}" if request.dates else ""
         print_line(f"{', '.join(request.assets)}{days}")
-        log = new_log(settings.source_dir / "logs", "reforecast")
+        log = new_log(_log_folder(settings), "reforecast")
         outcome = execute(request, instance, log, lambda _: None)
         if not outcome.succeeded:
             raise PermanentFailure(f"Run {outcome.run_id} failed: {outcome.failure}\nLog: {outcome.log}")
         ids.append(outcome.run_id)
     return ids
+
+
+def _log_folder(settings: Settings) -> Path:
+    """The folder of the runs' logs. With a lake it is temporary: the state folder of a container is read-only."""
+    return (
+        settings.source_dir / "logs" if settings.lake is None else Path(gettempdir()) / "ruter-dagster-logs"
+    )
 
 
 def _trained_version(instance: DagsterInstance) -> str:

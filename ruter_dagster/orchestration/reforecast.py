@@ -7,11 +7,11 @@ oldest issue date did not know.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby
 from typing import Any
 
+from ruter_dagster.contracts import features
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.jobs import LOAD_MODEL, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
@@ -19,15 +19,6 @@ from ruter_dagster.orchestration.chain import DEPARTURE_FEATURES, LEVELS, RUNS
 from ruter_dagster.orchestration.runs import RunRequest
 
 _FORECASTS = asset_of(LOAD_FORECASTS.name)
-
-
-@dataclass(frozen=True)
-class StoredDates:
-    """The dates that the clone has: service dates of features, issue dates of levels, operating dates of the training sample."""
-
-    features: Sequence[date]
-    levels: Sequence[date]
-    samples: Sequence[date]
 
 
 def forecast_runs(models: Mapping[date, str | None]) -> list[RunRequest]:
@@ -45,25 +36,35 @@ def forecast_runs(models: Mapping[date, str | None]) -> list[RunRequest]:
     ]
 
 
-def training_runs(issue_dates: Sequence[date], stored: StoredDates, training_days: int) -> list[RunRequest]:
-    """The runs that compute features again and train a model for these issue dates.
+def training_runs(
+    issue_dates: Sequence[date], stored: Mapping[str, Sequence[date]], training_days: int
+) -> list[RunRequest]:
+    """The runs that compute features again and train a model for these issue dates. `stored` has the dates of each table.
 
     The model is trained on the newest `training_days` samples before the first issue date.
     """
     first, last = min(issue_dates), max(issue_dates)
-    samples = [day for day in stored.samples if day < first][-training_days:]
+    samples = [day for day in stored.get(features.TRAINING_SAMPLE.name, ()) if day < first][-training_days:]
     start = min(samples, default=first)
-    features = _between(stored.features, start, last + timedelta(HORIZON_DAYS))
-    levels = _between(stored.levels, start - timedelta(HORIZON_DAYS), last)
+    service_dates = _between(
+        stored.get(features.DEPARTURE_FEATURES.name, ()), start, last + timedelta(HORIZON_DAYS)
+    )
+    levels = _between(stored.get(features.LEVELS.name, ()), start - timedelta(HORIZON_DAYS), last)
     config = _step_config(
         LOAD_MODEL, {"cutoff": str(first - timedelta(1)), "days": (first - start).days or 1}
     )
     dated = [
-        RunRequest("plan", DEPARTURE_FEATURES, features),
+        RunRequest("plan", DEPARTURE_FEATURES, service_dates),
         RunRequest("forecasting", LEVELS, levels),
         RunRequest("sampling", RUNS["sampling"], _between(samples, start, last)),
     ]
     return [*(run for run in dated if run.dates), RunRequest("training", (LOAD_MODEL,), config=config)]
+
+
+def monitoring_runs(issue_dates: Sequence[date], counted: Sequence[date]) -> list[RunRequest]:
+    """The run that measures performance and drift of the new forecasts, on the issue dates that have counts by now."""
+    dates = _between(counted, min(issue_dates), max(issue_dates))
+    return [RunRequest("monitoring", RUNS["monitoring"], dates)] if dates else []
 
 
 def _between(days: Sequence[date], first: date, last: date) -> tuple[date, ...]:

@@ -7,7 +7,7 @@ written into the clone's own folder. Iceberg's property `gc.enabled=false` says 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -20,6 +20,7 @@ from ruter_dagster.contracts.jobs import MODEL_NAME
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, Table
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import GC_ENABLED
+from ruter_dagster.storage.clone_record import CloneRecord
 from ruter_dagster.storage.registry import ModelRegistry
 from ruter_dagster.storage.snapshots import TableSnapshot, dates_filter
 from ruter_dagster.storage.tables import TableStore
@@ -28,8 +29,6 @@ from ruter_dagster.storage.version_properties import versions_of
 
 SOURCE, SNAPSHOT = "clone.source", "clone.snapshot-id"
 """Properties of a cloned table: the folder or Glue database that it was cloned from, and the pinned snapshot."""
-_MODEL = "clone.model."
-"""Prefix of the properties of cloned forecasts with the model version of each issue date."""
 _DAY_ZERO = date(1970, 1, 1)
 MAX_ISSUE_DATES = 60
 """Number of newest issue dates whose models are copied, and that a clone can forecast again."""
@@ -73,9 +72,13 @@ def clone_state(
     for table in TABLES:
         target.drop(table)
     for table, original in loaded.items():
-        marks = _model_properties(original) if table == LOAD_FORECASTS else {}
-        target.register(table, _cloned(original, target.new_location(table), name, marks))
+        target.register(table, _cloned(original, target.new_location(table), name))
     snapshots = {table.name: snapshot_id_of(original) for table, original in loaded.items()}
+    dates = {
+        table.name: tuple(sorted(versions_of(original.properties))) for table, original in loaded.items()
+    }
+    forecasts = loaded[LOAD_FORECASTS]
+    CloneRecord(name, snapshot_id_of(forecasts), _models(forecasts), dates).save(artifacts)
     return Clone(snapshots, verdicts, models)
 
 
@@ -92,17 +95,6 @@ def pinned_snapshot(store: TableStore, table: Table) -> TableSnapshot:
     return store.snapshot(table, pin.snapshot_id) if pin else TableSnapshot(table, None, {}, None)
 
 
-def original_models(store: TableStore) -> dict[date, str | None]:
-    """The model version of each issue date of cloned forecasts, None for the baseline. Only the newest 60 issue dates are known."""
-    loaded = store.load(LOAD_FORECASTS)
-    properties = loaded.properties if loaded else {}
-    return {
-        date.fromisoformat(name.removeprefix(_MODEL)): version or None
-        for name, version in sorted(properties.items())
-        if name.startswith(_MODEL)
-    }
-
-
 def artifacts_location(table: IcebergTable) -> str:
     """The folder or address of the files beside a state's tables."""
     return table.location().rpartition("/warehouse/")[0] + "/artifacts"
@@ -114,19 +106,19 @@ def snapshot_id_of(table: IcebergTable) -> int:
     return snapshot.snapshot_id
 
 
-def _model_properties(forecasts: IcebergTable) -> dict[str, str]:
+def _models(forecasts: IcebergTable) -> dict[date, str | None]:
     """The model version of each of the newest issue dates, from the bounds in the table's manifests. Opens no data file."""
     days = sorted(versions_of(forecasts.properties))[-MAX_ISSUE_DATES:]
-    models = dict.fromkeys(days, "")
+    models: dict[date, str | None] = dict.fromkeys(days)
     column = forecasts.schema().find_field("model_version").field_id
     for task in forecasts.scan(dates_filter(LOAD_FORECASTS.partition, days)).plan_files():
         bound = (task.file.upper_bounds or {}).get(column)
         if bound:
             models[_DAY_ZERO + timedelta(days=task.file.partition[0])] = bound.decode()
-    return {f"{_MODEL}{day}": version for day, version in models.items()}
+    return models
 
 
-def _cloned(original: IcebergTable, location: str, source: str, more: Mapping[str, str]) -> TableMetadata:
+def _cloned(original: IcebergTable, location: str, source: str) -> TableMetadata:
     """The metadata of a clone. It has no earlier metadata files: a commit deletes those, and they belong to the original."""
     properties = {
         name: value
@@ -141,7 +133,7 @@ def _cloned(original: IcebergTable, location: str, source: str, more: Mapping[st
             "metadata_log": [],
             "statistics": [],
             "partition_statistics": [],
-            "properties": {**properties, **marks, **more},
+            "properties": {**properties, **marks},
         }
     )
 

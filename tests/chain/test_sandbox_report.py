@@ -12,7 +12,6 @@ from typing import Any
 import boto3
 import pytest
 
-from ruter_dagster.config import operators
 from ruter_dagster.contracts.all_tables import TABLES
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.storage.artifacts import ArtifactStore
@@ -68,7 +67,7 @@ def report(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iter
 def variables(folder: Path, double: Remote, gitlab: GitLabStub) -> dict[str, str]:
     """The settings of a sandbox's containers, and the variables of GitLab CI. The branch changes the occupancy thresholds."""
     operator = folder / "operator.toml"
-    text = (Path(operators.__path__[0]) / "ruter.toml").read_text()
+    text = (REPOSITORY / "ruter_dagster" / "config" / "operators" / "ruter.toml").read_text()
     operator.write_text(text.replace("many_seats_free_above = 0.50", "many_seats_free_above = 0.99"))
     assert "0.99" in operator.read_text()
     return {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -160,3 +162,9 @@ def test_shared_environment_keeps_its_tables(
     monkeypatch.setenv("RUTER_LAUNCHER", "local")
     message = clone(tmp_path, "--replace", exit_code=1)
     assert f"The environment {environment} keeps its own tables" in message
+
+
+def test_reforecast_needs_no_package_of_the_jobs() -> None:
+    """Dagster's container on ECS has no pyiceberg."""
+    code = "import sys; sys.modules.update(pyiceberg=None, pyarrow=None); import ruter_dagster.commands.reforecast"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -16,11 +16,11 @@ from ruter_dagster.contracts.jobs import MODEL_NAME
 from ruter_dagster.contracts.tables import DRIFT, LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import glue_catalog, local_catalog
+from ruter_dagster.storage.clone_record import CloneRecord
 from ruter_dagster.storage.clones import (
     Clone,
     clone_state,
     cloned_from,
-    original_models,
     pinned_snapshot,
 )
 from ruter_dagster.storage.registry import ModelRecord, ModelRegistry
@@ -158,17 +158,20 @@ def test_champions_of_the_issue_dates_are_copied(original: TableStore, tmp_path:
     assert made.models == 2
 
 
-def test_model_of_each_issue_date_is_known(original: TableStore, tmp_path: Path) -> None:
+def test_record_has_models_and_dates_of_the_original(original: TableStore, tmp_path: Path) -> None:
     version = "0123456789abcdef"
     write(original, forecasts(days=[NEXT]).with_columns(model_version=pl.lit(version)))
     write(original, forecasts(days=[ISSUE_DATE]).with_columns(model_version=pl.lit(None, pl.String)))
-    _, cloned = clone(original, tmp_path / "clone")
-    assert original_models(cloned) == {ISSUE_DATE: None, NEXT: version}
+    made, cloned = clone(original, tmp_path / "clone")
     write(cloned, forecasts(2.0).with_columns(model_version=pl.lit("f" * 16)))
-    assert original_models(cloned) == {ISSUE_DATE: None, NEXT: version}
-    _, second = clone(cloned, tmp_path / "second")
-    assert original_models(second) == dict.fromkeys(ISSUE_DATES, "f" * 16)
-    assert original_models(original) == {}
+    record = CloneRecord.find(ArtifactStore.at(tmp_path / "clone" / "artifacts"))
+    assert record == CloneRecord(
+        "original",
+        made.snapshots[LOAD_FORECASTS.name],
+        {ISSUE_DATE: None, NEXT: version},
+        {LOAD_FORECASTS.name: ISSUE_DATES},
+    )
+    assert CloneRecord.find(ArtifactStore.at(tmp_path / "original" / "artifacts")) is None
 
 
 def model(version: str, cutoff: date) -> ModelRecord:
