@@ -19,7 +19,9 @@ _MLFLOW_SERVER = (
     "http(s)://…, or the ARN of a tracking server of SageMaker "
     "(arn:aws:sagemaker:<region>:<account>:mlflow-tracking-server/<name>)"
 )
-_MLFLOW = f"allowed: sqlite:///…, {_MLFLOW_SERVER}"
+NO_MLFLOW = "none"
+"""Value of the address of MLflow of a deployment without MLflow."""
+_MLFLOW = f"allowed: sqlite:///…, {_MLFLOW_SERVER}, or {NO_MLFLOW}"
 
 NOT_FOR_JOBS = frozenset(
     f"RUTER_{name}"
@@ -57,8 +59,9 @@ class AwsSettings(BaseSettings):
     mlflow_tracking_uri: str | None = Field(
         None,
         description="Address of MLflow, required with a lake. Default: a SQLite file in the state folder. "
-        "SageMaker's MLflow (by ARN) needs the package sagemaker-mlflow, which the jobs' image has",
-        json_schema_extra={"allowed": "sqlite:///…, http(s)://… or an ARN of SageMaker's MLflow"},
+        "SageMaker's MLflow (by ARN) needs the package sagemaker-mlflow, which the jobs' image has. "
+        "With `none`, trainings are recorded in Dagster only",
+        json_schema_extra={"allowed": "sqlite:///…, http(s)://…, an ARN of SageMaker's MLflow, or none"},
     )
     metrics_environment: str | None = Field(
         None,
@@ -69,7 +72,7 @@ class AwsSettings(BaseSettings):
     secrets: str | None = Field(
         None,
         description="Name or ARN of a secret in Secrets Manager: a JSON object with RUTER_KAFKA_SASL_PASSWORD and "
-        "RUTER_SLACK_TOKEN. Variables override it. Jobs in AWS read it themselves",
+        "RUTER_SLACK_TOKEN. Variables override it. Dagster and the job `publish` read it themselves",
     )
 
     @field_validator("lake")
@@ -87,7 +90,9 @@ class AwsSettings(BaseSettings):
     @field_validator("mlflow_tracking_uri")
     @classmethod
     def _check_mlflow_uri(cls, value: str | None) -> str | None:
-        if value is None or re.match(r"sqlite:///.|https?://[^/]", value) or _MLFLOW_ARN.fullmatch(value):
+        if value is None or value == NO_MLFLOW or _MLFLOW_ARN.fullmatch(value):
+            return value
+        if re.match(r"sqlite:///.|https?://[^/]", value):
             return value
         raise ValueError(_MLFLOW)
 
@@ -106,7 +111,7 @@ class AwsSettings(BaseSettings):
         if not self.mlflow_tracking_uri:
             faults.append(
                 "RUTER_MLFLOW_TRACKING_URI, because a job's container loses a SQLite file; allowed: "
-                + _MLFLOW_SERVER
+                + f"{_MLFLOW_SERVER}, or {NO_MLFLOW}"
             )
         return faults
 

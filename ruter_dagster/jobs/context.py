@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
+from ruter_dagster.config.aws import NO_MLFLOW
 from ruter_dagster.config.operator import Operator, operator_of
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
@@ -87,15 +88,17 @@ class JobContext:
     @cached_property
     def experiments(self) -> Experiments:
         from ruter_dagster.storage.catalog import sqlite_address
-        from ruter_dagster.storage.experiments import Experiments
+        from ruter_dagster.storage.experiments import Experiments, NoExperiments
 
         folder, lake, address = (
             self.settings.source_dir / "mlflow",
             self.settings.lake_dir,
             self.settings.mlflow_tracking_uri,
         )
+        if address == NO_MLFLOW:
+            return NoExperiments()
         if address and not address.startswith("sqlite:"):
-            return Experiments(address)
+            return Experiments(address, prefix=f"{self.settings.environment}-")
         files = f"{lake}/mlflow" if lake else (folder / "artifacts").as_uri()
         return Experiments(address or sqlite_address(folder / "mlflow.db"), files)
 

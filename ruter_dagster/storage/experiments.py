@@ -30,26 +30,28 @@ class Experiments:
     """Runs and registered models of one MLflow. Repeated calls for a model version change nothing.
 
     `tracking_uri` is sqlite:///…, the address of a server, or the ARN of MLflow in SageMaker. `artifact_location` is the
-    folder or address of files; None leaves the choice to the server.
+    folder or address of files; None leaves the choice to the server. `prefix` comes before the names of experiments and
+    registered models, so that environments can share a server.
     """
 
-    def __init__(self, tracking_uri: str, artifact_location: str | None = None) -> None:
-        self._tracking_uri, self._artifact_location = tracking_uri, artifact_location
+    def __init__(self, tracking_uri: str, artifact_location: str | None = None, prefix: str = "") -> None:
+        self._tracking_uri, self._artifact_location, self._prefix = tracking_uri, artifact_location, prefix
 
     def record_training(
         self, record: ModelRecord, source: str, files: Mapping[str, bytes] | None = None
-    ) -> str:
+    ) -> str | None:
         """Records a training as a run and its version in the model registry. Returns the run's id.
 
         `source` is the address of the version's files. `files` (plots, importance of features) become artifacts of the run.
         """
+        name = self._name(record)
         with self._client() as client:
             run = self._run(client, record)
             _log(client, run, {f"training_{name}": value for name, value in record.metrics.items()}, files)
-            _create_if_missing(lambda: client.create_registered_model(record.name))
-            if _registered_number(client, record) is None:
+            _create_if_missing(lambda: client.create_registered_model(name))
+            if _registered_number(client, name, record) is None:
                 client.create_model_version(
-                    record.name,
+                    name,
                     source,
                     run,
                     tags={_VERSION_TAG: record.version},
@@ -64,7 +66,7 @@ class Experiments:
         metrics: Mapping[str, float],
         passed: bool,
         files: Mapping[str, bytes] | None = None,
-    ) -> str:
+    ) -> str | None:
         """Adds an evaluation and the release gate's verdict to the training's run. Returns the run's id."""
         with self._client() as client:
             run = self._run(client, record)
@@ -77,18 +79,23 @@ class Experiments:
         """Sets the registered model's alias `champion` to this version."""
         self.record_training(record, source)
         with self._client() as client:
-            number = _registered_number(client, record)
+            number = _registered_number(client, self._name(record), record)
             assert number is not None, f"{record.name} {record.version} was registered just now"
-            client.set_registered_model_alias(record.name, CHAMPION, number)
+            client.set_registered_model_alias(self._name(record), CHAMPION, number)
+
+    def _name(self, record: ModelRecord) -> str:
+        """Name of the experiment and of the registered model."""
+        return f"{self._prefix}{record.name}"
 
     def _run(self, client: MlflowClient, record: ModelRecord) -> str:
         """The id of the model version's run. A version has one run, even if it is trained or evaluated again."""
-        experiment = client.get_experiment_by_name(record.name)
+        name = self._name(record)
+        experiment = client.get_experiment_by_name(name)
         if experiment is None:
             location = f"{self._artifact_location}/{record.name}" if self._artifact_location else None
-            _create_if_missing(lambda: client.create_experiment(record.name, location))
-            experiment = client.get_experiment_by_name(record.name)
-        assert experiment is not None, f"the experiment {record.name} was created just now"
+            _create_if_missing(lambda: client.create_experiment(name, location))
+            experiment = client.get_experiment_by_name(name)
+        assert experiment is not None, f"the experiment {name} was created just now"
         runs = client.search_runs(
             [experiment.experiment_id], f"tags.{_VERSION_TAG} = '{record.version}'", max_results=1
         )
@@ -125,6 +132,30 @@ class Experiments:
             yield MlflowClient(self._tracking_uri, self._tracking_uri)
 
 
+class NoExperiments(Experiments):
+    """Records nothing, for a deployment without MLflow. Metadata of materialisations has the same metrics and plots."""
+
+    def __init__(self) -> None:
+        super().__init__("none")
+
+    def record_training(
+        self, record: ModelRecord, source: str, files: Mapping[str, bytes] | None = None
+    ) -> None:
+        return None
+
+    def record_evaluation(
+        self,
+        record: ModelRecord,
+        metrics: Mapping[str, float],
+        passed: bool,
+        files: Mapping[str, bytes] | None = None,
+    ) -> None:
+        return None
+
+    def record_champion(self, record: ModelRecord, source: str) -> None:
+        return None
+
+
 @contextmanager
 def _locked(tracking_uri: str) -> Iterator[None]:
     """Locks a SQLite file, because two processes that create MLflow's tables at once corrupt them. A server needs no lock."""
@@ -150,11 +181,9 @@ def _create_if_missing(create: Callable[[], Any]) -> None:
             raise
 
 
-def _registered_number(client: MlflowClient, record: ModelRecord) -> str | None:
+def _registered_number(client: MlflowClient, name: str, record: ModelRecord) -> str | None:
     """The version's number in MLflow's model registry, or None if it is not registered."""
-    versions = client.search_model_versions(
-        f"name = '{record.name}' and tags.{_VERSION_TAG} = '{record.version}'"
-    )
+    versions = client.search_model_versions(f"name = '{name}' and tags.{_VERSION_TAG} = '{record.version}'")
     return str(versions[0].version) if versions else None
 
 

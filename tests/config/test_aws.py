@@ -100,10 +100,12 @@ def test_error_lists_all_that_a_lake_needs(monkeypatch: pytest.MonkeyPatch):
         assert f"  RUTER_LAKE=s3://counts/lake needs {variable}" in str(failure.value)
 
 
-def test_mlflow_address_may_be_an_arn(monkeypatch: pytest.MonkeyPatch):
-    arn = "arn:aws:sagemaker:eu-north-1:123456789012:mlflow-tracking-server/ruter-dev"
-    settings = load(monkeypatch, **LAKE | {"RUTER_MLFLOW_TRACKING_URI": arn})
-    assert settings.mlflow_tracking_uri == arn
+@pytest.mark.parametrize(
+    "address", ["arn:aws:sagemaker:eu-north-1:123456789012:mlflow-tracking-server/ruter-dev", "none"]
+)
+def test_mlflow_address_may_be_an_arn_or_none(monkeypatch: pytest.MonkeyPatch, address: str):
+    settings = load(monkeypatch, **LAKE | {"RUTER_MLFLOW_TRACKING_URI": address})
+    assert settings.to_remote_environment()["RUTER_MLFLOW_TRACKING_URI"] == address
 
 
 def test_remote_job_gets_the_same_locations(monkeypatch: pytest.MonkeyPatch):

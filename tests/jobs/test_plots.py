@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from ruter_dagster.contracts.jobs import LOAD_MODEL, Evaluate, Refit
 from ruter_dagster.jobs import evaluate, plots, training
 from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.storage.experiments import NoExperiments
 from tests.jobs.demo_jobs import context_of
 from tests.storage.test_registry import RECORD
 
@@ -89,6 +90,12 @@ def test_a_training_keeps_its_importance_plot_in_mlflow(
     training.report_model(LOAD_MODEL, record, context)
 
     assert mlflow.files["plots/importance.png"].startswith(PNG)
+
+
+def test_a_job_of_a_deployment_without_mlflow_records_no_experiment(tmp_path: Path) -> None:
+    context = context_of(Evaluate(model_version=RECORD.version, days=14), tmp_path)
+    context.settings = context.settings.model_copy(update={"mlflow_tracking_uri": "none"})
+    assert isinstance(context.experiments, NoExperiments)
 
 
 def test_an_evaluation_keeps_its_plots_in_mlflow(

@@ -19,7 +19,7 @@ import pytest
 
 from ruter_dagster.commands.dev import MLFLOW_RUNS
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.storage.experiments import Experiments
+from ruter_dagster.storage.experiments import Experiments, NoExperiments
 from sagemaker_double.control import Remote
 from sagemaker_double.settings import Settings
 from tests.storage.test_registry import RECORD
@@ -103,6 +103,30 @@ def test_server_records_runs_and_files(tmp_path: Path):
         client = MlflowClient(address, address)
         assert [file.path for file in client.list_artifacts(run)] == ["importance.csv"]
         assert client.get_model_version("load_model", "1").source == SOURCE
+
+
+@pytest.mark.extended
+def test_environments_that_share_a_server_have_experiments_and_champions_of_their_own(tmp_path: Path):
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    for prefix in ("dev-", "s-mybranch-1a2b3c-"):
+        Experiments(address, tmp_path.as_uri(), prefix).record_champion(RECORD, f"{SOURCE}/{prefix}")
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(address, address)
+    assert {one.name for one in client.search_experiments()} == {
+        "Default", "dev-load_model", "s-mybranch-1a2b3c-load_model",
+    }  # fmt: skip
+    champion = client.get_model_version_by_alias("dev-load_model", "champion")
+    assert champion.source == f"{SOURCE}/dev-"
+
+
+def test_a_deployment_without_mlflow_records_nothing(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(Experiments, "_client", lambda _self: pytest.fail("MLflow was used"))
+    without = NoExperiments()
+    assert without.record_training(RECORD, SOURCE, {"importance.csv": b""}) is None
+    without.record_evaluation(RECORD, {"wape_h1": 0.21}, passed=True)
+    without.record_champion(RECORD, SOURCE)
 
 
 def test_mlflow_in_sagemaker_needs_its_package(monkeypatch: pytest.MonkeyPatch):
