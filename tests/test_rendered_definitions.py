@@ -28,6 +28,7 @@ VALUES = {
     "branch": "main",
     "source": "demo",
     "environment": '{"RUTER_ENVIRONMENT": "prod", "RUTER_LAKE": "s3://rd-prod-lake/lake"}',
+    "environment_with_kafka": '{"RUTER_ENVIRONMENT": "prod", "RUTER_SECRETS": "rd-prod/passwords"}',
     "subnets": '["subnet-1", "subnet-2"]',
     "security_groups": '["sg-1"]',
 } | {f"role_{job}": f"arn:aws:iam::123456789012:role/{job}" for job in JOBS}
@@ -78,7 +79,11 @@ def test_filled_template_is_the_definition_with_the_settings_of_prod(name: str) 
     expected = pipeline_definition(name, settings, role="unused", image=VALUES["image"])
     for step in expected["Steps"]:
         assert step["Arguments"]["Environment"]["RUTER_LAKE"] == "s3://rd-prod-lake/lake"
-        step["Arguments"]["Environment"] = json.loads(VALUES["environment"])
+        kafka = step["Name"] == "forecasts-published-forecasts"
+        assert ("KAFKA_BOOTSTRAP_SERVERS" in step["Arguments"]["Environment"]) == kafka
+        step["Arguments"]["Environment"] = json.loads(
+            VALUES["environment_with_kafka" if kafka else "environment"]
+        )
     expected["Parameters"] = [item for item in expected["Parameters"] if item["Name"] != "Role"]
     assert filled(pipeline_template(name, "demo")) == expected
 

@@ -30,10 +30,10 @@ A warehouse and operators of one's own have no templates: the version of an asse
 """
 
 PLACEHOLDERS = (
-    "image", "artifacts", "kms_key", "environment_name", "branch", "source", "environment", "subnets", "security_groups",
+    "image", "artifacts", "kms_key", "environment_name", "branch", "source", "environment", "environment_with_kafka", "subnets", "security_groups",
 )  # fmt: skip
-"""Names that a template may use, beside `role_<job>`. The last three stand for JSON values, the others for text."""
-_JSON_VALUES = PLACEHOLDERS[-3:]
+"""Names that a template may use, beside `role_<job>`. The last four stand for JSON values, the others for text."""
+_JSON_VALUES = PLACEHOLDERS[-4:]
 
 _ANY_LAKE = "s3://lake/any"
 _ANY_VARIABLES: Mapping[str, Any] = {
@@ -67,7 +67,7 @@ def _with_placeholders(step: dict[str, Any], settings: Settings) -> dict[str, An
     tags = {tag["Key"]: tag["Value"] for tag in step["Arguments"]["Tags"]}
     values = {
         "RoleArn": _token(f"role_{tags['job']}"),
-        "Environment": _token("environment"),
+        "Environment": _token("environment_with_kafka" if JOBS[tags["job"]].uses_kafka else "environment"),
         "Subnets": _token("subnets"),
         "SecurityGroupIds": _token("security_groups"),
         "VolumeKmsKeyId": _token("kms_key"),

@@ -74,6 +74,9 @@ class JobParameters(BaseModel):
     training: ClassVar[bool] = False
     """Whether SageMaker runs it as a Training job rather than a Processing job."""
 
+    uses_kafka: ClassVar[bool] = False
+    """Whether the job connects to Kafka. Only such a job gets Kafka's settings and the secret with the password."""
+
     reads: ClassVar[tuple[Table, ...]] = ()
     """The tables that the job reads with any parameters."""
 
@@ -236,6 +239,7 @@ class Publish(DatesParameters):
     """Publishes issue dates on Kafka, each in one transaction. `issued_at` is the local time of issue, HH:MM."""
 
     job = "publish"
+    uses_kafka = True
     reads = (LOAD_FORECASTS,)
     issued_at: str
 

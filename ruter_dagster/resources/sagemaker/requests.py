@@ -16,6 +16,7 @@ RETRYABLE = frozenset(range(1, 256)) - {EXIT_PERMANENT, EXIT_NO_DATA, EXIT_MEMOR
 """Exit codes after which a retry of the step may help. Out of memory is not one: the instance would be as small again."""
 _TIMES = {"promoted_at"}
 """Parameters that differ between attempts at the same work."""
+_OF_KAFKA = ("KAFKA_", "RUTER_KAFKA_", "RUTER_SECRETS")
 VARIABLE_LIMITS = {"processing": 256, "training": 512}
 """Characters that SageMaker allows in the value of an environment variable."""
 
@@ -40,7 +41,7 @@ def build_job(
         "role": job_settings.role,
         "entrypoint": job_settings.entrypoint,
         "arguments": (parameters.job,),
-        "environment": settings.to_remote_environment(VARIABLE_LIMITS[job_settings.kind]),
+        "environment": _environment(parameters, job_settings, settings),
         "instance_types": job_settings.instance_types,
         "volume_gb": job_settings.volume_gb,
         "max_runtime_seconds": job_settings.timeout_minutes * 60,
@@ -56,6 +57,14 @@ def build_job(
         return _training_job(parameters, job_settings, common)
     file = InlineInput("parameters", parameters.model_dump_json(), PARAMETERS_FOLDER, PARAMETERS_FILE)
     return ProcessingJob(inputs=(file,), **common)
+
+
+def _environment(parameters: JobParameters, job_settings: JobSettings, settings: Settings) -> dict[str, str]:
+    """The job's variables. The roles of other jobs may not read the secret, and their settings then need no password."""
+    variables = settings.to_remote_environment(VARIABLE_LIMITS[job_settings.kind])
+    if parameters.uses_kafka:
+        return variables
+    return {name: value for name, value in variables.items() if not name.startswith(_OF_KAFKA)}
 
 
 def _training_job(

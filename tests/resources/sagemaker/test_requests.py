@@ -14,7 +14,7 @@ from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob, preflight
 from dagster_sagemaker.requests import made_of
 from ruter_dagster.commands.pipeline_definition import PIPELINES, pipeline_jobs
 from ruter_dagster.config.settings import Settings, SettingsError
-from ruter_dagster.contracts.jobs import Balance, Evaluate, Promote, Train
+from ruter_dagster.contracts.jobs import Balance, Evaluate, Promote, Publish, Train
 from ruter_dagster.definitions import build_definitions
 from ruter_dagster.resources.sagemaker import git_branch
 from ruter_dagster.resources.sagemaker.launcher import SageMakerLauncher
@@ -30,6 +30,7 @@ LAKE: dict[str, Any] = {
     "kafka_bootstrap_servers": "kafka.example.org:9092",
 }
 BALANCE = Balance(dates=(date(2026, 11, 19),))
+PUBLISH = Publish(dates=(date(2026, 11, 20),), issued_at="03:00")
 
 
 def settings(**changes: Any) -> Settings:
@@ -91,9 +92,25 @@ def test_no_secret_is_in_a_variable() -> None:
     secret = {"slack_token": SecretStr("xoxb"), "kafka_sasl_password": SecretStr("horse")}
     with pytest.raises(SettingsError, match="RUTER_KAFKA_SASL_PASSWORD: remote jobs get no secret"):
         SageMakerLauncher.of(settings(**secret))
-    environment = job(BALANCE, settings(**secret, secrets="ruter/dev")).environment
+    environment = job(PUBLISH, settings(**secret, secrets="ruter/dev")).environment
     assert environment["RUTER_SECRETS"] == "ruter/dev"
     assert not {"xoxb", "horse"} & set(environment.values())
+
+
+def test_only_jobs_that_use_kafka_get_its_settings_and_the_secret() -> None:
+    sasl = {
+        "kafka_security_protocol": "SASL_SSL",
+        "kafka_sasl_mechanism": "SCRAM-SHA-512",
+        "kafka_sasl_username": "ruter",
+        "kafka_sasl_password": SecretStr("horse"),
+        "slack_token": SecretStr("xoxb"),
+        "secrets": "ruter/dev",
+    }
+    names = {"KAFKA_BOOTSTRAP_SERVERS", "RUTER_KAFKA_SECURITY_PROTOCOL", "RUTER_SECRETS"}
+    assert names <= set(job(PUBLISH, settings(**sasl)).environment)
+    assert not [
+        name for name in job(BALANCE, settings(**sasl)).environment if "KAFKA" in name or "SECRET" in name
+    ]
 
 
 def test_one_error_lists_all_missing_settings() -> None:
