@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from .calls import Calls
 from .faults import Fault, Faults
 from .limits import Refused
+from .resources import resources_of
 from .settings import Settings
 
 OWN_CREDENTIAL = "the-double-itself"
@@ -49,6 +50,10 @@ class Call:
                 self.request = json.loads(body or b"{}")
         elif self.service == "s3":
             target = _s3_operation(environ)
+            if target == "PostBucket":
+                body = environ["wsgi.input"].read(length)
+                environ["wsgi.input"] = io.BytesIO(body)
+                self.request = {"Keys": re.findall(r"<Key>([^<]*)</Key>", body.decode(errors="replace"))}
         self.name = target.split(".")[-1] or environ["REQUEST_METHOD"]
         self.operation = f"{self.service}.{self.name}"
 
@@ -63,6 +68,11 @@ class Call:
                 return str(self.request[key]).split("/")[0]
         streams = self.request.get("logStreamNames") or [""]
         return streams[0].split("/")[0] or self.request.get("ResourceArn", "").partition("-job/")[2]
+
+    def resources(self, region: str) -> list[str]:
+        """ARNs of the resources that it names."""
+        path = self.environ.get("PATH_INFO", "")
+        return resources_of(self.service, self.name, self.request, path, region)
 
 
 def _s3_operation(environ: dict[str, Any]) -> str:
@@ -103,26 +113,29 @@ class Application:
         where = {"job": call.job, "operation": call.operation}
         self._slow(where, after_effect=False)
         if self._faults.take("cut", **where):
-            self._calls.add(call.operation, call.job, 599, call.caller)
+            self._count(call, 599)
             return _cut(call.environ)
         if (fault := self._faults.take("throttle", **where)) or (
             fault := self._faults.take("error", **where)
         ):
             answer = self._refusal(fault, call)
-            self._calls.add(call.operation, call.job, answer[0], call.caller)
+            self._count(call, answer[0])
             return _send(answer, start_response)
         rate = self._settings.rates.get(call.operation)
         if rate is not None and self._calls.within(call.operation, 1.0) >= rate:
             answer = _error("ThrottlingException", "Rate exceeded", 400, call)
         else:
             answer = self._answer(call)
-        self._calls.add(call.operation, call.job, answer[0], call.caller)
+        self._count(call, answer[0])
         self._slow(where, after_effect=True)
         if answer[0] < 400 and (fault := self._faults.take("lost_answer", **where)):
             if fault.how == "cut":
                 return _cut(call.environ)
             return _send(_error("InternalFailure", "The answer was lost.", 500, call), start_response)
         return _send(answer, start_response)
+
+    def _count(self, call: Call, status: int) -> None:
+        self._calls.add(call.operation, call.job, status, call.caller, call.resources(self._settings.region))
 
     def _slow(self, where: dict[str, str], *, after_effect: bool) -> None:
         if fault := self._faults.take("slow", **where, after_effect=after_effect):

@@ -6,6 +6,7 @@ import itertools
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -15,10 +16,12 @@ class Calls:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls: list[tuple[float, str, str, int, str]] = []
+        self._resources: dict[str, dict[str, set[str]]] = {}
 
-    def add(self, operation: str, job: str, status: int, caller: str) -> None:
+    def add(self, operation: str, job: str, status: int, caller: str, resources: Sequence[str] = ()) -> None:
         with self._lock:
             self._calls.append((time.time(), operation, job, status, caller))
+            self._resources.setdefault(caller, {}).setdefault(operation, set()).update(resources)
 
     def within(self, operation: str, seconds: float) -> int:
         """How many calls of an operation came in the last seconds."""
@@ -30,6 +33,7 @@ class Calls:
     def clear(self) -> None:
         with self._lock:
             self._calls.clear()
+            self._resources.clear()
 
     def told(self, timeline: bool = False) -> dict[str, Any]:
         """`total` and `errors` by operation, `jobs` by job and operation, `callers` by access key and operation.
@@ -51,3 +55,11 @@ class Calls:
             "errors": Counter(operation for _, operation, _, status, _ in calls if status >= 400),
         }
         return told | ({"timeline": calls} if timeline else {})
+
+    def resources(self) -> dict[str, dict[str, list[str]]]:
+        """ARNs of the resources that were named, by access key and operation."""
+        with self._lock:
+            return {
+                caller: {operation: sorted(arns) for operation, arns in operations.items()}
+                for caller, operations in self._resources.items()
+            }

@@ -29,6 +29,7 @@ class Control:
             "DELETE /_double/faults": lambda _: double.faults.clear(),
             "GET /_double/calls": lambda query: double.calls.told(timeline=bool(query.get("timeline"))),
             "DELETE /_double/calls": lambda _: double.calls.clear(),
+            "GET /_double/resources": lambda _: double.calls.resources(),
             "GET /_double/jobs": lambda _: [job.told() for job in list(double.jobs.jobs.values())],
             "POST /_double/stop": self._stop,
             "GET /_double/settings": lambda _: vars(double.settings),
@@ -86,6 +87,10 @@ class Remote:
     def calls(self, *, timeline: bool = False) -> dict[str, Any]:
         """Counts since the last `clear_calls`: `total`, `jobs`, `callers`, `errors` (calls.py)."""
         return self.ask("GET", "/calls" + ("?timeline=1" if timeline else ""))
+
+    def resources(self) -> dict[str, dict[str, list[str]]]:
+        """ARNs of the resources that calls named since the last `clear_calls`, by access key and operation."""
+        return self.ask("GET", "/resources")
 
     def clear_calls(self) -> None:
         self.ask("DELETE", "/calls")

@@ -35,14 +35,14 @@ def environment(job: Job, base: Path, variable: str, platform: dict[str, str]) -
 
 
 def platform_environment(job: Job, settings: Settings, address: str, home: Path) -> dict[str, str]:
-    """The image's own variables and the role's credentials; a job with network isolation reaches nothing, not even S3."""
+    """The image's own variables, and credentials whose access key is the role's name; a job with network isolation reaches nothing, not even S3."""
     isolated = job.network_isolation
     return {
         "HOME": str(home),
         **settings.image_environment,
         "AWS_REGION": settings.region,
         "AWS_ENDPOINT_URL": NOWHERE if isolated else address,
-        "AWS_ACCESS_KEY_ID": "container",
+        "AWS_ACCESS_KEY_ID": job.request["RoleArn"].rpartition("/")[2],
         "AWS_SECRET_ACCESS_KEY": "container",
     }
 

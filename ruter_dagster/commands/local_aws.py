@@ -6,6 +6,7 @@ job as a process, with the files and variables of a container.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -22,13 +23,18 @@ from ruter_dagster.aws.clients import client
 from ruter_dagster.config.sagemaker import SageMakerSettings
 from ruter_dagster.config.settings import ENV_FILE_VARIABLE, Settings, env_file, load_settings
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.jobs import JOBS
 
 CHECKOUT = Path(__file__).parents[2]
 BUCKET, REGION = "ruter-dagster-demo", "eu-west-1"
 PACE = 0.05
 """Factor of the SageMaker client's intervals. A job of the double starts in a fraction of a second."""
 CALLS = "aws-calls.json"
-"""File with the numbers of AWS calls: by operation, by job, and by caller (`demo`: Dagster's processes, `container`: jobs)."""
+"""File with the numbers of AWS calls: by operation, by job, and by caller (`demo`: Dagster's processes; of a job, the job's role)."""
+RESOURCES = "aws-resources.json"
+"""File with the ARNs of the resources of these calls, by caller and operation."""
+ROLES = "arn:aws:iam::123456789012:role/"
+SECRET, QUEUE = "rd-local/passwords", "rd-local-jobs"
 DEPLOYMENT_PREFIXES = ("AWS_", "RUTER_AWS_", "KAFKA_", "RUTER_KAFKA_", "RUTER_SLACK_")
 """Prefixes of variables that name a deployment. The variables of `SageMakerSettings` do so too."""
 
@@ -52,12 +58,25 @@ def sagemaker_double(console: Console) -> Iterator[None]:
         client("s3", REGION).create_bucket(
             Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
         )
+        stack.enter_context(_environment({"RUTER_JOB_EVENTS_QUEUE": _create_queue()}))
+        client("secretsmanager", REGION).create_secret(Name=SECRET, SecretString="{}")
         with console.status("Starting Apache Kafka"):
             stack.enter_context(_broker(state / "broker"))
         console.print(f"SageMaker, S3 and Glue are simulated on this machine: {address}")
         yield
-        with urlopen(f"{address}/_double/calls", timeout=60) as response:
-            (state / CALLS).write_bytes(response.read())
+        for file, route in ((CALLS, "calls"), (RESOURCES, "resources")):
+            with urlopen(f"{address}/_double/{route}", timeout=60) as response:
+                (state / file).write_bytes(response.read())
+
+
+def _create_queue() -> str:
+    """URL of the queue to which EventBridge sends the ends of jobs, as in a deployment."""
+    sqs, events = client("sqs", REGION), client("events", REGION)
+    url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    events.put_rule(Name=QUEUE, EventPattern=json.dumps({"source": ["aws.sagemaker"]}))
+    events.put_targets(Rule=QUEUE, Targets=[{"Id": "queue", "Arn": arn}])
+    return url
 
 
 @contextmanager
@@ -132,7 +151,9 @@ def _variables(address: str, state: Path) -> dict[str, str | None]:
         "RUTER_LAKE": f"s3://{BUCKET}/lake",
         "RUTER_MLFLOW_TRACKING_URI": f"sqlite:///{state / 'mlflow.db'}",
         "RUTER_SAGEMAKER_IMAGE": f"123456789012.dkr.ecr.{REGION}.amazonaws.com/jobs@sha256:{'0' * 64}",
-        "RUTER_SAGEMAKER_ROLE": "arn:aws:iam::123456789012:role/jobs",
+        "RUTER_SAGEMAKER_ROLE": f"{ROLES}jobs",
+        "RUTER_SAGEMAKER_ROLES": ",".join(f"{job}={ROLES}{job}" for job in JOBS),
+        "RUTER_SECRETS": SECRET,
         "RUTER_SAGEMAKER_PACE": str(PACE),
     }
 

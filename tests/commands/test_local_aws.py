@@ -38,8 +38,9 @@ def _clean_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RUTER_LAUNCHER", "RUTER_DEMO_SEED", *DEPLOYMENT):
         monkeypatch.delenv(name, raising=False)
 
-    def read_secret(*_: Any) -> Any:
-        raise AssertionError("the user's secret was read")
+    def read_secret(name: str, _region: Any) -> dict[str, str]:
+        assert name == local_aws.SECRET, "the user's secret was read"
+        return {}
 
     monkeypatch.setattr("ruter_dagster.config.aws.secret_values", read_secret)
     monkeypatch.setattr(local_aws, "_broker", nullcontext)
@@ -79,7 +80,8 @@ def test_settings_of_a_real_deployment_are_removed(where: str, monkeypatch: pyte
     write_deployment(where, monkeypatch)
     with sagemaker_double(Console()):
         within = load_settings()
-        assert {"AWS_PROFILE", "RUTER_SECRETS"}.isdisjoint(os.environ)
+        assert "AWS_PROFILE" not in os.environ
+        assert os.environ["RUTER_SECRETS"] == local_aws.SECRET
         assert within.demo_seed == 7, "a setting without a deployment stays"
         assert not {str(value) for value in within.model_dump().values()} & set(DEPLOYMENT.values())
 
