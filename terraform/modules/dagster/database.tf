@@ -40,6 +40,43 @@ resource "aws_iam_role_policy_attachment" "monitoring" {
   policy_arn = "arn:aws:iam::aws:policy/service-role/AmazonRDSEnhancedMonitoringRole"
 }
 
+locals {
+  # The mock providers of `terraform test` have no ephemeral resources: version 0 is for them.
+  sets_password = var.database_password_version == 0 ? 0 : 1
+}
+
+# The password is in no state: Terraform draws it, writes it into the secret, and sets for the database what the secret holds.
+# A new `database_password_version` draws a new one.
+resource "aws_secretsmanager_secret" "database" {
+  # checkov:skip=CKV2_AWS_57:Containers read it only when they start, so `database_password_version` rotates it together with them
+  name                    = "${var.name}/database"
+  description             = "Password of Dagster's database"
+  kms_key_id              = var.kms_key_arn
+  recovery_window_in_days = var.protected ? 30 : 0
+}
+
+ephemeral "aws_secretsmanager_random_password" "database" {
+  count = local.sets_password
+
+  password_length     = 40
+  exclude_punctuation = true
+}
+
+resource "aws_secretsmanager_secret_version" "database" {
+  count = local.sets_password
+
+  secret_id                = aws_secretsmanager_secret.database.id
+  secret_string_wo         = ephemeral.aws_secretsmanager_random_password.database[0].random_password
+  secret_string_wo_version = var.database_password_version
+}
+
+# Read back, so that an apply that was interrupted in between cannot leave two passwords.
+ephemeral "aws_secretsmanager_secret_version" "database" {
+  count = local.sets_password
+
+  secret_id = aws_secretsmanager_secret_version.database[0].secret_id
+}
+
 resource "aws_db_instance" "this" {
   # checkov:skip=CKV_AWS_161:Dagster opens connections with a password only; a token of IAM would end after 15 minutes
   identifier     = var.name
@@ -47,10 +84,10 @@ resource "aws_db_instance" "this" {
   engine_version = "16"
   instance_class = var.sizes.database
 
-  db_name                       = "dagster"
-  username                      = "dagster"
-  manage_master_user_password   = true
-  master_user_secret_kms_key_id = var.kms_key_arn
+  db_name             = "dagster"
+  username            = "dagster"
+  password_wo         = one(ephemeral.aws_secretsmanager_secret_version.database[*].secret_string)
+  password_wo_version = local.sets_password == 0 ? null : var.database_password_version
 
   allocated_storage     = 20
   max_allocated_storage = 100

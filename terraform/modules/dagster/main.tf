@@ -41,9 +41,11 @@ locals {
     DAGSTER_PG_HOST     = aws_db_instance.this.address
     DAGSTER_PG_DATABASE = aws_db_instance.this.db_name
     DAGSTER_PG_USERNAME = aws_db_instance.this.username
-    DAGSTER_LOGS_BUCKET = var.logs_bucket
-    DAGSTER_LOGS_PREFIX = "dagster/compute"
-    DAGSTER_WORKSPACE   = local.workspace
+    # Containers read the password when they start. Another version makes another task definition, which starts them again.
+    DAGSTER_PG_PASSWORD_VERSION = tostring(var.database_password_version)
+    DAGSTER_LOGS_BUCKET         = var.logs_bucket
+    DAGSTER_LOGS_PREFIX         = "dagster/compute"
+    DAGSTER_WORKSPACE           = local.workspace
     # By family: the newest revision, which an apply makes together with the code location's.
     DAGSTER_RUN_TASK = "${var.name}-run"
     # Dagster looks the revision up once, at its start. Another size of runs must start the daemon again, too.
@@ -104,7 +106,7 @@ resource "aws_ecs_task_definition" "this" {
       essential              = true
       command                = contains(["web", "daemon"], each.key) ? ["sh", "-c", "printf %s \"$DAGSTER_WORKSPACE\" > /tmp/workspace.yaml && exec ${join(" ", each.value.command)}"] : each.value.command
       environment            = [for name, value in local.environment : { name = name, value = value }]
-      secrets                = [{ name = "DAGSTER_PG_PASSWORD", valueFrom = "${aws_db_instance.this.master_user_secret[0].secret_arn}:password::" }]
+      secrets                = [{ name = "DAGSTER_PG_PASSWORD", valueFrom = aws_secretsmanager_secret.database.arn }]
       portMappings           = [for port in each.value.ports : { containerPort = port, hostPort = port, protocol = "tcp" }]
       readonlyRootFilesystem = true
       mountPoints            = [{ sourceVolume = "tmp", containerPath = "/tmp", readOnly = false }]
@@ -206,5 +208,5 @@ resource "aws_ecs_service" "this" {
     }
   }
 
-  depends_on = [aws_lb_listener.https]
+  depends_on = [aws_lb_listener.https, aws_secretsmanager_secret_version.database]
 }

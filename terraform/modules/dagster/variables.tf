@@ -29,6 +29,11 @@ variable "sizes" {
   })
 }
 
+variable "database_password_version" {
+  description = "Version of the database's password. A higher number draws a new password and starts the containers again. 0 draws none, for `terraform test`."
+  type        = number
+}
+
 variable "protected" {
   description = "Whether the database has a standby, is backed up for 14 days and cannot be deleted."
   type        = bool

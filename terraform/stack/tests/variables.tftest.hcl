@@ -1,16 +1,53 @@
 # Which values the stack refuses. Run with `terraform test`; no AWS is called.
 
-mock_provider "aws" {
-  mock_data "aws_availability_zones" {
-    defaults = { names = ["eu-north-1a", "eu-north-1b", "eu-north-1c"] }
-  }
-  mock_data "aws_iam_policy_document" {
-    defaults = { json = "{}" }
-  }
+# A real provider with keys of nobody, which calls nothing for these plans: a mock would have no ephemeral resources.
+provider "aws" {
+  region                      = "eu-north-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
 }
 
-mock_provider "aws" {
-  alias = "chat"
+provider "aws" {
+  alias                       = "chat"
+  region                      = "eu-west-1"
+  access_key                  = "test"
+  secret_key                  = "test"
+  skip_credentials_validation = true
+  skip_metadata_api_check     = true
+  skip_requesting_account_id  = true
+}
+
+override_data {
+  target = data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_data {
+  target = module.iam.data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_data {
+  target = module.sagemaker.data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_data {
+  target = module.storage.data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_data {
+  target = module.observability.data.aws_caller_identity.current
+  values = { account_id = "123456789012" }
+}
+
+override_data {
+  target = module.network.data.aws_availability_zones.available
+  values = { names = ["eu-north-1a", "eu-north-1b", "eu-north-1c"] }
 }
 
 variables {
@@ -29,6 +66,10 @@ variables {
   studio             = false
   feature_group      = false
   budget_usd         = 100
+
+  # Ephemeral resources would be opened.
+  database_password_version = 0
+
   sizes = {
     code     = { cpu = 512, memory = 2048 }
     web      = { cpu = 512, memory = 1024 }
