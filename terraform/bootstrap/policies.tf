@@ -1,7 +1,7 @@
 # What the CI roles may do. Resources have the names of their environments; what has no name in its ARN has the tag.
 locals {
   scopes = {
-    sandbox = { names = ["rd-s-*"], databases = ["rd_s_*"], tags = ["s-*"], records = ["*rd-s-*"], boundary = aws_iam_policy.sandbox_boundary.arn }
+    sandbox = { names = ["rd-s-*"], databases = ["rd_s_*"], tags = ["s-*"], records = ["*rd-s-*", "s-*"], boundary = aws_iam_policy.sandbox_boundary.arn }
     deploy = {
       names     = [for environment in var.environments : "rd-${environment}*"]
       databases = [for environment in var.environments : "rd_${environment}"]
@@ -12,11 +12,12 @@ locals {
   }
 
   policies = merge([for scope in keys(local.scopes) : {
-    "${scope}-data"    = data.aws_iam_policy_document.data[scope].json
-    "${scope}-compute" = data.aws_iam_policy_document.compute[scope].json
-    "${scope}-tagged"  = data.aws_iam_policy_document.tagged[scope].json
-    "${scope}-roles"   = data.aws_iam_policy_document.roles[scope].json
-    "${scope}-reading" = data.aws_iam_policy_document.reading.json
+    "${scope}-data"     = data.aws_iam_policy_document.data[scope].json
+    "${scope}-compute"  = data.aws_iam_policy_document.compute[scope].json
+    "${scope}-tagged"   = data.aws_iam_policy_document.tagged[scope].json
+    "${scope}-roles"    = data.aws_iam_policy_document.roles[scope].json
+    "${scope}-reading"  = data.aws_iam_policy_document.reading.json
+    "${scope}-services" = data.aws_iam_policy_document.services[scope].json
   }]...)
 }
 
@@ -135,13 +136,6 @@ data "aws_iam_policy_document" "compute" {
     resources = ["${local.arn}:rds:${local.here}:og:default*"]
   }
 
-  # RDS makes the database's password with the rights of whoever creates the database.
-  statement {
-    sid       = "PasswordsOfDatabases"
-    actions   = ["secretsmanager:CreateSecret", "secretsmanager:TagResource"]
-    resources = ["${local.arn}:secretsmanager:${local.here}:secret:rds!db-*"]
-  }
-
   # Cloud Map makes a private zone. Route 53 has no names in ARNs, and refuses to delete a zone that has records.
   statement {
     sid       = "Zones"
@@ -179,6 +173,7 @@ data "aws_iam_policy_document" "compute" {
 data "aws_iam_policy_document" "tagged" {
   for_each = local.scopes
 
+  # By tags instead of names, here and below.
   statement {
     sid       = "Create"
     actions   = local.tagged_services
@@ -191,6 +186,7 @@ data "aws_iam_policy_document" "tagged" {
     }
   }
 
+  # As above: ids of these resources say nothing.
   statement {
     sid       = "ChangeAndDelete"
     actions   = local.tagged_services
@@ -203,14 +199,12 @@ data "aws_iam_policy_document" "tagged" {
     }
   }
 
-  # Whoever could tag a resource of another environment could then delete it.
+  # The tag of a request opens `Create` for every resource of the request, those of others too: a network interface in another's subnet, for instance.
+  # And whoever could tag a resource of another environment could then delete it.
   statement {
-    sid    = "KeepTagsOfOthers"
-    effect = "Deny"
-    actions = [
-      "ec2:CreateTags", "ec2:DeleteTags", "kms:TagResource", "kms:UntagResource", "servicediscovery:TagResource", "servicediscovery:UntagResource",
-      "quicksight:TagResource", "quicksight:UntagResource", "chatbot:TagResource", "chatbot:UntagResource", "sagemaker:AddTags", "sagemaker:DeleteTags",
-    ]
+    sid       = "KeepResourcesOfOthers"
+    effect    = "Deny"
+    actions   = concat(local.changes_of_keys, [for service in local.tagged_services : service if service != "kms:*"], ["sagemaker:DeleteTags"])
     resources = ["*"]
 
     condition {
@@ -228,6 +222,13 @@ data "aws_iam_policy_document" "tagged" {
 }
 
 locals {
+  # All but reading: a report on a merge request reads prod's tables, whose key has prod's tag.
+  changes_of_keys = [
+    "kms:CancelKeyDeletion", "kms:CreateAlias", "kms:CreateGrant", "kms:DeleteAlias", "kms:DeleteImportedKeyMaterial", "kms:Disable*", "kms:Enable*",
+    "kms:PutKeyPolicy", "kms:ReEncrypt*", "kms:ReplicateKey", "kms:RetireGrant", "kms:RevokeGrant", "kms:ScheduleKeyDeletion", "kms:TagResource",
+    "kms:UntagResource", "kms:Update*",
+  ]
+
   tagged_services = [
     "ec2:*", "kms:*", "servicediscovery:*", "quicksight:*", "chatbot:*",
     "sagemaker:CreateDomain", "sagemaker:DescribeDomain", "sagemaker:UpdateDomain", "sagemaker:DeleteDomain", "sagemaker:AddTags", "sagemaker:ListTags",
@@ -271,7 +272,7 @@ data "aws_iam_policy_document" "roles" {
     condition {
       test     = "StringEquals"
       variable = "iam:PassedToService"
-      values   = ["sagemaker.amazonaws.com", "ecs-tasks.amazonaws.com", "monitoring.rds.amazonaws.com", "vpc-flow-logs.amazonaws.com", "chatbot.amazonaws.com"]
+      values   = ["sagemaker.amazonaws.com", "ecs-tasks.amazonaws.com", "monitoring.rds.amazonaws.com", "vpc-flow-logs.amazonaws.com", "chatbot.amazonaws.com", "quicksight.amazonaws.com"]
     }
   }
 
@@ -293,15 +294,16 @@ data "aws_iam_policy_document" "roles" {
   }
 }
 
-# Terraform reads everything that it manages. These actions change nothing and show no data. Global services are in us-east-1, Slack channels in eu-west-1.
 data "aws_iam_policy_document" "reading" {
+  # Terraform reads everything that it manages. These actions change nothing and show no data. Global services are in us-east-1, Slack channels in eu-west-1.
   statement {
     sid = "Descriptions"
     actions = [
       "ec2:Describe*", "elasticloadbalancing:Describe*", "rds:Describe*", "ecs:Describe*", "ecs:List*", "logs:Describe*", "cloudwatch:Describe*", "cloudwatch:GetDashboard", "cloudwatch:ListTagsForResource",
       "servicediscovery:Get*", "servicediscovery:List*", "route53:Get*", "route53:List*", "acm:Describe*", "acm:List*", "kms:List*", "sagemaker:List*", "sagemaker:Search",
       "chatbot:Describe*", "chatbot:List*", "quicksight:List*", "quicksight:Describe*", "tag:GetResources", "sts:GetCallerIdentity", "iam:GetPolicy", "iam:GetPolicyVersion",
-      "ecs:DeregisterTaskDefinition", "logs:PutQueryDefinition", "logs:DeleteQueryDefinition", "logs:ListTagsForResource", "budgets:ViewBudget",
+      "logs:ListTagsForResource", "budgets:ViewBudget", "secretsmanager:GetRandomPassword", "secretsmanager:ListSecrets", "cloudformation:DescribeStacks",
+      "cloudformation:ListStacks",
     ]
     resources = ["*"]
 
@@ -309,6 +311,41 @@ data "aws_iam_policy_document" "reading" {
       test     = "StringEquals"
       variable = "aws:RequestedRegion"
       values   = [var.region, "us-east-1", "eu-west-1"]
+    }
+  }
+}
+
+data "aws_iam_policy_document" "services" {
+  for_each = local.scopes
+
+  # Terraform reads the database's password back, to set it. Other secrets it only writes.
+  statement {
+    sid       = "PasswordsOfDatabases"
+    actions   = ["secretsmanager:GetSecretValue"]
+    resources = [for name in each.value.names : "${local.arn}:secretsmanager:${local.here}:secret:${name}/database-*"]
+  }
+
+  # AWS names these groups and creates them itself. Jobs of all environments share the groups of SageMaker, with streams of their own.
+  statement {
+    sid     = "LogsOfServices"
+    actions = ["logs:DeleteLogGroup", "logs:DeleteLogStream"]
+    resources = flatten([for name in each.value.names : concat(
+      [for group in ["/aws/rds/instance", "/aws/ecs/containerinsights"] : "${local.arn}:logs:${local.here}:log-group:${group}/${name}/*"],
+      ["${local.arn}:logs:${local.here}:log-group:/aws/sagemaker/*:log-stream:${name}"],
+    )])
+  }
+
+  # AWS offers neither resources nor conditions for these changes. A branch that means harm could stop new runs of prod by deregistering its task
+  # definitions, until the next deploy, and delete saved queries. No data is at risk. An account for prod alone prevents it.
+  statement {
+    sid       = "DefinitionsAndQueries"
+    actions   = ["ecs:DeregisterTaskDefinition", "logs:PutQueryDefinition", "logs:DeleteQueryDefinition"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestedRegion"
+      values   = [var.region]
     }
   }
 }
@@ -337,18 +374,42 @@ data "aws_iam_policy_document" "boundary" {
     }
   }
 
+  dynamic "statement" {
+    for_each = length(var.readable_buckets) == 0 ? [] : [var.readable_environment]
+
+    content {
+      sid       = "ReadProductionKey"
+      actions   = ["kms:Decrypt"]
+      resources = ["${local.arn}:kms:${local.here}:key/*"]
+
+      condition {
+        test     = "ForAnyValue:StringEquals"
+        variable = "kms:ResourceAliases"
+        values   = ["alias/rd-${statement.value}"]
+      }
+    }
+  }
+
   statement {
     sid     = "OwnServices"
-    actions = ["sqs:*", "sagemaker:*", "athena:*", "secretsmanager:GetSecretValue", "ecs:*", "logs:*", "cloudwatch:*", "sns:Publish"]
+    actions = ["sqs:*", "sagemaker:*", "athena:*", "secretsmanager:GetSecretValue", "ecs:*", "logs:*", "sns:Publish"]
     resources = concat(
       [for service in ["sqs", "sns"] : "${local.arn}:${service}:${local.here}:rd-s-*"],
-      ["${local.arn}:sagemaker:${local.here}:*/rd-s-*", "${local.arn}:sagemaker:${local.here}:*/pipelines-*"],
-      ["${local.arn}:athena:${local.here}:workgroup/rd-s-*", "${local.arn}:secretsmanager:${local.here}:secret:rd-s-*", "${local.arn}:secretsmanager:${local.here}:secret:rds!db-*"],
+      ["${local.arn}:sagemaker:${local.here}:*/rd-s-*", "${local.arn}:athena:${local.here}:workgroup/rd-s-*", "${local.arn}:athena:${local.here}:datacatalog/*"],
+      ["${local.arn}:secretsmanager:${local.here}:secret:rd-s-*"],
       [for kind in ["task", "task-definition", "cluster", "service"] : "${local.arn}:ecs:${local.here}:${kind}/rd-s-*"],
-      [for group in ["/rd/rd-s-*", "/aws/sagemaker/*", "RDSOSMetrics*"] : "${local.arn}:logs:${local.here}:log-group:${group}"],
+      ["${local.arn}:logs:${local.here}:log-group:/rd/rd-s-*"],
     )
   }
 
+  # Jobs of all environments share these groups; each job has streams of its own. The second group is of RDS.
+  statement {
+    sid       = "SharedLogs"
+    actions   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
+    resources = [for group in ["/aws/sagemaker/*", "RDSOSMetrics*"] : "${local.arn}:logs:${local.here}:log-group:${group}"]
+  }
+
+  # Columns of all tables, no rows: the database of a warehouse is not known here.
   statement {
     sid       = "Catalog"
     actions   = ["glue:Get*"]
@@ -362,18 +423,41 @@ data "aws_iam_policy_document" "boundary" {
   }
 
   statement {
+    sid       = "Experiments"
+    actions   = ["sagemaker-mlflow:*", "sagemaker:CallMlflowAppApi"]
+    resources = concat(["${local.arn}:sagemaker:${local.here}:mlflow-tracking-server/rd-s-*"], var.sandbox_mlflow_arns)
+  }
+
+  statement {
     sid       = "PassOwnRoles"
     actions   = ["iam:PassRole"]
     resources = ["${local.arn}:iam::${local.account}:role/rd-s-*"]
   }
 
-  # Actions without a resource, and keys, whose own policies name the environment's roles.
+  statement {
+    sid       = "OwnKeys"
+    actions   = ["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant"]
+    resources = ["${local.arn}:kms:${local.here}:key/*"]
+
+    condition {
+      test     = "StringLike"
+      variable = "aws:ResourceTag/environment"
+      values   = ["s-*"]
+    }
+  }
+
+  statement {
+    sid       = "Images"
+    actions   = ["ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"]
+    resources = [for repository in aws_ecr_repository.this : repository.arn]
+  }
+
+  # AWS offers no resource for most of these actions. Metrics only add points.
   statement {
     sid = "WithoutResource"
     actions = [
-      "ecr:GetAuthorizationToken", "ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer", "cloudwatch:PutMetricData", "cloudwatch:Get*",
-      "ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission", "ec2:Describe*",
-      "ecs:RegisterTaskDefinition", "ecs:DescribeTaskDefinition", "kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey", "kms:CreateGrant",
+      "cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:GetMetricWidgetImage", "cloudwatch:PutMetricData",
+      "ec2:Describe*", "ecr:GetAuthorizationToken", "ecs:DescribeTaskDefinition",
     ]
     resources = ["*"]
 
@@ -381,6 +465,25 @@ data "aws_iam_policy_document" "boundary" {
       test     = "StringEquals"
       variable = "aws:RequestedRegion"
       values   = [var.region]
+    }
+  }
+
+  # SageMaker makes and deletes the interfaces of its jobs with the job's role, and gives them no tag. Subnets and groups have one.
+  statement {
+    sid       = "InterfacesOfJobs"
+    actions   = ["ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface", "ec2:DeleteNetworkInterfacePermission"]
+    resources = ["*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:RequestedRegion"
+      values   = [var.region]
+    }
+
+    condition {
+      test     = "StringLikeIfExists"
+      variable = "aws:ResourceTag/environment"
+      values   = ["s-*"]
     }
   }
 }

@@ -91,6 +91,46 @@ resource "aws_iam_role_policy" "state" {
   policy = data.aws_iam_policy_document.state[each.key].json
 }
 
+# ReadOnlyAccess reads no secrets. A plan draws a password and compares the one that the database's secret has.
+data "aws_iam_policy_document" "plan" {
+  statement {
+    sid       = "PasswordsOfDatabases"
+    actions   = ["secretsmanager:GetSecretValue"]
+    resources = [for environment in var.environments : "${local.arn}:secretsmanager:${local.here}:secret:rd-${environment}/database-*"]
+  }
+
+  # AWS offers no resource for this action.
+  statement {
+    sid       = "RandomPassword"
+    actions   = ["secretsmanager:GetRandomPassword"]
+    resources = ["*"]
+  }
+
+  statement {
+    sid       = "KeysOfPasswords"
+    actions   = ["kms:Decrypt"]
+    resources = ["${local.arn}:kms:${local.here}:key/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "kms:ViaService"
+      values   = ["secretsmanager.${var.region}.amazonaws.com"]
+    }
+
+    condition {
+      test     = "StringEquals"
+      variable = "aws:ResourceTag/environment"
+      values   = var.environments
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "plan" {
+  name   = "read-passwords-of-databases"
+  role   = aws_iam_role.ci["plan"].id
+  policy = data.aws_iam_policy_document.plan.json
+}
+
 resource "aws_iam_role_policy_attachment" "plan" {
   role       = aws_iam_role.ci["plan"].name
   policy_arn = "${local.arn}:iam::aws:policy/ReadOnlyAccess"

@@ -37,7 +37,7 @@ variable "deploy_branches" {
 }
 
 variable "readable_buckets" {
-  description = "Buckets of this account that sandboxes may read, such as prod's lake."
+  description = "Buckets of this account that sandboxes may read: prod's lake, and the bucket of raw data if it is not created here."
   type        = list(string)
   default     = []
 }
@@ -46,6 +46,12 @@ variable "readable_environment" {
   description = "Environment to which `readable_buckets` belong: its Glue database and its key."
   type        = string
   default     = "prod"
+}
+
+variable "sandbox_mlflow_arns" {
+  description = "MLflow servers or apps of SageMaker that sandboxes may write to, such as dev's. Without one, sandboxes record trainings in Dagster only."
+  type        = list(string)
+  default     = []
 }
 
 variable "image_readers" {

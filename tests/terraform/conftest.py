@@ -12,8 +12,12 @@ from typing import Any
 import boto3
 import pytest
 
+from tests.terraform.account import account
 from tests.terraform.moto_shim import ACCOUNT, REGION
+from tests.terraform.roles import roles
 from tests.terraform.terraform import Workspace
+
+__all__ = ["account", "roles"]
 
 DIGEST = "sha256:" + "a" * 64
 REGISTRY = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com"
