@@ -17,6 +17,10 @@ from ruter_dagster.definitions import build_definitions
 from ruter_dagster.orchestration.instance import open_instance
 from tests.chain.local_chain import Chain, environment, foreign_variables
 from tests.chain.tides_days import DAY, FORMER, LAST, NEW, write_tides
+from tests.terraform.conftest import aws_endpoint, certificate_arn, workspace
+from tests.terraform.roles import roles
+
+__all__ = ["aws_endpoint", "certificate_arn", "roles", "workspace"]
 
 REPOSITORY = Path(__file__).parents[2]
 FORECAST = ("features/levels", "quality/levels", "forecasts/load_forecasts")

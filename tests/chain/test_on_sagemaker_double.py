@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 
-from ruter_dagster.commands.local_aws import CALLS
+from ruter_dagster.commands.local_aws import RESOURCES
 from ruter_dagster.orchestration.instance import open_instance
 from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import DATED, UNDATED, SmallDemo, environment, run
+from tests.terraform.policies import Statement, allowed
+from tests.terraform.recorded_calls import DEMO_NAMES, requests
+from tests.terraform.roles import NAME, Roles
 
 pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
@@ -21,16 +24,6 @@ JOB_METADATA = {"job_arn", "console", "studio", "logs", "image_digest", "instanc
 """Metadata of every date about the job that wrote it."""
 JOB_COSTS = {"start_seconds", "run_seconds", "estimated_cost"}
 """Metadata of every job. A range states them once, as totals of its last date."""
-
-PERMISSIONS = {
-    "s3.HeadObject": "s3:GetObject",
-    "s3.PostObject": "s3:PutObject",  # the parts of a large object
-    "s3.PostBucket": "s3:DeleteObject",  # many at once
-    "s3.ListObjects": "s3:ListBucket",
-    "s3.HeadBucket": "s3:ListBucket",
-}
-"""What a call needs that is not named as the call."""
-OF_THE_DEMO_ITSELF = {"s3:PutBucket"}
 
 
 @pytest.fixture(scope="module")
@@ -92,20 +85,107 @@ def test_job_output_is_in_the_lake(small_demo: SmallDemo) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("caller", "role"), [("demo", "orchestrator-role"), ("container", "job-role")], ids=["Dagster", "jobs"]
-)
-def test_example_roles_allow_every_call_of_the_chain(small_demo: SmallDemo, caller: str, role: str) -> None:
-    made: dict[str, dict[str, int]] = json.loads((small_demo.settings.state_dir / CALLS).read_text())[
-        "callers"
-    ]
-    needed = {PERMISSIONS.get(operation, operation.replace(".", ":")) for operation in made[caller]}
-    statements = json.loads((REPOSITORY / "examples" / "aws" / f"{role}.json").read_text())["Statement"]
-    allowed = {
-        action
-        for statement in statements
-        if statement["Effect"] == "Allow"
-        for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
+UNSEEN = {
+    "tables": {
+        "s3:DeleteObject": "expired snapshots, and files of a failed commit",
+        "s3:AbortMultipartUpload": "a failed upload",
+    },
+    "snapshot": {"s3:DeleteObject": "as for tables", "s3:AbortMultipartUpload": "as for tables"},
+    "model": {
+        "s3:DeleteObject": "as for tables",
+        "s3:AbortMultipartUpload": "as for tables",
+        "glue:GetDatabase": "tables of a new namespace",
+        "glue:CreateTable": "as for tables",
+        "glue:UpdateTable": "as for tables",
+        "sagemaker-mlflow:*": "experiments: the demo's MLflow is a file",
+    },
+    "publish": {
+        "s3:DeleteObject": "as for tables",
+        "s3:AbortMultipartUpload": "as for tables",
+        "s3:ListBucket": "S3 reports an absent object as forbidden without it",
+        "glue:GetDatabase": "as for model",
+        "glue:CreateTable": "as for tables",
+        "glue:UpdateTable": "as for tables",
+    },
+    "orchestrator": {
+        "sagemaker:StopProcessingJob": "a cancelled run",
+        "sagemaker:StopTrainingJob": "a cancelled run",
+        "sagemaker:AddTags": "SageMaker checks it when a job with tags is created",
+    },
+}
+"""Actions that no call of the demo needs, and why a role has them."""
+OF_SERVICES = {
+    "Configuration": "files of operators and warehouses, which the demo has not",
+    "RawData": "raw data in S3: the demo generates it",
+    "RawBucket": "raw data in S3",
+    "Keys": "S3, Glue and SQS call KMS",
+    "KeysOfVolumes": "SageMaker encrypts volumes",
+    "LogLines": "SageMaker writes them",
+    "Image": "SageMaker pulls it",
+    "SignIn": "SageMaker pulls the image",
+    "Metrics": "SageMaker writes those of jobs, the sensor `run_metrics` those of runs",
+    "NewInterfaces": "SageMaker connects jobs to subnets",
+    "Interfaces": "SageMaker connects jobs to subnets",
+    "Network": "SageMaker connects jobs to subnets",
+    "Queries": "the warehouse: test_warehouse_role.py",
+    "WarehouseTables": "Athena reads them",
+    "WarehouseRows": "Athena reads them",
+    "BucketsOfAthena": "Athena reads and writes there",
+    "Results": "Athena writes them",
+    "FilesOfAnotherEnvironment": "a sandbox whose tables begin as prod's",
+    "BucketsOfAnotherEnvironment": "a sandbox whose tables begin as prod's",
+    "KeyOfAnotherEnvironment": "a sandbox whose tables begin as prod's",
+    "RunsOfDagster": "EcsRunLauncher: test_ecs_instance.py",
+    "TaskDefinitions": "EcsRunLauncher",
+    "RolesOfRuns": "EcsRunLauncher",
+}
+"""Statements that no call of the demo needs, and who needs them."""
+
+
+def requests_by_role(small_demo: SmallDemo, roles: Roles) -> dict[str, set[tuple[str, str, Any]]]:
+    """What IAM would check for each call of the demo, by role without its environment."""
+    recorded = json.loads((small_demo.settings.state_dir / RESOURCES).read_text())
+    by_role: dict[str, set[tuple[str, str, Any]]] = {}
+    for caller, calls in recorded.items():
+        role = roles.role_of_job.get(caller, f"{NAME}-job-tables") if caller != "demo" else "orchestrator"
+        found = by_role.setdefault(role.removeprefix(f"{NAME}-").removeprefix("job-"), set())
+        found |= {
+            (action, resource, frozenset(context.items()))
+            for action, resource, context in requests(calls, DEMO_NAMES, roles.role_of_job)
+        }
+    return by_role
+
+
+def statements_of(role: str, roles: Roles) -> list[Statement]:
+    return roles.of[role if role == "orchestrator" else f"job-{role}"]
+
+
+def test_roles_allow_every_call_of_the_chain(small_demo: SmallDemo, roles: Roles) -> None:
+    by_role = requests_by_role(small_demo, roles)
+    assert set(by_role) == {"tables", "snapshot", "model", "publish", "orchestrator"}
+    refused = {
+        (role, action, resource)
+        for role, found in by_role.items()
+        for action, resource, context in found
+        if not allowed(statements_of(role, roles), action, resource, dict(context))
     }
-    assert needed, "no call was counted"
-    assert needed - allowed - OF_THE_DEMO_ITSELF == set()
+    assert refused == set()
+
+
+def test_every_right_of_a_role_is_used_or_explained(small_demo: SmallDemo, roles: Roles) -> None:
+    unused = {
+        (role, statement.sid, action)
+        for role, found in requests_by_role(small_demo, roles).items()
+        for statement in statements_of(role, roles)
+        if statement.allows and statement.sid not in OF_SERVICES
+        for action in statement.actions
+        if action
+        not in {
+            used for used, resource, context in found if statement.matches(used, resource, _lower(context))
+        }
+    }
+    assert unused - {(role, sid, action) for role, sid, action in unused if action in UNSEEN[role]} == set()
+
+
+def _lower(context: Any) -> dict[str, str]:
+    return {key.lower(): value for key, value in context}

@@ -6,11 +6,14 @@ locals {
     "${local.arn}:glue:${local.here}:table/${var.database}/*",
   ]
 
+  subnets = [for subnet in var.subnet_ids : "${local.arn}:ec2:${local.here}:subnet/${subnet}"]
+
   parts = {
     raw       = data.aws_iam_policy_document.raw.json
     warehouse = data.aws_iam_policy_document.warehouse.json
     mlflow    = data.aws_iam_policy_document.mlflow.json
     secret    = data.aws_iam_policy_document.secret.json
+    readable  = data.aws_iam_policy_document.readable.json
   }
 }
 
@@ -37,13 +40,13 @@ data "aws_iam_policy_document" "common" {
 
   statement {
     sid       = "Buckets"
-    actions   = ["s3:ListBucket", "s3:GetBucketLocation"]
+    actions   = ["s3:ListBucket"]
     resources = [var.lake_arn]
   }
 
   statement {
     sid       = "Tables"
-    actions   = ["glue:GetDatabase", "glue:GetTable", "glue:GetTables", "glue:CreateTable", "glue:UpdateTable"]
+    actions   = ["glue:GetDatabase", "glue:GetTable", "glue:CreateTable", "glue:UpdateTable"]
     resources = local.tables
   }
 
@@ -98,13 +101,29 @@ data "aws_iam_policy_document" "common" {
     }
   }
 
-  # SageMaker connects a job to the network. EC2 offers no resource for descriptions, and new interfaces have no name yet.
+  # SageMaker connects a job to the network with the job's role.
+  statement {
+    sid       = "NewInterfaces"
+    actions   = ["ec2:CreateNetworkInterface"]
+    resources = concat(local.subnets, ["${local.arn}:ec2:${local.here}:security-group/${var.security_group_id}", "${local.arn}:ec2:${local.here}:network-interface/*"])
+  }
+
+  statement {
+    sid       = "Interfaces"
+    actions   = ["ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"]
+    resources = ["${local.arn}:ec2:${local.here}:network-interface/*"]
+
+    condition {
+      test     = "ArnEquals"
+      variable = "ec2:Subnet"
+      values   = local.subnets
+    }
+  }
+
+  # EC2 offers no resource for descriptions, and none that is always there for the permission of an interface.
   statement {
     sid = "Network"
     actions = [
-      "ec2:CreateNetworkInterface",
-      "ec2:CreateNetworkInterfacePermission",
-      "ec2:DeleteNetworkInterface",
       "ec2:DeleteNetworkInterfacePermission",
       "ec2:DescribeDhcpOptions",
       "ec2:DescribeNetworkInterfaces",
@@ -131,7 +150,7 @@ data "aws_iam_policy_document" "raw" {
 
   statement {
     sid       = "RawBucket"
-    actions   = ["s3:ListBucket", "s3:GetBucketLocation"]
+    actions   = ["s3:ListBucket"]
     resources = ["${local.arn}:s3:::${var.raw_bucket}"]
   }
 }
@@ -168,6 +187,67 @@ data "aws_iam_policy_document" "warehouse" {
       sid       = "WarehouseRows"
       actions   = ["s3:GetObject"]
       resources = ["${local.arn}:s3:::${statement.value.bucket}/${statement.value.prefix}*"]
+    }
+  }
+
+  # Athena lists the files of a table, and writes the manifest of a result to the workgroup's prefix, with the rights of whoever asks.
+  dynamic "statement" {
+    for_each = var.warehouse == null ? [] : [var.warehouse]
+
+    content {
+      sid       = "BucketsOfAthena"
+      actions   = ["s3:ListBucket", "s3:GetBucketLocation"]
+      resources = ["${local.arn}:s3:::${statement.value.bucket}", var.lake_arn]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.warehouse == null ? [] : [var.warehouse]
+
+    content {
+      sid       = "Results"
+      actions   = ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"]
+      resources = ["${var.lake_arn}/athena-results/*"]
+    }
+  }
+}
+
+# Tables of a sandbox may begin as those of another environment, and then refer to its files. They are read, never written.
+data "aws_iam_policy_document" "readable" {
+  dynamic "statement" {
+    for_each = var.readable_environment == null ? [] : [var.readable_environment]
+
+    content {
+      sid       = "FilesOfAnotherEnvironment"
+      actions   = ["s3:GetObject"]
+      resources = [for bucket in statement.value.buckets : "${local.arn}:s3:::${bucket}/*"]
+    }
+  }
+
+  dynamic "statement" {
+    for_each = var.readable_environment == null ? [] : [var.readable_environment]
+
+    content {
+      sid       = "BucketsOfAnotherEnvironment"
+      actions   = ["s3:ListBucket"]
+      resources = [for bucket in statement.value.buckets : "${local.arn}:s3:::${bucket}"]
+    }
+  }
+
+  # By the key's alias, because the id of another environment's key is not known here.
+  dynamic "statement" {
+    for_each = var.readable_environment == null ? [] : [var.readable_environment]
+
+    content {
+      sid       = "KeyOfAnotherEnvironment"
+      actions   = ["kms:Decrypt"]
+      resources = ["${local.arn}:kms:${local.here}:key/*"]
+
+      condition {
+        test     = "ForAnyValue:StringEquals"
+        variable = "kms:ResourceAliases"
+        values   = ["alias/rd-${statement.value.name}"]
+      }
     }
   }
 }

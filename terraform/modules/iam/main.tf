@@ -11,9 +11,9 @@ locals {
 
   # What each kind of job may do, beside the common statements.
   kinds = {
-    tables   = []
+    tables   = ["readable"]
     snapshot = compact(["raw", var.warehouse == null ? "" : "warehouse"])
-    model    = ["mlflow"]
+    model    = ["mlflow", "readable"]
     publish  = ["secret"]
   }
 

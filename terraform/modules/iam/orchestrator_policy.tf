@@ -33,6 +33,7 @@ data "aws_iam_policy_document" "orchestrator" {
     resources = [
       "${var.lake_arn}/${var.lake_prefix}/artifacts/pipes/*",
       "${var.lake_arn}/${var.lake_prefix}/artifacts/events/*",
+      "${var.lake_arn}/${var.lake_prefix}/artifacts/reforecasts/*",
       "${var.logs_arn}/dagster/*",
     ]
   }
@@ -56,7 +57,7 @@ data "aws_iam_policy_document" "orchestrator" {
   # Without s3:ListBucket, S3 answers "forbidden" for an object that does not exist.
   statement {
     sid       = "Buckets"
-    actions   = ["s3:ListBucket", "s3:GetBucketLocation"]
+    actions   = ["s3:ListBucket"]
     resources = [var.lake_arn, var.logs_arn]
   }
 
@@ -166,17 +167,10 @@ data "aws_iam_policy_document" "execution" {
     resources = ["${local.arn}:logs:${local.here}:log-group:/rd/${var.name}/*"]
   }
 
-  # RDS makes and rotates the database's password under a name of its own.
   statement {
     sid       = "PasswordOfTheDatabase"
     actions   = ["secretsmanager:GetSecretValue"]
-    resources = ["${local.arn}:secretsmanager:${local.here}:secret:rds!db-*"]
-
-    condition {
-      test     = "StringEquals"
-      variable = "secretsmanager:ResourceTag/environment"
-      values   = [var.environment]
-    }
+    resources = ["${local.arn}:secretsmanager:${local.here}:secret:${var.name}/database-*"]
   }
 
   statement {

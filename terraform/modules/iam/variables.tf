@@ -3,11 +3,6 @@ variable "name" {
   type        = string
 }
 
-variable "environment" {
-  description = "Environment, as the tag of its resources."
-  type        = string
-}
-
 variable "lake_arn" {
   description = "ARN of the lake's bucket."
   type        = string
@@ -53,8 +48,23 @@ variable "warehouse" {
   type        = object({ database = string, bucket = string, prefix = string })
 }
 
+variable "readable_environment" {
+  description = "Another environment whose tables jobs read, by name and buckets, as a sandbox reads prod's; null for none."
+  type        = object({ name = string, buckets = list(string) })
+}
+
 variable "mlflow_arn" {
   description = "ARN of SageMaker's MLflow, a tracking server or an app; null if MLflow is elsewhere."
+  type        = string
+}
+
+variable "subnet_ids" {
+  description = "Subnets of jobs."
+  type        = list(string)
+}
+
+variable "security_group_id" {
+  description = "Security group of jobs."
   type        = string
 }
 

@@ -179,8 +179,9 @@ resource "aws_iam_role" "slack" {
   permissions_boundary = var.permissions_boundary
 }
 
-# Graphs in alarms. Everything else that people may ask in Slack is refused.
+# Everything else that people may ask in Slack is refused.
 data "aws_iam_policy_document" "slack" {
+  # Graphs in alarms. CloudWatch offers no resource for metrics.
   statement {
     actions   = ["cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:GetMetricWidgetImage"]
     resources = ["*"]

@@ -8,6 +8,7 @@ resource "aws_secretsmanager_secret" "this" {
 }
 
 data "aws_iam_policy_document" "this" {
+  # In a secret's own policy, * is this secret alone.
   statement {
     sid       = "DenyOtherRoles"
     effect    = "Deny"

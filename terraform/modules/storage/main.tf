@@ -22,6 +22,7 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
+  # In a key's own policy, * is this key alone.
   statement {
     sid       = "LogsEventsAndAlarms"
     actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
