@@ -14,7 +14,7 @@ locals {
     RUTER_HISTORY_START             = var.source_settings.history_start
     RUTER_LAKE                      = "s3://${module.storage.lake_bucket}/lake"
     RUTER_GLUE_DATABASE             = module.catalog.database
-    RUTER_MLFLOW_TRACKING_URI       = coalesce(local.mlflow_arn, var.mlflow_url, "https://mlflow.invalid")
+    RUTER_MLFLOW_TRACKING_URI       = local.mlflow_address
     RUTER_SECRETS                   = module.secrets.arn
     RUTER_SAGEMAKER_IMAGE           = var.jobs_image
     RUTER_SAGEMAKER_ROLE            = module.iam.job_role_arns["tables"]

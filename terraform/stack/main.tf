@@ -10,12 +10,21 @@ locals {
     commit      = var.commit
   }
 
+  # Networks of different addresses can be connected with the same third one. A sandbox's 1,024 possible ranges follow from the hash in its id.
+  environments = ["dev", "test", "stage", "prod"]
+  range        = local.sandbox ? parseint(substr(var.environment, -6, 6), 16) % 1024 : index(local.environments, var.environment)
+  cidr         = coalesce(var.cidr, local.sandbox ? cidrsubnet("10.64.0.0/10", 10, local.range) : cidrsubnet("10.20.0.0/14", 2, local.range))
+
+  domain = var.domain == null ? null : { name = replace(var.domain.name, "*", var.environment), zone_id = var.domain.zone_id }
+
   raw_bucket = coalesce(var.raw_bucket, module.storage.raw_bucket)
   account    = data.aws_caller_identity.current.account_id
 
   # By name, not by reference: roles name the server, and the server has a role.
   own_mlflow = "arn:aws:sagemaker:${var.region}:${local.account}:mlflow-tracking-server/${local.name}"
-  mlflow_arn = var.mlflow_arn == null && var.create_mlflow ? local.own_mlflow : var.mlflow_arn
+  # Without MLflow, trainings are recorded in Dagster only.
+  mlflow_address = coalesce(local.mlflow_arn, var.mlflow_url, "none")
+  mlflow_arn     = var.mlflow_arn == null && var.create_mlflow ? local.own_mlflow : var.mlflow_arn
 }
 
 data "aws_caller_identity" "current" {}
@@ -45,7 +54,7 @@ module "network" {
   source = "../modules/network"
 
   name                 = local.name
-  cidr                 = var.cidr
+  cidr                 = local.cidr
   nat_gateway          = var.nat_gateway
   interface_endpoints  = var.interface_endpoints
   kafka_cidrs          = var.kafka.cidrs
@@ -68,7 +77,6 @@ module "iam" {
   source = "../modules/iam"
 
   name                        = local.name
-  environment                 = var.environment
   lake_arn                    = module.storage.lake_arn
   lake_prefix                 = local.lake_prefix
   logs_arn                    = module.storage.logs_arn
@@ -78,7 +86,10 @@ module "iam" {
   raw_bucket                  = local.raw_bucket
   raw_prefix                  = var.raw_prefix
   warehouse                   = var.warehouse
+  readable_environment        = var.readable_environment
   mlflow_arn                  = local.mlflow_arn
+  subnet_ids                  = module.network.private_subnet_ids
+  security_group_id           = module.network.jobs_security_group_id
   queue_arns                  = module.events.queue_arns
   jobs_repository_arn         = var.repository_arns.jobs
   orchestrator_repository_arn = var.repository_arns.orchestrator
@@ -119,26 +130,28 @@ module "sagemaker" {
 module "dagster" {
   source = "../modules/dagster"
 
-  name                  = local.name
-  image                 = var.orchestrator_image
-  environment           = local.variables
-  sizes                 = var.sizes
-  protected             = var.protected
-  wait_for_services     = var.wait_for_services
-  vpc_id                = module.network.vpc_id
-  private_subnet_ids    = module.network.private_subnet_ids
-  public_subnet_ids     = module.network.public_subnet_ids
-  allowed_cidrs         = var.allowed_cidrs
-  domain                = var.domain
-  certificate_arn       = var.certificate_arn
-  login                 = var.login
-  login_client_secret   = var.login_client_secret
-  orchestrator_role_arn = module.iam.orchestrator_role_arn
-  execution_role_arn    = module.iam.execution_role_arn
-  logs_bucket           = module.storage.logs_bucket
-  kms_key_arn           = module.storage.kms_key_arn
-  log_days              = var.log_days
-  permissions_boundary  = var.permissions_boundary
+  name              = local.name
+  image             = var.orchestrator_image
+  environment       = local.variables
+  sizes             = var.sizes
+  protected         = var.protected
+  wait_for_services = var.wait_for_services
+
+  database_password_version = var.database_password_version
+  vpc_id                    = module.network.vpc_id
+  private_subnet_ids        = module.network.private_subnet_ids
+  public_subnet_ids         = module.network.public_subnet_ids
+  allowed_cidrs             = var.allowed_cidrs
+  domain                    = local.domain
+  certificate_arn           = var.certificate_arn
+  login                     = var.login
+  login_client_secret       = var.login_client_secret
+  orchestrator_role_arn     = module.iam.orchestrator_role_arn
+  execution_role_arn        = module.iam.execution_role_arn
+  logs_bucket               = module.storage.logs_bucket
+  kms_key_arn               = module.storage.kms_key_arn
+  log_days                  = var.log_days
+  permissions_boundary      = var.permissions_boundary
 }
 
 module "observability" {

@@ -111,10 +111,16 @@ variable "warehouse" {
   default     = null
 }
 
+variable "readable_environment" {
+  description = "Another environment whose tables jobs read, by name and buckets: for a sandbox, what bootstrap allows to sandboxes. Null for none."
+  type        = object({ name = string, buckets = list(string) })
+  default     = null
+}
+
 variable "cidr" {
-  description = "Addresses of the network."
+  description = "Addresses of the network. Null: 10.20.0.0/16 to 10.23.0.0/16 for dev, test, stage and prod, and a part of 10.64.0.0/10 for each sandbox."
   type        = string
-  default     = "10.20.0.0/16"
+  default     = null
 }
 
 variable "nat_gateway" {
@@ -146,7 +152,7 @@ variable "kafka" {
 }
 
 variable "mlflow_arn" {
-  description = "ARN of an MLflow tracking server or app of SageMaker; null if MLflow is created here or elsewhere."
+  description = "ARN of an MLflow tracking server or app of SageMaker, which environments may share; null if MLflow is created here, is elsewhere, or there is none."
   type        = string
   default     = null
 }
@@ -158,7 +164,7 @@ variable "mlflow_url" {
 }
 
 variable "create_mlflow" {
-  description = "Whether to create an MLflow tracking server. It costs by the hour."
+  description = "Whether to create an MLflow tracking server. It costs by the hour. Without any MLflow, trainings are recorded in Dagster only."
   type        = bool
 }
 
@@ -189,6 +195,17 @@ variable "sizes" {
   })
 }
 
+variable "database_password_version" {
+  description = "Version of the password of Dagster's database. A higher number draws a new password and starts the containers again. 0 draws none, for `terraform test`."
+  type        = number
+  default     = 1
+
+  validation {
+    condition     = var.database_password_version >= 0 && floor(var.database_password_version) == var.database_password_version
+    error_message = "A whole number."
+  }
+}
+
 variable "wait_for_services" {
   description = "Whether an apply waits until new containers are healthy."
   type        = bool
@@ -202,9 +219,14 @@ variable "allowed_cidrs" {
 }
 
 variable "domain" {
-  description = "Domain name of Dagster's UI and its Route 53 zone; null for a UI that is reached from the network alone."
+  description = "Domain name of Dagster's UI and its Route 53 zone; null for a UI that is reached from the network alone. In *.example.org, the environment takes the place of the asterisk, so that sandboxes can share a certificate."
   type        = object({ name = string, zone_id = string })
   default     = null
+
+  validation {
+    condition     = var.domain == null ? true : can(regex("^(\\*|[a-z0-9-]+)(\\.[a-z0-9-]+)+$", var.domain.name))
+    error_message = "name is a domain such as dagster.example.org, or *.sandbox.example.org."
+  }
 }
 
 variable "certificate_arn" {
