@@ -12,9 +12,9 @@ locals {
   # What each kind of job may do, beside the common statements.
   kinds = {
     tables   = ["readable"]
-    snapshot = compact(["raw", var.warehouse == null ? "" : "warehouse"])
+    snapshot = compact(["raw", var.warehouse == null ? "" : "warehouse", "readable"])
     model    = ["mlflow", "readable"]
-    publish  = ["secret"]
+    publish  = ["secret", "readable"]
   }
 
   # Jobs that are not here have the role of tables.
