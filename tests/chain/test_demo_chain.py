@@ -260,4 +260,4 @@ class TestReforecast:
         version = models[2].strip(" `")
         artifacts = Path(variables["RUTER_STATE_DIR"]) / "demo" / "artifacts"
         record = json.loads((artifacts / "models" / "load_model" / version / "model.json").read_text())
-        assert record["training_cutoff"] < YESTERDAY.isoformat()
+        assert record["training_cutoff"] == str(YESTERDAY - timedelta(1))
