@@ -230,7 +230,7 @@ locals {
   ]
 
   tagged_services = [
-    "ec2:*", "kms:*", "servicediscovery:*", "quicksight:*", "chatbot:*",
+    "ec2:*", "kms:*", "servicediscovery:*", "chatbot:*",
     "sagemaker:CreateDomain", "sagemaker:DescribeDomain", "sagemaker:UpdateDomain", "sagemaker:DeleteDomain", "sagemaker:AddTags", "sagemaker:ListTags",
   ]
 }
@@ -317,6 +317,13 @@ data "aws_iam_policy_document" "reading" {
 
 data "aws_iam_policy_document" "services" {
   for_each = local.scopes
+
+  # Ids of dashboards, data sets and folders are names that Terraform gives.
+  statement {
+    sid       = "Dashboards"
+    actions   = ["quicksight:*"]
+    resources = flatten([for name in each.value.names : [for kind in ["analysis", "dashboard", "dataset", "datasource", "folder"] : "${local.arn}:quicksight:${local.here}:${kind}/${name}"]])
+  }
 
   # Terraform reads the database's password back, to set it. Other secrets it only writes.
   statement {

@@ -32,7 +32,7 @@ DESCRIPTIONS = {
 }  # fmt: skip
 """Names and properties of resources. They show no data and change nothing; most of them have no resource."""
 BY_TAG = {
-    "chatbot:*", "ec2:*", "kms:*", "quicksight:*", "sagemaker:AddTags", "sagemaker:CreateDomain", "sagemaker:DeleteDomain", "sagemaker:DescribeDomain",
+    "chatbot:*", "ec2:*", "kms:*", "sagemaker:AddTags", "sagemaker:CreateDomain", "sagemaker:DeleteDomain", "sagemaker:DescribeDomain",
     "sagemaker:ListTags", "sagemaker:UpdateDomain", "servicediscovery:*",
 }  # fmt: skip
 """ARNs have an id that AWS chooses, so a condition on the tag `environment` limits these actions."""
