@@ -136,6 +136,7 @@ OF_SERVICES = {
     "BucketsOfAnotherEnvironment": "a sandbox whose tables begin as prod's",
     "KeyOfAnotherEnvironment": "a sandbox whose tables begin as prod's",
     "RunsOfDagster": "EcsRunLauncher: test_ecs_instance.py",
+    "TagsOfRuns": "EcsRunLauncher",
     "TaskDefinitions": "EcsRunLauncher",
     "RolesOfRuns": "EcsRunLauncher",
 }

@@ -48,7 +48,13 @@ NAMES: dict[str, dict[str, Any]] = {
         "security_group_id": "sg-0123",
         "queue_arns": [f"arn:aws:sqs:{REGION}:{ACCOUNT}:{NAME}-{queue}" for queue in ("jobs", "arrivals")],
     },
-    "sagemaker": {"lake_arn": f"arn:aws:s3:::{NAME}-lake-{ACCOUNT}-{REGION}", "kms_key_arn": KEY},
+    "sagemaker": {
+        "lake_arn": f"arn:aws:s3:::{NAME}-lake-{ACCOUNT}-{REGION}",
+        "kms_key_arn": KEY,
+        "vpc_id": "vpc-0123",
+        "subnet_ids": ["subnet-0123", "subnet-4567"],
+        "security_group_id": "sg-0123",
+    },
     "network": {"kms_key_arn": KEY},
     "bi": {
         "lake_arn": f"arn:aws:s3:::{NAME}-lake-{ACCOUNT}-{REGION}",
@@ -67,6 +73,7 @@ WIRES = {
     "bi.database": "module.catalog.database_of_views",
     "workgroup": "module.catalog.workgroup",
     "raw_bucket": "local.raw_bucket",
+    "vpc_id": "module.network.vpc_id",
     "subnet_ids": "module.network.private_subnet_ids",
     "security_group_id": "module.network.jobs_security_group_id",
     "queue_arns": "module.events.queue_arns",

@@ -41,7 +41,7 @@ resource "aws_iam_role_policy_attachment" "monitoring" {
 }
 
 locals {
-  # The mock providers of `terraform test` have no ephemeral resources: version 0 is for them.
+  # `terraform test` reaches no AWS, but a plan opens ephemeral resources: version 0 is for it.
   sets_password = var.database_password_version == 0 ? 0 : 1
 }
 

@@ -98,13 +98,26 @@ data "aws_iam_policy_document" "orchestrator" {
   # Dagster's EcsRunLauncher starts one task for each run, of the definition that Terraform made.
   statement {
     sid       = "RunsOfDagster"
-    actions   = ["ecs:RunTask", "ecs:StopTask", "ecs:DescribeTasks", "ecs:TagResource"]
+    actions   = ["ecs:RunTask", "ecs:StopTask", "ecs:DescribeTasks"]
     resources = ["${local.arn}:ecs:${local.here}:task/${var.name}/*", "${local.arn}:ecs:${local.here}:task-definition/${var.name}-*:*"]
 
     condition {
       test     = "ArnEquals"
       variable = "ecs:cluster"
       values   = ["${local.arn}:ecs:${local.here}:cluster/${var.name}"]
+    }
+  }
+
+  # ECS checks it for a task that starts with tags. The cluster is no key of this action.
+  statement {
+    sid       = "TagsOfRuns"
+    actions   = ["ecs:TagResource"]
+    resources = ["${local.arn}:ecs:${local.here}:task/${var.name}/*"]
+
+    condition {
+      test     = "StringEquals"
+      variable = "ecs:CreateAction"
+      values   = ["RunTask"]
     }
   }
 

@@ -181,7 +181,7 @@ resource "aws_iam_role" "slack" {
 
 # Everything else that people may ask in Slack is refused.
 data "aws_iam_policy_document" "slack" {
-  # Graphs in alarms. CloudWatch offers no resource for metrics.
+  # Graphs in alarms, and the list of alarms. CloudWatch offers no resource for either.
   statement {
     actions   = ["cloudwatch:DescribeAlarms", "cloudwatch:GetMetricData", "cloudwatch:GetMetricWidgetImage"]
     resources = ["*"]

@@ -6,13 +6,22 @@ locals {
   arn  = "arn:${data.aws_partition.current.partition}"
   here = "${data.aws_region.current.name}:${data.aws_caller_identity.current.account_id}"
 
-  roles = merge(
-    { pipeline = data.aws_iam_policy_document.pipeline.json },
-    var.create_mlflow ? { mlflow = data.aws_iam_policy_document.prefix["mlflow"].json } : {},
-    var.feature_group ? { features = data.aws_iam_policy_document.prefix["feature-store"].json } : {},
-    var.studio ? { studio = data.aws_iam_policy_document.studio.json } : {},
-    var.endpoint == null ? {} : { endpoint = data.aws_iam_policy_document.endpoint.json },
+  # Names apart from policies: the policy of Studio names the domain, and the domain has the role.
+  roles = concat(
+    ["pipeline"],
+    var.create_mlflow ? ["mlflow"] : [],
+    var.feature_group ? ["features"] : [],
+    var.studio ? ["studio"] : [],
+    var.endpoint == null ? [] : ["endpoint"],
   )
+  policies = {
+    pipeline = data.aws_iam_policy_document.pipeline.json
+    mlflow   = data.aws_iam_policy_document.prefix["mlflow"].json
+    features = data.aws_iam_policy_document.prefix["feature-store"].json
+    studio   = data.aws_iam_policy_document.studio.json
+    endpoint = data.aws_iam_policy_document.endpoint.json
+  }
+  domain = one(aws_sagemaker_domain.this[*].id)
 }
 
 data "aws_iam_policy_document" "trust" {
@@ -33,7 +42,7 @@ data "aws_iam_policy_document" "trust" {
 }
 
 resource "aws_iam_role" "this" {
-  for_each = toset(keys(local.roles))
+  for_each = toset(local.roles)
 
   name                 = "${var.name}-${each.value}"
   assume_role_policy   = data.aws_iam_policy_document.trust.json
@@ -41,11 +50,11 @@ resource "aws_iam_role" "this" {
 }
 
 resource "aws_iam_role_policy" "this" {
-  for_each = local.roles
+  for_each = toset(local.roles)
 
   name   = "ruter-dagster"
   role   = aws_iam_role.this[each.key].id
-  policy = each.value
+  policy = local.policies[each.key]
 }
 
 data "aws_iam_policy_document" "pipeline" {
@@ -111,13 +120,7 @@ data "aws_iam_policy_document" "studio" {
   statement {
     sid       = "Own"
     actions   = ["sagemaker:DescribeDomain", "sagemaker:DescribeUserProfile", "sagemaker:CreateApp", "sagemaker:DeleteApp", "sagemaker:DescribeApp", "sagemaker:CreatePresignedDomainUrl"]
-    resources = [for kind in ["domain", "user-profile", "app", "space"] : "${local.arn}:sagemaker:${local.here}:${kind}/*"]
-
-    condition {
-      test     = "StringEquals"
-      variable = "aws:ResourceTag/project"
-      values   = ["ruter-dagster"]
-    }
+    resources = local.domain == null ? [] : [for kind in ["domain/${local.domain}", "user-profile/${local.domain}/*", "app/${local.domain}/*", "space/${local.domain}/*"] : "${local.arn}:sagemaker:${local.here}:${kind}"]
   }
 
   # Lists of jobs, pipelines and models: SageMaker offers no resource for them.
