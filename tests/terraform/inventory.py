@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ class Kind:
     parameters: tuple[tuple[str, Any], ...] = ()
 
 
+QUICKSIGHT = (("AwsAccountId", ACCOUNT),)
 KINDS = (
     Kind("athena", "list_work_groups", "WorkGroups", "aws_athena_workgroup"),
     Kind("budgets", "describe_budgets", "Budgets", "aws_budgets_budget", (("AccountId", ACCOUNT),)),
@@ -32,6 +34,7 @@ KINDS = (
         "SlackChannelConfigurations",
         "aws_chatbot_slack_channel_configuration",
     ),
+    Kind("cloudformation", "list_stacks", "StackSummaries", "aws_cloudformation_stack"),
     Kind("cloudwatch", "describe_alarms", "MetricAlarms", "aws_cloudwatch_metric_alarm"),
     Kind("cloudwatch", "list_dashboards", "DashboardEntries", "aws_cloudwatch_dashboard"),
     Kind("ec2", "describe_addresses", "Addresses", "aws_eip"),
@@ -58,6 +61,11 @@ KINDS = (
     Kind("logs", "describe_log_groups", "logGroups", "aws_cloudwatch_log_group"),
     Kind("logs", "describe_metric_filters", "metricFilters", "aws_cloudwatch_log_metric_filter"),
     Kind("logs", "describe_query_definitions", "queryDefinitions", "aws_cloudwatch_query_definition"),
+    Kind("quicksight", "list_analyses", "AnalysisSummaryList", "", QUICKSIGHT),
+    Kind("quicksight", "list_dashboards", "DashboardSummaryList", "", QUICKSIGHT),
+    Kind("quicksight", "list_data_sets", "DataSetSummaries", "aws_quicksight_data_set", QUICKSIGHT),
+    Kind("quicksight", "list_data_sources", "DataSources", "aws_quicksight_data_source", QUICKSIGHT),
+    Kind("quicksight", "list_folders", "FolderSummaryList", "aws_quicksight_folder", QUICKSIGHT),
     Kind("rds", "describe_db_instances", "DBInstances", "aws_db_instance"),
     Kind("rds", "describe_db_parameter_groups", "DBParameterGroups", "aws_db_parameter_group"),
     Kind("rds", "describe_db_snapshots", "DBSnapshots", ""),
@@ -99,6 +107,8 @@ PARTS = frozenset(
         "aws_iam_role_policy",
         "aws_iam_role_policy_attachment",
         "aws_lb_listener",
+        "aws_quicksight_folder_membership",
+        "aws_quicksight_refresh_schedule",
         "aws_route",
         "aws_route53_record",
         "aws_route_table_association",
@@ -120,6 +130,11 @@ PARTS = frozenset(
 )
 """Types that exist only within a resource that is listed, and not after it."""
 
+DELETED = re.compile(
+    '"KeyState": "PendingDeletion"|"State": "deleted"|"StackStatus": "DELETE_COMPLETE"|"status": "INACTIVE"'
+)
+"""States of resources that AWS lists for a while after their deletion."""
+
 
 def client(endpoint: str, service: str) -> Any:
     """A client of boto3 for the server at this address."""
@@ -135,30 +150,35 @@ def client(endpoint: str, service: str) -> Any:
 def inventory(endpoint: str) -> dict[str, set[str]]:
     """All resources of the account by `service.operation`, each as its description in JSON.
 
-    KMS keys have their tags, and those that wait for their deletion are left out: AWS deletes none at once.
+    Left out is what AWS still lists after its deletion, such as a KMS key that waits for its end.
     """
     return {f"{kind.service}.{kind.operation}": set(_descriptions(endpoint, kind)) for kind in KINDS}
 
 
 def _descriptions(endpoint: str, kind: Kind) -> Iterator[str]:
     service = client(endpoint, kind.service)
-    parameters = dict(kind.parameters)
-    if service.can_paginate(kind.operation):
-        pages = service.get_paginator(kind.operation).paginate(**parameters)
-    else:
-        pages = [getattr(service, kind.operation)(**parameters)]
-    for page in pages:
+    for page in _pages(service, kind):
         for item in page.get(kind.key) or []:
             if kind.operation == "list_keys":
                 item = _key(service, item["KeyId"])
-            if item.get("State") != "deleted" if isinstance(item, dict) else True:
-                yield json.dumps(item, default=str, sort_keys=True)
+            elif kind.operation == "list_clusters":
+                item = service.describe_clusters(clusters=[item])["clusters"][0]
+            text = json.dumps(item, default=str, sort_keys=True)
+            if not DELETED.search(text):
+                yield text
+
+
+def _pages(service: Any, kind: Kind) -> Iterable[dict[str, Any]]:
+    parameters = dict(kind.parameters)
+    if service.can_paginate(kind.operation):
+        return service.get_paginator(kind.operation).paginate(**parameters)
+    return [getattr(service, kind.operation)(**parameters)]
 
 
 def _key(kms: Any, key: str) -> dict[str, Any]:
     description = kms.describe_key(KeyId=key)["KeyMetadata"]
     if description["KeyState"] == "PendingDeletion":
-        return {"State": "deleted"}
+        return description
     return description | {"Tags": kms.list_resource_tags(KeyId=key)["Tags"]}
 
 

@@ -15,9 +15,11 @@ from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ecs.models import EC2ContainerServiceBackend, Service, TaskDefinition
 from moto.iam.access_control import PermissionResult
 from moto.rds.models import DBInstance, DBParameterGroup
+from moto.route53.models import route53_backends
 from moto.s3.models import FakeBucket
 from moto.s3.responses import S3Response
 from moto.sagemaker.responses import SageMakerResponse
+from moto.servicediscovery.models import ServiceDiscoveryBackend
 from moto.sqs.models import Queue
 
 UNHEALTHY_DIGEST = "sha256:" + "f" * 64
@@ -36,6 +38,7 @@ def patch_all() -> None:
     _delete_model_package_groups()
     _isolate_models()
     _capture_no_data()
+    _delete_zones_of_namespaces()
 
 
 def _keep_performance_insights() -> None:
@@ -177,3 +180,16 @@ def _capture_no_data() -> None:
             )
 
         setattr(SageMakerResponse, name, describe)
+
+
+def _delete_zones_of_namespaces() -> None:
+    """Cloud Map: a namespace's zone in Route 53 ends with the namespace."""
+    original = ServiceDiscoveryBackend.delete_namespace
+
+    def delete_namespace(self: ServiceDiscoveryBackend, namespace_id: str) -> str:
+        zone = self.get_namespace(namespace_id).dns_properties.get("HostedZoneId", "")
+        operation = original(self, namespace_id)
+        route53_backends[self.account_id]["aws"].zones.pop(zone.rsplit("/")[-1], None)
+        return operation
+
+    ServiceDiscoveryBackend.delete_namespace = delete_namespace  # type: ignore[method-assign]

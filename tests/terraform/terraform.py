@@ -31,7 +31,7 @@ provider "aws" {
   access_key                  = "test"
   secret_key                  = "test"
   s3_use_path_style           = true
-  max_retries                 = 1
+  max_retries                 = 3
   skip_metadata_api_check     = true
   skip_credentials_validation = true
 
@@ -46,7 +46,7 @@ provider "aws" {
   access_key                  = "test"
   secret_key                  = "test"
   s3_use_path_style           = true
-  max_retries                 = 1
+  max_retries                 = 3
   skip_metadata_api_check     = true
   skip_credentials_validation = true
 

@@ -1,41 +1,159 @@
-"""The four environments and sandboxes: equal resources, protection of prod, isolation of sandboxes."""
+"""The stack against the server of `moto_shim.py`: two sandboxes and prod, applied side by side in one account.
+
+One sandbox has every switch on and is destroyed; the other has the values of `sandbox.tfvars`. Their branches differ in
+the last letter.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TypeVar
 
 import pytest
 
+from tests.terraform.inventory import client, inventory, of_environment, types_without_kind
+from tests.terraform.moto_shim import ACCOUNT, REGION
+from tests.terraform.sandbox_ids import sandbox_id
 from tests.terraform.terraform import Workspace, addresses
 
-pytestmark = [pytest.mark.extended, pytest.mark.xdist_group("terraform")]
+pytestmark = [pytest.mark.extended, pytest.mark.xdist_group("environments")]
 Make = Callable[..., Workspace]
+Inventory = dict[str, set[str]]
+T = TypeVar("T")
+
+READERS = {"readers_arn": f"arn:aws:quicksight:{REGION}:{ACCOUNT}:group/default/ruter-dagster"}
+ALL_SWITCHES = {
+    "quicksight": READERS,
+    "nat_gateway": True,
+    "create_mlflow": True,
+    "studio": True,
+    "feature_group": True,
+    "endpoint": {
+        "image": f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/rd-jobs:1",
+        "model_data_url": "s3://models/champion.tar.gz",
+        "instance_type": "ml.m5.large",
+    },
+    "allowed_cidrs": ["192.0.2.0/24"],
+    "login": {
+        "issuer": "https://login.example.org",
+        "authorization_endpoint": "https://login.example.org/authorize",
+        "token_endpoint": "https://login.example.org/token",
+        "user_info_endpoint": "https://login.example.org/userinfo",
+        "client_id": "ruter-dagster",
+    },
+    "login_client_secret": "secret",
+    "warehouse": {"database": "counts", "bucket": "counts-bucket", "prefix": "counts/"},
+}
+
+
+@dataclass
+class Account:
+    """The workspaces after their applies, and the resources of the account before and after."""
+
+    endpoint: str
+    destroyed: Workspace
+    kept: Workspace
+    prod: Workspace
+    before: Inventory
+    applied: Inventory
+
+    def owned(self, workspace: Workspace) -> Inventory:
+        """What exists now of an environment."""
+        return of_environment(inventory(self.endpoint), workspace.environment)
+
+
+@pytest.fixture(scope="module")
+def account(workspace: Make, aws_endpoint: str) -> Iterator[Account]:
+    zone = client(aws_endpoint, "route53").create_hosted_zone(Name="example.org", CallerReference="1")
+    domain = {"name": "dagster.example.org", "zone_id": zone["HostedZone"]["Id"].rsplit("/", 1)[-1]}
+    before = inventory(aws_endpoint)
+    workspaces = (
+        workspace(sandbox_id("feature/Økt-kapasitet-linje-31"), **ALL_SWITCHES, domain=domain),
+        workspace(sandbox_id("feature/Økt-kapasitet-linje-37")),
+        workspace("prod", quicksight=READERS),
+    )
+    _together(Workspace.apply, *workspaces)
+    yield Account(aws_endpoint, *workspaces, before, inventory(aws_endpoint))
+
+
+def _together(run: Callable[[Workspace], T], *workspaces: Workspace) -> list[T]:
+    """One command for up to three environments at once. Most of an apply is waiting."""
+    with ThreadPoolExecutor(3) as pool:
+        return list(pool.map(run, workspaces))
+
+
+def test_second_plan_is_empty(account: Account) -> None:
+    changes = _together(Workspace.changes, account.destroyed, account.kept, account.prod)
+    assert changes == [[], [], []]
+
+
+def test_environments_share_no_resource(account: Account) -> None:
+    workspaces = (account.destroyed, account.kept, account.prod)
+    owned = [of_environment(account.applied, workspace.environment) for workspace in workspaces]
+    for first, second in combinations(owned, 2):
+        assert {
+            kind: items & second[kind] for kind, items in first.items() if items & second.get(kind, set())
+        } == {}
+
+
+def test_inventory_lists_every_type_of_the_stack(account: Account) -> None:
+    types = {resource["type"] for resource in account.destroyed.resources()}
+    assert types_without_kind(types) == set()
+    empty = {kind for kind, items in account.applied.items() if items == account.before[kind]}
+    assert empty == {"iam.list_policies"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("destroy",),
+        ("destroy", "-var=protected=false"),
+        ("destroy", "-target=module.storage"),
+        ("destroy", "-target=module.dagster.aws_ecs_service.this"),
+        ("destroy", "-target=module.catalog"),
+        ("destroy", "-target=module.observability"),
+    ],
+    ids=" ".join,
+)
+def test_prod_cannot_be_destroyed(account: Account, arguments: tuple[str, ...]) -> None:
+    refused = account.prod.run(
+        *account.prod.with_values(*arguments, "-auto-approve", "-refresh=false"), check=False
+    )
+    assert refused.returncode != 0
+    assert "Instance cannot be destroyed" in refused.stderr
+    assert "terraform_data.guard" in refused.stderr
+
+
+def test_protection_of_prod_cannot_be_switched_off(account: Account) -> None:
+    arguments = ("apply", "-var=protected=false", "-auto-approve", "-refresh=false")
+    refused = account.prod.run(*account.prod.with_values(*arguments), check=False)
+    assert refused.returncode != 0
+    assert "prod must have protected = true." in refused.stderr
+
+
+def test_destroyed_sandbox_leaves_nothing_and_touches_nothing(account: Account) -> None:
+    others = [account.owned(workspace) for workspace in (account.kept, account.prod)]
+    account.destroyed.destroy()
+    assert account.owned(account.destroyed) == {}
+    assert [account.owned(workspace) for workspace in (account.kept, account.prod)] == others
+    assert _unowned(account, inventory(account.endpoint)) == _unowned(account, account.before)
+    assert _together(Workspace.changes, account.kept, account.prod) == [[], []]
+
+
+def _unowned(account: Account, resources: Inventory) -> Inventory:
+    """Resources that belong to no environment."""
+    kept, prod = (
+        of_environment(resources, workspace.environment) for workspace in (account.kept, account.prod)
+    )
+    return {kind: items - kept.get(kind, set()) - prod.get(kind, set()) for kind, items in resources.items()}
 
 
 def test_the_four_environments_have_the_same_resources(workspace: Make) -> None:
-    plans = {
-        environment: addresses(workspace(environment).plan())
-        for environment in ("dev", "test", "stage", "prod")
-    }
+    environments = [workspace(f"{name}") for name in ("dev", "test", "stage", "prod")]
+    dev, test, stage, prod = map(addresses, _together(Workspace.plan, *environments))
     guard = {"terraform_data.guard[0]"}
-    assert plans["dev"] == plans["test"] == plans["stage"] - guard == plans["prod"] - guard
-    assert guard <= plans["prod"]
-
-
-def test_a_sandbox_is_applied_planned_again_without_changes_and_destroyed(workspace: Make) -> None:
-    first, second = workspace("s-first-1a2b3c"), workspace("s-second-4d5e6f")
-    first.apply()
-    second.apply()
-    assert first.changes() == []
-    first.destroy()
-    assert second.changes() == []
-    second.destroy()
-
-
-@pytest.mark.parametrize("attempt", [(), ("-target=module.storage",), ("-var=protected=false",)])
-def test_prod_cannot_be_destroyed(workspace: Make, attempt: tuple[str, ...]) -> None:
-    prod = workspace("prod")
-    prod.run(*prod.with_values("apply", "-auto-approve", "-target=terraform_data.guard"))
-    refused = prod.destroy(*attempt, check=False)
-    assert refused.returncode != 0
-    assert "terraform_data.guard" in refused.stderr
+    assert dev == test == stage - guard == prod - guard
+    assert guard <= prod
