@@ -27,7 +27,7 @@ T = TypeVar("T")
 READERS = {"readers_arn": f"arn:aws:quicksight:{REGION}:{ACCOUNT}:group/default/ruter-dagster"}
 ALL_SWITCHES = {
     "quicksight": READERS,
-    "nat_gateway": True,
+    "interface_endpoints": ["sqs", "sts"],
     "create_mlflow": True,
     "studio": True,
     "feature_group": True,
@@ -46,6 +46,8 @@ ALL_SWITCHES = {
     },
     "login_client_secret": "secret",
     "warehouse": {"database": "counts", "bucket": "counts-bucket", "prefix": "counts/"},
+    "readable_environment": {"name": "prod", "buckets": ["rd-prod-lake"]},
+    "permissions_boundary": f"arn:aws:iam::{ACCOUNT}:policy/rd-sandbox-boundary",
 }
 
 
@@ -68,7 +70,7 @@ class Account:
 @pytest.fixture(scope="module")
 def account(workspace: Make, aws_endpoint: str) -> Iterator[Account]:
     zone = client(aws_endpoint, "route53").create_hosted_zone(Name="example.org", CallerReference="1")
-    domain = {"name": "dagster.example.org", "zone_id": zone["HostedZone"]["Id"].rsplit("/", 1)[-1]}
+    domain = {"name": "*.example.org", "zone_id": zone["HostedZone"]["Id"].rsplit("/", 1)[-1]}
     before = inventory(aws_endpoint)
     workspaces = (
         workspace(sandbox_id("feature/Økt-kapasitet-linje-31"), **ALL_SWITCHES, domain=domain),
