@@ -34,10 +34,9 @@ OVERRIDES_LIMIT = 8192
 
 def deploy(workspace: Workspace, image: str, check: bool = True) -> str:
     """Applies the services with an image, and returns Terraform's errors."""
-    file = workspace.stack / "test.auto.tfvars.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"orchestrator_image": image}))
     targets = [f"-target=module.dagster.{kind}.this" for kind in TARGETS]
-    done = workspace.run(*workspace.with_values("apply", "-auto-approve", *targets), check=check)
+    arguments = ("apply", "-auto-approve", f"-var=orchestrator_image={image}", *targets)
+    done = workspace.run(*workspace.with_values(*arguments), check=check)
     assert (done.returncode == 0) is check
     return done.stderr
 
