@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from functools import partial
 
+import click
+
 from ruter_dagster.aws.errors import first_line
 from ruter_dagster.aws.sandbox import leftovers, quicksight, running, state
 from ruter_dagster.commands.sandbox_topics import delete_sandbox_topics
@@ -19,7 +21,7 @@ BEFORE: dict[str, Deletion] = {
     "tasks": running.stop_tasks,
     "pipelines": running.stop_pipelines,
     "jobs": running.stop_jobs,
-    "topics": delete_sandbox_topics,
+    "topics": lambda sandbox: delete_sandbox_topics(sandbox, click.echo),
     "model-packages": leftovers.delete_model_packages,
     "tables": leftovers.delete_tables,
     "quicksight": quicksight.delete_quicksight_assets,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import uuid4
 
@@ -21,16 +21,18 @@ _SETTINGS = re.compile(r"(RUTER_)?KAFKA_\w+|RUTER_ENVIRONMENT|RUTER_SECRETS|AWS_
 _MODULE = "ruter_dagster.publishing.topic_deletion"
 
 
-def delete_sandbox_topics(sandbox: Sandbox) -> list[str]:
+def delete_sandbox_topics(sandbox: Sandbox, report: Callable[[str], None]) -> list[str]:
     """Runs the deletion and waits for it, about five minutes.
 
-    It is left out if the sandbox has no definition of its runs' task, or its secret has no value: nothing could then be
-    published. Raises `PermanentFailure` with the reason if the job fails, because topics would be left.
+    It is left out, and `report` gets the reason, if nothing can have been published since the last deletion. Raises
+    `PermanentFailure` with the reason if the job fails, because topics would be left.
     """
     variables = run_variables(sandbox)
     if variables is None:
+        report("topics: none, because there is no task definition of runs, so no run can publish")
         return []
     if not _secret_has_value(variables.get("RUTER_SECRETS")):
+        report("topics: none, because the secret has no value, so no job can load its settings")
         return []
     sagemaker = client("sagemaker")
     request = job_request(sandbox, variables)

@@ -6,22 +6,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
 
-from tests.terraform.conftest import _values, certificate_arn
+from tests.terraform.conftest import REGISTRY, _values, certificate_arn
 from tests.terraform.moto_shim import ACCOUNT, REGION
 from tests.terraform.terraform import provider_mirror
 
 __all__ = ["certificate_arn"]
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "scripts" / "cloud" / "sandbox"
 STATE_BUCKET = "rd-state-tests"
 
 
@@ -44,59 +42,43 @@ def aws_endpoint() -> Iterator[str]:
         server.wait(30)
 
 
-@dataclass
-class CiJob:
-    """A job of GitLab CI for one branch: `run` executes a command as the job's script, in a folder of its own."""
+def job_variables(endpoint: str, folder: Path) -> dict[str, str]:
+    """CI/CD variables of a project whose AWS is the server, and whose runner has a copy of Terraform's provider."""
+    mirror, config = provider_mirror(), folder / "terraform.rc"
+    content = f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n'
+    config.write_text(content if mirror else "")
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ENDPOINT_URL_STS": endpoint,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_REGION": REGION,
+        "ECR_REGISTRY": REGISTRY,
+        "SANDBOX_ROLE_ARN": f"arn:aws:iam::{ACCOUNT}:role/rd-ci-sandbox",
+        "SANDBOX_BOUNDARY_ARN": f"arn:aws:iam::{ACCOUNT}:policy/rd-sandbox-boundary",
+        "STATE_BUCKET": STATE_BUCKET,
+        "TF_CLI_CONFIG_FILE": str(config),
+    }
 
-    branch: str
-    folder: Path
-    endpoint: str
-    variables: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *command: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Raises AssertionError with the output if the command fails and `check` is set."""
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=self.environment(),
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=900,
-        )
-        (self.folder / "job.log").write_text(done.stdout)
-        if check and done.returncode != 0:
-            raise AssertionError(f"{command}: exit code {done.returncode}\n{done.stdout[-6000:]}")
-        return done
-
-    def environment(self) -> dict[str, str]:
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("AWS_", "TF_", "CI_", "RUTER_", "KAFKA_", "DAGSTER_"))
-        }
-        return {
-            **kept,
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": "tests",
-            "AWS_SECRET_ACCESS_KEY": "tests",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "AWS_REGION": REGION,
-            "CI_COMMIT_REF_NAME": self.branch,
-            "CI_COMMIT_SHA": "0123456789abcdef0123456789abcdef01234567",
-            "SANDBOX_BOUNDARY_ARN": f"arn:aws:iam::{ACCOUNT}:policy/rd-sandbox-boundary",
-            "STATE_BUCKET": STATE_BUCKET,
-            "TF_CLI_CONFIG_FILE": str(self._cli_config()),
-            **self.variables,
-        }
-
-    def _cli_config(self) -> Path:
-        """Terraform's own settings: where it finds the provider, if a copy of it is on this machine."""
-        mirror, file = provider_mirror(), self.folder / "terraform.rc"
-        content = f'provider_installation {{\n  filesystem_mirror {{\n    path = "{mirror}"\n  }}\n}}\n'
-        file.write_text(content if mirror else "")
-        return file
+def run_script(
+    script: Path, command: str, folder: Path, variables: Mapping[str, str], check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Runs `sandbox COMMAND` in a folder, with these CI/CD variables alone. Raises AssertionError if it fails and `check` is set."""
+    private = ("AWS_", "TF_", "CI_", "RUTER_", "KAFKA_", "DAGSTER_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(private)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    keys = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "tests"}
+    done = subprocess.run(
+        [script, command],
+        cwd=folder,
+        env={**kept, "PATH": path, **keys, **variables},
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=600,
+    )
+    assert not check or done.returncode == 0, done.stdout[-6000:]
+    return done
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +100,7 @@ def clients(aws_endpoint: str) -> Any:
 def stack_variables(certificate: str, **more: Any) -> dict[str, str]:
     """Values of the stack's variables as a GitLab project sets them: TF_VAR_… in JSON."""
     values = _values(certificate) | more
-    for name in ("branch", "commit"):
+    for name in ("branch", "commit", "jobs_image", "orchestrator_image"):
         values.pop(name)
     return {
         f"TF_VAR_{name}": value if isinstance(value, str) else json.dumps(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import pytest
 
 from ruter_dagster.contracts.sandbox import Sandbox, sandbox_id
 from ruter_dagster.publishing.broker import Broker
-from tests.gitlab_stub import running_gitlab
-from tests.sandbox.conftest import ROOT, SCRIPT, STATE_BUCKET, CiJob, stack_variables
+from tests.gitlab.pipeline import Pipeline
+from tests.gitlab_stub import GitLabStub, running_gitlab
+from tests.sandbox.conftest import ROOT, STATE_BUCKET, job_variables, run_script, stack_variables
 from tests.sandbox.leftovers import (
     Clients,
     data,
@@ -25,8 +26,10 @@ from tests.sandbox.leftovers import (
     state_keys,
 )
 from tests.sandbox.test_topics import names
+from tests.terraform.conftest import DIGEST
 from tests.terraform.inventory import inventory, of_environment
 from tests.terraform.moto_shim import ACCOUNT, REGION
+from tests.terraform.terraform import rendered
 
 pytestmark = pytest.mark.extended
 
@@ -35,30 +38,57 @@ SANDBOX, OTHER = Sandbox.of(sandbox_id(BRANCH)), Sandbox.of(sandbox_id(OTHER_BRA
 LAKE = f"{SANDBOX.name}-lake-{ACCOUNT}-{REGION}"
 
 
+COMMANDS = {
+    "make": 'mkdir -p terraform/stack; cp -r "$RENDERED" terraform/stack/rendered',
+    "docker": '[ "$1" != login ] || cat > /dev/null',
+    "aws": f"""case "$*" in *describe-images*) echo {DIGEST} ;; esac""",
+}
+"""Commands of the jobs before the sandbox's: checks pass, definitions are rendered already, images are built already."""
+
+
 @dataclass
 class Life:
     """A sandbox that was deployed, got data and was destroyed; a second one, of which only data and an empty state exist."""
 
-    job: CiJob
+    pipeline: Pipeline
+    folder: Path
+    endpoint: str
     other_before: dict[str, Any]
     deployed: dict[str, set[str]]
     log: str
     running_job: str
 
+    def script(self, command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Runs scripts/cloud/sandbox of the checkout, outside GitLab."""
+        script = self.pipeline.folder / "scripts/cloud/sandbox"
+        return run_script(script, command, self.folder, {**self.pipeline.variables, **variables}, check)
+
+
+@pytest.fixture(scope="module")
+def pipeline(
+    tmp_path_factory: pytest.TempPathFactory, aws_endpoint: str, certificate_arn: str, kafka_broker: Broker
+) -> Pipeline:
+    """Pipelines of the branch, in a project whose AWS is the server."""
+    folder = tmp_path_factory.mktemp("project")
+    for name, body in COMMANDS.items():
+        (folder / name).write_text(f"#!/bin/bash\n{body}\n")
+        (folder / name).chmod(0o755)
+    kafka = {"bootstrap_servers": kafka_broker.bootstrap_servers, "cidrs": ["10.0.0.0/24"], "security_protocol": "PLAINTEXT", "sasl_mechanism": "", "replication": 1}  # fmt: skip
+    variables = job_variables(aws_endpoint, folder) | stack_variables(certificate_arn, kafka=kafka)
+    variables["RENDERED"] = str(rendered())
+    return Pipeline.create(folder / "checkout", BRANCH, variables=variables, commands=folder)
+
 
 @pytest.fixture(scope="module")
 def life(
+    pipeline: Pipeline,
     tmp_path_factory: pytest.TempPathFactory,
     aws_endpoint: str,
-    certificate_arn: str,
     clients: Clients,
     kafka_broker: Broker,
 ) -> Life:
     make_state_bucket(clients)
-    kafka = {"bootstrap_servers": kafka_broker.bootstrap_servers, "cidrs": ["10.0.0.0/24"], "security_protocol": "PLAINTEXT", "sasl_mechanism": "", "replication": 1}  # fmt: skip
-    variables = stack_variables(certificate_arn, kafka=kafka)
-    job = CiJob(BRANCH, tmp_path_factory.mktemp("job"), aws_endpoint, variables)
-    job.run(SCRIPT, "up")
+    pipeline.run("sandbox-up", needs=True)
     clients("secretsmanager").put_secret_value(SecretId=f"{SANDBOX.name}/passwords", SecretString="{}")
     for sandbox in (SANDBOX, OTHER):
         leave_data(clients, sandbox, kafka_broker)
@@ -67,8 +97,20 @@ def life(
     running_job = leave_running(clients, SANDBOX)
     other_before = everything(clients, OTHER, kafka_broker)
     deployed = of_environment(inventory(aws_endpoint), SANDBOX.id)
-    done = without_checkout(job, tmp_path_factory.mktemp("image"))
-    return Life(job, other_before, deployed, done.stdout, running_job)
+    image = image_tools(tmp_path_factory.mktemp("image") / "opt")
+    before = sorted(image.rglob("*"))
+    done = pipeline.run("sandbox-down", TOOLS=str(image))
+    assert sorted(image.rglob("*")) == before, "nothing is written into the image's folder"
+    folder = tmp_path_factory.mktemp("builds")
+    return Life(pipeline, folder, aws_endpoint, other_before, deployed, done.stdout, running_job)
+
+
+def image_tools(folder: Path) -> Path:
+    """What the CI image has of this repository: the job `sandbox-down` has no checkout."""
+    ignored = shutil.ignore_patterns(".terraform*", "*.tfstate*", "__pycache__")
+    for part in ("scripts/cloud", "terraform/teardown", "ruter_dagster"):
+        shutil.copytree(ROOT / part, folder / part, ignore=ignored)
+    return folder
 
 
 def make_state_bucket(clients: Clients) -> None:
@@ -81,30 +123,15 @@ def everything(clients: Clients, sandbox: Sandbox, broker: Broker) -> dict[str, 
     return data(clients, sandbox) | {"kafka": names(broker, sandbox)}
 
 
-def without_checkout(job: CiJob, folder: Path) -> subprocess.CompletedProcess[str]:
-    """`sandbox-down` as CI runs it: from the image's copy of scripts and Terraform, which is read-only, in an empty folder."""
-    image = folder / "opt"
-    ignored = shutil.ignore_patterns(".terraform*", "rendered", "*.tfstate*")
-    for part in ("scripts/cloud", "terraform", "ruter_dagster/contracts"):
-        shutil.copytree(ROOT / part, image / part, ignore=ignored)
-    shutil.copy(ROOT / "ruter_dagster/__init__.py", image / "ruter_dagster")
-    before = sorted(image.rglob("*"))
-    empty = folder / "builds"
-    empty.mkdir()
-    done = replace(job, folder=empty).run(image / "scripts/cloud/sandbox", "down")
-    assert sorted(image.rglob("*")) == before, "nothing is written into the image's folder"
-    return done
-
-
 def test_deploy_names_the_sandbox(life: Life) -> None:
-    lines = (life.job.folder / "sandbox.env").read_text().splitlines()
+    lines = (life.pipeline.artifacts("sandbox-up") / "sandbox.env").read_text().splitlines()
     assert lines[0] == f"SANDBOX_ID={SANDBOX.id}"
     assert lines[1].startswith("DAGSTER_URL=https://")
     assert {"ecs.list_clusters", "s3.list_buckets", "rds.describe_db_instances"} <= life.deployed.keys()
 
 
 def test_nothing_of_the_sandbox_is_left(life: Life, clients: Clients, kafka_broker: Broker) -> None:
-    assert of_environment(inventory(life.job.endpoint), SANDBOX.id) == {}
+    assert of_environment(inventory(life.endpoint), SANDBOX.id) == {}
     left = everything(clients, SANDBOX, kafka_broker)
     assert not any(left.values()), left
 
@@ -122,44 +149,43 @@ def test_other_sandbox_is_untouched(life: Life, clients: Clients, kafka_broker: 
 
 
 def test_second_teardown_does_nothing(life: Life, clients: Clients) -> None:
-    done = life.job.run(SCRIPT, "down")
-    assert "Deleted: " not in done.stdout.replace("Deleted: state", "")
+    done = life.script("down", BRANCH=BRANCH)
+    assert [
+        line for line in done.stdout.splitlines() if line.startswith("Deleted: ") and "state s3" not in line
+    ] == []
     assert state_keys(clients, SANDBOX) == 0
 
 
 @pytest.fixture
-def reaping(life: Life, tmp_path: Path) -> Iterator[CiJob]:
-    """The scheduled job `reap` of a repository with the branches main and `OTHER_BRANCH`."""
-    repository = tmp_path / "repository"
+def gitlab() -> Iterator[GitLabStub]:
+    with running_gitlab() as stub:
+        stub.environments = [{"id": 1, "name": "sandbox/feature-loads", "state": "available"}]
+        yield stub
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with the branches main and `OTHER_BRANCH`."""
+    folder = tmp_path / "repository"
     for command in (
-        ["init", "--quiet", "--initial-branch=main", str(repository)],
-        ["-C", str(repository), "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "--allow-empty", "-m", "x"],
-        ["-C", str(repository), "branch", OTHER_BRANCH],
+        ["init", "--quiet", "--initial-branch=main", str(folder)],
+        ["-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.org", "commit", "--quiet", "--allow-empty", "-m", "x"],
+        ["-C", str(folder), "branch", OTHER_BRANCH],
     ):  # fmt: skip
         subprocess.run(["git", *command], check=True)
-    with running_gitlab() as gitlab:
-        gitlab.environments = [{"id": 1, "name": "sandbox/feature-loads", "state": "available"}]
-        variables = {
-            "REPOSITORY": str(repository),
-            "CI_API_V4_URL": gitlab.url,
-            "CI_PROJECT_ID": "7",
-            "CI_JOB_TOKEN": "token",
-        }
-        yield replace(life.job, branch="main", folder=tmp_path, variables=variables)
+    return folder
 
 
 def test_reaper_destroys_only_without_a_branch(
-    reaping: CiJob, life: Life, clients: Clients, kafka_broker: Broker
+    life: Life, clients: Clients, kafka_broker: Broker, gitlab: GitLabStub, repository: Path
 ) -> None:
-    reaping.run(SCRIPT, "reap")
+    variables = {"CI_API_V4_URL": gitlab.url, "CI_PROJECT_ID": "7", "CI_JOB_TOKEN": "token"}
+    life.script("reap", REPOSITORY=str(repository), **variables)
+    failed = life.script("reap", check=False, REPOSITORY=str(repository / "missing"), **variables)
+    assert failed.returncode != 0 and "Nothing was destroyed" in failed.stdout
     assert everything(clients, OTHER, kafka_broker) == life.other_before
-    broken = replace(reaping, variables=reaping.variables | {"REPOSITORY": f"{reaping.folder}/missing"})
-    assert broken.run(SCRIPT, "reap", check=False).returncode != 0
-    assert everything(clients, OTHER, kafka_broker) == life.other_before, "git failed"
-    subprocess.run(
-        ["git", "-C", reaping.variables["REPOSITORY"], "branch", "-q", "-D", OTHER_BRANCH], check=True
-    )
-    done = reaping.run(SCRIPT, "reap")
+    subprocess.run(["git", "-C", str(repository), "branch", "-q", "-D", OTHER_BRANCH], check=True)
+    done = life.script("reap", REPOSITORY=str(repository), **variables)
     assert f"{OTHER.id} has no branch: it is destroyed" in done.stdout
     assert "Deleted: environment sandbox/feature-loads" in done.stdout
     left = data(clients, OTHER)

@@ -10,8 +10,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from dagster import AssetKey, AssetMaterialization, DagsterInstance, DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
 
+from ruter_dagster.commands import sandbox_smoke
+from ruter_dagster.commands.cli import main
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.sandbox import Sandbox
+from tests.recorded_runs import record
 
 ROOT = Path(__file__).parents[2]
 SANDBOX = Sandbox.of("s-seats-1a2b3c")
@@ -26,8 +33,6 @@ run_coordinator:
   class: QueuedRunCoordinator
   config: {dequeue_interval_seconds: 1}
 """
-
-pytestmark = pytest.mark.extended
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +76,7 @@ def check(variables: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     )
 
 
+@pytest.mark.extended
 @pytest.mark.usefixtures("daemon")
 def test_run_goes_through_the_queue_and_writes_rows(variables: dict[str, str]) -> None:
     done = check(variables, "--date", DAY)
@@ -81,14 +87,49 @@ def test_run_goes_through_the_queue_and_writes_rows(variables: dict[str, str]) -
     assert [line.partition(":")[0] for line in rows] == ["raw/stop_visits", "loads/stop_loads"]
 
 
-@pytest.mark.usefixtures("daemon")
-def test_reason_of_a_failed_run_is_shown(variables: dict[str, str]) -> None:
-    done = check(variables | {"RUTER_DEMO_SCALE": "demo"}, "--date", "1999-01-01")
-    assert done.returncode == 1
-    assert "counts failed: " in done.stderr or "did not queue" in done.stderr, done.stdout + done.stderr
-
-
 def test_settings_of_another_environment_are_refused(variables: dict[str, str]) -> None:
     done = check(variables | {"RUTER_ENVIRONMENT": "dev"})
     assert done.returncode == 1
     assert "These are the settings of dev" in done.stderr
+
+
+def test_reason_of_a_failed_run_is_shown(instance: DagsterInstance) -> None:
+    run = create_run_for_test(instance, job_name="counts", status=DagsterRunStatus.STARTED)
+    instance.report_run_failed(run, "Run failed: no instances of ml.m5.large")
+    with pytest.raises(
+        PermanentFailure, match=f"Run {run.run_id} of counts failed: Run failed: no instances"
+    ):
+        sandbox_smoke._wait(instance, run.run_id, print)
+
+
+def test_run_that_does_not_end_is_an_error(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox_smoke, "MAX_MINUTES", 0)
+    run = create_run_for_test(instance, job_name="counts", status=DagsterRunStatus.STARTED)
+    with pytest.raises(PermanentFailure, match="has not ended within 0 minutes: STARTED"):
+        sandbox_smoke._wait(instance, run.run_id, print)
+
+
+def test_table_without_rows_is_an_error(instance: DagsterInstance) -> None:
+    rows = {"dagster/row_count": 7}
+    run_id = record(
+        instance,
+        AssetMaterialization(AssetKey(["raw", "stop_visits"]), partition=DAY, metadata=rows),
+        AssetMaterialization(
+            AssetKey(["loads", "stop_loads"]), partition=DAY, metadata={"dagster/row_count": 0}
+        ),
+    )
+    assert sandbox_smoke._rows(instance, "raw/stop_visits", run_id) == 7
+    with pytest.raises(PermanentFailure, match="wrote no rows of loads/stop_loads"):
+        sandbox_smoke._rows(instance, "loads/stop_loads", run_id)
+
+
+def test_task_in_the_sandbox_gets_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(
+        sandbox_smoke, "run_in_sandbox", lambda _, command, *__: commands.append(command) or 0
+    )
+    done = CliRunner().invoke(main, ["sandbox-smoke", SANDBOX.id, "--date", DAY])
+    assert done.exit_code == 0, done.output
+    assert commands == [["ruter-dagster", "sandbox-smoke", SANDBOX.id, "--inside", "--date", DAY]]

@@ -96,7 +96,7 @@ def test_job_deletes_topics_and_groups_of_one_sandbox(
     others = names(kafka_broker, OTHER)
     assert len(others) == len(names(kafka_broker, SANDBOX)) == 4
     define_run(aws, SANDBOX, kafka_broker.bootstrap_servers)
-    assert sandbox_topics.delete_sandbox_topics(SANDBOX)
+    assert sandbox_topics.delete_sandbox_topics(SANDBOX, print)
     assert names(kafka_broker, SANDBOX) == []
     assert names(kafka_broker, OTHER) == others
     (job,) = sagemaker_double.jobs()
@@ -104,7 +104,7 @@ def test_job_deletes_topics_and_groups_of_one_sandbox(
     assert request["RoleArn"] == f"{ROLE}-publish", "the only role of jobs that reads Kafka's password"
     assert request["NetworkConfig"]["VpcConfig"]["SecurityGroupIds"] == ["sg-0123456789abcdef0"]
     assert job["tags"]["environment"] == SANDBOX.id
-    assert sandbox_topics.delete_sandbox_topics(SANDBOX), "repeating it does no harm"
+    assert sandbox_topics.delete_sandbox_topics(SANDBOX, print), "repeating it does no harm"
 
 
 def test_unreachable_kafka_is_an_error_with_the_reason(
@@ -115,20 +115,20 @@ def test_unreachable_kafka_is_an_error_with_the_reason(
         PermanentFailure,
         match=r"topics s-seats-1a2b3c\.\*: the job .* failed: No Kafka broker answers at 127",
     ):
-        sandbox_topics.delete_sandbox_topics(SANDBOX)
+        sandbox_topics.delete_sandbox_topics(SANDBOX, print)
 
 
 def test_sandbox_without_runs_has_no_topics(sagemaker_double: Remote, aws: Any) -> None:
-    assert sandbox_topics.delete_sandbox_topics(SANDBOX) == []
+    assert sandbox_topics.delete_sandbox_topics(SANDBOX, print) == []
     assert sagemaker_double.jobs() == []
 
 
 def test_secret_without_a_value_means_that_nothing_was_published(sagemaker_double: Remote, aws: Any) -> None:
     define_run(aws, SANDBOX, "127.0.0.1:9")
     aws("secretsmanager").delete_secret(SecretId=f"{SANDBOX.name}/passwords", ForceDeleteWithoutRecovery=True)
-    assert sandbox_topics.delete_sandbox_topics(SANDBOX) == []
+    assert sandbox_topics.delete_sandbox_topics(SANDBOX, print) == []
     aws("secretsmanager").create_secret(Name=f"{SANDBOX.name}/passwords")
-    assert sandbox_topics.delete_sandbox_topics(SANDBOX) == []
+    assert sandbox_topics.delete_sandbox_topics(SANDBOX, print) == []
     assert sagemaker_double.jobs() == []
 
 
