@@ -9,7 +9,7 @@ from typing import Any
 from werkzeug.serving import make_server
 
 from sagemaker_double.server import Double
-from tests.sandbox.moto_model_packages import patch_model_packages
+from tests.sandbox.moto_patches import patch_all
 from tests.terraform.moto_shim import REGION, Shim
 
 
@@ -19,7 +19,7 @@ class JobsOnDouble:
     def __init__(self) -> None:
         self.double = Double(region=REGION)
         self.shim = Shim()
-        patch_model_packages()
+        patch_all()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         service, _, operation = environ.get("HTTP_X_AMZ_TARGET", "").partition(".")

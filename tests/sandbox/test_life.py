@@ -39,7 +39,7 @@ LAKE = f"{SANDBOX.name}-lake-{ACCOUNT}-{REGION}"
 
 
 COMMANDS = {
-    "make": 'mkdir -p terraform/stack; cp -r "$RENDERED" terraform/stack/rendered',
+    "make": 'mkdir -p terraform/stack/rendered; cp -r "$RENDERED"/. terraform/stack/rendered',
     "docker": '[ "$1" != login ] || cat > /dev/null',
     "aws": f"""case "$*" in *describe-images*) echo {DIGEST} ;; esac""",
 }
@@ -58,7 +58,9 @@ class Life:
     log: str
     running_job: str
 
-    def script(self, command: str, check: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
+    def script(
+        self, command: str, variables: dict[str, str], check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         """Runs scripts/cloud/sandbox of the checkout, outside GitLab."""
         script = self.pipeline.folder / "scripts/cloud/sandbox"
         return run_script(script, command, self.folder, {**self.pipeline.variables, **variables}, check)
@@ -124,7 +126,11 @@ def everything(clients: Clients, sandbox: Sandbox, broker: Broker) -> dict[str, 
 
 
 def test_deploy_names_the_sandbox(life: Life) -> None:
-    lines = (life.pipeline.artifacts("sandbox-up") / "sandbox.env").read_text().splitlines()
+    lines = (
+        (life.pipeline.artifacts("sandbox-up") / ".gitlab-ci-reports/dotenv/sandbox.env")
+        .read_text()
+        .splitlines()
+    )
     assert lines[0] == f"SANDBOX_ID={SANDBOX.id}"
     assert lines[1].startswith("DAGSTER_URL=https://")
     assert {"ecs.list_clusters", "s3.list_buckets", "rds.describe_db_instances"} <= life.deployed.keys()
@@ -149,7 +155,7 @@ def test_other_sandbox_is_untouched(life: Life, clients: Clients, kafka_broker: 
 
 
 def test_second_teardown_does_nothing(life: Life, clients: Clients) -> None:
-    done = life.script("down", BRANCH=BRANCH)
+    done = life.script("down", {"BRANCH": BRANCH})
     assert [
         line for line in done.stdout.splitlines() if line.startswith("Deleted: ") and "state s3" not in line
     ] == []
@@ -179,13 +185,18 @@ def repository(tmp_path: Path) -> Path:
 def test_reaper_destroys_only_without_a_branch(
     life: Life, clients: Clients, kafka_broker: Broker, gitlab: GitLabStub, repository: Path
 ) -> None:
-    variables = {"CI_API_V4_URL": gitlab.url, "CI_PROJECT_ID": "7", "CI_JOB_TOKEN": "token"}
-    life.script("reap", REPOSITORY=str(repository), **variables)
-    failed = life.script("reap", check=False, REPOSITORY=str(repository / "missing"), **variables)
+    variables = {
+        "REPOSITORY": str(repository),
+        "CI_API_V4_URL": gitlab.url,
+        "CI_PROJECT_ID": "7",
+        "CI_JOB_TOKEN": "token",
+    }
+    life.script("reap", variables)
+    failed = life.script("reap", variables | {"REPOSITORY": str(repository / "missing")}, check=False)
     assert failed.returncode != 0 and "Nothing was destroyed" in failed.stdout
     assert everything(clients, OTHER, kafka_broker) == life.other_before
     subprocess.run(["git", "-C", str(repository), "branch", "-q", "-D", OTHER_BRANCH], check=True)
-    done = life.script("reap", REPOSITORY=str(repository), **variables)
+    done = life.script("reap", variables)
     assert f"{OTHER.id} has no branch: it is destroyed" in done.stdout
     assert "Deleted: environment sandbox/feature-loads" in done.stdout
     left = data(clients, OTHER)

@@ -13,7 +13,7 @@ import boto3
 import pytest
 from click.testing import CliRunner
 from moto import mock_aws
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.ecs.models import ecs_backends
 from moto.moto_api import state_manager
 
@@ -78,7 +78,7 @@ def run_tasks(aws: Clients, ended: threading.Event) -> None:
     events = [{"timestamp": int(time.time() * 1000), "message": line} for line in done.stdout.splitlines()]
     if events:
         aws("logs").put_log_events(**stream, logEvents=events)
-    tasks[arn].containers[0].exitCode = done.returncode
+    vars(tasks[arn].containers[0])["exitCode"] = done.returncode
     tasks[arn].last_status = tasks[arn].status = "STOPPED"
 
 

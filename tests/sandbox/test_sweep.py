@@ -16,7 +16,7 @@ from ruter_dagster.commands import sandbox_sweep
 from ruter_dagster.commands.cli import main
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.sandbox import Sandbox
-from tests.sandbox.moto_model_packages import patch_model_packages
+from tests.sandbox.moto_patches import patch_model_packages
 
 REGION = "eu-north-1"
 SANDBOX, OTHER = Sandbox.of("s-seats-1a2b3c"), Sandbox.of("s-seats-ffffff")

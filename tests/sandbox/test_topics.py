@@ -37,7 +37,7 @@ def publish(broker: Broker, sandbox: Sandbox) -> None:
     consumer.subscribe([topics.load_forecasts])
     message = consumer.poll(20)
     assert message is not None and message.error() is None
-    consumer.commit(message, asynchronous=False)
+    consumer.commit(message=message, asynchronous=False)
     consumer.close()
 
 
