@@ -183,3 +183,49 @@ run "data_goes_with_an_unprotected_environment" {
     error_message = "The key must wait 7 days for its deletion."
   }
 }
+
+run "pipelines_and_views_follow_from_the_code" {
+  command = plan
+
+  assert {
+    condition     = keys(local.pipeline_definitions) == ["daily", "training"] && contains(keys(local.definitions.views), "accuracy")
+    error_message = "The demo network must have both pipelines and the views."
+  }
+
+  assert {
+    condition     = length(module.bi) == 0 && output.quicksight_url == null
+    error_message = "Without a group of readers there must be nothing in QuickSight."
+  }
+}
+
+run "pipelines_follow_from_the_source" {
+  command = plan
+
+  variables {
+    source_settings = { source = "tides", operator = "ruter", gtfs_path = "s3://timetables/ruter" }
+    quicksight      = { readers_arn = "arn:aws:quicksight:eu-north-1:123456789012:group/default/ruter-dagster" }
+  }
+
+  assert {
+    condition     = endswith(local.pipeline_folder, "/pipelines/tides-timetable") && length(local.pipeline_definitions) == 2
+    error_message = "TIDES data with a timetable must have pipelines of their own."
+  }
+
+  assert {
+    condition     = length(module.bi) == 1 && length(module.bi[0].data_sets) == length(local.definitions.views)
+    error_message = "QuickSight must have a data set for each view."
+  }
+}
+
+run "own_operator_has_no_pipelines" {
+  command = plan
+
+  variables {
+    source_settings = { source = "tides", operator = "s3://settings/operator.toml" }
+  }
+
+  assert {
+    condition     = local.pipeline_definitions == {}
+    error_message = "Versions of assets depend on the operator's file, which is not in the repository."
+  }
+}
