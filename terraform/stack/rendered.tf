@@ -56,6 +56,7 @@ module "bi" {
   lake_arn             = module.storage.lake_arn
   lake_prefix          = local.lake_prefix
   kms_key_arn          = module.storage.kms_key_arn
+  readable_policy      = module.iam.readable_policy
   permissions_boundary = var.permissions_boundary
   views                = local.definitions.views
   definition           = local.definitions.dashboard

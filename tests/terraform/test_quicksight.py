@@ -23,6 +23,12 @@ NAME = "rd-s-views-1a2b3c"
 PREFIX = "lake/s-views-1a2b3c/demo"
 KEY = f"arn:aws:kms:{REGION}:{ACCOUNT}:key/0"
 READ_VIEWS = '${jsondecode(file("${path.module}/views.json"))}'
+PROD_FILES = {
+    "Sid": "FilesOfAnotherEnvironment",
+    "Effect": "Allow",
+    "Action": "s3:GetObject",
+    "Resource": "arn:aws:s3:::rd-prod-lake/*",
+}
 READERS = f"arn:aws:quicksight:{REGION}:{ACCOUNT}:group/default/ruter-dagster"
 
 
@@ -68,6 +74,7 @@ class Root:
             "lake_arn": f"arn:aws:s3:::{NAME}-lake",
             "lake_prefix": PREFIX,
             "kms_key_arn": KEY,
+            "readable_policy": json.dumps({"Version": "2012-10-17", "Statement": [PROD_FILES]}),
             "permissions_boundary": None,
             "readers_arn": READERS,
             "spice": True,
@@ -139,6 +146,17 @@ def test_data_source_queries_with_the_role_of_the_environment(
     athena = source["DataSourceParameters"]["AthenaParameters"]
     role = _client("iam", aws_endpoint).get_role(RoleName=f"{NAME}-quicksight")["Role"]
     assert athena == {"WorkGroup": NAME, "RoleArn": role["Arn"]}
+
+
+def test_role_reads_the_lake_and_the_files_that_clones_refer_to(root: Root, aws_endpoint: str) -> None:
+    iam = _client("iam", aws_endpoint)
+    policy = iam.get_role_policy(RoleName=f"{NAME}-quicksight", PolicyName="read-views")["PolicyDocument"]
+    statements = {statement["Sid"]: statement for statement in policy["Statement"]}
+    assert statements["FilesOfAnotherEnvironment"]["Resource"] == PROD_FILES["Resource"]
+    assert statements["Rows"]["Resource"] == f"arn:aws:s3:::{NAME}-lake/{PREFIX}/warehouse/*"
+    assert statements["Keys"]["Resource"] == KEY
+    written = [sid for sid, item in statements.items() if "s3:PutObject" in item["Action"]]
+    assert written == ["Results"]
 
 
 def test_copies_are_refreshed_every_day(root: Root, quicksight: Any) -> None:

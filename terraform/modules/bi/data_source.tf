@@ -25,6 +25,8 @@ data "aws_iam_policy_document" "trust" {
 }
 
 data "aws_iam_policy_document" "read_views" {
+  source_policy_documents = [var.readable_policy]
+
   statement {
     sid = "Queries"
     actions = [

@@ -28,6 +28,11 @@ variable "kms_key_arn" {
   type        = string
 }
 
+variable "readable_policy" {
+  description = "Policy, as JSON, that reads files of another environment, to which tables of a sandbox refer."
+  type        = string
+}
+
 variable "permissions_boundary" {
   description = "ARN of the boundary of all roles; null if there is none."
   type        = string

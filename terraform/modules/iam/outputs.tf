@@ -17,3 +17,8 @@ output "execution_role_arn" {
   description = "ARN of the role with which ECS starts containers."
   value       = aws_iam_role.execution.arn
 }
+
+output "readable_policy" {
+  description = "Policy, as JSON, with which another environment's files are read; without statements if there is none."
+  value       = data.aws_iam_policy_document.readable.json
+}

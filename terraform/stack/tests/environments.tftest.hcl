@@ -201,6 +201,11 @@ run "pipelines_and_views_follow_from_the_code" {
 run "pipelines_follow_from_the_source" {
   command = plan
 
+  override_data {
+    target = module.bi[0].data.aws_caller_identity.current
+    values = { account_id = "123456789012" }
+  }
+
   variables {
     source_settings = { source = "tides", operator = "ruter", gtfs_path = "s3://timetables/ruter" }
     quicksight      = { readers_arn = "arn:aws:quicksight:eu-north-1:123456789012:group/default/ruter-dagster" }
