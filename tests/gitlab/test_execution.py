@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +35,12 @@ esac""",
 esac""",
     "ruter-dagster": 'echo "$* url=${DAGSTER_URL:-}" >> "$RECORD/smoke"',
 }
+MATERIALISED = """
+import sys
+from dagster import AssetKey, DagsterInstance
+with DagsterInstance.from_config(sys.argv[1]) as instance:
+    print(instance.get_materialized_partitions(AssetKey(["raw", "stop_visits"])))
+"""
 
 
 @pytest.fixture
@@ -71,3 +80,18 @@ def test_a_failed_job_fails_its_pipeline(sandbox: Pipeline, tmp_path: Path) -> N
     (tmp_path / "terraform").write_text("#!/bin/bash\nexit 1\n")
     assert sandbox.run("sandbox-smoke", needs=True, check=False).returncode != 0
     assert not (tmp_path / "smoke").exists()
+
+
+def test_smoke_job_materialises_a_partition_in_a_fresh_checkout(sandbox: Pipeline, tmp_path: Path) -> None:
+    """`make install` is replaced: the environment of the tests has the same lock."""
+    environment = Path(sys.executable).parents[1]
+    (tmp_path / "make").write_text(f'#!/bin/bash\n[ "$*" = install ] && ln -s {environment} .venv\n')
+    sandbox.run("smoke", RUTER_STATE_DIR=str(tmp_path / "state"))
+    asked = subprocess.run(
+        [sys.executable, "-c", MATERIALISED, str(sandbox.folder)],
+        cwd=sandbox.folder,
+        env=os.environ | {"RUTER_STATE_DIR": str(tmp_path / "state")},
+        text=True,
+        capture_output=True,
+    )
+    assert asked.stdout == "{'2026-11-19'}\n", asked.stderr
