@@ -39,7 +39,10 @@ LATER = 7.5
 
 @dataclass(frozen=True)
 class Report:
-    """The posted notes of two reports, and what production had before and afterwards."""
+    """The posted notes of two reports, and what production had before and afterwards.
+
+    `calls`: by command, and `jobs` for SageMaker's jobs, the resources of its calls to AWS by operation.
+    """
 
     notes: list[str]
     pinned: int
@@ -47,6 +50,13 @@ class Report:
     after: dict[str, str]
     jobs: list[dict[str, Any]]
     sandbox_keys: list[str]
+    calls: dict[str, dict[str, list[str]]]
+
+    def calls_to_production(self, caller: str) -> set[str]:
+        operations = self.calls[caller].items()
+        return {
+            name for name, arns in operations if any("prod-lake" in arn or "rd_prod" in arn for arn in arns)
+        }
 
 
 @pytest.fixture(scope="module")
@@ -125,17 +135,24 @@ def report_twice(double: Remote, gitlab: GitLabStub) -> Report:
     assert pinned is not None
     before, notes = content("prod-lake"), []
     for number in range(2):
-        run("ruter-dagster", "clone", "--from", "prod", "--replace")
-        run("ruter-dagster", "reforecast")
+        command("clone", "--from", "prod", "--replace")
+        command("reforecast")
         if number == 0:
             forecasts = production().read(LOAD_FORECASTS, [NEW])
             later = forecasts.with_columns(mean=forecasts["mean"] * 0 + LATER)
             production().write(LOAD_FORECASTS, later, [NEW], code_version="1")
-        run("ruter-dagster", "compare", "--with", "prod", "--post")
+        command("compare", "--with", "prod", "--post")
         [note] = gitlab.bodies("/projects/7/merge_requests/12")
         notes.append(note)
     after = content("prod-lake")
-    return Report(notes, pinned, before, after, double.jobs(), sorted(content("sandbox-lake")))
+    return Report(
+        notes, pinned, before, after, double.jobs(), sorted(content("sandbox-lake")), double.resources()
+    )
+
+
+def command(name: str, *arguments: str) -> None:
+    """Runs a command with an access key of its own, by which the double counts its calls."""
+    run("ruter-dagster", name, *arguments, AWS_ACCESS_KEY_ID=name)
 
 
 def content(bucket: str) -> dict[str, str]:
@@ -185,6 +202,34 @@ def test_production_is_only_read(report: Report) -> None:
     assert unchanged == report.before
     new = report.after.keys() - report.before.keys()
     assert new and all("/forecasts_load_forecasts/" in key for key in new)
+
+
+def test_runner_reads_productions_catalog(report: Report) -> None:
+    """terraform/bootstrap gives these rights to the role of CI."""
+    reads = {"glue.GetTable", "s3.GetObject", "s3.HeadObject", "s3.ListObjects", "s3.HeadBucket"}
+    assert {"glue.GetTable", "s3.GetObject"} <= report.calls_to_production("clone") <= reads
+    assert report.calls_to_production("compare") <= reads
+
+
+def test_jobs_read_productions_files_and_dagster_nothing(report: Report) -> None:
+    """terraform/modules/iam gives these rights to the roles of jobs. Dagster's role has none."""
+    assert (
+        {"s3.GetObject"}
+        <= report.calls_to_production("jobs")
+        <= {"s3.GetObject", "s3.HeadObject", "s3.ListObjects"}
+    )
+    assert report.calls_to_production("reforecast") == set()
+
+
+def test_dagster_writes_what_its_role_allows(report: Report) -> None:
+    written = [
+        arn
+        for name, arns in report.calls["reforecast"].items()
+        if "Put" in name or "Post" in name
+        for arn in arns
+    ]
+    allowed = ("/artifacts/pipes/", "/artifacts/events/", "/artifacts/reforecasts/")
+    assert written and all(any(folder in arn for folder in allowed) for arn in written), written
 
 
 def test_sandbox_writes_into_its_own_lake(report: Report) -> None:
