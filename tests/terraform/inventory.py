@@ -120,6 +120,7 @@ PARTS = frozenset(
         "aws_s3_bucket_server_side_encryption_configuration",
         "aws_s3_bucket_versioning",
         "aws_secretsmanager_secret_policy",
+        "aws_secretsmanager_secret_version",
         "aws_sns_topic_policy",
         "aws_sqs_queue_policy",
         "aws_sqs_queue_redrive_allow_policy",
