@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ import boto3
 import pytest
 
 from tests.terraform.moto_shim import ACCOUNT, REGION
-from tests.terraform.terraform import ROOT, provider_mirror, terraform
+from tests.terraform.terraform import copy_terraform, provider_mirror, terraform
 
 PAGE = Path(__file__).parents[2] / "docs" / "deploy.md"
 OVERRIDE = """
@@ -80,7 +79,7 @@ class Account:
 @pytest.fixture(scope="session")
 def account(tmp_path_factory: pytest.TempPathFactory, aws_endpoint: str) -> Account:
     folder = tmp_path_factory.mktemp("account") / "terraform"
-    shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(".terraform*", "*.tfstate*"))
+    copy_terraform(folder)
     (folder / "bootstrap" / "test_override.tf").write_text(OVERRIDE)
     (folder / "bootstrap" / "shared.auto.tfvars").write_text(SHARED)
     first, second, roles = commands("How do I bootstrap an account?")

@@ -57,6 +57,12 @@ provider "aws" {
 """
 
 
+def copy_terraform(folder: Path, source: Path = ROOT) -> None:
+    """Copies `terraform/` without states, plugins, rendered definitions, and the values and backend of an account that a project may commit."""
+    names = (".terraform*", "*.tfstate*", "rendered", "backend_override.tf", "*.auto.tfvars")
+    shutil.copytree(source, folder, ignore=shutil.ignore_patterns(*names), dirs_exist_ok=True)
+
+
 @cache
 def terraform() -> str:
     """The command. Fails the test, and says what to install, if there is none."""
@@ -107,9 +113,8 @@ class Workspace:
         return self.folder / "stack"
 
     def init(self) -> None:
-        ignored = shutil.ignore_patterns(".terraform*", "*.tfstate*", "rendered")
-        shutil.copytree(ROOT, self.folder, ignore=ignored, dirs_exist_ok=True)
-        shutil.copytree(rendered(), self.stack / "rendered")
+        copy_terraform(self.folder)
+        shutil.copytree(rendered(), self.stack / "rendered", "backend_override.tf", "*.auto.tfvars")
         (self.stack / "test_override.tf").write_text(OVERRIDE)
         (self.stack / "test.tfvars.json").write_text(
             json.dumps(dict(self.variables) | {"environment": self.environment})
