@@ -48,22 +48,20 @@ COMMANDS = {
 
 @dataclass
 class Life:
-    """A sandbox that was deployed, got data and was destroyed; a second one, of which only data and an empty state exist."""
+    """A sandbox that was deployed, got data and was destroyed."""
 
-    pipeline: Pipeline
-    folder: Path
     endpoint: str
-    other_before: dict[str, Any]
     deployed: dict[str, set[str]]
     log: str
     running_job: str
 
-    def script(
-        self, command: str, variables: dict[str, str], check: bool = True
-    ) -> subprocess.CompletedProcess[str]:
-        """Runs scripts/cloud/sandbox of the checkout, outside GitLab."""
-        script = self.pipeline.folder / "scripts/cloud/sandbox"
-        return run_script(script, command, self.folder, {**self.pipeline.variables, **variables}, check)
+
+def script(
+    pipeline: Pipeline, command: str, variables: dict[str, str], check: bool = True
+) -> subprocess.CompletedProcess[str]:
+    """Runs scripts/cloud/sandbox of the checkout, outside GitLab and in a folder without a checkout."""
+    file = pipeline.folder / "scripts/cloud/sandbox"
+    return run_script(file, command, pipeline.folder.parent, {**pipeline.variables, **variables}, check)
 
 
 @pytest.fixture(scope="module")
@@ -82,29 +80,34 @@ def pipeline(
 
 
 @pytest.fixture(scope="module")
+def other(clients: Clients, kafka_broker: Broker) -> dict[str, Any]:
+    """A second sandbox, of which only data and an empty state exist."""
+    make_state_bucket(clients)
+    leave_data(clients, OTHER, kafka_broker)
+    empty_state(clients, OTHER)
+    return everything(clients, OTHER, kafka_broker)
+
+
+@pytest.fixture(scope="module")
 def life(
     pipeline: Pipeline,
     tmp_path_factory: pytest.TempPathFactory,
     aws_endpoint: str,
     clients: Clients,
     kafka_broker: Broker,
+    other: dict[str, Any],
 ) -> Life:
-    make_state_bucket(clients)
     pipeline.run("sandbox-up", needs=True)
     clients("secretsmanager").put_secret_value(SecretId=f"{SANDBOX.name}/passwords", SecretString="{}")
-    for sandbox in (SANDBOX, OTHER):
-        leave_data(clients, sandbox, kafka_broker)
-    empty_state(clients, OTHER)
+    leave_data(clients, SANDBOX, kafka_broker)
     leave_objects(clients, LAKE)
     running_job = leave_running(clients, SANDBOX)
-    other_before = everything(clients, OTHER, kafka_broker)
     deployed = of_environment(inventory(aws_endpoint), SANDBOX.id)
     image = image_tools(tmp_path_factory.mktemp("image") / "opt")
     before = sorted(image.rglob("*"))
     done = pipeline.run("sandbox-down", TOOLS=str(image))
     assert sorted(image.rglob("*")) == before, "nothing is written into the image's folder"
-    folder = tmp_path_factory.mktemp("builds")
-    return Life(pipeline, folder, aws_endpoint, other_before, deployed, done.stdout, running_job)
+    return Life(aws_endpoint, deployed, done.stdout, running_job)
 
 
 def image_tools(folder: Path) -> Path:
@@ -125,11 +128,9 @@ def everything(clients: Clients, sandbox: Sandbox, broker: Broker) -> dict[str, 
     return data(clients, sandbox) | {"kafka": names(broker, sandbox)}
 
 
-def test_deploy_names_the_sandbox(life: Life) -> None:
+def test_deploy_names_the_sandbox(life: Life, pipeline: Pipeline) -> None:
     lines = (
-        (life.pipeline.artifacts("sandbox-up") / ".gitlab-ci-reports/dotenv/sandbox.env")
-        .read_text()
-        .splitlines()
+        (pipeline.artifacts("sandbox-up") / ".gitlab-ci-reports/dotenv/sandbox.env").read_text().splitlines()
     )
     assert lines[0] == f"SANDBOX_ID={SANDBOX.id}"
     assert lines[1].startswith("DAGSTER_URL=https://")
@@ -149,13 +150,14 @@ def test_running_job_and_task_were_stopped(life: Life, clients: Clients) -> None
     assert "Deleted: task " in life.log and "Deleted: service daemon" in life.log
 
 
-def test_other_sandbox_is_untouched(life: Life, clients: Clients, kafka_broker: Broker) -> None:
-    assert all(life.other_before.values()) is False, "it has no log streams"
-    assert everything(clients, OTHER, kafka_broker) == life.other_before
+@pytest.mark.usefixtures("life")
+def test_other_sandbox_is_untouched(other: dict[str, Any], clients: Clients, kafka_broker: Broker) -> None:
+    assert everything(clients, OTHER, kafka_broker) == other
 
 
-def test_second_teardown_does_nothing(life: Life, clients: Clients) -> None:
-    done = life.script("down", {"BRANCH": BRANCH})
+@pytest.mark.usefixtures("life")
+def test_second_teardown_does_nothing(pipeline: Pipeline, clients: Clients) -> None:
+    done = script(pipeline, "down", {"BRANCH": BRANCH})
     assert [
         line for line in done.stdout.splitlines() if line.startswith("Deleted: ") and "state s3" not in line
     ] == []
@@ -183,7 +185,12 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_reaper_destroys_only_without_a_branch(
-    life: Life, clients: Clients, kafka_broker: Broker, gitlab: GitLabStub, repository: Path
+    pipeline: Pipeline,
+    other: dict[str, Any],
+    clients: Clients,
+    kafka_broker: Broker,
+    gitlab: GitLabStub,
+    repository: Path,
 ) -> None:
     variables = {
         "REPOSITORY": str(repository),
@@ -191,12 +198,12 @@ def test_reaper_destroys_only_without_a_branch(
         "CI_PROJECT_ID": "7",
         "CI_JOB_TOKEN": "token",
     }
-    life.script("reap", variables)
-    failed = life.script("reap", variables | {"REPOSITORY": str(repository / "missing")}, check=False)
+    script(pipeline, "reap", variables)
+    failed = script(pipeline, "reap", variables | {"REPOSITORY": str(repository / "missing")}, check=False)
     assert failed.returncode != 0 and "Nothing was destroyed" in failed.stdout
-    assert everything(clients, OTHER, kafka_broker) == life.other_before
+    assert everything(clients, OTHER, kafka_broker) == other
     subprocess.run(["git", "-C", str(repository), "branch", "-q", "-D", OTHER_BRANCH], check=True)
-    done = life.script("reap", variables)
+    done = script(pipeline, "reap", variables)
     assert f"{OTHER.id} has no branch: it is destroyed" in done.stdout
     assert "Deleted: environment sandbox/feature-loads" in done.stdout
     left = data(clients, OTHER)
