@@ -232,6 +232,7 @@ def test_other_cluster_gets_the_publication_and_nothing_else(small_demo: SmallDe
     assert again["runs"] == [] and again["exactly_once"]
 
 
+@pytest.mark.extended
 class TestReforecast:
     """A branch's code on the tables of this demo. The demo is in the environment test, the clone is a local state."""
 
