@@ -48,6 +48,11 @@ variable "permissions_boundary" {
 variable "repository_arns" {
   description = "ARNs of the repositories that bootstrap created."
   type        = object({ jobs = string, orchestrator = string })
+
+  validation {
+    condition     = alltrue([for arn in values(var.repository_arns) : can(regex("^arn:aws[a-z-]*:ecr:[a-z0-9-]+:[0-9]{12}:repository/.+$", arn))])
+    error_message = "ARNs as bootstrap prints them: arn:aws:ecr:<region>:<account>:repository/<name>."
+  }
 }
 
 variable "jobs_image" {
@@ -121,6 +126,11 @@ variable "cidr" {
   description = "Addresses of the network. Null: 10.20.0.0/16 to 10.23.0.0/16 for dev, test, stage and prod, and a part of 10.64.0.0/10 for each sandbox."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.cidr == null || can(regex("/(1[6-9]|2[0-4])$", var.cidr)) && can(cidrhost(var.cidr, 0))
+    error_message = "Addresses such as 10.20.0.0/16, with 16 to 24 bits: AWS allows 16 to 28, and the network has 16 parts."
+  }
 }
 
 variable "nat_gateway" {
@@ -132,6 +142,11 @@ variable "interface_endpoints" {
   description = "AWS services with an endpoint in the network. Each costs by the hour and zone."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = var.nat_gateway || length(setsubtract(["athena", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs", "sts"], var.interface_endpoints)) == 0
+    error_message = "Without nat_gateway, containers and jobs need athena, ecr.api, ecr.dkr, ecs, glue, kms, logs, monitoring, sagemaker.api, secretsmanager, sqs and sts."
+  }
 }
 
 variable "kafka" {
@@ -148,6 +163,16 @@ variable "kafka" {
   validation {
     condition     = alltrue([for server in split(",", var.kafka.bootstrap_servers) : can(regex("^[^:/]+:[0-9]+$", trimspace(server)))])
     error_message = "bootstrap_servers is host:port,host:port."
+  }
+
+  validation {
+    condition     = length(var.kafka.cidrs) > 0 && alltrue([for cidr in var.kafka.cidrs : can(cidrhost(cidr, 0))])
+    error_message = "cidrs are addresses of the brokers, such as 10.0.0.0/24."
+  }
+
+  validation {
+    condition     = contains(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], var.kafka.security_protocol)
+    error_message = "security_protocol is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
   }
 }
 
@@ -216,6 +241,11 @@ variable "allowed_cidrs" {
   description = "Addresses that reach the login of Dagster's UI."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for cidr in var.allowed_cidrs : can(cidrhost(cidr, 0))])
+    error_message = "Addresses such as 192.0.2.0/24."
+  }
 }
 
 variable "domain" {
@@ -251,6 +281,11 @@ variable "login_client_secret" {
   type        = string
   sensitive   = true
   default     = null
+
+  validation {
+    condition     = var.login == null || var.login_client_secret != null
+    error_message = "`login` needs TF_VAR_login_client_secret."
+  }
 }
 
 variable "query_limit_gb" {
@@ -274,12 +309,22 @@ variable "alarm_emails" {
   description = "E-mail addresses that receive alarms."
   type        = list(string)
   default     = []
+
+  validation {
+    condition     = alltrue([for email in var.alarm_emails : can(regex("^[^@ ]+@[^@ ]+\\.[^@ ]+$", email))])
+    error_message = "Addresses such as alarms@example.org."
+  }
 }
 
 variable "slack" {
   description = "Slack workspace and channel that receive alarms; null for none."
   type        = object({ workspace_id = string, channel_id = string })
   default     = null
+
+  validation {
+    condition     = var.slack == null ? true : can(regex("^[0-9A-Z]+$", var.slack.workspace_id)) && can(regex("^[0-9A-Z]+$", var.slack.channel_id))
+    error_message = "Ids, not names: a workspace such as T0123ABCD and a channel such as C0123ABCD."
+  }
 }
 
 variable "chat_region" {
@@ -313,4 +358,9 @@ variable "quicksight" {
 variable "budget_usd" {
   description = "US dollars a month that the environment may cost."
   type        = number
+
+  validation {
+    condition     = var.budget_usd > 0
+    error_message = "More than 0."
+  }
 }

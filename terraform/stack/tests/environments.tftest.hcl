@@ -61,7 +61,7 @@ variables {
   kafka              = { bootstrap_servers = "broker-1.example.org:9096,broker-2.example.org:9096", cidrs = ["10.0.0.0/24"] }
   certificate_arn    = "arn:aws:acm:eu-north-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
   mlflow_url         = "https://mlflow.example.org"
-  nat_gateway        = false
+  nat_gateway        = true
   create_mlflow      = false
   studio             = false
   feature_group      = false

@@ -61,7 +61,7 @@ variables {
   kafka              = { bootstrap_servers = "broker-1.example.org:9096,broker-2.example.org:9096", cidrs = ["10.0.0.0/24"] }
   certificate_arn    = "arn:aws:acm:eu-north-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
   mlflow_url         = "https://mlflow.example.org"
-  nat_gateway        = false
+  nat_gateway        = true
   create_mlflow      = false
   studio             = false
   feature_group      = false
@@ -189,4 +189,134 @@ run "refuses_a_region_without_the_api_of_slack_channels" {
   }
 
   expect_failures = [var.chat_region]
+}
+
+run "accepts_endpoints_instead_of_a_nat_gateway" {
+  command = plan
+
+  variables {
+    nat_gateway         = false
+    interface_endpoints = ["athena", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs", "sts"]
+  }
+}
+
+run "refuses_repository_arns_that_are_addresses" {
+  command = plan
+
+  variables {
+    repository_arns = { jobs = "123456789012.dkr.ecr.eu-north-1.amazonaws.com/rd-jobs", orchestrator = "arn:aws:ecr:eu-north-1:123456789012:repository/rd-dagster" }
+  }
+
+  expect_failures = [var.repository_arns]
+}
+
+run "refuses_addresses_of_a_network_that_is_too_small" {
+  command = plan
+
+  variables {
+    cidr = "10.20.0.0/28"
+  }
+
+  expect_failures = [var.cidr]
+}
+
+run "refuses_a_network_without_a_way_to_aws" {
+  command = plan
+
+  variables {
+    nat_gateway = false
+  }
+
+  expect_failures = [var.interface_endpoints]
+}
+
+run "refuses_a_network_without_the_endpoint_of_a_service" {
+  command = plan
+
+  variables {
+    nat_gateway         = false
+    interface_endpoints = ["athena", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs"]
+  }
+
+  expect_failures = [var.interface_endpoints]
+}
+
+run "refuses_a_kafka_server_without_addresses" {
+  command = plan
+
+  variables {
+    kafka = { bootstrap_servers = "broker-1.example.org:9096", cidrs = [] }
+  }
+
+  expect_failures = [var.kafka]
+}
+
+run "refuses_a_name_as_the_addresses_of_kafka" {
+  command = plan
+
+  variables {
+    kafka = { bootstrap_servers = "broker-1.example.org:9096", cidrs = ["broker-1.example.org"] }
+  }
+
+  expect_failures = [var.kafka]
+}
+
+run "refuses_an_unknown_protocol_of_kafka" {
+  command = plan
+
+  variables {
+    kafka = { bootstrap_servers = "broker-1.example.org:9096", cidrs = ["10.0.0.0/24"], security_protocol = "TLS" }
+  }
+
+  expect_failures = [var.kafka]
+}
+
+run "refuses_an_allowed_name_instead_of_addresses" {
+  command = plan
+
+  variables {
+    allowed_cidrs = ["office.example.org"]
+  }
+
+  expect_failures = [var.allowed_cidrs]
+}
+
+run "refuses_a_login_without_its_secret" {
+  command = plan
+
+  variables {
+    login = { issuer = "https://login.example.org", authorization_endpoint = "https://login.example.org/a", token_endpoint = "https://login.example.org/t", user_info_endpoint = "https://login.example.org/u", client_id = "dagster" }
+  }
+
+  expect_failures = [var.login_client_secret]
+}
+
+run "refuses_an_alarm_to_no_address" {
+  command = plan
+
+  variables {
+    alarm_emails = ["alarms"]
+  }
+
+  expect_failures = [var.alarm_emails]
+}
+
+run "refuses_a_slack_channel_by_name" {
+  command = plan
+
+  variables {
+    slack = { workspace_id = "T0123ABCD", channel_id = "#alarms" }
+  }
+
+  expect_failures = [var.slack]
+}
+
+run "refuses_a_budget_of_nothing" {
+  command = plan
+
+  variables {
+    budget_usd = 0
+  }
+
+  expect_failures = [var.budget_usd]
 }
