@@ -67,3 +67,17 @@ def test_runbook_says_what_to_do_about_every_alarm() -> None:
     )
     assert {"forecasts-late", "errors-code", "drift"} <= alarms
     assert alarms == headings
+
+
+def test_deploy_page_protects_every_variable_of_the_environments() -> None:
+    """An unprotected variable reaches each branch whose job declares the environment."""
+    section = DEPLOY.split("## Which variables does GitLab need?")[1].split("\n### ")[0]
+    cells = [line.strip("| ").split(" | ") for line in section.splitlines() if re.match(r"\| `[A-Z]", line)]
+    scopes = {name: (scope, protected) for name, *_, scope, protected in cells}
+    of_environments = {
+        name: protected
+        for name, (scope, protected) in scopes.items()
+        if scope in ("all", "environments") or "prod" in scope
+    }
+    assert {"`PASSWORDS`", "`TF_VAR_login_client_secret`", "`TF_VAR_slack`"} <= set(of_environments)
+    assert {name for name, protected in of_environments.items() if not protected.startswith("yes")} == set()
