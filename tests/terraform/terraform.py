@@ -114,7 +114,7 @@ class Workspace:
 
     def init(self) -> None:
         copy_terraform(self.folder)
-        shutil.copytree(rendered(), self.stack / "rendered", "backend_override.tf", "*.auto.tfvars")
+        shutil.copytree(rendered(), self.stack / "rendered")
         (self.stack / "test_override.tf").write_text(OVERRIDE)
         (self.stack / "test.tfvars.json").write_text(
             json.dumps(dict(self.variables) | {"environment": self.environment})
