@@ -85,7 +85,7 @@ def test_a_click_on_a_line_opens_its_departures() -> None:
     assert value["Value"]["SourceField"] in set(objects(table["ChartConfiguration"], "FieldId"))
 
 
-def test_a_click_on_a_mode_opens_the_lines_and_filters_them_there() -> None:
+def test_a_click_on_a_mode_opens_its_lines() -> None:
     network, lines = DEFINITION["Sheets"][:2]
     opened = list(objects(network["Visuals"], "TargetSheetId"))
     assert opened == [lines["SheetId"]]

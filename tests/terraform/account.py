@@ -66,12 +66,12 @@ class Account:
     def policies(self) -> dict[str, dict[str, Any]]:
         """The managed policies that bootstrap made, by name."""
         iam = self.client("iam")
-        found = iam.list_policies(Scope="Local", MaxItems=1000)["Policies"]
+        policies = iam.list_policies(Scope="Local", MaxItems=1000)["Policies"]
         return {
             policy["PolicyName"]: iam.get_policy_version(
                 PolicyArn=policy["Arn"], VersionId=policy["DefaultVersionId"]
             )["PolicyVersion"]["Document"]
-            for policy in found
+            for policy in policies
             if policy["PolicyName"].startswith("rd-")
         }
 

@@ -59,7 +59,7 @@ def test_apply_of_a_saved_plan_reads_no_file(call: Call):
     assert call("dev", "apply", "dev.tfplan") == ["apply", "-input=false", "-lock-timeout=60s", "dev.tfplan"]
 
 
-def test_drift_is_planned_with_the_commit_and_images_of_the_last_apply(tmp_path: Path):
+def test_drift_is_planned_with_values_of_the_last_apply(tmp_path: Path):
     fake = tmp_path / "terraform"
     fake.write_text(
         "#!/bin/sh\n"

@@ -71,7 +71,7 @@ def test_ids_of_branches_are_distinct() -> None:
     assert len({sandbox_id(branch) for branch in branches}) == len(branches)
 
 
-def test_branches_with_equal_first_letters_have_ids_that_differ_in_the_hash() -> None:
+def test_branches_with_equal_first_letters_have_different_hashes() -> None:
     first, second = sandbox_id("feature/route-forecasts-1"), sandbox_id("feature/route-forecasts-2")
     assert first[:-6] == second[:-6] == "s-routefor-"
     assert first[-6:] != second[-6:]
