@@ -14,7 +14,8 @@ from ruter_dagster.contracts.sandbox import Sandbox
 
 JOB = "publish"
 """The job whose role may read the password of Kafka."""
-INSTANCE_TYPE = "ml.t3.medium"
+INSTANCE_TYPE = "ml.m5.large"
+"""The smallest type whose quota docs/deploy.md requests."""
 MAX_SECONDS = 900
 POLL_SECONDS = 5.0
 _SETTINGS = re.compile(r"(RUTER_)?KAFKA_\w+|RUTER_ENVIRONMENT|RUTER_SECRETS|AWS_REGION|AWS_DEFAULT_REGION")

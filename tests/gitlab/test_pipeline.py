@@ -145,6 +145,24 @@ def test_jobs_of_one_environment_wait_for_each_other(jobs: dict[str, Any]) -> No
         assert jobs[name]["resource_group"] == "$ENVIRONMENT"
 
 
+def test_jobs_that_use_a_sandbox_wait_for_each_other(jobs: dict[str, Any]) -> None:
+    for name in SANDBOX:
+        assert jobs[name]["resource_group"] == "sandbox/$CI_COMMIT_REF_SLUG", name
+    assert jobs["reap"]["resource_group"] == "reap"
+
+
+def test_long_jobs_have_a_timeout_of_their_own(jobs: dict[str, Any]) -> None:
+    """GitLab's own ends a job after an hour."""
+    expected = {"sandbox-smoke": "90 minutes", "merge-request-report": "2 hours", "reap": "3 hours"}
+    expected |= {f"apply-{environment}": "2 hours" for environment in ENVIRONMENTS}
+    assert {name: jobs[name].get("timeout") for name in expected} == expected
+
+
+def test_nobody_can_download_a_saved_plan(jobs: dict[str, Any]) -> None:
+    for environment in ENVIRONMENTS:
+        assert jobs[f"plan-{environment}"]["artifacts"]["access"] == "none"
+
+
 def needed_jobs(listed: dict[str, Any], name: str) -> set[str]:
     """The jobs that must have passed before a job starts."""
     needed, todo = set(), [name]

@@ -22,6 +22,7 @@ from sagemaker_double.control import Remote
 
 SANDBOX, OTHER = Sandbox.of("s-seats-1a2b3c"), Sandbox.of("s-seats-ffffff")
 IMAGE = f"123456789012.dkr.ecr.eu-north-1.amazonaws.com/rd-jobs@sha256:{'a' * 64}"
+ROOT = Path(__file__).parents[2]
 ROLE = "arn:aws:iam::123456789012:role/rd-job"
 
 
@@ -104,6 +105,8 @@ def test_job_deletes_topics_and_groups_of_one_sandbox(
     assert request["RoleArn"] == f"{ROLE}-publish", "the only role of jobs that reads Kafka's password"
     assert request["NetworkConfig"]["VpcConfig"]["SecurityGroupIds"] == ["sg-0123456789abcdef0"]
     assert job["tags"]["environment"] == SANDBOX.id
+    instance = request["ProcessingResources"]["ClusterConfig"]["InstanceType"]
+    assert f"`{instance}`" in (ROOT / "docs" / "deploy.md").read_text(), "its quota is requested"
     assert sandbox_topics.delete_sandbox_topics(SANDBOX, print), "repeating it does no harm"
 
 
