@@ -570,18 +570,20 @@ def sandbox_smoke(sandbox_id: str, day: datetime | None, inside: bool) -> None:
         sys.exit(command.smoke(sandbox, date, click.echo))
 
 
+BUCKET = click.option("--bucket", required=True, help="Bucket of Terraform's states.")
 REPOSITORY = click.option(
     "--repository", default="origin", show_default=True, help="Remote or address of the repository."
 )
 
 
-@main.command("sandbox-orphans", short_help="List sandboxes whose branch is gone.")
-@click.option("--bucket", required=True, help="Bucket of Terraform's states.")
+@main.command("sandbox-orphans", short_help="List sandboxes that should not exist any more.")
+@BUCKET
 @REPOSITORY
 def sandbox_orphans(bucket: str, repository: str) -> None:
-    """Print the ids of the sandboxes that have a state and no branch, one on a line. Takes seconds.
+    """Print the ids of the sandboxes to destroy, one on a line. Runs in GitLab CI. Takes seconds.
 
-    Locks that are older than two hours were left by killed jobs: those of the printed sandboxes are released.
+    They have a state, but no branch; or GitLab has stopped their environment, and their state is older than two hours. Locks that
+    are older than two hours were left by killed jobs: all of them are released. Locked sandboxes are not printed.
     """
     from ruter_dagster.commands.sandbox_orphans import orphans
 
@@ -590,12 +592,16 @@ def sandbox_orphans(bucket: str, repository: str) -> None:
 
 
 @main.command("sandbox-environments", short_help="Delete GitLab's environments of deleted branches.")
+@BUCKET
 @REPOSITORY
-def sandbox_environments(repository: str) -> None:
-    """Stop GitLab's environments sandbox/* whose branch is gone, and delete all that are stopped. Runs in GitLab CI. Takes seconds."""
+def sandbox_environments(bucket: str, repository: str) -> None:
+    """Stop GitLab's environments sandbox/* whose branch is gone, and delete those that are stopped. Runs in GitLab CI. Takes seconds.
+
+    A branch keeps its environment while its sandbox has a state.
+    """
     from ruter_dagster.commands.sandbox_orphans import clean_environments
 
-    left = clean_environments(repository, click.echo)
+    left = clean_environments(bucket, repository, click.echo)
     for line in left:
         click.echo(line, err=True)
     if left:

@@ -33,13 +33,14 @@ def project_of(variables: Mapping[str, str]) -> Project:
 
 
 def delete_environments(
-    project: Project, live_slugs: Collection[str], report: Callable[[str], None]
+    project: Project, live_slugs: Collection[str], kept_slugs: Collection[str], report: Callable[[str], None]
 ) -> list[str]:
     """Stops the environments whose branch is gone, and deletes all that are stopped. Returns a line for each that is left.
 
     Args:
         project: The project in GitLab.
         live_slugs: CI_COMMIT_REF_SLUG of each branch. An available environment of one of them is kept.
+        kept_slugs: Those whose environment is kept even if it is stopped.
         report: Called with the name of each deleted environment.
 
     Raises:
@@ -48,7 +49,8 @@ def delete_environments(
     left = []
     for environment in _environments(project):
         name = environment["name"]
-        if environment["state"] != "stopped" and name.removeprefix(FOLDER) in live_slugs:
+        slug = name.removeprefix(FOLDER)
+        if slug in kept_slugs or (environment["state"] != "stopped" and slug in live_slugs):
             continue
         try:
             _delete(project, environment)
@@ -56,6 +58,18 @@ def delete_environments(
         except (PermanentFailure, GitLabBusy) as failure:
             left.append(f"Left: environment {name}: {failure}")
     return left
+
+
+def stopped_slugs(project: Project) -> set[str]:
+    """CI_COMMIT_REF_SLUG of the environments that are stopped, or whose stop job has not passed.
+
+    Raises `PermanentFailure` if the environments cannot be listed.
+    """
+    return {
+        environment["name"].removeprefix(FOLDER)
+        for environment in _environments(project)
+        if environment["state"] in ("stopping", "stopped")
+    }
 
 
 def _delete(project: Project, environment: Mapping[str, Any]) -> None:
@@ -69,10 +83,10 @@ def _delete(project: Project, environment: Mapping[str, Any]) -> None:
 def _environments(project: Project) -> list[Mapping[str, Any]]:
     """All environments `sandbox/*`. Raises `PermanentFailure` if GitLab does not answer."""
     try:
-        found = [environment for page in _pages(project) for environment in page]
+        environments = [environment for page in _pages(project) for environment in page]
     except GitLabBusy as busy:
         raise PermanentFailure(f"The environments were not listed: {busy}. Run the job again") from busy
-    return [environment for environment in found if environment["name"].startswith(FOLDER)]
+    return [environment for environment in environments if environment["name"].startswith(FOLDER)]
 
 
 def _pages(project: Project) -> Iterator[list[Mapping[str, Any]]]:

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from ruter_dagster.aws.sandbox import state
 from ruter_dagster.commands import sandbox_orphans
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.sandbox import Sandbox, sandbox_id
 from tests.gitlab_stub import GitLabStub, running_gitlab
-from tests.sandbox.test_state import BUCKET, FULL, put, s3
+from tests.sandbox.test_state import BUCKET, FULL, LOCK, put, s3
 
 __all__ = ["s3"]
 
@@ -41,10 +42,54 @@ def gitlab(monkeypatch: pytest.MonkeyPatch) -> Iterator[GitLabStub]:
         yield stub
 
 
-def test_sandboxes_without_a_branch_are_found(s3: Any, repository: str) -> None:
+def test_sandboxes_without_a_branch_are_listed(s3: Any, repository: str, gitlab: GitLabStub) -> None:
     for branch in ("feature/seats", "feature/gone"):
         put(s3, Sandbox(sandbox_id(branch)), FULL)
     assert sandbox_orphans.orphans(BUCKET, repository, print) == [Sandbox(sandbox_id("feature/gone"))]
+
+
+@pytest.fixture
+def two_hours_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state, "LOCK_HOURS", 0)
+
+
+@pytest.mark.parametrize("status", ["stopping", "stopped"])
+def test_sandbox_whose_stop_job_failed_is_listed(
+    s3: Any, repository: str, gitlab: GitLabStub, status: str, two_hours_later: None
+) -> None:
+    sandbox = Sandbox(sandbox_id("feature/seats"))
+    put(s3, sandbox, FULL)
+    gitlab.environments = [{"id": 1, "name": "sandbox/feature-seats", "state": status}]
+    assert sandbox_orphans.clean_environments(BUCKET, repository, print) == []
+    assert sandbox_orphans.orphans(BUCKET, repository, print) == [sandbox]
+    gitlab.environments[0]["state"] = "available"
+    assert sandbox_orphans.orphans(BUCKET, repository, print) == []
+
+
+def test_new_deploy_of_a_stopped_environment_is_kept(s3: Any, repository: str, gitlab: GitLabStub) -> None:
+    put(s3, Sandbox(sandbox_id("feature/seats")), FULL)
+    gitlab.environments = [{"id": 1, "name": "sandbox/feature-seats", "state": "stopped"}]
+    assert sandbox_orphans.orphans(BUCKET, repository, print) == []
+
+
+def test_locked_sandbox_is_left_for_the_next_run(s3: Any, repository: str, gitlab: GitLabStub) -> None:
+    sandbox = Sandbox(sandbox_id("feature/gone"))
+    put(s3, sandbox, FULL)
+    put(s3, sandbox, LOCK, state.LOCK)
+    lines: list[str] = []
+    assert sandbox_orphans.orphans(BUCKET, repository, lines.append) == []
+    (line,) = lines
+    assert line.startswith(f"{sandbox.id} has no branch, but is locked by ")
+
+
+def test_abandoned_lock_of_a_living_branch_is_released(
+    s3: Any, repository: str, gitlab: GitLabStub, two_hours_later: None
+) -> None:
+    sandbox = Sandbox(sandbox_id("feature/seats"))
+    put(s3, sandbox, FULL)
+    put(s3, sandbox, LOCK, state.LOCK)
+    assert sandbox_orphans.orphans(BUCKET, repository, print) == []
+    assert state.lock_holder(BUCKET, sandbox) is None
 
 
 def test_failing_git_destroys_nothing(s3: Any, repository: str) -> None:
@@ -75,7 +120,7 @@ def test_git_that_hangs_destroys_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_environments_of_deleted_branches_are_stopped_and_deleted(
-    gitlab: GitLabStub, repository: str
+    s3: Any, gitlab: GitLabStub, repository: str
 ) -> None:
     gitlab.environments = [
         {"id": 1, "name": "sandbox/feature-seats", "state": "available"},
@@ -85,35 +130,35 @@ def test_environments_of_deleted_branches_are_stopped_and_deleted(
         {"id": 5, "name": "other-sandbox/x", "state": "stopped"},
     ]
     lines: list[str] = []
-    assert sandbox_orphans.clean_environments(repository, lines.append) == []
+    assert sandbox_orphans.clean_environments(BUCKET, repository, lines.append) == []
     assert [item["id"] for item in gitlab.environments] == [1, 4, 5]
     assert lines == ["Deleted: environment sandbox/feature-gone", "Deleted: environment sandbox/feature-old"]
     assert {token for _, _, token in gitlab.requests} == {"token-of-the-job"}
     assert gitlab.forced_stops == [2], "the job that destroys a sandbox is not started again"
 
 
-def test_more_environments_than_a_page_are_deleted(gitlab: GitLabStub, repository: str) -> None:
+def test_more_environments_than_a_page_are_deleted(s3: Any, gitlab: GitLabStub, repository: str) -> None:
     gitlab.environments = [{"id": n, "name": f"sandbox/gone-{n}", "state": "stopped"} for n in range(250)]
-    assert sandbox_orphans.clean_environments(repository, print) == []
+    assert sandbox_orphans.clean_environments(BUCKET, repository, print) == []
     assert gitlab.environments == []
 
 
 @pytest.mark.parametrize("status", [403, 500])
 def test_environment_that_gitlab_keeps_is_listed_as_left(
-    gitlab: GitLabStub, repository: str, status: int
+    s3: Any, gitlab: GitLabStub, repository: str, status: int
 ) -> None:
     gitlab.environments = [{"id": n, "name": f"sandbox/gone-{n}", "state": "stopped"} for n in (1, 2)]
     gitlab.answers = [None, None, status]
-    (line,) = sandbox_orphans.clean_environments(repository, print)
+    (line,) = sandbox_orphans.clean_environments(BUCKET, repository, print)
     assert line.startswith("Left: environment sandbox/gone-1: GitLab ") and str(status) in line
     assert [item["id"] for item in gitlab.environments] == [1]
 
 
 def test_wrong_list_of_branches_deletes_no_environment(
-    gitlab: GitLabStub, repository: str, monkeypatch: pytest.MonkeyPatch
+    s3: Any, gitlab: GitLabStub, repository: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gitlab.environments = [{"id": 1, "name": "sandbox/feature-seats", "state": "available"}]
     monkeypatch.setenv("CI_DEFAULT_BRANCH", "trunk")
     with pytest.raises(PermanentFailure, match="Nothing was destroyed"):
-        sandbox_orphans.clean_environments(repository, print)
+        sandbox_orphans.clean_environments(BUCKET, repository, print)
     assert gitlab.requests == []

@@ -43,6 +43,19 @@ def existing_states(bucket: str) -> list[Sandbox]:
     return [Sandbox(folder) for folder in folders if SANDBOX.fullmatch(folder)]
 
 
+def lock_holder(bucket: str, sandbox: Sandbox) -> str | None:
+    """Who has locked the state, None if nobody has."""
+    lock = _read(client("s3"), bucket, f"{FOLDER}{sandbox.id}/{LOCK}")
+    return _holder(lock["text"]) if lock else None
+
+
+def changed_lately(bucket: str, sandbox: Sandbox) -> bool:
+    """Whether the state or its lock was written in the last `LOCK_HOURS`."""
+    answer = client("s3").list_objects_v2(Bucket=bucket, Prefix=f"{FOLDER}{sandbox.id}/")
+    start = datetime.now(UTC) - timedelta(hours=LOCK_HOURS)
+    return any(item["LastModified"] > start for item in answer.get("Contents", []))
+
+
 def release_abandoned_lock(bucket: str, sandbox: Sandbox) -> str | None:
     """Deletes the lock of the state if it is older than `LOCK_HOURS`. Returns who had left it, None if there was none."""
     s3, key = client("s3"), f"{FOLDER}{sandbox.id}/{LOCK}"
