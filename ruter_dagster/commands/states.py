@@ -1,4 +1,4 @@
-"""The states that commands name: a folder, an environment, or a Glue database. They are only read."""
+"""The states that commands name: a folder, an environment, a Glue database, or a branch. They are only read."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ruter_dagster.config.settings import ENVIRONMENTS, SANDBOX, Settings
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.sandbox import sandbox_id
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.storage.configured_tables import open_tables, open_tables_in
 from ruter_dagster.storage.tables import TableStore
 
@@ -34,13 +36,40 @@ def find_state(settings: Settings, name: str) -> NamedState:
         # Not the whole path, which is of interest on this machine only.
         label = name if is_environment(name) else "/".join(folder.parts[-2:])
         return NamedState(label, open_tables_in(folder), folder)
-    if settings.lake_dir is None or not (is_environment(name) or _DATABASE.fullmatch(name)):
+    state = None if settings.lake_dir is None else _lake_state(settings, name)
+    if state is None:
         raise PermanentFailure(
             f"There is no state {name}. Name the folder of another state, such as state/demo. "
-            "With RUTER_LAKE, the name of an environment or of a Glue database is also possible"
+            "With RUTER_LAKE, the name of an environment, of a Glue database or of a branch with a sandbox is also possible"
         )
+    return state
+
+
+def _lake_state(settings: Settings, name: str) -> NamedState | None:
+    """The environment or the Glue database of this name, or else the sandbox of this branch, if it has forecasts."""
+    named = None
+    if is_environment(name) or _DATABASE.fullmatch(name):
+        named = _glue_state(settings, name, name)
+        if is_environment(name) or _has_forecasts(named):
+            return named
+    try:
+        sandbox = _glue_state(settings, name, sandbox_id(name))
+    except PermanentFailure:
+        return named
+    return sandbox if _has_forecasts(sandbox) else named
+
+
+def _glue_state(settings: Settings, label: str, name: str) -> NamedState:
     database = database_of(settings, name)
-    return NamedState(name, open_tables(settings.model_copy(update={"glue_database": database})))
+    return NamedState(label, open_tables(settings.model_copy(update={"glue_database": database})))
+
+
+def _has_forecasts(state: NamedState) -> bool:
+    """False also if they must not be read: the name may mean another state."""
+    try:
+        return state.store.load(LOAD_FORECASTS) is not None
+    except PermanentFailure:
+        return False
 
 
 def database_of(settings: Settings, name: str) -> str:

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from ruter_dagster.commands.cli import main
 from ruter_dagster.config.settings import load_settings
+from ruter_dagster.contracts.sandbox import sandbox_id
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.storage.configured_tables import open_tables
@@ -307,6 +308,14 @@ class TestLake:
         mean = forecasts()["mean"].mean()
         assert isinstance(mean, float)
         assert row(run("--with", "prod"), "all", "### Difference in forecasts")[3] == f"{-mean / 5:+.3f}"
+
+    @pytest.mark.parametrize("branch", ["feature/loads", "loads"])
+    def test_branch_means_its_sandbox(self, lake: None, branch: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RUTER_ENVIRONMENT", sandbox_id(branch))
+        write(open_tables(load_settings()), forecasts(1.3))
+        monkeypatch.setenv("RUTER_ENVIRONMENT", "dev")
+        assert f"## Forecasts of dev compared with {branch}" in run("--with", branch)
+        assert "There is no state feature/none" in run("--with", "feature/none", exit_code=1)
 
     def test_database_of_another_name_has_to_be_named(
         self, lake: None, monkeypatch: pytest.MonkeyPatch
