@@ -62,9 +62,7 @@ def audit(tmp_path: Path) -> Path:
     [(0, "none", 0), (0, "requirements-docs.lock", 1), (1, "none", 3)],
     ids=["nothing found", "vulnerable", "no answer"],
 )
-def test_audit_status_shows_its_result(
-    audit: Path, index: int, vulnerable: str, status: int
-) -> None:
+def test_audit_status_shows_its_result(audit: Path, index: int, vulnerable: str, status: int) -> None:
     bin_folder = audit.parents[1] / ".venv-security" / "bin"
     for name, body in {
         "python": f"exit {index}",
