@@ -71,11 +71,18 @@ def test_report_before_the_first_production_can_be_switched_off(programs: Path) 
     assert (result.returncode, result.stdout) == (0, "COMPARE_WITH is none: nothing is compared\n")
 
 
+def test_report_passes_if_production_cannot_be_read_yet(programs: Path) -> None:
+    (programs / "ruter-dagster").write_text('#!/bin/sh\necho "$1"; exit 3\n')
+    result = report(programs, SANDBOX_ID="s-seats-1a2b3c")
+    assert result.returncode == 0
+    assert result.stdout.startswith("clone\nNothing is compared: prod has no forecasts yet")
+
+
 @pytest.mark.parametrize("command", ["clone", "sandbox-run", "compare"])
 def test_failed_command_ends_the_report(programs: Path, command: str) -> None:
-    (programs / "ruter-dagster").write_text(f'#!/bin/sh\necho "$1"; [ "$1" != {command} ] || exit 3\n')
+    (programs / "ruter-dagster").write_text(f'#!/bin/sh\necho "$1"; [ "$1" != {command} ] || exit 4\n')
     result = report(programs, SANDBOX_ID="s-seats-1a2b3c")
-    assert result.returncode == 3
+    assert result.returncode == 4
     assert result.stdout.splitlines()[-1] == command
 
 

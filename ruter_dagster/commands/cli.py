@@ -20,13 +20,13 @@ from ruter_dagster.config.operator import describe_operator
 from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.config.state_folder import require_writable_state
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
-from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.errors import PermanentFailure, StateUnavailable
 from ruter_dagster.contracts.strict_json import strict_json
 
 DATE = click.DateTime(["%Y-%m-%d"])
 PORT = click.IntRange(1, 65535)
 PROGRAM = "ruter-dagster"
-STATE_HELP = "A state is a folder, an environment (prod, s-mybranch-1a2b3c), or a Glue database."
+STATE_HELP = "A state is a folder, an environment (prod, s-mybranch-1a2b3c), a Glue database, or a branch with a sandbox."
 
 
 _ACCESS = "Give this user access to it, or choose another folder."
@@ -39,6 +39,10 @@ _DISK_REMEDIES = {
     errno.EDQUOT: _SPACE,
 }
 """What to do about an error of the disk, by its number."""
+
+
+UNAVAILABLE = 3
+"""Exit code if the state to clone has no forecasts, or must not be read."""
 
 
 def as_typed(text: str) -> str:
@@ -60,7 +64,7 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except PermanentFailure as failure:
             click.echo(as_typed(str(failure)), err=True)
-            ctx.exit(1)
+            ctx.exit(UNAVAILABLE if isinstance(failure, StateUnavailable) else 1)
         except OSError as error:
             if error.errno not in _DISK_REMEDIES:
                 raise
@@ -347,7 +351,8 @@ def clone(source: str, replace: bool) -> None:
     """Start this state from the tables of another one, at their newest snapshots. Takes seconds: no rows are copied.
 
     New rows are written into this state, and the other state is only read. The verdicts on its rows and its champions are copied.
-    Only a branch's sandbox and local states can be cloned into.
+    Only a branch's sandbox and local states can be cloned into. The exit code is 3 if the other state has no forecasts, or must not
+    be read.
 
     \b
       RUTER_STATE_DIR=state/try ruter-dagster clone --from state/demo

@@ -18,5 +18,9 @@ class NoDataForDates(BadInput):
     """None of a job's dates has data. If the job is part of a longer range, the range continues without the dates."""
 
 
+class StateUnavailable(PermanentFailure):
+    """Another state has no forecasts, or must not be read. Nothing was changed."""
+
+
 class SettingsError(PermanentFailure):
     """A setting is wrong: the message lists each variable, its value and what is allowed."""

@@ -15,7 +15,7 @@ from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.metadata import TableMetadata
 
 from ruter_dagster.contracts.all_tables import TABLES
-from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.errors import PermanentFailure, StateUnavailable
 from ruter_dagster.contracts.jobs import MODEL_NAME
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, Table
 from ruter_dagster.storage.artifacts import ArtifactStore
@@ -58,13 +58,9 @@ def clone_state(
     """Replaces all tables of `target` with those of `source` at their current snapshots. The source is only read.
 
     Copies the verdicts on the present rows, and the champions that the newest issue dates use, into `artifacts`. `name` is the
-    source's folder or Glue database. Raises `PermanentFailure` if the source has no forecasts.
+    source's folder or Glue database. Raises `StateUnavailable` if the source has no forecasts, or must not be read.
     """
-    loaded = {table: original for table in TABLES if (original := source.load(table)) is not None}
-    if LOAD_FORECASTS not in loaded:
-        raise PermanentFailure(
-            f"{name} has no forecasts. Check the name, or materialise forecasts/load_forecasts there first"
-        )
+    loaded = _load_tables(source, name)
     originals = ArtifactStore.at(artifacts_location(loaded[LOAD_FORECASTS]), region)
     # Before the tables: a clone whose rows lack their verdicts cannot be read.
     verdicts = _copy_verdicts(loaded, originals, artifacts)
@@ -80,6 +76,18 @@ def clone_state(
     forecasts = loaded[LOAD_FORECASTS]
     CloneRecord(name, snapshot_id_of(forecasts), _models(forecasts), dates).save(artifacts)
     return Clone(snapshots, verdicts, models)
+
+
+def _load_tables(source: TableStore, name: str) -> dict[Table, IcebergTable]:
+    try:
+        loaded = {table: original for table in TABLES if (original := source.load(table)) is not None}
+    except PermanentFailure as failure:
+        raise StateUnavailable(f"{name} cannot be read: {failure}") from failure
+    if LOAD_FORECASTS not in loaded:
+        raise StateUnavailable(
+            f"{name} has no forecasts. Check the name, or materialise forecasts/load_forecasts there first"
+        )
+    return loaded
 
 
 def cloned_from(store: TableStore, table: Table) -> Pin | None:

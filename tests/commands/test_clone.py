@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from ruter_dagster.commands.cli import main
 from ruter_dagster.commands.reforecast import REFORECAST_FILE
 from ruter_dagster.config.settings import load_settings
+from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.configured_tables import open_tables
@@ -135,6 +137,19 @@ def test_cost_is_that_of_the_recorded_reforecast(production: TableStore, tmp_pat
 def test_reforecast_needs_a_clone(production: TableStore) -> None:
     write(own(), forecasts())
     assert "Run `" in run("reforecast", exit_code=1)
+
+
+def test_refused_access_has_an_exit_code_of_its_own(
+    production: TableStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse = tmp_path / "production" / "demo" / "warehouse"
+    with monkeypatch.context() as changes:
+        changes.setattr(TableStore, "load", refuse)
+        assert f"{warehouse.parent} cannot be read: AccessDenied" in clone(tmp_path, "--replace", exit_code=3)
+
+
+def refuse(*_: Any) -> None:
+    raise PermanentFailure("AccessDenied")
 
 
 def test_own_tables_are_kept_without_replace(production: TableStore, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.errors import StateUnavailable
 from ruter_dagster.contracts.jobs import MODEL_NAME
 from ruter_dagster.contracts.tables import DRIFT, LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.storage.artifacts import ArtifactStore
@@ -181,7 +181,7 @@ def model(version: str, cutoff: date) -> ModelRecord:
 def test_state_without_forecasts_is_refused_and_nothing_is_dropped(tmp_path: Path) -> None:
     cloned = local_store(tmp_path / "clone")
     write(cloned, forecasts())
-    with pytest.raises(PermanentFailure, match="original has no forecasts"):
+    with pytest.raises(StateUnavailable, match="original has no forecasts"):
         clone(local_store(tmp_path / "empty"), tmp_path / "clone")
     assert cloned.dates(LOAD_FORECASTS) == list(ISSUE_DATES)
 
