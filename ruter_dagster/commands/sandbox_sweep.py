@@ -24,7 +24,7 @@ BEFORE: dict[str, Deletion] = {
     "topics": lambda sandbox: delete_sandbox_topics(sandbox, click.echo),
     "model-packages": leftovers.delete_model_packages,
     "tables": leftovers.delete_tables,
-    "quicksight": quicksight.delete_quicksight_assets,
+    "quicksight": quicksight.empty_quicksight_folder,
     "snapshots": leftovers.delete_snapshots,
 }
 """Before Terraform destroys the sandbox. Topics need its network, and other kinds would make Terraform fail."""

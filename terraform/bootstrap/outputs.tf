@@ -14,25 +14,25 @@ output "repository_urls" {
 }
 
 output "ci_role_arns" {
-  description = "Roles of GitLab CI: sandbox, plan and deploy."
+  description = "Roles of GitLab CI: plan and deploy, and sandbox if there are sandboxes."
   value       = { for name, role in aws_iam_role.ci : name => role.arn }
 }
 
 output "sandbox_boundary_arn" {
-  description = "Boundary of all roles of sandboxes."
-  value       = aws_iam_policy.sandbox_boundary.arn
+  description = "Boundary of all roles of sandboxes; null without sandboxes."
+  value       = one(aws_iam_policy.sandbox_boundary[*].arn)
 }
 
 output "gitlab_variables" {
   description = "CI/CD variables of the GitLab project that follow from this root."
-  value = {
+  value = { for name, value in {
     AWS_REGION             = var.region
     STATE_BUCKET           = module.state.name
     ECR_REGISTRY           = split("/", aws_ecr_repository.this["ci"].repository_url)[0]
-    SANDBOX_ROLE_ARN       = aws_iam_role.ci["sandbox"].arn
+    SANDBOX_ROLE_ARN       = try(aws_iam_role.ci["sandbox"].arn, null)
     PLAN_ROLE_ARN          = aws_iam_role.ci["plan"].arn
     DEPLOY_ROLE_ARN        = aws_iam_role.ci["deploy"].arn
-    SANDBOX_BOUNDARY_ARN   = aws_iam_policy.sandbox_boundary.arn
+    SANDBOX_BOUNDARY_ARN   = one(aws_iam_policy.sandbox_boundary[*].arn)
     TF_VAR_repository_arns = jsonencode({ jobs = aws_ecr_repository.this["jobs"].arn, orchestrator = aws_ecr_repository.this["dagster"].arn })
-  }
+  } : name => value if value != null }
 }

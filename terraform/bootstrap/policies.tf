@@ -1,7 +1,8 @@
 # What the CI roles may do. Resources have the names of their environments; what has no name in its ARN has the tag.
 locals {
-  scopes = {
-    sandbox = { names = ["rd-s-*"], databases = ["rd_s_*"], tags = ["s-*"], records = ["*rd-s-*", "s-*"], boundary = aws_iam_policy.sandbox_boundary.arn }
+  scopes = { for name, scope in local.all_scopes : name => scope if name != "sandbox" || var.sandboxes }
+  all_scopes = {
+    sandbox = { names = ["rd-s-*"], databases = ["rd_s_*"], tags = ["s-*"], records = ["*rd-s-*", "s-*"], boundary = one(aws_iam_policy.sandbox_boundary[*].arn) }
     deploy = {
       names     = [for environment in var.environments : "rd-${environment}*"]
       databases = [for environment in var.environments : "rd_${environment}"]
@@ -219,9 +220,44 @@ data "aws_iam_policy_document" "tagged" {
       values   = each.value.tags
     }
   }
+
+  # AWS makes these three with each network and gives them no tag. Terraform tags them, but replaces the rules of an access list before.
+  statement {
+    sid       = "AdoptAccessLists"
+    actions   = ["ec2:CreateNetworkAclEntry", "ec2:DeleteNetworkAclEntry"]
+    resources = ["${local.arn}:ec2:${local.here}:network-acl/*"]
+
+    condition {
+      test     = "Null"
+      variable = "aws:ResourceTag/environment"
+      values   = ["true"]
+    }
+  }
+
+  # Everything else has its tag from its creation. Interfaces of jobs have none, in prod either.
+  statement {
+    sid           = "TagAtCreation"
+    effect        = "Deny"
+    actions       = ["ec2:CreateTags"]
+    not_resources = [for kind in ["network-acl", "route-table", "security-group"] : "${local.arn}:ec2:${local.here}:${kind}/*"]
+
+    condition {
+      test     = "Null"
+      variable = "ec2:CreateAction"
+      values   = ["true"]
+    }
+
+    condition {
+      test     = "Null"
+      variable = "aws:ResourceTag/environment"
+      values   = ["true"]
+    }
+  }
 }
 
 locals {
+  chat_regions = ["us-east-2", "us-west-2", "ap-southeast-1", "eu-west-1"]
+
   # All but reading: a report on a merge request reads prod's tables, whose key has prod's tag.
   changes_of_keys = [
     "kms:CancelKeyDeletion", "kms:CreateAlias", "kms:CreateGrant", "kms:DeleteAlias", "kms:DeleteImportedKeyMaterial", "kms:Disable*", "kms:Enable*",
@@ -295,7 +331,7 @@ data "aws_iam_policy_document" "roles" {
 }
 
 data "aws_iam_policy_document" "reading" {
-  # Terraform reads everything that it manages. These actions change nothing and show no data. Global services are in us-east-1, Slack channels in eu-west-1.
+  # Terraform reads everything that it manages. These actions change nothing and show no data. Global services are in us-east-1, Slack channels in the region of their API.
   statement {
     sid = "Descriptions"
     actions = [
@@ -310,7 +346,7 @@ data "aws_iam_policy_document" "reading" {
     condition {
       test     = "StringEquals"
       variable = "aws:RequestedRegion"
-      values   = [var.region, "us-east-1", "eu-west-1"]
+      values   = distinct(concat([var.region, "us-east-1"], local.chat_regions))
     }
   }
 }
@@ -359,6 +395,8 @@ data "aws_iam_policy_document" "services" {
 
 # The most that any role of a sandbox may do, whatever its own policies say.
 resource "aws_iam_policy" "sandbox_boundary" {
+  count = var.sandboxes ? 1 : 0
+
   name   = "rd-sandbox-boundary"
   policy = data.aws_iam_policy_document.boundary.json
 }
@@ -409,11 +447,24 @@ data "aws_iam_policy_document" "boundary" {
     )
   }
 
-  # Jobs of all environments share these groups; each job has streams of its own. The second group is of RDS.
+  # Jobs of all environments share these groups; each job has streams of its own.
   statement {
-    sid       = "SharedLogs"
+    sid       = "GroupsOfJobs"
+    actions   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams"]
+    resources = ["${local.arn}:logs:${local.here}:log-group:/aws/sagemaker/*"]
+  }
+
+  statement {
+    sid       = "StreamsOfJobs"
+    actions   = ["logs:GetLogEvents", "logs:PutLogEvents"]
+    resources = ["${local.arn}:logs:${local.here}:log-group:/aws/sagemaker/*:log-stream:rd-s-*"]
+  }
+
+  # RDS names this group and its streams itself, for databases of all environments.
+  statement {
+    sid       = "MeasurementsOfDatabases"
     actions   = ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:GetLogEvents", "logs:PutLogEvents", "logs:PutRetentionPolicy"]
-    resources = [for group in ["/aws/sagemaker/*", "RDSOSMetrics*"] : "${local.arn}:logs:${local.here}:log-group:${group}"]
+    resources = ["${local.arn}:logs:${local.here}:log-group:RDSOSMetrics*"]
   }
 
   # Columns of all tables, no rows: the database of a warehouse is not known here.

@@ -1,7 +1,8 @@
 locals {
   # Claims of GitLab's token. A plan reads the states of all environments, so other branches get no plan.
-  project = "project_path:${var.gitlab_project}"
-  subjects = {
+  project  = "project_path:${var.gitlab_project}"
+  subjects = { for role, refs in local.all_subjects : role => refs if role != "sandbox" || var.sandboxes }
+  all_subjects = {
     sandbox = ["${local.project}:ref_type:branch:ref:*"]
     plan    = [for branch in var.deploy_branches : "${local.project}:ref_type:branch:ref:${branch}"]
     deploy  = [for branch in var.deploy_branches : "${local.project}:ref_type:branch:ref:${branch}"]
@@ -9,7 +10,8 @@ locals {
   host = trimprefix(var.gitlab_url, "https://")
 
   # Each role reaches the states of its own environments alone.
-  state_keys = {
+  state_keys = { for role, keys in local.all_state_keys : role => keys if role != "sandbox" || var.sandboxes }
+  all_state_keys = {
     sandbox = ["sandbox/*"]
     plan    = ["env/*"]
     deploy  = [for environment in var.environments : "env/${environment}/*"]
@@ -180,7 +182,7 @@ data "aws_iam_policy_document" "production" {
 }
 
 resource "aws_iam_role_policy" "production" {
-  count = length(var.readable_buckets) == 0 ? 0 : 1
+  count = var.sandboxes && length(var.readable_buckets) > 0 ? 1 : 0
 
   name   = "read-${var.readable_environment}"
   role   = aws_iam_role.ci["sandbox"].id

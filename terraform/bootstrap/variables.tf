@@ -25,6 +25,12 @@ variable "environments" {
   default     = ["dev", "test", "stage", "prod"]
 }
 
+variable "sandboxes" {
+  description = "Whether branches may make sandboxes in this account. False in an account for prod alone."
+  type        = bool
+  default     = true
+}
+
 variable "deploy_branches" {
   description = "Protected branches whose pipelines may deploy the environments."
   type        = list(string)

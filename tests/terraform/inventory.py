@@ -41,7 +41,8 @@ KINDS = (
     Kind("ec2", "describe_flow_logs", "FlowLogs", "aws_flow_log"),
     Kind("ec2", "describe_internet_gateways", "InternetGateways", "aws_internet_gateway"),
     Kind("ec2", "describe_nat_gateways", "NatGateways", "aws_nat_gateway"),
-    Kind("ec2", "describe_route_tables", "RouteTables", "aws_route_table"),
+    Kind("ec2", "describe_network_acls", "NetworkAcls", "aws_default_network_acl"),
+    Kind("ec2", "describe_route_tables", "RouteTables", "aws_route_table aws_default_route_table"),
     Kind(
         "ec2", "describe_security_groups", "SecurityGroups", "aws_security_group aws_default_security_group"
     ),

@@ -38,11 +38,17 @@ class Statement:
     def resources(self) -> list[str]:
         return _list(self.content.get("Resource", []))
 
+    def covers(self, resource: str) -> bool:
+        """Whether `Resource` has it, or `NotResource` has it not."""
+        if "NotResource" in self.content:
+            return not any(_matches(pattern, resource) for pattern in _list(self.content["NotResource"]))
+        return any(_matches(pattern, resource) for pattern in self.resources)
+
     def matches(self, action: str, resource: str, context: Context) -> bool:
         """Whether the statement applies to a request. Each condition must hold, and each key of a condition."""
         return (
             any(_matches(pattern.lower(), action.lower()) for pattern in self.actions)
-            and any(_matches(pattern, resource) for pattern in self.resources)
+            and self.covers(resource)
             and all(
                 _holds(operator, key, _list(values), context)
                 for operator, keys in self.content.get("Condition", {}).items()

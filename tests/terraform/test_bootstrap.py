@@ -69,7 +69,7 @@ def test_a_branch_may_not_retag_resources_of_prod(account: Account) -> None:
     denied = [
         statement
         for statement in account.policies()["rd-ci-sandbox-tagged"]["Statement"]
-        if statement["Effect"] == "Deny"
+        if statement["Sid"] == "KeepResourcesOfOthers"
     ]
     assert [statement["Condition"]["StringNotLike"] for statement in denied] == [
         {"aws:ResourceTag/environment": "s-*"}
@@ -86,6 +86,18 @@ def test_only_deploy_branches_plan_and_deploy(account: Account) -> None:
             if key.endswith(":sub")
         ]
         assert subject == "project_path:group/ruter-dagster:ref_type:branch:ref:main"
+
+
+def test_an_account_without_sandboxes_trusts_no_branch(account: Account) -> None:
+    plan = "terraform plan -input=false -out=alone -var=sandboxes=false -var='environments=[\"prod\"]'"
+    script = f"{plan} > plan.log || test $? = 2\nterraform show -json alone"
+    planned = json.loads(run_commands(script, account.folder / "bootstrap", account.endpoint))
+    resources = planned["planned_values"]["root_module"]["resources"]
+    roles = {each["values"]["name"]: each["values"] for each in resources if each["type"] == "aws_iam_role"}
+    assert set(roles) == {"rd-ci-plan", "rd-ci-deploy"}
+    assert [name for name, role in roles.items() if "*" in role["assume_role_policy"]] == []
+    assert "sandbox" not in json.dumps([each["values"] for each in resources])
+    assert "SANDBOX_ROLE_ARN" not in planned["planned_values"]["outputs"]["gitlab_variables"]["value"]
 
 
 def test_commands_of_the_page_remove_the_account(account: Account) -> None:

@@ -92,6 +92,17 @@ def test_second_plan_is_empty(account: Account) -> None:
     assert changes == [[], [], []]
 
 
+def test_nothing_in_a_network_lacks_its_tag(account: Account) -> None:
+    """AWS makes an access list, a route table and a security group with each network. What has no tag, others could tag."""
+    untagged = {
+        item
+        for kind in ("network_acls", "route_tables", "security_groups")
+        for item in account.applied[f"ec2.describe_{kind}"] - account.before[f"ec2.describe_{kind}"]
+        if '"Key": "environment"' not in item
+    }
+    assert untagged == set()
+
+
 def test_environments_share_no_resource(account: Account) -> None:
     workspaces = (account.destroyed, account.kept, account.prod)
     owned = [of_environment(account.applied, workspace.environment) for workspace in workspaces]

@@ -31,6 +31,14 @@ def test_wildcards_match_as_in_aws(pattern: str, resource: str, matches: bool) -
     assert allowed(policy(resource=pattern), "s3:GetObject", resource) == matches
 
 
+def test_not_resource_covers_all_others() -> None:
+    (statement,) = statements(
+        {"p": {"Statement": {"Effect": "Allow", "Action": "s3:*", "NotResource": BUCKET}}}
+    )
+    assert not allowed([statement], "s3:GetObject", BUCKET)
+    assert allowed([statement], "s3:GetObject", f"{BUCKET}-2")
+
+
 def test_actions_ignore_case() -> None:
     assert allowed(policy(action="S3:get*"), "s3:GetObject", BUCKET)
 

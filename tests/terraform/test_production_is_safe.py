@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tests.terraform.account import Account
 from tests.terraform.moto_shim import ACCOUNT, REGION
 from tests.terraform.policies import Statement, allowed, statements
+from tests.terraform.terraform import ROOT
 
 pytestmark = [pytest.mark.extended, pytest.mark.xdist_group("terraform")]
 HERE = f"{REGION}:{ACCOUNT}"
@@ -21,6 +23,15 @@ ANY_KEY = f"arn:aws:kms:{HERE}:key/0123"
 PROD_TAG = {"aws:ResourceTag/environment": "prod"}
 EVIL_TAG = {"aws:RequestTag/environment": SANDBOX}
 PROD_KEY = PROD_TAG | {"kms:ResourceAliases": "alias/rd-prod"}
+
+CHAT_REGIONS = re.findall(
+    r'"([a-z0-9-]+)"',
+    (ROOT / "stack" / "variables.tf")
+    .read_text()
+    .split('variable "chat_region"')[1]
+    .split("contains(")[1]
+    .split("]")[0],
+)
 
 ON_DATA: list[tuple[str, str, dict[str, str]]] = [
     ("s3:DeleteBucket", PROD_LAKE, {}),
@@ -45,6 +56,9 @@ ON_DATA: list[tuple[str, str, dict[str, str]]] = [
     ("logs:DeleteLogGroup", f"arn:aws:logs:{HERE}:log-group:/rd/rd-prod/dagster/daemon", {}),
     ("logs:DeleteLogStream", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs:log-stream:rd-prod-x/algo-1", {}),
     ("sagemaker-mlflow:DeleteExperiment", f"arn:aws:sagemaker:{HERE}:mlflow-tracking-server/rd-prod", {}),
+    ("logs:PutRetentionPolicy", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs", {}),
+    ("logs:GetLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs:log-stream:rd-prod-x/algo-1", {}),
+    ("logs:PutLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs:log-stream:rd-prod-x/algo-1", {}),
 ]  # fmt: skip
 ON_COMPUTE: list[tuple[str, str, dict[str, str]]] = [
     ("sagemaker:StopProcessingJob", f"arn:aws:sagemaker:{HERE}:processing-job/rd-prod-loads-0", PROD_TAG),
@@ -62,6 +76,11 @@ ON_COMPUTE: list[tuple[str, str, dict[str, str]]] = [
     ("ec2:CreateTags", f"arn:aws:ec2:{HERE}:vpc/vpc-0123", PROD_TAG | EVIL_TAG),
     ("ec2:CreateNetworkInterface", f"arn:aws:ec2:{HERE}:subnet/subnet-0123", PROD_TAG | EVIL_TAG),
     ("ec2:AuthorizeSecurityGroupIngress", f"arn:aws:ec2:{HERE}:security-group/sg-0123", PROD_TAG | EVIL_TAG),
+    ("ec2:CreateTags", f"arn:aws:ec2:{HERE}:network-acl/acl-0123", PROD_TAG | EVIL_TAG),
+    ("ec2:DeleteNetworkAclEntry", f"arn:aws:ec2:{HERE}:network-acl/acl-0123", PROD_TAG),
+    ("ec2:CreateRoute", f"arn:aws:ec2:{HERE}:route-table/rtb-0123", PROD_TAG),
+    ("ec2:CreateTags", f"arn:aws:ec2:{HERE}:network-interface/eni-0123", EVIL_TAG),
+    ("ec2:CreateTags", f"arn:aws:ec2:{HERE}:dhcp-options/dopt-0123", EVIL_TAG),
     ("sqs:PurgeQueue", f"arn:aws:sqs:{HERE}:rd-prod-jobs", {}),
     ("events:DeleteRule", f"arn:aws:events:{HERE}:rule/rd-prod-jobs", {}),
     ("cloudwatch:DeleteAlarms", f"arn:aws:cloudwatch:{HERE}:alarm:rd-prod-run-failures", {}),
@@ -69,6 +88,9 @@ ON_COMPUTE: list[tuple[str, str, dict[str, str]]] = [
     ("athena:DeleteWorkGroup", f"arn:aws:athena:{HERE}:workgroup/rd-prod", {}),
     ("quicksight:DeleteDashboard", f"arn:aws:quicksight:{HERE}:dashboard/rd-prod-forecasts", EVIL_TAG),
     ("quicksight:DeleteDataSet", f"arn:aws:quicksight:{HERE}:dataset/rd-prod-accuracy", PROD_TAG),
+    ("quicksight:DeleteAnalysis", f"arn:aws:quicksight:{HERE}:analysis/0123-by-hand", {}),
+    ("quicksight:TagResource", f"arn:aws:quicksight:{HERE}:analysis/0123-by-hand", EVIL_TAG),
+    ("quicksight:DeleteFolderMembership", f"arn:aws:quicksight:{HERE}:folder/rd-prod", {}),
     ("ecr:BatchDeleteImage", f"arn:aws:ecr:{HERE}:repository/rd-jobs", {}),
     ("servicediscovery:DeleteNamespace", f"arn:aws:servicediscovery:{HERE}:namespace/ns-0123", PROD_TAG),
     ("route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0", {"route53:ChangeResourceRecordSetsNormalizedRecordNames": "dagster.example.org"}),
@@ -111,7 +133,15 @@ BY_BRANCH: list[tuple[str, str, dict[str, str]]] = [
     ("secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{HERE}:secret:rd-{SANDBOX}/database-a1b2c3", {}),
     ("ec2:DeleteVpc", f"arn:aws:ec2:{HERE}:vpc/vpc-0123", OWN),
     ("ec2:CreateVpc", f"arn:aws:ec2:{HERE}:vpc/*", EVIL_TAG),
+    ("ec2:CreateTags", f"arn:aws:ec2:{HERE}:vpc/*", EVIL_TAG | {"ec2:CreateAction": "CreateVpc"}),
+    ("ec2:CreateTags", f"arn:aws:ec2:{HERE}:vpc/vpc-0123", OWN | EVIL_TAG),
+    ("ec2:DeleteNetworkAclEntry", f"arn:aws:ec2:{HERE}:network-acl/acl-0123", {}),
+    ("ec2:CreateNetworkAclEntry", f"arn:aws:ec2:{HERE}:network-acl/acl-0123", {}),
+    *[("ec2:CreateTags", f"arn:aws:ec2:{HERE}:{kind}/x-0123", EVIL_TAG) for kind in ("network-acl", "route-table", "security-group")],
     ("ec2:DescribeVpcs", "*", {}),
+    *[("chatbot:DescribeSlackChannelConfigurations", "*", {"aws:RequestedRegion": region}) for region in CHAT_REGIONS],
+    ("quicksight:ListFolderMembers", f"arn:aws:quicksight:{HERE}:folder/rd-{SANDBOX}", {}),
+    ("quicksight:DeleteFolderMembership", f"arn:aws:quicksight:{HERE}:folder/rd-{SANDBOX}", {}),
     ("quicksight:CreateRefreshSchedule", f"arn:aws:quicksight:{HERE}:dataset/rd-{SANDBOX}-accuracy/refresh-schedule/daily", {}),
     ("ecs:DeregisterTaskDefinition", "*", {}),
     ("logs:DeleteLogStream", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs:log-stream:rd-{SANDBOX}-x/algo-1", {}),
@@ -126,6 +156,9 @@ BY_ROLES: list[tuple[str, str, dict[str, str]]] = [
     ("sagemaker-mlflow:CreateRun", f"arn:aws:sagemaker:{HERE}:mlflow-tracking-server/rd-dev", {}),
     ("ecs:RunTask", f"arn:aws:ecs:{HERE}:task-definition/rd-{SANDBOX}-run:1", {}),
     ("ec2:CreateNetworkInterface", "*", {}),
+    ("logs:CreateLogStream", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs", {}),
+    ("logs:PutLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs:log-stream:rd-{SANDBOX}-x/algo-1", {}),
+    ("logs:PutRetentionPolicy", f"arn:aws:logs:{HERE}:log-group:RDSOSMetrics", {}),
 ]  # fmt: skip
 
 

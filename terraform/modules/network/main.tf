@@ -30,6 +30,45 @@ resource "aws_vpc" "this" {
 # Rules of their own, none: whatever names no security group reaches nothing.
 resource "aws_default_security_group" "this" {
   vpc_id = aws_vpc.this.id
+
+  tags = { Name = "${var.name}-default" }
+}
+
+# The subnets' access list and the main route table, as AWS makes them: everything passes, local routes alone. Terraform manages them so that they have the
+# tag of the environment, without which CI roles of other environments could change them.
+resource "aws_default_network_acl" "this" {
+  default_network_acl_id = aws_vpc.this.default_network_acl_id
+
+  ingress {
+    rule_no    = 100
+    action     = "allow"
+    protocol   = "-1"
+    cidr_block = "0.0.0.0/0"
+    from_port  = 0
+    to_port    = 0
+  }
+
+  egress {
+    rule_no    = 100
+    action     = "allow"
+    protocol   = "-1"
+    cidr_block = "0.0.0.0/0"
+    from_port  = 0
+    to_port    = 0
+  }
+
+  tags = { Name = "${var.name}-default" }
+
+  # Every subnet without an access list of its own is here: listing them would need a second apply.
+  lifecycle {
+    ignore_changes = [subnet_ids]
+  }
+}
+
+resource "aws_default_route_table" "this" {
+  default_route_table_id = aws_vpc.this.default_route_table_id
+
+  tags = { Name = "${var.name}-default" }
 }
 
 resource "aws_subnet" "private" {
