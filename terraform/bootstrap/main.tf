@@ -103,6 +103,16 @@ resource "aws_ecr_repository_policy" "this" {
   policy     = data.aws_iam_policy_document.image_readers.json
 }
 
+# Jobs of all environments write to these groups. SageMaker would create them, and keep their lines for ever.
+resource "aws_cloudwatch_log_group" "jobs" {
+  # checkov:skip=CKV_AWS_158:CloudWatch encrypts them with its own key; all environments share the groups, so no environment's key fits
+  # checkov:skip=CKV_AWS_338:`log_days` says how long, for all environments
+  for_each = toset(["ProcessingJobs", "TrainingJobs"])
+
+  name              = "/aws/sagemaker/${each.key}"
+  retention_in_days = var.log_days
+}
+
 resource "aws_iam_openid_connect_provider" "gitlab" {
   url            = var.gitlab_url
   client_id_list = [var.gitlab_url]

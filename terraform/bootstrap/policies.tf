@@ -368,14 +368,32 @@ data "aws_iam_policy_document" "services" {
     resources = [for name in each.value.names : "${local.arn}:secretsmanager:${local.here}:secret:${name}/database-*"]
   }
 
-  # AWS names these groups and creates them itself. Jobs of all environments share the groups of SageMaker, with streams of their own.
+  # SageMaker makes the table of a feature group with the rights of whoever creates the group, in one database for all groups.
   statement {
-    sid     = "LogsOfServices"
-    actions = ["logs:DeleteLogGroup", "logs:DeleteLogStream"]
-    resources = flatten([for name in each.value.names : concat(
-      [for group in ["/aws/rds/instance", "/aws/ecs/containerinsights"] : "${local.arn}:logs:${local.here}:log-group:${group}/${name}/*"],
-      ["${local.arn}:logs:${local.here}:log-group:/aws/sagemaker/*:log-stream:${name}"],
-    )])
+    sid     = "TablesOfFeatureGroups"
+    actions = ["glue:CreateDatabase", "glue:GetDatabase", "glue:CreateTable", "glue:GetTable", "glue:UpdateTable", "glue:DeleteTable"]
+    resources = concat(["${local.arn}:glue:${local.here}:database/sagemaker_featurestore"], flatten([for name in each.value.names : [
+      for group in [name, replace(name, "-", "_")] : "${local.arn}:glue:${local.here}:table/sagemaker_featurestore/${group}"
+    ]]))
+  }
+
+  # AWS chooses the names of these groups.
+  statement {
+    sid = "LogsOfServices"
+    actions = [
+      "logs:CreateLogGroup", "logs:DeleteLogGroup", "logs:PutRetentionPolicy", "logs:DeleteRetentionPolicy", "logs:AssociateKmsKey",
+      "logs:DisassociateKmsKey", "logs:TagResource", "logs:UntagResource",
+    ]
+    resources = flatten([for name in each.value.names : [
+      for group in ["/aws/rds/instance", "/aws/ecs/containerinsights"] : "${local.arn}:logs:${local.here}:log-group:${group}/${name}/*"
+    ]])
+  }
+
+  # Jobs of all environments share the groups of SageMaker, with streams of their own.
+  statement {
+    sid       = "LogsOfJobs"
+    actions   = ["logs:DeleteLogStream"]
+    resources = [for name in each.value.names : "${local.arn}:logs:${local.here}:log-group:/aws/sagemaker/*:log-stream:${name}"]
   }
 
   # AWS offers neither resources nor conditions for these changes. A branch that means harm could stop new runs of prod by deregistering its task
@@ -475,9 +493,11 @@ data "aws_iam_policy_document" "boundary" {
   }
 
   statement {
-    sid       = "OwnTables"
-    actions   = ["glue:CreateTable", "glue:UpdateTable", "glue:DeleteTable"]
-    resources = ["${local.arn}:glue:${local.here}:catalog", "${local.arn}:glue:${local.here}:database/rd_s_*", "${local.arn}:glue:${local.here}:table/rd_s_*/*"]
+    sid     = "OwnTables"
+    actions = ["glue:CreateTable", "glue:UpdateTable", "glue:DeleteTable"]
+    resources = [for name in [
+      "catalog", "database/rd_s_*", "table/rd_s_*/*", "database/sagemaker_featurestore", "table/sagemaker_featurestore/rd-s-*", "table/sagemaker_featurestore/rd_s_*",
+    ] : "${local.arn}:glue:${local.here}:${name}"]
   }
 
   statement {

@@ -70,3 +70,14 @@ variable "image_readers" {
     error_message = "An account's id has 12 digits."
   }
 }
+
+variable "log_days" {
+  description = "Days that logs of SageMaker's jobs are kept, for all environments of this account."
+  type        = number
+  default     = 365
+
+  validation {
+    condition     = contains([7, 14, 30, 60, 90, 180, 365], var.log_days)
+    error_message = "CloudWatch keeps logs 7, 14, 30, 60, 90, 180 or 365 days."
+  }
+}

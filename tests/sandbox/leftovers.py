@@ -28,7 +28,7 @@ def leave_data(clients: Clients, sandbox: Sandbox, broker: Broker) -> None:
     if not sagemaker.list_model_package_groups(NameContains=group)["ModelPackageGroupSummaryList"]:
         sagemaker.create_model_package_group(ModelPackageGroupName=group)
     sagemaker.create_model_package(ModelPackageGroupName=group)
-    clients("logs").create_log_group(logGroupName=f"/aws/ecs/containerinsights/{sandbox.name}/performance")
+    clients("logs").create_log_group(logGroupName=f"/aws/rds/instance/{sandbox.name}/iam-db-auth-error")
     clients("ecs").register_task_definition(
         family=f"{sandbox.name}-old",
         containerDefinitions=[{"name": "dagster", "image": "image", "memory": 512}],

@@ -55,6 +55,9 @@ ON_DATA: list[tuple[str, str, dict[str, str]]] = [
     ("rds:ModifyDBInstance", f"arn:aws:rds:{HERE}:db:rd-prod", {}),
     ("logs:DeleteLogGroup", f"arn:aws:logs:{HERE}:log-group:/rd/rd-prod/dagster/daemon", {}),
     ("logs:DeleteLogStream", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs:log-stream:rd-prod-x/algo-1", {}),
+    ("logs:PutRetentionPolicy", f"arn:aws:logs:{HERE}:log-group:/aws/rds/instance/rd-prod/postgresql", {}),
+    ("glue:UpdateTable", f"arn:aws:glue:{HERE}:table/sagemaker_featurestore/rd_prod_departure_features_1", {}),
+    ("logs:DeleteLogGroup", f"arn:aws:logs:{HERE}:log-group:/aws/ecs/containerinsights/rd-prod/performance", {}),
     ("sagemaker-mlflow:DeleteExperiment", f"arn:aws:sagemaker:{HERE}:mlflow-tracking-server/rd-prod", {}),
     ("logs:PutRetentionPolicy", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs", {}),
     ("logs:GetLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs:log-stream:rd-prod-x/algo-1", {}),
@@ -145,6 +148,8 @@ BY_BRANCH: list[tuple[str, str, dict[str, str]]] = [
     ("quicksight:CreateRefreshSchedule", f"arn:aws:quicksight:{HERE}:dataset/rd-{SANDBOX}-accuracy/refresh-schedule/daily", {}),
     ("ecs:DeregisterTaskDefinition", "*", {}),
     ("logs:DeleteLogStream", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs:log-stream:rd-{SANDBOX}-x/algo-1", {}),
+    ("logs:CreateLogGroup", f"arn:aws:logs:{HERE}:log-group:/aws/rds/instance/rd-{SANDBOX}/postgresql", {}),
+    ("logs:PutRetentionPolicy", f"arn:aws:logs:{HERE}:log-group:/aws/ecs/containerinsights/rd-{SANDBOX}/performance", {}),
     ("route53:ChangeResourceRecordSets", "arn:aws:route53:::hostedzone/Z0", {"route53:ChangeResourceRecordSetsNormalizedRecordNames": f"{SANDBOX}.sandbox.example.org"}),
 ]  # fmt: skip
 BY_ROLES: list[tuple[str, str, dict[str, str]]] = [

@@ -43,6 +43,8 @@ resource "aws_iam_role_policy_attachment" "monitoring" {
 locals {
   # `terraform test` reaches no AWS, but a plan opens ephemeral resources: version 0 is for it.
   sets_password = var.database_password_version == 0 ? 0 : 1
+
+  exported_logs = ["postgresql", "upgrade"]
 }
 
 # The password is in no state: Terraform draws it, writes it into the secret, and sets for the database what the secret holds.
@@ -75,6 +77,15 @@ ephemeral "aws_secretsmanager_secret_version" "database" {
   count = local.sets_password
 
   secret_id = aws_secretsmanager_secret_version.database[0].secret_id
+}
+
+# RDS would create them, and keep their lines for ever.
+resource "aws_cloudwatch_log_group" "database" {
+  for_each = toset(local.exported_logs)
+
+  name              = "/aws/rds/instance/${var.name}/${each.key}"
+  retention_in_days = var.log_days
+  kms_key_id        = var.kms_key_arn
 }
 
 resource "aws_db_instance" "this" {
@@ -114,5 +125,7 @@ resource "aws_db_instance" "this" {
   performance_insights_retention_period = 7
   monitoring_interval                   = 60
   monitoring_role_arn                   = aws_iam_role.monitoring.arn
-  enabled_cloudwatch_logs_exports       = ["postgresql", "upgrade"]
+  enabled_cloudwatch_logs_exports       = local.exported_logs
+
+  depends_on = [aws_cloudwatch_log_group.database]
 }

@@ -57,6 +57,13 @@ locals {
   url = var.domain == null ? "https://${aws_lb.this.dns_name}" : "https://${var.domain.name}"
 }
 
+# ECS would create it, and keep its lines for ever.
+resource "aws_cloudwatch_log_group" "container_insights" {
+  name              = "/aws/ecs/containerinsights/${var.name}/performance"
+  retention_in_days = var.log_days
+  kms_key_id        = var.kms_key_arn
+}
+
 resource "aws_ecs_cluster" "this" {
   name = var.name
 
@@ -64,6 +71,8 @@ resource "aws_ecs_cluster" "this" {
     name  = "containerInsights"
     value = "enabled"
   }
+
+  depends_on = [aws_cloudwatch_log_group.container_insights]
 }
 
 resource "aws_ecs_cluster_capacity_providers" "this" {

@@ -17,7 +17,7 @@ locals {
   policies = {
     pipeline = data.aws_iam_policy_document.pipeline.json
     mlflow   = data.aws_iam_policy_document.prefix["mlflow"].json
-    features = data.aws_iam_policy_document.prefix["feature-store"].json
+    features = data.aws_iam_policy_document.features.json
     studio   = data.aws_iam_policy_document.studio.json
     endpoint = data.aws_iam_policy_document.endpoint.json
   }
@@ -107,6 +107,26 @@ data "aws_iam_policy_document" "prefix" {
     sid       = "Keys"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"]
     resources = [var.kms_key_arn]
+  }
+}
+
+# As AWS's policy AmazonSageMakerFeatureStoreAccess, for this environment alone. SageMaker names the Glue database and the tables of all feature groups.
+data "aws_iam_policy_document" "features" {
+  source_policy_documents = [data.aws_iam_policy_document.prefix["feature-store"].json]
+
+  statement {
+    sid       = "OwnersOfObjects"
+    actions   = ["s3:PutObjectAcl"]
+    resources = ["${var.lake_arn}/${var.lake_prefix}/feature-store/*"]
+  }
+
+  statement {
+    sid     = "Tables"
+    actions = ["glue:GetTable", "glue:UpdateTable"]
+    resources = concat(
+      ["${local.arn}:glue:${local.here}:catalog", "${local.arn}:glue:${local.here}:database/sagemaker_featurestore"],
+      [for group in ["${var.name}-", "${replace(var.name, "-", "_")}_"] : "${local.arn}:glue:${local.here}:table/sagemaker_featurestore/${group}*"],
+    )
   }
 }
 
