@@ -475,7 +475,7 @@ data "aws_iam_policy_document" "boundary" {
   statement {
     sid       = "StreamsOfJobs"
     actions   = ["logs:GetLogEvents", "logs:PutLogEvents"]
-    resources = ["${local.arn}:logs:${local.here}:log-group:/aws/sagemaker/*:log-stream:rd-s-*"]
+    resources = [for streams in ["*:log-stream:rd-s-*", "Endpoints/rd-s-*"] : "${local.arn}:logs:${local.here}:log-group:/aws/sagemaker/${streams}"]
   }
 
   # RDS names this group and its streams itself, for databases of all environments.

@@ -163,6 +163,7 @@ BY_ROLES: list[tuple[str, str, dict[str, str]]] = [
     ("ec2:CreateNetworkInterface", "*", {}),
     ("logs:CreateLogStream", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs", {}),
     ("logs:PutLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/ProcessingJobs:log-stream:rd-{SANDBOX}-x/algo-1", {}),
+    ("logs:PutLogEvents", f"arn:aws:logs:{HERE}:log-group:/aws/sagemaker/Endpoints/rd-{SANDBOX}:log-stream:AllTraffic/i-0123", {}),
     ("logs:PutRetentionPolicy", f"arn:aws:logs:{HERE}:log-group:RDSOSMetrics", {}),
 ]  # fmt: skip
 

@@ -121,7 +121,7 @@ def test_the_boundary_allows_what_roles_of_a_sandbox_allow(account: Account, rol
     assert {
         entry
         for entry in refused
-        if entry[1] not in ("RawData", "RawBucket", "WarehouseRows", "BucketsOfAthena")
+        if entry[1] not in ("RawData", "RawBucket", "WarehouseRows", "BucketsOfAthena", "LogLines")
     } == set()
 
 
