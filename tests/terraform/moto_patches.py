@@ -13,6 +13,7 @@ from typing import Any
 from moto.core.responses import ActionResult, EmptyResult
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ecs.models import EC2ContainerServiceBackend, Service, TaskDefinition
+from moto.ecs.responses import EC2ContainerServiceResponse
 from moto.iam.access_control import PermissionResult
 from moto.rds.models import DBInstance, DBParameterGroup
 from moto.route53.models import route53_backends
@@ -30,6 +31,7 @@ def patch_all() -> None:
     _mark_parameters_as_ours()
     _describe_rules_between_groups()
     _rebalance_services()
+    _keep_grace_periods()
     _run_tasks_without_memory_of_containers()
     _roll_back_unhealthy_images()
     _write_redrive_policy_as_terraform()
@@ -75,6 +77,20 @@ def _describe_rules_between_groups() -> None:
 def _rebalance_services() -> None:
     """ECS: the default of `availabilityZoneRebalancing`."""
     Service.availability_zone_rebalancing = "DISABLED"  # type: ignore[attr-defined]
+
+
+def _keep_grace_periods() -> None:
+    """ECS: `healthCheckGracePeriodSeconds` of a service."""
+    original = EC2ContainerServiceResponse.create_service
+
+    def create(self: EC2ContainerServiceResponse) -> ActionResult:
+        answer = original(self)
+        answer.result["service"].health_check_grace_period_seconds = self._get_param(
+            "healthCheckGracePeriodSeconds"
+        )
+        return answer
+
+    EC2ContainerServiceResponse.create_service = create  # type: ignore[method-assign]
 
 
 def _run_tasks_without_memory_of_containers() -> None:

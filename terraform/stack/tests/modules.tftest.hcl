@@ -64,6 +64,11 @@ run "dagster" {
     }
     error_message = "Logs of the database and of Container Insights must end: AWS would keep them for ever."
   }
+
+  assert {
+    condition     = aws_ecs_service.this["web"].health_check_grace_period_seconds == 180
+    error_message = "The load balancer must leave the webserver time to load the definitions."
+  }
 }
 
 run "sagemaker" {
