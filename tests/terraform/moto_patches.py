@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from moto.core.responses import ActionResult, EmptyResult
+from moto.ec2.models import EC2Backend
 from moto.ec2.models.security_groups import SecurityGroupRule
 from moto.ecs.models import EC2ContainerServiceBackend, Service, TaskDefinition
 from moto.ecs.responses import EC2ContainerServiceResponse
@@ -30,6 +31,7 @@ def patch_all() -> None:
     _keep_performance_insights()
     _mark_parameters_as_ours()
     _describe_rules_between_groups()
+    _delete_access_lists_of_networks()
     _rebalance_services()
     _keep_grace_periods()
     _run_tasks_without_memory_of_containers()
@@ -72,6 +74,20 @@ def _describe_rules_between_groups() -> None:
     SecurityGroupRule.description = property(  # type: ignore[method-assign]
         lambda self: self.ip_range.get("Description") or self.source_group.get("Description")
     )
+
+
+def _delete_access_lists_of_networks() -> None:
+    """EC2: a network's default access list ends with the network."""
+    original = EC2Backend.delete_vpc
+
+    def delete_vpc(self: EC2Backend, vpc_id: str) -> Any:
+        vpc = original(self, vpc_id)
+        lists = self.network_acls
+        for name in [name for name, each in lists.items() if each.default and each.vpc_id == vpc_id]:
+            del lists[name]
+        return vpc
+
+    EC2Backend.delete_vpc = delete_vpc  # type: ignore[method-assign]
 
 
 def _rebalance_services() -> None:
