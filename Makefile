@@ -47,7 +47,7 @@ audit: .venv-security/installed  ## look for known vulnerabilities of the locked
 test: install  ## run the tests that a change is most likely to break (10 minutes on 2 cores)
 	$(PYTEST) -m "not extended"
 
-test-all: install  ## run all other tests: SageMaker faults, images, commands, long histories (30 minutes more)
+test-all: install  ## run all other tests: SageMaker faults, Terraform, commands, long histories (40 minutes more)
 	$(PYTEST) -m extended
 
 definitions: install  ## write what Terraform reads from the code: pipelines, views, dashboard (10 seconds)

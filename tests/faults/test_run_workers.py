@@ -189,7 +189,8 @@ def test_retry_cancelled_in_the_queue_stops_its_job(clean: Deployment) -> None:
         clean.terminate(waiting)
         assert clean.wait_for(waiting).status == DagsterRunStatus.CANCELED
     until(lambda: only_job(clean, day)["status"] == "Stopped", "the stop")
-    assert f"{only_job(clean, day)['name']} stopped: its run was cancelled" in clean.log(waiting)
+    words = f"{only_job(clean, day)['name']} stopped: its run was cancelled"
+    until(lambda: words in clean.log(waiting), "the note in the run's log")
     assert clean.materialised(day) == 0
 
 

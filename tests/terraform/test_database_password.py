@@ -18,6 +18,7 @@ from tests.terraform.moto_shim import REGION
 from tests.terraform.terraform import ROOT, initialisation, terraform
 
 pytestmark = [pytest.mark.extended, pytest.mark.xdist_group("terraform")]
+NAME = "rd-password"
 DATABASE = (ROOT / "modules" / "dagster" / "database.tf").read_text()
 STAND_IN = """
 variable "name" {}
@@ -84,18 +85,16 @@ class Root:
 
     def apply(self, version: int) -> tuple[str, str]:
         """Applies a version of the password. Returns the password of the secret, and that of the stand-in."""
-        values = {"name": "rd-password", "protected": "false", "database_password_version": version}
+        values = {"name": NAME, "protected": "false", "database_password_version": version}
         self.run(
             "apply",
             "-auto-approve",
             "-input=false",
             *(f"-var={name}={value}" for name, value in values.items()),
         )
-        secret = self.client("secretsmanager").get_secret_value(SecretId="rd-password/database")[
-            "SecretString"
-        ]
-        parameter = self.client("ssm").get_parameter(Name="rd-password", WithDecryption=True)["Parameter"]
-        return secret, parameter["Value"].rpartition(":")[2]
+        stored = self.client("secretsmanager").get_secret_value(SecretId=f"{NAME}/database")
+        parameter = self.client("ssm").get_parameter(Name=NAME, WithDecryption=True)["Parameter"]
+        return stored["SecretString"], parameter["Value"].rpartition(":")[2]
 
     def client(self, service: str) -> Any:
         return boto3.client(
