@@ -19,5 +19,5 @@ def queue_of_events(aws: Any, name: str, source: str) -> str:
 def waiting(aws: Any, url: str) -> int:
     """Messages in the queue, those that are received and not deleted too."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
-    found = aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
-    return sum(int(found[name]) for name in names)
+    attributes = aws("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+    return sum(int(attributes[name]) for name in names)

@@ -25,11 +25,11 @@ GLOBAL = {"query", "output", "region", "endpoint-url", "profile", "cli-input-jso
 def commands(text: str) -> list[list[str]]:
     """The words of each command. A substitution `$(…)` is one word, and its own command is in the list too."""
     text = re.sub(r"\\\n\s*", " ", text)
-    found = []
+    substituted = []
     while inner := re.search(r"\$\(([^()]*)\)", text):
-        found += _of_lines(inner[1])
+        substituted += _of_lines(inner[1])
         text = text[: inner.start()] + "SUBSTITUTED" + text[inner.end() :]
-    return found + _of_lines(text)
+    return substituted + _of_lines(text)
 
 
 def _of_lines(text: str) -> list[list[str]]:
@@ -53,15 +53,15 @@ def faults(words: list[str]) -> list[str]:
         operation = xform_name(waiters[_by_name(waiters, rest.pop(0))]["operation"], "-")
     shape = model(service).operation_model(_by_name(model(service).operation_names, operation)).input_shape
     members = {xform_name(name, "-"): name for name in shape.members} if shape else {}
-    given = [
+    options = [
         re.sub("^no-(?!.*=)", "", word[2:]) if word[2:] not in members else word[2:]
         for word in rest
         if word.startswith("--")
     ]
     required = [] if shape is None else shape.required_members
     by_the_cli = {name for name in required if shape.members[name].metadata.get("idempotencyToken")}  # type: ignore[union-attr]
-    missing = {*required} - by_the_cli - {members.get(each) for each in given}
-    return [f"--{each} is unknown" for each in given if each not in members.keys() | GLOBAL] + [
+    missing = {*required} - by_the_cli - {members.get(each) for each in options}
+    return [f"--{each} is unknown" for each in options if each not in members.keys() | GLOBAL] + [
         f"{name} is missing" for name in missing
     ]
 

@@ -93,10 +93,10 @@ def test_ci_image_has_a_terraform_that_every_root_accepts() -> None:
     version = re.search(r"(?m)^ARG TERRAFORM=(\d+)\.(\d+)\.\d+$", dockerfile("ci"))
     roots = [ROOT / "terraform" / name for name in ("bootstrap", "stack", "teardown")]
     required = {
-        found
+        minimum
         for root in roots
         for file in root.glob("*.tf")
-        for found in re.findall(r'required_version = "~> (\d+)\.(\d+)"', file.read_text())
+        for minimum in re.findall(r'required_version = "~> (\d+)\.(\d+)"', file.read_text())
     }
     assert version is not None and required
     assert all(version[1] == major and int(version[2]) >= int(minor) for major, minor in required)

@@ -36,7 +36,7 @@ VALUES = {
 
 def filled(template: str) -> dict[str, Any]:
     """The definition that Terraform's `templatefile` gives for VALUES."""
-    text = re.sub(r"(?<!\$)\$\{(\w+)\}", lambda found: VALUES[found.group(1)], template)
+    text = re.sub(r"(?<!\$)\$\{(\w+)\}", lambda match: VALUES[match.group(1)], template)
     return json.loads(text.replace("$${", "${").replace("%%{", "%{"))
 
 

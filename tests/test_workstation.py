@@ -152,7 +152,7 @@ def test_run_of_the_ui_is_in_postgres_and_its_output_in_s3(workstation: Workstat
         "plan", tags={"dagster/partition": str(D)}, asset_selection=ASSETS, **PLACE
     )
     ended = ("SUCCESS", "FAILURE", "CANCELED")
-    status = until(lambda: (found := client.get_run_status(run_id).value) in ended and found, "the run")
+    status = until(lambda: (status := client.get_run_status(run_id).value) in ended and status, "the run")
     assert status == "SUCCESS", workstation.log("code")
     keys = {item["Key"] for item in s3.list_objects_v2(Bucket="dagster-logs")["Contents"]}
     assert any(run_id in key and key.startswith("workstation/") for key in keys)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ruter_dagster.commands.states import NamedState, find_state
-from ruter_dagster.config.settings import SANDBOX, Settings
+from ruter_dagster.config.settings import Settings
 from ruter_dagster.config.state_folder import require_writable_state
 from ruter_dagster.contracts.all_tables import TABLES
 from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.sandbox import SANDBOX
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.clones import Clone, clone_state, cloned_from

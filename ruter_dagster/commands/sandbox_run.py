@@ -81,7 +81,7 @@ def _wait_for_end(ecs: Any, sandbox: Sandbox, arn: str, max_minutes: int) -> dic
 
 
 def _show_log(sandbox: Sandbox, arn: str, report: Callable[[str], None]) -> None:
-    """Reports the lines of the task's log. It says so if there is none."""
+    """Reports the lines of the task's log, or that it has none."""
     logs = client("logs")
     stream = {
         "logGroupName": f"/rd/{sandbox.name}/dagster/run",

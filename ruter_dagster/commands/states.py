@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ruter_dagster.config.settings import ENVIRONMENTS, SANDBOX, Settings
+from ruter_dagster.config.settings import ENVIRONMENTS, Settings
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.sandbox import sandbox_id
+from ruter_dagster.contracts.sandbox import SANDBOX, sandbox_id
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.storage.configured_tables import open_tables, open_tables_in
 from ruter_dagster.storage.tables import TableStore

@@ -22,7 +22,7 @@ from ruter_dagster.config.aws import SecretSource
 from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
 from ruter_dagster.config.sagemaker import SageMakerSettings, parse_pairs
 from ruter_dagster.contracts.errors import SettingsError as SettingsError
-from ruter_dagster.contracts.sandbox import SANDBOX as SANDBOX
+from ruter_dagster.contracts.sandbox import SANDBOX
 
 ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
 ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such as s-mybranch-1a2b3c"

@@ -47,7 +47,7 @@ class Sandbox:
         """Raises `PermanentFailure` if the text is not the id of a sandbox."""
         if not SANDBOX.fullmatch(text):
             raise PermanentFailure(
-                f"{text!r} is no sandbox: dev, test, stage and prod are never swept. Allowed: an id such as s-mybranch-1a2b3c, "
+                f"{text!r} is no sandbox; dev, test, stage and prod are none either. Allowed: an id such as s-mybranch-1a2b3c, "
                 "which `scripts/cloud/sandbox_id BRANCH` prints."
             )
         return cls(text)

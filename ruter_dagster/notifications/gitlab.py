@@ -71,8 +71,8 @@ def note_marker(branch: str) -> str:
 def post_note(request: MergeRequest, marker: str, text: str, pause: float = 1.0) -> str:
     """Adds the note, or updates the one that begins with the marker. Returns `added` or `updated`.
 
-    A text that is longer than GitLab accepts is cut after a line. A busy GitLab is asked again after `pause` seconds, then twice as many, and so on. Raises `PermanentFailure` if GitLab
-    refuses the note or stays busy.
+    A text that is longer than GitLab accepts is cut after a line. If GitLab is busy, the request is repeated after `pause`
+    seconds, then after twice as many. Raises `PermanentFailure` if GitLab refuses the note or stays busy.
     """
     attempts = Retrying(
         retry=retry_if_exception_type(GitLabBusy),

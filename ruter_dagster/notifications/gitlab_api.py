@@ -18,7 +18,7 @@ TIMEOUT_SECONDS = 20
 
 
 class GitLabBusy(Exception):
-    """GitLab did not answer, or asked to try again later."""
+    """GitLab did not answer, or refused for now."""
 
 
 @dataclass(frozen=True)

@@ -149,8 +149,8 @@ def requests_by_role(small_demo: SmallDemo, roles: Roles) -> dict[str, set[tuple
     by_role: dict[str, set[tuple[str, str, Any]]] = {}
     for caller, calls in recorded.items():
         role = roles.role_of_job.get(caller, f"{NAME}-job-tables") if caller != "demo" else "orchestrator"
-        found = by_role.setdefault(role.removeprefix(f"{NAME}-").removeprefix("job-"), set())
-        found |= {
+        calls_of_role = by_role.setdefault(role.removeprefix(f"{NAME}-").removeprefix("job-"), set())
+        calls_of_role |= {
             (action, resource, frozenset(context.items()))
             for action, resource, context in requests(calls, DEMO_NAMES, roles.role_of_job)
         }
@@ -166,8 +166,8 @@ def test_roles_allow_every_call_of_the_chain(small_demo: SmallDemo, roles: Roles
     assert set(by_role) == {"tables", "snapshot", "model", "publish", "orchestrator"}
     refused = {
         (role, action, resource)
-        for role, found in by_role.items()
-        for action, resource, context in found
+        for role, calls in by_role.items()
+        for action, resource, context in calls
         if not allowed(statements_of(role, roles), action, resource, dict(context))
     }
     assert refused == set()
@@ -176,13 +176,13 @@ def test_roles_allow_every_call_of_the_chain(small_demo: SmallDemo, roles: Roles
 def test_every_right_of_a_role_is_used_or_explained(small_demo: SmallDemo, roles: Roles) -> None:
     unused = {
         (role, statement.sid, action)
-        for role, found in requests_by_role(small_demo, roles).items()
+        for role, calls in requests_by_role(small_demo, roles).items()
         for statement in statements_of(role, roles)
         if statement.allows and statement.sid not in OF_SERVICES
         for action in statement.actions
         if action
         not in {
-            used for used, resource, context in found if statement.matches(used, resource, _lower(context))
+            used for used, resource, context in calls if statement.matches(used, resource, _lower(context))
         }
     }
     assert unused - {(role, sid, action) for role, sid, action in unused if action in UNSEEN[role]} == set()

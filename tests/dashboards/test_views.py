@@ -104,8 +104,8 @@ def test_types_are_those_that_are_declared(name: str) -> None:
     schema = {DATABASE: columns}
     query = sqlglot.parse_one(VIEWS[name].sql.replace("${database}", DATABASE), dialect="athena")
     typed = annotate_types(qualify(query, schema=schema, dialect="athena"), schema=schema, dialect="athena")
-    found = {item.alias_or_name: item.type.sql(dialect="athena").lower() for item in typed.selects}
-    assert found == dict(VIEWS[name].columns)
+    column_types = {item.alias_or_name: item.type.sql(dialect="athena").lower() for item in typed.selects}
+    assert column_types == dict(VIEWS[name].columns)
 
 
 def test_departures_are_those_of_the_newest_days(run: Run) -> None:

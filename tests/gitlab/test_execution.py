@@ -87,11 +87,11 @@ def test_smoke_job_materialises_a_partition_in_a_fresh_checkout(sandbox: Pipelin
     environment = Path(sys.executable).parents[1]
     (tmp_path / "make").write_text(f'#!/bin/bash\n[ "$*" = install ] && ln -s {environment} .venv\n')
     sandbox.run("smoke", RUTER_STATE_DIR=str(tmp_path / "state"))
-    asked = subprocess.run(
+    partitions = subprocess.run(
         [sys.executable, "-c", MATERIALISED, str(sandbox.folder)],
         cwd=sandbox.folder,
         env=os.environ | {"RUTER_STATE_DIR": str(tmp_path / "state")},
         text=True,
         capture_output=True,
     )
-    assert asked.stdout == "{'2026-11-19'}\n", asked.stderr
+    assert partitions.stdout == "{'2026-11-19'}\n", partitions.stderr

@@ -36,8 +36,8 @@ def of_job(
 
 
 def costs(instance: DagsterInstance, first: date = DAY, last: date = DAY, zone: str = "UTC") -> list[Any]:
-    found = job_costs(instance.event_log_storage, first, last, zone)
-    return sorted((item.asset, item.job, item.cost) for item in found)
+    jobs = job_costs(instance.event_log_storage, first, last, zone)
+    return sorted((item.asset, item.job, item.cost) for item in jobs)
 
 
 def test_each_job_has_its_asset_run_and_cost(instance: DagsterInstance) -> None:
@@ -109,8 +109,8 @@ def test_failed_job_is_counted_from_its_observation(instance: DagsterInstance) -
 def test_branch_is_that_of_the_job(instance: DagsterInstance) -> None:
     record(instance, of_job("loads", "arn:1", 0.5, sagemaker__branch="feature/seats"))
     record(instance, of_job("loads", "arn:2", 0.25))
-    found = job_costs(instance.event_log_storage, DAY, DAY, "UTC")
-    assert [(item.key, item.cost) for item in sums_by(found, lambda job: job.branch)] == [
+    jobs = job_costs(instance.event_log_storage, DAY, DAY, "UTC")
+    assert [(item.key, item.cost) for item in sums_by(jobs, lambda job: job.branch)] == [
         ("feature/seats", 0.5), ("unknown", 0.25),
     ]  # fmt: skip
 
@@ -154,12 +154,12 @@ def test_many_materialisations_are_read_in_pages(
 def test_sums_are_by_key_in_order(instance: DagsterInstance) -> None:
     first = record(instance, of_job("loads", "arn:1", 0.1), of_job("features", "arn:2", 0.2))
     second = record(instance, of_job("loads", "arn:3", 0.2))
-    found = job_costs(instance.event_log_storage, DAY, DAY, "UTC")
-    assert [(item.key, item.jobs, item.cost) for item in sums_by(found, lambda job: job.asset)] == [
+    jobs = job_costs(instance.event_log_storage, DAY, DAY, "UTC")
+    assert [(item.key, item.jobs, item.cost) for item in sums_by(jobs, lambda job: job.asset)] == [
         ("features", 1, 0.2),
         ("loads", 2, 0.3),
     ]
-    by_run = {item.key: item.cost for item in sums_by(found, lambda job: job.run_id)}
+    by_run = {item.key: item.cost for item in sums_by(jobs, lambda job: job.run_id)}
     assert by_run == {first: 0.3, second: 0.2}
 
 

@@ -63,12 +63,12 @@ def streams(clients: Clients, sandbox: Sandbox) -> list[str]:
     """Log streams of the sandbox's jobs."""
     logs = clients("logs")
     try:
-        found = logs.describe_log_streams(
+        answer = logs.describe_log_streams(
             logGroupName="/aws/sagemaker/ProcessingJobs", logStreamNamePrefix=f"{sandbox.name}-"
         )
     except logs.exceptions.ResourceNotFoundException:
         return []
-    return [item["logStreamName"] for item in found["logStreams"]]
+    return [item["logStreamName"] for item in answer["logStreams"]]
 
 
 def state_keys(clients: Clients, sandbox: Sandbox) -> int:

@@ -187,11 +187,11 @@ def _key(kms: Any, key: str) -> dict[str, Any]:
 def of_environment(resources: dict[str, set[str]], environment: str) -> dict[str, set[str]]:
     """Those of the resources whose name or tag has the environment; kinds without any are left out."""
     spellings = (environment, environment.replace("-", "_"))
-    found = {
+    owned = {
         kind: {item for item in items if any(spelling in item for spelling in spellings)}
         for kind, items in resources.items()
     }
-    return {kind: items for kind, items in found.items() if items}
+    return {kind: items for kind, items in owned.items() if items}
 
 
 def types_without_kind(types: set[str]) -> set[str]:

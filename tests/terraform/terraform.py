@@ -78,8 +78,8 @@ def terraform() -> str:
 def provider_mirror() -> Path | None:
     """A folder with a copy of the AWS provider, None if the registry has to serve it."""
     for base in MIRRORS:
-        for found in Path(base).glob("*/registry.terraform.io/hashicorp/aws"):
-            return found.parents[2]
+        for mirror in Path(base).glob("*/registry.terraform.io/hashicorp/aws"):
+            return mirror.parents[2]
     return None
 
 

@@ -43,9 +43,9 @@ def blocks() -> str:
         "aws_secretsmanager_random_password",
         "aws_secretsmanager_secret_version",
     )
-    found = re.findall(r"^(?:locals|resource|ephemeral) .*?^\}\n", DATABASE, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^(?:locals|resource|ephemeral) .*?^\}\n", DATABASE, re.MULTILINE | re.DOTALL)
     return "\n".join(
-        block for block in found if any(f'"{name}"' in block or block.startswith(name) for name in kept)
+        block for block in blocks if any(f'"{name}"' in block or block.startswith(name) for name in kept)
     )
 
 

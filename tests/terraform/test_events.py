@@ -56,8 +56,8 @@ def test_rule_of_arrivals_matches_new_objects(roles: Roles, key: str, taken: boo
 
 
 def test_lifecycle_expires_only_files_of_single_runs() -> None:
-    given = {"lake": "s3://bucket/lake", "AWS_REGION": "eu-north-1", "mlflow_tracking_uri": "none"}
-    settings = Settings(environment="dev", _env_file=None, **given)  # type: ignore[call-arg]
+    values = {"lake": "s3://bucket/lake", "AWS_REGION": "eu-north-1", "mlflow_tracking_uri": "none"}
+    settings = Settings(environment="dev", _env_file=None, **values)  # type: ignore[call-arg]
     lake = STORAGE.read_text().split('module "lake" {')[1].split("\n}\n")[0]
     prefixes = re.findall(r'prefix = "\$\{var.lake_prefix\}/([^"]+)"', lake)
     artifacts = settings.artifacts_location

@@ -88,8 +88,8 @@ class Busy:
         return output
 
     def locked(self) -> bool:
-        found = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=LOCK)
-        return bool(found.get("Contents"))
+        answer = self.s3.list_objects_v2(Bucket=BUCKET, Prefix=LOCK)
+        return bool(answer.get("Contents"))
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.sandbox import Sandbox
 
 STOP_SECONDS = 600
-"""The longest wait for jobs and tasks that were asked to stop. A job has two minutes after SIGTERM, then it uploads its output."""
+"""The longest wait for stopping jobs and tasks. A job has two minutes after SIGTERM, then it uploads its output."""
 POLL_SECONDS = 5.0
 _PER_CALL = 100
 _ACTIVE_JOBS = ("InProgress", "Stopping")

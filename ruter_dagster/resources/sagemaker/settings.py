@@ -15,8 +15,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ruter_dagster.config.settings import SANDBOX, Settings, SettingsError
+from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.jobs import JOBS
+from ruter_dagster.contracts.sandbox import SANDBOX
 from ruter_dagster.resources.sagemaker.jobs_file import SANDBOXES, JobsFile, Layer
 
 PACKAGED = Path(__file__).with_name("jobs.toml")

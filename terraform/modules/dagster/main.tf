@@ -180,7 +180,7 @@ resource "aws_ecs_service" "this" {
   deployment_minimum_healthy_percent = each.key == "daemon" ? 0 : 100
   deployment_maximum_percent         = each.key == "daemon" ? 100 : 200
 
-  # The load balancer asks from the start. A webserver that still loads the definitions must not be taken for a broken one.
+  # The load balancer checks from the start. A webserver that still loads the definitions is not broken.
   health_check_grace_period_seconds = each.key == "web" ? 180 : null
 
   deployment_circuit_breaker {
