@@ -16,14 +16,13 @@ from typing import Any
 
 import click
 
-from ruter_dagster.config.operator import describe_operator
-from ruter_dagster.config.settings import Settings, load_settings
+from ruter_dagster.commands.options import DATE, loaded_settings
+from ruter_dagster.commands.sandbox_cli import COMMANDS as SANDBOX_COMMANDS
 from ruter_dagster.config.state_folder import require_writable_state
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.errors import PermanentFailure, StateUnavailable
 from ruter_dagster.contracts.strict_json import strict_json
 
-DATE = click.DateTime(["%Y-%m-%d"])
 PORT = click.IntRange(1, 65535)
 PROGRAM = "ruter-dagster"
 STATE_HELP = "A state is a folder, an environment (prod, s-mybranch-1a2b3c), a Glue database, or a branch with a sandbox."
@@ -84,13 +83,6 @@ def main() -> None:
     """
 
 
-def _settings() -> Settings:
-    """Loads the settings and prints the operator in use, so that a wrong operator is noticed at once."""
-    settings = load_settings()
-    click.echo(describe_operator(settings), err=True)
-    return settings
-
-
 @main.command(short_help="The whole chain on a small history, read back from Kafka.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON instead of tables.")
 @click.option(
@@ -132,7 +124,7 @@ def demo(as_json: bool, on: str | None, scale: str | None) -> None:
             from ruter_dagster.commands.local_aws import sagemaker_double
 
             stack.enter_context(sagemaker_double(console))
-        settings = _settings()
+        settings = loaded_settings()
         report = run_demo(settings, console, on == "sagemaker-double")
     if as_json:
         click.echo(strict_json(report.to_json()))
@@ -157,7 +149,7 @@ def broker(port: int, fetch: bool) -> None:
     if fetch:
         broker_jars()
         return
-    serve(require_writable_state(_settings()) / "broker", port)
+    serve(require_writable_state(loaded_settings()) / "broker", port)
 
 
 @main.command(short_help="Forecast past service dates, and compare with the counts.")
@@ -205,7 +197,7 @@ def backtest(
         raise click.BadParameter(f"{last:%Y-%m-%d} is before --from {first:%Y-%m-%d}", param_hint="--to")
     from ruter_dagster.commands.backtest import run_backtest, show
 
-    result = run_backtest(_settings(), first.date(), last.date(), horizon, out, history_days)
+    result = run_backtest(loaded_settings(), first.date(), last.date(), horizon, out, history_days)
     if as_json:
         click.echo(strict_json(result.to_json()))
     else:
@@ -243,7 +235,7 @@ def forecasts(day: datetime | None, line: str | None, stop: str | None, top: int
     from ruter_dagster.commands.forecasts import Selection, load_forecasts, show
 
     selection = Selection(day.date() if day else None, line, stop, top)
-    forecast_list = load_forecasts(_settings(), selection)
+    forecast_list = load_forecasts(loaded_settings(), selection)
     if as_json:
         click.echo(strict_json(forecast_list.to_json()))
     else:
@@ -263,7 +255,7 @@ def rejected(day: datetime, as_json: bool) -> None:
 
     from ruter_dagster.commands.rejected import rejected_rows, show
 
-    rejected = rejected_rows(_settings(), day.date())
+    rejected = rejected_rows(loaded_settings(), day.date())
     if as_json:
         click.echo(strict_json(rejected.to_json()))
     else:
@@ -282,7 +274,7 @@ def dev(port: int) -> None:
     """
     from ruter_dagster.commands.dev import serve_dagster
 
-    sys.exit(serve_dagster(_settings(), port))
+    sys.exit(serve_dagster(loaded_settings(), port))
 
 
 @main.command(short_help="Continue a failed run from its failed step.")
@@ -298,7 +290,7 @@ def retry(run_id: str, whole: bool) -> None:
     """
     from ruter_dagster.commands.rerun import retry_run
 
-    sys.exit(retry_run(_settings(), run_id, whole, click.echo))
+    sys.exit(retry_run(loaded_settings(), run_id, whole, click.echo))
 
 
 @main.command(short_help="Repeat a run with the inputs that it used, and compare.")
@@ -311,7 +303,7 @@ def replay(run_id: str) -> None:
     """
     from ruter_dagster.commands.rerun import replay_run
 
-    sys.exit(replay_run(_settings(), run_id, click.echo))
+    sys.exit(replay_run(loaded_settings(), run_id, click.echo))
 
 
 @main.command("pipeline-definition", short_help="The chain as a SageMaker Pipeline definition, in JSON.")
@@ -332,7 +324,7 @@ def pipeline_definition(name: str, role: str | None, image: str | None) -> None:
     """
     # The definition has parameters for image and role. With local jobs, loading the settings does not require them.
     os.environ["RUTER_LAUNCHER"] = "local"
-    settings = _settings()
+    settings = loaded_settings()
     from ruter_dagster.commands.pipeline_definition import pipeline_definition as render_definition
 
     definition = render_definition(
@@ -359,7 +351,7 @@ def clone(source: str, replace: bool) -> None:
     """
     from ruter_dagster.commands import clone as command
 
-    click.echo(command.describe(command.clone(_settings(), source, replace), source))
+    click.echo(command.describe(command.clone(loaded_settings(), source, replace), source))
 
 
 @main.command(short_help="Forecast past issue dates again, with this code.")
@@ -388,7 +380,7 @@ def reforecast(source: str | None, replace: bool, issue_dates: int, train: bool)
     from ruter_dagster.commands import clone as cloning
     from ruter_dagster.commands import reforecast as command
 
-    settings = _settings()
+    settings = loaded_settings()
     if source:
         click.echo(cloning.describe(cloning.clone(settings, source, replace), source))
     result = command.reforecast(settings, issue_dates, train, click.echo)
@@ -438,7 +430,7 @@ def compare(other: str | None, issue_dates: int, links: tuple[str, ...], post: b
         raise click.BadParameter(f"{wrong[0]} is not as in Dashboard=https://…", param_hint="--link")
     from ruter_dagster.commands import compare as command
 
-    settings = _settings()
+    settings = loaded_settings()
     merge_requests = command.open_merge_requests() if post else []
     named = {name: address for name, _, address in (link.partition("=") for link in links)}
     note = command.compare(settings, command.Request(other, issue_dates, named))
@@ -465,7 +457,7 @@ def cost(first: datetime, last: datetime, as_json: bool) -> None:
 
     from ruter_dagster.commands.cost import cost_report, show
 
-    report = cost_report(_settings(), first.date(), last.date())
+    report = cost_report(loaded_settings(), first.date(), last.date())
     if as_json:
         click.echo(strict_json(report.to_json()))
     else:
@@ -491,123 +483,5 @@ def quicksight_definition() -> None:
     click.echo(strict_json(dashboard_definition()))
 
 
-@main.command("sandbox-sweep", short_help="Delete what runs have made in a sandbox.")
-@click.argument("sandbox_id", metavar="ID")
-@click.option(
-    "--state",
-    "state_address",
-    metavar="s3://BUCKET/sandbox/ID/",
-    help="After Terraform's destroy: delete the last leftovers, and the state if it holds no resources.",
-)
-@click.option("--skip", "skipped", metavar="KIND", multiple=True, help="A kind to leave out; repeatable.")
-def sandbox_sweep(sandbox_id: str, state_address: str | None, skipped: tuple[str, ...]) -> None:
-    """Stop what runs in a sandbox, and delete what Terraform does not know. Takes a minute, and five more if topics were published.
-
-    \b
-    Before Terraform's destroy: services, tasks, pipelines, jobs, topics, model-packages, tables, quicksight, snapshots.
-    After it, with --state:     stacks, secrets, task-definitions, logs, state.
-
-    A kind that fails does not keep the others from being deleted. The exit code is then 1, and the output lists what is left. Run
-    it again: what is deleted already is skipped. CloudWatch offers no deletion of metrics; they expire after 15 months.
-    """
-    from ruter_dagster.commands import sandbox_sweep as command
-    from ruter_dagster.contracts.sandbox import Sandbox
-
-    if unknown := set(skipped) - set(command.KINDS):
-        raise click.BadParameter(
-            f"{', '.join(sorted(unknown))}: allowed: {', '.join(command.KINDS)}", param_hint="--skip"
-        )
-    if command.sweep(Sandbox.of(sandbox_id), click.echo, state_address, skipped):
-        sys.exit(1)
-
-
-@main.command(
-    "sandbox-run",
-    short_help="Run a command in a sandbox's ECS.",
-    context_settings={"ignore_unknown_options": True},
-)
-@click.option(
-    "--max-minutes",
-    type=click.IntRange(1, 480),
-    default=60,
-    show_default=True,
-    help="The task is stopped then.",
-)
-@click.argument("sandbox_id", metavar="ID")
-@click.argument("arguments", metavar="COMMAND", nargs=-1, required=True, type=click.UNPROCESSED)
-def sandbox_run(sandbox_id: str, arguments: tuple[str, ...], max_minutes: int) -> None:
-    """Run a command in a task of a sandbox's ECS, wait for it and print its log. The exit code is the command's.
-
-    The task has the image, role, variables and network of Dagster's daemon.
-
-    \b
-      ruter-dagster sandbox-run s-mybranch-1a2b3c -- dagster instance info
-    """
-    from ruter_dagster.commands.sandbox_run import run_in_sandbox
-    from ruter_dagster.contracts.sandbox import Sandbox
-
-    sys.exit(run_in_sandbox(Sandbox.of(sandbox_id), arguments, click.echo, max_minutes))
-
-
-@main.command("sandbox-smoke", short_help="Run counts in a sandbox, and check its rows.")
-@click.argument("sandbox_id", metavar="ID")
-@click.option(
-    "--date",
-    "day",
-    type=DATE,
-    metavar="YYYY-MM-DD",
-    help="Operating date; by default the newest that has closed.",
-)
-@click.option("--inside", is_flag=True, help="This process is already in the sandbox: do not start a task.")
-def sandbox_smoke(sandbox_id: str, day: datetime | None, inside: bool) -> None:
-    """Queue a run of `counts` in a sandbox, wait for it and check that its tables have rows. Takes about 20 minutes.
-
-    A task in the sandbox queues the run. It then takes the way of every run: code location, queue, daemon, ECS, SageMaker. If
-    it fails, the log shows the reason.
-    """
-    from ruter_dagster.commands import sandbox_smoke as command
-    from ruter_dagster.contracts.sandbox import Sandbox
-
-    sandbox, date = Sandbox.of(sandbox_id), day.date() if day else None
-    if inside:
-        command.smoke_inside(_settings(), sandbox, date, click.echo)
-    else:
-        sys.exit(command.smoke(sandbox, date, click.echo))
-
-
-BUCKET = click.option("--bucket", required=True, help="Bucket of Terraform's states.")
-REPOSITORY = click.option(
-    "--repository", default="origin", show_default=True, help="Remote or address of the repository."
-)
-
-
-@main.command("sandbox-orphans", short_help="List sandboxes that should not exist any more.")
-@BUCKET
-@REPOSITORY
-def sandbox_orphans(bucket: str, repository: str) -> None:
-    """Print the ids of the sandboxes to destroy, one on a line. Runs in GitLab CI. Takes seconds.
-
-    They have a state, but no branch; or GitLab has stopped their environment, and their state is older than two hours. Locks that
-    are older than two hours were left by killed jobs: all of them are released. Locked sandboxes are not printed.
-    """
-    from ruter_dagster.commands.sandbox_orphans import orphans
-
-    for sandbox in orphans(bucket, repository, lambda line: click.echo(line, err=True)):
-        click.echo(sandbox.id)
-
-
-@main.command("sandbox-environments", short_help="Delete GitLab's environments of deleted branches.")
-@BUCKET
-@REPOSITORY
-def sandbox_environments(bucket: str, repository: str) -> None:
-    """Stop GitLab's environments sandbox/* whose branch is gone, and delete those that are stopped. Runs in GitLab CI. Takes seconds.
-
-    A branch keeps its environment while its sandbox has a state.
-    """
-    from ruter_dagster.commands.sandbox_orphans import clean_environments
-
-    left = clean_environments(bucket, repository, click.echo)
-    for line in left:
-        click.echo(line, err=True)
-    if left:
-        sys.exit(1)
+for _command in SANDBOX_COMMANDS:
+    main.add_command(_command)
