@@ -19,6 +19,7 @@ from ruter_dagster.contracts.tables import (
     FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
     PLANNED_DEPARTURES,
+    PUBLICATIONS,
     REJECTED_VISITS,
     STOP_LOADS,
     STOP_VISITS,
@@ -55,9 +56,12 @@ EXIT_NO_DATA = 66
 """Exit code of a job if none of its dates has data. It is no failure if other jobs of the range have data."""
 
 
+_ASSETS_WITH_ANOTHER_NAME = {PUBLICATIONS.name: PUBLISHED_FORECASTS}
+
+
 def asset_of(table: str) -> str:
     """The asset key of a table: `raw/stop_visits` for `raw.stop_visits`."""
-    return table.replace(".", "/")
+    return _ASSETS_WITH_ANOTHER_NAME.get(table) or table.replace(".", "/")
 
 
 def quality_asset_of(table: str) -> str:

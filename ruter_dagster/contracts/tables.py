@@ -369,6 +369,38 @@ LOAD_FORECASTS = Table(
     rules=(Rule("quantiles_in_order", "p10 <= p50 AND p50 <= p90", "Quantiles do not cross"),),
 )
 
+PUBLICATIONS = Table(
+    name="forecasts.publications",
+    description="Publications on Kafka: which forecasts consumers read. Written after the commit of a publication's transaction.",
+    partition="issue_date",
+    key=("issue_date", "publication_id"),
+    columns=(
+        Column("issue_date", "date", "Issue date of the published forecasts"),
+        Column("publication_id", "string", "Id of the publication, as in its messages"),
+        Column("content_hash", "string", "Version of the forecasts: hash of their rows"),
+        Column("snapshot_id", "int64", "Snapshot of forecasts.load_forecasts that has these forecasts"),
+        Column("schema_version", "int64", "Version of the messages' schema", minimum=1),
+        Column("issued_at", "timestamp", "Time of issue, as in the messages, UTC"),
+        Column("published_at", "timestamp", "When the transaction was sent, UTC"),
+        Column("journeys", "int64", "Service journeys of the publication", minimum=1),
+        Column("calls", "int64", "Departures of these journeys", minimum=1),
+        Column(
+            "tombstones",
+            "int64",
+            "Journeys that left the plan: messages without a value, on each topic",
+            minimum=0,
+        ),
+        Column("thresholds_version", "string", "Version of the occupancy thresholds"),
+        Column("degraded", "boolean", "Whether the model failed, so that every forecast is a fallback"),
+        Column(
+            "supersedes",
+            "string",
+            "Publication of the same issue date that this one corrects",
+            required=False,
+        ),
+    ),
+)
+
 FORECAST_PERFORMANCE = Table(
     name="monitoring.forecast_performance",
     description="Forecasts joined to the loads that arrived: one row for each departure and horizon.",
