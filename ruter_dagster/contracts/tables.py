@@ -63,6 +63,10 @@ class Table:
 
 MODES = ("bus", "tram", "metro", "boat", "rail")
 SOURCES = ("model", "baseline", "fallback")
+REASONS = (
+    "holiday", "weather", "event", "smallerVehicle", "largerVehicle", "newJourney", "littleHistory", "modelFailed",
+)  # fmt: skip
+"""Codes of `reasons`, in the order in which a forecast lists them; docs/messages.md describes each."""
 SIRI_OCCUPANCY = (
     "unknown",
     "empty",
@@ -365,6 +369,19 @@ LOAD_FORECASTS = Table(
         Column("source", "string", "Source of the forecast", allowed=SOURCES),
         replace(EXPECTED_TIER, required=False),
         Column("model_version", "string", "Version of the model; null for a baseline", required=False),
+        # Optional because Iceberg cannot add a required column to a stored table. Every new row has a value.
+        Column(
+            "reasons",
+            "string",
+            "Codes of what sets the forecast apart, separated by a space; empty if nothing does, null in rows of an older version",
+            required=False,
+        ),
+        Column(
+            "thresholds_version",
+            "string",
+            "Short hash of the operator's occupancy thresholds; null in rows of an older version",
+            required=False,
+        ),
     ),
     rules=(Rule("quantiles_in_order", "p10 <= p50 AND p50 <= p90", "Quantiles do not cross"),),
 )

@@ -12,6 +12,7 @@ from ruter_dagster.forecasting.baselines import baseline_columns, forecast_basel
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import model_rows
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds, occupancy
+from ruter_dagster.forecasting.reasons import reasons
 from ruter_dagster.forecasting.tiers import has_own_counts
 
 
@@ -37,7 +38,9 @@ def forecast(
             pl.col("service_date").alias("operating_date"),
             pl.lit(model_version if model else None, pl.String).alias("model_version"),
             *baseline_columns(),
+            pl.lit(thresholds.version).alias("thresholds_version"),
             *occupancy("mean", thresholds),
+            reasons(),
         )
         .select(LOAD_FORECASTS.column_names)
         .collect(),

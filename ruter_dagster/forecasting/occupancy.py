@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass
 
 import polars as pl
 
@@ -32,6 +34,12 @@ class OccupancyThresholds:
     few_seats_free_above: float = 0.1
     crushed_standing_above: float = 0.8
     full_above: float = 1.0
+
+    @property
+    def version(self) -> str:
+        """Eight hexadecimal digits that depend on the values only."""
+        content = json.dumps({name: float(value) for name, value in asdict(self).items()}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:8]
 
 
 def occupancy(load: str = "mean", thresholds: OccupancyThresholds | None = None) -> list[pl.Expr]:

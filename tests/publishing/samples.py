@@ -59,5 +59,7 @@ def load_forecasts(departures: int = 2_000) -> pl.DataFrame:
         source=pl.when(known).then(pl.lit("model")).otherwise(pl.lit("baseline")),
         expected_tier=pl.lit("departure"),
         model_version=pl.when(known).then(pl.lit("6f1e0c")),
+        reasons=pl.when(n % 50 == 0).then(pl.lit("event littleHistory")).otherwise(pl.lit("")),
+        thresholds_version=pl.lit("9f3a1c04"),
     )
     return conform(frame, LOAD_FORECASTS)
