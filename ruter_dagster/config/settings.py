@@ -118,6 +118,11 @@ class Settings(KafkaSettings, SageMakerSettings):
     daily_at: str = Field(
         "04:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Local time of the daily chain, HH:MM"
     )
+    publish_by: str = Field(
+        "06:00",
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        description="Local time by which the forecasts of the day must be published, HH:MM. Later, they are late",
+    )
     training_at: str = Field(
         "sunday 05:30",
         pattern=r"^(monday|tuesday|wednesday|thursday|friday|saturday|sunday) ([01]\d|2[0-3]):[0-5]\d$",

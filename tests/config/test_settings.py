@@ -57,6 +57,7 @@ def test_default_is_a_demo_on_this_machine() -> None:
         ("RUTER_ASSET_RETRIES", "models/load_model=some", "valid integer"),
         ("RUTER_ASSET_RETRIES", "models/load_model=-1", "greater than or equal to 0"),
         ("RUTER_ASSET_RETRY_DELAYS", "raw/stop_visits=soon", "valid number"),
+        ("RUTER_PUBLISH_BY", "6", "Local time by which the forecasts of the day must be published"),
         ("RUTER_SAGEMAKER_ROLES", "train", "write it as job=role,job=role"),
         ("RUTER_METRICS_ENVIRONMENT", "rd dev", "Value of the dimension Environment"),
         ("RUTER_DAILY_AT", "4:30", "Local time of the daily chain, HH:MM"),
