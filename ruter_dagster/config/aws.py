@@ -28,12 +28,17 @@ NOT_FOR_JOBS = frozenset(
     for name in (
         "STATE_DIR", "COMMIT", "BRANCH", "HISTORY_DAYS", "ISSUE_DATE", "JOB_DAYS", "STEP_RETRIES", "STEP_RETRY_DELAY", "ASSET_RETRIES",
         "ASSET_RETRY_DELAYS", "DAILY_AT", "TRAINING_AT", "TRAINING_DAYS", "EVALUATION_DAYS", "SLACK_TOKEN", "SLACK_CHANNEL",
-        "SLACK_API_URL", "DAGSTER_URL", "LAUNCHER", "SAGEMAKER_IMAGE", "SAGEMAKER_ROLE", "SAGEMAKER_ROLES", "SAGEMAKER_SUBNETS",
+        "SLACK_CHANNELS", "SLACK_API_URL", "SMTP_HOST", "SMTP_PORT", "SMTP_SECURITY", "SMTP_CA_LOCATION", "SMTP_USER", "SMTP_PASSWORD",
+        "EMAIL_FROM", "EMAIL_TO", "ALERTS_TOPIC", "DAGSTER_URL", "ALERT_QUIET_MINUTES", "DATA_BY", "FRESHNESS_HOURS", "BACKLOG_RUNS",
+        "BACKLOG_MINUTES", "LAUNCHER", "SAGEMAKER_IMAGE", "SAGEMAKER_ROLE", "SAGEMAKER_ROLES", "SAGEMAKER_SUBNETS",
         "SAGEMAKER_SECURITY_GROUPS", "SAGEMAKER_KMS_KEY", "SAGEMAKER_JOBS", "SAGEMAKER_STUDIO_URL", "SAGEMAKER_PACE",
         "JOB_EVENTS_QUEUE", "ARRIVALS_QUEUE", "METRICS_ENVIRONMENT",
     )
 )  # fmt: skip
 """Variables that only Dagster's processes read, so that jobs do not get them."""
+
+NEEDED_WITH = {"smtp_password": "smtp_user"}
+"""Fields of secrets that are needed only if another setting is set."""
 
 
 class AwsSettings(BaseSettings):
@@ -71,8 +76,8 @@ class AwsSettings(BaseSettings):
     )
     secrets: str | None = Field(
         None,
-        description="Name or ARN of a secret in Secrets Manager: a JSON object with RUTER_KAFKA_SASL_PASSWORD and "
-        "RUTER_SLACK_TOKEN. Variables override it. Dagster and the job `publish` read it themselves",
+        description="Name or ARN of a secret in Secrets Manager: a JSON object with RUTER_KAFKA_SASL_PASSWORD, "
+        "RUTER_SLACK_TOKEN and RUTER_SMTP_PASSWORD, as far as they are needed. Variables override it. Dagster and the job `publish` read it themselves",
     )
 
     @field_validator("lake")
@@ -187,7 +192,8 @@ class SecretSource(PydanticBaseSettingsSource):
         if not name:
             return {}
         fields = secret_fields(self.settings_cls)
-        if self.current_state.keys() >= set(fields.values()):
+        unneeded = {name for name, user in NEEDED_WITH.items() if not self.current_state.get(user)}
+        if self.current_state.keys() >= set(fields.values()) - unneeded:
             return {}
         entries = secret_values(str(name), self._region())
         if unknown := entries.keys() - fields.keys():

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote, urlsplit
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
+from ruter_dagster.config.alerts import TIME_OF_DAY, AlertSettings
 from ruter_dagster.config.aws import SecretSource
 from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
 from ruter_dagster.config.sagemaker import SageMakerSettings, parse_pairs
@@ -41,7 +42,7 @@ ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
 """Variable with the path of a file that is read instead of `.env`. If it is empty, no file is read."""
 
 
-class Settings(KafkaSettings, SageMakerSettings):
+class Settings(AlertSettings, KafkaSettings, SageMakerSettings):
     """Settings of one process. `to_environment` passes them to the jobs that it starts."""
 
     model_config = SettingsConfigDict(
@@ -115,12 +116,10 @@ class Settings(KafkaSettings, SageMakerSettings):
         description="Seconds before the first retry by asset, for instance forecasts/published_forecasts=30",
     )
 
-    daily_at: str = Field(
-        "04:30", pattern=r"^([01]\d|2[0-3]):[0-5]\d$", description="Local time of the daily chain, HH:MM"
-    )
+    daily_at: str = Field("04:30", pattern=TIME_OF_DAY, description="Local time of the daily chain, HH:MM")
     publish_by: str = Field(
         "06:00",
-        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+        pattern=TIME_OF_DAY,
         description="Local time by which the forecasts of the day must be published, HH:MM. Later, they are late",
     )
     training_at: str = Field(
@@ -144,19 +143,6 @@ class Settings(KafkaSettings, SageMakerSettings):
         description="Maximum number of departures of each operating date in the training sample",
     )
     training_seed: int = Field(1, ge=0, description="Seed of the training sample and of the trees")
-
-    slack_token: SecretStr | None = Field(
-        None, description="Token of a Slack bot with the scope chat:write. Without it, no alert is sent"
-    )
-    slack_channel: str = Field(
-        "#ruter-dagster", description="Channel of alerts, by name or id; the bot must be a member"
-    )
-    slack_api_url: str = Field(
-        "https://slack.com/api/", description="Address of Slack's API; change it for a proxy or a test double"
-    )
-    dagster_url: str = Field(
-        "http://127.0.0.1:3000", description="Address of Dagster's UI, for links in alerts"
-    )
 
     reports_url: str = Field(
         "http://127.0.0.1:3001",

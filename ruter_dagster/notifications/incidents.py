@@ -10,20 +10,12 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from enum import IntEnum
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel
 
-Kind = Literal[
-    "run_failure",
-    "blocking_check",
-    "drift",
-    "late_data",
-    "missed_freshness",
-    "backlog",
-    "failed_publication",
-]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+from ruter_dagster.contracts.alerts import Kind
+
 Key = tuple[Kind, str]
 """Kind and subject of an incident."""
 Action = Literal["raised", "worse", "resolved"]
@@ -41,6 +33,7 @@ class Problem(BaseModel, frozen=True):
 
     `since`: when it began. `affected`: assets, dates, lines or readers, one text each. `details`: error messages or measured
     values. `log`: the last lines that the failed job printed. `links`: text and address of each. `remedy`: what to do.
+    `run_ids`: the failed runs that are the problem, if there are any.
     """
 
     kind: Kind
@@ -53,6 +46,7 @@ class Problem(BaseModel, frozen=True):
     log: str = ""
     links: tuple[tuple[str, str], ...] = ()
     remedy: str = ""
+    run_ids: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -208,6 +202,7 @@ def _merge(first: Problem, second: Problem) -> Problem:
             "details": "\n".join(details),
             "log": worst.log or other.log,
             "links": tuple(dict.fromkeys((*worst.links, *other.links))),
+            "run_ids": tuple(dict.fromkeys((*first.run_ids, *second.run_ids))),
         }
     )
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from ruter_dagster.config.alerts import AlertSettings
+from ruter_dagster.config.aws import NOT_FOR_JOBS
 from ruter_dagster.config.settings import SettingsError, load_settings
 from ruter_dagster.definitions import build_definitions
 
@@ -57,6 +59,11 @@ def test_default_is_a_demo_on_this_machine() -> None:
         ("RUTER_ASSET_RETRIES", "models/load_model=some", "valid integer"),
         ("RUTER_ASSET_RETRIES", "models/load_model=-1", "greater than or equal to 0"),
         ("RUTER_ASSET_RETRY_DELAYS", "raw/stop_visits=soon", "valid number"),
+        ("RUTER_SLACK_CHANNELS", "#models", "write it as kind=channel,kind=channel"),
+        ("RUTER_SLACK_CHANNELS", "drifts=#models", "unknown kind drifts; allowed: run_failure, blocking_check, drift"),
+        ("RUTER_FRESHNESS_HOURS", "loads/stop_loads=0", "greater than 0"),
+        ("RUTER_EMAIL_TO", "ops@example.org,team", "team is no address of e-mail"),
+        ("RUTER_ALERTS_TOPIC", "alarms", "ARN of a topic"),
         ("RUTER_PUBLISH_BY", "6", "Local time by which the forecasts of the day must be published"),
         ("RUTER_SAGEMAKER_ROLES", "train", "write it as job=role,job=role"),
         ("RUTER_METRICS_ENVIRONMENT", "rd dev", "Value of the dimension Environment"),
@@ -131,6 +138,34 @@ def test_sasl_needs_mechanism_user_and_password(monkeypatch: pytest.MonkeyPatch)
     message = refused(monkeypatch, RUTER_KAFKA_SECURITY_PROTOCOL="SASL_SSL", RUTER_KAFKA_SASL_PASSWORD=SECRET)
     assert "RUTER_KAFKA_SECURITY_PROTOCOL=SASL_SSL needs RUTER_KAFKA_SASL_MECHANISM" in message
     assert SECRET not in message
+
+
+def test_mail_needs_sender_receivers_and_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "needs RUTER_EMAIL_FROM and RUTER_EMAIL_TO" in refused(monkeypatch, RUTER_SMTP_HOST="mail.test")
+    monkeypatch.delenv("RUTER_SMTP_HOST")
+    assert "needs RUTER_SMTP_PASSWORD" in refused(monkeypatch, RUTER_SMTP_USER="dagster")
+
+
+def test_password_of_mail_is_not_sent_unencrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    variables = {"RUTER_SMTP_USER": "dagster", "RUTER_SMTP_PASSWORD": SECRET, "RUTER_SMTP_SECURITY": "none"}
+    message = refused(monkeypatch, **variables)
+    assert "set RUTER_SMTP_SECURITY to starttls or tls" in message
+    assert SECRET not in message
+
+
+def test_alert_settings_are_passed_to_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process of this machine gets them, a remote job does not."""
+    variables = {
+        "RUTER_SLACK_CHANNELS": "drift=#models,late_data=#data",
+        "RUTER_FRESHNESS_HOURS": "loads/stop_loads=2.5",
+        "RUTER_EMAIL_TO": "ops@example.org,team@example.org",
+    }
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    assert settings.slack_channels == {"drift": "#models", "late_data": "#data"}
+    assert settings.to_environment().items() >= variables.items()
+    assert not {f"RUTER_{name.upper()}" for name in AlertSettings.model_fields} - NOT_FOR_JOBS
 
 
 def test_secrets_are_hidden_in_errors_and_output() -> None:

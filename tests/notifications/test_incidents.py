@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ruter_dagster.notifications.incidents import Incidents, Key, Kind, Notice, Problem, Severity, update
+from ruter_dagster.contracts.alerts import Kind
+from ruter_dagster.notifications.incidents import Incidents, Key, Notice, Problem, Severity, update
 
 START = datetime(2026, 3, 29, 6, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
