@@ -45,6 +45,8 @@ SETTINGS = {
     LOAD_MODEL: frozenset({"training_days", "evaluation_days", "training_seed"}),
     EVALUATION: frozenset({"evaluation_days"}),
     REFITTED_MODEL: frozenset({"training_days"}),
+    "monitoring/forecast_performance": frozenset({"truth_final_days"}),
+    "monitoring/line_scores": frozenset({"crowded_probability"}),
 }
 """Settings by asset."""
 

@@ -22,8 +22,10 @@ from ruter_dagster.config.alerts import TIME_OF_DAY, AlertSettings
 from ruter_dagster.config.aws import SecretSource
 from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
 from ruter_dagster.config.sagemaker import SageMakerSettings, parse_pairs
+from ruter_dagster.contracts.date_windows import TRUTH_FINAL_DAYS
 from ruter_dagster.contracts.errors import SettingsError as SettingsError
 from ruter_dagster.contracts.sandbox import SANDBOX
+from ruter_dagster.contracts.scores import CROWDED_PROBABILITY
 
 ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
 ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such as s-mybranch-1a2b3c"
@@ -143,6 +145,18 @@ class Settings(AlertSettings, KafkaSettings, SageMakerSettings):
         description="Maximum number of departures of each operating date in the training sample",
     )
     training_seed: int = Field(1, ge=0, description="Seed of the training sample and of the trees")
+
+    truth_final_days: int = Field(
+        TRUTH_FINAL_DAYS,
+        ge=0,
+        description="Days after which the truth of an operating date is final: later counts are reported and not used",
+    )
+    crowded_probability: float = Field(
+        CROWDED_PROBABILITY,
+        gt=0,
+        lt=1,
+        description="P(load > seats) from which a departure counts as forecast to be crowded, in the scores",
+    )
 
     reports_url: str = Field(
         "http://127.0.0.1:3001",

@@ -22,3 +22,6 @@ YEAR_AGO_DAYS = 392
 
 DRIFT_REFERENCE_DAYS = 56
 """Drift of an operating date is measured against this many operating dates before it."""
+
+TRUTH_FINAL_DAYS = 14
+"""By default the truth of an operating date is final once counts of a date this many days later exist."""

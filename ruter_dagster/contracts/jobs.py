@@ -12,9 +12,10 @@ from typing import ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES, compared_with_plan
-from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS, TRUTH_FINAL_DAYS
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
+from ruter_dagster.contracts.scores import CROWDED_PROBABILITY
 from ruter_dagster.contracts.tables import (
     FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
@@ -249,11 +250,29 @@ class Publish(DatesParameters):
 
 
 class Performance(DatesParameters):
-    """Joins forecasts to the loads that arrived."""
+    """Joins forecasts to the loads that arrived, and scores them.
+
+    `final_days`: the truth of a date is final once counts of a date this many days later exist. Later counts are reported
+    and not used, except with `force`. The asset also sets it if the run's configuration has pins.
+    """
 
     job = "performance"
     reads = (STOP_LOADS, LOAD_FORECASTS)
     service_dates = HORIZON_DAYS + 1
+    final_days: int = TRUTH_FINAL_DAYS
+    force: bool = False
+
+
+class Scores(DatesParameters):
+    """Adds up the scores of operating dates by line and by stop.
+
+    `crowded_probability`: P(load > seats) from which a departure counts as forecast to be crowded.
+    """
+
+    job = "scores"
+    reads = (FORECAST_PERFORMANCE, LOAD_FORECASTS)
+    service_dates = HORIZON_DAYS + 1
+    crowded_probability: float = CROWDED_PROBABILITY
 
 
 class Drift(DatesParameters):

@@ -420,7 +420,7 @@ PUBLICATIONS = Table(
 
 FORECAST_PERFORMANCE = Table(
     name="monitoring.forecast_performance",
-    description="Forecasts joined to the loads that arrived: one row for each departure and horizon.",
+    description="Forecasts joined to the loads that arrived, with their scores: one row for each departure and horizon.",
     partition="operating_date",
     key=("operating_date", "horizon_days", "trip_id", "stop_sequence"),
     columns=(
@@ -448,6 +448,37 @@ FORECAST_PERFORMANCE = Table(
         Column("source", "string", "Source of the forecast", allowed=SOURCES),
         replace(EXPECTED_TIER, required=False),
         Column("model_version", "string", "Version of the model; null for a baseline", required=False),
+        # Optional, because rows of earlier releases lack them.
+        replace(SCHEDULED_DEPARTURE, required=False),
+        TOTAL_CAPACITY,
+        Column("absolute_error", "float64", "|mean - load|, passengers", required=False, minimum=0),
+        Column(
+            "pinball_loss",
+            "float64",
+            "Mean pinball loss of P10, P50 and P90, passengers",
+            required=False,
+            minimum=0,
+        ),
+        Column(
+            "crps",
+            "float64",
+            "CRPS of the distribution that P10, P50 and P90 describe, passengers",
+            required=False,
+            minimum=0,
+        ),
+        Column("covered", "boolean", "Whether the load is from P10 to P90", required=False),
+        Column(
+            "reasons",
+            "string",
+            "Reason codes of the forecast, separated by a space; empty if there are none",
+            required=False,
+        ),
+        Column(
+            "is_final",
+            "boolean",
+            "Whether the truth of the date is final: later counts do not change it",
+            required=False,
+        ),
     ),
     may_be_empty=True,
 )

@@ -52,14 +52,12 @@ FROM "${{database}}"."monitoring_forecast_performance"
 WHERE operating_date >= current_date - INTERVAL '{DEPARTURE_DAYS}' DAY"""
 
 _ACCURACY = """\
-SELECT operating_date, CAST(horizon_days AS bigint) AS horizon_days, mode, line_id, count(*) AS departures,
-  sum(load) AS load, sum(mean) AS mean, sum(abs(mean - load)) AS absolute_error,
-  sum(CASE WHEN ha4 IS NOT NULL THEN abs(mean - load) ELSE 0 END) AS absolute_error_with_ha4,
-  sum(CASE WHEN ha4 IS NOT NULL THEN abs(ha4 - load) ELSE 0 END) AS absolute_error_of_ha4,
-  sum(CASE WHEN load BETWEEN p10 AND p90 THEN 1 ELSE 0 END) AS inside_p10_p90,
-  sum(CASE WHEN load > seats THEN 1 ELSE 0 END) AS above_seats,
-  sum(CASE WHEN seats IS NOT NULL THEN prob_above_seats ELSE 0 END) AS expected_above_seats
-FROM "${database}"."monitoring_forecast_performance"
+SELECT operating_date, CAST(horizon_days AS bigint) AS horizon_days, mode, line_id, sum(matched) AS departures,
+  sum(load) AS load, sum(mean) AS mean, sum(absolute_error) AS absolute_error,
+  sum(absolute_error_with_ha4) AS absolute_error_with_ha4, sum(absolute_error_of_ha4) AS absolute_error_of_ha4,
+  sum(covered) AS inside_p10_p90, sum(above_seats) AS above_seats, sum(expected_above_seats) AS expected_above_seats
+FROM "${database}"."monitoring_line_scores"
+WHERE variant = 'published'
 GROUP BY operating_date, horizon_days, mode, line_id"""
 
 _DRIFT = """\

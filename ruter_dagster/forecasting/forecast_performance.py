@@ -8,6 +8,7 @@ import polars as pl
 
 from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE
 from ruter_dagster.contracts.validation import conform
+from ruter_dagster.forecasting.scores import departure_scores
 
 _DEPARTURE = ("operating_date", "trip_id", "stop_sequence")
 
@@ -35,21 +36,38 @@ class PerformanceSummary:
 
 
 def forecast_performance(
-    forecasts: pl.DataFrame, loads: pl.DataFrame
+    forecasts: pl.DataFrame, loads: pl.DataFrame, is_final: bool = False
 ) -> tuple[pl.DataFrame, PerformanceSummary]:
     """Joins `forecasts` (contract `LOAD_FORECASTS`, any issue dates) to `loads` (contract `STOP_LOADS`) of the same dates.
 
-    Returns contract `FORECAST_PERFORMANCE`, one row per departure and horizon with both, and the numbers of departures.
-    Loads of weight 0 do not count as observed.
+    Returns contract `FORECAST_PERFORMANCE`, one scored row per departure and horizon with both, and the numbers of
+    departures. Loads of weight 0 do not count as observed. `is_final`: whether the truth of the dates is final.
     """
     observed = loads.filter(pl.col("weight") > 0).select(
         pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load"
     )
     joined = forecasts.join(observed, on=_DEPARTURE, how="inner", validate="m:1")
-    performance = conform(joined.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
+    reasons = "reasons" if "reasons" in joined.columns else pl.lit("")
+    scored = joined.with_columns(
+        *departure_scores(), pl.lit(is_final).alias("is_final"), pl.when(True).then(reasons).alias("reasons")
+    )
+    performance = conform(scored.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
     summary = PerformanceSummary(
         forecast=forecasts.select(_DEPARTURE).n_unique(),
         observed=observed.height,
         matched=performance.select(_DEPARTURE).n_unique(),
     )
     return performance.sort(FORECAST_PERFORMANCE.key), summary
+
+
+def late_counts(stored: pl.DataFrame, performance: pl.DataFrame) -> int:
+    """Number of departures whose load in `performance` differs from the load in `stored`, or is missing there.
+
+    Both have the contract `FORECAST_PERFORMANCE`. The stored rows are final, so that these loads are not used.
+    """
+    return (
+        performance.select(*_DEPARTURE, "load")
+        .unique()
+        .join(stored.select(*_DEPARTURE, "load").unique(), on=(*_DEPARTURE, "load"), how="anti")
+        .height
+    )

@@ -1,8 +1,11 @@
-"""Joins forecasts to the loads that arrived."""
+"""Joins forecasts to the loads that arrived, and scores them."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 
 import polars as pl
 
@@ -10,47 +13,97 @@ from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.jobs import Performance
 from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
-from ruter_dagster.forecasting.forecast_performance import PerformanceSummary, forecast_performance
+from ruter_dagster.forecasting.forecast_performance import (
+    PerformanceSummary,
+    forecast_performance,
+    late_counts,
+)
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.plots import forecast_against_truth
+
+log = logging.getLogger("ruter_dagster.jobs")
+
+
+@dataclass(frozen=True)
+class _DatePerformance:
+    """The rows of one date, and the numbers of its departures.
+
+    `late`: departures whose counts arrived after the truth was final. `None`: the truth was not final before this run.
+    """
+
+    rows: pl.DataFrame
+    summary: PerformanceSummary
+    late: int | None = None
+
+    @property
+    def numbers(self) -> dict[str, float | None]:
+        """Accuracy and coverage of the forecasts of the date."""
+        return {
+            "wape": _wape(self.rows),
+            "matched_share": self.summary.matched_share,
+            "forecast_without_truth": self.summary.forecast_without_truth,
+            "truth_without_forecast": self.summary.truth_without_forecast,
+            "is_final": float(bool(self.rows["is_final"].any())),
+            "late_counts": self.late or 0,
+        }
 
 
 def run(parameters: Performance, context: JobContext) -> None:
     dates = list(context.tables.versions(STOP_LOADS, parameters.dates, missing=parameters.missing))
-    loads = context.tables.read(STOP_LOADS, dates)
-    issued = day_range(dates[0] - timedelta(HORIZON_DAYS), dates[-1])
-    forecasts = context.tables.read(
-        LOAD_FORECASTS,
-        issued,
-        missing="skip",
-        verdict="ignore",
-        where=pl.col("operating_date").is_in(dates),
-    )
-    by_date = {
-        day: forecast_performance(
-            forecasts.filter(pl.col("operating_date") == day), loads.filter(pl.col("service_date") == day)
-        )
-        for day in dates
-    }
-    rows = pl.concat([rows for rows, _ in by_date.values()]).sort(FORECAST_PERFORMANCE.key)
+    by_date = _by_date(dates, parameters, context)
+    rows = pl.concat([of_date.rows for of_date in by_date.values()]).sort(FORECAST_PERFORMANCE.key)
     context.write(
         FORECAST_PERFORMANCE,
         rows,
         dates,
-        numbers={day: _numbers(of_date, summary) for day, (of_date, summary) in by_date.items()},
+        numbers={day: of_date.numbers for day, of_date in by_date.items()},
         wape=_wape(rows),
         forecast_against_truth=forecast_against_truth(rows).markdown() if rows.height else None,
     )
 
 
-def _numbers(rows: pl.DataFrame, summary: PerformanceSummary) -> dict[str, float | None]:
-    """Accuracy and coverage of the forecasts of one date."""
-    return {
-        "wape": _wape(rows),
-        "matched_share": summary.matched_share,
-        "forecast_without_truth": summary.forecast_without_truth,
-        "truth_without_forecast": summary.truth_without_forecast,
-    }
+def _by_date(
+    dates: Sequence[date], parameters: Performance, context: JobContext
+) -> dict[date, _DatePerformance]:
+    loads = context.tables.read(STOP_LOADS, dates)
+    forecasts = context.tables.read(
+        LOAD_FORECASTS,
+        day_range(dates[0] - timedelta(HORIZON_DAYS), dates[-1]),
+        missing="skip",
+        verdict="ignore",
+        where=pl.col("operating_date").is_in(dates),
+    )
+    newest = context.tables.snapshot(STOP_LOADS).dates()[-1]
+    by_date = {}
+    for day in dates:
+        is_final = newest - day >= timedelta(parameters.final_days)
+        rows, summary = forecast_performance(
+            forecasts.filter(pl.col("operating_date") == day),
+            loads.filter(pl.col("service_date") == day),
+            is_final,
+        )
+        scored = _DatePerformance(rows, summary)
+        # Without forecasts, which the job `retention` deletes earlier, the date cannot be scored again.
+        replaced = not is_final or (parameters.force and summary.forecast > 0)
+        by_date[day] = scored if replaced else _with_final_rows(day, scored, context)
+    return by_date
+
+
+def _with_final_rows(day: date, scored: _DatePerformance, context: JobContext) -> _DatePerformance:
+    """The stored rows of a date whose truth is final, and the number of counts that arrived later; else `scored`."""
+    snapshot = context.store.snapshot(FORECAST_PERFORMANCE)
+    if not snapshot.versions([day]) or not snapshot.read([day], ["is_final"])["is_final"].any():
+        return scored
+    stored = snapshot.read([day])
+    late = late_counts(stored, scored.rows)
+    if late:
+        log.warning(
+            "%s: the truth is final, and %d departures have counts that arrived later or changed. They are not used. To use "
+            "them, materialise monitoring/forecast_performance for the date with the run config force: true",
+            day,
+            late,
+        )
+    return _DatePerformance(stored, scored.summary, late)
 
 
 def _wape(rows: pl.DataFrame) -> float | None:

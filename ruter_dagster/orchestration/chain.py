@@ -26,7 +26,7 @@ RUNS = {
     "sampling": ("features/training_sample",),
     "training": ("models/load_model", "models/evaluation", "models/refitted_model", "models/champion"),
     "forecasting": WEATHER + LEVELS + FORECASTS,
-    "monitoring": ("monitoring/forecast_performance", "monitoring/drift"),
+    "monitoring": ("monitoring/forecast_performance", "monitoring/line_scores", "monitoring/drift"),
 }
 """The assets of each run, by job. All assets of a run have the same partitions, because Dagster requires it."""
 

@@ -31,6 +31,7 @@ from ruter_dagster.contracts.jobs import (
     Performance,
     Publish,
     Sample,
+    Scores,
     Snapshot,
     Train,
 )
@@ -57,6 +58,7 @@ JOBS: dict[str, JobParameters] = {
     "forecast": Forecast(dates=(ISSUED,)),
     "publish": Publish(dates=(ISSUED,), issued_at="04:30"),
     "performance": Performance(dates=(YESTERDAY,)),
+    "scores": Scores(dates=(YESTERDAY,)),
     "drift": Drift(dates=(YESTERDAY,)),
     "sample": Sample(dates=(YESTERDAY,), rows=200, seed=1),
     "train": Train(
