@@ -47,10 +47,7 @@ def forecast_performance(
         pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load"
     )
     joined = forecasts.join(observed, on=_DEPARTURE, how="inner", validate="m:1")
-    reasons = "reasons" if "reasons" in joined.columns else pl.lit("")
-    scored = joined.with_columns(
-        *departure_scores(), pl.lit(is_final).alias("is_final"), pl.when(True).then(reasons).alias("reasons")
-    )
+    scored = joined.with_columns(*departure_scores(), pl.lit(is_final).alias("is_final"))
     performance = conform(scored.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
     summary = PerformanceSummary(
         forecast=forecasts.select(_DEPARTURE).n_unique(),
