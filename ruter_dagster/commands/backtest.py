@@ -43,8 +43,7 @@ from ruter_dagster.forecasting.evaluation import (
     share_without_last_week,
     without_last_week,
 )
-from ruter_dagster.forecasting.occupancy import OccupancyThresholds
-from ruter_dagster.jobs.operator_rules import calendar_of, carry_over_of
+from ruter_dagster.jobs.operator_rules import calendar_of, carry_over_of, thresholds_of
 from ruter_dagster.sources.base import Source, split_by_availability
 from ruter_dagster.sources.configured_source import open_source
 
@@ -140,7 +139,7 @@ def _backtest_parameters(
         sample_rows=settings.training_rows_per_date,
         sample_seed=settings.training_seed,
         parameters=ModelParameters(seed=settings.training_seed),
-        thresholds=_thresholds(operator),
+        thresholds=thresholds_of(operator),
     )
 
 
@@ -169,10 +168,6 @@ def _history_start(source: Source, first: date, history_days: int | None) -> dat
     if history_days is None and available:
         return min(available)
     return first - timedelta(history_days or DEMO_HISTORY_DAYS)
-
-
-def _thresholds(operator: Operator) -> OccupancyThresholds:
-    return OccupancyThresholds(**operator.occupancy.model_dump())
 
 
 def _folds(

@@ -84,6 +84,7 @@ _HISTORY = (
     _load("usual_recent", "As `usual`, but each week weighs 0.9 of the week after it"),
     _load("usual_median", "As `usual`, the median"),
     _load("usual_deviation", "As `usual`, the standard deviation"),
+    _load("usual_seats", "Mean seats of the vehicles that ran in the slot on the dates of `usual`"),
     _load("usual_previous_hour", "`usual` of the slot an hour before"),
     _load("usual_next_hour", "`usual` of the slot an hour later"),
     _load("usual_previous_stop", "`usual` of the journey's previous stop"),

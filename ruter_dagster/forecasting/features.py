@@ -33,7 +33,7 @@ from ruter_dagster.forecasting.tiers import expected_columns
 from ruter_dagster.forecasting.year_ago import year_ago
 
 LOAD_COLUMNS = (
-    "service_date", "line_id", "direction_id", "stop_id", "slot_hour", "scheduled_departure_time", "load", "weight",
+    "service_date", "line_id", "direction_id", "stop_id", "slot_hour", "scheduled_departure_time", "seats", "load", "weight",
 )  # fmt: skip
 """The columns of loads that features read."""
 
@@ -89,7 +89,12 @@ def departure_features(plan: pl.DataFrame, loads: pl.DataFrame, calendar: Operat
     )
     known = pl.concat(
         frame.select(
-            "service_date", codes.departure(lag_minute, calendar.present_id), "load", "weight", "events"
+            "service_date",
+            codes.departure(lag_minute, calendar.present_id),
+            "seats",
+            "load",
+            "weight",
+            "events",
         )
         for frame in _with_events(loads.lazy(), lags, calendar)
     ).collect()

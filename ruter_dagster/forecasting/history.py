@@ -54,7 +54,8 @@ def slot_loads(loads: pl.LazyFrame) -> pl.LazyFrame:
     """One row per slot and `age`: the mean `load` of its departures, and their `trusted` load.
 
     `trusted` is the mean by weight of departures without an event (null if all had one). `loads` has `slot` (keys.py),
-    load and weight of contract `loads.stop_loads`, `age`, and `events` of `OperatingCalendar.event_count`.
+    seats, load and weight of contract `loads.stop_loads`, `age`, and `events` of `OperatingCalendar.event_count`. `seats` is
+    the mean of the vehicles that ran.
     """
     ordinary, load, weight = pl.col("events") == 0, pl.col("load"), pl.col("weight")
     added = loads.select(
@@ -63,11 +64,13 @@ def slot_loads(loads: pl.LazyFrame) -> pl.LazyFrame:
         pl.when(ordinary).then(_to_millionths(load)).alias("ordinary"),
         pl.when(ordinary).then(_to_millionths(load * weight)).alias("weighted"),
         pl.when(ordinary).then(_to_millionths(weight)).alias("weight"),
+        pl.col("seats").cast(pl.Int64),
     )
     sums = added.group_by("slot").agg(
         pl.all().sum(),
         pl.col("load").count().alias("count"),
         pl.col("ordinary").count().alias("ordinary_count"),
+        pl.col("seats").count().alias("seats_count"),
     )
     ordinary_mean = _mean("ordinary", "ordinary_count")
     return sums.select(
@@ -75,13 +78,14 @@ def slot_loads(loads: pl.LazyFrame) -> pl.LazyFrame:
         (pl.col("slot") % _AGES).cast(pl.Int32).alias("age"),
         _mean("load", "count").alias("load"),
         pl.coalesce(_mean_by_weight("weighted", "weight"), ordinary_mean).alias("trusted"),
+        pl.when(pl.col("seats_count") > 0).then(pl.col("seats") / pl.col("seats_count")).alias("seats"),
     )
 
 
 def slot_history(slots: pl.LazyFrame, comparable_ages: Sequence[int]) -> pl.LazyFrame:
     """One row per slot of `slot_loads`: its weekly lags, HA4, HA8 and `history_count`, and its usual load.
 
-    `usual`, `usual_recent`, `usual_median` and `usual_deviation` are over the comparable ages.
+    `usual`, `usual_recent`, `usual_median`, `usual_deviation` and `usual_seats` are over the comparable ages.
     """
     age, load = pl.col("age"), pl.col("load")
     weekly = age % 7 == 0
@@ -98,12 +102,13 @@ def slot_history(slots: pl.LazyFrame, comparable_ages: Sequence[int]) -> pl.Lazy
         _to_millionths(usual * usual).alias("square"),
         _to_millionths(weight).alias("weight"),
         _to_millionths(weight * usual).alias("weighted"),
+        pl.when(age.is_in(comparable_ages)).then(_to_millionths(pl.col("seats"))).alias("usual_seats"),
     )
     sums = columns.group_by("slot").agg(
         pl.col("^lag_.*$").max(),
         pl.col("usual_median").median().round(DECIMALS),
-        pl.col("ha4", "ha8", "usual", "square", "weight", "weighted").sum(),
-        pl.col("ha4", "ha8", "usual").count().name.suffix("_count"),
+        pl.col("ha4", "ha8", "usual", "square", "weight", "weighted", "usual_seats").sum(),
+        pl.col("ha4", "ha8", "usual", "usual_seats").count().name.suffix("_count"),
     )
     return sums.select(
         "slot",
@@ -115,6 +120,7 @@ def slot_history(slots: pl.LazyFrame, comparable_ages: Sequence[int]) -> pl.Lazy
         _mean_by_weight("weighted", "weight").alias("usual_recent"),
         "usual_median",
         _deviation("usual", "square", "usual_count").alias("usual_deviation"),
+        _mean("usual_seats", "usual_seats_count").alias("usual_seats"),
     )
 
 

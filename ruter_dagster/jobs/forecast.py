@@ -1,9 +1,13 @@
-"""Forecasts every planned departure from issue date D to D+3, with the newest usable champion, a pinned model or a baseline."""
+"""Forecasts every planned departure from issue date D to D+3, with the newest usable champion, a pinned model or a baseline.
+
+If the champion fails, the baseline replaces it, so that an issue date always has forecasts.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import chain
 from typing import Any
@@ -11,18 +15,18 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.dates import day_range
-from ruter_dagster.contracts.errors import NoDataForDates
+from ruter_dagster.contracts.errors import NoDataForDates, PermanentFailure
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
 from ruter_dagster.forecasting.crowding import most_crowded
-from ruter_dagster.forecasting.forecast import forecast
+from ruter_dagster.forecasting.forecast import ModelFailed, forecast
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import HORIZONS, year_ago_issue_dates
-from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.forecasting.year_ago import year_ago
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.model_inputs import load_model
+from ruter_dagster.jobs.operator_rules import has_default_seats, thresholds_of
 from ruter_dagster.jobs.pipes import days_value, json_value, table
 
 log = logging.getLogger("ruter_dagster.jobs")
@@ -41,15 +45,12 @@ def run(parameters: Forecast, context: JobContext) -> None:
             f"No departure is planned from {issue_dates[0]} to {issue_dates[-1]} or on the three days after. If there is "
             "service on these dates, materialise features/departure_features first"
         )
-    versions = {day: _model_version(parameters, day, context) for day in planned}
-    used = sorted({version for version in versions.values() if version})
-    models = {version: load_model(context, version) for version in used}
-    frames = [
-        frame
-        for day, version in context.track(list(versions.items()), "Forecasting")
-        for frame in _forecasts(day, planned[day], version, models.get(version or ""), context)
-    ]
-    forecasts = pl.concat(frames)
+    models = _Models(parameters, context)
+    results = {
+        day: _forecast_issue_date(day, planned[day], models, context)
+        for day in context.track(list(planned), "Forecasting")
+    }
+    forecasts = pl.concat(frame for result in results.values() for frame in result.frames)
     context.write(
         LOAD_FORECASTS,
         forecasts,
@@ -58,8 +59,7 @@ def run(parameters: Forecast, context: JobContext) -> None:
         dates_without_plan=days_value(
             {day for issued in planned for day in _horizon(issued)} - {*chain(*planned.values())}
         ),
-        model_version=used[-1] if used else "baseline HA4: no champion",
-        model_versions=json_value({day.isoformat(): version for day, version in versions.items()}),
+        **_model_metadata(results),
         sources=table(forecasts["source"].value_counts(sort=True).to_dicts()),
         occupancy_levels=table(forecasts["occupancy_level"].value_counts(sort=True).to_dicts()),
         most_crowded=table(_most_crowded(forecasts, context.operator.time_zone)),
@@ -108,21 +108,120 @@ def _planned_dates(issue_date: date, parameters: Forecast, context: JobContext) 
     return sorted(planned)
 
 
-def _model_version(parameters: Forecast, issue_date: date, context: JobContext) -> str | None:
-    if parameters.model_version:
-        return parameters.model_version
-    return context.models.newest_champion(MODEL_NAME, issue_date - timedelta(1))
+class _Models:
+    """The models of the job, each read once."""
+
+    def __init__(self, parameters: Forecast, context: JobContext) -> None:
+        self._pinned, self._registry, self._context = parameters.model_version, context.models, context
+        self._models: dict[str, LoadModel] = {}
+
+    def of_issue_date(self, issue_date: date) -> tuple[str | None, LoadModel | None]:
+        """The pinned version, else the newest champion that knows no date from `issue_date` on; None if there is no champion.
+
+        Raises `ModelFailed` if a champion cannot be read, and the cause itself if a pinned version cannot.
+        """
+        if self._pinned:
+            return self._pinned, self._load(self._pinned)
+        try:
+            version = self._registry.newest_champion(MODEL_NAME, issue_date - timedelta(1))
+            return version, self._load(version) if version else None
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise ModelFailed(f"the champion cannot be read: {error}") from error
+
+    def require_fallback(self, failure: ModelFailed) -> None:
+        """Raises `PermanentFailure` if the run asked for one version, because a baseline is not what it asked for."""
+        if self._pinned:
+            raise PermanentFailure(
+                f"Model {self._pinned} failed: {failure}. Nothing was written. Name another version in model_version, or leave "
+                "it out to use the champion"
+            ) from failure
+
+    def _load(self, version: str) -> LoadModel:
+        if version not in self._models:
+            self._models[version] = load_model(self._context, version)
+        return self._models[version]
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The forecasts of an issue date, one frame per service date, and the model that made them.
+
+    `failure`: why the baseline replaces the model; None if it does not.
+    """
+
+    frames: list[pl.DataFrame]
+    model_version: str | None = None
+    failure: str | None = None
+
+
+def _forecast_issue_date(
+    issue_date: date, days: Sequence[date], models: _Models, context: JobContext
+) -> _Result:
+    """The forecasts by the model. If the model fails, all rows of the issue date are the baseline, marked as `fallback`."""
+    try:
+        version, model = models.of_issue_date(issue_date)
+        return _Result(list(_forecasts(issue_date, days, context, model, version)), version)
+    except ModelFailed as error:
+        models.require_fallback(error)
+        log.error(
+            "Issue date %s: the load model failed: %s. The baseline HA4 replaces it, and every forecast is marked as fallback. "
+            "Train a new model (materialise models/load_model to models/champion), or set model_version to a version that "
+            "works, then materialise forecasts/load_forecasts of this date again",
+            issue_date,
+            error,
+            exc_info=error,
+        )
+        frames = list(_forecasts(issue_date, days, context, model_failed=True))
+        return _Result(frames, failure=str(error))
+
+
+def _model_metadata(results: Mapping[date, _Result]) -> dict[str, Any]:
+    """The models of the issue dates, and `degraded` with its reason if a model failed."""
+    versions = {day: result.model_version for day, result in results.items()}
+    failures = {day: result.failure for day, result in results.items() if result.failure}
+    used = sorted({version for version in versions.values() if version})
+    without = "fallback HA4: the model failed" if failures else "baseline HA4: no champion"
+    metadata: dict[str, Any] = {
+        "model_version": used[-1] if used else without,
+        "model_versions": json_value({day.isoformat(): version for day, version in versions.items()}),
+    }
+    if failures:
+        first = min(failures)
+        metadata |= {
+            "degraded": True,
+            "degraded_reason": f"Issue date {first}: the load model failed: {failures[first]}",
+            "degraded_dates": days_value(failures),
+        }
+    return metadata
 
 
 def _forecasts(
-    issue_date: date, days: Sequence[date], version: str | None, model: LoadModel | None, context: JobContext
+    issue_date: date,
+    days: Sequence[date],
+    context: JobContext,
+    model: LoadModel | None = None,
+    version: str | None = None,
+    *,
+    model_failed: bool = False,
 ) -> Iterator[pl.DataFrame]:
     """Yields the forecasts of one service date at a time, because a model's rows need much memory."""
     year_ago_dates = year_ago_issue_dates(year_ago(day, context.calendar) for day in days)
     year_ago_levels = context.tables.read(LEVELS, year_ago_dates, missing="skip", verdict="skip")
     levels = pl.concat([context.tables.read(LEVELS, [issue_date]), year_ago_levels])
     weather = context.tables.read(WEATHER_FORECASTS, [issue_date])
-    thresholds = OccupancyThresholds(**context.operator.occupancy.model_dump())
+    thresholds, default_seats = thresholds_of(context.operator), has_default_seats(context.operator)
     for day in days:
         features = context.tables.read(DEPARTURE_FEATURES, [day])
-        yield forecast(features, levels, weather, model, issue_date, thresholds, version)
+        yield forecast(
+            features,
+            levels,
+            weather,
+            model,
+            issue_date,
+            thresholds,
+            version,
+            has_default_seats=default_seats,
+            model_failed=model_failed,
+        )

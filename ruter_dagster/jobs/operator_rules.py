@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
 from ruter_dagster.forecasting.carry_over import CarryOver
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 
 
 def calendar_of(operator: Operator) -> OperatingCalendar:
@@ -29,6 +32,26 @@ def calendar_of(operator: Operator) -> OperatingCalendar:
             for rename in operator.renames
         ),
     )
+
+
+def thresholds_of(operator: Operator) -> OccupancyThresholds:
+    """The operator's thresholds of the occupancy levels."""
+    return OccupancyThresholds(**operator.occupancy.model_dump())
+
+
+def has_default_seats(operator: Operator) -> pl.Expr:
+    """Whether the seats of a departure are the operator's default for its line or mode, so that its vehicle may be unknown."""
+    capacities = operator.capacities
+    defaults = [
+        pl.col(column).replace_strict(
+            {name: capacity.seats for name, capacity in known.items()},
+            default=None,
+            return_dtype=pl.Int32,
+        )
+        for column, known in (("line_id", capacities.lines), ("mode", capacities.modes))
+        if known
+    ]
+    return (pl.col("seats") == pl.coalesce(defaults)).fill_null(False) if defaults else pl.lit(False)
 
 
 def carry_over_of(operator: Operator) -> CarryOver:

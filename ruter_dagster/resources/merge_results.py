@@ -26,7 +26,7 @@ from ruter_dagster.compat.tags import CODE_VERSION_TAG, DATA_VERSION_TAG
 
 NOT_JUDGED = "not judged"
 _LARGE = (JsonMetadataValue, MarkdownMetadataValue, TableMetadataValue)
-_DATE_LISTS = ("dates_absent", "dates_blocked", "dates_refused")
+_DATE_LISTS = ("dates_absent", "dates_blocked", "dates_refused", "degraded_dates")
 """Metadata that lists dates. Each job lists only its own dates."""
 _DATE_DICTIONARIES = ("queries", "source_versions")
 """Metadata with one value for each date. Each job has only its own dates."""

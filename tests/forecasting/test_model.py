@@ -12,7 +12,7 @@ from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.boosting import ModelParameters
 from ruter_dagster.forecasting.features import departure_features
-from ruter_dagster.forecasting.forecast import forecast
+from ruter_dagster.forecasting.forecast import ModelFailed, forecast, forecast_rows
 from ruter_dagster.forecasting.levels import levels
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import training_rows
@@ -162,3 +162,24 @@ def test_first_day_is_forecast_without_history():
     )
     validate(frame, LOAD_FORECASTS, [FIRST])
     assert set(frame["source"]) == {"fallback"}
+
+
+def test_model_that_cannot_read_the_rows_fails(rows, model):
+    with pytest.raises(ModelFailed, match="it cannot forecast"):
+        forecast_rows(rows.drop("usual_median_to_expected"), model)
+
+
+def test_model_whose_loads_are_not_finite_fails(rows, model):
+    with pytest.raises(ModelFailed, match="no finite numbers"):
+        forecast_rows(rows, replace(model, root_line=(float("nan"), 1.0)))
+
+
+def test_forecast_after_a_failed_model_is_marked():
+    known = loads().filter(pl.col("service_date") < ISSUED)
+    features = departure_features(plan(dates(ISSUED)), known, OSLO)
+    frame = forecast(
+        features, levels_of(known), NO_WEATHER, None, ISSUED, OccupancyThresholds(), model_failed=True
+    )
+    validate(frame, LOAD_FORECASTS, [ISSUED])
+    assert set(frame["source"]) == {"fallback"}
+    assert frame["reasons"].str.ends_with("modelFailed").all()

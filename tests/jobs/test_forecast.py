@@ -1,26 +1,33 @@
-"""The job forecast skips dates without service or levels."""
+"""The job forecast skips dates without service or levels, and replaces a model that fails by the baseline."""
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ruter_dagster.contracts.errors import NoDataForDates
+from ruter_dagster.contracts.errors import BadInput, NoDataForDates
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
-from ruter_dagster.contracts.jobs import Features, Forecast, Levels, Snapshot
+from ruter_dagster.contracts.jobs import MODEL_NAME, Features, Forecast, Levels, Snapshot
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES, WEATHER_FORECASTS
-from tests.jobs.demo_jobs import quality_check, run, run_loads
+from ruter_dagster.jobs.model_inputs import MODEL_FILE
+from ruter_dagster.jobs.pipes import Reporter
+from ruter_dagster.storage.registry import ModelRecord
+from tests.jobs.demo_jobs import context_of, quality_check, run, run_loads
 
 ISSUED = date(2026, 11, 20)
 AFTER = ISSUED + timedelta(1)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Loads up to the day before the issue date. The issue date and the second day after it have no service."""
-    run_loads(tmp_path, *(ISSUED - timedelta(days) for days in range(14, 0, -1)))
+    folder = tmp_path_factory.mktemp("state")
+    run_loads(folder, *(ISSUED - timedelta(days) for days in range(14, 0, -1)))
     planned = (ISSUED + timedelta(1), ISSUED + timedelta(3))
     for parameters in (
         Snapshot(table=PLANNED_DEPARTURES.name, dates=planned, of_range=True),
@@ -32,8 +39,19 @@ def folder(tmp_path: Path) -> Path:
         Levels(dates=(ISSUED,)),
         quality_check(LEVELS, ISSUED),
     ):
-        run(parameters, tmp_path)
-    return tmp_path
+        run(parameters, folder)
+    return folder
+
+
+@pytest.fixture
+def damaged_champion(folder: Path) -> Iterator[str]:
+    """The version of a champion whose model file was cut off while it was written."""
+    models = context_of(Forecast(dates=(ISSUED,)), folder).models
+    record = ModelRecord(MODEL_NAME, "damaged", ISSUED - timedelta(1), {}, "1", {}, ("hour",))
+    models.save(record, {MODEL_FILE: b'{"format": 3, "means": {"poisson": "tree'})
+    models.promote(MODEL_NAME, record.version, datetime(2026, 11, 19, tzinfo=UTC), {})
+    yield record.version
+    shutil.rmtree(models.uri(MODEL_NAME, "").removeprefix("file://"))
 
 
 def test_dates_without_service_have_no_forecasts(folder: Path) -> None:
@@ -59,3 +77,32 @@ def test_issue_date_without_planned_departures_is_an_error(folder: Path) -> None
         run(Forecast(dates=(without_plan,)), folder)
     with pytest.raises(NoDataForDates, match="No departure is planned"):
         run(Forecast(dates=(without_plan,), of_range=True), folder)
+
+
+def test_damaged_champion_is_replaced_by_the_baseline(
+    folder: Path, damaged_champion: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported: dict[str, Any] = {}
+    monkeypatch.setattr(Reporter, "materialised", lambda _, asset, **metadata: reported.update(metadata))
+    rows = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    assert set(rows["source"]) == {"fallback"}
+    assert rows["model_version"].null_count() == rows.height
+    assert rows["reasons"].str.ends_with("modelFailed").all()
+    assert rows["mean"].equals(rows["ha4"].fill_null(rows["mean"]).alias("mean"))
+    assert reported["degraded"] is True
+    assert "These bytes are not a load model" in reported["degraded_reason"]
+    assert reported["degraded_dates"]["raw_value"] == [ISSUED.isoformat()]
+    assert "Train a new model" in caplog.text
+
+
+def test_forecasts_without_champion_are_not_degraded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reported: dict[str, Any] = {}
+    monkeypatch.setattr(Reporter, "materialised", lambda _, asset, **metadata: reported.update(metadata))
+    rows = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    assert "degraded" not in reported
+    assert not rows["reasons"].str.contains("modelFailed").any()
+
+
+def test_pinned_model_that_fails_fails_the_run(folder: Path, damaged_champion: str) -> None:
+    with pytest.raises(BadInput, match="These bytes are not a load model"):
+        run(Forecast(dates=(ISSUED,), model_version=damaged_champion), folder)
