@@ -277,6 +277,28 @@ def dev(port: int) -> None:
     sys.exit(serve_dagster(loaded_settings(), port))
 
 
+@main.command(short_help="Forecasts, their accuracy and drift in a browser.")
+@click.option("--port", type=PORT, default=8501, show_default=True, help="Port of the loopback interface.")
+@click.option(
+    "--with",
+    "others",
+    metavar="STATE",
+    multiple=True,
+    help=f"Another state for the page Compare; repeatable. {STATE_HELP}",
+)
+def dashboard(port: int, others: tuple[str, ...]) -> None:
+    """Show tomorrow's crowded departures and yesterday's forecasts against truth, in a browser. Starts in 3 seconds.
+
+    The pages read the tables of this state, and show new rows at the next click. Nothing is written. Ctrl-C ends it.
+
+    \b
+      ruter-dagster dashboard --with ../main/state/demo
+    """
+    from ruter_dagster.commands.dashboard import serve_dashboard
+
+    sys.exit(serve_dashboard(loaded_settings(), port, others))
+
+
 @main.command(short_help="Continue a failed run from its failed step.")
 @click.argument("run_id")
 @click.option(

@@ -1,0 +1,72 @@
+"""`ruter-dagster dashboard`: starts Streamlit with the dashboard on the loopback interface."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ruter_dagster.commands.ports import require_free_port
+from ruter_dagster.commands.states import find_state
+from ruter_dagster.config.settings import Settings
+from ruter_dagster.storage.configured_tables import open_existing_tables
+
+SCRIPT = Path(__file__).with_name("dashboard_script.py")
+SERVER = "ruter_dagster.commands.dashboard_server"
+PORT = 8501
+OPTIONS: Mapping[str, str] = {
+    "server.address": "127.0.0.1",
+    "server.headless": "true",
+    "server.fileWatcherType": "none",
+    "server.runOnSave": "false",
+    # No request leaves the machine.
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "minimal",
+    "client.showErrorLinks": "false",
+    "theme.light.primaryColor": "#0B5FA5",
+    "theme.dark.primaryColor": "#6CB4EE",
+}
+
+
+def serve_dashboard(settings: Settings, port: int, other_states: Sequence[str]) -> int:
+    """Runs the dashboard until Ctrl-C and returns its exit code.
+
+    Raises PermanentFailure before anything starts, if the port is taken, or if this state or another one has no tables.
+    """
+    require_free_port(port, "dashboard")
+    open_existing_tables(settings)
+    for name in other_states:
+        find_state(settings, name)
+    # A shell gives its background commands an ignored SIGINT, which Streamlit would inherit and never end.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    process = subprocess.Popen(dashboard_command(port, other_states), stdout=subprocess.DEVNULL)
+    try:
+        if answers(process, port):
+            print(f"Dashboard: http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+        return process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        return 0
+
+
+def answers(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Waits until the server answers. False if it has ended."""
+    while process.poll() is None:
+        try:
+            with socket.create_connection(("127.0.0.1", port), timeout=1):
+                return True
+        except OSError:
+            time.sleep(0.1)
+    return False
+
+
+def dashboard_command(port: int, other_states: Sequence[str] = ()) -> list[str]:
+    """The command that runs Streamlit. `ruter-dagster dev` starts it too."""
+    options = [f"--{name}={value}" for name, value in {**OPTIONS, "server.port": str(port)}.items()]
+    return [sys.executable, "-m", SERVER, "run", str(SCRIPT), *options, "--", *other_states]

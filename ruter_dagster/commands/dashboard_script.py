@@ -1,0 +1,38 @@
+"""The script that Streamlit runs for `ruter-dagster dashboard`, after each change of a page. Its arguments: other states."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import streamlit as st
+
+from ruter_dagster.commands.states import find_state
+from ruter_dagster.config.operator import operator_of
+from ruter_dagster.config.settings import load_settings
+from ruter_dagster.dashboards.app import show
+from ruter_dagster.dashboards.engine import Engine
+from ruter_dagster.dashboards.sources import Sources
+from ruter_dagster.storage.configured_tables import open_existing_tables
+
+
+@st.cache_resource(show_spinner=False)
+def sources(other_states: Sequence[str]) -> Sources:
+    """The tables of the settings and of other states. Their connections are opened once for all sessions."""
+    settings = load_settings()
+    states = [find_state(settings, name) for name in other_states]
+    return Sources(
+        engine=Engine(open_existing_tables(settings)),
+        state=settings.database if settings.lake_dir else _short(settings.source_dir),
+        time_zone=operator_of(settings).time_zone,
+        others={state.label: Engine(state.store) for state in states},
+    )
+
+
+def _short(folder: Path) -> str:
+    """The last two parts of a folder, for example state/demo."""
+    return "/".join(folder.parts[-2:])
+
+
+show(lambda: sources(tuple(sys.argv[1:])))

@@ -1,0 +1,190 @@
+"""Data of the page Yesterday: forecasts against observed loads, from the network down to one departure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+import polars as pl
+
+from ruter_dagster.contracts.scores import LINE_SCORES
+from ruter_dagster.contracts.tables import OWN_TIERS
+from ruter_dagster.dashboards.data.words import Names, local_time, reasons_in_words, share
+from ruter_dagster.dashboards.engine import Reader
+from ruter_dagster.dashboards.queries import (
+    JOURNEY_PERFORMANCE,
+    JOURNEYS_OF_LINE,
+    LINE_DAY_SCORES,
+    NETWORK_SCORES,
+    STOP_DAY_SCORES,
+    WORST_DEPARTURES,
+)
+from ruter_dagster.forecasting.scores import ratios
+
+PERIOD_DAYS = 30
+LINE_SHIFT = 0.25
+"""From this bias on, a whole line had another load than forecast, and the line is the likely reason of its departures' errors."""
+JOURNEY_SHIFT = 0.5
+CLOSE = 0.5
+"""The mean of four weeks is as wrong as the forecast if its error is at least this share of the forecast's error."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Forecasts of an operating date that were issued `horizon` days before; None selects all modes and lines."""
+
+    operating_date: date
+    horizon: int = 1
+    mode: str | None = None
+    line: str | None = None
+
+
+def scored_dates(reader: Reader) -> list[date]:
+    """The newest 30 written dates of the scores, the newest first."""
+    return reader.dates(LINE_SCORES)[: -PERIOD_DAYS - 1 : -1]
+
+
+def network_scores(
+    reader: Reader, first: date, last: date, horizon: int, mode: str | None = None
+) -> pl.DataFrame:
+    """Ratios of the published forecasts by operating date, dates with observed loads alone."""
+    sums = reader.run(NETWORK_SCORES, first=first, last=last, horizon=horizon, mode=mode)
+    return ratios(sums.filter(pl.col("matched") > 0), ("operating_date",))
+
+
+def line_scores(reader: Reader, selection: Selection, names: Names) -> pl.DataFrame:
+    """Ratios of the selected lines and `load`, the sum of observed loads; the line with the largest error first."""
+    day = selection.operating_date
+    sums = reader.run(LINE_DAY_SCORES, first=day, last=day, horizon=selection.horizon, mode=selection.mode)
+    sums = sums.filter(pl.col("matched") > 0)
+    added = sums.select("line_id", "mode", "load", "absolute_error")
+    scores = ratios(sums, ("line_id", "mode")).join(added, on=("line_id", "mode"))
+    return names.labelled(scores).sort("absolute_error", descending=True)
+
+
+def stop_scores(reader: Reader, selection: Selection, names: Names) -> pl.DataFrame:
+    """Ratios of the stops of the selected line, by direction."""
+    day = selection.operating_date
+    sums = reader.run(STOP_DAY_SCORES, first=day, last=day, horizon=selection.horizon, line=selection.line)
+    return names.labelled(ratios(sums.filter(pl.col("matched") > 0), ("stop_id", "direction_id")))
+
+
+def journeys(reader: Reader, selection: Selection, time_zone: str) -> pl.DataFrame:
+    """The service journeys of the selected line with WAPE and bias, the one with the largest error first."""
+    rows = reader.run(
+        JOURNEYS_OF_LINE,
+        operating_date=selection.operating_date,
+        horizon=selection.horizon,
+        line=selection.line,
+    )
+    load = pl.when(pl.col("load") > 0).then("load")
+    return rows.with_columns(
+        time=_time(time_zone),
+        wape=pl.col("absolute_error") / load,
+        bias=(pl.col("mean") - pl.col("load")) / load,
+        coverage=pl.col("covered") / pl.col("departures"),
+    )
+
+
+def journey(reader: Reader, selection: Selection, trip: str, names: Names, time_zone: str) -> pl.DataFrame:
+    """Forecasts and observed loads along a service journey, in stop order, with the columns line, stop and time."""
+    rows = reader.run(
+        JOURNEY_PERFORMANCE, operating_date=selection.operating_date, horizon=selection.horizon, trip=trip
+    )
+    return names.labelled(rows).with_columns(time=_time(time_zone))
+
+
+def worst_departures(
+    reader: Reader, selection: Selection, lines: pl.DataFrame, names: Names, time_zone: str
+) -> pl.DataFrame:
+    """The 50 departures with the largest errors, with their likely reason. `lines` is the result of `line_scores`."""
+    rows = reader.run(
+        WORST_DEPARTURES,
+        operating_date=selection.operating_date,
+        horizon=selection.horizon,
+        mode=selection.mode,
+        line=selection.line,
+    )
+    bias = dict(zip(lines["line_id"].to_list(), lines["bias"].to_list(), strict=True))
+    shared = {trip for trip, number in _counts(rows["trip_id"]).items() if number > 1}
+    reasons = [
+        likely_reason(row, bias.get(row["line_id"]), row["trip_id"] in shared)
+        for row in rows.iter_rows(named=True)
+    ]
+    return names.labelled(rows).with_columns(
+        time=_time(time_zone),
+        interval=pl.format("{}-{}", pl.col("p10").round().cast(pl.Int64), pl.col("p90").round().cast(pl.Int64)),
+        error=pl.col("load") - pl.col("mean"),
+        likely_reason=pl.Series(reasons, dtype=pl.String),
+    )  # fmt: skip
+
+
+def likely_reason(row: Mapping[str, Any], line_bias: float | None, whole_journey: bool) -> str:
+    """Why a forecast was far from the observed load, in words: the first of these that applies.
+
+    The reasons that the forecast itself stated; a baseline in place of the model; no counts of the departure; a whole line or a
+    whole journey that differed; a load as unusual for the last four weeks as for the model; else an error of the model.
+    `line_bias` is (forecast - observed) / observed of the line on the date. `whole_journey`: other stops of the journey are
+    among the worst too.
+    """
+    busier = row["load"] > row["mean"]
+    more = "more" if busier else "fewer"
+    if row["reasons"]:
+        return f"Known before: {reasons_in_words(row['reasons'])}"
+    if row["source"] != "model":
+        return f"Not forecast by the model, but by the {row['source']}"
+    if row["expected_tier"] is not None and row["expected_tier"] not in OWN_TIERS:
+        return "No counts of this departure in the weeks before"
+    if line_bias is not None and abs(line_bias) >= LINE_SHIFT and (line_bias < 0) == busier:
+        return f"Whole line: {more} passengers than forecast ({abs(line_bias):.0%})"
+    if _unusual_too_for_ha4(row, busier):
+        where = "Whole journey" if whole_journey else "This stop alone"
+        return f"{where}: far {more} passengers than in the last four weeks (mean {row['ha4']:.0f})"
+    if row["ha4"] is not None:
+        return f"Error of the model: the last four weeks were closer (mean {row['ha4']:.0f})"
+    return "Unknown: no loads of the last four weeks to compare with"
+
+
+def _unusual_too_for_ha4(row: Mapping[str, Any], busier: bool) -> bool:
+    if row["ha4"] is None:
+        return False
+    difference = row["load"] - row["ha4"]
+    return (difference > 0) == busier and abs(difference) >= CLOSE * abs(row["load"] - row["mean"])
+
+
+def _time(time_zone: str) -> pl.Expr:
+    """The local time; of rows of an older version, which lack the time, the hour."""
+    hour = pl.format("{}:--", (pl.col("slot_hour") % 24).cast(pl.String).str.zfill(2))
+    return pl.coalesce(local_time(time_zone), hour)
+
+
+def _counts(series: pl.Series) -> dict[str, int]:
+    counted = series.value_counts()
+    return dict(zip(counted.to_series(0).to_list(), counted.to_series(1).to_list(), strict=True))
+
+
+def day_sentence(scores: Mapping[str, Any], worst: pl.DataFrame) -> str:
+    """The answer to the page's first question, in Markdown. `scores` is a row of `network_scores`."""
+    sentence = f"Forecasts were off by **{share(scores['wape'], 1)}** of the passengers (WAPE)"
+    if scores["skill_against_ha4"] is not None:
+        skill = scores["skill_against_ha4"]
+        sentence += f", {share(abs(skill), 1)} {'less' if skill >= 0 else 'more'} than the mean of four weeks"
+    if worst.is_empty():
+        return f"{sentence}."
+    row = worst.row(0, named=True)
+    return (
+        f"{sentence}. The worst forecast was **line {row['line']} at {row['time']} from {row['stop']}**: "
+        f"{row['mean']:.0f} expected, {row['load']:.0f} observed. Likely reason: {_lower(row['likely_reason'])}."
+    )
+
+
+def _lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
+
+
+def period_of(dates: list[date], days: int) -> tuple[date, date]:
+    """First and last date of the newest `days` days that end with the newest of `dates`."""
+    newest = max(dates)
+    return newest - timedelta(days - 1), newest

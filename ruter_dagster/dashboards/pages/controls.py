@@ -1,0 +1,122 @@
+"""Filters and tables that the pages share.
+
+A filter's key is its parameter in the address, and the words of the selected option are the parameter's value, so that a view can
+be shared. Options therefore have different words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from typing import Any, Literal
+
+import polars as pl
+import streamlit as st
+
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
+from ruter_dagster.contracts.tables import MODES
+from ruter_dagster.dashboards.data.words import Names
+
+DEFAULT_HORIZON = 1
+
+
+def choice(
+    label: str,
+    options: Sequence[str],
+    key: str,
+    *,
+    index: int = 0,
+    words: Callable[[str], str] = str,
+    help: str | None = None,
+) -> str:
+    """A choice of one of the options, shown in words."""
+    selected = st.selectbox(
+        label, options, index=index, format_func=words, key=key, bind="query-params", help=help
+    )
+    return options[index] if selected is None else selected
+
+
+def date_filter(key: str, dates: Sequence[date], default: date, label: str = "Operating date") -> date:
+    """A choice of one of the dates. The address has the date in ISO 8601."""
+    options = [day.isoformat() for day in dates]
+    return date.fromisoformat(choice(label, options, key, index=options.index(default.isoformat())))
+
+
+def horizon_filter(key: str = "horizon") -> int:
+    """Days between issue date and operating date."""
+    days = [str(days) for days in range(HORIZON_DAYS + 1)]
+    meaning = "0 is the forecast of the same morning, 1 that of the day before."
+    return int(choice("Days ahead", days, key, index=DEFAULT_HORIZON, help=meaning))
+
+
+def period_filter(key: str = "days") -> int:
+    """Days of the period, which ends with the newest scored date."""
+    return int(choice("Days of the period", ["7", "14", "28"], key, index=2))
+
+
+def optional_filter(
+    label: str, key: str, options: Sequence[str], words: Callable[[str], str] = str, everything: str = "All"
+) -> str | None:
+    """A choice of one option, or None for all."""
+    return st.selectbox(
+        label, options, index=None, format_func=words, placeholder=everything, key=key, bind="query-params"
+    )
+
+
+def mode_filter(key: str = "mode", modes: Sequence[str] = MODES) -> str | None:
+    return optional_filter("Mode", key, modes, everything="All modes")
+
+
+def line_filter(names: Names, mode: str | None, key: str = "line") -> str | None:
+    """A choice of a line of the selected mode. The address has its label."""
+    labels = names.line_labels(mode)
+    return optional_filter("Line", key, list(labels), lambda line: labels.get(line, line), "All lines")
+
+
+def show_table(
+    frame: pl.DataFrame,
+    columns: dict[str, Any],
+    *,
+    key: str,
+    file: str,
+    on_select: Callable[[], None] | None = None,
+    height: int | Literal["auto"] = "auto",
+    alt: str,
+) -> None:
+    """A table of some columns, with a button that downloads them as CSV. `on_select` is called after a click on a row."""
+    shown = frame.select(list(columns))
+    selection: dict[str, Any] = {"on_select": on_select, "selection_mode": "single-row"} if on_select else {}
+    st.dataframe(
+        shown,
+        hide_index=True,
+        placeholder="-",
+        column_config=columns,
+        key=key,
+        height=height,
+        alt=alt,
+        **selection,
+    )  # pyright: ignore[reportCallIssue, reportArgumentType]
+    download(shown, file, key)
+
+
+def download(frame: pl.DataFrame, file: str, key: str) -> None:
+    st.download_button(
+        "Download CSV",
+        frame.write_csv().encode(),
+        file_name=f"{file}.csv",
+        mime="text/csv",
+        icon=":material/download:",
+        key=f"{key}-csv",
+        on_click="ignore",
+    )
+
+
+def selected_row(key: str) -> int | None:
+    """The row of a table that was clicked; None for no row."""
+    rows = st.session_state.get(key, {}).get("selection", {}).get("rows", [])
+    return rows[0] if rows else None
+
+
+def nothing_to_show(what: str, remedy: str) -> None:
+    """An empty state: what is missing, and the command that makes it."""
+    st.info(f"{what} {remedy}", icon=":material/info:")

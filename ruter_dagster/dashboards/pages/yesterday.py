@@ -1,0 +1,218 @@
+"""The page Yesterday: forecasts against observed loads, from the network down to one departure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any
+
+import polars as pl
+import streamlit as st
+
+from ruter_dagster.dashboards.data import yesterday as data
+from ruter_dagster.dashboards.data.words import Names, day_in_words, different, share
+from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key
+from ruter_dagster.dashboards.pages.controls import (
+    date_filter,
+    horizon_filter,
+    line_filter,
+    mode_filter,
+    nothing_to_show,
+    optional_filter,
+    selected_row,
+    show_table,
+)
+from ruter_dagster.dashboards.pages.page import Context, DashboardPage
+
+_WORST, _LINES, _JOURNEYS = "worst", "lines", "journeys"
+_LINE, _JOURNEY = "line", "journey"
+NO_SCORES = "There are no forecasts with observed loads in this state."
+REMEDY = "Run `ruter-dagster demo`, or materialise `monitoring/forecast_performance` and `monitoring/line_scores` for a date with counts."
+
+
+def show(context: Context) -> None:
+    st.title("Yesterday: how good were the forecasts?")
+    dates = data.scored_dates(context.reader)
+    if not dates:
+        nothing_to_show(NO_SCORES, REMEDY)
+        return
+    selection, names = _filters(context, dates)
+    day = selection.operating_date
+    scores = data.network_scores(context.reader, day, day, selection.horizon, selection.mode)
+    if scores.is_empty():
+        nothing_to_show(
+            f"{day} has no forecasts of this mode and these days ahead with observed loads.",
+            "Choose another date, or more days ahead.",
+        )
+        return
+    _show(context, selection, names, scores.row(0, named=True))
+
+
+def _show(context: Context, selection: data.Selection, names: Names, scores: dict[str, Any]) -> None:
+    lines = data.line_scores(context.reader, selection, names)
+    worst = data.worst_departures(context.reader, selection, lines, names, context.time_zone)
+    st.markdown(f"**{day_in_words(selection.operating_date)}**. {data.day_sentence(scores, worst)}")
+    _show_scores(scores)
+    _show_worst(worst)
+    _show_lines(lines)
+    _show_line(context, selection, names)
+
+
+def _filters(context: Context, dates: Sequence[date]) -> tuple[data.Selection, Names]:
+    columns = st.columns([3, 2, 3, 3, 3])
+    with columns[0]:
+        day = date_filter("observed", dates, dates[0])
+    names = context.names(day)
+    with columns[1]:
+        horizon = horizon_filter()
+    with columns[2]:
+        mode = mode_filter(modes=sorted(set(names.modes.values())))
+    with columns[3]:
+        line = line_filter(names, mode, _LINE)
+    return data.Selection(day, horizon, mode, line), names
+
+
+def _show_scores(scores: dict[str, Any]) -> None:
+    shown = {
+        "WAPE": (share(scores["wape"], 1), "Sum of absolute errors / sum of observed passengers"),
+        "Bias": (_signed(scores["bias"]), "(forecast - observed) / observed. Positive: forecasts were too high"),
+        "Within P10-P90": (share(scores["coverage"]), "Share of observed loads from P10 to P90. The goal is 80 %"),
+        "Matched": (share(scores["matched_share"]), "Share of forecast departures with an observed load"),
+        "Recall": (share(scores["crowded_recall"]), "Share of departures above their seats that were forecast to be crowded"),
+        "Precision": (share(scores["crowded_precision"]), "Share of departures forecast to be crowded that were above their seats"),
+    }  # fmt: skip
+    for column, (label, (value, meaning)) in zip(st.columns(len(shown)), shown.items(), strict=True):
+        column.metric(label, value, help=meaning, border=True)
+
+
+def _signed(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:+.1%}"
+
+
+def _show_worst(worst: pl.DataFrame) -> None:
+    st.subheader("Worst forecasts")
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    columns = {
+        "time": text("Time", width=60),
+        "line": text("Line", width=60),
+        "stop": text("From stop", width=90),
+        "mean": number("Expected", format="%.0f", width=70),
+        "interval": text("P10-P90", width=70),
+        "load": number("Observed", format="%.0f", width=75),
+        "error": number("Error", format="%+.0f", width=60, help="Observed - expected passengers"),
+        "likely_reason": text("Likely reason", width=560),
+    }
+
+    def open_journey() -> None:
+        if (row := selected_row(_WORST)) is not None:
+            st.session_state[_LINE] = worst["line_id"][row]
+            st.session_state[_JOURNEY] = worst["trip_id"][row]
+
+    show_table(
+        worst, columns, key=_WORST, file="worst-forecasts", on_select=open_journey, height=390,
+        alt="The forecasts with the largest errors, with their likely reason",
+    )  # fmt: skip
+
+
+def _ratio_columns() -> dict[str, Any]:
+    number = st.column_config.NumberColumn
+    return {
+        "wape": number("WAPE", format="percent"),
+        "bias": number("Bias", format="percent", help="Positive: forecasts were too high"),
+        "coverage": number("Within P10-P90", format="percent"),
+    }
+
+
+def _show_lines(lines: pl.DataFrame) -> None:
+    st.subheader("Lines")
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    columns = {
+        "line": text("Line"),
+        "mode": text("Mode"),
+        "departures": number("Departures", format="localized"),
+        "load": number("Passengers", format="%.0f", help="Sum of observed loads over the departures"),
+        **_ratio_columns(),
+        "skill_against_ha4": number("Better than 4-week mean", format="percent"),
+    }
+
+    def open_line() -> None:
+        if (row := selected_row(_LINES)) is not None:
+            st.session_state[_LINE] = lines["line_id"][row]
+
+    show_table(
+        lines.with_columns(pl.col("wape", "bias", "coverage", "skill_against_ha4").round(3)), columns, key=_LINES,
+        file="lines", on_select=open_line, height=300, alt="Scores of each line, the largest sum of errors first",
+    )  # fmt: skip
+
+
+def _show_line(context: Context, selection: data.Selection, names: Names) -> None:
+    st.subheader(f"Line {names.line(selection.line)}" if selection.line else "One line")
+    if selection.line is None:
+        st.markdown("Choose a line above, or click on its row, to see its journeys and departures.")
+        return
+    journeys = data.journeys(context.reader, selection, context.time_zone)
+    if journeys.is_empty():
+        nothing_to_show("The line has no observed loads on this date.", "Choose another line or date.")
+        return
+    left, right = st.columns(2)
+    with left:
+        _show_journeys(journeys)
+    with right:
+        _show_stops(data.stop_scores(context.reader, selection, names))
+    _show_journey(context, selection, names, journeys)
+
+
+def _show_journeys(journeys: pl.DataFrame) -> None:
+    st.markdown("**Journeys**, the largest error first")
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    columns = {
+        "time": text("Start", width=60),
+        "direction_id": number("Direction", width=70),
+        "departures": number("Stops", width=60),
+        "largest_load": number("Largest load", format="%.0f"),
+        **_ratio_columns(),
+    }
+
+    def open_journey() -> None:
+        if (row := selected_row(_JOURNEYS)) is not None:
+            st.session_state[_JOURNEY] = journeys["trip_id"][row]
+
+    show_table(
+        journeys.with_columns(pl.col("wape", "bias", "coverage").round(3)), columns, key=_JOURNEYS, file="journeys",
+        on_select=open_journey, height=300, alt="The journeys of the line",
+    )  # fmt: skip
+
+
+def _show_stops(stops: pl.DataFrame) -> None:
+    st.markdown("**Stops**, all journeys of the date")
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    columns = {
+        "stop": text("Stop", width="small"),
+        "direction_id": number("Direction", width=70),
+        "departures": number("Departures", width=80),
+        **_ratio_columns(),
+    }
+    rows = stops.with_columns(pl.col("wape", "bias", "coverage").round(3)).sort("wape", descending=True, nulls_last=True)  # fmt: skip
+    show_table(rows, columns, key="stops", file="stops", height=300, alt="The stops of the line")
+
+
+def _show_journey(context: Context, selection: data.Selection, names: Names, journeys: pl.DataFrame) -> None:
+    labels = different({row["trip_id"]: f"{row['time']} direction {row['direction_id']}" for row in journeys.iter_rows(named=True)})  # fmt: skip
+    trip = optional_filter(
+        "Journey", _JOURNEY, list(labels), lambda value: labels.get(value, value), "The worst one"
+    )
+    trip = trip or journeys["trip_id"][0]
+    rows = data.journey(context.reader, selection, trip, names, context.time_zone)
+    description = f"Forecasts and observed loads of the journey {labels[trip]}, stop by stop"
+    st.altair_chart(journey_chart(rows, observed=True), key="observed-chart", alt=description)
+    st.markdown(journey_key(observed=True))
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    columns = {
+        "time": text("Time", width=60), "stop": text("From stop"), "load": number("Observed", format="%.0f"),
+        "mean": number("Expected", format="%.1f"), "p10": number("P10", format="%.0f"), "p90": number("P90", format="%.0f"),
+        "ha4": number("Mean of 4 weeks", format="%.1f"), "seats": number("Seats"), "source": text("Source"),
+    }  # fmt: skip
+    show_table(rows, columns, key="journey-table", file="journey", alt=description)
+
+
+PAGE = DashboardPage("Yesterday", "yesterday", ":material/history:", show)

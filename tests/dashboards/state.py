@@ -1,0 +1,33 @@
+"""A state with the tables that the dashboard reads: forecasts of one issue date, three operating dates with scores, names."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import polars as pl
+
+from benchmarks.dashboard import ISSUE_DATE, write, write_tables
+from ruter_dagster.contracts.scores import CHALLENGER, LINE_SCORES, PUBLISHED
+from ruter_dagster.storage.tables import TableStore
+
+DAYS = 3
+OBSERVED = [ISSUE_DATE - timedelta(days) for days in (3, 2, 1)]
+"""Operating dates with observed loads, the newest last."""
+YESTERDAY = OBSERVED[-1]
+TOMORROW = ISSUE_DATE + timedelta(1)
+TIME_ZONE = "Europe/Oslo"
+
+
+def write_state(store: TableStore) -> None:
+    """Writes the tables, at the size of the demo network."""
+    write_tables(store, DAYS, "demo")
+    add_challenger(store, YESTERDAY)
+
+
+def add_challenger(store: TableStore, day: date) -> None:
+    """A challenger with nine tenths of the champion's errors."""
+    scores = store.read(LINE_SCORES, [day])
+    challenger = scores.filter(pl.col("variant") == PUBLISHED).with_columns(
+        variant=pl.lit(CHALLENGER), absolute_error=0.9 * pl.col("absolute_error")
+    )
+    write(store, LINE_SCORES, pl.concat([scores, challenger]), day)
