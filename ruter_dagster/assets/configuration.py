@@ -24,6 +24,7 @@ FACTS = {
     "features/departure_features": _CALENDAR,
     "features/levels": frozenset({"renames"}),
     "forecasts/load_forecasts": frozenset({"occupancy"}),
+    "forecasts/challenger_forecasts": frozenset({"occupancy"}),
     PUBLISHED_FORECASTS: frozenset({"time_zone"}),
 }
 """Facts of the operator by asset. Facts that only reach an asset through another asset's rows are left out."""

@@ -7,13 +7,22 @@ from ruter_dagster.assets.dependencies import asset_dep, table_dep
 from ruter_dagster.assets.job_inputs import ModelConfig
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
-from ruter_dagster.contracts.jobs import CHAMPION, PUBLISHED_FORECASTS, Forecast, Publish, asset_of
-from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
+from ruter_dagster.contracts.jobs import (
+    CHAMPION,
+    LOAD_MODEL,
+    NEWEST,
+    PUBLISHED_FORECASTS,
+    Forecast,
+    ForecastChallenger,
+    Publish,
+    asset_of,
+)
+from ruter_dagster.contracts.tables import CHALLENGER_FORECASTS, LOAD_FORECASTS, WEATHER_FORECASTS
 from ruter_dagster.orchestration.partitions import window
 
 
 def forecast_assets(builder: AssetBuilder) -> list[JobAsset]:
-    return [_load_forecasts(builder), _published_forecasts(builder)]
+    return [_load_forecasts(builder), _challenger_forecasts(builder), _published_forecasts(builder)]
 
 
 def _load_forecasts(builder: AssetBuilder) -> JobAsset:
@@ -31,6 +40,27 @@ def _load_forecasts(builder: AssetBuilder) -> JobAsset:
             *table_dep(LEVELS),
             *table_dep(WEATHER_FORECASTS),
             asset_dep(CHAMPION),
+        ],
+    )
+
+
+def _challenger_forecasts(builder: AssetBuilder) -> JobAsset:
+    return builder.asset(
+        asset_of(CHALLENGER_FORECASTS.name),
+        ForecastChallenger,
+        config=ModelConfig,
+        parameters=lambda inputs: {
+            "model_version": inputs.config.model_version or builder.settings.challenger or NEWEST
+        },
+        description=CHALLENGER_FORECASTS.description,
+        code_version="1",
+        kinds=("lightgbm", "iceberg"),
+        partitions=builder.partitions.issue,
+        deps=[
+            *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
+            *table_dep(LEVELS),
+            *table_dep(WEATHER_FORECASTS),
+            asset_dep(LOAD_MODEL),
         ],
     )
 

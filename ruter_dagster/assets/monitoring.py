@@ -11,7 +11,13 @@ from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS, HORIZON_D
 from ruter_dagster.contracts.jobs import Drift, Performance, Scores, asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.scores import LINE_SCORES, STOP_SCORES
-from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
+from ruter_dagster.contracts.tables import (
+    CHALLENGER_FORECASTS,
+    DRIFT,
+    FORECAST_PERFORMANCE,
+    LOAD_FORECASTS,
+    STOP_LOADS,
+)
 from ruter_dagster.orchestration.partitions import window
 
 
@@ -53,6 +59,7 @@ def _line_scores(builder: AssetBuilder) -> JobAsset:
         deps=[
             asset_dep(asset_of(FORECAST_PERFORMANCE.name)),
             asset_dep(asset_of(LOAD_FORECASTS.name), window(-HORIZON_DAYS, 0)),
+            asset_dep(asset_of(CHALLENGER_FORECASTS.name), window(-HORIZON_DAYS, 0)),
         ],
     )
 

@@ -157,6 +157,11 @@ class Settings(AlertSettings, KafkaSettings, SageMakerSettings):
         lt=1,
         description="P(load > seats) from which a departure counts as forecast to be crowded, in the scores",
     )
+    challenger: str | None = Field(
+        None,
+        description="Model version that is scored beside the champion and never published; `newest` is the version trained last. "
+        "Without it, there is no extra work",
+    )
 
     reports_url: str = Field(
         "http://127.0.0.1:3001",

@@ -17,6 +17,7 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS, TRAINING_SAMPLE
 from ruter_dagster.contracts.scores import CROWDED_PROBABILITY
 from ruter_dagster.contracts.tables import (
+    CHALLENGER_FORECASTS,
     FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
     PLANNED_DEPARTURES,
@@ -240,6 +241,18 @@ class Forecast(DatesParameters):
     model_version: str | None = None
 
 
+class ForecastChallenger(DatesParameters):
+    """Forecasts the departures of issue date D with a model that is not the champion. `newest`: the version trained last.
+
+    An issue date has no rows if the model is its champion, or if its training data reach to the issue date.
+    """
+
+    job = "forecast_challenger"
+    reads = (DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
+    service_dates = HORIZON_DAYS + 1
+    model_version: str = NEWEST
+
+
 class Publish(DatesParameters):
     """Publishes issue dates on Kafka, each in one transaction. `issued_at` is the local time of issue, HH:MM."""
 
@@ -270,7 +283,7 @@ class Scores(DatesParameters):
     """
 
     job = "scores"
-    reads = (FORECAST_PERFORMANCE, LOAD_FORECASTS)
+    reads = (FORECAST_PERFORMANCE, LOAD_FORECASTS, CHALLENGER_FORECASTS)
     service_dates = HORIZON_DAYS + 1
     crowded_probability: float = CROWDED_PROBABILITY
 

@@ -386,6 +386,13 @@ LOAD_FORECASTS = Table(
     rules=(Rule("quantiles_in_order", "p10 <= p50 AND p50 <= p90", "Quantiles do not cross"),),
 )
 
+CHALLENGER_FORECASTS = replace(
+    LOAD_FORECASTS,
+    name="forecasts.challenger_forecasts",
+    description="Forecasts of a model that is not the champion (RUTER_CHALLENGER), for the same departures. They are never published.",
+    may_be_empty=True,
+)
+
 PUBLICATIONS = Table(
     name="forecasts.publications",
     description="Publications on Kafka: which forecasts consumers read. Written after the commit of a publication's transaction.",

@@ -11,6 +11,8 @@ from ruter_dagster.contracts.validation import conform
 from ruter_dagster.forecasting.scores import departure_scores
 
 _DEPARTURE = ("operating_date", "trip_id", "stop_sequence")
+TRUTH_COLUMNS = (*_DEPARTURE, "load")
+"""Columns of `FORECAST_PERFORMANCE` with the observed load of a departure."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class PerformanceSummary:
 def forecast_performance(
     forecasts: pl.DataFrame, loads: pl.DataFrame, is_final: bool = False
 ) -> tuple[pl.DataFrame, PerformanceSummary]:
-    """Joins `forecasts` (contract `LOAD_FORECASTS`, any issue dates) to `loads` (contract `STOP_LOADS`) of the same dates.
+    """Joins `forecasts` (columns of `LOAD_FORECASTS`, any issue dates) to `loads` (contract `STOP_LOADS`) of the same dates.
 
     Returns contract `FORECAST_PERFORMANCE`, one scored row per departure and horizon with both, and the numbers of
     departures. Loads of weight 0 do not count as observed. `is_final`: whether the truth of the dates is final.
@@ -46,9 +48,7 @@ def forecast_performance(
     observed = loads.filter(pl.col("weight") > 0).select(
         pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load"
     )
-    joined = forecasts.join(observed, on=_DEPARTURE, how="inner", validate="m:1")
-    scored = joined.with_columns(*departure_scores(), pl.lit(is_final).alias("is_final"))
-    performance = conform(scored.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
+    performance = scored_against(forecasts, observed, is_final)
     summary = PerformanceSummary(
         forecast=forecasts.select(_DEPARTURE).n_unique(),
         observed=observed.height,
@@ -57,14 +57,24 @@ def forecast_performance(
     return performance.sort(FORECAST_PERFORMANCE.key), summary
 
 
+def scored_against(forecasts: pl.DataFrame, truth: pl.DataFrame, is_final: bool) -> pl.DataFrame:
+    """The forecasts (columns of `LOAD_FORECASTS`) that have a load in `truth`, scored: contract `FORECAST_PERFORMANCE`.
+
+    `truth` has `TRUTH_COLUMNS`, one row per departure.
+    """
+    joined = forecasts.join(truth, on=_DEPARTURE, how="inner", validate="m:1")
+    scored = joined.with_columns(*departure_scores(), pl.lit(is_final).alias("is_final"))
+    return conform(scored.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
+
+
 def late_counts(stored: pl.DataFrame, performance: pl.DataFrame) -> int:
     """Number of departures whose load in `performance` differs from the load in `stored`, or is missing there.
 
     Both have the contract `FORECAST_PERFORMANCE`. The stored rows are final, so that these loads are not used.
     """
     return (
-        performance.select(*_DEPARTURE, "load")
+        performance.select(TRUTH_COLUMNS)
         .unique()
-        .join(stored.select(*_DEPARTURE, "load").unique(), on=(*_DEPARTURE, "load"), how="anti")
+        .join(stored.select(TRUTH_COLUMNS).unique(), on=TRUTH_COLUMNS, how="anti")
         .height
     )

@@ -162,7 +162,7 @@ def _forecast_issue_date(
     """The forecasts by the model. If the model fails, all rows of the issue date are the baseline, marked as `fallback`."""
     try:
         version, model = models.of_issue_date(issue_date)
-        return _Result(list(_forecasts(issue_date, days, context, model, version)), version)
+        return _Result(list(forecasts_of(issue_date, days, context, model, version)), version)
     except ModelFailed as error:
         models.require_fallback(error)
         log.error(
@@ -173,7 +173,7 @@ def _forecast_issue_date(
             error,
             exc_info=error,
         )
-        frames = list(_forecasts(issue_date, days, context, model_failed=True))
+        frames = list(forecasts_of(issue_date, days, context, model_failed=True))
         return _Result(frames, failure=str(error))
 
 
@@ -197,7 +197,7 @@ def _model_metadata(results: Mapping[date, _Result]) -> dict[str, Any]:
     return metadata
 
 
-def _forecasts(
+def forecasts_of(
     issue_date: date,
     days: Sequence[date],
     context: JobContext,

@@ -22,6 +22,7 @@ from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.plots import forecast_against_truth
 
 log = logging.getLogger("ruter_dagster.jobs")
+_COLUMNS = tuple(name for name in LOAD_FORECASTS.column_names if name in FORECAST_PERFORMANCE.column_names)
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,8 @@ class _DatePerformance:
 def run(parameters: Performance, context: JobContext) -> None:
     dates = list(context.tables.versions(STOP_LOADS, parameters.dates, missing=parameters.missing))
     by_date = _by_date(dates, parameters, context)
-    rows = pl.concat([of_date.rows for of_date in by_date.values()]).sort(FORECAST_PERFORMANCE.key)
+    # Sorted by key: dates are in order, and so are the rows of each.
+    rows = pl.concat([of_date.rows for of_date in by_date.values()])
     context.write(
         FORECAST_PERFORMANCE,
         rows,
@@ -65,21 +67,23 @@ def run(parameters: Performance, context: JobContext) -> None:
 def _by_date(
     dates: Sequence[date], parameters: Performance, context: JobContext
 ) -> dict[date, _DatePerformance]:
-    loads = context.tables.read(STOP_LOADS, dates)
+    loads = context.tables.read(STOP_LOADS, dates, ordered=False)
     forecasts = context.tables.read(
         LOAD_FORECASTS,
         day_range(dates[0] - timedelta(HORIZON_DAYS), dates[-1]),
+        _COLUMNS,
         missing="skip",
         verdict="ignore",
         where=pl.col("operating_date").is_in(dates),
+        ordered=False,
     )
     newest = context.tables.snapshot(STOP_LOADS).dates()[-1]
     by_date = {}
     for day in dates:
         is_final = newest - day >= timedelta(parameters.final_days)
         rows, summary = forecast_performance(
-            forecasts.filter(pl.col("operating_date") == day),
-            loads.filter(pl.col("service_date") == day),
+            _of_date(forecasts, "operating_date", day, dates),
+            _of_date(loads, "service_date", day, dates),
             is_final,
         )
         scored = _DatePerformance(rows, summary)
@@ -87,6 +91,11 @@ def _by_date(
         replaced = not is_final or (parameters.force and summary.forecast > 0)
         by_date[day] = scored if replaced else _with_final_rows(day, scored, context)
     return by_date
+
+
+def _of_date(frame: pl.DataFrame, column: str, day: date, dates: Sequence[date]) -> pl.DataFrame:
+    """The rows of a date. Millions of rows are not copied if the frame has no other date."""
+    return frame if len(dates) == 1 else frame.filter(pl.col(column) == day)
 
 
 def _with_final_rows(day: date, scored: _DatePerformance, context: JobContext) -> _DatePerformance:

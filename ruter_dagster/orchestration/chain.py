@@ -26,7 +26,9 @@ RUNS = {
     "sampling": ("features/training_sample",),
     "training": ("models/load_model", "models/evaluation", "models/refitted_model", "models/champion"),
     "forecasting": WEATHER + LEVELS + FORECASTS,
+    "challenger": ("forecasts/challenger_forecasts",),
     "monitoring": ("monitoring/forecast_performance", "monitoring/line_scores", "monitoring/drift"),
+    "final_truth": ("monitoring/forecast_performance", "monitoring/line_scores"),
 }
 """The assets of each run, by job. All assets of a run have the same partitions, because Dagster requires it."""
 
@@ -57,7 +59,10 @@ class FollowUp:
 
 
 def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
-    """Forecasts after counts and plan; monitoring and sample of the newest date that has both forecasts and counts."""
+    """Forecasts after counts and plan; monitoring and sample of the newest date that has both forecasts and counts.
+
+    Then the scores of the date whose truth becomes final, and with a challenger its forecasts.
+    """
     # Without a timetable, a date is forecast only after its counts, so that the issue date is the newest date with counts.
     late = not plans_ahead(settings)
     after_counts, counted_day = (("forecasting",), 0) if late else (("counts",), -1)
@@ -86,6 +91,34 @@ def follow_ups(settings: Settings) -> tuple[FollowUp, ...]:
             readers=RUNS["sampling"],
             required=("features/departure_features", 0),
             per_tick=SAMPLES_PER_TICK,
+        ),
+        *(_final_truth(counted_day - settings.truth_final_days) if settings.truth_final_days else ()),
+        *(_challenger_forecasts() if settings.challenger else ()),
+    )
+
+
+def _final_truth(day: int) -> tuple[FollowUp]:
+    """Scores the date again whose truth has become final: with the counts that arrived late, and for the last time."""
+    return (
+        FollowUp(
+            "final_truth",
+            after=("monitoring",),
+            day=day,
+            readers=("monitoring/forecast_performance",),
+            required=("monitoring/forecast_performance", 0),
+        ),
+    )
+
+
+def _challenger_forecasts() -> tuple[FollowUp]:
+    return (
+        FollowUp(
+            "challenger",
+            after=("forecasting",),
+            day=0,
+            readers=RUNS["challenger"],
+            required=("forecasts/load_forecasts", 0),
+            newest_only=True,
         ),
     )
 

@@ -237,3 +237,27 @@ def test_training_needs_counts_and_sample_before_evaluation_period(
 def test_training_needs_training_sample(instance: DagsterInstance, materialise: Callable[..., None]) -> None:
     materialise("loads/stop_loads", "first", *(str(date(2026, 3, 27) - timedelta(ago)) for ago in range(40)))
     assert not has_enough_to_train(instance, 14)
+
+
+def test_date_whose_truth_becomes_final_is_scored_again(
+    tick: Tick, record_run: Callable[..., None], inputs: None, materialise: Callable[..., None]
+) -> None:
+    record_run("monitoring", ISSUED)
+    assert not requests(tick, "final_truth"), "the date was never scored"
+    materialise("monitoring/forecast_performance", "first", "2026-03-15")
+    (run,) = requests(tick, "final_truth")
+    assert run.partition_key == "2026-03-15", "14 days before the newest date with counts"
+    record_run("final_truth", ISSUED, **run.tags)
+    record_run("monitoring", ISSUED)
+    assert not requests(tick, "final_truth"), "its content is the same"
+
+
+def test_challenger_forecasts_only_if_set(
+    tick: Tick, record_run: Callable[..., None], materialise: Callable[..., None]
+) -> None:
+    materialise("forecasts/load_forecasts", "first", ISSUED)
+    record_run("forecasting", ISSUED)
+    assert not requests(tick, "challenger")
+    (with_challenger,) = chain_sensors(load_settings(_env_file=None, challenger="newest"), JOBS, ASSETS)
+    (run,) = [run for run in tick(with_challenger).run_requests or [] if run.job_name == "challenger"]
+    assert run.partition_key == ISSUED
