@@ -96,6 +96,13 @@ def test_the_orchestrator_lists_the_source_for_its_sensor(orchestrator: Image):
     assert listed.stdout.startswith('{"dates": ["2021-12-31"'), listed.stderr
 
 
+def test_the_orchestrator_sends_statuses_for_its_sensor(orchestrator: Image):
+    """Without a broker it names the remedy, so that every import of the process is there."""
+    arguments = ("-m", "ruter_dagster.publishing.status_messages", "2026-11-20", "2026-11-20T05:00:00+00:00")
+    sent = orchestrator.run("python", *arguments, RUTER_SOURCE="demo")
+    assert "No Kafka broker: KAFKA_BOOTSTRAP_SERVERS is not set" in sent.stderr
+
+
 def test_the_code_location_serves_and_ends_at_sigterm(orchestrator: Image, tmp_path: Path):
     command = orchestrator.start_command("CMD")
     with socket.socket() as free:

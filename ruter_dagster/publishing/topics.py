@@ -18,6 +18,8 @@ from ruter_dagster.publishing.connection import (
 log = logging.getLogger("ruter_dagster.jobs")
 
 POLL_SECONDS = 0.05
+STATUS_RETENTION_MS = str(90 * 24 * 3_600_000)
+"""Retention of a new topic of statuses: 90 days. An issue date has about three statuses."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class Topics:
     """Public, with levels only."""
     publications: str
     """One marker per publication, written in the same transaction as its messages. Compacted."""
+    forecast_status: str
+    """Statuses of issue dates: expected, published, late, degraded, recovered."""
 
     @property
     def message_topics(self) -> tuple[str, str]:
@@ -39,7 +43,12 @@ class Topics:
 def topics_of(connection: KafkaConnection) -> Topics:
     """Topic names with the environment's prefix."""
     prefix = connection.topic_prefix
-    return Topics(f"{prefix}load-forecasts", f"{prefix}occupancy-forecasts", f"{prefix}publications")
+    return Topics(
+        f"{prefix}load-forecasts",
+        f"{prefix}occupancy-forecasts",
+        f"{prefix}publications",
+        f"{prefix}forecast-status",
+    )
 
 
 def ensure_topics(connection: KafkaConnection) -> Topics:
@@ -56,6 +65,7 @@ def ensure_topics(connection: KafkaConnection) -> Topics:
         topics.load_forecasts: (connection.partitions, messages),
         topics.occupancy_forecasts: (connection.partitions, messages),
         topics.publications: (1, {"cleanup.policy": "compact"}),
+        topics.forecast_status: (1, {"cleanup.policy": "delete", "retention.ms": STATUS_RETENTION_MS}),
     }
     missing = {name: config for name, config in wanted.items() if name not in existing}
     if missing:

@@ -142,6 +142,8 @@ module "dagster" {
   private_subnet_ids        = module.network.private_subnet_ids
   public_subnet_ids         = module.network.public_subnet_ids
   allowed_cidrs             = var.allowed_cidrs
+  kafka_cidrs               = var.kafka.cidrs
+  kafka_ports               = local.kafka_ports
   domain                    = local.domain
   certificate_arn           = var.certificate_arn
   login                     = var.login

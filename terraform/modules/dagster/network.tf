@@ -75,6 +75,17 @@ resource "aws_vpc_security_group_egress_rule" "https" {
   cidr_ipv4         = "0.0.0.0/0"
 }
 
+resource "aws_vpc_security_group_egress_rule" "kafka" {
+  for_each = { for rule in setproduct(var.kafka_cidrs, var.kafka_ports) : "${rule[0]}-${rule[1]}" => rule }
+
+  security_group_id = aws_security_group.dagster.id
+  description       = "Kafka brokers: the code location sends statuses of forecasts"
+  ip_protocol       = "tcp"
+  from_port         = each.value[1]
+  to_port           = each.value[1]
+  cidr_ipv4         = each.value[0]
+}
+
 resource "aws_vpc_security_group_egress_rule" "database" {
   security_group_id            = aws_security_group.dagster.id
   description                  = "Dagster's database"

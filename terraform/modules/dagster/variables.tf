@@ -64,6 +64,16 @@ variable "allowed_cidrs" {
   type        = list(string)
 }
 
+variable "kafka_cidrs" {
+  description = "Addresses of the Kafka brokers."
+  type        = list(string)
+}
+
+variable "kafka_ports" {
+  description = "Ports of the Kafka brokers."
+  type        = list(number)
+}
+
 variable "domain" {
   description = "Domain name of the UI and its Route 53 zone. Null: the load balancer is reached from the network alone."
   type        = object({ name = string, zone_id = string })

@@ -38,6 +38,8 @@ run "dagster" {
     private_subnet_ids        = ["subnet-0123", "subnet-4567"]
     public_subnet_ids         = ["subnet-89ab", "subnet-cdef"]
     allowed_cidrs             = []
+    kafka_cidrs               = ["10.0.0.0/24", "10.1.0.0/24"]
+    kafka_ports               = [9096]
     domain                    = null
     certificate_arn           = "arn:aws:acm:eu-north-1:123456789012:certificate/01234567-89ab-cdef-0123-456789abcdef"
     login                     = null
@@ -63,6 +65,11 @@ run "dagster" {
       "/aws/ecs/containerinsights/rd-example/performance" = 7
     }
     error_message = "Logs of the database and of Container Insights must end: AWS would keep them for ever."
+  }
+
+  assert {
+    condition     = { for rule in aws_vpc_security_group_egress_rule.kafka : rule.cidr_ipv4 => rule.to_port } == { "10.0.0.0/24" = 9096, "10.1.0.0/24" = 9096 }
+    error_message = "The code location must reach the Kafka brokers, to which it sends statuses of forecasts."
   }
 
   assert {
