@@ -58,7 +58,7 @@ def build_definitions(settings: Settings) -> Definitions:
             *retry_sensors(),
             *drift_sensors(settings, jobs),
             *alert_sensors(settings),
-            *metric_sensors(settings),
+            *metric_sensors(settings, [asset.definition for asset in assets]),
         ],
         resources={"launcher": launcher},
         executor=step_processes,

@@ -1,4 +1,4 @@
-"""AWS clients, queues, secrets, object stores, metrics and the errors of AWS that a retry does not fix.
+"""AWS clients, queues, secrets, object stores and the errors of AWS that a retry does not fix.
 
 The supervision of SageMaker jobs does not belong here: it is in `resources/sagemaker` and `dagster_sagemaker`.
 """

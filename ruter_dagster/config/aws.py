@@ -32,7 +32,7 @@ NOT_FOR_JOBS = frozenset(
         "EMAIL_FROM", "EMAIL_TO", "ALERTS_TOPIC", "DAGSTER_URL", "ALERT_QUIET_MINUTES", "DATA_BY", "FRESHNESS_HOURS", "BACKLOG_RUNS",
         "BACKLOG_MINUTES", "LAUNCHER", "SAGEMAKER_IMAGE", "SAGEMAKER_ROLE", "SAGEMAKER_ROLES", "SAGEMAKER_SUBNETS",
         "SAGEMAKER_SECURITY_GROUPS", "SAGEMAKER_KMS_KEY", "SAGEMAKER_JOBS", "SAGEMAKER_STUDIO_URL", "SAGEMAKER_PACE",
-        "JOB_EVENTS_QUEUE", "ARRIVALS_QUEUE", "METRICS_ENVIRONMENT",
+        "JOB_EVENTS_QUEUE", "ARRIVALS_QUEUE", "EMF_ENDPOINT",
     )
 )  # fmt: skip
 """Variables that only Dagster's processes read, so that jobs do not get them."""
@@ -67,12 +67,6 @@ class AwsSettings(BaseSettings):
         "SageMaker's MLflow (by ARN) needs the package sagemaker-mlflow, which the jobs' image has. "
         "With `none`, trainings are recorded in Dagster only",
         json_schema_extra={"allowed": "sqlite:///…, http(s)://…, an ARN of SageMaker's MLflow, or none"},
-    )
-    metrics_environment: str | None = Field(
-        None,
-        pattern=r"^[\x21-\x7e]{1,255}$",
-        description="Value of the dimension Environment of CloudWatch metrics in the namespace RuterDagster. The sensor `run_metrics` "
-        "sends metrics of every run. Without it, no metric is sent",
     )
     secrets: str | None = Field(
         None,

@@ -21,11 +21,13 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 from ruter_dagster.config.alerts import TIME_OF_DAY, AlertSettings
 from ruter_dagster.config.aws import SecretSource
 from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
+from ruter_dagster.config.metrics import MetricsSettings
 from ruter_dagster.config.sagemaker import SageMakerSettings, parse_pairs
 from ruter_dagster.contracts.date_windows import TRUTH_FINAL_DAYS
 from ruter_dagster.contracts.errors import SettingsError as SettingsError
 from ruter_dagster.contracts.sandbox import SANDBOX
 from ruter_dagster.contracts.scores import CROWDED_PROBABILITY
+from ruter_dagster.metrics.targets import MetricTargets
 
 ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
 ALLOWED_ENVIRONMENTS = f"{', '.join(ENVIRONMENTS)}, or a branch's sandbox such as s-mybranch-1a2b3c"
@@ -44,7 +46,7 @@ ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
 """Variable with the path of a file that is read instead of `.env`. If it is empty, no file is read."""
 
 
-class Settings(AlertSettings, KafkaSettings, SageMakerSettings):
+class Settings(AlertSettings, KafkaSettings, SageMakerSettings, MetricsSettings):
     """Settings of one process. `to_environment` passes them to the jobs that it starts."""
 
     model_config = SettingsConfigDict(
@@ -299,6 +301,14 @@ class Settings(AlertSettings, KafkaSettings, SageMakerSettings):
         """Operating dates of one job in a range. Four dates of Ruter's size fill the memory of a job; a warehouse may be as large."""
         large = self.source == "warehouse" or (self.source == "demo" and self.demo_scale == "ruter")
         return self.job_days or (4 if large else 400)
+
+    @property
+    def metric_targets(self) -> MetricTargets | None:
+        """Where metrics are sent; None if no setting names a target."""
+        statsd = (self.statsd_host, self.statsd_port) if self.statsd_host else None
+        environment = self.metrics_environment or self.environment
+        uses_emf = self.metrics_environment is not None
+        return MetricTargets(environment, uses_emf, self.emf_endpoint, statsd) if uses_emf or statsd else None
 
     @property
     def topic_prefix(self) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import resource
 import signal
 import sys
 import threading
@@ -17,6 +16,7 @@ from ruter_dagster.contracts.container import OWNER_VARIABLE, Container
 from ruter_dagster.contracts.errors import NoDataForDates, PermanentFailure
 from ruter_dagster.contracts.jobs import EXIT_MEMORY, EXIT_NO_DATA, EXIT_PERMANENT, JobParameters
 from ruter_dagster.jobs.arguments import Arguments
+from ruter_dagster.jobs.metrics import Resources, send_failure, send_resources
 from ruter_dagster.jobs.pipes import log_to_stdout, reporting
 from ruter_dagster.jobs.unprivileged import drop_privileges
 
@@ -42,6 +42,8 @@ def main(arguments: list[str] | None = None, cpu_seconds_before: float = 0.0) ->
     except BaseException as error:  # a panic of polars is no Exception
         code, reason = _exit_code_and_reason(error)
         _write_reason(container, reason)
+        if container.is_first_host and not isinstance(error, Stopped | NoDataForDates):
+            send_failure()
         return code
     return 0
 
@@ -71,15 +73,17 @@ def _run(name: str, parameters: JobParameters, container: Container, cpu_seconds
             parameters,
             JobContext(settings=settings, parameters=parameters, container=container, report=report),
         )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1024**2)
+    resources = Resources.used(cpu_seconds_before, started)
     log.info(
         "%s: %.1f CPU s, %.1f of them for start and imports; %.0f MB at most, %.2f s",
         name,
-        time.process_time() - cpu_seconds_before,
+        resources.cpu_seconds,
         cpu_seconds_imported - cpu_seconds_before,
-        peak,
-        time.monotonic() - started,
+        resources.megabytes,
+        resources.seconds,
     )
+    if container.is_first_host:
+        send_resources(resources, report.assets, settings)
 
 
 def _write_reason(container: Container, reason: str) -> None:

@@ -52,9 +52,10 @@ class DateReport:
 
 @dataclass(frozen=True)
 class Reporter:
-    """Reports of one job. `pipes` is None outside of Dagster."""
+    """Reports of one job. `pipes` is None outside of Dagster. `assets`: keys of the assets that were reported."""
 
     pipes: PipesContext | None
+    assets: list[str] = field(default_factory=list)
 
     def materialised(
         self,
@@ -68,6 +69,7 @@ class Reporter:
 
         Metadata values are plain JSON values or results of `markdown`, `table`, `link` and `json_value`.
         """
+        self.assets.append(asset)
         by_date = {day.isoformat(): part.to_json() for day, part in (dates or {}).items()}
         rows = sum(part.rows for part in (dates or {}).values())
         entries = {"rows": rows, **metadata} if dates is not None else metadata

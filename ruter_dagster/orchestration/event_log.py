@@ -36,6 +36,10 @@ _REDUNDANT_METADATA = {"report", "report_page", "judged", "measured", "minimum",
 """Metadata of a check that `observed` and `expected` already describe in words, and links."""
 
 
+MAX_DATES_WITHOUT_DATA = 14
+"""How many of an asset's newest partitions may lack data, for `newest_partition`."""
+
+
 @dataclass(frozen=True)
 class FailureCause:
     """The first error of a run, as the failed step reported it. `asset` is None if the run ended before any step."""
@@ -140,6 +144,18 @@ def newest_materialisation(
     )
     records = instance.fetch_materializations(records_filter, limit=1).records
     return records[0].asset_materialization if records else None
+
+
+def newest_partition(instance: DagsterInstance, asset: str) -> str | None:
+    """The newest partition of an asset with data, by the order of partition keys. None if there is none.
+
+    Dagster records a range for all of its dates, also for dates without data, so that a few newer ones are passed over.
+    """
+    partitions = instance.event_log_storage.get_latest_storage_id_by_partition(
+        AssetKey.from_user_string(asset), DagsterEventType.ASSET_MATERIALIZATION, None
+    )
+    newest = sorted(partitions, reverse=True)[:MAX_DATES_WITHOUT_DATA]
+    return next((partition for partition in newest if content_hash(instance, asset, partition)), None)
 
 
 def content_hash(

@@ -145,19 +145,6 @@ data "aws_iam_policy_document" "orchestrator" {
       values   = ["ecs-tasks.amazonaws.com"]
     }
   }
-
-  # The metrics of runs: their tasks belong to no ECS service. CloudWatch offers no resource.
-  statement {
-    sid       = "Metrics"
-    actions   = ["cloudwatch:PutMetricData"]
-    resources = ["*"]
-
-    condition {
-      test     = "StringEquals"
-      variable = "cloudwatch:namespace"
-      values   = ["RuterDagster"]
-    }
-  }
 }
 
 data "aws_iam_policy_document" "execution" {

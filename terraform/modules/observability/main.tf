@@ -4,6 +4,9 @@ data "aws_region" "current" {}
 locals {
   region = data.aws_region.current.name
 
+  # Namespace of the code's own metrics, which ruter_dagster/contracts/metrics.py declares.
+  namespace = "RuterDagster"
+
   # A filter without dimensions of the log line cannot name the environment, so its namespace does.
   log_namespace = "RuterDagster/Logs/${var.name}"
 
@@ -12,17 +15,37 @@ locals {
     {
       run-failures = {
         description = "A Dagster run failed after its retries"
-        namespace   = "RuterDagster", metric = "RunFailures", statistic = "Sum", threshold = 1, period = 300, periods = 1, missing = "notBreaching"
+        namespace   = local.namespace, metric = "RunFailures", statistic = "Sum", threshold = 1, period = 300, periods = 1, missing = "notBreaching"
         dimensions  = { Environment = var.name }
       }
       drift = {
         description = "A drift measure is over its threshold"
-        namespace   = "RuterDagster", metric = "DriftAlarms", statistic = "Maximum", threshold = 1, period = 3600, periods = 1, missing = "notBreaching"
+        namespace   = local.namespace, metric = "DriftAlarms", statistic = "Maximum", threshold = 1, period = 3600, periods = 1, missing = "notBreaching"
         dimensions  = { Environment = var.name }
       }
       forecasts-late = {
         description = "No forecast was published for a day and six hours"
-        namespace   = "RuterDagster", metric = "Publications", statistic = "Sum", threshold = 1, period = 21600, periods = 5, missing = "breaching", below = true
+        namespace   = local.namespace, metric = "Publications", statistic = "Sum", threshold = 1, period = 21600, periods = 5, missing = "breaching", below = true
+        dimensions  = { Environment = var.name }
+      }
+      forecasts-stale = {
+        description = "The newest published issue date began more than 30 hours ago"
+        namespace   = local.namespace, metric = "Freshness", statistic = "Maximum", threshold = 108000, period = 1800, periods = 2, missing = "missing"
+        dimensions  = { Environment = var.name, Asset = "forecasts/published_forecasts" }
+      }
+      counts-stale = {
+        description = "The newest operating date with loads ended more than 36 hours ago"
+        namespace   = local.namespace, metric = "Freshness", statistic = "Maximum", threshold = 129600, period = 1800, periods = 2, missing = "missing"
+        dimensions  = { Environment = var.name, Asset = "loads/stop_loads" }
+      }
+      long-lag = {
+        description = "A forecast was published more than 8 hours after its issue date began"
+        namespace   = local.namespace, metric = "Lag", statistic = "Maximum", threshold = 28800, period = 3600, periods = 1, missing = "notBreaching"
+        dimensions  = { Environment = var.name, Asset = "forecasts/published_forecasts" }
+      }
+      low-skill = {
+        description = "For a week the model was worse than the mean of 4 weeks"
+        namespace   = local.namespace, metric = "Skill", statistic = "Average", threshold = 0, period = 86400, periods = 1, missing = "notBreaching", below = true
         dimensions  = { Environment = var.name }
       }
       daemon-silent = {
