@@ -13,7 +13,7 @@ from typing import Any
 from ruter_dagster.config.gtfs_location import gtfs_location
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
-from ruter_dagster.contracts.jobs import EVALUATION, LOAD_MODEL, PUBLISHED_FORECASTS, REFITTED_MODEL
+from ruter_dagster.contracts.jobs import EVALUATION, FEEDS, LOAD_MODEL, PUBLISHED_FORECASTS, REFITTED_MODEL
 
 _CALENDAR = frozenset({"country", "subdivision", "time_zone", "school_holidays", "events", "renames"})
 
@@ -26,13 +26,14 @@ FACTS = {
     "forecasts/load_forecasts": frozenset({"occupancy"}),
     "forecasts/challenger_forecasts": frozenset({"occupancy"}),
     PUBLISHED_FORECASTS: frozenset({"time_zone"}),
+    FEEDS: frozenset({"name", "feed_identifiers", "time_zone"}),
 }
 """Facts of the operator by asset. Facts that only reach an asset through another asset's rows are left out."""
 
 _SOURCE_FACTS = {"tides": frozenset({"time_zone", "route_types"}), "warehouse": frozenset({"time_zone"})}
 """Facts of the operator that the raw data of a source depend on."""
 
-_UNUSED = frozenset({"name", "history_start", "day_closes_at", "events_file"})
+_UNUSED = frozenset({"history_start", "day_closes_at", "events_file"})
 _KNOWN = frozenset().union(*FACTS.values(), *_SOURCE_FACTS.values(), _UNUSED)
 
 _TIMETABLE_ASSETS = ("raw/stop_visits", "raw/planned_departures")
@@ -48,6 +49,7 @@ SETTINGS = {
     REFITTED_MODEL: frozenset({"training_days"}),
     "monitoring/forecast_performance": frozenset({"truth_final_days"}),
     "monitoring/line_scores": frozenset({"crowded_probability"}),
+    FEEDS: frozenset({"feeds"}),
 }
 """Settings by asset."""
 

@@ -24,6 +24,8 @@ from ruter_dagster.contracts.tables import MODES
 FILE_NAME = "operator.toml"
 """Name of an operator file, looked for beside TIDES tables."""
 
+_NAME_TOKEN = r"^[A-Za-z0-9_.:-]+$"
+
 DEFAULT_OPERATOR = "ruter"
 """Operator of sources with real counts for which no operator is named."""
 
@@ -177,6 +179,25 @@ class Capacities(_Strict):
     lines: dict[str, Capacity] = Field(default_factory=dict, description="Capacity by line id")
 
 
+class FeedIdentifiers(_Strict):
+    """How feeds name producer, operator and stops. The names are XML name tokens: letters, digits and `. : _ -`."""
+
+    codespace: str | None = Field(
+        None,
+        pattern=_NAME_TOKEN,
+        description="Producer and data source, for instance the NeTEx codespace. Default: the operator's name",
+    )
+    operator_ref: str | None = Field(
+        None, pattern=_NAME_TOKEN, description="Operator of all journeys. Default: the codespace"
+    )
+    first_stop_sequence: int | None = Field(
+        None,
+        ge=0,
+        description="The stop_sequence of each trip's first stop in the operator's GTFS feed, if its numbers have no gaps. "
+        "Default: unknown",
+    )
+
+
 class Operator(_Strict):
     """The properties of an operator. `load_operator` reads them from a file."""
 
@@ -205,6 +226,7 @@ class Operator(_Strict):
         default=Capacities(),  # pyright: ignore[reportCallIssue]
         description="Seats and total places of planned departures whose vehicle is unknown",
     )
+    feed_identifiers: FeedIdentifiers = FeedIdentifiers()  # pyright: ignore[reportCallIssue]
     route_types: dict[str, Annotated[str, AfterValidator(_check_mode)]] = Field(
         default_factory=dict,
         description="Mode of a TIDES route_type, or of a GTFS route_type number, if it differs from the usual one",
@@ -218,6 +240,15 @@ class Operator(_Strict):
                 if former.count((was, first)) > 1:
                     raise ValueError(f"renames: {kind} {was} is renamed twice from {first}; keep one of them")
         return self
+
+    @property
+    def codespace(self) -> str:
+        """The codespace of feeds; by default the name, with `-` in place of signs that no XML name token has."""
+        return (
+            self.feed_identifiers.codespace
+            or re.sub(r"[^A-Za-z0-9_.:-]+", "-", self.name).strip("-")
+            or "operator"
+        )
 
     def require_public_holidays(self) -> None:
         """Raises `OperatorError` if the public holidays of country and subdivision are unknown.

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 
 from ruter_dagster.config.alerts import TIME_OF_DAY, AlertSettings
 from ruter_dagster.config.aws import SecretSource
+from ruter_dagster.config.feeds import FeedSettings
 from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
 from ruter_dagster.config.metrics import MetricsSettings
 from ruter_dagster.config.sagemaker import SageMakerSettings, parse_pairs
@@ -46,7 +47,7 @@ ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
 """Variable with the path of a file that is read instead of `.env`. If it is empty, no file is read."""
 
 
-class Settings(AlertSettings, KafkaSettings, SageMakerSettings, MetricsSettings):
+class Settings(AlertSettings, FeedSettings, KafkaSettings, SageMakerSettings, MetricsSettings):
     """Settings of one process. `to_environment` passes them to the jobs that it starts."""
 
     model_config = SettingsConfigDict(

@@ -40,6 +40,7 @@ EVALUATION = "models/evaluation"
 REFITTED_MODEL = "models/refitted_model"
 CHAMPION = "models/champion"
 PUBLISHED_FORECASTS = "forecasts/published_forecasts"
+FEEDS = "forecasts/feeds"
 
 MIN_COUNTED_DATES = 35
 """Minimum number of operating dates with counts for a training: five weeks, the first of which has no history. With fewer dates
@@ -260,6 +261,12 @@ class Publish(DatesParameters):
     uses_kafka = True
     reads = (LOAD_FORECASTS,)
     issued_at: str
+
+
+class Feeds(DatesParameters):
+    """Writes the feeds of issue dates: of the newest publication of each. It reads the snapshot that was published, so no pin."""
+
+    job = "feeds"
 
 
 class Performance(DatesParameters):

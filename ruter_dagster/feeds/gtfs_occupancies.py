@@ -1,0 +1,55 @@
+"""GTFS `occupancies.txt`, as google/transit pull request 240 proposes it: the level after each stop of a trip on a date.
+
+The proposal has no value for an unknown level, and a stop without a row takes the level of the stop before. So journeys with an
+unknown level are left out. Runs of trips in frequencies.txt are left out too, because they share a trip id.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+import polars as pl
+
+from ruter_dagster.feeds.calls import Calls, FeedHeader, concatenated, encoded, gtfs_stop_sequence
+from ruter_dagster.feeds.gtfs_realtime import split_trip_id
+
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+COLUMNS = ("trip_id", "stop_sequence", "occupancy_status", *WEEKDAYS, "start_date", "end_date")
+_NO_DATA_AVAILABLE = 7
+
+
+def occupancies(calls: Calls, header: FeedHeader) -> Iterator[bytes | memoryview]:
+    """The parts of the CSV file, in order. Each row is valid on the operating day only."""
+    weekday = calls.operating_day.weekday()
+    days = ",".join("1" if day == weekday else "0" for day in range(len(WEEKDAYS)))
+    date = calls.operating_day.strftime("%Y%m%d")
+    yield (",".join(COLUMNS) + "\r\n").encode()
+    rows = _expressible(calls)
+    yield concatenated(
+        rows.select(
+            pl.concat_str(
+                encoded(rows["trip_id"], _cell),
+                pl.lit(","),
+                gtfs_stop_sequence(header).cast(pl.String),
+                pl.lit(","),
+                pl.col("occupancy_status").cast(pl.String),
+                pl.lit(f",{days},{date},{date}\r\n"),
+            )
+        ).to_series()
+    )
+
+
+def _expressible(calls: Calls) -> pl.DataFrame:
+    """The calls of the journeys that the proposal can express."""
+    is_known = (pl.col("occupancy_status") < _NO_DATA_AVAILABLE).all().over("trip_id")
+    trips = calls.rows["trip_id"].unique()
+    by_frequency = [trip for trip in trips if split_trip_id(trip)[1]]
+    return calls.rows.filter(is_known & ~pl.col("trip_id").is_in(by_frequency))
+
+
+def _cell(value: str) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow([value])
+    return line.getvalue()

@@ -1,0 +1,142 @@
+"""Writes the standard feeds of issue dates: what Kafka's consumers read, as files of SIRI-ET and GTFS."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date
+
+from ruter_dagster.contracts.errors import NoDataForDates
+from ruter_dagster.contracts.jobs import FEEDS, Feeds
+from ruter_dagster.feeds.calls import CALL_COLUMNS, Calls, FeedHeader, calls_by_day
+from ruter_dagster.feeds.formats import FeedFile, feed_files
+from ruter_dagster.feeds.siri import invalid_identifiers
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.pipes import DateReport, days_value, json_value, link
+from ruter_dagster.storage.feed_files import FeedFiles, FeedPublication, StoredFile, folder_of, total_bytes
+from ruter_dagster.storage.publications import Publication, newest_publication, read_published
+
+log = logging.getLogger("ruter_dagster.jobs")
+
+DAYS_AT_ONCE = 2
+"""Operating days whose files are made at the same time. Each needs about 0.5 GB at Ruter's size."""
+
+
+def run(parameters: Feeds, context: JobContext) -> None:
+    store = FeedFiles(context.artifacts)
+    publications = _publications(parameters, context)
+    written = {day: _write(publication, store, context) for day, publication in publications.items()}
+    is_latest = {day: store.make_latest(feeds) for day, feeds in written.items()}
+    deleted = store.delete_old(context.settings.feeds_keep_days)
+    _report(parameters, written, is_latest, deleted, context)
+
+
+def _publications(parameters: Feeds, context: JobContext) -> dict[date, Publication]:
+    """The newest publication of each date. Raises `NoDataForDates` if one is missing; in a range, if all are missing."""
+    newest = {day: newest_publication(context.store, day) for day in sorted(parameters.dates)}
+    publications = {day: publication for day, publication in newest.items() if publication}
+    missing = sorted(newest.keys() - publications.keys())
+    if missing and not (parameters.of_range and publications):
+        raise NoDataForDates(
+            f"No forecasts were published for {', '.join(map(str, missing))}. Materialise forecasts/published_forecasts first"
+        )
+    return publications
+
+
+def _write(publication: Publication, store: FeedFiles, context: JobContext) -> FeedPublication:
+    """Writes the files of a publication. Until `make_latest`, no reader of `latest.json` sees them."""
+    header = _header(publication, context)
+    days = calls_by_day(read_published(context.store, publication, CALL_COLUMNS))
+    _warn_of_identifiers(days)
+    folder = folder_of(publication.issue_date, publication.publication_id)
+
+    def write_day(calls: Calls) -> list[StoredFile]:
+        files = feed_files(calls, header, context.settings.enabled_feeds)
+        return [_stored(file, store.put(folder, file.path, file.content)) for file in files]
+
+    with ThreadPoolExecutor(DAYS_AT_ONCE) as writers:
+        files = [file for of_day in writers.map(write_day, days) for file in of_day]
+    feeds = FeedPublication(
+        publication_id=publication.publication_id,
+        issue_date=publication.issue_date,
+        issued_at=publication.issued_at,
+        published_at=publication.published_at,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+    )
+    store.complete(feeds)
+    return feeds
+
+
+def _header(publication: Publication, context: JobContext) -> FeedHeader:
+    operator = context.operator
+    return FeedHeader(
+        publication_id=publication.publication_id,
+        issued_at=publication.issued_at,
+        codespace=operator.codespace,
+        operator_ref=operator.feed_identifiers.operator_ref or operator.codespace,
+        time_zone=operator.time_zone,
+        first_stop_sequence=operator.feed_identifiers.first_stop_sequence,
+    )
+
+
+def _warn_of_identifiers(days: list[Calls]) -> None:
+    invalid = sorted({value for calls in days for value in invalid_identifiers(calls)})
+    if invalid:
+        log.warning(
+            "SIRI's XML schema allows no spaces and few signs in identifiers. The feed siri-et has %d that break it, for instance %r. "
+            "A reader that validates refuses the feed",
+            len(invalid),
+            invalid[0],
+        )
+
+
+def _stored(file: FeedFile, sha256: str) -> StoredFile:
+    return StoredFile(
+        feed=file.feed,
+        operating_day=file.calls.operating_day,
+        path=file.path,
+        media_type=file.media_type,
+        bytes=len(file.content),
+        sha256=sha256,
+        journeys=file.calls.journeys,
+        calls=file.calls.rows.height,
+    )
+
+
+def _report(
+    parameters: Feeds,
+    written: dict[date, FeedPublication],
+    is_latest: dict[date, bool],
+    deleted: list[date],
+    context: JobContext,
+) -> None:
+    newest = written[max(written)]
+    files = list(_largest_first(newest))
+    context.report.materialised(
+        FEEDS,
+        dates={day: DateReport(_calls(feeds), _version(feeds)) for day, feeds in written.items()},
+        dates_absent=days_value(set(parameters.dates) - written.keys()),
+        publication_ids=json_value({day.isoformat(): feeds.publication_id for day, feeds in written.items()}),
+        latest=json_value([day.isoformat() for day, latest in is_latest.items() if latest]),
+        deleted_dates=days_value(deleted),
+        files=json_value({file.path: file.bytes for file in files}),
+        megabytes=total_bytes(files) / 1e6,
+        folder=link(context.artifacts.uri(newest.folder)),
+        **context.provenance(),
+    )
+
+
+def _largest_first(feeds: FeedPublication) -> Iterator[StoredFile]:
+    yield from sorted(feeds.files, key=lambda file: (-file.bytes, file.path))
+
+
+def _calls(feeds: FeedPublication) -> int:
+    """Number of calls in the feeds, each counted once."""
+    return sum({file.operating_day: file.calls for file in feeds.files}.values())
+
+
+def _version(feeds: FeedPublication) -> str:
+    """Version of the feeds of an issue date: the publication and the bytes of its files."""
+    return hashlib.sha256(feeds.to_json()).hexdigest()[:16]
