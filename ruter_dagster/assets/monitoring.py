@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dagster import Config
 from pydantic import Field
 
 from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
 from ruter_dagster.assets.dependencies import asset_dep, check_specs, table_dep
 from ruter_dagster.assets.job_inputs import PinsConfig
 from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS, HORIZON_DAYS
-from ruter_dagster.contracts.jobs import Drift, Performance, Scores, asset_of
+from ruter_dagster.contracts.jobs import RETENTION, Drift, Performance, Retention, Scores, asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.scores import LINE_SCORES, STOP_SCORES
 from ruter_dagster.contracts.tables import (
@@ -21,6 +22,12 @@ from ruter_dagster.contracts.tables import (
 from ruter_dagster.orchestration.partitions import window
 
 
+class RetentionConfig(Config):
+    """Run config of the retention."""
+
+    dry_run: bool = Field(False, description="Report what would be deleted, and delete nothing")
+
+
 class PerformanceConfig(PinsConfig):
     """Run config of forecast performance."""
 
@@ -28,7 +35,7 @@ class PerformanceConfig(PinsConfig):
 
 
 def monitoring_assets(builder: AssetBuilder) -> list[JobAsset]:
-    return [_forecast_performance(builder), _line_scores(builder), _drift(builder)]
+    return [_forecast_performance(builder), _line_scores(builder), _drift(builder), _retention(builder)]
 
 
 def _forecast_performance(builder: AssetBuilder) -> JobAsset:
@@ -77,4 +84,25 @@ def _drift(builder: AssetBuilder) -> JobAsset:
             *table_dep(STOP_LOADS, reference),
         ],
         check_specs=check_specs(asset_of(DRIFT.name), DRIFT_CHECKS),
+    )
+
+
+def _retention(builder: AssetBuilder) -> JobAsset:
+    settings = builder.settings
+    return builder.asset(
+        RETENTION,
+        Retention,
+        config=RetentionConfig,
+        parameters=lambda inputs: {
+            "at": inputs.started_at,
+            "forecast_days": settings.forecast_retention_days,
+            "performance_days": settings.performance_retention_days,
+            "score_days": settings.score_retention_days,
+            "file_days": settings.file_retention_days,
+            "dry_run": inputs.config.dry_run,
+        },
+        description="Deletes old forecasts, scored departures and scores, expires old snapshots, and deletes files that no "
+        "snapshot needs. The newest publication stays.",
+        code_version="1",
+        kinds=("pyiceberg",),
     )

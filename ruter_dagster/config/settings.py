@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, SettingsConfigDict
 
 from ruter_dagster.config.alerts import TIME_OF_DAY, AlertSettings
@@ -24,10 +31,9 @@ from ruter_dagster.config.feeds import FeedSettings
 from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
 from ruter_dagster.config.metrics import MetricsSettings
 from ruter_dagster.config.sagemaker import SageMakerSettings, parse_pairs
-from ruter_dagster.contracts.date_windows import TRUTH_FINAL_DAYS
+from ruter_dagster.config.scores import ScoreSettings
 from ruter_dagster.contracts.errors import SettingsError as SettingsError
 from ruter_dagster.contracts.sandbox import SANDBOX
-from ruter_dagster.contracts.scores import CROWDED_PROBABILITY
 from ruter_dagster.metrics.targets import MetricTargets
 
 ENVIRONMENTS = ("local", "dev", "test", "stage", "prod")
@@ -47,7 +53,7 @@ ENV_FILE_VARIABLE = "RUTER_ENV_FILE"
 """Variable with the path of a file that is read instead of `.env`. If it is empty, no file is read."""
 
 
-class Settings(AlertSettings, FeedSettings, KafkaSettings, SageMakerSettings, MetricsSettings):
+class Settings(AlertSettings, FeedSettings, KafkaSettings, SageMakerSettings, MetricsSettings, ScoreSettings):
     """Settings of one process. `to_environment` passes them to the jobs that it starts."""
 
     model_config = SettingsConfigDict(
@@ -148,23 +154,6 @@ class Settings(AlertSettings, FeedSettings, KafkaSettings, SageMakerSettings, Me
         description="Maximum number of departures of each operating date in the training sample",
     )
     training_seed: int = Field(1, ge=0, description="Seed of the training sample and of the trees")
-
-    truth_final_days: int = Field(
-        TRUTH_FINAL_DAYS,
-        ge=0,
-        description="Days after which the truth of an operating date is final: later counts are reported and not used",
-    )
-    crowded_probability: float = Field(
-        CROWDED_PROBABILITY,
-        gt=0,
-        lt=1,
-        description="P(load > seats) from which a departure counts as forecast to be crowded, in the scores",
-    )
-    challenger: str | None = Field(
-        None,
-        description="Model version that is scored beside the champion and never published; `newest` is the version trained last. "
-        "Without it, there is no extra work",
-    )
 
     reports_url: str = Field(
         "http://127.0.0.1:3001",

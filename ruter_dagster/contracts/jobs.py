@@ -41,6 +41,7 @@ REFITTED_MODEL = "models/refitted_model"
 CHAMPION = "models/champion"
 PUBLISHED_FORECASTS = "forecasts/published_forecasts"
 FEEDS = "forecasts/feeds"
+RETENTION = "monitoring/retention"
 
 MIN_COUNTED_DATES = 35
 """Minimum number of operating dates with counts for a training: five weeks, the first of which has no history. With fewer dates
@@ -293,6 +294,22 @@ class Scores(DatesParameters):
     reads = (FORECAST_PERFORMANCE, LOAD_FORECASTS, CHALLENGER_FORECASTS)
     service_dates = HORIZON_DAYS + 1
     crowded_probability: float = CROWDED_PROBABILITY
+
+
+class Retention(JobParameters):
+    """Deletes old dates, snapshots and files, as seen at the time `at`.
+
+    A table keeps the dates up to a number of days before its newest date; 0 keeps all. `file_days`: days that snapshots, and
+    then files that no snapshot needs, are kept. `dry_run` reports and deletes nothing.
+    """
+
+    job = "retention"
+    at: datetime
+    forecast_days: int
+    performance_days: int
+    score_days: int
+    file_days: int
+    dry_run: bool = False
 
 
 class Drift(DatesParameters):

@@ -29,6 +29,7 @@ RUNS = {
     "challenger": ("forecasts/challenger_forecasts",),
     "monitoring": ("monitoring/forecast_performance", "monitoring/line_scores", "monitoring/drift"),
     "final_truth": ("monitoring/forecast_performance", "monitoring/line_scores"),
+    "retention": ("monitoring/retention",),
 }
 """The assets of each run, by job. All assets of a run have the same partitions, because Dagster requires it."""
 

@@ -20,13 +20,15 @@ from ruter_dagster.sensors.chain import (
     starts_on_arrival,
 )
 
+RETENTION_CRON = "0 13 * * 6"
+"""Saturdays at 13:00, when neither the daily chain nor the training runs."""
 WEEKDAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
 
 
 def build_schedules(
     settings: Settings, operator: Operator, jobs: Mapping[str, Any]
 ) -> list[ScheduleDefinition]:
-    """The schedules `daily_counts`, `daily_plan` and `weekly_training`. `jobs`: the jobs by name.
+    """The schedules `daily_counts`, `daily_plan`, `weekly_training` and `weekly_retention`. `jobs`: the jobs by name.
 
     Raises SettingsError if the daily chain would start before the operating day has closed.
     """
@@ -67,7 +69,16 @@ def build_schedules(
             )
         return RunRequest(run_key=f"training {_today(context, operator)}")
 
-    return [daily_counts, daily_plan, weekly_training]
+    @schedule(
+        job=jobs["retention"],
+        cron_schedule=RETENTION_CRON,
+        description="Deletes old forecasts, scores, snapshots and files. RUTER_…_RETENTION_DAYS set how old.",
+        **common,
+    )
+    def weekly_retention(context: ScheduleEvaluationContext):
+        return RunRequest(run_key=f"retention {_today(context, operator)}")
+
+    return [daily_counts, daily_plan, weekly_training, weekly_retention]
 
 
 def closed_date(context: ScheduleEvaluationContext, operator: Operator) -> date:

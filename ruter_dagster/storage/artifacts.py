@@ -5,8 +5,10 @@ The meaning of the files belongs in verdicts.py and registry.py.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -19,12 +21,21 @@ from ruter_dagster.aws.object_store import open_store
 from ruter_dagster.contracts.errors import PermanentFailure
 
 _PARALLEL_TRANSFERS = 16
+_DELETED_AT_ONCE = 1000
 _NO_SPACE = ("No space left", "File too large", "quota exceeded")
 _NO_ACCESS = ("Permission denied", "Read-only file system")
 
 
 class ArtifactMissing(PermanentFailure):
     """The artifact store does not have the file."""
+
+
+@dataclass(frozen=True)
+class FileDetails:
+    """Size of a file in bytes, and when it was written, in UTC."""
+
+    size: int
+    modified: datetime
 
 
 class ArtifactStore:
@@ -114,6 +125,27 @@ class ArtifactStore:
             return sorted(entry["path"] for batch in obstore.list(self._store, prefix) for entry in batch)
         except (BaseError, OSError) as error:
             raise _explained(self.uri(prefix), "listed", error) from error
+
+    def details(self, prefix: str) -> dict[str, FileDetails]:
+        """Size and time of modification of each file below a prefix, by key. An empty prefix is the whole store."""
+        try:
+            return {
+                entry["path"]: FileDetails(entry["size"], entry["last_modified"])
+                for batch in obstore.list(self._store, prefix or None)
+                for entry in batch
+            }
+        except (BaseError, OSError) as error:
+            raise _explained(self.uri(prefix), "listed", error) from error
+
+    def delete_all(self, keys: Sequence[str]) -> None:
+        """Deletes files. A file that does not exist is no error."""
+        for start in range(0, len(keys), _DELETED_AT_ONCE):
+            try:
+                obstore.delete(self._store, list(keys[start : start + _DELETED_AT_ONCE]))
+            except FileNotFoundError:
+                continue
+            except (BaseError, OSError) as error:
+                raise _explained(self.uri(keys[start]), "deleted", error) from error
 
     def uri(self, key: str) -> str:
         """The file's full address: file:///… or s3://…"""

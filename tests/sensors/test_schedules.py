@@ -71,6 +71,7 @@ def test_schedule_times_come_from_settings() -> None:
         "daily_counts": ("5 5 * * *", "Europe/Oslo"),
         "daily_plan": ("5 5 * * *", "Europe/Oslo"),
         "weekly_training": ("10 23 * * 5", "Europe/Oslo"),
+        "weekly_retention": ("0 13 * * 6", "Europe/Oslo"),
     }
 
 
