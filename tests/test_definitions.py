@@ -27,6 +27,7 @@ from ruter_dagster.contracts.jobs import (
     EVALUATION,
     JOBS,
     PUBLISHED_FORECASTS,
+    RETENTION,
     asset_of,
     quality_asset_of,
 )
@@ -234,7 +235,7 @@ class TestConfiguration:
         return set(schema.config_type.fields)
 
     def test_every_step_that_reads_tables_takes_pins(self) -> None:
-        assert {name for name in ASSETS if "pins" in self.takes(name)} == set(ASSETS) - {CHAMPION}
+        assert {name for name in ASSETS if "pins" in self.takes(name)} == set(ASSETS) - {CHAMPION, RETENTION}
 
     def test_champion_refuses_pins_since_it_reads_no_table(self) -> None:
         config = {"ops": {"models__champion": {"config": {"pins": {"loads.stop_loads": 1}}}}}

@@ -1,7 +1,7 @@
 """Tables in the Glue catalog and files on S3 behave as on a local disk, also with parallel writers and AWS errors."""
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -10,6 +10,13 @@ import pytest
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import glue_catalog
+from ruter_dagster.storage.retention import (
+    delete_dates,
+    delete_files,
+    expire_snapshots,
+    old_dates,
+    old_snapshots,
+)
 from ruter_dagster.storage.tables import TableStore
 from sagemaker_double.control import Remote
 from sagemaker_double.settings import Settings
@@ -136,3 +143,25 @@ def test_missing_credentials_are_an_error_with_the_remedy(
         ArtifactStore.at("s3://lake/a", REGION)
     with pytest.raises(PermanentFailure, match=r"Unable to locate credentials.*Sign in"):
         store().write(VISITS, visits(DAY), [DAY], code_version="1")
+
+
+def test_retention_deletes_old_dates_and_unneeded_files(lake: Remote, aws: Any):
+    for load in (1.0, 2.0):
+        store().write(VISITS, visits(DAY, load=load), [DAY], code_version="1")
+    late = DAY + timedelta(40)
+    store().write(VISITS, visits(late), [late], code_version="1")
+    delete_dates(store(), VISITS, old_dates(store(), VISITS, 30))
+    later = datetime.now(UTC) + timedelta(1)
+    expire_snapshots(store(), VISITS, old_snapshots(store(), VISITS, later))
+    artifacts = ArtifactStore.at("s3://lake/dev/demo/artifacts", REGION)
+    before = data_files(aws)
+    for days in (0, 60):
+        delete_files(store(), VISITS, artifacts, later + timedelta(days), 60, region=REGION)
+    assert (len(before), len(data_files(aws))) == (3, 1)
+    assert store().dates(VISITS) == [late]
+    assert store().read(VISITS, [late]).equals(visits(late).sort(VISITS.key))
+
+
+def data_files(aws: Any) -> list[str]:
+    keys = [file["Key"] for file in aws("s3").list_objects_v2(Bucket="lake")["Contents"]]
+    return [key for key in keys if key.endswith(".parquet")]
