@@ -57,7 +57,7 @@ def build_definitions(settings: Settings) -> Definitions:
             *cancelled_run_sensors(settings),
             *retry_sensors(),
             *drift_sensors(settings, jobs),
-            *alert_sensors(settings),
+            *alert_sensors(settings, operator, [asset.definition for asset in assets]),
             *metric_sensors(settings, [asset.definition for asset in assets]),
         ],
         resources={"launcher": launcher},

@@ -61,8 +61,9 @@ class AlertSettings(BaseSettings):
     )
     data_by: str = Field(
         "07:00",
-        pattern=TIME_OF_DAY,
-        description="Local time by which the counts of the day before must be read, HH:MM. Later, they are late",
+        pattern=TIME_OF_DAY.replace("^", "^(off|").replace("$", ")$"),
+        description="Local time by which the counts of the day before must be read, HH:MM. Later, they are late. "
+        "`off` for a source that delivers days later",
     )
     freshness_hours: Annotated[dict[str, Hours], NoDecode] = Field(
         default_factory=lambda: {"features/departure_features": 30.0, "forecasts/published_forecasts": 30.0},

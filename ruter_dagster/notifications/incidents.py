@@ -18,6 +18,8 @@ from ruter_dagster.contracts.alerts import Kind
 
 Key = tuple[Kind, str]
 """Kind and subject of an incident."""
+MAX_DETAIL_LINES = 50
+"""Lines of details that problems of one incident may have together."""
 Action = Literal["raised", "worse", "resolved"]
 
 
@@ -194,12 +196,12 @@ def _merged(active: Iterable[Problem]) -> dict[Key, Problem]:
 
 def _merge(first: Problem, second: Problem) -> Problem:
     worst, other = (second, first) if second.severity > first.severity else (first, second)
-    details = dict.fromkeys(text for text in (worst.details, other.details) if text)
+    details = dict.fromkeys(line for text in (worst.details, other.details) for line in text.splitlines())
     return worst.model_copy(
         update={
             "since": min(first.since, second.since),
             "affected": tuple(dict.fromkeys((*worst.affected, *other.affected))),
-            "details": "\n".join(details),
+            "details": "\n".join(list(details)[:MAX_DETAIL_LINES]),
             "log": worst.log or other.log,
             "links": tuple(dict.fromkeys((*worst.links, *other.links))),
             "run_ids": tuple(dict.fromkeys((*first.run_ids, *second.run_ids))),

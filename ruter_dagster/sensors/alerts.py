@@ -1,211 +1,133 @@
-"""Sensors that send alerts of failed runs, blocking checks and drift. `notifications/slack.py` formats and sends them.
+"""The sensor of alerts: detects problems, tracks their incidents, and sends a notice when one begins, gets worse or ends.
 
-These are plain sensors, because Dagster's `run_failure_sensor` advances its cursor when its function fails: an alert that
-Slack refused would be lost. Here the tick fails, and the next tick sends the alert again. A tag of the run records that
-its alert was sent.
+The tick stores incidents and notices before it sends anything, and again after each notice. A tick that is killed, or a channel
+that does not answer, therefore loses no notice. `notifications/` decides what is sent and how.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 
 from dagster import (
-    DagsterEventType,
-    DagsterInstance,
-    DagsterRun,
+    AssetsDefinition,
     DefaultSensorStatus,
-    RunsFilter,
-    RunStatusChangeRecordsFilter,
     SensorDefinition,
     SensorEvaluationContext,
     SkipReason,
     sensor,
 )
 
-from ruter_dagster.compat.tags import AUTO_RETRY_RUN_ID_TAG, ROOT_RUN_ID_TAG
+from ruter_dagster.compat.clock import get_current_datetime
+from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
-from ruter_dagster.notifications.slack import Alert, send_alert
-from ruter_dagster.orchestration.event_log import (
-    blocking_checks,
-    describe_check,
-    describe_dates,
-    failure_cause,
-    report_addresses,
-)
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.notifications.email import email_channels
+from ruter_dagster.notifications.incidents import update
+from ruter_dagster.notifications.message import without_secrets
+from ruter_dagster.notifications.outbox import Channel, Delivery, deliver
+from ruter_dagster.notifications.slack import slack_channels
+from ruter_dagster.orchestration.partitions import partitions_of
+from ruter_dagster.sensors.alert_state import AlertState, clear_state, load_state, save_state
 from ruter_dagster.sensors.chain import INTERVAL_SECONDS, sensor_status
-from ruter_dagster.sensors.drift import DRIFT_ASSET, Drift, newest_drift
-from ruter_dagster.sensors.drift import INTERVAL_SECONDS as DRIFT_INTERVAL_SECONDS
-from ruter_dagster.sensors.retries import waits_for_retry
+from ruter_dagster.sensors.data_problems import backlog, drift, late_data, missed_freshness
+from ruter_dagster.sensors.problems import Deployment, Findings, Observation, readers_of
+from ruter_dagster.sensors.publication_problems import publication_problems
+from ruter_dagster.sensors.run_problems import newest_failure, run_problems
 
-FAILURE_TAG, DRIFT_TAG = "ruter/alert", "ruter/drift_alert"
-"""Tags of a run whose failure, or whose drift, was sent: a hash that identifies the alert."""
-MAX_FAILURES_PER_TICK = 50
-NO_TOKEN = "RUTER_SLACK_TOKEN is not set: no alert is sent"
+SENDING_SECONDS = 25.0
+"""No notice is begun later in a tick. Dagster ends a tick after 60 s."""
+NO_CHANNEL = "RUTER_SLACK_TOKEN, RUTER_SMTP_HOST and RUTER_ALERTS_TOPIC are not set: no alert is sent"
+DETECTORS: tuple[Callable[[Observation], Findings], ...] = (
+    publication_problems,
+    late_data,
+    missed_freshness,
+    drift,
+    backlog,
+)
 
 
-def alert_sensors(settings: Settings) -> list[SensorDefinition]:
-    """The sensors `failure_alerts` and `drift_alerts`. Without a Slack token they send nothing and log one warning."""
-    status = sensor_status(settings) if settings.slack_token else DefaultSensorStatus.STOPPED
+def alert_sensors(
+    settings: Settings, operator: Operator, assets: Sequence[AssetsDefinition]
+) -> list[SensorDefinition]:
+    """The sensor `alerts`. Without a channel in the settings it sends nothing and logs one warning."""
+    deployment = Deployment(settings, operator, partitions_of(settings, operator), readers_of(assets))
+    channels: list[Channel] = [
+        *slack_channels(settings, deployment.zone),
+        *email_channels(settings, deployment.zone),
+    ]
 
     @sensor(
         minimum_interval_seconds=INTERVAL_SECONDS,
-        default_status=status,
-        description="Sends one Slack message for each run that failed and will not be retried, or that a check blocked.",
+        default_status=sensor_status(settings) if channels else DefaultSensorStatus.STOPPED,
+        description="Sends one message when a problem begins, gets worse or ends: failed runs, blocking checks, drift, late data, "
+        "missed freshness, a backlog, and failed publications (docs/alerts.md).",
     )
-    def failure_alerts(context: SensorEvaluationContext) -> Iterator[SkipReason]:
-        yield _send_new(context, settings, _newest_failure, _send_failures)
+    def alerts(context: SensorEvaluationContext) -> Iterator[SkipReason]:
+        if not channels:
+            _warn_once(context)
+            yield SkipReason(NO_CHANNEL)
+            return
+        yield SkipReason(_tick(context, deployment, channels))
 
-    @sensor(
-        minimum_interval_seconds=DRIFT_INTERVAL_SECONDS,
-        default_status=status,
-        description="Sends one Slack message for the drift of an operating date, with the metrics that warn or require action.",
-    )
-    def drift_alerts(context: SensorEvaluationContext) -> Iterator[SkipReason]:
-        yield _send_new(context, settings, _newest_run, _send_drift)
-
-    return [failure_alerts, drift_alerts]
+    return [alerts]
 
 
-SendAfter = Callable[[SensorEvaluationContext, Settings, int], tuple[int, int]]
-"""Sends the alerts of records after a cursor. Returns the number of alerts sent, and the next cursor."""
-
-
-def _send_new(
-    context: SensorEvaluationContext,
-    settings: Settings,
-    newest: Callable[[DagsterInstance], int],
-    send_after: SendAfter,
-) -> SkipReason:
-    """Sends the alerts of records after the cursor. The first tick, and ticks without a token, only move the cursor."""
-    if settings.slack_token is None:
-        if context.cursor is None:
-            context.log.warning(NO_TOKEN)
-        context.update_cursor(str(newest(context.instance)))
-        return SkipReason(NO_TOKEN)
+def _warn_once(context: SensorEvaluationContext) -> None:
+    """Logs that no channel is set, and forgets the state: later alerts begin with later failures."""
     if context.cursor is None:
-        context.update_cursor(str(newest(context.instance)))
-        return SkipReason("Alerts start now: earlier failures are not sent")
-    sent, cursor = send_after(context, settings, int(context.cursor))
-    context.update_cursor(str(cursor))
-    return SkipReason(f"{sent} alerts sent to {settings.slack_channel}" if sent else "No new alerts")
+        context.log.warning(NO_CHANNEL)
+        context.update_cursor("warned")
+    clear_state(context.instance)
 
 
-def _newest_failure(instance: DagsterInstance) -> int:
-    records = instance.fetch_run_status_changes(DagsterEventType.RUN_FAILURE, limit=1).records
-    return records[0].storage_id if records else 0
+def _tick(context: SensorEvaluationContext, deployment: Deployment, channels: Sequence[Channel]) -> str:
+    """One observation and one delivery. Returns what was done.
 
-
-def _newest_run(instance: DagsterInstance) -> int:
-    records = instance.get_run_records(limit=1)
-    return records[0].storage_id if records else 0
-
-
-def _send_failures(context: SensorEvaluationContext, settings: Settings, cursor: int) -> tuple[int, int]:
-    """Sends the failures after the cursor that are final. The cursor stays before the first one that waits for a retry."""
-    records_filter = RunStatusChangeRecordsFilter(DagsterEventType.RUN_FAILURE, after_storage_id=cursor)
-    records = context.instance.fetch_run_status_changes(
-        records_filter, limit=MAX_FAILURES_PER_TICK, ascending=True
-    ).records
-    sent, any_waits = 0, False
-    for record in records:
-        run = context.instance.get_run_by_id(record.run_id)
-        waits = run is not None and waits_for_retry(context.instance, run, record.timestamp)
-        if run and not waits and AUTO_RETRY_RUN_ID_TAG not in run.tags:
-            sent += _send_failure(context.instance, run, settings)
-        any_waits = any_waits or waits
-        if not any_waits:
-            cursor = record.storage_id
-    return sent, cursor
-
-
-def _send_failure(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> bool:
-    """Sends the failure, unless a run of the same retry group failed for the same reason. Numbers do not distinguish reasons."""
-    cause = failure_cause(instance, run.run_id)
-    root_id, reason = run.tags.get(ROOT_RUN_ID_TAG, run.run_id), re.sub("[0-9]+", "", cause.reason)
-    identity = f"{root_id} {cause.asset} {reason}"
-    return _send_once(instance, run, FAILURE_TAG, identity, failure_alert(instance, run, settings), settings)
-
-
-def _send_drift(context: SensorEvaluationContext, settings: Settings, cursor: int) -> tuple[int, int]:
-    """Sends the drift that runs after the cursor measured. The same metrics, dates and verdicts are sent once."""
-    sent = 0
-    for drift in newest_drift(context.instance):
-        if drift.record.storage_id > cursor:
-            rows = sorted("{operating_date} {metric} {scope} {verdict}".format(**row) for row in drift.rows)
-            alert = drift_alert(drift, settings)
-            sent += _send_once(context.instance, drift.run, DRIFT_TAG, " ".join(rows), alert, settings)
-    return sent, cursor
-
-
-def _send_once(
-    instance: DagsterInstance, run: DagsterRun, tag: str, identity: str, alert: Alert, settings: Settings
-) -> bool:
-    """Sends an alert unless a run has the tag of its identity already. Returns whether the alert was sent.
-
-    The tag is written after the message was sent: a tick that fails in between sends the alert twice and never loses it.
+    Raises PermanentFailure after that, if a detector failed or a channel did not accept a notice, so that Dagster shows it.
     """
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
-    if instance.get_runs(RunsFilter(tags={tag: digest}), limit=1):
-        return False
-    send_alert(alert, settings)
-    instance.add_run_tags(run.run_id, {tag: digest})
-    return True
-
-
-def failure_alert(instance: DagsterInstance, run: DagsterRun, settings: Settings) -> Alert:
-    """The alert of a failed run: which check blocked it, or the error of its first failed step."""
-    cause = failure_cause(instance, run.run_id)
-    checks = blocking_checks(instance, run.run_id, cause.asset)
-    job_and_dates = " ".join(filter(None, (run.job_name, describe_dates(run))))
-    run_link = (f"Run {run.run_id[:8]}", f"{_ui_address(settings)}/runs/{run.run_id}")
-    if checks:
-        return Alert(
-            title=f"Blocked by a check: {job_and_dates} ({settings.environment})",
-            facts=(f"asset {cause.asset}", "downstream assets did not run, and no job reads these dates"),
-            details="\n".join(map(describe_check, checks)),
-            links=(*(("Report", address) for address in report_addresses(checks)), run_link),
-            remedy=f"Correct the data at the source, then read it again: `ruter-dagster retry {run.run_id} --whole`",
-        )
-    return Alert(
-        title=f"Run failed: {job_and_dates} ({settings.environment})",
-        facts=(f"asset {cause.asset}",) if cause.asset else (),
-        details=cause.reason,
-        links=(run_link,),
-        remedy=f"Fix the cause, then continue from the failed step: `ruter-dagster retry {run.run_id}`",
+    started, instance = time.monotonic(), context.instance
+    state = load_state(instance, context.log.error) or AlertState(failures_read_to=newest_failure(instance))
+    state, faults = _observe(context, deployment, channels, state)
+    save_state(instance, state)
+    delivery = deliver(
+        state.outbox,
+        channels,
+        lambda outbox: save_state(instance, state.model_copy(update={"outbox": outbox})),
+        lambda: time.monotonic() - started < SENDING_SECONDS,
     )
+    faults += [f"{reason}. A later tick sends the alert again" for reason in delivery.failures.values()]
+    if faults:
+        raise PermanentFailure("\n".join(faults))
+    return _summary(delivery, state)
 
 
-def drift_alert(drift: Drift, settings: Settings) -> Alert:
-    """The alert of drift up to an operating date: each metric with its value, verdict and thresholds."""
-    remedy = (
-        "The sensor drift_check requests a training. The champion stays in use until a new model passes the release gate"
-        if drift.requires_action
-        else "No training is requested. Watch these metrics. If they concern counts or vehicles, look for an error at the source"
-    )
-    verdict = "requires action" if drift.requires_action else "warning"
-    return Alert(
-        title=f"Drift {verdict}: {drift.operating_date} ({settings.environment})",
-        facts=(),
-        details="\n".join(map(_describe_drift, sorted(drift.rows, key=_urgency))),
-        links=(("Drift checks", f"{_ui_address(settings)}/assets/{DRIFT_ASSET}?view=checks"),),
-        remedy=remedy,
-    )
+def _observe(
+    context: SensorEvaluationContext, deployment: Deployment, channels: Sequence[Channel], state: AlertState
+) -> tuple[AlertState, list[str]]:
+    """The state with new notices, and why detectors failed. A detector that fails does not stop the others."""
+    now = get_current_datetime("UTC")
+    observation = Observation(context.instance, deployment, state.incidents, now)
+    findings, faults = Findings(), []
+    read_to = state.failures_read_to
+    try:
+        found, read_to = run_problems(observation, state.failures_read_to)
+        findings.add(found)
+    except Exception as error:
+        faults.append(f"Failed runs cannot be read: {type(error).__name__}: {error}")
+    for detector in DETECTORS:
+        try:
+            findings.add(detector(observation))
+        except Exception as error:
+            faults.append(f"The detector {detector.__name__} failed: {type(error).__name__}: {error}")
+    active = [without_secrets(problem, deployment.settings) for problem in findings.active]
+    quiet = timedelta(minutes=deployment.settings.alert_quiet_minutes)
+    incidents, notices = update(state.incidents, active, findings.over, now, quiet)
+    outbox = state.outbox.with_notices(notices, channels)
+    return AlertState(failures_read_to=read_to, incidents=incidents, outbox=outbox), faults
 
 
-def _describe_drift(row: Mapping[str, Any]) -> str:
-    """One row of monitoring.drift as a line of text."""
-    line = "{operating_date} {metric} of {scope}: {value:.3g}, {verdict} (warns at {warn:g}".format(**row)
-    acts = row.get("act")
-    return f"{line}, acts at {acts:g})" if isinstance(acts, (int, float)) else f"{line}, never acts)"
-
-
-def _urgency(row: Mapping[str, Any]) -> tuple[bool, str]:
-    """Sort key: rows that require action first."""
-    return row["verdict"] != "act", f"{row['metric']} {row['scope']} {row['operating_date']}"
-
-
-def _ui_address(settings: Settings) -> str:
-    return settings.dagster_url.rstrip("/")
+def _summary(delivery: Delivery, state: AlertState) -> str:
+    open_incidents = len(state.incidents.open)
+    return f"{delivery.sent} messages sent, {open_incidents} open incidents"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from dagster import (
@@ -16,12 +17,43 @@ from dagster import (
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 from dagster._core.test_utils import create_run_for_test
 
+from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import Settings, load_settings
+from ruter_dagster.sensors.alerts import alert_sensors
 from ruter_dagster.sensors.chain import ISSUE_DATE_TAG
-from tests.scripted_launcher import defs
+from tests.scripted_launcher import ASSETS, defs
 from tests.slack_stub import TOKEN, SlackStub, running_slack
 
+NOW = datetime(2026, 3, 30, 5, 0, tzinfo=UTC)
+"""The time of ticks of the sensor `alerts`: seven in the morning after the newest closed operating date, 2026-03-29."""
+
 Tick = Callable[..., SensorExecutionData]
+
+
+class Clock:
+    """The time that the sensor `alerts` reads. Each tick is a second later; tests move it further."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def read(self, _: str) -> datetime:
+        self.pass_time(seconds=1)
+        return self.now
+
+    def pass_time(self, **duration: float) -> None:
+        self.now += timedelta(**duration)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("ruter_dagster.sensors.alerts.get_current_datetime", clock.read)
+    return clock
+
+
+def alerts_of(settings: Settings) -> SensorDefinition:
+    (sensor,) = alert_sensors(settings, operator_of(settings), ASSETS)
+    return sensor
 
 
 @pytest.fixture
@@ -36,6 +68,7 @@ def settings_for(slack: SlackStub, **values: object) -> Settings:
         "slack_api_url": slack.url,
         "dagster_url": "http://dagster.test/",
         "environment": "test",
+        "alert_quiet_minutes": 0,
     }
     return load_settings(_env_file=None, **defaults | values)
 

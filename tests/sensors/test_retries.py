@@ -22,10 +22,9 @@ from dagster._daemon.auto_run_reexecution import auto_run_reexecution
 from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
 
 from ruter_dagster.sensors import retries
-from ruter_dagster.sensors.alerts import alert_sensors
 from ruter_dagster.sensors.retries import retry_sensors
-from tests.sensors.conftest import Tick, settings_for
-from tests.slack_stub import SlackStub
+from tests.sensors.conftest import Clock, Tick, alerts_of, settings_for
+from tests.slack_stub import SlackStub, block_texts
 
 (SENSOR,) = retry_sensors()
 ORIGIN = RemoteJobOrigin(
@@ -148,10 +147,15 @@ def test_reminders_of_parent_run_do_not_count(instance: DagsterInstance) -> None
 
 
 def test_failure_is_sent_after_last_reminder(
-    instance: DagsterInstance, daemon: Daemon, tick: Tick, slack: SlackStub, monkeypatch: pytest.MonkeyPatch
+    instance: DagsterInstance,
+    daemon: Daemon,
+    tick: Tick,
+    slack: SlackStub,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(retries, "MAX_REMINDERS", 1)
-    failures = alert_sensors(settings_for(slack))[0]
+    failures = alerts_of(settings_for(slack))
     tick(failures)
     daemon.error = ConnectionError("The code location does not answer")
     run = started(instance)
@@ -162,7 +166,7 @@ def test_failure_is_sent_after_last_reminder(
         tick(failures)
         tick(SENSOR)
     tick(failures)
-    (text,) = slack.texts
+    text = "\n".join(block_texts(slack.messages[0]))
     assert run.run_id in text
     assert "The worker is gone" in text
 

@@ -1,0 +1,191 @@
+"""Detects late counts, assets that are too old, drift, and a backlog of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from dagster import AssetCheckKey, AssetKey, DagsterRunStatus, RunsFilter
+
+from ruter_dagster.compat.checks import AssetCheckExecutionRecordStatus
+from ruter_dagster.contracts.jobs import asset_of
+from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
+from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.notifications.drift_problems import drift_problems
+from ruter_dagster.notifications.incidents import Key, Problem, Severity
+from ruter_dagster.notifications.message import describe_duration
+from ruter_dagster.orchestration.event_log import content_hash
+from ruter_dagster.sensors.drift import DRIFT_ASSET, drift_rows
+from ruter_dagster.sensors.problems import Findings, Observation, is_partition
+from ruter_dagster.sensors.run_problems import dates_of
+
+COUNTS_ASSET = asset_of(STOP_VISITS.name)
+AWAITED_DAYS = 7
+"""Days for which late counts are awaited. Later, their incident is over, whether they came or not."""
+NEWEST_EVALUATIONS = 10
+"""Newest evaluations of each drift check that are read. A backfill of old dates may follow the newest date."""
+MAX_QUEUED = 1000
+"""Queued runs that are read."""
+_DECIDED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+
+
+def late_data(observation: Observation) -> Findings:
+    """The newest closed operating date without counts after the time in the settings, and open dates whose counts came."""
+    findings = Findings()
+    for incident in observation.open_incidents("late_data"):
+        day = date.fromisoformat(incident.problem.subject)
+        if _has_counts(observation, day):
+            findings.over[incident.problem.key] = f"the counts of {day} were read"
+        elif not _is_due(observation, day) or observation.local_now.date() - day > timedelta(AWAITED_DAYS):
+            findings.over[incident.problem.key] = f"the counts of {day} are no longer awaited"
+        else:
+            findings.active.append(_late_counts(observation, day))
+    day = observation.newest_closed_date()
+    if _is_due(observation, day) and _is_expected(observation, day) and not _has_counts(observation, day):
+        findings.active.append(_late_counts(observation, day))
+    return findings
+
+
+def _is_due(observation: Observation, day: date) -> bool:
+    by = observation.settings.data_by
+    return by != "off" and observation.local_now >= observation.local(day + timedelta(1), by)
+
+
+def _has_counts(observation: Observation, day: date) -> bool:
+    return content_hash(observation.instance, COUNTS_ASSET, day.isoformat()) is not None
+
+
+def _is_expected(observation: Observation, day: date) -> bool:
+    """Whether the date is a partition and an earlier one was read. A new deployment waits for no counts."""
+    if not is_partition(observation.deployment.partitions.operating, day):
+        return False
+    read = observation.instance.get_materialized_partitions(AssetKey.from_user_string(COUNTS_ASSET))
+    return any(key < day.isoformat() for key in read)
+
+
+def _late_counts(observation: Observation, day: date) -> Problem:
+    """A warning, and an error once the forecasts that need the counts are due."""
+    issue_date = day + timedelta(1)
+    is_urgent = observation.local_now >= observation.local(issue_date, observation.settings.publish_by)
+    downstream = observation.deployment.downstream(COUNTS_ASSET)
+    return Problem(
+        kind="late_data",
+        subject=day.isoformat(),
+        severity=Severity.ERROR if is_urgent else Severity.WARNING,
+        title=f"No counts of {day}",
+        since=observation.local(issue_date, observation.settings.data_by),
+        affected=(
+            f"Operating date: {day}",
+            f"Forecasts of issue date {issue_date}",
+            f"Not updated: {', '.join(downstream)}",
+        ),
+        details=f"The counts of {day} should have been read by {observation.settings.data_by}",
+        links=(observation.link("Stop visits", f"assets/{COUNTS_ASSET}?partition={day}"),),
+        remedy="Look whether the source has delivered the date, and whether a run of the job counts failed or waits",
+    )
+
+
+def missed_freshness(observation: Observation) -> Findings:
+    """Assets whose last materialisation is older than the hours in the settings. Assets that were never materialised are left out."""
+    findings = Findings()
+    for asset, hours in observation.settings.freshness_hours.items():
+        event = observation.instance.get_latest_materialization_event(AssetKey.from_user_string(asset))
+        if event is None:
+            continue
+        last = datetime.fromtimestamp(event.timestamp, UTC)
+        if observation.now - last > timedelta(hours=hours):
+            findings.active.append(_stale_asset(observation, asset, last, hours))
+        else:
+            key: Key = ("missed_freshness", asset)
+            findings.over[key] = f"{asset} was materialised"
+    return findings
+
+
+def _stale_asset(observation: Observation, asset: str, last: datetime, hours: float) -> Problem:
+    age = describe_duration(timedelta(hours=int((observation.now - last).total_seconds() // 3600)))
+    downstream = observation.deployment.downstream(asset)
+    local = last.astimezone(observation.deployment.zone)
+    return Problem(
+        kind="missed_freshness",
+        subject=asset,
+        severity=Severity.ERROR,
+        title=f"Not materialised for {age}: {asset}",
+        since=last + timedelta(hours=hours),
+        affected=tuple(filter(None, (f"Asset: {asset}", _not_updated(downstream)))),
+        details=f"Last materialised on {local:%Y-%m-%d %H:%M %Z}. At most {hours:g} hours are allowed",
+        links=(observation.link("Asset", f"assets/{asset}"),),
+        remedy="Look whether schedules and sensors are on, and whether a run failed or waits in the queue",
+    )
+
+
+def _not_updated(downstream: list[str]) -> str:
+    return f"Not updated: {', '.join(downstream)}" if downstream else ""
+
+
+def drift(observation: Observation) -> Findings:
+    """Drift metrics that warn or act on the newest date that they were measured on, and those that are ok."""
+    rows = [row for check in DRIFT_CHECKS for row in _newest_rows(observation, check.name)]
+    active, over = drift_problems(rows, observation.deployment.zone)
+    link = observation.link("Drift checks", f"assets/{DRIFT_ASSET}?view=checks")
+    linked = [problem.model_copy(update={"links": (link,)}) for problem in active]
+    return Findings(linked, dict(over))
+
+
+def _newest_rows(observation: Observation, check: str) -> list[Mapping[str, Any]]:
+    """Rows of the newest date that a check measured; a row with the verdict ok if none is beyond a threshold."""
+    evaluations = sorted(_evaluations(observation, check), key=lambda evaluation: evaluation[:2])
+    if not evaluations:
+        return []
+    day, _, beyond, judged = evaluations[-1]
+    of_day = [row for row in beyond if row["operating_date"] == day]
+    if of_day or not judged:
+        return of_day
+    return [{"operating_date": day, "metric": check, "scope": "network", "verdict": "ok"}]
+
+
+def _evaluations(
+    observation: Observation, check: str
+) -> Iterator[tuple[str, int, list[Mapping[str, Any]], bool]]:
+    """Of each recent evaluation: its newest date, its record id, its rows beyond a threshold, and whether it was judged."""
+    key = AssetCheckKey(AssetKey.from_user_string(DRIFT_ASSET), check)
+    records = observation.instance.event_log_storage.get_asset_check_execution_history(
+        key, limit=NEWEST_EVALUATIONS, status=_DECIDED
+    )
+    for record in records:
+        event = record.event.dagster_event if record.event else None
+        run = observation.instance.get_run_by_id(record.run_id)
+        if event and run:
+            data = event.asset_check_evaluation_data
+            judged = data.metadata.get("judged")
+            is_judged = judged is None or judged.value is not False
+            yield max(dates_of(run)), record.id, drift_rows(data), is_judged
+
+
+def backlog(observation: Observation) -> Findings:
+    """Too many runs in the queue, or a run that waits too long. Twice as many, or twice as long, is an error."""
+    settings, now = observation.settings, observation.now
+    records = observation.instance.get_run_records(
+        RunsFilter(statuses=[DagsterRunStatus.QUEUED]), limit=MAX_QUEUED, ascending=True
+    )
+    key: Key = ("backlog", "run queue")
+    oldest = min((record.create_timestamp.replace(tzinfo=UTC) for record in records), default=now)
+    excess = max(
+        len(records) / settings.backlog_runs, (now - oldest) / timedelta(minutes=settings.backlog_minutes)
+    )
+    if excess <= 1:
+        return Findings(over={key: f"{len(records)} runs wait in the queue"})
+    jobs = sorted({record.dagster_run.job_name for record in records})
+    problem = Problem(
+        kind="backlog",
+        subject="run queue",
+        severity=Severity.ERROR if excess >= 2 else Severity.WARNING,
+        title=f"{len(records)} runs wait in the queue",
+        since=oldest,
+        affected=(f"Jobs: {', '.join(jobs)}",),
+        details=f"The oldest run has waited for {describe_duration(now - oldest)}. At most {settings.backlog_runs} runs may wait, "
+        f"and a run at most {settings.backlog_minutes} minutes",
+        links=(observation.link("Queued runs", "runs?view=queued"),),
+        remedy="Look for a run that hangs or holds a pool (docs/operation.md), and whether Dagster's daemon runs",
+    )
+    return Findings([problem])

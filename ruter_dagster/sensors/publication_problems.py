@@ -1,0 +1,108 @@
+"""Detects forecasts that are not published by their time, or that are published without the model."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+from dagster import AssetKey, AssetMaterialization
+
+from ruter_dagster.config.gtfs_location import plans_ahead
+from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, asset_of
+from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.notifications.incidents import Key, Problem, Severity
+from ruter_dagster.orchestration.event_log import newest_materialisation
+from ruter_dagster.sensors.problems import Findings, Observation, is_partition
+
+FORECASTS_ASSET = asset_of(LOAD_FORECASTS.name)
+_LATE_REMEDY = "Look for a failed or waiting run of the issue date: counts, plan, forecasting. Without counts the chain waits for the source"
+_DEGRADED_REMEDY = (
+    "The baseline is published. Correct the model (docs/runbook.md), then materialise forecasts/load_forecasts and "
+    "forecasts/published_forecasts of the issue date again"
+)
+
+
+def publication_problems(observation: Observation) -> Findings:
+    """The state of the publication of today's issue date, of the newest one, and of those with an open incident."""
+    published = _published_dates(observation)
+    newest = max(published, default=None)
+    # A new deployment owes no forecasts before its first publication.
+    due = _due_date(observation) if published else None
+    open_dates = {incident.problem.subject for incident in observation.open_incidents("failed_publication")}
+    findings = Findings()
+    for day in sorted({*open_dates, *filter(None, (newest, due))}):
+        key: Key = ("failed_publication", day)
+        degraded = _degraded(observation, day)
+        if day == due and day not in published:
+            findings.active.append(_late(observation, day))
+        elif newest is not None and newest > day:
+            findings.over[key] = f"superseded by issue date {newest}"
+        elif degraded is not None:
+            findings.active.append(_degraded_problem(observation, day, degraded))
+        elif day in published:
+            findings.over[key] = f"the forecasts of issue date {day} are published"
+    return findings
+
+
+def _published_dates(observation: Observation) -> set[str]:
+    return observation.instance.get_materialized_partitions(AssetKey.from_user_string(PUBLISHED_FORECASTS))
+
+
+def _due_date(observation: Observation) -> str | None:
+    """Today's issue date, if its forecasts should be published by now."""
+    today = observation.local_now.date()
+    is_due = observation.local_now >= observation.local(
+        today, observation.settings.publish_by
+    ) and is_partition(observation.deployment.partitions.issue, today)
+    # Without a timetable, forecasts follow late counts of past dates, so that no time is due.
+    return today.isoformat() if is_due and plans_ahead(observation.settings) else None
+
+
+def _degraded(observation: Observation, issue_date: str) -> AssetMaterialization | None:
+    """The newest forecasts of the issue date, if they are published without the model."""
+    forecasts = newest_materialisation(observation.instance, FORECASTS_ASSET, issue_date)
+    entry = forecasts.metadata.get("degraded") if forecasts else None
+    return forecasts if entry is not None and entry.value is True else None
+
+
+def _late(observation: Observation, issue_date: str) -> Problem:
+    by = observation.settings.publish_by
+    return Problem(
+        kind="failed_publication",
+        subject=issue_date,
+        severity=Severity.ERROR,
+        title=f"Not published: forecasts of issue date {issue_date}",
+        since=observation.local(date.fromisoformat(issue_date), by),
+        affected=_affected(issue_date, "Readers have the forecasts of an earlier issue date"),
+        details=f"The forecasts of {issue_date} were due at {by} and are not published",
+        links=(observation.link("Published forecasts", f"assets/{PUBLISHED_FORECASTS}"),),
+        remedy=_LATE_REMEDY,
+    )
+
+
+def _degraded_problem(observation: Observation, issue_date: str, forecasts: AssetMaterialization) -> Problem:
+    reason = forecasts.metadata.get("degraded_reason")
+    return Problem(
+        kind="failed_publication",
+        subject=issue_date,
+        severity=Severity.WARNING,
+        title=f"Published without the model: forecasts of issue date {issue_date}",
+        since=_since(observation, issue_date),
+        affected=_affected(issue_date, "All forecasts are fallbacks, less accurate than the model's"),
+        details=str(reason.value) if reason else "The model failed",
+        links=(observation.link("Load forecasts", f"assets/{FORECASTS_ASSET}?partition={issue_date}"),),
+        remedy=_DEGRADED_REMEDY,
+    )
+
+
+def _since(observation: Observation, issue_date: str) -> datetime:
+    """When the incident of the issue date began: now, if it is new."""
+    known = (
+        incident.problem.since
+        for incident in observation.open_incidents("failed_publication")
+        if incident.problem.subject == issue_date
+    )
+    return next(known, observation.now)
+
+
+def _affected(issue_date: str, readers: str) -> tuple[str, ...]:
+    return (f"Issue date: {issue_date}", readers)
