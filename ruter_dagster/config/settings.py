@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, NoDecode, Sett
 
 from ruter_dagster.config.alerts import TIME_OF_DAY, AlertSettings
 from ruter_dagster.config.aws import SecretSource
+from ruter_dagster.config.demo_faults import FAULT_KINDS, parse_faults
 from ruter_dagster.config.feeds import FeedSettings
 from ruter_dagster.config.kafka import EmptyPrefix, KafkaSettings
 from ruter_dagster.config.metrics import MetricsSettings
@@ -86,6 +87,12 @@ class Settings(AlertSettings, FeedSettings, KafkaSettings, SageMakerSettings, Me
     )
     demo_seed: int = Field(DEMO_SEED, ge=0, description="Seed of the demo network")
     demo_scale: Literal["demo", "ruter"] = Field("demo", description="Size of the demo network")
+    demo_faults: str | None = Field(
+        None,
+        description="Faults of the demo network, to try the drift checks and alerts: `kind:from:to`, or `kind:from:to:subject` with "
+        "a line, mode or vehicle, separated by commas",
+        json_schema_extra={"allowed": f"kinds {', '.join(FAULT_KINDS)}"},
+    )
     history_start: date | None = Field(
         None, description="First operating date of the partitions, YYYY-MM-DD. Default: the operator's"
     )
@@ -185,6 +192,12 @@ class Settings(AlertSettings, FeedSettings, KafkaSettings, SageMakerSettings, Me
     def _check_environment(cls, value: str) -> str:
         if value not in ENVIRONMENTS and not SANDBOX.fullmatch(value):
             raise ValueError(f"allowed: {ALLOWED_ENVIRONMENTS}")
+        return value
+
+    @field_validator("demo_faults")
+    @classmethod
+    def _check_demo_faults(cls, value: str | None) -> str | None:
+        parse_faults(value or "")
         return value
 
     @field_validator("asset_retries", "asset_retry_delays", mode="before")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ruter_dagster.config.demo_faults import parse_faults
 from ruter_dagster.config.gtfs_location import gtfs_location
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
@@ -21,7 +22,7 @@ def open_source(settings: Settings, operator: Operator, stored_plans: StoredPlan
     if settings.source == "demo":
         from ruter_dagster.sources.demo.source import DemoSource
 
-        return DemoSource(settings.demo_seed, settings.demo_scale)
+        return DemoSource(settings.demo_seed, settings.demo_scale, parse_faults(settings.demo_faults or ""))
     if settings.source == "warehouse":
         from ruter_dagster.sources.warehouse import WarehouseSource
 

@@ -11,6 +11,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from ruter_dagster.sources.demo.faults import Faults, boarding_shares, reported_journeys
 from ruter_dagster.sources.demo.fleet import Fleet
 from ruter_dagster.sources.demo.random_numbers import generator
 from ruter_dagster.sources.demo.simulation import Passengers
@@ -41,17 +42,18 @@ class Counts:
     delay: NDArray[np.float64]
 
 
-def count(seed: int, fleet: Fleet, passengers: Passengers, service_date: date) -> Counts:
+def count(seed: int, fleet: Fleet, passengers: Passengers, service_date: date, faults: Faults = ()) -> Counts:
     """Counts the passengers of a date: fewer than travelled, never negative, at most twice the capacity."""
     timetable, vehicle = passengers.timetable, passengers.vehicle
     random = generator(seed, "counters", service_date.toordinal())
     arrived = random.random(len(vehicle)) >= LOST_SHARE
     kept = _kept_by_reset(random, timetable.stops, len(timetable.served))
     seen_boarding, seen_alighting = detection_shares(seed, fleet, service_date)
+    seen_boarding = seen_boarding * boarding_shares(timetable.network, fleet, service_date, faults)
     boardings = np.where(kept, random.binomial(passengers.boardings, seen_boarding[vehicle]), 0)
     alightings = np.where(kept, random.binomial(passengers.alightings, seen_alighting[vehicle]), 0)
     return Counts(
-        arrived=timetable.served & arrived,
+        arrived=timetable.served & arrived & reported_journeys(timetable, service_date, faults),
         boardings=boardings,
         alightings=alightings,
         departure_load=np.minimum(running_load(boardings, alightings), 2 * fleet.total_capacity[vehicle]),

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ruter_dagster.sources.demo.calendar import day_of
 from ruter_dagster.sources.demo.demand import build_demand
+from ruter_dagster.sources.demo.faults import Faults, demand_shares, timetable_version
 from ruter_dagster.sources.demo.fleet import build_fleet
-from ruter_dagster.sources.demo.network import Scale, build_network, version_of
+from ruter_dagster.sources.demo.network import Scale, build_network
 from ruter_dagster.sources.demo.random_numbers import generator
 from ruter_dagster.sources.demo.timetable import Timetable, build_timetable
 from ruter_dagster.sources.demo.variation import HOURS, demand_factors
@@ -40,18 +41,18 @@ class Passengers:
     mean_load: NDArray[np.float64]
 
 
-def timetable_of(seed: int, scale: Scale, service_date: date) -> Timetable:
+def timetable_of(seed: int, scale: Scale, service_date: date, faults: Faults = ()) -> Timetable:
     """The timetable of a date."""
-    return build_timetable(seed, scale, version_of(service_date), day_of(service_date).type)
+    return build_timetable(seed, scale, timetable_version(service_date, faults), day_of(service_date).type)
 
 
-def simulate(seed: int, scale: Scale, service_date: date) -> Passengers:
-    """Simulates a service date. The same date, seed and scale always give the same passengers."""
-    timetable = timetable_of(seed, scale, service_date)
+def simulate(seed: int, scale: Scale, service_date: date, faults: Faults = ()) -> Passengers:
+    """Simulates a service date. The same date, seed, scale and faults always give the same passengers."""
+    timetable = timetable_of(seed, scale, service_date, faults)
     fleet = build_fleet(seed, scale)
     vehicle = fleet.vehicle_of(timetable, service_date)
-    alighting = build_demand(seed, scale, version_of(service_date), day_of(service_date).type).alighting
-    means = mean_boardings(seed, scale, service_date)
+    alighting = build_demand(seed, scale, timetable.version, day_of(service_date).type).alighting
+    means = mean_boardings(seed, scale, service_date, faults)
     random = generator(seed, "passengers", service_date.toordinal())
     capacity = np.floor(LEFT_BEHIND_ABOVE * fleet.total_capacity[vehicle]).astype(np.int64)
     boardings, alightings, load = _ride(
@@ -60,11 +61,11 @@ def simulate(seed: int, scale: Scale, service_date: date) -> Passengers:
     return Passengers(timetable, vehicle, boardings, alightings, load, _mean_load(means, alighting))
 
 
-def mean_boardings(seed: int, scale: Scale, service_date: date) -> NDArray[np.float64]:
+def mean_boardings(seed: int, scale: Scale, service_date: date, faults: Faults = ()) -> NDArray[np.float64]:
     """Expected boardings at every position of every journey of a date."""
-    day, timetable = day_of(service_date), timetable_of(seed, scale, service_date)
-    demand = build_demand(seed, scale, version_of(service_date), day.type)
-    factors = demand_factors(build_network(seed, scale), day)
+    day, timetable = day_of(service_date), timetable_of(seed, scale, service_date, faults)
+    demand, network = build_demand(seed, scale, timetable.version, day.type), build_network(seed, scale)
+    factors = demand_factors(network, day) * demand_shares(network, service_date, faults)[:, None]
     in_school = not (day.school_holiday or day.bridge_day or day.is_eve)
     usual = demand.boardings + demand.pupils if in_school else demand.boardings
     return usual * factors.ravel()[timetable.line * HOURS + timetable.hour]
