@@ -15,6 +15,7 @@ from collections.abc import Callable
 from datetime import date, timedelta
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -33,7 +34,7 @@ from ruter_dagster.contracts.tables import (
     Table,
 )
 from ruter_dagster.contracts.validation import conform
-from ruter_dagster.dashboards.engine import Engine, Query, Value
+from ruter_dagster.dashboards.engine import Engine, Query
 from ruter_dagster.dashboards.queries import QUERIES
 from ruter_dagster.forecasting.occupancy import occupancy
 from ruter_dagster.forecasting.scores import departure_scores, score_sums
@@ -78,16 +79,16 @@ def time_queries(store: TableStore) -> None:
         )
 
 
-def run_query(engine: Engine, query: Query, parameters: dict[str, Value]) -> pl.DataFrame:
+def run_query(engine: Engine, query: Query, parameters: dict[str, Any]) -> pl.DataFrame:
     return engine.reader().run(query, **parameters)
 
 
-def parameters_of(query: Query, store: TableStore) -> dict[str, Value]:
+def parameters_of(query: Query, store: TableStore) -> dict[str, Any]:
     """Parameters that select the newest dates, and everything in them that the query can select."""
     newest = store.dates(DRIFT)[-1]
     observed = FORECAST_PERFORMANCE in query.tables
     row = one_departure(store, newest)
-    values: dict[str, Value] = {
+    values: dict[str, Any] = {
         "issue_date": ISSUE_DATE, "operating_date": newest if observed else ISSUE_DATE + timedelta(1), "service_date": newest,
         "first": store.dates(DRIFT)[0], "last": newest, "horizon": 1, "first_hour": 0, "last_hour": 47,
         "mode": None, "line": row["line_id"] if observed or STOP_SCORES in query.tables else None, "stop": None, "trip": row["trip_id"],

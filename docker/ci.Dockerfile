@@ -15,10 +15,10 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore \
     UV_LINK_MODE=copy \
     UV_PYTHON_DOWNLOADS=never
-# LightGBM needs libgomp1, tests need postgresql and rsync, the job `images` needs buildah.
+# LightGBM needs libgomp1, tests need chromium, postgresql and rsync, the job `images` needs buildah.
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends \
-        awscli buildah ca-certificates curl git jq libgomp1 make postgresql rsync unzip \
+        awscli buildah ca-certificates chromium curl git jq libgomp1 make postgresql rsync unzip \
     && rm -rf /var/lib/apt/lists/*
 RUN curl --fail --silent --show-error --location --output /tmp/terraform.zip \
         "https://releases.hashicorp.com/terraform/${TERRAFORM}/terraform_${TERRAFORM}_linux_amd64.zip" \

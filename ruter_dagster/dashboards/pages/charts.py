@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import altair as alt
 import polars as pl
+import streamlit as st
 
 Chart = alt.LayerChart | alt.FacetChart
 
@@ -14,6 +15,15 @@ BLUE, ORANGE, GREY, GREEN, PURPLE = "#3A86C8", "#D9730D", "#808793", "#2F9E77", 
 SERIES = [BLUE, ORANGE, GREEN, PURPLE, GREY]
 DASHES = [[1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4]]
 _LABEL_WIDTH = 130
+
+
+def show_chart(chart: Chart | alt.Chart, key: str, description: str) -> None:
+    """Draws the chart. Its words have the colour of the page's text; `description` is read to those who do not see it."""
+    color = "#FAFAFA" if st.context.theme.type == "dark" else "#31333F"
+    colored = chart.configure_axis(labelColor=color, titleColor=color).configure_legend(
+        labelColor=color, titleColor=color
+    )
+    st.altair_chart(colored, key=key, alt=description)
 
 
 def journey_chart(rows: pl.DataFrame, observed: bool = False) -> Chart:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from ruter_dagster.dashboards.data import comparison as data
 from ruter_dagster.dashboards.data.yesterday import period_of, scored_dates
-from ruter_dagster.dashboards.pages.charts import lines_over_days
+from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart
 from ruter_dagster.dashboards.pages.controls import (
     choice,
     date_filter,
@@ -56,7 +56,11 @@ def _show_variants(context: Context, days: int, horizon: int) -> None:
     st.markdown("A baseline is scored on the departures that it knows. A lower WAPE is better.")
     show_table(_rounded(overall), {"variant": st.column_config.TextColumn("Forecast"), **_columns()}, key="variants", file="variants", alt="Scores of each variant")  # fmt: skip
     by_day = data.variant_days(context.reader, first, last, horizon)
-    st.altair_chart(lines_over_days(by_day, "wape", "WAPE", "variant", order=list(data.VARIANTS.values())), key="variant-days", alt="WAPE of each variant by day")  # fmt: skip
+    show_chart(
+        lines_over_days(by_day, "wape", "WAPE", "variant", order=list(data.VARIANTS.values())),
+        "variant-days",
+        "WAPE of each variant by day",
+    )
     with st.expander("By mode"):
         text = st.column_config.TextColumn
         show_table(_rounded(modes), {"mode": text("Mode"), "variant": text("Forecast"), **_columns()}, key="modes", file="variants-by-mode", alt="Scores of each variant by mode")  # fmt: skip

@@ -10,7 +10,7 @@ import streamlit as st
 from ruter_dagster.contracts.drift import NETWORK
 from ruter_dagster.dashboards.data import skill as data
 from ruter_dagster.dashboards.data.yesterday import network_scores, period_of, scored_dates
-from ruter_dagster.dashboards.pages.charts import lines_over_days, with_thresholds
+from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart, with_thresholds
 from ruter_dagster.dashboards.pages.controls import (
     choice,
     horizon_filter,
@@ -65,7 +65,7 @@ def _show_scores(scores: pl.DataFrame, measures: pl.DataFrame) -> None:
             "How much smaller the model's errors are than those of the mean of four weeks. Below 0 they are larger."
         )
         chart = lines_over_days(scores, _SKILL, "Skill against the 4-week mean")
-        st.altair_chart(with_thresholds(chart, warn, act), key="skill", alt="Skill against the mean of four weeks by day")  # fmt: skip
+        show_chart(with_thresholds(chart, warn, act), "skill", "Skill against the mean of four weeks by day")
     with right:
         st.subheader("Error by day")
         st.markdown(
@@ -75,7 +75,7 @@ def _show_scores(scores: pl.DataFrame, measures: pl.DataFrame) -> None:
         long = scores.unpivot(list(shown), index="operating_date", variable_name="score").with_columns(
             pl.col("score").replace(shown)
         )
-        st.altair_chart(lines_over_days(long, "value", "Share", "score"), key="wape", alt="WAPE and coverage by day")  # fmt: skip
+        show_chart(lines_over_days(long, "value", "Share", "score"), "wape", "WAPE and coverage by day")
 
 
 def _show_drift(measures: pl.DataFrame) -> None:
@@ -120,11 +120,14 @@ def _show_metric(measures: pl.DataFrame, verdicts: pl.DataFrame) -> None:
         nothing_to_show(f"{metric} has no value in this period:", "too few operating dates before it.")
         return
     newest = rows.row(-1, named=True)
+    st.markdown(newest["description"])
     chart = lines_over_days(rows, "value", metric, percent=False)
     both = data.SIDES.get(metric) == "either"
-    st.altair_chart(
-        with_thresholds(chart, newest["warn"], newest["act"], both), key="metric-chart", alt=f"{metric} by day, with its thresholds"
-    )  # fmt: skip
+    show_chart(
+        with_thresholds(chart, newest["warn"], newest["act"], both),
+        "metric-chart",
+        f"{metric} by day, with its thresholds",
+    )
 
 
 PAGE = DashboardPage("Skill and drift", "skill-and-drift", ":material/monitoring:", show)

@@ -10,7 +10,7 @@ import streamlit as st
 
 from ruter_dagster.dashboards.data import tomorrow as data
 from ruter_dagster.dashboards.data.words import Names, day_in_words, different, last_part
-from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key, stop_map
+from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key, show_chart, stop_map
 from ruter_dagster.dashboards.pages.controls import (
     choice,
     date_filter,
@@ -148,7 +148,7 @@ def _show_journey(
     )
     rows = data.journey(context.reader, published, day, trip, names, context.time_zone)
     description = f"Forecasts of the journey {labels[trip]}, stop by stop"
-    st.altair_chart(journey_chart(rows), key="journey-chart", alt=description)
+    show_chart(journey_chart(rows), "journey-chart", description)
     st.markdown(journey_key())
 
 
@@ -158,7 +158,7 @@ def _show_stops(context: Context, published: data.Published, selection: data.Sel
     if stops.is_empty():
         nothing_to_show("There is no map: the timetable has no coordinates of stops.", "A GTFS timetable has them (`RUTER_GTFS_PATH`).")  # fmt: skip
         return
-    st.altair_chart(stop_map(stops), key="stop-map", alt="Map of the selected stops, by crowding")
+    show_chart(stop_map(stops), "stop-map", "Map of the selected stops, by crowding")
 
 
 PAGE = DashboardPage("Tomorrow", "tomorrow", ":material/event_upcoming:", show)

@@ -11,7 +11,7 @@ import streamlit as st
 
 from ruter_dagster.dashboards.data import yesterday as data
 from ruter_dagster.dashboards.data.words import Names, day_in_words, different, share
-from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key
+from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key, show_chart
 from ruter_dagster.dashboards.pages.controls import (
     date_filter,
     horizon_filter,
@@ -204,7 +204,7 @@ def _show_journey(context: Context, selection: data.Selection, names: Names, jou
     trip = trip or journeys["trip_id"][0]
     rows = data.journey(context.reader, selection, trip, names, context.time_zone)
     description = f"Forecasts and observed loads of the journey {labels[trip]}, stop by stop"
-    st.altair_chart(journey_chart(rows, observed=True), key="observed-chart", alt=description)
+    show_chart(journey_chart(rows, observed=True), "observed-chart", description)
     st.markdown(journey_key(observed=True))
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
