@@ -124,7 +124,13 @@ def checks_page() -> str:
     """Every quality check, the release gate and the drift metrics."""
     gate = [(f"`{check.name}`", check.severity, check.description) for check in GATE_CHECKS]
     drift = [
-        (f"`{metric.name}`", metric.description, f"{metric.warn:g}", _request_threshold(metric))
+        (
+            f"`{metric.name}`",
+            metric.description,
+            _warn_threshold(metric),
+            _clear_threshold(metric),
+            _request_threshold(metric),
+        )
         for metric in DRIFT_METRICS
     ]
     return _page(
@@ -137,8 +143,9 @@ def checks_page() -> str:
         *(_checks_section(table) for table in CHECKED_TABLES),
         "## raw/stop_visits\n\n" + _checks_table((NO_DATE_BLOCKED,)),
         "## models/evaluation\n\n" + _table(("Check", "Severity", "Meaning"), gate),
-        "## monitoring/drift\n\nA metric beyond its first threshold warns. Beyond its second threshold it requests a training. It never blocks.\n\n"
-        + _table(("Metric", "Meaning", "Warns", "Requests a training"), drift),
+        "## monitoring/drift\n\nA metric beyond its threshold warns, and may request a training. It never blocks. A warning ends once the value was within "
+        "a stricter threshold on some dates. The operator file can set other thresholds: [quality](quality.md#what-does-drift-do).\n\n"
+        + _table(("Metric", "Meaning", "Warns", "Warning ends", "Requests a training"), drift),
     )
 
 
@@ -315,6 +322,14 @@ def _checks_section(table: Table) -> str:
 def _checks_table(checks: Iterable[Check]) -> str:
     rows = [(f"`{check.name}`", check.severity, check.description, check.expected) for check in checks]
     return _table(("Check", "Severity", "Meaning", "Expected"), rows)
+
+
+def _warn_threshold(metric: DriftMetric) -> str:
+    return f"beyond ±{metric.warn:g}" if metric.side == "either" else f"{metric.side} {metric.warn:g}"
+
+
+def _clear_threshold(metric: DriftMetric) -> str:
+    return f"{metric.clear_threshold:.3g}, {metric.days_to_clear} dates"
 
 
 def _request_threshold(metric: DriftMetric) -> str:

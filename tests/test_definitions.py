@@ -177,8 +177,9 @@ class TestDependencies:
             ("monitoring/forecast_performance", "loads/stop_loads", 0, 0),
             ("monitoring/line_scores", "monitoring/forecast_performance", 0, 0),
             ("monitoring/line_scores", "forecasts/load_forecasts", -3, 0),
-            ("monitoring/drift", "monitoring/forecast_performance", -56, 0),
-            ("monitoring/drift", "loads/stop_loads", -56, 0),
+            ("monitoring/drift", "monitoring/forecast_performance", -63, 0),
+            ("monitoring/drift", "loads/stop_loads", -63, 0),
+            ("monitoring/drift", "raw/planned_departures", -28, 0),
         ],
     )
     def test_date_depends_on_dates_of_its_parents(

@@ -8,7 +8,12 @@ from pydantic import Field
 from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
 from ruter_dagster.assets.dependencies import asset_dep, check_specs, table_dep
 from ruter_dagster.assets.job_inputs import PinsConfig
-from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS, HORIZON_DAYS
+from ruter_dagster.contracts.date_windows import (
+    DRIFT_LOAD_DAYS,
+    DRIFT_PLAN_DAYS,
+    DRIFT_VERDICT_DAYS,
+    HORIZON_DAYS,
+)
 from ruter_dagster.contracts.jobs import RETENTION, Drift, Performance, Retention, Scores, asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.scores import LINE_SCORES, STOP_SCORES
@@ -17,6 +22,7 @@ from ruter_dagster.contracts.tables import (
     DRIFT,
     FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
+    PLANNED_DEPARTURES,
     STOP_LOADS,
 )
 from ruter_dagster.orchestration.partitions import window
@@ -72,16 +78,17 @@ def _line_scores(builder: AssetBuilder) -> JobAsset:
 
 
 def _drift(builder: AssetBuilder) -> JobAsset:
-    reference = window(-DRIFT_REFERENCE_DAYS, 0)
+    reference = window(-DRIFT_LOAD_DAYS, 0)
     return builder.asset(
         asset_of(DRIFT.name),
         Drift,
         description=DRIFT.description,
-        code_version="1",
+        code_version="2",
         partitions=builder.partitions.operating,
         deps=[
             asset_dep(asset_of(FORECAST_PERFORMANCE.name), reference),
             *table_dep(STOP_LOADS, reference),
+            *table_dep(PLANNED_DEPARTURES, window(-DRIFT_VERDICT_DAYS - DRIFT_PLAN_DAYS, 0)),
         ],
         check_specs=check_specs(asset_of(DRIFT.name), DRIFT_CHECKS),
     )

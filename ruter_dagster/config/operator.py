@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from dataclasses import replace
 from datetime import date, time, timedelta
 from difflib import get_close_matches
 from importlib.resources import files
@@ -18,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.carry_over import CarryOverMode
+from ruter_dagster.contracts.drift import DRIFT_METRICS, MAX_DAYS, DriftMetric
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import MODES
 
@@ -198,6 +200,72 @@ class FeedIdentifiers(_Strict):
     )
 
 
+class DriftThresholds(_Strict):
+    """Thresholds of one drift metric that differ from the usual ones (contracts/drift.py)."""
+
+    warn: float | None = Field(None, description="A warning beyond this value")
+    act: float | None = Field(None, description="A training is requested beyond this value")
+    days_to_warn: int | None = Field(
+        None, ge=1, le=MAX_DAYS, description="Dates in a row that a warning needs"
+    )
+    days_to_act: int | None = Field(
+        None, ge=1, le=MAX_DAYS, description="Dates in a row that a request needs"
+    )
+    days_to_clear: int | None = Field(
+        None, ge=1, le=MAX_DAYS, description="Dates within the clear threshold that end a warning"
+    )
+    clear: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="The clear threshold, as a share of the distance from the usual value to `warn`",
+    )
+
+
+class Drift(_Strict):
+    """When drift warns and when a warning ends. `metrics` has the thresholds of single metrics."""
+
+    clear: float | None = Field(None, ge=0, le=1, description="`clear` of every metric without its own")
+    days_to_clear: int | None = Field(
+        None, ge=1, le=MAX_DAYS, description="`days_to_clear` of every metric without its own"
+    )
+    metrics: dict[str, DriftThresholds] = Field(default_factory=dict, description="Thresholds by metric")
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> Drift:
+        names = [metric.name for metric in DRIFT_METRICS]
+        for name in self.metrics:
+            if name not in names:
+                similar = get_close_matches(name, names, n=1)
+                hint = f"Did you mean {similar[0]}?" if similar else f"Allowed: {', '.join(names)}"
+                raise ValueError(f"drift.metrics: unknown metric {name}. {hint}")
+        self.resolved()
+        return self
+
+    def resolved(self) -> tuple[DriftMetric, ...]:
+        """The drift metrics with these thresholds. Raises `ValueError` if a metric's thresholds contradict each other."""
+        return tuple(self._resolve(metric) for metric in DRIFT_METRICS)
+
+    def _resolve(self, metric: DriftMetric) -> DriftMetric:
+        of_all: dict[str, Any] = {"clear": self.clear}
+        if metric.days_to_clear == DriftMetric.days_to_clear:
+            of_all["days_to_clear"] = self.days_to_clear
+        own = self.metrics.get(metric.name, DriftThresholds()).model_dump()  # pyright: ignore[reportCallIssue]
+        changes = _without_none(of_all) | _without_none(own)
+        if metric.act is None and "act" in changes:
+            raise ValueError(
+                f"drift.metrics.{metric.name}: this metric never requests a training; remove `act`"
+            )
+        resolved = replace(metric, **changes)
+        if fault := resolved.fault():
+            raise ValueError(f"drift.metrics.{metric.name}: {fault}")
+        return resolved
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
 class Operator(_Strict):
     """The properties of an operator. `load_operator` reads them from a file."""
 
@@ -227,6 +295,7 @@ class Operator(_Strict):
         description="Seats and total places of planned departures whose vehicle is unknown",
     )
     feed_identifiers: FeedIdentifiers = FeedIdentifiers()  # pyright: ignore[reportCallIssue]
+    drift: Drift = Drift()  # pyright: ignore[reportCallIssue]
     route_types: dict[str, Annotated[str, AfterValidator(_check_mode)]] = Field(
         default_factory=dict,
         description="Mode of a TIDES route_type, or of a GTFS route_type number, if it differs from the usual one",

@@ -1,14 +1,22 @@
-"""The drift metrics: names, thresholds and verdicts. Their measurement belongs in forecasting/drift.py."""
+"""The drift metrics: names, thresholds and verdicts. Their measurement belongs in forecasting/drift.py and sensor_health.py."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from ruter_dagster.contracts.date_windows import DRIFT_VERDICT_DAYS
 
 NETWORK = "network"
 """Scope of a metric of all loads; other scopes are modes."""
 USUAL_COVERAGE = 0.80
 """Share of loads that P10 to P90 should cover."""
+
+MAX_DAYS = DRIFT_VERDICT_DAYS
+"""Largest number of dates in a row that a threshold may need."""
+
+Verdict = Literal["ok", "warn", "act", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +24,10 @@ class DriftMetric:
     """One metric. It warns beyond the threshold `warn` and acts beyond `act`, on `side` ("either": by absolute value).
 
     The value must be beyond the threshold on `days_to_warn` or `days_to_act` consecutive dates that end with the measured
-    one. Acting requests a training. A metric of bad data has no `act`, because a model must not learn from bad data.
+    one. A warning ends when the value was within `clear_threshold` on `days_to_clear` dates. That threshold lies between
+    `warn` and `usual`, the value of a healthy network: `clear` times the distance from `usual` to `warn`.
+
+    Acting requests a training. A metric of bad data has no `act`, because a model must not learn from bad data.
     """
 
     name: str
@@ -26,34 +37,71 @@ class DriftMetric:
     side: Literal["above", "below", "either"] = "above"
     days_to_warn: int = 1
     days_to_act: int = 3
+    days_to_clear: int = 2
+    clear: float = 0.8
+    usual: float = 0.0
 
     @property
-    def days(self) -> int:
-        """Number of dates that a verdict depends on."""
-        return max(self.days_to_warn, self.days_to_act if self.act is not None else 1)
+    def clear_threshold(self) -> float:
+        return self.usual + self.clear * (self.warn - self.usual)
+
+    def fault(self) -> str | None:
+        """Why the thresholds contradict each other; None if they do not."""
+        if self.warn != self.usual and not self.is_beyond(self.warn, self.usual):
+            return (
+                f"warn = {self.warn:g} must be {self._further} the value of a healthy network, {self.usual:g}"
+            )
+        if self.act is not None and self.act != self.warn and not self.is_beyond(self.act, self.warn):
+            return f"act = {self.act:g} must be {self._further} warn = {self.warn:g}"
+        return None
+
+    @property
+    def _further(self) -> str:
+        return "below" if self.side == "below" else "above"
 
     def is_beyond(self, value: float, threshold: float) -> bool:
         if self.side == "below":
             return value < threshold
         return (abs(value) if self.side == "either" else value) > threshold
 
-    def verdict(self, values: tuple[float | None, ...]) -> Literal["ok", "warn", "act", "unknown"]:
-        """The verdict on a date. `values` has the date's value, then those of the dates before it; None if unknown."""
+    def verdict(self, values: Sequence[float | None]) -> Verdict:
+        """The verdict on a date. `values` has the date's value, then those of the dates before it; None if unknown.
+
+        It depends on nothing but these values, so that it is the same in any order of measurement. A warning therefore also
+        ends when the values no longer include the dates that raised it.
+        """
         if not values or values[0] is None:
             return "unknown"
         if self.act is not None and self._lasts(values, self.act, self.days_to_act):
             return "act"
-        return "warn" if self._lasts(values, self.warn, self.days_to_warn) else "ok"
+        return "warn" if self._warns(values) else "ok"
 
-    def _lasts(self, values: tuple[float | None, ...], threshold: float, days: int) -> bool:
+    def _lasts(self, values: Sequence[float | None], threshold: float, days: int) -> bool:
         recent = values[:days]
         return len(recent) == days and all(v is not None and self.is_beyond(v, threshold) for v in recent)
 
+    def _warns(self, values: Sequence[float | None]) -> bool:
+        """Goes through the values, the oldest first. An unknown value neither raises nor ends a warning."""
+        warns, beyond, within = False, 0, 0
+        for value in reversed(values):
+            if value is None:
+                beyond = 0
+                continue
+            beyond = beyond + 1 if self.is_beyond(value, self.warn) else 0
+            within = 0 if self.is_beyond(value, self.clear_threshold) else within + 1
+            if beyond >= self.days_to_warn:
+                warns = True
+            elif within >= self.days_to_clear:
+                warns = False
+        return warns
 
+
+_LONG_WEEKEND = 3
+"""Dates in a row on which a faulty vehicle or line may have too few trips to be judged."""
 _ON_THREE_DATES = "; warns on the third date in a row"
 
-DRIFT_METRICS = (
-    DriftMetric("skill_against_ha4", "1 - WAPE / WAPE of HA4, over 7 days", 0.05, 0.0, "below"),
+FORECAST_METRICS = (
+    DriftMetric("skill_against_ha4", "1 - WAPE / WAPE of HA4, over 7 days", 0.05, 0.0, "below", usual=0.10),
     DriftMetric(
         "wape_deviation", "WAPE above the mean of the weekday's WAPE before, in standard deviations", 3, 6
     ),
@@ -65,7 +113,13 @@ DRIFT_METRICS = (
         0.15,
         "either",
     ),
-    DriftMetric("matched_share", "Share of the day's loads that had a forecast", 0.90, None, "below"),
+    DriftMetric(
+        "matched_share", "Share of the day's loads that had a forecast", 0.90, None, "below", usual=1.0
+    ),
+)
+"""Metrics of forecasts."""
+
+LOAD_METRICS = (
     DriftMetric(
         "population_stability_index",
         "PSI of the day's loads against the same weekdays before" + _ON_THREE_DATES,
@@ -89,12 +143,74 @@ DRIFT_METRICS = (
         days_to_warn=3,
     ),
     DriftMetric(
-        "vehicle_imbalance",
-        "Largest |boardings - alightings| / (boardings + alightings) of a vehicle's day, as counted",
-        0.20,
+        "passenger_level",
+        "Mean load of the day / lower quartile of the mean loads of the same weekdays before",
+        0.65,
         None,
+        "below",
+        usual=1.0,
     ),
 )
+"""Metrics of the distribution of loads."""
+
+SENSOR_METRICS = (
+    DriftMetric(
+        "vehicle_imbalance",
+        "Largest |boardings - alightings| / (boardings + alightings) of a vehicle's day, as counted",
+        0.30,
+        None,
+        days_to_clear=_LONG_WEEKEND + 1,
+    ),
+    DriftMetric(
+        "door_imbalance",
+        "Largest |median of (boardings - alightings) / (boardings + alightings)| of a vehicle's trips: a dead door",
+        0.12,
+        None,
+        days_to_clear=_LONG_WEEKEND + 1,
+    ),
+    DriftMetric(
+        "silent_vehicles",
+        "Vehicles whose trips of the day have no passengers counted, though they counted passengers before",
+        0,
+        None,
+        days_to_clear=_LONG_WEEKEND + 1,
+    ),
+    DriftMetric(
+        "absent_vehicles",
+        "Share of the vehicles that counted passengers on each of the same weekdays before and have no trip on the day",
+        0.25,
+        None,
+    ),
+    DriftMetric(
+        "silent_lines",
+        "Lines with planned departures of which none was counted, though they were counted before",
+        0,
+        None,
+        days_to_clear=_LONG_WEEKEND + 1,
+    ),
+    DriftMetric(
+        "counted_share",
+        "Share of the day's planned departures that were counted / median of this share in the three weeks before",
+        0.80,
+        None,
+        "below",
+        usual=1.0,
+    ),
+    DriftMetric(
+        "trip_gaps", "Share of departures without counts in trips with counts of other departures", 0.05, None
+    ),
+)
+"""Metrics of the passenger counters."""
+
+TIMETABLE_CHANGE = DriftMetric(
+    "timetable_change",
+    "Share of journeys that differ from the most similar date of the three weeks before; no fault, but forecasts may be worse",
+    0.10,
+    None,
+    days_to_clear=7,
+)
+
+DRIFT_METRICS = (*FORECAST_METRICS, *LOAD_METRICS, *SENSOR_METRICS, TIMETABLE_CHANGE)
 
 POOLED_DAYS = 7
 """Dates, the measured one included, over which skill, bias and coverage are pooled."""
@@ -105,4 +221,8 @@ MIN_SAME_WEEKDAYS = 4
 MIN_REFERENCE_DATES = 2
 """Earlier dates of the same weekday that the comparison of a distribution needs."""
 MIN_COMPARED_LOADS = 500
-"""Loads of the date that the comparison of a distribution needs."""
+"""Loads of the date that the comparison of a distribution and the deviation of WAPE need."""
+MIN_LEVEL_LOADS = 1000
+"""Loads of the date that the passenger level needs."""
+MIN_WAPE_DEVIATION = 0.15
+"""Smallest standard deviation of WAPE, as a share of its mean. Few dates may agree by chance."""

@@ -316,7 +316,7 @@ class Drift(DatesParameters):
     """Measures drift of operating dates."""
 
     job = "drift"
-    reads = (STOP_LOADS, STOP_VISITS, FORECAST_PERFORMANCE)
+    reads = (STOP_LOADS, STOP_VISITS, PLANNED_DEPARTURES, FORECAST_PERFORMANCE)
 
 
 JOBS: dict[str, type[JobParameters]] = {

@@ -508,5 +508,11 @@ DRIFT = Table(
             required=False,
         ),
         Column("verdict", "string", "Verdict", allowed=("ok", "warn", "act", "unknown")),
+        Column(
+            "detail",
+            "string",
+            "The vehicles or lines that the value is about, the worst first; null if it is about none",
+            required=False,
+        ),
     ),
 )

@@ -66,6 +66,12 @@ class OperatingCalendar:
     def day_class(self, day: date) -> str:
         return DAY_CLASSES[max(0, self.comparable_weekday(day) - 3)]
 
+    def kind_of_loads(self, day: date) -> tuple[int, bool] | None:
+        """Weekday and school holiday, which the loads of comparable dates share; None on holidays and bridge days, which have none."""
+        if self.is_public_holiday(day) or self.is_minor_holiday(day) or self._is_bridge_day(day):
+            return None
+        return day.weekday(), day in self.school_holidays
+
     def comparable_dates(self, day: date, first_days: int, last_days: int) -> list[date]:
         """Dates from `last_days` to `first_days` before `day` with the same comparable weekday, newest first."""
         return _matching_dates(day, first_days, last_days, self.comparable_weekday)

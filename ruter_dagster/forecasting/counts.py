@@ -19,6 +19,10 @@ TOLERATED_PASSENGERS = 1
 """A difference this small counts as agreement: on small trips one passenger is a large share."""
 MIN_VEHICLE_PASSENGERS = 200
 """Boardings and alightings of a vehicle's day that its imbalance needs."""
+MIN_TRIP_PASSENGERS = 10
+"""Boardings and alightings of a trip that its imbalance needs."""
+MIN_IMBALANCE_TRIPS = 5
+"""Trips of a vehicle's day that its median imbalance needs."""
 FLAGGED_IMBALANCE = 0.10
 """A trip with more imbalance is flagged."""
 _DECIMALS = 6
@@ -247,4 +251,28 @@ def vehicle_imbalance(visits: pl.DataFrame) -> pl.DataFrame:
         .agg(passengers=boarded + alighted, imbalance=(boarded - alighted).abs() / (boarded + alighted))
         .filter(pl.col("passengers") >= MIN_VEHICLE_PASSENGERS)
         .sort("imbalance", "service_date", "vehicle_id", descending=[True, False, False])
+    )
+
+
+def trip_imbalance(trips: pl.DataFrame) -> pl.DataFrame:
+    """The median imbalance of each vehicle's trips on a date, without its sign. A dead sensor shifts every trip to one side.
+
+    Counts that a single trip lost, or passengers who stay on board between two trips, do not move the median.
+
+    Args:
+        trips: one row per trip with service_date, mode, vehicle_id, and the sums of boardings and alightings.
+
+    Returns:
+        service_date, mode, vehicle_id, door_imbalance. Vehicles with few trips, or few passengers on them, are left out.
+    """
+    boarded, alighted = pl.col("boardings"), pl.col("alightings")
+    return (
+        trips.filter(boarded + alighted >= MIN_TRIP_PASSENGERS)
+        .group_by("service_date", "mode", "vehicle_id")
+        .agg(
+            pl.len().alias("trips"),
+            ((boarded - alighted) / (boarded + alighted)).median().abs().alias("door_imbalance"),
+        )
+        .filter(pl.col("trips") >= MIN_IMBALANCE_TRIPS)
+        .drop("trips")
     )

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import polars as pl
 
 from ruter_dagster.contracts.drift import NETWORK
-from ruter_dagster.forecasting.counts import vehicle_imbalance
+from ruter_dagster.forecasting.counts import trip_imbalance, vehicle_imbalance
 from ruter_dagster.forecasting.distances import MAX_PASSENGERS
+from ruter_dagster.forecasting.sensor_health import SensorSums
 
 PERFORMANCE_COLUMNS = (
     "operating_date", "trip_id", "stop_sequence", "mode", "source", "load", "mean", "p10", "p90", "ha4",
@@ -18,8 +19,16 @@ PERFORMANCE_COLUMNS = (
 """The columns of contract `FORECAST_PERFORMANCE` that are read."""
 LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "mode", "load")
 """The columns of contract `STOP_LOADS` that are read; rows without a load (weight 0) are left out."""
+VISIT_COLUMNS = ("service_date", "trip_id", "mode", "vehicle_id", "boardings", "alightings")
+"""The columns of contract `STOP_VISITS` that are read."""
 _KEY = ("operating_date", "trip_id", "stop_sequence")
-_VEHICLES = {"operating_date": pl.Date, "mode": pl.String, "imbalance": pl.Float64}
+_VEHICLES = {
+    "operating_date": pl.Date,
+    "mode": pl.String,
+    "vehicle_id": pl.String,
+    "imbalance": pl.Float64,
+    "door_imbalance": pl.Float64,
+}
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,9 @@ class DriftSums:
     matched: pl.DataFrame
     """Rows of loads, and rows with a forecast."""
     vehicles: pl.DataFrame
-    """Imbalance of each vehicle."""
+    """Imbalance of each vehicle's day, and the median over its trips; null if it has too few passengers or trips."""
+    sensors: SensorSums = field(default_factory=SensorSums.none)
+    """Of the passenger counters and the timetable."""
 
     @classmethod
     def of(
@@ -42,14 +53,17 @@ class DriftSums:
         performance: pl.DataFrame,
         loads: pl.DataFrame,
         visits: pl.DataFrame | None,
+        sensors: SensorSums | None = None,
     ) -> DriftSums:
         """Sums of any dates; `matched` covers `dates` only.
 
         Args:
-            dates: the operating dates to measure.
+            dates: the operating dates whose values are needed: those to measure, and the dates before them that verdicts read.
             performance: contract `FORECAST_PERFORMANCE`, with the columns `PERFORMANCE_COLUMNS`.
             loads: contract `STOP_LOADS` of the same dates, with the columns `LOAD_COLUMNS`.
-            visits: contract `STOP_VISITS` of `dates`, for the imbalance of vehicles; None if they are not available.
+            visits: contract `STOP_VISITS` of `dates`, with the columns `VISIT_COLUMNS`, for the imbalance of vehicles; None if
+                they are not available.
+            sensors: the sums of the counters; None if they are not available.
         """
         loads = loads.drop_nulls("load").rename({"service_date": "operating_date"})
         passengers = pl.col("load").round().clip(0, MAX_PASSENGERS).cast(pl.Int32).alias("passengers")
@@ -57,27 +71,26 @@ class DriftSums:
             errors=_errors(performance),
             loads=loads.group_by("operating_date", "mode", passengers).agg(rows=pl.len()),
             matched=_matched(dates, performance, loads),
-            vehicles=pl.DataFrame(schema=_VEHICLES)
-            if visits is None
-            else vehicle_imbalance(visits).rename({"service_date": "operating_date"}).select(*_VEHICLES),
+            vehicles=pl.DataFrame(schema=_VEHICLES) if visits is None else _vehicles(visits),
+            sensors=sensors or SensorSums.none(),
         )
 
     @classmethod
     def joined(cls, parts: Sequence[DriftSums]) -> DriftSums:
         """The sums of parts without a common operating date."""
-        return cls(
-            *(
-                pl.concat(frames)
-                for frames in zip(*((p.errors, p.loads, p.matched, p.vehicles) for p in parts), strict=True)
-            )
-        )
+        frames = zip(*(part._frames for part in parts), strict=True)
+        return cls(*map(pl.concat, frames), sensors=SensorSums.joined([part.sensors for part in parts]))
 
     def of_scope(self, scope: str) -> DriftSums:
         """The sums of one mode, or all for the network."""
         if scope == NETWORK:
             return self
-        frames = (self.errors, self.loads, self.matched, self.vehicles)
-        return DriftSums(*(frame.filter(pl.col("mode") == scope) for frame in frames))
+        frames = (frame.filter(pl.col("mode") == scope) for frame in self._frames)
+        return DriftSums(*frames, sensors=self.sensors.of_mode(scope))
+
+    @property
+    def _frames(self) -> tuple[pl.DataFrame, ...]:
+        return self.errors, self.loads, self.matched, self.vehicles
 
 
 def _errors(performance: pl.DataFrame) -> pl.DataFrame:
@@ -100,10 +113,23 @@ def _errors(performance: pl.DataFrame) -> pl.DataFrame:
 
 def _matched(dates: Collection[date], performance: pl.DataFrame, loads: pl.DataFrame) -> pl.DataFrame:
     of_dates = pl.col("operating_date").is_in(list(dates))
-    forecast = performance.filter(of_dates).select(_KEY).unique().with_columns(forecast=pl.lit(True))
+    of_date, forecast = loads.filter(of_dates), performance.filter(of_dates).select(_KEY)
+    rows = of_date.group_by("operating_date", "mode").agg(rows=pl.len())
+    matched = (
+        of_date.join(forecast, on=_KEY, how="semi").group_by("operating_date", "mode").agg(forecast=pl.len())
+    )
+    return rows.join(matched, on=("operating_date", "mode"), how="left").with_columns(
+        pl.col("forecast").fill_null(0)
+    )
+
+
+def _vehicles(visits: pl.DataFrame) -> pl.DataFrame:
+    vehicle, sides = ("service_date", "mode", "vehicle_id"), ("boardings", "alightings")
+    counted = visits.filter(pl.all_horizontal(pl.col("vehicle_id", *sides).is_not_null()))
+    trips = counted.group_by(*vehicle, "trip_id").agg(pl.col(*sides).sum())
     return (
-        loads.filter(of_dates)
-        .join(forecast, on=_KEY, how="left")
-        .group_by("operating_date", "mode")
-        .agg(rows=pl.len(), forecast=pl.col("forecast").sum())
+        vehicle_imbalance(trips)
+        .join(trip_imbalance(trips), on=vehicle, how="full", coalesce=True)
+        .rename({"service_date": "operating_date"})
+        .select(*_VEHICLES)
     )

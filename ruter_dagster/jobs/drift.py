@@ -7,21 +7,41 @@ from datetime import date, timedelta
 
 import polars as pl
 
-from ruter_dagster.contracts.date_windows import DRIFT_REFERENCE_DAYS
+from ruter_dagster.contracts.date_windows import (
+    DRIFT_PLAN_DAYS,
+    DRIFT_REFERENCE_DAYS,
+    DRIFT_VEHICLE_DAYS,
+    DRIFT_VERDICT_DAYS,
+)
 from ruter_dagster.contracts.dates import day_range
-from ruter_dagster.contracts.drift import DRIFT_METRICS, NETWORK, DriftMetric
+from ruter_dagster.contracts.drift import NETWORK, DriftMetric
 from ruter_dagster.contracts.jobs import Drift, asset_of
-from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE, STOP_LOADS, STOP_VISITS
+from ruter_dagster.contracts.tables import (
+    DRIFT,
+    FORECAST_PERFORMANCE,
+    PLANNED_DEPARTURES,
+    STOP_LOADS,
+    STOP_VISITS,
+    Table,
+)
 from ruter_dagster.forecasting.drift import measure_drift
-from ruter_dagster.forecasting.drift_sums import LOAD_COLUMNS, PERFORMANCE_COLUMNS, DriftSums
+from ruter_dagster.forecasting.drift_sums import (
+    LOAD_COLUMNS,
+    PERFORMANCE_COLUMNS,
+    VISIT_COLUMNS,
+    DriftSums,
+)
+from ruter_dagster.forecasting.sensor_health import PLAN_COLUMNS, SENSOR_LOAD_COLUMNS, SensorSums
 from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.pipes import table
+from ruter_dagster.jobs.operator_rules import drift_metrics_of
+from ruter_dagster.jobs.pipes import table as as_table
 
 
 def run(parameters: Drift, context: JobContext) -> None:
     dates = list(context.tables.versions(STOP_LOADS, parameters.dates, missing=parameters.missing))
-    measured = measure_drift(dates, _sums(dates, context))
-    for metric in DRIFT_METRICS:
+    metrics = drift_metrics_of(context.operator)
+    measured = measure_drift(dates, _sums(dates, context), metrics, context.calendar.kind_of_loads)
+    for metric in metrics:
         _report_check(metric, measured.filter(metric=metric.name), context)
     verdicts = measured["verdict"].value_counts()
     context.write(
@@ -29,7 +49,7 @@ def run(parameters: Drift, context: JobContext) -> None:
         measured,
         dates,
         numbers={day: _values(measured.filter(operating_date=day)) for day in dates},
-        verdicts=table(verdicts.sort("verdict").to_dicts()),
+        verdicts=as_table(verdicts.sort("verdict").to_dicts()),
     )
 
 
@@ -47,7 +67,7 @@ def _report_check(metric: DriftMetric, rows: pl.DataFrame, context: JobContext) 
         measured=newest.item() if len(newest) else None,
         warn_threshold=metric.warn,
         act_threshold=metric.act,
-        beyond=table(beyond.cast({"operating_date": pl.String}).to_dicts()),
+        beyond=as_table(beyond.cast({"operating_date": pl.String}).to_dicts()),
     )
 
 
@@ -59,24 +79,38 @@ def _values(of_date: pl.DataFrame) -> dict[str, float | None]:
 
 def _sums(dates: Sequence[date], context: JobContext) -> DriftSums:
     """Sums of the dates and of the dates before them, read one date at a time to limit memory."""
-    days = day_range(dates[0] - timedelta(DRIFT_REFERENCE_DAYS), dates[-1])
+    first = dates[0] - timedelta(DRIFT_VERDICT_DAYS)
+    days = day_range(first - timedelta(DRIFT_REFERENCE_DAYS), dates[-1])
     performance = context.tables.versions(FORECAST_PERFORMANCE, days, missing="skip", verdict="ignore")
     known = {*context.tables.versions(STOP_LOADS, days, missing="skip", verdict="skip"), *performance}
     parts = []
     for day in context.track([day for day in days if day in known or day in dates], "Dates summed"):
-        measured = [day] if day in dates else []
-        parts.append(
-            DriftSums.of(
-                measured,
-                context.tables.read(
-                    FORECAST_PERFORMANCE, [day], PERFORMANCE_COLUMNS, missing="skip", verdict="ignore"
-                ),
-                context.tables.read(
-                    STOP_LOADS, [day], LOAD_COLUMNS, missing="skip", verdict="skip", ordered=False
-                ),
-                context.tables.read(STOP_VISITS, measured, missing="skip", verdict="skip")
-                if measured
-                else None,
-            )
-        )
+        parts.append(_sums_of(day, first, context))
     return DriftSums.joined(parts)
+
+
+def _sums_of(day: date, first: date, context: JobContext) -> DriftSums:
+    """Sums of one date. Dates before `first` are only references, and the older ones need fewer columns."""
+    columns = dict.fromkeys(LOAD_COLUMNS)
+    if day >= first - timedelta(DRIFT_VEHICLE_DAYS):
+        columns |= dict.fromkeys(SENSOR_LOAD_COLUMNS)
+    performance = context.tables.read(
+        FORECAST_PERFORMANCE, [day], PERFORMANCE_COLUMNS, missing="skip", verdict="ignore", ordered=False
+    )
+    loads = context.tables.read(STOP_LOADS, [day], [*columns], missing="skip", verdict="skip", ordered=False)
+    visits = _read(context, STOP_VISITS, day, VISIT_COLUMNS) if day >= first else None
+    needed = [day] if day >= first else []
+    return DriftSums.of(needed, performance, loads, visits, _sensor_sums(day, first, loads, context))
+
+
+def _sensor_sums(day: date, first: date, loads: pl.DataFrame, context: JobContext) -> SensorSums | None:
+    if day < first - timedelta(DRIFT_VEHICLE_DAYS):
+        return None
+    plan = None
+    if day >= first - timedelta(DRIFT_PLAN_DAYS):
+        plan = _read(context, PLANNED_DEPARTURES, day, PLAN_COLUMNS)
+    return SensorSums.of(loads, plan, context.operator.time_zone)
+
+
+def _read(context: JobContext, table: Table, day: date, columns: Sequence[str]) -> pl.DataFrame:
+    return context.tables.read(table, [day], columns, missing="skip", verdict="skip", ordered=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 
 from ruter_dagster.config.operator import Operator
+from ruter_dagster.contracts.drift import DriftMetric
 from ruter_dagster.forecasting.calendar import Event, OperatingCalendar, Rename
 from ruter_dagster.forecasting.carry_over import CarryOver
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
@@ -58,3 +59,8 @@ def carry_over_of(operator: Operator) -> CarryOver:
     """The operator's rules for passengers who stay on board between trips."""
     loads = operator.loads
     return CarryOver(loads.carry_over, loads.lines, loads.longest_wait_minutes)
+
+
+def drift_metrics_of(operator: Operator) -> tuple[DriftMetric, ...]:
+    """The drift metrics with the operator's thresholds."""
+    return operator.drift.resolved()

@@ -63,7 +63,7 @@ def drift(day: date, verdict: str) -> pl.DataFrame:
         "value": 0.04,
         "warn": 0.05,
     }
-    return conform(pl.DataFrame([{**row, "act": 0.0, "verdict": verdict}]), DRIFT)
+    return conform(pl.DataFrame([{**row, "act": 0.0, "verdict": verdict, "detail": None}]), DRIFT)
 
 
 def write(store: TableStore, frame: pl.DataFrame) -> None:

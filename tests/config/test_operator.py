@@ -1,5 +1,6 @@
 """Operator files: defaults, keys, and errors that name the key, the value and what is allowed."""
 
+import re
 from datetime import date
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from rich.console import Console
 from ruter_dagster.commands.demo import run_demo
 from ruter_dagster.config.operator import OperatorError, load_operator, operator_of
 from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.drift import DRIFT_METRICS
 from ruter_dagster.forecasting.calendar import Rename
 from ruter_dagster.forecasting.carry_over import CarryOver
-from ruter_dagster.jobs.operator_rules import calendar_of, carry_over_of
+from ruter_dagster.jobs.operator_rules import calendar_of, carry_over_of, drift_metrics_of
 
 REPOSITORY = Path(__file__).parents[2]
 MINIMAL = 'name = "X"\ncountry = "NO"\ntime_zone = "Europe/Oslo"\nhistory_start = 2026-06-01\n'
@@ -198,3 +200,46 @@ def test_wrong_capacity_names_its_key(tmp_path, content, fault):
         load_operator(write(tmp_path, MINIMAL + content))
     assert "capacities" in str(failure.value)
     assert fault in str(failure.value)
+
+
+def test_drift_thresholds_reach_the_metrics(tmp_path):
+    content = (
+        "[drift]\nclear = 0.7\ndays_to_clear = 3\n[drift.metrics.bias]\nwarn = 0.2\nact = 0.4\nclear = 0.5\n"
+    )
+    metrics = {
+        metric.name: metric for metric in drift_metrics_of(load_operator(write(tmp_path, MINIMAL + content)))
+    }
+    bias, psi = metrics["bias"], metrics["population_stability_index"]
+    assert (bias.warn, bias.act, bias.clear, bias.days_to_clear) == (0.2, 0.4, 0.5, 3)
+    assert (psi.warn, psi.act, psi.clear, psi.days_to_clear) == (0.10, 0.25, 0.7, 3)
+    assert metrics["timetable_change"].days_to_clear == 7, "a week, which has every day type"
+
+
+def test_thresholds_of_drift_are_the_usual_ones_without_settings(tmp_path):
+    assert drift_metrics_of(load_operator(write(tmp_path, MINIMAL))) == DRIFT_METRICS
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[drift.metrics.biass]\nwarn = 0.2\n", "unknown metric biass. Did you mean bias?"),
+        ("[drift.metrics.bias]\nwarn = 0.3\n", "drift.metrics.bias: act = 0.25 must be above warn = 0.3"),
+        (
+            "[drift.metrics.matched_share]\nwarn = 1.2\n",
+            "warn = 1.2 must be below the value of a healthy network, 1",
+        ),
+        (
+            "[drift.metrics.silent_lines]\nact = 3\n",
+            "silent_lines: this metric never requests a training; remove `act`",
+        ),
+        (
+            "[drift.metrics.bias]\ndays_to_warn = 8\n",
+            "drift.metrics.bias.days_to_warn = 8: Input should be less than",
+        ),
+        ("[drift]\nclear = 1.5\n", "drift.clear = 1.5: Input should be less than or equal to 1"),
+        ("[drift]\ndays = 3\n", "Unknown key drift.days"),
+    ],
+)
+def test_wrong_drift_thresholds_are_refused(tmp_path, content, message):
+    with pytest.raises(OperatorError, match=re.escape(message)):
+        load_operator(write(tmp_path, MINIMAL + content))

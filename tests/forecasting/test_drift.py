@@ -6,11 +6,18 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ruter_dagster.contracts.drift import DRIFT_METRICS, DriftMetric
-from ruter_dagster.contracts.tables import DRIFT, FORECAST_PERFORMANCE
-from ruter_dagster.contracts.validation import conform, polars_schema, validate
+from ruter_dagster.contracts.drift import (
+    DRIFT_METRICS,
+    FORECAST_METRICS,
+    LOAD_METRICS,
+    SENSOR_METRICS,
+    TIMETABLE_CHANGE,
+    DriftMetric,
+)
+from ruter_dagster.contracts.tables import DRIFT
+from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.drift import measure_drift
-from ruter_dagster.forecasting.drift_sums import DriftSums
+from ruter_dagster.forecasting.drift_sums import PERFORMANCE_COLUMNS, DriftSums
 from tests.forecasting.test_counts import visits
 
 DAY = date(2026, 11, 20)
@@ -59,20 +66,7 @@ def forecast_of(
                 source=pl.lit(source),
             )
         )
-    others = {
-        "horizon_days": pl.lit(1, pl.Int32),
-        "line_id": pl.lit("31"),
-        "direction_id": pl.lit(0, pl.Int32),
-        "stop_id": pl.lit("s"),
-        "slot_hour": pl.lit(8, pl.Int32),
-        "p50": pl.col("mean"),
-        **{
-            name: pl.lit(None, polars_schema(FORECAST_PERFORMANCE)[name])
-            for name in ("seats", "prob_above_seats", "last_week", "ha8", "expected_tier", "model_version")
-        },
-    }
-    frame = pl.concat(frames).with_columns(**others)
-    return conform(frame.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
+    return pl.concat(frames).select(PERFORMANCE_COLUMNS)
 
 
 def verdicts(frame: pl.DataFrame, scope: str = "network") -> dict[str, str]:
@@ -98,7 +92,12 @@ def test_unchanged_loads_give_no_warning(quiet):
     day_visits = visits([150, 0], [0, 149], day=DAY)
     measured = drift([DAY], forecast_of(quiet), quiet, day_visits)
     validate(measured, DRIFT, {DAY})
-    assert verdicts(measured) == {metric.name: "ok" for metric in DRIFT_METRICS}
+    assert verdicts(measured) == {
+        **{metric.name: "ok" for metric in (*FORECAST_METRICS, *LOAD_METRICS)},
+        **{metric.name: "unknown" for metric in (*SENSOR_METRICS, TIMETABLE_CHANGE)},
+        "vehicle_imbalance": "ok",
+        "passenger_level": "unknown",
+    }
 
 
 def test_every_mode_of_the_date_is_measured_too():
@@ -148,7 +147,7 @@ def test_missing_skill_warns_first_and_acts_on_third_date(quiet):
 
 
 def test_larger_error_than_on_the_same_weekday_warns(quiet):
-    measured = drift([DAY], forecast_of(quiet, error=lambda day: 3.6 if day == DAY else 3.0), quiet)
+    measured = drift([DAY], forecast_of(quiet, error=lambda day: 4.6 if day == DAY else 3.0), quiet)
     assert values(measured)["wape_deviation"] > 3
     assert verdicts(measured)["wape_deviation"] in ("warn", "act")
 
@@ -200,9 +199,67 @@ def test_later_dates_change_nothing(quiet):
 
 
 def test_half_dead_door_warns_without_requesting_a_training(quiet):
-    measured = drift([DAY], forecast_of(quiet), quiet, visits([150, 0], [0, 75], day=DAY))
+    measured = drift([DAY], forecast_of(quiet), quiet, visits([150, 0], [0, 75], day=DAY, vehicle="v7"))
     assert values(measured)["vehicle_imbalance"] == pytest.approx(75 / 225)
     assert verdicts(measured)["vehicle_imbalance"] == "warn"
+    assert details(measured)["vehicle_imbalance"] == "v7 (0.33)"
+
+
+def details(frame: pl.DataFrame) -> dict[str, str | None]:
+    return dict(frame.filter(scope="network").select("metric", "detail").iter_rows())
+
+
+def trips_of_vehicle(*counts: tuple[int, int]) -> pl.DataFrame:
+    return pl.concat(
+        visits([boarded, 0], [0, alighted], trip=str(number), vehicle="v7", day=DAY)
+        for number, (boarded, alighted) in enumerate(counts)
+    )
+
+
+def test_dead_door_of_four_shifts_every_trip(quiet):
+    measured = drift([DAY], forecast_of(quiet), quiet, trips_of_vehicle(*[(30, 40)] * 5))
+    assert values(measured)["door_imbalance"] == pytest.approx(10 / 70)
+    assert verdicts(measured)["door_imbalance"] == "warn"
+    assert verdicts(measured)["vehicle_imbalance"] == "ok"
+
+
+def test_counts_lost_on_one_trip_are_no_dead_door(quiet):
+    measured = drift([DAY], forecast_of(quiet), quiet, trips_of_vehicle((0, 90), *[(40, 40)] * 4))
+    assert values(measured)["door_imbalance"] == 0
+
+
+def test_few_trips_show_no_dead_door(quiet):
+    measured = drift([DAY], forecast_of(quiet), quiet, trips_of_vehicle(*[(30, 40)] * 4))
+    assert verdicts(measured)["door_imbalance"] == "unknown"
+
+
+def network_of_trams(shift) -> pl.DataFrame:
+    """Twice the loads of `network`, because the passenger level needs a thousand."""
+    loads = network(shift=shift)
+    return pl.concat([loads, loads.with_columns(trip_id=pl.col("trip_id") + "b")])
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(1.0, "ok"), (0.8, "ok"), (0.5, "warn")])
+def test_half_of_the_passengers_warns_on_the_first_date(share, verdict):
+    loads = network_of_trams(lambda day: share if day == DAY else 1.0)
+    measured = drift([DAY], forecast_of(loads).head(0), loads)
+    assert verdicts(measured)["passenger_level"] == verdict
+
+
+def test_dates_of_another_kind_are_not_compared():
+    """A school holiday has fewer passengers, and nothing to be compared with."""
+    loads = network_of_trams(lambda day: 0.5 if day == DAY else 1.0)
+    sums = DriftSums.of([DAY], forecast_of(loads).head(0), loads, None)
+    measured = measure_drift([DAY], sums, kind_of_day=lambda day: "school holiday" if day == DAY else "usual")
+    assert verdicts(measured)["passenger_level"] == "unknown"
+
+
+def test_date_without_comparable_dates_is_unknown():
+    loads = network_of_trams(lambda day: 0.5 if day == DAY else 1.0)
+    sums = DriftSums.of([DAY], forecast_of(loads), loads, None)
+    measured = verdicts(measure_drift([DAY], sums, kind_of_day=lambda day: None))
+    assert measured["passenger_level"] == measured["wape_deviation"] == "unknown"
+    assert measured["bias"] == "ok"
 
 
 @pytest.mark.parametrize("name", ["vehicle_imbalance", "matched_share"])
@@ -217,7 +274,7 @@ def test_short_act_excess_only_warns():
     assert metric.verdict((0.3, 0.3, 0.3)) == "act"
     assert metric.verdict((0.3, 0.3, 0.2)) == "warn"
     assert metric.verdict((0.3, 0.3, None)) == "warn"
-    assert metric.verdict((0.05, 0.3, 0.3)) == "ok"
+    assert metric.verdict((0.05, 0.05, 0.3, 0.3)) == "ok"
     assert metric.verdict((None, 0.3, 0.3)) == "unknown"
 
 
@@ -226,3 +283,49 @@ def test_short_excess_is_ok_if_it_must_last():
     assert metric.verdict((0.2, 0.2, 0.2)) == "warn"
     assert metric.verdict((0.9, 0.9, 0.05)) == "ok"
     assert metric.verdict((0.9, 0.9)) == "ok"
+
+
+def verdicts_in_order(metric: DriftMetric, *values: float | None) -> str:
+    """The verdict on each date, the oldest first, as its first letter."""
+    newest_first = values[::-1]
+    return "".join(
+        metric.verdict(newest_first[len(values) - number - 1 :])[0] for number in range(len(values))
+    )
+
+
+def test_warning_ends_only_within_the_clear_threshold():
+    metric = DriftMetric("m", "", warn=0.10, act=None)
+    assert metric.clear_threshold == pytest.approx(0.08)
+    assert verdicts_in_order(metric, 0.05, 0.12, 0.09, 0.09, 0.07, 0.07, 0.09) == "owwwwoo"
+
+
+def test_value_about_the_threshold_warns_once():
+    metric = DriftMetric("m", "", warn=0.10, act=None)
+    assert verdicts_in_order(metric, *[0.11, 0.09] * 5) == "w" * 10
+
+
+def test_unknown_dates_neither_raise_nor_end_a_warning():
+    metric = DriftMetric("m", "", warn=0.10, act=None, days_to_warn=2)
+    assert verdicts_in_order(metric, 0.2, None, 0.2, 0.2, None, 0.05, None, 0.05) == "ouowuwuo"
+
+
+def test_clear_threshold_lies_between_usual_value_and_warning():
+    share = DriftMetric("m", "", warn=0.90, act=None, side="below", usual=1.0)
+    assert share.clear_threshold == pytest.approx(0.92)
+    assert verdicts_in_order(share, 0.89, 0.91, 0.91, 0.93, 0.93) == "wwwwo"
+    count = DriftMetric("m", "", warn=0, act=None)
+    assert verdicts_in_order(count, 1, 0, 0) == "wwo"
+
+
+def test_verdict_of_a_date_ignores_the_order_of_measurement():
+    loads = network(shift=lambda day: 2.5 if DAY - timedelta(7) < day < DAY - timedelta(3) else 1.0)
+    performance, days = forecast_of(loads), [DAY - timedelta(ago) for ago in range(8, -1, -1)]
+    needed = [days[0] - timedelta(ago) for ago in range(7, 0, -1)] + days
+    sums = DriftSums.of(needed, performance, loads, None)
+    together = measure_drift(days, sums)
+    alone = pl.concat(measure_drift([day], sums) for day in reversed(days)).sort(
+        "operating_date", maintain_order=True
+    )
+    assert together.equals(alone)
+    psi = together.filter(metric="population_stability_index", scope="network")["verdict"].to_list()
+    assert psi == ["ok", "ok", "ok", "ok", "act", "warn", "ok", "ok", "ok"]

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ruter_dagster.contracts.date_windows import DRIFT_VERDICT_DAYS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
     NEWEST,
@@ -38,6 +39,7 @@ from ruter_dagster.contracts.tables import (
 from ruter_dagster.forecasting.drift_sums import LOAD_COLUMNS as LOAD_COLUMNS_OF_DRIFT
 from ruter_dagster.forecasting.features import LOAD_COLUMNS, lag_dates
 from ruter_dagster.forecasting.model_rows import TRUTH
+from ruter_dagster.forecasting.sensor_health import PLAN_COLUMNS, SENSOR_LOAD_COLUMNS
 from ruter_dagster.jobs.model_inputs import read_inputs
 from ruter_dagster.publishing.kafka import PublicationResult
 from tests.jobs.demo_jobs import context_of, quality_check, run, run_loads
@@ -184,8 +186,16 @@ def test_drift_opens_each_compared_date_once(forecast_folder: Path, reads: Reads
     compared = context_of(Drift(dates=()), forecast_folder).tables.versions(
         STOP_LOADS, HISTORY, missing="skip", verdict="skip"
     )
-    assert reads.files == {STOP_LOADS.name: len(compared), FORECAST_PERFORMANCE.name: 1, STOP_VISITS.name: 1}
-    assert reads.columns[STOP_LOADS.name] == set(LOAD_COLUMNS_OF_DRIFT)
+    tables = context_of(Drift(dates=()), forecast_folder).tables
+    planned = tables.versions(PLANNED_DEPARTURES, HISTORY[-29:], missing="skip", verdict="skip")
+    assert reads.files == {
+        STOP_LOADS.name: len(compared),
+        FORECAST_PERFORMANCE.name: 1,
+        STOP_VISITS.name: DRIFT_VERDICT_DAYS + 1,
+        PLANNED_DEPARTURES.name: len(planned),
+    }
+    assert reads.columns[STOP_LOADS.name] == {*LOAD_COLUMNS_OF_DRIFT, *SENSOR_LOAD_COLUMNS}
+    assert reads.columns[PLANNED_DEPARTURES.name] == set(PLAN_COLUMNS)
 
 
 def test_features_read_only_the_needed_load_columns(folder: Path, reads: Reads) -> None:

@@ -48,8 +48,8 @@ pytestmark = [
 
 ISSUED = date(2026, 11, 20)
 YESTERDAY = ISSUED - timedelta(1)
-SHORT, LONG = 64, 71
-"""Operating dates with loads before the issue date: eight weeks are the longest that a job looks back."""
+SHORT, LONG = 71, 78
+"""Operating dates with loads before the issue date: nine weeks are the longest that a job looks back."""
 JOBS: dict[str, JobParameters] = {
     "snapshot": Snapshot(table=STOP_VISITS.name, dates=(YESTERDAY,)),
     "balance": Balance(dates=(YESTERDAY,)),

@@ -1,0 +1,163 @@
+"""An injected fault of the demo network raises the right alert on its first date and resolves once; quiet dates raise none.
+
+The chain is real from the source to the incidents, except for the forecasts: a full model chain takes too long. Their mean is
+the expected load of the simulation without the fault, which a very good model would forecast.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+
+import polars as pl
+import pytest
+
+from ruter_dagster.config.demo_faults import DemoFault, FaultKind
+from ruter_dagster.config.operator import load_operator
+from ruter_dagster.contracts.date_windows import DRIFT_LOAD_DAYS
+from ruter_dagster.contracts.dates import day_range
+from ruter_dagster.forecasting.counts import balance
+from ruter_dagster.forecasting.drift import measure_drift
+from ruter_dagster.forecasting.drift_sums import DriftSums
+from ruter_dagster.forecasting.sensor_health import SensorSums
+from ruter_dagster.jobs.operator_rules import calendar_of, drift_metrics_of
+from ruter_dagster.notifications.incidents import Incidents, Key, Notice, Problem, Severity, update
+from ruter_dagster.sources.demo.source import DemoSource
+
+pytestmark = pytest.mark.extended
+
+OPERATOR = load_operator("demo")
+CALENDAR, METRICS = calendar_of(OPERATOR), drift_metrics_of(OPERATOR)
+QUIET_DAYS = 60
+AUTUMN, SPRING = (20, date(2026, 11, 1)), (21, date(2027, 3, 15))
+"""Seeds and first dates of 60 quiet dates: events and Christmas; Easter, and 1 and 17 May shortly after it."""
+FIRST, LAST = date(2026, 11, 12), date(2026, 11, 18)
+"""The dates of each fault: a week, because a vehicle or line may hardly run at the weekend."""
+DISPERSION = {"bus": 0.04, "tram": 0.04, "metro": 0.03, "boat": 0.10}
+KEY = ["trip_id", "stop_sequence"]
+
+
+@lru_cache(maxsize=64)
+def truth(seed: int, day: date) -> pl.DataFrame:
+    return DemoSource(seed).truth(day).select(*KEY, "mean_load", "load")
+
+
+def ha4(seed: int, day: date) -> pl.DataFrame:
+    weeks = pl.concat([truth(seed, day - timedelta(7 * number)) for number in range(1, 5)])
+    return weeks.group_by(KEY).agg(ha4=pl.col("load").mean())
+
+
+def performance(seed: int, loads: pl.DataFrame, day: date) -> pl.DataFrame:
+    mean = pl.col("mean_load")
+    deviation = (mean + pl.col("mode").replace_strict(DISPERSION) * mean**2).sqrt()
+    return (
+        loads.drop_nulls("load")
+        .join(truth(seed, day).drop("load"), on=KEY)
+        .join(ha4(seed, day), on=KEY, how="left")
+        .select(
+            *KEY,
+            "mode",
+            "load",
+            "ha4",
+            pl.col("service_date").alias("operating_date"),
+            source=pl.lit("model"),
+            mean=mean,
+            p10=(mean - 1.2 * deviation).clip(0),
+            p90=mean + 1.3 * deviation,
+        )
+    )
+
+
+def sums_of(seed: int, day: date, faults: tuple[DemoFault, ...] = ()) -> DriftSums:
+    source = DemoSource(seed, "demo", faults)
+    visits = source.stop_visits(day)
+    loads = balance(visits, OPERATOR.time_zone)
+    sensors = SensorSums.of(loads, source.planned_departures(day), OPERATOR.time_zone)
+    return DriftSums.of([day], performance(seed, loads, day), loads, visits, sensors)
+
+
+def measure(days: list[date], sums: dict[date, DriftSums]) -> pl.DataFrame:
+    needed = [sums[day] for day in day_range(days[0] - timedelta(DRIFT_LOAD_DAYS), days[-1])]
+    return measure_drift(days, DriftSums.joined(needed), METRICS, CALENDAR.kind_of_loads)
+
+
+def notices_of(measured: pl.DataFrame) -> list[Notice]:
+    """The notices if each date is measured in the morning after it. The subject of an incident is a metric and its scope."""
+    incidents, notices = Incidents(), []
+    for (day,), rows in measured.group_by("operating_date", maintain_order=True):
+        now = datetime.combine(day + timedelta(1), time(5), tzinfo=UTC)
+        active = [
+            _problem(row, now) for row in rows.iter_rows(named=True) if row["verdict"] in ("warn", "act")
+        ]
+        ok = rows.filter(verdict="ok").select("metric", "scope").rows()
+        over: dict[Key, str] = {("drift", f"{metric} {scope}"): "" for metric, scope in ok}
+        incidents, sent = update(incidents, active, over, now)
+        notices += sent
+    return notices
+
+
+def _problem(row: dict, now: datetime) -> Problem:
+    return Problem(
+        kind="drift",
+        subject=f"{row['metric']} {row['scope']}",
+        severity=Severity.ERROR if row["verdict"] == "act" else Severity.WARNING,
+        title=row["metric"],
+        since=now,
+        details=row["detail"] or "",
+    )
+
+
+@pytest.fixture(scope="module")
+def quiet_sums() -> Callable[[int, date], dict[date, DriftSums]]:
+    @lru_cache(maxsize=4)
+    def of(seed: int, first: date) -> dict[date, DriftSums]:
+        days = day_range(first - timedelta(DRIFT_LOAD_DAYS), first + timedelta(QUIET_DAYS - 1))
+        return {day: sums_of(seed, day) for day in days}
+
+    return of
+
+
+@pytest.mark.parametrize(("seed", "first"), [AUTUMN, SPRING])
+def test_sixty_quiet_dates_raise_no_alert(seed: int, first: date, quiet_sums: Callable) -> None:
+    days = day_range(first, first + timedelta(QUIET_DAYS - 1))
+    measured = measure(days, quiet_sums(seed, first))
+    assert measured["operating_date"].n_unique() == QUIET_DAYS
+    assert notices_of(measured) == []
+    judged = measured.drop_nulls("value").group_by("metric").agg(pl.col("operating_date").n_unique())
+    dates = dict(judged.iter_rows())
+    assert len(dates) == len(METRICS)
+    assert min(dates.values()) >= 40, "most dates are judged by every metric"
+
+
+@pytest.mark.parametrize(
+    ("fault", "metric", "detail"),
+    [
+        ("timetable_change", "timetable_change", "RUT:Line:20"),
+        ("dead_door", "door_imbalance", "RUT:Vehicle:10031"),
+        ("counter_failure", "silent_vehicles", "RUT:Vehicle:10031"),
+        ("half_the_passengers", "passenger_level", ""),
+        ("silent_line", "silent_lines", "RUT:Line:20"),
+    ],
+)
+def test_fault_raises_the_right_alert_once(
+    fault: FaultKind, metric: str, detail: str, quiet_sums: Callable
+) -> None:
+    seed, first = AUTUMN
+    faults = (DemoFault(fault, FIRST, LAST),)
+    faulty = {day: sums_of(seed, day, faults) for day in day_range(FIRST, LAST)}
+    days = day_range(FIRST - timedelta(5), LAST + timedelta(21))
+    notices = notices_of(measure(days, quiet_sums(seed, first) | faulty))
+
+    raised, resolved = (notice for notice in notices if notice.problem.subject == f"{metric} network")
+    assert (raised.action, resolved.action) == ("raised", "resolved")
+    assert raised.at.date() == FIRST + timedelta(1), "in the morning after the first date of the fault"
+    assert detail in raised.problem.details
+    assert resolved.at.date() > LAST
+    actions = Counter((notice.problem.subject, notice.action) for notice in notices)
+    assert set(actions.values()) == {1}, "no other metric warns twice about the same fault"
+    subjects = {subject for subject, action in actions if action == "raised"}
+    assert subjects == {subject for subject, action in actions if action == "resolved"}
+    if fault != "half_the_passengers":
+        assert {subject.split()[0] for subject in subjects} <= {metric, "counted_share"}

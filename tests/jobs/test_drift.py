@@ -1,0 +1,82 @@
+"""The job `drift` sees a fault of the demo network, and its checks name the vehicle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ruter_dagster.contracts.drift import DRIFT_METRICS
+from ruter_dagster.contracts.jobs import Balance, Drift, JobParameters, Snapshot
+from ruter_dagster.contracts.tables import DRIFT, PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS
+from ruter_dagster.jobs import balance, check_quality, drift, snapshot
+from ruter_dagster.jobs.context import JobContext
+from ruter_dagster.jobs.pipes import Reporter
+from tests.jobs.demo_jobs import context_of, quality_check, run, run_loads
+
+pytestmark = [
+    pytest.mark.extended,
+    pytest.mark.filterwarnings("ignore:Delete operation did not match any records"),
+]
+
+DAY = date(2026, 11, 18)
+HISTORY = tuple(DAY - timedelta(ago) for ago in range(8, 0, -1))
+FAULTS = f"counter_failure:{DAY}:{DAY}:RUT:Vehicle:10031,timetable_change:{DAY}:{DAY}"
+
+
+class Checks(Reporter):
+    """Keeps the results of checks."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.results: dict[str, tuple[bool, dict[str, Any]]] = {}
+
+    def checked(self, asset: str, name: str, passed: bool, *severity: Any, **metadata: Any) -> None:
+        self.results[name] = (passed, metadata)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("state")
+    run_loads(folder, *HISTORY)
+    run(Snapshot(table=PLANNED_DEPARTURES.name, dates=HISTORY, of_range=True), folder)
+    run(quality_check(PLANNED_DEPARTURES, *HISTORY), folder)
+    return folder
+
+
+def context_with_faults(parameters: JobParameters, folder: Path, report: Reporter) -> JobContext:
+    context = context_of(parameters, folder)
+    return replace(
+        context, settings=context.settings.model_copy(update={"demo_faults": FAULTS}), report=report
+    )
+
+
+def test_checks_name_the_vehicle_and_lines_of_a_fault(folder: Path) -> None:
+    checks = Checks()
+    for job, parameters in (
+        (snapshot, Snapshot(table=STOP_VISITS.name, dates=(DAY,))),
+        (check_quality, quality_check(STOP_VISITS, DAY)),
+        (balance, Balance(dates=(DAY,))),
+        (check_quality, quality_check(STOP_LOADS, DAY)),
+        (snapshot, Snapshot(table=PLANNED_DEPARTURES.name, dates=(DAY,))),
+        (check_quality, quality_check(PLANNED_DEPARTURES, DAY)),
+        (drift, Drift(dates=(DAY,))),
+    ):
+        context = context_with_faults(parameters, folder, checks)
+        job.run(parameters, context)
+
+    passed, metadata = checks.results["silent_vehicles"]
+    assert not passed
+    network = next(row for row in metadata["beyond"]["raw_value"]["records"] if row["scope"] == "network")
+    assert network["verdict"] == "warn"
+    assert network["detail"].startswith("RUT:Vehicle:10031 (")
+    assert not checks.results["timetable_change"][0]
+    assert checks.results["trip_gaps"][0]
+
+    rows = context_of(Drift(dates=()), folder).store.read(DRIFT, [DAY]).filter(scope="network")
+    assert rows["metric"].sort().to_list() == sorted(metric.name for metric in DRIFT_METRICS)
+    changed = rows.filter(metric="timetable_change")["detail"].item()
+    assert "RUT:Line:" in changed
