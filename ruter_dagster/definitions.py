@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from dagster import AssetKey, AssetSelection, Definitions, define_asset_job
 
@@ -16,7 +17,8 @@ from ruter_dagster.assets.quality import quality_assets
 from ruter_dagster.assets.raw import raw_assets
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import Settings, SettingsError, load_settings
-from ruter_dagster.orchestration.chain import RUNS
+from ruter_dagster.orchestration import capacity
+from ruter_dagster.orchestration.chain import FORECASTS, RUNS
 from ruter_dagster.orchestration.executor import step_processes
 from ruter_dagster.orchestration.partitions import partitions_of
 from ruter_dagster.resources.launcher import JobLauncher
@@ -45,6 +47,7 @@ def build_definitions(settings: Settings) -> Definitions:
         )
         for name, keys in RUNS.items()
     }
+    jobs[capacity.JOB] = _capacities_job()
     return Definitions(
         assets=[asset.definition for asset in assets],
         jobs=list(jobs.values()),
@@ -62,6 +65,16 @@ def build_definitions(settings: Settings) -> Definitions:
         ],
         resources={"launcher": launcher},
         executor=step_processes,
+    )
+
+
+def _capacities_job() -> Any:
+    return define_asset_job(
+        capacity.JOB,
+        AssetSelection.assets(*map(AssetKey.from_user_string, FORECASTS)),
+        config=capacity.CONFIG,
+        description="Applies the seats and places of the stored plan to the forecasts of an issue date, without a new run of the "
+        "model, and publishes the journeys that change. `ruter-dagster capacities` reads the plan first",
     )
 
 

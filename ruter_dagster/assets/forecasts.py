@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
 from ruter_dagster.assets.dependencies import asset_dep, table_dep
-from ruter_dagster.assets.job_inputs import ModelConfig
+from ruter_dagster.assets.job_inputs import ForecastConfig, ModelConfig
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
@@ -29,8 +29,11 @@ def _load_forecasts(builder: AssetBuilder) -> JobAsset:
     return builder.asset(
         asset_of(LOAD_FORECASTS.name),
         Forecast,
-        config=ModelConfig,
-        parameters=lambda inputs: {"model_version": inputs.config.model_version},
+        config=ForecastConfig,
+        parameters=lambda inputs: {
+            "model_version": inputs.config.model_version,
+            "capacities_only": inputs.config.capacities_only,
+        },
         description=LOAD_FORECASTS.description,
         code_version="1",
         kinds=("lightgbm", "iceberg"),

@@ -33,6 +33,15 @@ class ModelConfig(PinsConfig):
     model_version: str | None = Field(None, description="A model version; by default the newest fit one")
 
 
+class ForecastConfig(ModelConfig):
+    """Run config of forecasts."""
+
+    capacities_only: bool = Field(
+        False,
+        description="Keep the loads of the stored forecasts, and apply the seats and places of the present plan to them",
+    )
+
+
 @dataclass(frozen=True)
 class JobInputs:
     """What the parameters of a job follow from, besides the settings. `newest_version` gives an asset's newest model version."""

@@ -299,6 +299,23 @@ def dashboard(port: int, others: tuple[str, ...]) -> None:
     sys.exit(serve_dashboard(loaded_settings(), port, others))
 
 
+@main.command(short_help="Apply changed vehicles of the plan to published forecasts.")
+@click.option(
+    "--issue-date", type=DATE, metavar="YYYY-MM-DD", help="Issue date to correct; by default the newest."
+)
+def capacities(issue_date: datetime | None) -> None:
+    """Apply changed vehicles of the plan to the forecasts of an issue date, and publish the journeys that change. Takes a minute.
+
+    Reads the plan from today on again. Loads stay as they are: probability above the seats, level and percentage follow from the
+    new seats and places. No model is run.
+    """
+    from ruter_dagster.commands.capacities import apply
+
+    day = issue_date.date() if issue_date else None
+    changed = apply(loaded_settings(), day, click.echo)
+    click.echo(f"{changed:,} departures have another capacity")
+
+
 @main.command(short_help="Continue a failed run from its failed step.")
 @click.argument("run_id")
 @click.option(

@@ -45,12 +45,13 @@ def _open_run(settings: Settings, run_id: str) -> Iterator[tuple[DagsterInstance
     require_writable_state(settings)
     with open_instance() as instance:
         run = find_run(instance, run_id)
-        with _broker(settings) if _publishes(instance, run) else nullcontext():
+        with broker_of(settings) if _publishes(instance, run) else nullcontext():
             yield instance, run, new_log(settings.source_dir / "logs", f"rerun-{run.run_id[:8]}")
 
 
 @contextmanager
-def _broker(settings: Settings) -> Iterator[None]:
+def broker_of(settings: Settings) -> Iterator[None]:
+    """Runs the local broker during the block if the settings name no cluster."""
     if settings.kafka_bootstrap_servers:
         yield
         return

@@ -235,12 +235,23 @@ class Promote(JobParameters):
 
 
 class Forecast(DatesParameters):
-    """Forecasts every planned departure from issue date D to D+3, with the newest usable champion or a pinned version."""
+    """Forecasts every planned departure from issue date D to D+3, with the newest usable champion or a pinned version.
+
+    `capacities_only`: keep the stored forecasts, and apply the capacities of the present plan to them.
+    """
 
     job = "forecast"
     reads = (DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
     service_dates = HORIZON_DAYS + 1
     model_version: str | None = None
+    capacities_only: bool = False
+
+    @property
+    def input_tables(self) -> tuple[Table, ...]:
+        """Without the model: the stored forecasts, the plan and the usual seats."""
+        return (
+            (LOAD_FORECASTS, PLANNED_DEPARTURES, DEPARTURE_FEATURES) if self.capacities_only else self.reads
+        )
 
 
 class ForecastChallenger(DatesParameters):

@@ -36,17 +36,24 @@ class Tail:
 
     def probability_beyond(self, distance: Numbers) -> Numbers:
         """P(a load lies farther above the median than `distance`), never exactly 0 or 1; NaN if the distance is NaN."""
-        known, odds = np.array(self.distances), _log_odds(np.array(self.chances))
+        known, odds = np.array(self.distances), log_odds(np.array(self.chances))
         inside = np.interp(distance, known, odds)
         first, last = ((odds[at + 1] - odds[at]) / (known[at + 1] - known[at]) for at in (0, -2))
         inside = np.where(distance < known[0], odds[0] + (distance - known[0]) * first, inside)
         inside = np.where(distance > known[-1], odds[-1] + (distance - known[-1]) * last, inside)
-        limit = _log_odds(np.array(_MIN_PROBABILITY))
-        return 1 / (1 + np.exp(-np.clip(inside, limit, -limit)))
+        return probability_of_odds(inside)
 
 
-def _log_odds(chance: Numbers) -> Numbers:
-    return np.log(chance / (1 - chance))
+def log_odds(chance: Numbers) -> Numbers:
+    """The logarithm of the odds of probabilities; NaN of NaN. Probabilities within 1e-6 of 0 or 1 count as that far away."""
+    limited = np.clip(chance, _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
+    return np.log(limited / (1 - limited))
+
+
+def probability_of_odds(odds: Numbers) -> Numbers:
+    """The inverse of `log_odds`: never exactly 0 or 1; NaN of NaN."""
+    limit = np.log(_MIN_PROBABILITY / (1 - _MIN_PROBABILITY))
+    return 1 / (1 + np.exp(-np.clip(odds, limit, -limit)))
 
 
 NORMAL_TAIL = Tail(

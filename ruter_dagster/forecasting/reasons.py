@@ -6,6 +6,8 @@ The other codes are facts about the departure itself and are always given.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from ruter_dagster.contracts.tables import REASONS
@@ -49,6 +51,11 @@ def reasons(has_default_seats: pl.Expr | None = None, model_failed: bool = False
     return pl.lit(pl.Series(texts, dtype=pl.String)).gather(mask).alias("reasons")
 
 
+def model_failed(forecasts: pl.DataFrame) -> bool:
+    """Whether a forecast (column `reasons`) replaces a model that failed."""
+    return bool(forecasts["reasons"].fill_null("").str.contains(MODEL_FAILED, literal=True).any())
+
+
 def differs_from_usual() -> pl.Expr:
     """Whether `mean` differs from the usual load, the mean of the slot's last 8 weeks (HA8). False if that is unknown."""
     difference = (pl.col("mean") - pl.col("ha8")).abs()
@@ -56,12 +63,26 @@ def differs_from_usual() -> pl.Expr:
     return ((difference >= MIN_DIFFERENCE) & relative).fill_null(False)
 
 
-def with_code(reasons: pl.Expr, code: str) -> pl.Expr:
-    """The texts `reasons` with a code of `REASONS` added in its order, where they lack it. A null text counts as empty."""
+def is_smaller() -> pl.Expr:
+    """Whether `seats` are those of a smaller vehicle than `usual_seats`. False if one of them is unknown."""
+    seats, usual_seats = pl.col("seats"), pl.col("usual_seats")
+    return ((seats <= SMALLER_VEHICLE * usual_seats) & (seats < usual_seats)).fill_null(False)
+
+
+def is_larger() -> pl.Expr:
+    """Whether `seats` are those of a larger vehicle than `usual_seats`. False if one of them is unknown."""
+    seats, usual_seats = pl.col("seats"), pl.col("usual_seats")
+    return ((usual_seats <= SMALLER_VEHICLE * seats) & (usual_seats < seats)).fill_null(False)
+
+
+def with_codes(reasons: pl.Expr, conditions: Mapping[str, pl.Expr]) -> pl.Expr:
+    """The texts `reasons`, where each code of `conditions` is present if and only if its condition is true.
+
+    Other codes stay. A null text counts as empty.
+    """
     present = reasons.fill_null("").str.split(" ")
     parts = [
-        pl.when((pl.lit(other == code)) | present.list.contains(other)).then(pl.lit(other))
-        for other in REASONS
+        pl.when(conditions.get(code, present.list.contains(code))).then(pl.lit(code)) for code in REASONS
     ]
     return pl.concat_str(parts, separator=" ", ignore_nulls=True).alias("reasons")
 
@@ -71,13 +92,12 @@ def _conditions(has_default_seats: pl.Expr) -> dict[str, pl.Expr]:
     differs = differs_from_usual()
     holiday = pl.any_horizontal("public_holiday", "minor_holiday", "bridge_day", "school_holiday")
     comparable = (pl.col("history_count") >= MIN_WEEKS) & has_default_seats.not_()
-    seats, usual_seats = pl.col("seats"), pl.col("usual_seats")
     conditions = {
         "holiday": differs & holiday,
         "weather": differs & _is_unusual_weather(),
         "event": pl.col("events") > 0,
-        "smallerVehicle": comparable & (seats <= SMALLER_VEHICLE * usual_seats) & (seats < usual_seats),
-        "largerVehicle": comparable & (usual_seats <= SMALLER_VEHICLE * seats) & (usual_seats < seats),
+        "smallerVehicle": comparable & is_smaller(),
+        "largerVehicle": comparable & is_larger(),
         "newJourney": has_own_counts().not_(),
         "littleHistory": has_own_counts() & (pl.col("history_count") < MIN_WEEKS),
     }

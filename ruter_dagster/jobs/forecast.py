@@ -24,6 +24,7 @@ from ruter_dagster.forecasting.forecast import ModelFailed, forecast
 from ruter_dagster.forecasting.model import LoadModel
 from ruter_dagster.forecasting.model_rows import HORIZONS, year_ago_issue_dates
 from ruter_dagster.forecasting.year_ago import year_ago
+from ruter_dagster.jobs.capacity import apply_capacities
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.model_inputs import load_model
 from ruter_dagster.jobs.operator_rules import has_default_seats, thresholds_of
@@ -35,6 +36,9 @@ MOST_CROWDED = 10
 
 
 def run(parameters: Forecast, context: JobContext) -> None:
+    if parameters.capacities_only:
+        apply_capacities(parameters, context)
+        return
     # An issue date without loads of the day before has no levels. A range leaves it out.
     issue_dates = list(
         context.tables.versions(LEVELS, parameters.dates, missing=parameters.missing, verdict="ignore")

@@ -8,7 +8,9 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.errors import BadInput, NoDataForDates
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
@@ -17,6 +19,7 @@ from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES, W
 from ruter_dagster.jobs.model_inputs import MODEL_FILE
 from ruter_dagster.jobs.pipes import Reporter
 from ruter_dagster.storage.registry import ModelRecord
+from ruter_dagster.storage.snapshots import DateMissing
 from tests.jobs.demo_jobs import context_of, quality_check, run, run_loads
 
 ISSUED = date(2026, 11, 20)
@@ -93,6 +96,38 @@ def test_damaged_champion_is_replaced_by_the_baseline(
     assert "These bytes are not a load model" in reported["degraded_reason"]
     assert reported["degraded_dates"]["raw_value"] == [ISSUED.isoformat()]
     assert "Train a new model" in caplog.text
+
+
+def test_changed_vehicle_gives_the_forecasts_of_a_full_run(folder: Path) -> None:
+    """The cheap path reads the plan and the stored forecasts; the full one computes features and forecasts again."""
+    day = ISSUED + timedelta(1)
+    before = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    fullest = before.filter(operating_date=day).sort("prob_above_seats", "mean")["trip_id"][-1]
+    trip = pl.col("trip_id") == fullest
+    context = context_of(Forecast(dates=(ISSUED,)), folder)
+    plan = context.store.read(PLANNED_DEPARTURES, [day])
+    halved = [
+        pl.when(trip).then(pl.col(name) // 2).otherwise(name).alias(name)
+        for name in ("seats", "total_capacity")
+    ]
+    context.store.write(PLANNED_DEPARTURES, plan.with_columns(halved), [day], code_version="1")
+    run(quality_check(PLANNED_DEPARTURES, day), folder)
+
+    cheap = run(Forecast(dates=(ISSUED,), capacities_only=True), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    changed = pl.col("operating_date").eq(day) & trip
+    assert cheap.filter(~changed).equals(before.filter(~changed))
+    assert (cheap.filter(changed)["seats"] == before.filter(changed)["seats"] // 2).all()
+    probability = [rows.filter(changed)["prob_above_seats"].to_numpy().max() for rows in (before, cheap)]
+    assert probability[0] < probability[1]
+    run(Features(dates=(day,)), folder)
+    run(quality_check(DEPARTURE_FEATURES, day), folder)
+    full = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    assert_frame_equal(cheap, full, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def test_capacities_of_an_issue_date_without_forecasts_are_an_error(folder: Path) -> None:
+    with pytest.raises(DateMissing, match=f"forecasts.load_forecasts has no issue_date {AFTER}"):
+        run(Forecast(dates=(AFTER,), capacities_only=True), folder)
 
 
 def test_forecasts_without_champion_are_not_degraded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
