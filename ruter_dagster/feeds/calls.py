@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,10 @@ CALL_COLUMNS = (
     "scheduled_departure_time", "occupancy_level", "occupancy_status",
 )  # fmt: skip
 """The columns of forecasts.load_forecasts that feeds are made of. None of them is a count, so feeds can be public."""
+
+
+SLICE_ROWS = 50_000
+"""Text is made for so many calls at a time. Larger slices need more memory and are slower."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +46,15 @@ class FeedHeader:
     @property
     def issued_at_utc(self) -> str:
         """The time of issue as ISO 8601, in UTC."""
-        return self.issued_at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return utc(self.issued_at)
 
 
 @dataclass(frozen=True)
 class Calls:
     """All calls of one operating day: one row per call, sorted by `trip_id` and `stop_sequence`.
 
-    Beside `CALL_COLUMNS`, the rows have `is_first` and `is_last`: whether a call is the first or last of its journey.
+    Beside `CALL_COLUMNS`, the rows have `is_first` and `is_last`: whether a call is the first or last of its journey, and
+    `next_stop_id`: the stop of the journey's next call, for the last call any value.
     """
 
     operating_day: date
@@ -58,6 +64,10 @@ class Calls:
     def journeys(self) -> int:
         """Number of service journeys."""
         return int(self.rows["is_first"].sum())
+
+    def slices(self) -> Iterator[pl.DataFrame]:
+        """The rows in parts, in order. A part may begin and end within a journey."""
+        return self.rows.iter_slices(SLICE_ROWS)
 
 
 def calls_by_day(forecasts: pl.DataFrame) -> list[Calls]:
@@ -72,11 +82,17 @@ def _calls(operating_day: date, rows: pl.DataFrame) -> Calls:
     marked = ordered.with_columns(
         is_first=journey.ne_missing(journey.shift(1)),
         is_last=journey.ne_missing(journey.shift(-1)),
+        next_stop_id=pl.col("stop_id").shift(-1, fill_value=""),
     )
     return Calls(operating_day, marked.rechunk())
 
 
-def encoded(column: pl.Series, encode: Callable[[str], str]) -> pl.Series:
+def utc(time: datetime) -> str:
+    """A time as ISO 8601, in UTC."""
+    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def encoded(column: pl.Series, encode: Callable[[Any], str]) -> pl.Series:
     """The column with each value encoded, for instance escaped for XML. `encode` is called once for each different value."""
     values = column.unique()
     return column.replace_strict(values, [encode(value) for value in values], return_dtype=pl.String)
@@ -86,11 +102,6 @@ def gtfs_stop_sequence(header: FeedHeader) -> pl.Expr:
     """GTFS's number of a call. The tables count the calls of a journey from 1."""
     first = 1 if header.first_stop_sequence is None else header.first_stop_sequence
     return pl.col("stop_sequence") + (first - 1)
-
-
-def local_time(time: pl.Expr, time_zone: str) -> pl.Expr:
-    """A UTC time as local time."""
-    return time.dt.convert_time_zone(time_zone)
 
 
 def concatenated(texts: pl.Series) -> memoryview:

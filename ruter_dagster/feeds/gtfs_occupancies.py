@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 
 import polars as pl
 
@@ -26,18 +27,18 @@ def occupancies(calls: Calls, header: FeedHeader) -> Iterator[bytes | memoryview
     days = ",".join("1" if day == weekday else "0" for day in range(len(WEEKDAYS)))
     date = calls.operating_day.strftime("%Y%m%d")
     yield (",".join(COLUMNS) + "\r\n").encode()
-    rows = _expressible(calls)
-    yield concatenated(
-        rows.select(
-            pl.concat_str(
-                encoded(rows["trip_id"], _cell),
-                pl.lit(","),
-                gtfs_stop_sequence(header).cast(pl.String),
-                pl.lit(","),
-                pl.col("occupancy_status").cast(pl.String),
-                pl.lit(f",{days},{date},{date}\r\n"),
-            )
-        ).to_series()
+    for rows in replace(calls, rows=_expressible(calls)).slices():
+        yield concatenated(rows.select(_row(rows, f"{days},{date},{date}", header)).to_series())
+
+
+def _row(rows: pl.DataFrame, validity: str, header: FeedHeader) -> pl.Expr:
+    return pl.concat_str(
+        encoded(rows["trip_id"], _cell),
+        pl.lit(","),
+        gtfs_stop_sequence(header).cast(pl.String),
+        pl.lit(","),
+        pl.col("occupancy_status").cast(pl.String),
+        pl.lit(f",{validity}\r\n"),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -27,6 +28,8 @@ _RUN_BY_FREQUENCY = re.compile(r"(?P<trip_id>.+)@(?P<start_time>\d\d:\d\d:\d\d)"
 """The id of a run of a trip in frequencies.txt, as the GTFS source writes it."""
 
 _ENTITY = _pb2.FeedMessage.DESCRIPTOR.fields_by_name["entity"].number
+_ID = _pb2.FeedEntity.DESCRIPTOR.fields_by_name["id"].number
+_TRIP = _pb2.TripUpdate.DESCRIPTOR.fields_by_name["trip"].number
 _TRIP_UPDATE = _pb2.FeedEntity.DESCRIPTOR.fields_by_name["trip_update"].number
 _LENGTH_DELIMITED = 2
 
@@ -35,20 +38,20 @@ def trip_updates(calls: Calls, header: FeedHeader) -> Iterator[bytes]:
     """The parts of the FeedMessage, in order: one entity per service journey, whose id is its `trip_id`."""
     issued_at = int(header.issued_at.timestamp())
     yield _header(issued_at)
-    first_calls = calls.rows.filter("is_first")
+    trip_ids = calls.rows.filter("is_first")["trip_id"]
     start_date = calls.operating_day.strftime("%Y%m%d")
     timestamp = _pb2.TripUpdate(timestamp=issued_at).SerializePartialToString()
-    for trip_id, updates in zip(first_calls["trip_id"], _updates_by_journey(calls, header), strict=True):
+    for trip_id, updates in zip(trip_ids, _updates_by_journey(calls, header), strict=True):
         # Fields of one message can be serialized apart: their concatenation is the message.
-        trip = _pb2.TripUpdate(trip=_descriptor(trip_id, start_date)).SerializePartialToString()
-        entity_id = _pb2.FeedEntity(id=trip_id).SerializePartialToString()
+        trip = _field(_TRIP, (_descriptor(trip_id, start_date).SerializePartialToString(),))
+        entity_id = _field(_ID, (trip_id.encode(),))
         update = _field(_TRIP_UPDATE, (trip, updates, timestamp))
         yield _field(_ENTITY, (entity_id, update))
 
 
 def split_trip_id(trip_id: str) -> tuple[str, str | None]:
     """GTFS's `trip_id`, and the start time if the journey is a run of a trip in frequencies.txt."""
-    run = _RUN_BY_FREQUENCY.fullmatch(trip_id)
+    run = _RUN_BY_FREQUENCY.fullmatch(trip_id) if "@" in trip_id else None
     return (run["trip_id"], run["start_time"]) if run else (trip_id, None)
 
 
@@ -116,6 +119,7 @@ def _field(number: int, parts: Iterable[bytes]) -> bytes:
     return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(content)) + content
 
 
+@cache
 def _varint(value: int) -> bytes:
     """Protobuf's integer of variable length: seven bits a byte, the lowest first."""
     digits = bytearray()

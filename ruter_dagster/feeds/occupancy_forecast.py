@@ -7,13 +7,13 @@ with n calls has n - 1 sections. The tables have no names of stops and no public
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from datetime import UTC
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from ruter_dagster.feeds.calls import Calls, FeedHeader, concatenated, encoded, local_time
+from ruter_dagster.feeds.calls import Calls, FeedHeader, concatenated, encoded
 
 VERSION = "1.0"
 TIME_TO_LIVE_SECONDS = 24 * 3600
@@ -22,13 +22,14 @@ TIME_TO_LIVE_SECONDS = 24 * 3600
 FARE_CLASS = "secondClass"
 """The fare class of all places. Local traffic has one class, and readers of the Swiss data expect one."""
 
-_IDENTIFIERS = ("trip_id", "line_id", "stop_id")
-
 
 def occupancy_forecast(calls: Calls, header: FeedHeader) -> Iterator[bytes | memoryview]:
     """The parts of the JSON document, in order."""
     yield _start(calls, header).encode()
-    yield concatenated(_trains(calls, header))
+    separator = "\n"
+    for rows in calls.slices():
+        yield concatenated(_trains(rows, separator, calls.operating_day, header))
+        separator = ",\n"
     yield b"\n]}\n"
 
 
@@ -46,13 +47,24 @@ def _start(calls: Calls, header: FeedHeader) -> str:
     return _json(attributes)[:-1] + ',"trains":['
 
 
-def _trains(calls: Calls, header: FeedHeader) -> pl.Series:
-    """One text per call: its section, except for the last call; around it the begin or end of the journey."""
-    rows = calls.rows.with_columns(encoded(calls.rows[name], _json) for name in _IDENTIFIERS)
-    separator = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit("\n")).otherwise(pl.lit(",\n"))
+def _trains(calls: pl.DataFrame, separator: str, operating_day: date, header: FeedHeader) -> pl.Series:
+    """One text per call: its section, except for the last call; around it the begin or end of the journey.
+
+    `separator` is written before the first row's journey, a comma before all others.
+    """
+    local = _departure(operating_day, ZoneInfo(header.time_zone))
+    rows = calls.with_columns(
+        encoded(calls["trip_id"], _json),
+        encoded(calls["line_id"], _json),
+        encoded(calls["scheduled_departure_time"], local),
+        encoded(calls["stop_id"], lambda stop: f',"departureStationId":{_json(stop)}'),
+        encoded(calls["next_stop_id"], lambda stop: f',"destinationStationId":{_json(stop)}'),
+        encoded(calls["occupancy_level"], _occupancies),
+    )
+    before = pl.when(pl.int_range(pl.len()) == 0).then(pl.lit(separator)).otherwise(pl.lit(",\n"))
     text = pl.concat_str(
-        pl.when("is_first").then(pl.concat_str(separator, *_start_of_train())).otherwise(pl.lit("")),
-        pl.when("is_last").then(pl.lit("")).otherwise(pl.concat_str(*_section(calls, header))),
+        pl.when("is_first").then(pl.concat_str(before, *_start_of_train())).otherwise(pl.lit("")),
+        pl.when("is_last").then(pl.lit("")).otherwise(_section()),
         pl.when("is_last").then(pl.lit("]}")).otherwise(pl.lit("")),
     )
     return rows.select(text).to_series()
@@ -70,23 +82,24 @@ def _start_of_train() -> tuple[pl.Expr, ...]:
     )
 
 
-def _section(calls: Calls, header: FeedHeader) -> tuple[pl.Expr, ...]:
-    local = local_time(pl.col("scheduled_departure_time"), header.time_zone)
-    day_shift = (local.dt.date() - pl.lit(calls.operating_day)).dt.total_days()
-    return (
-        pl.when("is_first").then(pl.lit("")).otherwise(pl.lit(",")),
-        pl.lit('{"departureDayShift":'),
-        day_shift.cast(pl.String),
-        pl.lit(',"departureStationId":'),
-        pl.col("stop_id"),
-        pl.lit(',"departureTime":"'),
-        local.dt.strftime("%H:%M:%S"),
-        pl.lit('","destinationStationId":'),
-        pl.col("stop_id").shift(-1),
-        pl.lit(f',"expectedDepartureOccupancies":[{{"fareClass":"{FARE_CLASS}","occupancyLevel":"'),
-        pl.col("occupancy_level"),
-        pl.lit('"}]}'),
-    )
+def _section() -> pl.Expr:
+    comma = pl.when("is_first").then(pl.lit("")).otherwise(pl.lit(","))
+    return pl.concat_str(comma, "scheduled_departure_time", "stop_id", "next_stop_id", "occupancy_level")
+
+
+def _departure(operating_day: date, time_zone: ZoneInfo) -> Callable[[datetime], str]:
+    """The begin of a section as a function of its departure in UTC."""
+
+    def departure(time: datetime) -> str:
+        local = time.astimezone(time_zone)
+        day_shift = (local.date() - operating_day).days
+        return f'{{"departureDayShift":{day_shift},"departureTime":"{local:%H:%M:%S}"'
+
+    return departure
+
+
+def _occupancies(level: str) -> str:
+    return f',"expectedDepartureOccupancies":[{{"fareClass":"{FARE_CLASS}","occupancyLevel":"{level}"}}]}}'
 
 
 def _json(value: object) -> str:

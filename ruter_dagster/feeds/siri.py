@@ -6,13 +6,13 @@ has the forecast level.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
+from datetime import date
 from xml.sax.saxutils import escape
 
 import polars as pl
 
-from ruter_dagster.feeds.calls import Calls, FeedHeader, concatenated, encoded
+from ruter_dagster.feeds.calls import Calls, FeedHeader, concatenated, encoded, utc
 
 NORDIC_OCCUPANCY = {
     "empty": "manySeatsAvailable",
@@ -28,7 +28,7 @@ NORDIC_OCCUPANCY = {
 VEHICLE_MODES = {"bus": "bus", "tram": "tram", "metro": "metro", "boat": "ferry", "rail": "rail"}
 """SIRI's `VehicleMode` of each mode."""
 
-_TOKEN = re.compile(r"[\w.:·-]+")
+_TOKEN = r"^[\w.:·-]+$"
 _IDENTIFIERS = ("trip_id", "line_id", "stop_id")
 _END_OF_CALLS = (
     "</EstimatedCalls><IsCompleteStopSequence>true</IsCompleteStopSequence></EstimatedVehicleJourney>\n"
@@ -39,14 +39,15 @@ _END = "</EstimatedJourneyVersionFrame></EstimatedTimetableDelivery></ServiceDel
 def estimated_timetable(calls: Calls, header: FeedHeader) -> Iterator[bytes | memoryview]:
     """The parts of the XML document, in order. It has one EstimatedVehicleJourney per service journey."""
     yield _start(header).encode()
-    yield concatenated(_journeys(calls, header))
+    for rows in calls.slices():
+        yield concatenated(_journeys(rows, calls.operating_day, header))
     yield _END.encode()
 
 
 def invalid_identifiers(calls: Calls) -> list[str]:
     """The identifiers that SIRI's XML schema refuses (they are no NMTOKEN), sorted. They are in the document unchanged."""
-    values = pl.concat([calls.rows[name].unique().alias("id") for name in _IDENTIFIERS]).unique().sort()
-    return [value for value in values if not _TOKEN.fullmatch(value)]
+    values = pl.concat([calls.rows[name].unique().alias("id") for name in _IDENTIFIERS]).unique()
+    return values.filter(~values.str.contains(_TOKEN)).sort().to_list()
 
 
 def _start(header: FeedHeader) -> str:
@@ -60,19 +61,46 @@ def _start(header: FeedHeader) -> str:
     )
 
 
-def _journeys(calls: Calls, header: FeedHeader) -> pl.Series:
+def _journeys(calls: pl.DataFrame, operating_day: date, header: FeedHeader) -> pl.Series:
     """One text per call. The first of a journey begins with the journey's attributes, the last one ends the journey."""
-    rows = calls.rows.with_columns(encoded(calls.rows[name], escape) for name in _IDENTIFIERS)
+    rows = calls.with_columns(
+        encoded(calls["trip_id"], escape),
+        encoded(calls["line_id"], escape),
+        encoded(calls["stop_id"], _start_of_call),
+        encoded(calls["scheduled_departure_time"], utc),
+        encoded(calls["occupancy_level"], _before_time).alias("before_time"),
+        encoded(calls["occupancy_level"], _after_time).alias("after_time"),
+    )
     text = pl.concat_str(
-        pl.when("is_first").then(_start_of_journey(calls, header)).otherwise(pl.lit("")),
-        *_call(),
+        pl.when("is_first").then(_start_of_journey(operating_day, header)).otherwise(pl.lit("")),
+        "stop_id",
+        pl.col("stop_sequence").cast(pl.String),
+        "before_time",
+        "scheduled_departure_time",
+        "after_time",
         pl.when("is_last").then(pl.lit(_END_OF_CALLS)).otherwise(pl.lit("")),
     )
     return rows.select(text).to_series()
 
 
-def _start_of_journey(calls: Calls, header: FeedHeader) -> pl.Expr:
-    day = calls.operating_day.isoformat()
+def _start_of_call(stop_id: str) -> str:
+    return f"<EstimatedCall><StopPointRef>{escape(stop_id)}</StopPointRef><Order>"
+
+
+def _before_time(level: str) -> str:
+    nordic = NORDIC_OCCUPANCY.get(level)
+    return f"</Order>{f'<Occupancy>{nordic}</Occupancy>' if nordic else ''}<AimedDepartureTime>"
+
+
+def _after_time(level: str) -> str:
+    return (
+        f"</AimedDepartureTime><ExpectedDepartureOccupancy><OccupancyLevel>{level}</OccupancyLevel>"
+        "</ExpectedDepartureOccupancy></EstimatedCall>\n"
+    )
+
+
+def _start_of_journey(operating_day: date, header: FeedHeader) -> pl.Expr:
+    day = operating_day.isoformat()
     return pl.concat_str(
         pl.lit("<EstimatedVehicleJourney><LineRef>"),
         "line_id",
@@ -88,22 +116,4 @@ def _start_of_journey(calls: Calls, header: FeedHeader) -> pl.Expr:
             f"</VehicleMode><OperatorRef>{escape(header.operator_ref)}</OperatorRef>"
             f"<DataSource>{escape(header.codespace)}</DataSource><EstimatedCalls>\n"
         ),
-    )
-
-
-def _call() -> tuple[pl.Expr, ...]:
-    level = pl.col("occupancy_level")
-    occupancy = {name: f"<Occupancy>{value}</Occupancy>" for name, value in NORDIC_OCCUPANCY.items()}
-    return (
-        pl.lit("<EstimatedCall><StopPointRef>"),
-        pl.col("stop_id"),
-        pl.lit("</StopPointRef><Order>"),
-        pl.col("stop_sequence").cast(pl.String),
-        pl.lit("</Order>"),
-        level.replace_strict(occupancy, default="", return_dtype=pl.String),
-        pl.lit("<AimedDepartureTime>"),
-        pl.col("scheduled_departure_time").dt.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        pl.lit("</AimedDepartureTime><ExpectedDepartureOccupancy><OccupancyLevel>"),
-        level,
-        pl.lit("</OccupancyLevel></ExpectedDepartureOccupancy></EstimatedCall>\n"),
     )

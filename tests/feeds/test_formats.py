@@ -43,3 +43,11 @@ def test_compressed_blocks_are_one_gzip_member(size: int) -> None:
     compressed = gzip_file([content[: size // 3], memoryview(content)[size // 3 :]])
     assert gzip.decompress(compressed) == content
     assert compressed.count(b"\x1f\x8b\x08\x00\x00\x00\x00\x00") == 1
+
+
+@pytest.mark.parametrize("rows", [1, 7, 12, 500])
+def test_slices_do_not_change_the_content(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    (calls, *_) = calls_by_day(forecasts())
+    whole = {name: b"".join(form.parts(calls, HEADER)) for name, form in FORMATS.items()}
+    monkeypatch.setattr("ruter_dagster.feeds.calls.SLICE_ROWS", rows)
+    assert {name: b"".join(form.parts(calls, HEADER)) for name, form in FORMATS.items()} == whole
