@@ -109,16 +109,6 @@ class ArtifactStore:
             raise _explained(self.uri(key), "read", error) from error
         return True
 
-    def delete(self, keys: Iterable[str]) -> None:
-        """Deletes files. A file that does not exist is ignored."""
-        for key in keys:
-            try:
-                obstore.delete(self._store, key)
-            except FileNotFoundError:
-                continue
-            except (BaseError, OSError) as error:
-                raise _explained(self.uri(key), "deleted", error) from error
-
     def list(self, prefix: str) -> list[str]:
         """The sorted keys below a prefix, which ends with `/`."""
         try:

@@ -80,7 +80,7 @@ class FeedFiles:
             f"{publication.folder}{name}"
             for name in (PUBLICATION, *(file.path for file in publication.files))
         }
-        self._artifacts.delete(set(self._artifacts.list(publication.folder)) - expected)
+        self._artifacts.delete_all(sorted(set(self._artifacts.list(publication.folder)) - expected))
 
     def make_latest(self, publication: FeedPublication) -> bool:
         """Makes `latest.json` name this publication, unless it names a newer one. Returns whether it names this one.
@@ -106,7 +106,7 @@ class FeedFiles:
         first_kept = date.fromisoformat(latest["issueDate"]) - timedelta(keep_days)
         keys = {key: _issue_date(key) for key in self._artifacts.list(FEEDS_PREFIX) if key != LATEST}
         old = {key: day for key, day in keys.items() if day and day < first_kept}
-        self._artifacts.delete(old)
+        self._artifacts.delete_all(sorted(old))
         return sorted(set(old.values()))
 
 
