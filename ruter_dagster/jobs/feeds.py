@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 
 from ruter_dagster.contracts.errors import NoDataForDates
-from ruter_dagster.contracts.jobs import FEEDS, Feeds
+from ruter_dagster.contracts.jobs import FEEDS, PUBLISHED_FORECASTS, Feeds
 from ruter_dagster.feeds.calls import CALL_COLUMNS, Calls, FeedHeader, calls_by_day
 from ruter_dagster.feeds.formats import FeedFile, feed_files
 from ruter_dagster.feeds.siri import invalid_identifiers
@@ -23,26 +23,45 @@ log = logging.getLogger("ruter_dagster.jobs")
 DAYS_AT_ONCE = 2
 """Operating days whose files are made at the same time. Each needs about 0.5 GB at Ruter's size."""
 
+SUPERSEDED = "superseded"
+"""Version of a date without feeds, because a newer issue date was published before it."""
+
 
 def run(parameters: Feeds, context: JobContext) -> None:
     store = FeedFiles(context.artifacts)
     publications = _publications(parameters, context)
+    superseded = _superseded(parameters, publications, context)
     written = {day: _write(publication, store, context) for day, publication in publications.items()}
     is_latest = {day: store.make_latest(feeds) for day, feeds in written.items()}
     deleted = store.delete_old(context.settings.feeds_keep_days)
-    _report(parameters, written, is_latest, deleted, context)
+    _report(parameters, written, superseded, context)
+    log.info(
+        "Latest feeds: %s. Deleted: %s",
+        ", ".join(str(day) for day, latest in is_latest.items() if latest) or "unchanged",
+        ", ".join(map(str, deleted)) or "none",
+    )
 
 
 def _publications(parameters: Feeds, context: JobContext) -> dict[date, Publication]:
-    """The newest publication of each date. Raises `NoDataForDates` if one is missing; in a range, if all are missing."""
+    """The newest publication of each date that has one."""
     newest = {day: newest_publication(context.store, day) for day in sorted(parameters.dates)}
-    publications = {day: publication for day, publication in newest.items() if publication}
-    missing = sorted(newest.keys() - publications.keys())
-    if missing and not (parameters.of_range and publications):
+    return {day: publication for day, publication in newest.items() if publication}
+
+
+def _superseded(parameters: Feeds, publications: Collection[date], context: JobContext) -> list[date]:
+    """The dates that were never published, because a newer issue date was. They have no feeds.
+
+    Raises `NoDataForDates` if another date has no publication; in a range, if no date has one.
+    """
+    newest = newest_publication(context.store)
+    without = sorted(set(parameters.dates) - set(publications))
+    superseded = [day for day in without if newest and day < newest.issue_date]
+    missing = sorted(set(without) - set(superseded))
+    if missing and not (parameters.of_range and (publications or superseded)):
         raise NoDataForDates(
-            f"No forecasts were published for {', '.join(map(str, missing))}. Materialise forecasts/published_forecasts first"
+            f"No forecasts were published for {', '.join(map(str, missing))}. Materialise {PUBLISHED_FORECASTS} first"
         )
-    return publications
+    return superseded
 
 
 def _write(publication: Publication, store: FeedFiles, context: JobContext) -> FeedPublication:
@@ -106,24 +125,20 @@ def _stored(file: FeedFile, sha256: str) -> StoredFile:
 
 
 def _report(
-    parameters: Feeds,
-    written: dict[date, FeedPublication],
-    is_latest: dict[date, bool],
-    deleted: list[date],
-    context: JobContext,
+    parameters: Feeds, written: dict[date, FeedPublication], superseded: list[date], context: JobContext
 ) -> None:
-    newest = written[max(written)]
-    files = list(_largest_first(newest))
+    reports = {day: DateReport(_calls(feeds), _version(feeds)) for day, feeds in written.items()}
+    reports |= {day: DateReport(0, SUPERSEDED) for day in superseded}
+    files = [file for day in sorted(written)[-1:] for file in _largest_first(written[day])]
     context.report.materialised(
         FEEDS,
-        dates={day: DateReport(_calls(feeds), _version(feeds)) for day, feeds in written.items()},
-        dates_absent=days_value(set(parameters.dates) - written.keys()),
+        dates=dict(sorted(reports.items())),
+        dates_absent=days_value(set(parameters.dates) - reports.keys()),
+        dates_superseded=days_value(superseded),
         publication_ids=json_value({day.isoformat(): feeds.publication_id for day, feeds in written.items()}),
-        latest=json_value([day.isoformat() for day, latest in is_latest.items() if latest]),
-        deleted_dates=days_value(deleted),
         files=json_value({file.path: file.bytes for file in files}),
         megabytes=total_bytes(files) / 1e6,
-        folder=link(context.artifacts.uri(newest.folder)),
+        folder=link(context.artifacts.uri(written[max(written)].folder)) if written else None,
         **context.provenance(),
     )
 

@@ -20,7 +20,7 @@ from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.forecasting.occupancy import GTFS_STATUS
 from ruter_dagster.jobs import feeds
 from ruter_dagster.jobs.context import JobContext
-from ruter_dagster.jobs.pipes import Reporter
+from ruter_dagster.jobs.pipes import DateReport, Reporter
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.feed_files import LATEST
 from ruter_dagster.storage.publications import Publication, read_published, record_publication
@@ -188,6 +188,18 @@ def test_failure_between_files_leaves_the_former_publication(
 def test_date_without_publication_names_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(NoDataForDates, match=r"2026-11-20.*Materialise forecasts/published_forecasts"):
         run(tmp_path)
+
+
+def test_superseded_date_has_no_feeds(tmp_path: Path) -> None:
+    publish(tmp_path)
+    older = ISSUE_DATE - timedelta(1)
+    context = context_of(tmp_path, older)
+    reports: list[dict[str, Any]] = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Reporter, "materialised", lambda _, asset, **metadata: reports.append(metadata))
+        feeds.run(context.parameters, context)  # pyright: ignore[reportArgumentType]
+    assert reports[0]["dates"] == {older: DateReport(0, "superseded")}
+    assert context.artifacts.list("feeds/") == []
 
 
 def test_range_leaves_out_dates_without_publication(tmp_path: Path) -> None:
