@@ -17,7 +17,7 @@ install: .venv/installed  ## install the locked dependencies into .venv (1 minut
 demo: install  ## run the whole chain on a small history, and read its forecasts back from Kafka (3 minutes)
 	$(BIN)/ruter-dagster demo
 
-dev: install  ## start Dagster's UI at http://127.0.0.1:3000, with a Kafka broker
+dev: install  ## start Dagster's UI at http://127.0.0.1:3000, with the dashboard, MLflow and a Kafka broker
 	$(BIN)/ruter-dagster dev
 
 check: install  ## check style, types, imports, function sizes and Dagster's definitions (2 minutes)

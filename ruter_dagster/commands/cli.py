@@ -262,19 +262,24 @@ def rejected(day: datetime, as_json: bool) -> None:
         show(rejected, Console())
 
 
-@main.command(short_help="Dagster's UI, with a Kafka broker beside it.")
+@main.command(short_help="Dagster's UI, with dashboard, MLflow and Kafka.")
 @click.option(
     "--port", type=PORT, default=3000, show_default=True, help="Port of the UI on the loopback interface."
 )
-def dev(port: int) -> None:
-    """Open Dagster's UI at http://127.0.0.1:3000 on the history of the demo, with a Kafka broker. Starts in 15 seconds.
+@click.option("--dashboard-port", type=PORT, default=8501, show_default=True, help="Port of the dashboard.")
+@click.option("--mlflow-port", type=PORT, default=5000, show_default=True, help="Port of MLflow.")
+def dev(port: int, dashboard_port: int, mlflow_port: int) -> None:
+    """Open Dagster's UI at http://127.0.0.1:3000 on the history of the demo. Starts in 15 seconds.
+
+    Beside it run a Kafka broker, the dashboard of forecasts at http://127.0.0.1:8501, and MLflow at http://127.0.0.1:5000 once a
+    training is recorded. The command prints their addresses and that of the newest quality report.
 
     RUTER_SOURCE and RUTER_STATE_DIR choose the history. With KAFKA_BOOTSTRAP_SERVERS set, no broker is started. Quality reports
     are served at RUTER_REPORTS_URL. Schedules and sensors are off on a laptop: turn them on under Automation. Ctrl-C ends all.
     """
-    from ruter_dagster.commands.dev import serve_dagster
+    from ruter_dagster.commands.dev import Ports, serve_dagster
 
-    sys.exit(serve_dagster(loaded_settings(), port))
+    sys.exit(serve_dagster(loaded_settings(), Ports(port, dashboard_port, mlflow_port)))
 
 
 @main.command(short_help="Forecasts, their accuracy and drift in a browser.")

@@ -18,11 +18,12 @@ from dagster_graphql import DagsterGraphQLClient
 
 from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.tables import STOP_VISITS
+from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.publishing.broker import _free_port, running_broker
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 from tests.chain.local_chain import foreign_variables
-from tests.chain.small_demo import DATED, UNDATED, D, environment, processes_with, start_server, until
+from tests.chain.small_demo import D, environment, processes_with, start_server, until
 
 pytestmark = pytest.mark.extended
 REPOSITORY = Path(__file__).parents[2]
@@ -50,6 +51,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
 class Server(NamedTuple):
     process: subprocess.Popen[str]
     port: int
+    dashboard: int
     log: Path
     """What it printed."""
 
@@ -57,12 +59,13 @@ class Server(NamedTuple):
 @pytest.fixture(scope="module")
 def server(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A UI that answers, and its port."""
-    port, log = _free_port(), tmp_path_factory.mktemp("log") / "dagster.log"
-    with start_server(log, "ruter-dagster", "dev", "--port", str(port)) as process:
+    port, dashboard, log = _free_port(), _free_port(), tmp_path_factory.mktemp("log") / "dagster.log"
+    ports = ("--port", str(port), "--dashboard-port", str(dashboard), "--mlflow-port", str(_free_port()))
+    with start_server(log, "ruter-dagster", "dev", *ports) as process:
         try:
             until(lambda: process.poll() is not None or _assets(port), "the UI")
             assert process.poll() is None, log.read_text()[-8000:]
-            yield Server(process, port, log)
+            yield Server(process, port, dashboard, log)
         finally:
             process.terminate()
 
@@ -83,11 +86,29 @@ def _assets(port: int) -> set[str]:
 
 
 def test_ui_shows_every_asset(port: int) -> None:
-    assert _assets(port) == {*DATED, *UNDATED}
+    assert _assets(port) == {asset for assets in RUNS.values() for asset in assets}
 
 
 def test_broker_runs_beside_the_ui(port: int, settings: Settings) -> None:
     assert running_broker(settings.source_dir / "broker")
+
+
+def test_dashboard_runs_beside_the_ui(server: Server) -> None:
+    until(lambda: _answers(f"http://127.0.0.1:{server.dashboard}/_stcore/health"), "the dashboard")
+
+
+def test_log_names_every_address(server: Server) -> None:
+    printed = server.log.read_text()
+    for address in (f"Dagster: http://127.0.0.1:{server.port}", f"http://127.0.0.1:{server.dashboard}"):
+        assert address in printed
+    assert "MLflow: no training is recorded yet" in printed
+    assert "Newest quality report: " in printed
+
+
+def _answers(url: str) -> bool:
+    with suppress(URLError, ConnectionError, TimeoutError), urlopen(url, timeout=30) as answer:
+        return answer.status == 200
+    return False
 
 
 def test_log_does_not_recommend_another_command(server: Server) -> None:
@@ -164,7 +185,7 @@ def test_ui_reexecutes_runs_that_the_command_line_made(port: int) -> None:
 
 
 def test_server_ends_with_all_its_processes(server: Server, settings: Settings) -> None:
-    process, port, log = server
+    process, port, dashboard, log = server
     state = f"RUTER_STATE_DIR={settings.state_dir}"
     assert set(processes_with(state)) > {process.pid}
     process.terminate()
@@ -172,4 +193,5 @@ def test_server_ends_with_all_its_processes(server: Server, settings: Settings) 
     until(lambda: not processes_with(state), "the end of what it started")
     assert running_broker(settings.source_dir / "broker") is None
     assert not _assets(port)
+    assert not _answers(f"http://127.0.0.1:{dashboard}/_stcore/health")
     assert "Traceback" not in log.read_text()

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ruter_dagster.commands.dev import MLFLOW_RUNS
+from ruter_dagster.commands.dev_servers import MLFLOW_RUNS
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.storage.experiments import Experiments, NoExperiments
 from sagemaker_double.control import Remote
