@@ -42,7 +42,11 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
     [
         ('"NO"', '"DK"', {FEATURES}),
         ('"Europe/Oslo"', '"Europe/London"', {FEATURES, LOADS, PUBLISHED, *RAW}),
-        ("2026-01-01\n", "2026-01-01\n[occupancy]\nempty_below = 2.0\n", {FORECASTS, "forecasts/challenger_forecasts"}),
+        (
+            "2026-01-01\n",
+            "2026-01-01\n[occupancy]\nempty_below = 2.0\n",
+            {FORECASTS, "forecasts/challenger_forecasts"},
+        ),
         (
             "2026-01-01\n",
             '2026-01-01\n[[school_holidays]]\nname = "Winter"\nfrom = 2026-02-16\nto = 2026-02-20\n',

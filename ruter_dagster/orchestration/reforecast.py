@@ -14,11 +14,11 @@ from typing import Any
 from ruter_dagster.contracts import features
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.jobs import LOAD_MODEL, asset_of
-from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, LOAD_FORECASTS
 from ruter_dagster.orchestration.chain import DEPARTURE_FEATURES, LEVELS, RUNS
 from ruter_dagster.orchestration.runs import RunRequest
 
-_FORECASTS = asset_of(LOAD_FORECASTS.name)
+_FORECASTS, _PERFORMANCE = asset_of(LOAD_FORECASTS.name), asset_of(FORECAST_PERFORMANCE.name)
 
 
 def forecast_runs(models: Mapping[date, str | None]) -> list[RunRequest]:
@@ -64,7 +64,9 @@ def training_runs(
 def monitoring_runs(issue_dates: Sequence[date], counted: Sequence[date]) -> list[RunRequest]:
     """The run that measures performance and drift of the new forecasts, on the issue dates that have counts by now."""
     dates = _between(counted, min(issue_dates), max(issue_dates))
-    return [RunRequest("monitoring", RUNS["monitoring"], dates)] if dates else []
+    # The clone's performance of old dates is that of the original forecasts, and final.
+    config = _step_config(_PERFORMANCE, {"force": True})
+    return [RunRequest("monitoring", RUNS["monitoring"], dates, config)] if dates else []
 
 
 def _between(days: Sequence[date], first: date, last: date) -> tuple[date, ...]:

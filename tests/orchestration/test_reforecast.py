@@ -49,6 +49,7 @@ def test_training_uses_no_date_from_the_first_issue_date_on() -> None:
 def test_drift_is_measured_on_issue_dates_with_counts() -> None:
     [run] = monitoring_runs(days(0, 2), days(-60, 1))
     assert (run.job, run.dates) == ("monitoring", tuple(days(0, 1)))
+    assert run.config == {"ops": {"monitoring__forecast_performance": {"config": {"force": True}}}}
     assert monitoring_runs(days(0, 2), days(-60, -1)) == []
 
 
