@@ -199,6 +199,22 @@ def test_kafka_commits_transactions(workstation: Workstation) -> None:
     assert message.value() == b"12"
 
 
+def test_state_of_alerts_is_in_postgres(workstation: Workstation) -> None:
+    """It is written over, and another process reads it."""
+    write = (
+        "from dagster import DagsterInstance; from ruter_dagster.sensors.alert_state import *;"
+        "[save_state(DagsterInstance.get(), AlertState(failures_read_to=number)) for number in (1, 2)]"
+    )
+    read = (
+        "from dagster import DagsterInstance; from ruter_dagster.sensors.alert_state import *;"
+        "print(load_state(DagsterInstance.get(), print).failures_read_to)"
+    )
+    outputs = [
+        workstation.image.run("python", "-c", code, **workstation.variables("code")) for code in (write, read)
+    ]
+    assert outputs[1].stdout == "2\n", outputs
+
+
 def test_database_can_be_migrated(workstation: Workstation) -> None:
     def instance(command: str) -> str:
         done = subprocess.run(

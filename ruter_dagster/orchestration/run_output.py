@@ -25,7 +25,8 @@ def last_log_lines(instance: DagsterInstance, run_id: str, asset: str | None) ->
     """
     try:
         for key in reversed(_log_keys(instance, run_id, asset)):
-            for kind in (ComputeIOType.STDERR, ComputeIOType.STDOUT):
+            # Jobs log to standard output, Dagster to standard error.
+            for kind in (ComputeIOType.STDOUT, ComputeIOType.STDERR):
                 if lines := own_lines(_tail(instance, key, kind)):
                     return "\n".join(lines[-MAX_LINES:])[-MAX_CHARACTERS:]
     except Exception as error:

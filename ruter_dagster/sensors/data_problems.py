@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
-from dagster import AssetCheckKey, AssetKey, DagsterRunStatus, RunsFilter
+from dagster import AssetCheckKey, AssetKey, DagsterRun, DagsterRunStatus, RunsFilter
 
 from ruter_dagster.compat.checks import AssetCheckExecutionRecordStatus
 from ruter_dagster.contracts.jobs import asset_of
@@ -27,6 +28,8 @@ NEWEST_EVALUATIONS = 10
 """Newest evaluations of each drift check that are read. A backfill of old dates may follow the newest date."""
 MAX_QUEUED = 1000
 """Queued runs that are read."""
+RunOf = Callable[[str], DagsterRun | None]
+"""The run with an id."""
 _DECIDED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
 
@@ -68,7 +71,6 @@ def _late_counts(observation: Observation, day: date) -> Problem:
     """A warning, and an error once the forecasts that need the counts are due."""
     issue_date = day + timedelta(1)
     is_urgent = observation.local_now >= observation.local(issue_date, observation.settings.publish_by)
-    downstream = observation.deployment.downstream(COUNTS_ASSET)
     return Problem(
         kind="late_data",
         subject=day.isoformat(),
@@ -78,7 +80,7 @@ def _late_counts(observation: Observation, day: date) -> Problem:
         affected=(
             f"Operating date: {day}",
             f"Forecasts of issue date {issue_date}",
-            f"Not updated: {', '.join(downstream)}",
+            observation.deployment.not_updated(COUNTS_ASSET),
         ),
         details=f"The counts of {day} should have been read by {observation.settings.data_by}",
         links=(observation.link("Stop visits", f"assets/{COUNTS_ASSET}?partition={day}"),),
@@ -104,7 +106,6 @@ def missed_freshness(observation: Observation) -> Findings:
 
 def _stale_asset(observation: Observation, asset: str, last: datetime, hours: float) -> Problem:
     age = describe_duration(timedelta(hours=int((observation.now - last).total_seconds() // 3600)))
-    downstream = observation.deployment.downstream(asset)
     local = last.astimezone(observation.deployment.zone)
     return Problem(
         kind="missed_freshness",
@@ -112,29 +113,26 @@ def _stale_asset(observation: Observation, asset: str, last: datetime, hours: fl
         severity=Severity.ERROR,
         title=f"Not materialised for {age}: {asset}",
         since=last + timedelta(hours=hours),
-        affected=tuple(filter(None, (f"Asset: {asset}", _not_updated(downstream)))),
+        affected=tuple(filter(None, (f"Asset: {asset}", observation.deployment.not_updated(asset)))),
         details=f"Last materialised on {local:%Y-%m-%d %H:%M %Z}. At most {hours:g} hours are allowed",
         links=(observation.link("Asset", f"assets/{asset}"),),
         remedy="Look whether schedules and sensors are on, and whether a run failed or waits in the queue",
     )
 
 
-def _not_updated(downstream: list[str]) -> str:
-    return f"Not updated: {', '.join(downstream)}" if downstream else ""
-
-
 def drift(observation: Observation) -> Findings:
     """Drift metrics that warn or act on the newest date that they were measured on, and those that are ok."""
-    rows = [row for check in DRIFT_CHECKS for row in _newest_rows(observation, check.name)]
+    run_of = cache(observation.instance.get_run_by_id)
+    rows = [row for check in DRIFT_CHECKS for row in _newest_rows(observation, check.name, run_of)]
     active, over = drift_problems(rows, observation.deployment.zone)
     link = observation.link("Drift checks", f"assets/{DRIFT_ASSET}?view=checks")
     linked = [problem.model_copy(update={"links": (link,)}) for problem in active]
     return Findings(linked, dict(over))
 
 
-def _newest_rows(observation: Observation, check: str) -> list[Mapping[str, Any]]:
+def _newest_rows(observation: Observation, check: str, run_of: RunOf) -> list[Mapping[str, Any]]:
     """Rows of the newest date that a check measured; a row with the verdict ok if none is beyond a threshold."""
-    evaluations = sorted(_evaluations(observation, check), key=lambda evaluation: evaluation[:2])
+    evaluations = sorted(_evaluations(observation, check, run_of), key=lambda evaluation: evaluation[:2])
     if not evaluations:
         return []
     day, _, beyond, judged = evaluations[-1]
@@ -145,7 +143,7 @@ def _newest_rows(observation: Observation, check: str) -> list[Mapping[str, Any]
 
 
 def _evaluations(
-    observation: Observation, check: str
+    observation: Observation, check: str, run_of: RunOf
 ) -> Iterator[tuple[str, int, list[Mapping[str, Any]], bool]]:
     """Of each recent evaluation: its newest date, its record id, its rows beyond a threshold, and whether it was judged."""
     key = AssetCheckKey(AssetKey.from_user_string(DRIFT_ASSET), check)
@@ -154,7 +152,7 @@ def _evaluations(
     )
     for record in records:
         event = record.event.dagster_event if record.event else None
-        run = observation.instance.get_run_by_id(record.run_id)
+        run = run_of(record.run_id)
         if event and run:
             data = event.asset_check_evaluation_data
             judged = data.metadata.get("judged")

@@ -16,6 +16,9 @@ from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, QUALITY_GROUP
 from ruter_dagster.notifications.incidents import Incident, Incidents, Key, Problem
 from ruter_dagster.orchestration.partitions import Partitions
 
+MAX_DOWNSTREAM = 5
+"""Assets downstream that a message names."""
+
 
 @dataclass(frozen=True)
 class Deployment:
@@ -40,6 +43,12 @@ class Deployment:
             pending += new
         kept = [name for name in found if not name.startswith(f"{QUALITY_GROUP}/")]
         return sorted(kept, key=lambda name: (name != PUBLISHED_FORECASTS, name))
+
+    def not_updated(self, asset: str | None) -> str:
+        """The first assets that depend on an asset, in words. Empty if there are none."""
+        names = self.downstream(asset) if asset else []
+        more = f" and {len(names) - MAX_DOWNSTREAM} more" if len(names) > MAX_DOWNSTREAM else ""
+        return f"Not updated: {', '.join(names[:MAX_DOWNSTREAM])}{more}" if names else ""
 
 
 def readers_of(assets: Iterable[AssetsDefinition]) -> dict[str, frozenset[str]]:

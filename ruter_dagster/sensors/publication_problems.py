@@ -60,8 +60,12 @@ def _due_date(observation: Observation) -> str | None:
 def _degraded(observation: Observation, issue_date: str) -> AssetMaterialization | None:
     """The newest forecasts of the issue date, if they are published without the model."""
     forecasts = newest_materialisation(observation.instance, FORECASTS_ASSET, issue_date)
-    entry = forecasts.metadata.get("degraded") if forecasts else None
-    return forecasts if entry is not None and entry.value is True else None
+    if forecasts is None:
+        return None
+    entry, dates = (forecasts.metadata.get(name) for name in ("degraded", "degraded_dates"))
+    # The model may fail for some dates of a range only.
+    concerns_date = dates is None or issue_date in (dates.value or ())
+    return forecasts if entry is not None and entry.value is True and concerns_date else None
 
 
 def _late(observation: Observation, issue_date: str) -> Problem:

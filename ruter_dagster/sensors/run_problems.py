@@ -243,8 +243,7 @@ def _affected(
 ) -> tuple[str, ...]:
     """The dates, the failed asset, and the assets that depend on it."""
     dates = describe_dates(run)
-    downstream = observation.deployment.downstream(cause.asset) if cause.asset else []
-    readers = f"Not updated: {', '.join(downstream)}" if downstream else ""
+    readers = observation.deployment.not_updated(cause.asset)
     parts = (
         f"Dates: {dates}" if dates else "",
         f"Asset: {cause.asset}" if cause.asset else "",

@@ -174,6 +174,19 @@ def test_degraded_publication_is_a_warning_until_corrected(instance: DagsterInst
     assert watch.at("2026-03-30", "09:30") == [("resolved", "2026-03-30")]
 
 
+def test_only_degraded_dates_of_a_range_are_problems(instance: DagsterInstance) -> None:
+    metadata = {"degraded": True, "degraded_dates": ["2026-03-29"]}
+    for day in ("2026-03-29", "2026-03-30"):
+        instance.report_runless_asset_event(
+            AssetMaterialization(FORECASTS_ASSET.split("/"), partition=day, metadata=metadata)
+        )
+    publish(instance, "2026-03-29")
+    watch = Watch(instance, publication_problems)
+    assert watch.at("2026-03-29", "05:00") == [("raised", "2026-03-29")]
+    publish(instance, "2026-03-30")
+    assert watch.at("2026-03-30", "05:00") == [("resolved", "2026-03-29")]
+
+
 def test_degraded_publication_is_superseded_by_next_issue_date(instance: DagsterInstance) -> None:
     for day in ("2026-03-30", "2026-03-31"):
         forecast(instance, day, degraded=True)
