@@ -26,6 +26,7 @@ from ruter_dagster.resources.local import LocalLauncher
 from ruter_dagster.sensors.alerts import alert_sensors
 from ruter_dagster.sensors.arrivals import arrival_sensors
 from ruter_dagster.sensors.cancelled_runs import cancelled_run_sensors
+from ruter_dagster.sensors.capacity import capacity_sensors
 from ruter_dagster.sensors.chain import chain_sensors
 from ruter_dagster.sensors.drift import drift_sensors
 from ruter_dagster.sensors.forecast_status import forecast_status_sensors
@@ -55,6 +56,7 @@ def build_definitions(settings: Settings) -> Definitions:
         sensors=[
             *chain_sensors(settings, jobs, [asset.definition for asset in assets]),
             *arrival_sensors(settings, operator, jobs),
+            *capacity_sensors(settings, operator, jobs),
             *forecast_status_sensors(settings, operator),
             *job_event_sensors(settings),
             *cancelled_run_sensors(settings),
