@@ -36,7 +36,7 @@ from ruter_dagster.sensors.problems import Deployment, Findings, Observation, re
 from ruter_dagster.sensors.publication_problems import publication_problems
 from ruter_dagster.sensors.run_problems import newest_failure, run_problems
 
-SENDING_SECONDS = 25.0
+SENDING_SECONDS = 15.0
 """No notice is begun later in a tick. Dagster ends a tick after 60 s."""
 NO_CHANNEL = "RUTER_SLACK_TOKEN, RUTER_SMTP_HOST and RUTER_ALERTS_TOPIC are not set: no alert is sent"
 DETECTORS: tuple[Callable[[Observation], Findings], ...] = (

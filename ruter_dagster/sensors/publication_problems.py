@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import date, datetime
 
-from dagster import AssetKey, AssetMaterialization
+from dagster import AssetKey, AssetMaterialization, JsonMetadataValue
 
 from ruter_dagster.config.gtfs_location import plans_ahead
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, asset_of
@@ -64,7 +64,7 @@ def _degraded(observation: Observation, issue_date: str) -> AssetMaterialization
         return None
     entry, dates = (forecasts.metadata.get(name) for name in ("degraded", "degraded_dates"))
     # The model may fail for some dates of a range only.
-    concerns_date = dates is None or issue_date in (dates.value or ())
+    concerns_date = not isinstance(dates, JsonMetadataValue) or issue_date in (dates.data or ())
     return forecasts if entry is not None and entry.value is True and concerns_date else None
 
 
