@@ -21,7 +21,7 @@ history_start = 2026-01-01
 """
 RAW = {"raw/stop_visits", "raw/planned_departures", "raw/weather_forecasts"}
 FEATURES, LOADS, FORECASTS = "features/departure_features", "loads/stop_loads", "forecasts/load_forecasts"
-PUBLISHED = "forecasts/published_forecasts"
+PUBLISHED, DRIFT = "forecasts/published_forecasts", "monitoring/drift"
 MODEL = "models/load_model"
 
 
@@ -40,8 +40,8 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
 @pytest.mark.parametrize(
     ("line", "replacement", "outdated"),
     [
-        ('"NO"', '"DK"', {FEATURES}),
-        ('"Europe/Oslo"', '"Europe/London"', {FEATURES, LOADS, PUBLISHED, *RAW}),
+        ('"NO"', '"DK"', {FEATURES, DRIFT}),
+        ('"Europe/Oslo"', '"Europe/London"', {FEATURES, LOADS, PUBLISHED, DRIFT, *RAW}),
         (
             "2026-01-01\n",
             "2026-01-01\n[occupancy]\nempty_below = 2.0\n",
@@ -50,7 +50,7 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
         (
             "2026-01-01\n",
             '2026-01-01\n[[school_holidays]]\nname = "Winter"\nfrom = 2026-02-16\nto = 2026-02-20\n',
-            {FEATURES},
+            {FEATURES, DRIFT},
         ),
         ("2026-01-01\n", '2026-01-01\n[[events]]\nname = "Match"\ndate = 2026-05-01\n', {FEATURES}),
         ("2026-01-01\n", '2026-01-01\n[route_types]\n"900" = "tram"\n', RAW),
@@ -65,6 +65,7 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
             {"raw/stop_visits", "quality/stop_visits"},
         ),
         ("2026-01-01\n", '2026-01-01\n[loads.lines]\n"20" = "always"\n', {LOADS}),
+        ("2026-01-01\n", "2026-01-01\n[drift.metrics.bias]\nwarn = 0.2\n", {DRIFT}),
         ('"Ruter"', '"Another name"', set()),
         ("2026-01-01\n", "2026-01-01\nday_closes_at = 03:00:00\n", set()),
     ],
@@ -88,6 +89,13 @@ def test_a_timetable_elsewhere_outdates_plan_and_counts(tmp_path: Path) -> None:
         for path in (None, "feeds", "others")
     )
     assert changed(none, here) == changed(here, there) == {"raw/stop_visits", "raw/planned_departures"}
+
+
+def test_faults_of_the_demo_network_outdate_counts_and_plans() -> None:
+    faults = "silent_line:2026-11-16:2026-11-20"
+    assert changed(versions(source="demo"), versions(source="demo", demo_faults=faults)) == RAW - {
+        "raw/weather_forecasts"
+    }
 
 
 def test_same_operator_outdates_nothing(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ FACTS = {
     "forecasts/challenger_forecasts": frozenset({"occupancy"}),
     PUBLISHED_FORECASTS: frozenset({"time_zone"}),
     FEEDS: frozenset({"name", "feed_identifiers", "time_zone"}),
+    "monitoring/drift": frozenset({"drift", "country", "subdivision", "time_zone", "school_holidays"}),
 }
 """Facts of the operator by asset. Facts that only reach an asset through another asset's rows are left out."""
 
@@ -35,6 +36,9 @@ _SOURCE_FACTS = {"tides": frozenset({"time_zone", "route_types"}), "warehouse": 
 
 _UNUSED = frozenset({"history_start", "day_closes_at", "events_file"})
 _KNOWN = frozenset().union(*FACTS.values(), *_SOURCE_FACTS.values(), _UNUSED)
+
+_SIMULATED_ASSETS = ("raw/stop_visits", "raw/planned_departures")
+"""Assets that depend on the faults of the demo network."""
 
 _TIMETABLE_ASSETS = ("raw/stop_visits", "raw/planned_departures")
 """Assets that depend on the address of the timetable: the plan, and the counts, which take their trip ids from it.
@@ -63,6 +67,8 @@ def configuration_hash(asset: str, operator: Operator, settings: Settings) -> st
     facts |= {name: getattr(settings, name) for name in SETTINGS.get(asset, ())}
     if asset.startswith("raw/") and settings.source == "warehouse":
         facts["queries"] = _file_hash(settings.warehouse_file or "")
+    if asset in _SIMULATED_ASSETS and settings.source == "demo" and settings.demo_faults:
+        facts["demo_faults"] = settings.demo_faults
     if asset in _TIMETABLE_ASSETS and (location := gtfs_location(settings)):
         facts["timetable"] = location
     if not facts:
