@@ -163,8 +163,8 @@ SENSOR_METRICS = (
     ),
     DriftMetric(
         "door_imbalance",
-        "Largest |median of (boardings - alightings) / (boardings + alightings)| of a vehicle's trips: a dead door",
-        0.12,
+        "Largest imbalance that three of four trips of a vehicle have at least, to the same side: a dead door",
+        0.09,
         None,
         days_to_clear=_LONG_WEEKEND + 1,
     ),

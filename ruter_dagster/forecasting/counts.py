@@ -22,7 +22,7 @@ MIN_VEHICLE_PASSENGERS = 200
 MIN_TRIP_PASSENGERS = 10
 """Boardings and alightings of a trip that its imbalance needs."""
 MIN_IMBALANCE_TRIPS = 5
-"""Trips of a vehicle's day that its median imbalance needs."""
+"""Trips of a vehicle's day that the imbalance of its trips needs."""
 FLAGGED_IMBALANCE = 0.10
 """A trip with more imbalance is flagged."""
 _DECIMALS = 6
@@ -255,9 +255,10 @@ def vehicle_imbalance(visits: pl.DataFrame) -> pl.DataFrame:
 
 
 def trip_imbalance(trips: pl.DataFrame) -> pl.DataFrame:
-    """The median imbalance of each vehicle's trips on a date, without its sign. A dead sensor shifts every trip to one side.
+    """The imbalance that three of four trips of a vehicle have at least, to the same side, on a date.
 
-    Counts that a single trip lost, or passengers who stay on board between two trips, do not move the median.
+    A dead sensor shifts every trip to one side. Chance, counts that a single trip lost, and passengers who stay on board between
+    two trips do not.
 
     Args:
         trips: one row per trip with service_date, mode, vehicle_id, and the sums of boardings and alightings.
@@ -266,13 +267,12 @@ def trip_imbalance(trips: pl.DataFrame) -> pl.DataFrame:
         service_date, mode, vehicle_id, door_imbalance. Vehicles with few trips, or few passengers on them, are left out.
     """
     boarded, alighted = pl.col("boardings"), pl.col("alightings")
+    to_boardings = (boarded - alighted) / (boarded + alighted)
+    three_quarters = [side.quantile(0.25, "linear") for side in (to_boardings, -to_boardings)]
     return (
         trips.filter(boarded + alighted >= MIN_TRIP_PASSENGERS)
         .group_by("service_date", "mode", "vehicle_id")
-        .agg(
-            pl.len().alias("trips"),
-            ((boarded - alighted) / (boarded + alighted)).median().abs().alias("door_imbalance"),
-        )
+        .agg(pl.len().alias("trips"), pl.max_horizontal(0.0, *three_quarters).alias("door_imbalance"))
         .filter(pl.col("trips") >= MIN_IMBALANCE_TRIPS)
         .drop("trips")
     )

@@ -42,7 +42,7 @@ class DriftSums:
     matched: pl.DataFrame
     """Rows of loads, and rows with a forecast."""
     vehicles: pl.DataFrame
-    """Imbalance of each vehicle's day, and the median over its trips; null if it has too few passengers or trips."""
+    """Imbalance of each vehicle's day, and of its trips; null if it has too few passengers or trips."""
     sensors: SensorSums = field(default_factory=SensorSums.none)
     """Of the passenger counters and the timetable."""
 
