@@ -164,7 +164,7 @@ SENSOR_METRICS = (
     DriftMetric(
         "door_imbalance",
         "Largest imbalance that three of four trips of a vehicle have at least, to the same side: a dead door",
-        0.09,
+        0.10,
         None,
         days_to_clear=_LONG_WEEKEND + 1,
     ),
