@@ -20,11 +20,18 @@ PAGES: Sequence[DashboardPage] = (
     runs.PAGE,
 )
 """The pages in the order of the navigation."""
+SIDEBAR_WIDTH = 220
+"""Pixels that show the longest title of a page."""
 
 
 def show(open_sources: Callable[[], Sources]) -> None:
     """Draws the page of the address. Streamlit calls this again after each change of a filter."""
-    st.set_page_config(page_title="Passenger load forecasts", page_icon="🚌", layout="wide")
+    st.set_page_config(
+        page_title="Passenger load forecasts",
+        page_icon="🚌",
+        layout="wide",
+        initial_sidebar_state=SIDEBAR_WIDTH,
+    )
     try:
         sources = open_sources()
     except PermanentFailure as failure:

@@ -223,7 +223,7 @@ ORDER BY absolute_error DESC, trip_id""",
 DRIFT_MEASURES = Query(
     "Drift metrics between two operating dates, with thresholds and verdicts",
     """\
-SELECT operating_date, metric, scope, value, warn, act, verdict
+SELECT operating_date, metric, scope, value, warn, act, verdict, detail
 FROM "${database}"."monitoring_drift"
 WHERE operating_date BETWEEN $first AND $last
 ORDER BY metric, scope, operating_date""",

@@ -123,7 +123,7 @@ def stop_map(rows: pl.DataFrame) -> alt.Chart:
         .encode(
             longitude="longitude:Q",
             latitude="latitude:Q",
-            size=alt.Size("expected_above_seats:Q", title="Departures expected above seats", scale=alt.Scale(range=[8, 400])),
+            size=alt.Size("expected_above_seats:Q", title="Expected above seats", scale=alt.Scale(range=[8, 400])),
             color=alt.Color("prob_above_seats:Q", title="Largest probability", scale=alt.Scale(scheme="viridis", domain=[0, 1]), legend=alt.Legend(format=".0%")),
             tooltip=[
                 alt.Tooltip("stop:N", title="Stop"), alt.Tooltip("departures:Q", title="Departures"),

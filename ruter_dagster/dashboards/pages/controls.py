@@ -6,7 +6,7 @@ be shared. Options therefore have different words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal
 
@@ -97,6 +97,16 @@ def show_table(
         **selection,
     )  # pyright: ignore[reportCallIssue, reportArgumentType]
     download(shown, file, key)
+
+
+def show_metrics(metrics: Mapping[str, tuple[str, str]], width: int) -> None:
+    """Values in frames, side by side, and below each other on a narrow page: by label, the value and its meaning.
+
+    `width` is that of one frame in pixels.
+    """
+    row = st.container(horizontal=True)
+    for label, (value, meaning) in metrics.items():
+        row.metric(label, value, help=meaning, border=True, width=width)
 
 
 def download(frame: pl.DataFrame, file: str, key: str) -> None:

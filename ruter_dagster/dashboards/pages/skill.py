@@ -105,7 +105,8 @@ def _show_verdicts(verdicts: pl.DataFrame, day: date) -> None:
         "act": number(
             "Acts at", format="%.3f", width="small", help="At this threshold a training is requested"
         ),
-        "description": text("Meaning", width=520),
+        "detail": text("Detail", width="medium", help="Which vehicles or lines"),
+        "description": text("Meaning", width=420),
     }
     show_table(
         verdicts, columns, key="verdicts", file="drift", alt="The newest drift metrics, the most severe first"

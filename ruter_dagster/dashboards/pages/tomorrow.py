@@ -19,6 +19,7 @@ from ruter_dagster.dashboards.pages.controls import (
     nothing_to_show,
     optional_filter,
     selected_row,
+    show_metrics,
     show_table,
 )
 from ruter_dagster.dashboards.pages.page import Context, DashboardPage
@@ -69,7 +70,11 @@ def _filters(context: Context, published: data.Published) -> tuple[data.Selectio
 
 
 def _describe(published: data.Published, day: date, time_zone: str) -> None:
-    at = f", published {_local(published.published_at, time_zone)}" if published.published_at else ""
+    at = (
+        f", published {_local(published.published_at, time_zone)}"
+        if published.published_at
+        else ", not published yet"
+    )
     st.markdown(f"**{day_in_words(day)}**: forecasts issued on {published.issue_date}{at}. Times are local.")
     if published.degraded:
         st.warning("The model failed. These forecasts are the baseline.", icon=":material/warning:")
@@ -92,8 +97,7 @@ def _show_totals(totals: dict[str, float]) -> None:
             "Departures with a probability of at least 50 % of more passengers than seats",
         ),
     }
-    for column, (label, (value, meaning)) in zip(st.columns(len(shown)), shown.items(), strict=True):
-        column.metric(label, value, help=meaning, border=True)
+    show_metrics(shown, 210)
 
 
 def _show_departures(departures: pl.DataFrame) -> None:

@@ -20,6 +20,7 @@ from ruter_dagster.dashboards.pages.controls import (
     nothing_to_show,
     optional_filter,
     selected_row,
+    show_metrics,
     show_table,
 )
 from ruter_dagster.dashboards.pages.page import Context, DashboardPage
@@ -76,13 +77,12 @@ def _show_scores(scores: dict[str, Any]) -> None:
     shown = {
         "WAPE": (share(scores["wape"], 1), "Sum of absolute errors / sum of observed passengers"),
         "Bias": (_signed(scores["bias"]), "(forecast - observed) / observed. Positive: forecasts were too high"),
-        "Within P10-P90": (share(scores["coverage"]), "Share of observed loads from P10 to P90. The goal is 80 %"),
+        "In P10-P90": (share(scores["coverage"]), "Share of observed loads from P10 to P90. The goal is 80 %"),
         "Matched": (share(scores["matched_share"]), "Share of forecast departures with an observed load"),
         "Recall": (share(scores["crowded_recall"]), "Share of departures above their seats that were forecast to be crowded"),
         "Precision": (share(scores["crowded_precision"]), "Share of departures forecast to be crowded that were above their seats"),
     }  # fmt: skip
-    for column, (label, (value, meaning)) in zip(st.columns(len(shown)), shown.items(), strict=True):
-        column.metric(label, value, help=meaning, border=True)
+    show_metrics(shown, 137)
 
 
 def _signed(value: float | None) -> str:
