@@ -29,7 +29,7 @@ _HOURS = (0, 30)
 
 
 def show(context: Context) -> None:
-    st.title("Tomorrow: which departures will be crowded?")
+    st.title("Tomorrow: the crowded departures")
     published = data.newest_published(context.reader)
     if published is None:
         nothing_to_show(
@@ -73,7 +73,7 @@ def _describe(published: data.Published, day: date, time_zone: str) -> None:
     at = (
         f", published {_local(published.published_at, time_zone)}"
         if published.published_at
-        else ", not published yet"
+        else ", no publication is recorded"
     )
     st.markdown(f"**{day_in_words(day)}**: forecasts issued on {published.issue_date}{at}. Times are local.")
     if published.degraded:

@@ -82,7 +82,7 @@ def _show_scores(scores: dict[str, Any]) -> None:
         "Recall": (share(scores["crowded_recall"]), "Share of departures above their seats that were forecast to be crowded"),
         "Precision": (share(scores["crowded_precision"]), "Share of departures forecast to be crowded that were above their seats"),
     }  # fmt: skip
-    show_metrics(shown, 137)
+    show_metrics(shown, 134)
 
 
 def _signed(value: float | None) -> str:
