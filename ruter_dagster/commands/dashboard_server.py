@@ -6,8 +6,9 @@ from __future__ import annotations
 import altair
 from streamlit.web.cli import main
 
+import ruter_dagster.commands.dashboard_runs
 import ruter_dagster.commands.states
-from ruter_dagster.dashboards.data import comparison, names, skill, tomorrow, yesterday
+from ruter_dagster.dashboards.data import comparison, names, quality, runs, skill, tomorrow, yesterday
 
 if __name__ == "__main__":
     main()

@@ -13,6 +13,7 @@ from ruter_dagster.contracts.tables import (
     LOAD_FORECASTS,
     PLANNED_DEPARTURES,
     PUBLICATIONS,
+    REJECTED_VISITS,
 )
 from ruter_dagster.dashboards.engine import Dates, Query
 
@@ -228,6 +229,18 @@ FROM "${database}"."monitoring_drift"
 WHERE operating_date BETWEEN $first AND $last
 ORDER BY metric, scope, operating_date""",
     {DRIFT: _PERIOD},
+)
+
+REJECTED_BY_REASON = Query(
+    "The rejected visits between two operating dates, by date and reason, the newest date first",
+    """\
+SELECT service_date, reason, count(*) AS visits, CAST(sum(CASE WHEN kept_without_counts THEN 1 ELSE 0 END) AS bigint) AS kept_without_counts,
+  max(CASE WHEN date_blocked THEN 1 ELSE 0 END) AS blocked
+FROM "${database}"."raw_rejected_visits"
+WHERE service_date BETWEEN $first AND $last
+GROUP BY service_date, reason
+ORDER BY service_date DESC, visits DESC, reason""",
+    {REJECTED_VISITS: _PERIOD},
 )
 
 QUERIES = {name: value for name, value in globals().items() if isinstance(value, Query)}

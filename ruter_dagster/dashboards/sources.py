@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
+from ruter_dagster.dashboards.data.quality import VerdictsOf
+from ruter_dagster.dashboards.data.runs import RunsOf
 from ruter_dagster.dashboards.engine import Engine
 
 
@@ -14,11 +15,13 @@ class Sources:
     """The state of the settings and other states.
 
     `state` is its folder or Glue database, `time_zone` the operator's. `others` has engines by the label of their state.
-    `runs` returns the data of the page Runs and cost: it reads Dagster's instance, which this package cannot import.
+    `verdicts` reads the verdicts on versions of a table's dates. `runs` reads the runs of Dagster's instance, which this
+    package cannot import; None without an instance.
     """
 
     engine: Engine
     state: str
     time_zone: str
     others: Mapping[str, Engine] = field(default_factory=dict)
-    runs: Callable[[], Any] | None = None
+    verdicts: VerdictsOf | None = None
+    runs: RunsOf | None = None

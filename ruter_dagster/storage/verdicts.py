@@ -36,6 +36,10 @@ class Verdicts:
         """The recorded verdicts on these versions, by date."""
         return list(self._verdicts(table, versions).values())
 
+    def by_date(self, table: Table, versions: Mapping[date, str]) -> dict[date, dict[str, Any]]:
+        """The recorded verdict on each date's version. Dates without a verdict are left out."""
+        return self._verdicts(table, versions)
+
     def judged_dates(self, table: str, versions: Mapping[date, str]) -> set[date]:
         """The dates whose version has a verdict, passed or failed. `table` is the table's name."""
         keys = {_key(table, day, version): day for day, version in versions.items()}

@@ -8,6 +8,7 @@ import polars as pl
 
 from benchmarks.dashboard import ISSUE_DATE, write, write_tables
 from ruter_dagster.contracts.scores import CHALLENGER, LINE_SCORES, PUBLISHED
+from ruter_dagster.contracts.tables import REJECTED_VISITS
 from ruter_dagster.storage.tables import TableStore
 
 DAYS = 3
@@ -22,6 +23,7 @@ def write_state(store: TableStore) -> None:
     """Writes the tables, at the size of the demo network."""
     write_tables(store, DAYS, "demo")
     add_challenger(store, YESTERDAY)
+    add_rejected_visits(store, YESTERDAY)
 
 
 def add_challenger(store: TableStore, day: date) -> None:
@@ -31,3 +33,16 @@ def add_challenger(store: TableStore, day: date) -> None:
         variant=pl.lit(CHALLENGER), absolute_error=0.9 * pl.col("absolute_error")
     )
     write(store, LINE_SCORES, pl.concat([scores, challenger]), day)
+
+
+def add_rejected_visits(store: TableStore, day: date) -> None:
+    """Three visits, two of them for the same reason."""
+    reasons = ("negative counts", "negative counts", "unknown stop")
+    rows = pl.DataFrame(
+        {
+            "service_date": day, "file": "stop_visits.csv", "line_number": pl.Series([2, 3, 4]), "reason": pl.Series(reasons),
+            "trip_id_performed": "trip", "vehicle_id": "vehicle", "line_id": "RUT:Line:21", "vehicle_type": "bus",
+            "kept_without_counts": pl.Series([True, False, False]), "date_blocked": False, "row": "{}",
+        }
+    )  # fmt: skip
+    write(store, REJECTED_VISITS, rows, day)

@@ -40,6 +40,8 @@ SENTENCES = {
     "yesterday": "The worst forecast was line",
     "skill-and-drift": "Yes: the model's errors are",
     "compare": "The challenger's WAPE is",
+    "data-quality": "are refused to every reader",
+    "runs-and-cost": "This state has no history of runs.",
 }
 EXCEPTION = "[data-testid=stException], [data-testid=stAlertContentError]"
 

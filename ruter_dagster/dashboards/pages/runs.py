@@ -1,16 +1,74 @@
-"""The page Runs and cost: runs of Dagster, their duration and the cost of their jobs."""
+"""The page Runs and cost: which runs failed, how long runs take, and what their jobs cost."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import polars as pl
 import streamlit as st
 
-from ruter_dagster.dashboards.pages.controls import nothing_to_show
+from ruter_dagster.dashboards.data import runs as data
+from ruter_dagster.dashboards.pages.charts import lines_over_days
+from ruter_dagster.dashboards.pages.controls import (
+    nothing_to_show,
+    optional_filter,
+    period_filter,
+    show_table,
+)
 from ruter_dagster.dashboards.pages.page import Context, DashboardPage
 
 
 def show(context: Context) -> None:
-    st.title("Runs and cost")
-    nothing_to_show("This page has no data yet.", "See `ruter-dagster cost` and `ruter-dagster dev`.")
+    st.title("Runs and cost: what ran, and what did it cost?")
+    if context.sources.runs is None:
+        nothing_to_show("This state has no history of runs.", "Open it with the settings of its Dagster instance.")  # fmt: skip
+        return
+    columns = st.columns([3, 3, 3, 5])
+    with columns[0]:
+        days = period_filter()
+    today = datetime.now(UTC).astimezone(ZoneInfo(context.time_zone)).date()
+    runs = context.sources.runs(today - timedelta(days - 1), today)
+    with columns[1]:
+        job = optional_filter("Job", "job", sorted(runs["job"].unique()))
+    with columns[2]:
+        status = optional_filter("Result", "result", sorted(runs["status"].unique()))
+    shown = _filtered(runs, job, status)
+    st.markdown(data.runs_sentence(shown))
+    if shown.height:
+        _show_runs(shown)
+        _show_days(shown, context.time_zone)
+
+
+def _filtered(runs: pl.DataFrame, job: str | None, status: str | None) -> pl.DataFrame:
+    runs = runs.filter(pl.col("job") == job) if job else runs
+    return runs.filter(pl.col("status") == status) if status else runs
+
+
+def _show_runs(runs: pl.DataFrame) -> None:
+    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    columns = {
+        "started": st.column_config.DatetimeColumn("Started", format="YYYY-MM-DD HH:mm"),
+        "job": text("Job"),
+        "dates": text("Dates"),
+        "status": text("Result"),
+        "minutes": number("Minutes", format="%.1f"),
+        "cost": number("US dollars", format="%.4f"),
+        "reason": text("Why it failed", width="large"),
+        "address": st.column_config.LinkColumn("In Dagster", display_text="open"),
+    }
+    show_table(runs, columns, key="runs", file="runs", alt="Runs, the newest first")
+
+
+def _show_days(runs: pl.DataFrame, time_zone: str) -> None:
+    days = data.by_day(runs, time_zone)
+    st.subheader("Minutes by day")
+    chart = lines_over_days(days, "minutes", "Minutes", percent=False)
+    st.altair_chart(chart, key="minutes", alt="Minutes of runs by day")
+    if runs["cost"].null_count() < runs.height:
+        st.subheader("Cost by day")
+        chart = lines_over_days(days, "cost", "US dollars", percent=False)
+        st.altair_chart(chart, key="cost", alt="Cost of jobs by day")
 
 
 PAGE = DashboardPage("Runs and cost", "runs-and-cost", ":material/payments:", show)

@@ -1,0 +1,52 @@
+"""Data of the page Runs and cost. `commands/dashboard_runs.py` reads them from Dagster's history, which this package cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+
+import polars as pl
+
+RUNS_SCHEMA = {
+    "started": pl.Datetime("us", "UTC"), "job": pl.String, "dates": pl.String, "status": pl.String, "minutes": pl.Float64,
+    "cost": pl.Float64, "reason": pl.String, "address": pl.String,
+}  # fmt: skip
+"""One row per run. `cost` is in US dollars, null without a job in SageMaker. `reason`: the first error of a failed run."""
+
+RunsOf = Callable[[date, date], pl.DataFrame]
+"""Returns the runs that started from one local date to another, both included, with the columns of `RUNS_SCHEMA`."""
+
+
+@dataclass(frozen=True)
+class RunSums:
+    """Sums of the runs of a period."""
+
+    runs: int
+    failed: int
+    cost: float | None
+
+    @classmethod
+    def of(cls, runs: pl.DataFrame) -> RunSums:
+        known = runs["cost"].drop_nulls()
+        failed = runs.filter(pl.col("status") == "FAILURE").height
+        return cls(runs.height, failed, known.sum() if len(known) else None)
+
+
+def runs_sentence(runs: pl.DataFrame) -> str:
+    """How many runs there were, how many failed and why the newest did, and their cost, in Markdown."""
+    sums = RunSums.of(runs)
+    if not sums.runs:
+        return "No run started in this period."
+    cost = f" Their jobs cost about **{sums.cost:,.2f} US dollars**." if sums.cost is not None else ""
+    if not sums.failed:
+        return f"**{sums.runs} runs, none failed**.{cost}"
+    newest = runs.filter(pl.col("status") == "FAILURE").sort("started").row(-1, named=True)
+    dates = f" {newest['dates']}" if newest["dates"] else ""
+    return f"**{sums.failed} of {sums.runs} runs failed**, the newest: {newest['job']}{dates}.{cost}"
+
+
+def by_day(runs: pl.DataFrame, time_zone: str) -> pl.DataFrame:
+    """The minutes and cost of the runs by local date: columns operating_date, minutes, cost."""
+    day = pl.col("started").dt.convert_time_zone(time_zone).dt.date().alias("operating_date")
+    return runs.group_by(day).agg(pl.col("minutes", "cost").sum()).sort("operating_date")

@@ -1,0 +1,80 @@
+"""Data of the page Runs and cost, from Dagster's history."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+from dagster import AssetKey, DagsterInstance
+
+from ruter_dagster.commands.dashboard_runs import runs_between, runs_reader
+from ruter_dagster.config.settings import load_settings
+from ruter_dagster.dashboards.data.runs import RUNS_SCHEMA, by_day, runs_sentence
+from tests.scripted_launcher import defs, write_script
+
+DAY = "2026-03-28"
+ADDRESS = "http://dagster.test/"
+
+
+def run(instance: DagsterInstance) -> str:
+    result = defs.resolve_job_def("counts").execute_in_process(
+        instance=instance,
+        partition_key=DAY,
+        asset_selection=[AssetKey(["loads", "stop_loads"])],
+        tags={"dagster/partition": DAY},
+        raise_on_error=False,
+    )
+    return result.run_id
+
+
+def runs_of(instance: DagsterInstance) -> pl.DataFrame:
+    today = datetime.now(UTC).date()
+    # A day on each side, as midnight may pass while the test runs.
+    first, last = today - timedelta(1), today + timedelta(1)
+    return runs_between(instance, first, last, "UTC", ADDRESS)
+
+
+def test_run_has_job_dates_result_cost_and_link(instance: DagsterInstance) -> None:
+    write_script(instance, loads__stop_loads={"totals": {"sagemaker/estimated_cost": 0.25}})
+    run_id = run(instance)
+    (row,) = runs_of(instance).rows(named=True)
+    assert (row["job"], row["dates"], row["status"], row["cost"]) == ("counts", DAY, "SUCCESS", 0.25)
+    assert row["minutes"] >= 0 and row["reason"] is None
+    assert row["address"] == f"http://dagster.test/runs/{run_id}"
+
+
+def test_failed_run_says_why(instance: DagsterInstance) -> None:
+    run(instance)
+    write_script(instance, loads__stop_loads={"fails": "No room"})
+    run(instance)
+    runs = runs_of(instance)
+    assert runs.row(0, named=True)["reason"] == "loads/stop_loads: No room", "the newest comes first"
+    assert runs_sentence(runs) == f"**1 of 2 runs failed**, the newest: counts {DAY}."
+
+
+def test_runs_of_other_days_are_left_out(instance: DagsterInstance) -> None:
+    run(instance)
+    assert runs_between(instance, date(2020, 1, 1), date(2020, 1, 2), "UTC", ADDRESS).is_empty()
+
+
+def test_no_run_is_said(instance: DagsterInstance) -> None:
+    assert runs_sentence(runs_of(instance)) == "No run started in this period."
+
+
+def test_days_are_local() -> None:
+    started = datetime(2026, 3, 27, 23, 30, tzinfo=UTC)
+    rows = [(started, "counts", "", "SUCCESS", 2.0, 0.5, None, ""), (started, "plan", "", "SUCCESS", 1.0, None, None, "")]  # fmt: skip
+    runs = pl.DataFrame(rows, schema=RUNS_SCHEMA, orient="row")
+    assert by_day(runs, "Europe/Oslo").rows() == [(date(2026, 3, 28), 3.0, 0.5)]
+    expected = "**2 runs, none failed**. Their jobs cost about **0.50 US dollars**."
+    assert runs_sentence(runs) == expected
+
+
+def test_state_without_history_gets_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The tests' own folder is the project's, with a dagster.yaml."""
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+    settings = load_settings(_env_file=None, state_dir=tmp_path)
+    assert runs_reader(settings, "UTC") is None
+    assert list(tmp_path.iterdir()) == []
