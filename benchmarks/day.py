@@ -1,7 +1,7 @@
 """A day of the chain at the size of Ruter, with and without Dagster: `python -m benchmarks.day --state FOLDER [--days 3]`.
 
 The folder is that of `benchmarks.season`, whose history and model are needed. The runs of each issue date go through Dagster,
-from raw snapshots to the committed Kafka transaction. Then the tables are restored, and the same jobs run one after the other
+from raw snapshots to the committed Kafka transaction, and then the monitoring of the day before. Then the tables are restored, and the same jobs run one after the other
 in this process, with imports done. Prints a table of the median day; `--json FILE` writes the figures.
 """
 
@@ -34,16 +34,22 @@ from ruter_dagster.contracts.jobs import (
     PUBLISHED_FORECASTS,
     Balance,
     CheckQuality,
+    Drift,
     Features,
     Forecast,
     JobParameters,
     Levels,
+    Performance,
     Publish,
+    Scores,
     Snapshot,
     asset_of,
     quality_asset_of,
 )
+from ruter_dagster.contracts.scores import LINE_SCORES
 from ruter_dagster.contracts.tables import (
+    DRIFT,
+    FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
     PLANNED_DEPARTURES,
     STOP_LOADS,
@@ -134,6 +140,10 @@ def forecasts(day: date, settings: Settings) -> list[JobParameters]:
     return [Forecast(dates=(day,)), Publish(dates=(day,), issued_at=settings.daily_at)]
 
 
+def monitoring(day: date) -> list[JobParameters]:
+    return [Performance(dates=(day,)), Scores(dates=(day,)), Drift(dates=(day,))]
+
+
 def ahead(issue_date: date) -> tuple[date, ...]:
     return tuple(issue_date + timedelta(number) for number in range(AHEAD + 1))
 
@@ -146,6 +156,7 @@ def without_dagster(issue_date: date, settings: Settings) -> Iterator[Cost]:
         *weather(issue_date),
         *recent(issue_date),
         *forecasts(issue_date, settings),
+        *monitoring(issue_date - timedelta(1)),
     ]
     for name in {parameters.job for parameters in jobs}:
         import_module(f"ruter_dagster.jobs.{name}")
@@ -170,6 +181,7 @@ def through_dagster(issue_date: date, settings: Settings) -> list[Cost]:
             ("counts", (issue_date - timedelta(1),)),
             ("plan", ahead(issue_date)),
             ("forecasting", (issue_date,)),
+            ("monitoring", (issue_date - timedelta(1),)),
         ):
             log = settings.source_dir / "logs" / f"{job}-{issue_date}.log"
             log.unlink(missing_ok=True)
@@ -194,6 +206,7 @@ def show(days: list[list[Cost]], bare: list[list[Cost]]) -> None:
     steps = [cost for cost in middle if not cost.step.startswith("run ")]
     quality = [cost for cost in steps if cost.step.startswith("quality/")]
     console.print(
+        f"Counts to publication: {statistics.median(_run_seconds(day, without='run monitoring') for day in days):.1f} s through Dagster\n"
         f"A day: {statistics.median(whole for whole, _ in wholes):.1f} s through Dagster, "
         f"{statistics.median(one for _, one in wholes):.1f} s bare: "
         f"{statistics.median(whole / one for whole, one in wholes):.2f} times\n"
@@ -240,8 +253,9 @@ def end_shared_process(settings: Settings) -> None:
             time.sleep(0.05)
 
 
-def _run_seconds(day: list[Cost]) -> float:
-    return sum(cost.seconds for cost in day if cost.step.startswith("run "))
+def _run_seconds(day: list[Cost], without: str = "") -> float:
+    """The seconds of a day's runs, but for the run that `without` names."""
+    return sum(cost.seconds for cost in day if cost.step.startswith("run ") and cost.step != without)
 
 
 @contextmanager
@@ -264,6 +278,7 @@ def _asset(parameters: JobParameters) -> str:
         return PUBLISHED_FORECASTS
     tables = {
         Balance: STOP_LOADS, Features: DEPARTURE_FEATURES, Levels: LEVELS, Forecast: LOAD_FORECASTS,
+        Performance: FORECAST_PERFORMANCE, Scores: LINE_SCORES, Drift: DRIFT,
     }  # fmt: skip
     return asset_of(parameters.table if isinstance(parameters, Snapshot) else tables[type(parameters)].name)
 

@@ -30,7 +30,7 @@ class RunSums:
     def of(cls, runs: pl.DataFrame) -> RunSums:
         known = runs["cost"].drop_nulls()
         failed = runs.filter(pl.col("status") == "FAILURE").height
-        return cls(runs.height, failed, known.sum() if len(known) else None)
+        return cls(runs.height, failed, sum(known.to_list()) if len(known) else None)
 
 
 def runs_sentence(runs: pl.DataFrame) -> str:
