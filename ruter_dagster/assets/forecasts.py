@@ -73,9 +73,9 @@ def _published_forecasts(builder: AssetBuilder) -> JobAsset:
         PUBLISHED_FORECASTS,
         Publish,
         parameters=lambda inputs: {"issued_at": builder.settings.daily_at},
-        description="One Kafka transaction with every forecast of the issue date. Publishing the same forecasts again "
-        "sends nothing; changed forecasts are a new publication.",
-        code_version="1",
+        description="One Kafka transaction for the issue date: a message for each service journey. The same forecasts again "
+        "send nothing, changed ones only the journeys that differ. An issue date is never published after a newer one.",
+        code_version="2",
         kinds=("kafka",),
         partitions=builder.partitions.issue,
         pool="publication",

@@ -83,7 +83,7 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
                     _bring_up_to_date(stage, defs, instance, settings, progress, report, on_double)
                     done.append(stage.title)
             _describe_assets(report, defs, instance)
-            _read_back(report, instance, issue_date, settings)
+            _read_back(report, issue_date, settings)
     except KeyboardInterrupt:
         raise PermanentFailure(
             _INTERRUPTED_ON_DOUBLE if on_double else _interrupted(done, len(planned))
@@ -198,7 +198,7 @@ def _outdated_runs(
     if (
         not runs
         and PUBLISHED_FORECASTS in stage.all_assets
-        and is_missing_from_cluster(instance, stage.dates[0], settings)
+        and is_missing_from_cluster(stage.dates[0], settings)
     ):
         runs = [replace(stage, assets=(PUBLISHED_FORECASTS,))]
     return runs
@@ -337,10 +337,11 @@ def _order(key: str) -> tuple[int, str]:
     return groups.index(key.split("/")[0]), key
 
 
-def _read_back(report: Report, instance: DagsterInstance, issue_date: date, settings: Settings) -> None:
-    publication = recorded_publication(instance, issue_date)
-    if publication is None:  # a person may have wiped it in the UI
+def _read_back(report: Report, issue_date: date, settings: Settings) -> None:
+    publication = recorded_publication(issue_date, settings)
+    if publication is None:  # a newer issue date was published before
         return
-    result = read_back(publication, issue_date, settings)
-    report.published, report.read_back = publication.messages, result.messages
+    result = read_back(publication, settings)
+    report.published, report.read_back = publication.calls, result.calls
+    report.journeys = result.journeys
     report.exactly_once, report.topics = result.exactly_once, list(result.topics)

@@ -40,6 +40,9 @@ class Report:
     without_model: str | None = None
     """Why there is no model and baselines are published; None with a model."""
     published: int = 0
+    """Published forecasts: one for each departure."""
+    journeys: int = 0
+    """Service journeys of these departures. Each is one message on every topic."""
     already_published: bool = False
     """Whether an earlier run published the same content."""
     read_back: int = 0
@@ -82,7 +85,7 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
         )
     published = "already published" if report.already_published else "published"
     console.print(
-        f"Kafka: {report.published:,} forecasts {published} to {', '.join(report.topics)}, {report.read_back:,} read back, "
+        f"Kafka: {report.published:,} forecasts of {report.journeys:,} journeys {published} to {', '.join(report.topics)}, {report.read_back:,} read back, "
         + ("each exactly once" if report.exactly_once else f"[red]not each exactly once[/red]. {_REPUBLISH}"),
         soft_wrap=True,
     )

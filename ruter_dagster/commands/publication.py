@@ -10,21 +10,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 
-from dagster import DagsterInstance
-
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
-from ruter_dagster.orchestration.event_log import newest_materialisation
-from ruter_dagster.resources.merge_results import ROW_COUNT
-
-
-@dataclass(frozen=True)
-class RecordedPublication:
-    """A materialised publication and its number of load forecasts."""
-
-    publication_id: str
-    messages: int
+from ruter_dagster.storage.configured_tables import open_tables
+from ruter_dagster.storage.publications import Publication, newest_publication
 
 
 @dataclass(frozen=True)
@@ -32,21 +21,16 @@ class ReadBackResult:
     """What an independent consumer read from the topics."""
 
     topics: tuple[str, ...]
-    messages: int
-    """Load forecasts."""
+    journeys: int
+    calls: int
+    """Forecasts in the messages of these journeys."""
     exactly_once: bool
-    """Whether each topic has every message once."""
+    """Whether each topic has every journey once, with all its calls."""
 
 
-def recorded_publication(instance: DagsterInstance, issue_date: date) -> RecordedPublication | None:
+def recorded_publication(issue_date: date, settings: Settings) -> Publication | None:
     """The newest publication of `issue_date`, on any cluster."""
-    materialisation = newest_materialisation(instance, PUBLISHED_FORECASTS, issue_date.isoformat())
-    if materialisation is None:
-        return None
-    return RecordedPublication(
-        str(materialisation.metadata["content_hash"].value),
-        int(str(materialisation.metadata[ROW_COUNT].value)),
-    )
+    return newest_publication(open_tables(settings), issue_date)
 
 
 def require_reachable_broker(settings: Settings) -> None:
@@ -58,31 +42,32 @@ def require_reachable_broker(settings: Settings) -> None:
         require_broker(cluster_connection(settings))
 
 
-def is_missing_from_cluster(instance: DagsterInstance, issue_date: date, settings: Settings) -> bool:
+def is_missing_from_cluster(issue_date: date, settings: Settings) -> bool:
     """Whether the cluster in use lacks the recorded publication: it was published on another cluster."""
     from ruter_dagster.publishing.cluster import cluster_connection
     from ruter_dagster.publishing.consumer import read_markers
 
-    publication = recorded_publication(instance, issue_date)
+    publication = recorded_publication(issue_date, settings)
     with _fail_without_retry():
         return publication is not None and publication.publication_id not in read_markers(
             cluster_connection(settings)
         )
 
 
-def read_back(publication: RecordedPublication, issue_date: date, settings: Settings) -> ReadBackResult:
+def read_back(publication: Publication, settings: Settings) -> ReadBackResult:
     """Reads the topics to their end."""
-    from ruter_dagster.publishing import consumer
     from ruter_dagster.publishing.cluster import cluster_connection
+    from ruter_dagster.publishing.read_back import read_back
     from ruter_dagster.publishing.topics import topics_of
 
     connection = cluster_connection(settings)
     with _fail_without_retry():
-        read = consumer.read_back(connection, publication.publication_id, issue_date)
-    once = read.messages == read.public_messages == publication.messages and not (
-        read.duplicates or read.public_duplicates
-    )
-    return ReadBackResult(topics_of(connection).message_topics, read.messages, once)
+        read = read_back(connection, publication.publication_id, publication.issue_date)
+    contents = (read.load_forecasts, read.occupancy_forecasts)
+    expected = (publication.journeys, publication.calls)
+    once = not read.duplicates and all((one.journeys, one.calls.height) == expected for one in contents)
+    load = read.load_forecasts
+    return ReadBackResult(topics_of(connection).message_topics, load.journeys, load.calls.height, once)
 
 
 @contextmanager

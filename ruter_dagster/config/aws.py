@@ -37,7 +37,7 @@ NOT_FOR_JOBS = frozenset(
 )  # fmt: skip
 """Variables that only Dagster's processes read, so that jobs do not get them."""
 
-NEEDED_WITH = {"smtp_password": "smtp_user"}
+NEEDED_WITH = {"smtp_password": "smtp_user", "schema_registry_password": "schema_registry_username"}
 """Fields of secrets that are needed only if another setting is set."""
 
 
@@ -71,7 +71,7 @@ class AwsSettings(BaseSettings):
     secrets: str | None = Field(
         None,
         description="Name or ARN of a secret in Secrets Manager: a JSON object with RUTER_KAFKA_SASL_PASSWORD, "
-        "RUTER_SLACK_TOKEN and RUTER_SMTP_PASSWORD, as far as they are needed. Variables override it. Dagster and the job `publish` read it themselves",
+        "RUTER_SCHEMA_REGISTRY_PASSWORD, RUTER_SLACK_TOKEN and RUTER_SMTP_PASSWORD, as far as they are needed. Variables override it. Dagster and the job `publish` read it themselves",
     )
 
     @field_validator("lake")

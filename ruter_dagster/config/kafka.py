@@ -45,6 +45,17 @@ class KafkaSettings(BaseSettings):
     )
     kafka_replication: int = Field(1, ge=1, le=5, description="Replicas of new topics")
 
+    schema_registry_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^\s@]+$",
+        description="Schema Registry; messages then have Confluent's wire format. Default: none, and plain JSON",
+        json_schema_extra={"allowed": "http(s)://host:port"},
+    )
+    schema_registry_username: str | None = Field(None, description="User of the Schema Registry")
+    schema_registry_password: SecretStr | None = Field(
+        None, description="Password of the Schema Registry; never printed"
+    )
+
     @field_validator("kafka_bootstrap_servers")
     @classmethod
     def _check_servers(cls, value: str | None) -> str | None:
@@ -63,6 +74,14 @@ class KafkaSettings(BaseSettings):
             raise ValueError(
                 f"RUTER_KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs RUTER_KAFKA_SASL_MECHANISM, "
                 "RUTER_KAFKA_SASL_USERNAME and RUTER_KAFKA_SASL_PASSWORD"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_schema_registry(self) -> KafkaSettings:
+        if bool(self.schema_registry_username) != bool(self.schema_registry_password):
+            raise ValueError(
+                "The Schema Registry needs both RUTER_SCHEMA_REGISTRY_USERNAME and RUTER_SCHEMA_REGISTRY_PASSWORD, or neither"
             )
         return self
 

@@ -117,7 +117,7 @@ class DatesParameters(JobParameters):
     """
 
     in_order: ClassVar[bool] = False
-    """Whether each job of a range reads the results of the one before, so that they cannot run in parallel."""
+    """Whether the jobs of a range run one after the other, because each depends on what the one before left."""
     service_dates: ClassVar[int] = 1
     """Number of service dates that each date covers. A job of a range gets fewer dates if it is larger."""
 
@@ -270,6 +270,7 @@ class Publish(DatesParameters):
     """Publishes issue dates on Kafka, each in one transaction. `issued_at` is the local time of issue, HH:MM."""
 
     job = "publish"
+    in_order = True
     uses_kafka = True
     reads = (LOAD_FORECASTS,)
     issued_at: str

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, Publish
+import polars as pl
+
+from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, Publish, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, json_value
 from ruter_dagster.publishing.cluster import open_cluster_connection
-from ruter_dagster.publishing.kafka import PublicationResult, publish
+from ruter_dagster.publishing.connection import KafkaConnection
+from ruter_dagster.publishing.kafka import Message, PublicationResult, publish
+from ruter_dagster.publishing.markers import Marker
+from ruter_dagster.publishing.status import MODEL_FAILED, deadline
+from ruter_dagster.publishing.status_messages import publication_messages
 from ruter_dagster.publishing.topics import ensure_topics
+from ruter_dagster.storage.publications import Publication, published_snapshot, record_publication
 
 log = logging.getLogger("ruter_dagster.jobs")
 
@@ -23,18 +32,98 @@ def run(parameters: Publish, context: JobContext) -> None:
     results: dict[date, PublicationResult] = {}
     with open_cluster_connection(context.settings) as connection:
         ensure_topics(connection)
-        for issue_date in parameters.dates:
-            forecasts = context.tables.read(LOAD_FORECASTS, [issue_date], verdict="ignore")
-            results[issue_date] = publish(
-                forecasts,
-                connection,
-                issue_date=issue_date,
-                issued_at=_issued_at(issue_date, parameters.issued_at, context.operator.time_zone),
-                data_cutoff=issue_date - timedelta(days=1),
-                content_hash=versions[issue_date],
-                progress=_progress,
+        # An issue date is never published after a newer one.
+        for issue_date in sorted(parameters.dates):
+            results[issue_date] = _publish_date(
+                issue_date, versions[issue_date], parameters, context, connection
             )
     _report_publication(results, versions, context)
+
+
+def _publish_date(
+    issue_date: date, version: str, parameters: Publish, context: JobContext, connection: KafkaConnection
+) -> PublicationResult:
+    """Publishes an issue date, and records the publication in the table."""
+    forecasts = context.tables.read(LOAD_FORECASTS, [issue_date], verdict="ignore")
+    thresholds = context.operator.occupancy.model_dump()
+    _require_thresholds(forecasts, OccupancyThresholds(**thresholds).version, issue_date)
+
+    def read_former(marker: Marker, columns: Sequence[str], where: pl.Expr) -> pl.DataFrame | None:
+        # 0 is no snapshot's id.
+        snapshot = published_snapshot(
+            context.store, marker.issue_date, marker.snapshot_id or 0, marker.content_hash
+        )
+        return snapshot and snapshot.read([marker.issue_date], columns, ordered=False, where=where)
+
+    result = publish(
+        forecasts,
+        connection,
+        issue_date=issue_date,
+        issued_at=_issued_at(issue_date, parameters.issued_at, context.operator.time_zone),
+        data_cutoff=issue_date - timedelta(days=1),
+        content_hash=version,
+        thresholds=thresholds,
+        snapshot_id=context.tables.snapshot(LOAD_FORECASTS).snapshot_id,
+        read_former=read_former,
+        extra_messages=lambda marker: _statuses(marker, is_degraded(forecasts), context, connection),
+        progress=_progress,
+    )
+    if result.outcome != "superseded":
+        publication = _publication(result.marker, forecasts)
+        record_publication(context.store, publication, code_version=parameters.code_version)
+    return result
+
+
+def _statuses(
+    marker: Marker, degraded: bool, context: JobContext, connection: KafkaConnection
+) -> list[Message]:
+    """The statuses of the publication, which are in its transaction."""
+    expected_by = deadline(marker.issue_date, context.settings.publish_by, context.operator.time_zone)
+    messages = publication_messages(
+        connection,
+        marker.issue_date,
+        marker.publication_id,
+        marker.published_at,
+        expected_by,
+        MODEL_FAILED if degraded else None,
+    )
+    return [Message(*message) for message in messages]
+
+
+def _require_thresholds(forecasts: pl.DataFrame, version: str, issue_date: date) -> None:
+    """Messages state the operator's thresholds, so the levels must follow from these."""
+    others = set(forecasts["thresholds_version"].drop_nulls().unique()) - {version}
+    if others:
+        raise PermanentFailure(
+            f"The forecasts of {issue_date} have occupancy levels by thresholds {', '.join(sorted(others))}, and the operator "
+            f"file now has thresholds {version}. Nothing was published. Materialise {asset_of(LOAD_FORECASTS.name)} of that "
+            "date again, or restore the thresholds."
+        )
+
+
+def _publication(marker: Marker, forecasts: pl.DataFrame) -> Publication:
+    """The row of forecasts.publications."""
+    return Publication(
+        issue_date=marker.issue_date,
+        publication_id=marker.publication_id,
+        content_hash=marker.content_hash,
+        snapshot_id=marker.snapshot_id or 0,
+        schema_version=marker.schema_version,
+        issued_at=marker.issued_at or marker.published_at,
+        published_at=marker.published_at,
+        journeys=marker.journeys,
+        calls=marker.calls,
+        tombstones=marker.tombstones,
+        thresholds_version=forecasts["thresholds_version"].drop_nulls().max() or "unknown",  # type: ignore[arg-type]
+        degraded=is_degraded(forecasts),
+        supersedes=marker.supersedes,
+    )
+
+
+def is_degraded(forecasts: pl.DataFrame) -> bool:
+    """Whether the model failed, so that every forecast is a fallback."""
+    failed = pl.col("reasons").str.contains("modelFailed", literal=True).fill_null(False)
+    return bool(forecasts.select(failed.all()).item())
 
 
 def _issued_at(issue_date: date, local_time: str, time_zone: str) -> datetime:
@@ -48,10 +137,22 @@ def _progress(sent: int, total: int) -> None:
 
 
 def _outcome(result: PublicationResult, version: str) -> str:
-    """`published`, or that an earlier call published the same version, and when."""
-    if result.published_at is None:
-        return "published"
-    return f"already published on {result.published_at:%Y-%m-%d %H:%M:%S} UTC, version {version}; nothing was sent"
+    """What was sent; or why nothing was."""
+    marker = result.marker
+    if result.outcome == "already_published":
+        time_sent = f"{marker.published_at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"already published on {time_sent}, version {version}; nothing was sent"
+    if result.outcome == "superseded":
+        return (
+            f"not published, because consumers read the newer issue date {marker.issue_date} already "
+            f"(publication {marker.publication_id})"
+        )
+    sent = (
+        f"{marker.messages} of {marker.journeys} journeys"
+        if marker.supersedes
+        else f"{marker.journeys} journeys"
+    )
+    return f"published {sent}, {marker.tombstones} tombstones"
 
 
 def _report_publication(
@@ -61,16 +162,30 @@ def _report_publication(
     for outcome in outcomes:
         log.info("Forecasts of %s", outcome)
     last = list(results.values())[-1]
+    not_sent = [day.isoformat() for day, result in results.items() if result.outcome != "published"]
     context.report.materialised(
         PUBLISHED_FORECASTS,
-        dates={day: DateReport(result.messages, result.publication_id) for day, result in results.items()},
+        dates={day: _date_report(result, versions[day]) for day, result in results.items()},
         publication_ids=json_value(
             {day.isoformat(): result.publication_id for day, result in results.items()}
         ),
         outcome="; ".join(outcomes),
-        already_published=json_value(
-            [day.isoformat() for day, result in results.items() if result.already_published]
+        already_published=json_value(not_sent),
+        superseded=json_value(
+            [day.isoformat() for day, result in results.items() if result.outcome == "superseded"]
         ),
         topics=json_value(list(last.topics)),
         **context.provenance(),
     )
+
+
+def _date_report(result: PublicationResult, version: str) -> DateReport:
+    """Departures that consumers read, and the version of these forecasts."""
+    marker, is_read = result.marker, result.outcome != "superseded"
+    sent = result.outcome == "published"
+    numbers = {
+        "journeys": marker.journeys if is_read else 0,
+        "messages": marker.messages if sent else 0,
+        "tombstones": marker.tombstones if sent else 0,
+    }
+    return DateReport(marker.calls if is_read else 0, version, numbers)

@@ -9,7 +9,7 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.certificates import require_certificates
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.broker import join_broker, running_broker
-from ruter_dagster.publishing.connection import KafkaConnection
+from ruter_dagster.publishing.connection import RETENTION_HOURS, KafkaConnection, SchemaRegistry
 
 
 @contextmanager
@@ -44,5 +44,16 @@ def cluster_connection(settings: Settings) -> KafkaConnection:
         environment=settings.environment,
         replication_factor=settings.kafka_replication,
         # A publication is never sent twice. On a laptop it must stay readable, even weeks later.
-        **({"retention_hours": -1} if settings.environment == "local" else {}),
+        retention_hours=-1 if settings.environment == "local" else RETENTION_HOURS,
+        schema_registry=_schema_registry(settings),
+    )
+
+
+def _schema_registry(settings: Settings) -> SchemaRegistry | None:
+    if settings.schema_registry_url is None:
+        return None
+    return SchemaRegistry(
+        url=settings.schema_registry_url,
+        username=settings.schema_registry_username,
+        password=settings.schema_registry_password,
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from ruter_dagster.contracts.errors import PermanentFailure
 
 ANSWER_SECONDS = 5.0
+RETENTION_HOURS = 7 * 24
 
 SecurityProtocol = Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"]
 SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -16,6 +17,16 @@ SaslMechanism = Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
 
 class BrokerUnavailable(Exception):
     """No broker answers, or it stopped answering. Nothing was published; a later attempt may succeed."""
+
+
+class SchemaRegistry(BaseModel):
+    """The address of a Schema Registry, and the credentials of basic authentication. The password is never printed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    url: str = Field(min_length=1)
+    username: str | None = None
+    password: SecretStr | None = None
 
 
 class KafkaConnection(BaseModel):
@@ -34,12 +45,14 @@ class KafkaConnection(BaseModel):
     partitions: int = Field(default=6, ge=1)
     """Number of partitions of a new message topic. An existing topic keeps its own."""
     replication_factor: int = Field(default=1, ge=1)
-    retention_hours: int = Field(default=7 * 24, ge=-1)
+    retention_hours: int = Field(default=RETENTION_HOURS, ge=-1)
     """How long a new topic keeps its messages; -1 is for ever. Forecasts reach three days ahead."""
     transaction_timeout_seconds: int = Field(default=600, ge=10)
     """Must exceed the longest publication. A broker allows at most 900 s by default."""
     patience_seconds: float = Field(default=60.0, gt=0)
     """How long a publication waits for a broker that has stopped answering."""
+    schema_registry: SchemaRegistry | None = None
+    """Without one, values are plain JSON."""
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> KafkaConnection:

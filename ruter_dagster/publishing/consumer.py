@@ -1,13 +1,11 @@
-"""Reads topics to their end with an independent, read-committed consumer: markers, and the messages of a publication."""
+"""Reads topics to their end with an independent, read-committed consumer: any messages, markers, journeys."""
 
 from __future__ import annotations
 
-import json
 import operator
 import time
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -26,124 +24,37 @@ from confluent_kafka.admin import (
 )
 
 from ruter_dagster.publishing.connection import ANSWER_SECONDS, KafkaConnection, require_broker
-from ruter_dagster.publishing.messages import build_key, load_fields
+from ruter_dagster.publishing.markers import Marker, marker_of
+from ruter_dagster.publishing.messages import JOURNEY, is_journey_key, journey_of
 from ruter_dagster.publishing.topics import topics_of
 
 BATCH = 10_000
 POLL_SECONDS = 0.01
 """Time between checks whether a broker has marked a commit in every partition."""
-VALUES: dict[str, type[pl.DataType]] = {
-    "expectedOnboardCount": pl.Float64,
-    "onboardP10": pl.Float64,
-    "onboardP50": pl.Float64,
-    "onboardP90": pl.Float64,
-    "probabilityAboveSeats": pl.Float64,
-    "occupancyLevel": pl.String,
-}
-"""Fields of a load forecast that are compared with the stored forecasts."""
 
-Batch = list[tuple[bytes, bytes]]
-"""Keys and values of messages."""
-
-
-@dataclass(frozen=True)
-class Marker:
-    """A message on the topic of publications: it says that a publication is complete."""
-
-    publication_id: str
-    issue_date: date
-    content_hash: str
-    schema_version: int
-    messages: int
-    published_at: datetime
-    """Kafka's time of the message, in UTC."""
-
-
-@dataclass(frozen=True)
-class ReadBack:
-    """The messages of one publication as an independent consumer reads them."""
-
-    publication_id: str
-    messages: int
-    """Number of load forecasts, duplicates included."""
-    duplicates: int
-    by_horizon: dict[int, int]
-    """Number of load forecasts by horizon in days."""
-    loads: pl.DataFrame
-    """Key and values (`VALUES`) of the load forecasts, sorted by key."""
-    public_messages: int
-    public_duplicates: int
-
-    def faults(self, forecasts: pl.DataFrame) -> list[str]:
-        """Differences from `forecasts` (contract LOAD_FORECASTS) published exactly once each; empty if there are none."""
-        departures = forecasts.height
-        fields = load_fields()
-        expected = forecasts.select(build_key().alias("key"), **{name: fields[name] for name in VALUES})
-        same_keys = expected["key"].sort().equals(self.loads["key"])
-        both = expected.join(self.loads, on="key", suffix="_read")
-        differing = both.filter(pl.any_horizontal(pl.col(n).ne_missing(pl.col(f"{n}_read")) for n in VALUES))
-        checks = {
-            f"{self.messages} load forecasts for {departures} departures": self.messages == departures,
-            f"{self.duplicates} load forecasts more than once": self.duplicates == 0,
-            "load forecasts of other departures": same_keys,
-            f"{differing.height} load forecasts of other values": differing.is_empty(),
-            f"{self.public_messages} occupancy forecasts for {departures} departures": (
-                self.public_messages == departures
-            ),
-            f"{self.public_duplicates} occupancy forecasts more than once": self.public_duplicates == 0,
-        }
-        return [fault for fault, passed in checks.items() if not passed]
+Batch = list[tuple[bytes, bytes | None]]
+"""Keys and values of messages. A tombstone has no value."""
 
 
 def read_markers(connection: KafkaConnection) -> dict[str, Marker]:
-    """Markers of all publications, by publication id."""
-    markers = {}
+    """Markers of all publications, by publication id, in the order of publication."""
+    markers: dict[str, Marker] = {}
     for batch in _read_messages(connection, topics_of(connection).publications):
         for message in batch:
-            fields = json.loads(message.value())
-            markers[fields["publicationId"]] = Marker(
-                publication_id=fields["publicationId"],
-                issue_date=date.fromisoformat(fields["issueDate"]),
-                content_hash=fields["contentHash"],
-                schema_version=fields["schemaVersion"],
-                messages=fields["messages"],
-                published_at=datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC),
-            )
+            marker = marker_of(message.value(), datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC))
+            markers.pop(marker.publication_id, None)
+            markers[marker.publication_id] = marker
     return markers
 
 
-def read_back(connection: KafkaConnection, publication_id: str, issue_date: date) -> ReadBack:
-    """Reads both topics to their end and counts the messages of the publication."""
-    topics = topics_of(connection)
-    load = _messages_of(connection, topics.load_forecasts, publication_id)
-    public = _messages_of(connection, topics.occupancy_forecasts, publication_id)
-    horizons = (load["operatingDay"].str.to_date() - issue_date).dt.total_days().value_counts(sort=False)
-    return ReadBack(
-        publication_id=publication_id,
-        messages=load.height,
-        duplicates=load.height - load["key"].n_unique(),
-        by_horizon=dict(sorted(horizons.iter_rows())),
-        loads=load.select("key", *VALUES).sort("key"),
-        public_messages=public.height,
-        public_duplicates=public.height - public["key"].n_unique(),
-    )
-
-
-def _messages_of(connection: KafkaConnection, topic: str, publication_id: str) -> pl.DataFrame:
-    """Key and compared fields of each message of the publication. A field that a message lacks is null."""
-    fields = pl.Struct({"publicationId": pl.String, "operatingDay": pl.String} | VALUES)
-    parts = [pl.DataFrame(schema={"key": pl.String, **dict(fields)})]
+def read_current_journeys(connection: KafkaConnection, topic: str, first_day: date) -> pl.DataFrame:
+    """The journeys (columns `JOURNEY`) from an operating day on whose newest message on the topic has a value."""
+    has_value: dict[bytes, bool] = {}
     for batch in read_to_end(connection, topic):
-        keys, values = zip(*batch, strict=True)
-        frame = pl.DataFrame({"key": keys, "value": values}, schema={"key": pl.Binary, "value": pl.Binary})
-        parts.append(
-            frame.cast(pl.String)
-            .filter(pl.col("value").str.contains(publication_id, literal=True))
-            .select("key", pl.col("value").str.json_decode(fields))
-            .unnest("value")
-            .filter(pl.col("publicationId") == publication_id)
-        )
-    return pl.concat(parts)
+        has_value.update((key, value is not None) for key, value in batch)
+    journeys = [journey_of(key) for key, value in has_value.items() if value and is_journey_key(key)]
+    current = [(day, trip) for day, trip in journeys if day >= first_day]
+    return pl.DataFrame(current, schema={JOURNEY[0]: pl.Date, JOURNEY[1]: pl.String}, orient="row")
 
 
 def read_to_end(connection: KafkaConnection, topic: str) -> Iterator[Batch]:

@@ -1,4 +1,4 @@
-"""The published messages: the key and two JSON messages of each departure, as `schemas/` describes them.
+"""The published messages: the key and two JSON messages of each service journey, as `schemas/` describes them.
 
 The load forecast has counts and is internal. The occupancy forecast is public and has levels only. Nothing here talks to a
 broker.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -17,111 +18,139 @@ import polars as pl
 
 from ruter_dagster.contracts.errors import BadInput
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Increased with every change that consumers of the previous version cannot read."""
 
 SCHEMAS = Path(__file__).parent / "schemas"
 LOAD_FORECAST = "load-forecast"
 OCCUPANCY_FORECAST = "occupancy-forecast"
+PUBLICATION = "publication"
 
-_KEY = "_key"
+JOURNEY = ("operating_date", "trip_id")
+"""Columns that identify a service journey."""
+MESSAGE_COLUMNS = (
+    *JOURNEY, "stop_sequence", "line_id", "direction_id", "mode", "stop_id", "scheduled_departure_time", "seats",
+    "total_capacity", "mean", "p10", "p50", "p90", "prob_above_seats", "occupancy_level", "occupancy_status",
+    "occupancy_percentage", "source", "history_count", "model_version", "reasons", "thresholds_version",
+)  # fmt: skip
+"""Columns of contract LOAD_FORECASTS that a message depends on."""
+
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 @dataclass(frozen=True)
 class Publication:
-    """Values that all messages of a publication share. `issued_at` has a time zone; `data_cutoff` is the last known service date."""
+    """Values that all messages of a publication share.
+
+    `issued_at` has a time zone; `data_cutoff` is the last known service date; `thresholds` are the operator's occupancy
+    thresholds by name, without their version.
+    """
 
     publication_id: str
     issued_at: datetime
     data_cutoff: date
+    thresholds: Mapping[str, float]
 
     def __post_init__(self) -> None:
         if self.issued_at.tzinfo is None:
             raise BadInput(f"issued_at {self.issued_at} has no time zone: give it in UTC")
 
+    @property
+    def issued_at_utc(self) -> str:
+        """RFC 3339, in UTC."""
+        return self.issued_at.astimezone(UTC).strftime(_TIME)
+
 
 @dataclass(frozen=True)
 class Messages:
-    """Keys and values of departures: three string Series of the same length, one entry per departure."""
+    """Keys and values of service journeys: three binary Series of the same length, one entry per journey, UTF-8."""
 
     keys: pl.Series
     load_forecasts: pl.Series
     occupancy_forecasts: pl.Series
 
+    @property
+    def values(self) -> tuple[pl.Series, pl.Series]:
+        """The values in the order of `Topics.message_topics`."""
+        return self.load_forecasts, self.occupancy_forecasts
+
 
 def publication_id(
-    topic: str, issue_date: date, content_hash: str, schema_version: int = SCHEMA_VERSION
+    topic: str,
+    issue_date: date,
+    content_hash: str,
+    supersedes: str | None = None,
+    schema_version: int = SCHEMA_VERSION,
 ) -> str:
-    """Id of a publication. The same forecasts on the same topic always have the same id."""
-    identity = json.dumps([topic, issue_date.isoformat(), content_hash, schema_version])
+    """Id of a publication. The same forecasts on the same topic, after the same publication, always have the same id."""
+    identity = json.dumps([topic, issue_date.isoformat(), content_hash, schema_version, supersedes])
     return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def schema(name: str, version: int = SCHEMA_VERSION) -> dict[str, Any]:
-    """The JSON Schema of a message, `LOAD_FORECAST` or `OCCUPANCY_FORECAST`."""
+    """The JSON Schema of a message: `LOAD_FORECAST`, `OCCUPANCY_FORECAST` or `PUBLICATION`."""
     return json.loads((SCHEMAS / f"{name}.v{version}.json").read_text())
 
 
 def build_messages(forecasts: pl.DataFrame, publication: Publication) -> Messages:
-    """The messages of `forecasts` (contract LOAD_FORECASTS): one of each kind per row, in the order of the rows.
+    """The messages of `forecasts` (contract LOAD_FORECASTS, sorted by key, whole journeys): one of each kind per journey.
 
     Counts are rounded to 0.01 passengers, the probability to 0.0001.
     """
-    frame = forecasts.select(
-        build_key().alias(_KEY),
-        **_identity(publication),
-        **load_fields(),
+    calls = call_fields()
+    journeys = (
+        forecasts.select(
+            *JOURNEY,
+            _load=_struct(calls),
+            _occupancy=_struct({name: calls[name] for name in _field_names(OCCUPANCY_FORECAST, "calls")}),
+            **_journey_columns(),
+        )
+        .group_by(JOURNEY, maintain_order=True)
+        .agg(
+            "_load",
+            "_occupancy",
+            pl.col("line_id", "direction_id", "mode", "thresholds_version").first(),
+            # Null for a call without a value of its own, for example without history.
+            pl.col("seats", "total_capacity", "model_version").max(),
+        )
     )
-    return Messages(
-        keys=frame[_KEY],
-        load_forecasts=_encode(frame, LOAD_FORECAST),
-        occupancy_forecasts=_encode(frame, OCCUPANCY_FORECAST),
+    attributes = _shared_attributes(publication) | _journey_attributes(publication)
+    encoded = journeys.select(
+        keys=build_key().cast(pl.Binary),
+        load_forecasts=_json(LOAD_FORECAST, attributes | {"calls": pl.col("_load")}),
+        occupancy_forecasts=_json(OCCUPANCY_FORECAST, attributes | {"calls": pl.col("_occupancy")}),
     )
+    return Messages(**encoded.to_dict())
 
 
 def build_key() -> pl.Expr:
-    """A departure's key: `serviceJourneyRef|operatingDay|stopPointRef|order`.
+    """A journey's key: `operatingDay|serviceJourneyRef`.
 
-    A `|` in an identifier is written `%7C` and a `%` as `%25`, so that two departures never share a key.
+    A `|` in an identifier is written `%7C` and a `%` as `%25`, so that a key has exactly one `|`.
     """
-    return pl.concat_str(
-        _escaped("trip_id"),
-        pl.col("operating_date").dt.to_string("iso"),
-        _escaped("stop_id"),
-        pl.col("stop_sequence").cast(pl.String),
-        separator="|",
+    escaped = (
+        pl.col("trip_id").str.replace_all("%", "%25", literal=True).str.replace_all("|", "%7C", literal=True)
     )
+    return pl.concat_str(pl.col("operating_date").dt.to_string("iso"), escaped, separator="|")
 
 
-def _escaped(column: str) -> pl.Expr:
-    return pl.col(column).str.replace_all("%", "%25", literal=True).str.replace_all("|", "%7C", literal=True)
+def is_journey_key(key: bytes) -> bool:
+    """Whether a key is a journey's. Version 1 has a key for each departure, with three `|`."""
+    return key.count(b"|") == 1
 
 
-def _identity(publication: Publication) -> dict[str, pl.Expr]:
-    issued_at = publication.issued_at.astimezone(UTC)
-    departure = pl.col("scheduled_departure_time")
+def journey_of(key: bytes) -> tuple[date, str]:
+    """The operating day and the service journey of a key."""
+    day, trip = key.decode().split("|")
+    return date.fromisoformat(day), trip.replace("%7C", "|").replace("%25", "%")
+
+
+def call_fields() -> dict[str, pl.Expr]:
+    """The fields of a call in the load forecast, as expressions on the columns of contract LOAD_FORECASTS."""
     return {
-        "forecastId": pl.concat_str(pl.lit(publication.publication_id), build_key(), separator="|"),
-        "publicationId": pl.lit(publication.publication_id),
-        "schemaVersion": pl.lit(SCHEMA_VERSION),
-        "modelVersion": pl.col("model_version"),
-        "issuedAt": pl.lit(issued_at.strftime("%Y-%m-%dT%H:%M:%SZ")),
-        "dataCutoff": pl.lit(publication.data_cutoff.isoformat()),
-        "horizonHours": ((departure - issued_at).dt.total_minutes() / 60).round(1),
-        "serviceJourneyRef": pl.col("trip_id"),
-        "operatingDay": pl.col("operating_date").dt.to_string("iso"),
-        "stopPointRef": pl.col("stop_id"),
         "order": pl.col("stop_sequence"),
-        "lineRef": pl.col("line_id"),
-        "directionRef": pl.col("direction_id").cast(pl.String),
-        "quayRef": pl.col("stop_id"),
-        "aimedDepartureTime": departure.dt.to_string("%Y-%m-%dT%H:%M:%SZ"),
-    }
-
-
-def load_fields() -> dict[str, pl.Expr]:
-    """Load fields of a message, as expressions on the columns of contract LOAD_FORECASTS."""
-    return {
+        "stopPointRef": pl.col("stop_id"),
+        "aimedDepartureTime": pl.col("scheduled_departure_time").dt.to_string(_TIME),
         "expectedOnboardCount": pl.col("mean").round(2),
         "onboardP10": pl.col("p10").round(2),
         "onboardP50": pl.col("p50").round(2),
@@ -130,14 +159,78 @@ def load_fields() -> dict[str, pl.Expr]:
         "occupancyLevel": pl.col("occupancy_level"),
         "occupancyStatus": pl.col("occupancy_status"),
         "occupancyPercentage": pl.col("occupancy_percentage"),
-        "seatingCapacity": pl.col("seats"),
-        "totalCapacity": pl.col("total_capacity"),
         "source": pl.col("source"),
         "historyCount": pl.col("history_count"),
+        "reasons": pl.col("reasons").fill_null("").str.extract_all(r"\w+"),
     }
 
 
-def _encode(frame: pl.DataFrame, name: str) -> pl.Series:
-    """One JSON object per row, with the fields of the schema in its order."""
-    fields = list(schema(name)["properties"])
-    return frame.select(pl.struct(fields).struct.json_encode()).to_series()
+def is_sorted_by_journey(forecasts: pl.DataFrame) -> bool:
+    """Whether rows are sorted by operating date, journey and stop, each once, so that a journey's calls are in stop order."""
+    day, trip, stop = (pl.col(name) for name in (*JOURNEY, "stop_sequence"))
+    same_day, same_trip = day == day.shift(), trip == trip.shift()
+    later = (
+        (day > day.shift())
+        | (same_day & (trip > trip.shift()))
+        | (same_day & same_trip & (stop > stop.shift()))
+    )
+    return bool(forecasts.select(later.fill_null(True).all()).item())
+
+
+def _journey_columns() -> dict[str, pl.Expr]:
+    names = (
+        "line_id",
+        "direction_id",
+        "mode",
+        "thresholds_version",
+        "seats",
+        "total_capacity",
+        "model_version",
+    )
+    return {name: pl.col(name) for name in names}
+
+
+def _shared_attributes(publication: Publication) -> dict[str, pl.Expr]:
+    return {
+        "schemaVersion": pl.lit(SCHEMA_VERSION),
+        "publicationId": pl.lit(publication.publication_id),
+        "issuedAt": pl.lit(publication.issued_at_utc),
+        "dataCutoff": pl.lit(publication.data_cutoff.isoformat()),
+    }
+
+
+def _journey_attributes(publication: Publication) -> dict[str, pl.Expr]:
+    thresholds = {_camel_case(name): pl.lit(float(value)) for name, value in publication.thresholds.items()}
+    return {
+        "modelVersion": pl.col("model_version"),
+        "occupancyThresholds": _struct(
+            {"version": pl.col("thresholds_version").fill_null("unknown")} | thresholds
+        ),
+        "operatingDay": pl.col("operating_date").dt.to_string("iso"),
+        "serviceJourneyRef": pl.col("trip_id"),
+        "lineRef": pl.col("line_id"),
+        "directionRef": pl.col("direction_id").cast(pl.String),
+        "vehicleMode": pl.col("mode"),
+        "seatingCapacity": pl.col("seats"),
+        "totalCapacity": pl.col("total_capacity"),
+    }
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(map(str.capitalize, others))
+
+
+def _struct(fields: Mapping[str, pl.Expr]) -> pl.Expr:
+    return pl.struct([value.alias(name) for name, value in fields.items()])
+
+
+def _field_names(name: str, array: str) -> list[str]:
+    """The fields of the objects in an array of a message."""
+    return list(schema(name)["properties"][array]["items"]["properties"])
+
+
+def _json(name: str, attributes: Mapping[str, pl.Expr]) -> pl.Expr:
+    """A JSON object in UTF-8, with the fields of the schema in its order."""
+    fields = {field: attributes[field] for field in schema(name)["properties"]}
+    return _struct(fields).struct.json_encode().cast(pl.Binary)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.connection import (
     ANSWER_SECONDS,
+    RETENTION_HOURS,
     BrokerUnavailable,
     KafkaConnection,
     require_broker,
@@ -20,6 +21,13 @@ log = logging.getLogger("ruter_dagster.jobs")
 POLL_SECONDS = 0.05
 STATUS_RETENTION_MS = str(90 * 24 * 3_600_000)
 """Retention of a new topic of statuses: 90 days. An issue date has about three statuses."""
+_POLICY = "cleanup.policy"
+_CONSEQUENCES = {
+    "compact": "markers of publications would be deleted after a while, and the same forecasts published twice",
+    "compact,delete": "outdated forecasts would stay beside the newest one of each journey, or stay for ever",
+}
+_HOUR_MS = 3_600_000
+_SEGMENT_HOURS = 24
 
 
 @dataclass(frozen=True)
@@ -52,44 +60,91 @@ def topics_of(connection: KafkaConnection) -> Topics:
 
 
 def ensure_topics(connection: KafkaConnection) -> Topics:
-    """Creates missing topics. Existing topics stay unchanged.
+    """Creates missing topics. In the environment `local`, existing topics get the right cleanup policy; else they stay unchanged.
 
     Raises `BrokerUnavailable` if no broker answers or a new topic does not appear. Raises `PermanentFailure` if the broker
-    refuses a topic, or if a topic's policy would delete markers of publications.
+    refuses a topic, or if a topic has a cleanup policy with which consumers would read wrong forecasts.
     """
     topics = topics_of(connection)
     existing = require_broker(connection)
-    retention = max(connection.retention_hours * 3_600_000, -1)
-    messages = {"cleanup.policy": "delete", "retention.ms": str(retention)}
-    wanted = {
-        topics.load_forecasts: (connection.partitions, messages),
-        topics.occupancy_forecasts: (connection.partitions, messages),
-        topics.publications: (1, {"cleanup.policy": "compact"}),
-        topics.forecast_status: (1, {"cleanup.policy": "delete", "retention.ms": STATUS_RETENTION_MS}),
-    }
+    wanted = _wanted_topics(connection, topics)
     missing = {name: config for name, config in wanted.items() if name not in existing}
     if missing:
         _create(connection, missing)
         _wait_until_visible(connection, missing)
-    if topics.publications in existing:
-        _require_compacted(connection, topics.publications)
+    # Statuses have keys of their own, and no reader depends on how long old ones are kept.
+    present = {
+        name: config[_POLICY]
+        for name, (_, config) in wanted.items()
+        if name in existing and name != topics.forecast_status
+    }
+    if present:
+        _require_policies(connection, present)
     return topics
 
 
-def _require_compacted(connection: KafkaConnection, topic: str) -> None:
-    """Markers must be kept for ever. Without its marker, a publication would be sent again."""
-    policy = _cleanup_policy(connection, topic)
-    if policy in (None, "compact"):
-        return
-    raise PermanentFailure(
-        f"The topic {topic} at {connection.bootstrap_servers} has cleanup.policy={policy}, which deletes markers of "
-        "publications after a while, and the same forecasts would then be published twice. Nothing was published. Change it: "
-        f"kafka-configs.sh --bootstrap-server {connection.bootstrap_servers} --alter --entity-type topics "
-        f"--entity-name {topic} --add-config cleanup.policy=compact"
+def _wanted_topics(connection: KafkaConnection, topics: Topics) -> dict[str, tuple[int, dict[str, str]]]:
+    """Number of partitions and configuration of each topic."""
+    retention = str(max(connection.retention_hours * _HOUR_MS, -1))
+    messages = {
+        _POLICY: "compact,delete",
+        "retention.ms": retention,
+        # A consumer that was away for less than this time reads every tombstone.
+        "delete.retention.ms": str(max(connection.retention_hours, RETENTION_HOURS) * _HOUR_MS),
+        # A segment is compacted only when it is closed.
+        "segment.ms": str(_SEGMENT_HOURS * _HOUR_MS),
+    }
+    return {
+        topics.load_forecasts: (connection.partitions, messages),
+        topics.occupancy_forecasts: (connection.partitions, messages),
+        topics.publications: (1, {_POLICY: "compact"}),
+        topics.forecast_status: (1, {_POLICY: "delete", "retention.ms": STATUS_RETENTION_MS}),
+    }
+
+
+def _require_policies(connection: KafkaConnection, policies: dict[str, str]) -> None:
+    """Markers are kept for ever: without its marker, a publication would be sent again. Messages are compacted."""
+    for topic, wanted in policies.items():
+        actual = _cleanup_policy(connection, topic, wanted)
+        if actual in (None, wanted):
+            continue
+        if connection.environment == "local":
+            _set_policy(connection, topic, wanted)
+            log.info("Changed cleanup.policy of %s from %s to %s", topic, actual, wanted)
+            continue
+        raise PermanentFailure(
+            f"The topic {topic} at {connection.bootstrap_servers} has cleanup.policy={actual} and needs {wanted}: otherwise "
+            f"{_CONSEQUENCES[wanted]}. Nothing was published. Change it: "
+            f"kafka-configs.sh --bootstrap-server {connection.bootstrap_servers} --alter --entity-type topics "
+            f"--entity-name {topic} --add-config {_POLICY}={_listed(wanted)}"
+        )
+
+
+def _listed(policy: str) -> str:
+    """As kafka-configs.sh takes it: brackets around several words."""
+    return f"[{policy}]" if "," in policy else policy
+
+
+def _set_policy(connection: KafkaConnection, topic: str, policy: str) -> None:
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import (
+        AdminClient,
+        AlterConfigOpType,  # pyright: ignore[reportPrivateImportUsage]
+        ConfigEntry,  # pyright: ignore[reportPrivateImportUsage]
+        ConfigResource,  # pyright: ignore[reportPrivateImportUsage]
+        ResourceType,  # pyright: ignore[reportPrivateImportUsage]
     )
 
+    entry = ConfigEntry(_POLICY, policy, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    admin = AdminClient(connection.client_config())
+    try:
+        admin.incremental_alter_configs([resource], request_timeout=2 * ANSWER_SECONDS)[resource].result()
+    except KafkaException as exception:
+        raise connection.unavailable(exception.args[0].str()) from exception
 
-def _cleanup_policy(connection: KafkaConnection, topic: str) -> str | None:
+
+def _cleanup_policy(connection: KafkaConnection, topic: str, wanted: str) -> str | None:
     """The topic's cleanup policy, its words sorted. None, with a warning, if the user may not read it."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # pyright: ignore[reportPrivateImportUsage]
@@ -98,7 +153,7 @@ def _cleanup_policy(connection: KafkaConnection, topic: str) -> str | None:
     admin = AdminClient(connection.client_config())
     try:
         (config,) = admin.describe_configs([resource], request_timeout=2 * ANSWER_SECONDS).values()
-        value = config.result()["cleanup.policy"].value
+        value = config.result()[_POLICY].value
     except KafkaException as exception:
         error: KafkaError = exception.args[0]
         if error.code() in (
@@ -106,9 +161,10 @@ def _cleanup_policy(connection: KafkaConnection, topic: str) -> str | None:
             KafkaError.CLUSTER_AUTHORIZATION_FAILED,
         ):
             log.warning(
-                "The cleanup policy of %s cannot be checked: %s. It must be `compact`. Grant the user DescribeConfigs.",
+                "The cleanup policy of %s cannot be checked: %s. It must be `%s`. Grant the user DescribeConfigs.",
                 topic,
                 error.str(),
+                wanted,
             )
             return None
         raise connection.unavailable(error.str()) from exception

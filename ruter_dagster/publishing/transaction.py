@@ -72,9 +72,9 @@ class Transaction:
     def begin(self) -> None:
         self._call(self._producer.begin_transaction)
 
-    def send(self, topic: str, keys: Sequence[str], values: Sequence[str]) -> None:
-        """Queues messages. Waits if the producer's queue is full."""
-        # Not `produce_batch`: it needs a dict for each of millions of messages, and takes a quarter longer.
+    def send(self, topic: str, keys: Sequence[str | bytes], values: Sequence[str | bytes | None]) -> None:
+        """Queues messages. A value None is a tombstone. Waits if the producer's queue is full."""
+        # Not `produce_batch`: it needs a dict for each message, and takes a quarter longer.
         produce = self._producer.produce
         try:
             for key, value in zip(keys, values, strict=True):
@@ -106,7 +106,7 @@ class Transaction:
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
             self._producer.abort_transaction(CALL_SECONDS)
 
-    def _produce_when_possible(self, topic: str, key: str, value: str) -> None:
+    def _produce_when_possible(self, topic: str, key: str | bytes, value: str | bytes | None) -> None:
         last_progress, queued = time.monotonic(), len(self._producer)
         while True:
             self._call(self._producer.poll, FULL_QUEUE_WAIT_SECONDS)

@@ -18,7 +18,8 @@ from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.publishing.broker import local_broker
 from ruter_dagster.publishing.cluster import cluster_connection
 from ruter_dagster.publishing.connection import KafkaConnection
-from ruter_dagster.publishing.consumer import read_back, read_markers, read_to_end
+from ruter_dagster.publishing.consumer import read_markers, read_to_end
+from ruter_dagster.publishing.read_back import read_back
 from ruter_dagster.publishing.topics import topics_of
 from tests.chain.local_chain import Chain, Outcome
 from tests.chain.tides_days import NEW
@@ -80,7 +81,8 @@ def test_interrupted_publication_is_invisible_until_repeated(
     with local_broker(tmp_path / "broker", port):
         connection = cluster_connection(load_settings(_env_file=None))
         topics = topics_of(connection)
-        assert _stored(connection, topics.load_forecasts) == _forecasts(chain).height, "all had been sent"
+        journeys = _forecasts(chain).select("operating_date", "trip_id").unique().height
+        assert _stored(connection, topics.load_forecasts) == journeys, "all had been sent"
         assert read_markers(connection) == {}
         assert [batch for topic in topics.message_topics for batch in read_to_end(connection, topic)] == []
 
@@ -105,7 +107,7 @@ def _assert_told(outcome: Outcome) -> None:
 
 
 def _assert_published_once(chain: Chain) -> None:
-    """Asks the broker as another team would: one publication, each departure of the forecasts once."""
+    """Asks the broker as another team would: one publication, each journey of the forecasts once."""
     connection = cluster_connection(load_settings(_env_file=None))
     (publication,) = read_markers(connection)
     forecasts = _forecasts(chain)

@@ -105,8 +105,8 @@ def test_accuracy_names_baselines_as_the_documentation_does() -> None:
 
 
 def test_repeated_run_says_already_published() -> None:
-    assert "forecasts already published to" in shown_of(Report("2026-03-30", "demo", already_published=True))
-    assert "forecasts published to" in shown_of(Report("2026-03-30", "demo"))
+    assert "journeys already published to" in shown_of(Report("2026-03-30", "demo", already_published=True))
+    assert "journeys published to" in shown_of(Report("2026-03-30", "demo"))
 
 
 @pytest.mark.parametrize(

@@ -1,56 +1,44 @@
-"""The recorded publication and its messages, which must be on each topic exactly once."""
+"""A publication is read back in both topics, and "exactly once" is said only if each journey is there once."""
 
 from __future__ import annotations
 
 import socket
-from datetime import date
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
 import pytest
-from dagster import AssetMaterialization, DagsterInstance
 
-from ruter_dagster.commands.publication import (
-    RecordedPublication,
-    read_back,
-    recorded_publication,
-    require_reachable_broker,
-)
+from ruter_dagster.commands.publication import read_back, require_reachable_broker
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
-from ruter_dagster.publishing.consumer import ReadBack
+from ruter_dagster.publishing.read_back import ReadBack, TopicContent
+from ruter_dagster.storage.publications import Publication
+
+DAY, NOW = date(2026, 11, 20), datetime(2026, 11, 20, 3, 30, tzinfo=UTC)
+PUBLICATION = Publication(DAY, "an-id", "content", 1, 2, NOW, NOW, 5, 10, 0, "thresholds", False)
+CALLS = pl.DataFrame({"key": [f"{DAY}|{number // 2}" for number in range(10)], "order": list(range(10))})
 
 
 @pytest.mark.parametrize(
     ("changed", "once"),
     [
         ({}, True),
-        ({"messages": 9}, False),
         ({"duplicates": 1}, False),
-        ({"public_messages": 9}, False),
-        ({"public_duplicates": 1}, False),
+        ({"calls": CALLS.head(9)}, False),
+        ({"calls": CALLS.with_columns(key=pl.lit("one"))}, False),
     ],
 )
+@pytest.mark.parametrize("topic", ["load_forecasts", "occupancy_forecasts"])
 def test_exactly_once_needs_both_topics(
-    monkeypatch: pytest.MonkeyPatch, changed: dict[str, Any], once: bool
+    monkeypatch: pytest.MonkeyPatch, topic: str, changed: dict[str, Any], once: bool
 ) -> None:
-    whole = {"messages": 10, "duplicates": 0, "public_messages": 10, "public_duplicates": 0}
-    result = ReadBack(publication_id="an-id", by_horizon={}, loads=pl.DataFrame(), **whole | changed)
-    monkeypatch.setattr("ruter_dagster.publishing.consumer.read_back", lambda *_: result)
+    whole = TopicContent(messages=5, duplicates=0, tombstones=0, calls=CALLS)
+    read = replace(ReadBack("an-id", DAY, whole, whole), **{topic: replace(whole, **changed)})
+    monkeypatch.setattr("ruter_dagster.publishing.read_back.read_back", lambda *_: read)
     settings = load_settings(_env_file=None, kafka_bootstrap_servers="127.0.0.1:1")
-    assert read_back(RecordedPublication("an-id", 10), date(2026, 11, 20), settings).exactly_once == once
-
-
-def test_recorded_publication_counts_only_its_own_messages() -> None:
-    with DagsterInstance.ephemeral() as instance:
-        assert recorded_publication(instance, date(2026, 11, 20)) is None
-        for day, rows in (("2026-11-20", 4), ("2026-11-21", 6)):
-            made = {"content_hash": f"of-{day}", "dagster/row_count": rows}
-            instance.report_runless_asset_event(
-                AssetMaterialization(PUBLISHED_FORECASTS.split("/"), partition=day, metadata=made)
-            )
-        assert recorded_publication(instance, date(2026, 11, 20)) == RecordedPublication("of-2026-11-20", 4)
+    assert read_back(PUBLICATION, settings).exactly_once == once
 
 
 def test_unreachable_broker_is_one_sentence() -> None:

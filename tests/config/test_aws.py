@@ -199,7 +199,7 @@ def test_local_process_gets_secrets_without_reading_secrets_manager(
         ('{"RUTER_SLACK_TOKEN": 5}', "must be a JSON object with a string for each variable"),
         (
             f'{{"password": "{PASSWORD}"}}',
-            "has unknown entries: password. Remove or rename them; allowed: RUTER_KAFKA_SASL_PASSWORD, RUTER_SLACK_TOKEN, RUTER_SMTP_PASSWORD",
+            "has unknown entries: password. Remove or rename them; allowed: RUTER_KAFKA_SASL_PASSWORD, RUTER_SCHEMA_REGISTRY_PASSWORD, RUTER_SLACK_TOKEN, RUTER_SMTP_PASSWORD",
         ),
     ],
 )

@@ -44,6 +44,7 @@ from ruter_dagster.jobs.model_inputs import read_inputs
 from ruter_dagster.publishing.kafka import PublicationResult
 from tests.jobs.demo_jobs import context_of, quality_check, run, run_loads
 from tests.jobs.reads import Reads
+from tests.publishing.samples import publication_result
 
 pytestmark = pytest.mark.filterwarnings("ignore:Delete operation did not match any records")
 
@@ -160,13 +161,13 @@ def test_publication_opens_its_forecasts_once(
     forecast_folder: Path, reads: Reads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def published(forecasts: pl.DataFrame, *_: Any, **__: Any) -> PublicationResult:
-        return PublicationResult("an-id", forecasts.height, False, ("load-forecasts",), 0.0)
+        return publication_result(forecasts)
 
     monkeypatch.setattr("ruter_dagster.jobs.publish.open_cluster_connection", lambda _: nullcontext())
     monkeypatch.setattr("ruter_dagster.jobs.publish.ensure_topics", lambda _: None)
     monkeypatch.setattr("ruter_dagster.jobs.publish.publish", published)
     run(Publish(dates=(OLDER_ISSUE_DATE,), issued_at="04:30"), forecast_folder)
-    assert reads.files == {LOAD_FORECASTS.name: 1}
+    assert reads.files[LOAD_FORECASTS.name] == 1
 
 
 def test_performance_reads_forecasts_of_its_own_date_only(forecast_folder: Path, reads: Reads) -> None:

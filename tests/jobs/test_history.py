@@ -40,6 +40,7 @@ from ruter_dagster.publishing.kafka import PublicationResult
 from ruter_dagster.storage.artifacts import ArtifactStore
 from tests.jobs.demo_jobs import quality_check, run, run_loads
 from tests.jobs.reads import Reads
+from tests.publishing.samples import publication_result
 
 pytestmark = [
     pytest.mark.extended,
@@ -132,7 +133,7 @@ def _count(patched: pytest.MonkeyPatch, name: str, counts: Counter[str]) -> None
 
 
 def _published(forecasts: pl.DataFrame, *_: Any, **__: Any) -> PublicationResult:
-    return PublicationResult("an-id", forecasts.height, False, ("load-forecasts",), 0.0)
+    return publication_result(forecasts)
 
 
 @pytest.fixture(scope="module")

@@ -123,4 +123,4 @@ def test_the_chain_of_an_issue_date_runs_without_dagster(
     forecasts = seen.store.read(LOAD_FORECASTS, [D])
     assert set(forecasts["model_version"]) == {champion}
     (marker,) = read_markers(cluster_connection(settings)).values()
-    assert (marker.issue_date, marker.messages) == (D, forecasts.height)
+    assert (marker.issue_date, marker.calls) == (D, forecasts.height)

@@ -21,6 +21,7 @@ MOMENTS = (
     "when it has committed",
 )
 AT_ONCE = 500
+"""Departures of a batch: 25 journeys, 50 messages."""
 BEFORE_ID, BEFORE_MARKERS, HALF_WAY, SENT, COMMITTING, COMMITTED = MOMENTS
 
 
@@ -44,7 +45,7 @@ def dying_producer(moment: str) -> type[transaction.Producer]:
         def produce(self, *arguments: Any) -> None:
             super().produce(*arguments)
             self.produced += 1
-            if moment == HALF_WAY and self.produced == AT_ONCE * 4:
+            if moment == HALF_WAY and self.produced == 120:
                 self.flush()
                 die()
 

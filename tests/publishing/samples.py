@@ -9,20 +9,53 @@ import polars as pl
 
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.contracts.validation import conform
+from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.publishing.kafka import Outcome, PublicationResult
+from ruter_dagster.publishing.markers import Marker
 
 ISSUE_DATE = date(2026, 11, 20)
 PUBLISHING: dict[str, Any] = {
     "issue_date": ISSUE_DATE,
     "issued_at": datetime(2026, 11, 20, 3, 30, tzinfo=UTC),
     "data_cutoff": date(2026, 11, 19),
+    "thresholds": {
+        "empty_below": 0.5,
+        "many_seats_free_above": 0.5,
+        "few_seats_free_above": 0.1,
+        "crushed_standing_above": 0.8,
+        "full_above": 1.0,
+    },
 }
-"""What `publish` is told beside the forecasts and their content hash."""
+"""Arguments of `publish` beside the forecasts and their content hash."""
 
 STOPS = 20
 
 
+def publication_result(
+    forecasts: pl.DataFrame, outcome: Outcome = "published", **marker: Any
+) -> PublicationResult:
+    """The result of publishing all of these forecasts for the first time."""
+    journeys = forecasts.select("operating_date", "trip_id").unique().height
+    values: dict[str, Any] = {
+        "publication_id": "an-id",
+        "issue_date": forecasts["issue_date"][0],
+        "content_hash": "content",
+        "schema_version": 2,
+        "messages": journeys,
+        "published_at": datetime(2026, 11, 20, 4, 31, 7, tzinfo=UTC),
+        "issued_at": PUBLISHING["issued_at"],
+        "snapshot_id": 1,
+        "journeys": journeys,
+        "calls": forecasts.height,
+    }
+    return PublicationResult(outcome, Marker(**values | marker), ("load-forecasts",), 0.0)
+
+
 def load_forecasts(departures: int = 2_000) -> pl.DataFrame:
-    """Forecasts of `departures` departures that meet the contract, spread evenly over the horizons 0 to 3."""
+    """Forecasts of `departures` departures that meet the contract, spread evenly over the horizons 0 to 3.
+
+    Each journey has `STOPS` of them.
+    """
     number = pl.int_range(departures, eager=True).alias("number").to_frame()
     n = pl.col("number")
     horizon = (n % 4).cast(pl.Int32)
@@ -60,6 +93,6 @@ def load_forecasts(departures: int = 2_000) -> pl.DataFrame:
         expected_tier=pl.lit("departure"),
         model_version=pl.when(known).then(pl.lit("6f1e0c")),
         reasons=pl.when(n % 50 == 0).then(pl.lit("event littleHistory")).otherwise(pl.lit("")),
-        thresholds_version=pl.lit("9f3a1c04"),
+        thresholds_version=pl.lit(OccupancyThresholds().version),
     )
     return conform(frame, LOAD_FORECASTS)

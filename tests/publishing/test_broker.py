@@ -19,9 +19,10 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing import kafka
 from ruter_dagster.publishing.broker import Broker, local_broker, running_broker
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
-from ruter_dagster.publishing.consumer import read_back, read_markers
+from ruter_dagster.publishing.consumer import read_markers
 from ruter_dagster.publishing.kafka import publish
 from ruter_dagster.publishing.kafka_jars import broker_jars, default_cache_dir
+from ruter_dagster.publishing.read_back import read_back
 from tests.publishing.samples import ISSUE_DATE, PUBLISHING
 
 REPOSITORY = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ruter_dagster.aws.clients import client
-from ruter_dagster.config.settings import Settings
-from ruter_dagster.contracts.errors import PermanentFailure
+from ruter_dagster.config.settings import Settings, load_settings
+from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
 from ruter_dagster.publishing.broker import Broker
 from ruter_dagster.publishing.cluster import cluster_connection, open_cluster_connection
 
@@ -77,3 +77,16 @@ def test_missing_broker_is_permanent_and_its_error_names_both_remedies(
 ) -> None:
     with pytest.raises(PermanentFailure, match=r"`ruter-dagster broker`.*KAFKA_BOOTSTRAP_SERVERS"):
         cluster_connection(settings)
+
+
+def test_schema_registry_comes_from_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+    assert cluster_connection(load_settings(_env_file=None)).schema_registry is None
+    monkeypatch.setenv("RUTER_SCHEMA_REGISTRY_URL", "https://registry.example:8081")
+    monkeypatch.setenv("RUTER_SCHEMA_REGISTRY_USERNAME", "ruter")
+    with pytest.raises(SettingsError, match="needs both RUTER_SCHEMA_REGISTRY_USERNAME"):
+        load_settings(_env_file=None)
+    monkeypatch.setenv("RUTER_SCHEMA_REGISTRY_PASSWORD", "do-not-show")
+    registry = cluster_connection(load_settings(_env_file=None)).schema_registry
+    assert registry and (registry.url, registry.username) == ("https://registry.example:8081", "ruter")
+    assert "do-not-show" not in repr(registry)

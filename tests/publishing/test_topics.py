@@ -1,4 +1,4 @@
-"""Markers of publications must stay for ever: a topic that deletes them is refused before anything is published."""
+"""A topic whose policy would delete markers, or keep outdated forecasts, is refused before anything is published."""
 
 from __future__ import annotations
 
@@ -19,26 +19,50 @@ from ruter_dagster.publishing.kafka import publish
 from ruter_dagster.publishing.topics import ensure_topics, topics_of
 from tests.publishing.samples import PUBLISHING
 
+MARKERS, MESSAGES = "publications", "load-forecasts"
 
-@pytest.mark.parametrize("policy", ["delete", "compact,delete"])
-def test_topic_that_deletes_markers_is_refused(
-    connection: KafkaConnection, forecasts: pl.DataFrame, policy: str
+
+def _create(connection: KafkaConnection, name: str, policy: str) -> str:
+    topic, admin = connection.topic_prefix + name, AdminClient(connection.client_config())
+    admin.create_topics([NewTopic(topic, 1, 1, config={"cleanup.policy": policy})])[topic].result()
+    return topic
+
+
+@pytest.mark.parametrize(
+    ("name", "policy", "wanted"),
+    [
+        (MARKERS, "delete", "compact"),
+        (MARKERS, "compact,delete", "compact"),
+        (MESSAGES, "delete", "[compact,delete]"),
+        (MESSAGES, "compact", "[compact,delete]"),
+    ],
+)
+def test_topic_with_another_policy_is_refused(
+    connection: KafkaConnection, forecasts: pl.DataFrame, name: str, policy: str, wanted: str
 ) -> None:
-    topic, admin = topics_of(connection).publications, AdminClient(connection.client_config())
-    new = NewTopic(topic, 1, 1, config={"cleanup.policy": policy})
-    admin.create_topics([new])[topic].result()
+    topic, admin = _create(connection, name, policy), AdminClient(connection.client_config())
 
     with pytest.raises(PermanentFailure) as refused:
         publish(forecasts, connection, content_hash="c", **PUBLISHING)
 
     assert f"The topic {topic}" in str(refused.value)
-    assert f"cleanup.policy={policy}" in str(refused.value)
-    assert f"--entity-name {topic} --add-config cleanup.policy=compact" in str(refused.value)
-    entry = ConfigEntry("cleanup.policy", "compact", incremental_operation=AlterConfigOpType.SET)
+    assert f"cleanup.policy={policy} and needs {wanted.strip('[]')}" in str(refused.value)
+    assert f"--entity-name {topic} --add-config cleanup.policy={wanted}" in str(refused.value)
+    entry = ConfigEntry("cleanup.policy", wanted.strip("[]"), incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     admin.incremental_alter_configs([resource])[resource].result()
-    assert not publish(forecasts, connection, content_hash="c", **PUBLISHING).already_published
+    assert publish(forecasts, connection, content_hash="c", **PUBLISHING).outcome == "published"
 
 
-def test_topics_that_this_project_made_are_accepted_again(connection: KafkaConnection) -> None:
+def test_local_topic_gets_its_policy(connection: KafkaConnection) -> None:
+    local = connection.model_copy(update={"environment": "local"})
+    _create(local, MESSAGES, "delete")
+    topics = ensure_topics(local)
+    assert ensure_topics(connection) == topics
+
+
+def test_created_topics_are_accepted(connection: KafkaConnection) -> None:
     assert ensure_topics(connection) == ensure_topics(connection)
+    assert topics_of(connection).message_topics == tuple(
+        f"{connection.topic_prefix}{name}" for name in (MESSAGES, "occupancy-forecasts")
+    )

@@ -16,7 +16,7 @@ RETRYABLE = frozenset(range(1, 256)) - {EXIT_PERMANENT, EXIT_NO_DATA, EXIT_MEMOR
 """Exit codes after which a retry of the step may help. Out of memory is not one: the instance would be as small again."""
 _TIMES = {"promoted_at"}
 """Parameters that differ between attempts at the same work."""
-_OF_KAFKA = ("KAFKA_", "RUTER_KAFKA_", "RUTER_SECRETS")
+_OF_KAFKA = ("KAFKA_", "RUTER_KAFKA_", "RUTER_SCHEMA_REGISTRY_", "RUTER_SECRETS")
 VARIABLE_LIMITS = {"processing": 256, "training": 512}
 """Characters that SageMaker allows in the value of an environment variable."""
 
