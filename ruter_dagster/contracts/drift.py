@@ -40,6 +40,8 @@ class DriftMetric:
     days_to_clear: int = 2
     clear: float = 0.8
     usual: float = 0.0
+    remedy: str | None = None
+    """What to do if the metric warns, if that is not what it is for most metrics."""
 
     @property
     def clear_threshold(self) -> float:
@@ -98,6 +100,7 @@ class DriftMetric:
 
 _LONG_WEEKEND = 3
 """Dates in a row on which a faulty vehicle or line may have too few trips to be judged."""
+_REPAIR = "Tell those who maintain the counters. Until they count again, loads are missing or too low"
 _ON_THREE_DATES = "; warns on the third date in a row"
 
 FORECAST_METRICS = (
@@ -167,6 +170,7 @@ SENSOR_METRICS = (
         0.10,
         None,
         days_to_clear=_LONG_WEEKEND + 1,
+        remedy=_REPAIR,
     ),
     DriftMetric(
         "silent_vehicles",
@@ -174,6 +178,7 @@ SENSOR_METRICS = (
         0,
         None,
         days_to_clear=_LONG_WEEKEND + 1,
+        remedy=_REPAIR,
     ),
     DriftMetric(
         "absent_vehicles",
@@ -187,6 +192,7 @@ SENSOR_METRICS = (
         0,
         None,
         days_to_clear=_LONG_WEEKEND + 1,
+        remedy=_REPAIR,
     ),
     DriftMetric(
         "counted_share",
@@ -208,6 +214,7 @@ TIMETABLE_CHANGE = DriftMetric(
     0.10,
     None,
     days_to_clear=7,
+    remedy="Nothing, if a new timetable was planned. Its journeys have little history at first. The warning ends a week after the change",
 )
 
 DRIFT_METRICS = (*FORECAST_METRICS, *LOAD_METRICS, *SENSOR_METRICS, TIMETABLE_CHANGE)

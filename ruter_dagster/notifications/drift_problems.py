@@ -6,11 +6,14 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, time, tzinfo
 from typing import Any
 
+from ruter_dagster.contracts.drift import DRIFT_METRICS
 from ruter_dagster.notifications.incidents import Key, Problem, Severity
 
 _SEVERITIES = {"warn": Severity.WARNING, "act": Severity.ERROR}
 _ACT_REMEDY = "The sensor drift_check requests a training. The champion stays in use until a new model passes the release gate"
 _WARN_REMEDY = "No training is requested. If the metric concerns counts, vehicles or lines, look for an error at the source"
+
+_REMEDIES = {metric.name: metric.remedy for metric in DRIFT_METRICS}
 
 
 def drift_problems(
@@ -53,7 +56,7 @@ def _problem(metric: str, rows: list[Mapping[str, Any]], zone: tzinfo) -> Proble
         since=datetime.combine(date.fromisoformat(day), time(), zone),
         affected=(f"operating date {day}", *scopes),
         details="\n".join(map(describe_drift, rows)),
-        remedy=_ACT_REMEDY if severity is Severity.ERROR else _WARN_REMEDY,
+        remedy=_ACT_REMEDY if severity is Severity.ERROR else _REMEDIES.get(metric) or _WARN_REMEDY,
     )
 
 

@@ -41,3 +41,8 @@ def test_metric_that_is_ok_is_over() -> None:
 
 def test_unknown_metric_is_neither_problem_nor_over() -> None:
     assert drift_problems([row("bias", "network", "unknown")]) == ([], {})
+
+
+def test_change_of_the_timetable_has_a_remedy_of_its_own() -> None:
+    (problem,), _ = drift_problems([row("timetable_change", "network", "warn", act=None)])
+    assert problem.remedy.startswith("Nothing, if a new timetable was planned")
