@@ -31,11 +31,13 @@ from ruter_dagster.config.settings import Settings, load_settings
 from ruter_dagster.contracts.container import Container, is_alive
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
+    FEEDS,
     PUBLISHED_FORECASTS,
     Balance,
     CheckQuality,
     Drift,
     Features,
+    Feeds,
     Forecast,
     JobParameters,
     Levels,
@@ -137,7 +139,7 @@ def recent(day: date) -> list[JobParameters]:
 
 
 def forecasts(day: date, settings: Settings) -> list[JobParameters]:
-    return [Forecast(dates=(day,)), Publish(dates=(day,), issued_at=settings.daily_at)]
+    return [Forecast(dates=(day,)), Publish(dates=(day,), issued_at=settings.daily_at), Feeds(dates=(day,))]
 
 
 def monitoring(day: date) -> list[JobParameters]:
@@ -276,6 +278,8 @@ def _asset(parameters: JobParameters) -> str:
         return quality_asset_of(parameters.table)
     if isinstance(parameters, Publish):
         return PUBLISHED_FORECASTS
+    if isinstance(parameters, Feeds):
+        return FEEDS
     tables = {
         Balance: STOP_LOADS, Features: DEPARTURE_FEATURES, Levels: LEVELS, Forecast: LOAD_FORECASTS,
         Performance: FORECAST_PERFORMANCE, Scores: LINE_SCORES, Drift: DRIFT,

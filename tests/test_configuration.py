@@ -22,6 +22,7 @@ history_start = 2026-01-01
 RAW = {"raw/stop_visits", "raw/planned_departures", "raw/weather_forecasts"}
 FEATURES, LOADS, FORECASTS = "features/departure_features", "loads/stop_loads", "forecasts/load_forecasts"
 PUBLISHED, DRIFT = "forecasts/published_forecasts", "monitoring/drift"
+FEEDS = "forecasts/feeds"
 MODEL = "models/load_model"
 
 
@@ -41,7 +42,7 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
     ("line", "replacement", "outdated"),
     [
         ('"NO"', '"DK"', {FEATURES, DRIFT}),
-        ('"Europe/Oslo"', '"Europe/London"', {FEATURES, LOADS, PUBLISHED, DRIFT, *RAW}),
+        ('"Europe/Oslo"', '"Europe/London"', {FEATURES, LOADS, PUBLISHED, FEEDS, DRIFT, *RAW}),
         (
             "2026-01-01\n",
             "2026-01-01\n[occupancy]\nempty_below = 2.0\n",
@@ -66,7 +67,8 @@ def changed(before: dict[str, str | None], after: dict[str, str | None]) -> set[
         ),
         ("2026-01-01\n", '2026-01-01\n[loads.lines]\n"20" = "always"\n', {LOADS}),
         ("2026-01-01\n", "2026-01-01\n[drift.metrics.bias]\nwarn = 0.2\n", {DRIFT}),
-        ('"Ruter"', '"Another name"', set()),
+        ('"Ruter"', '"Another name"', {FEEDS}),
+        ("2026-01-01\n", '2026-01-01\n[feed_identifiers]\ncodespace = "RUT"\n', {FEEDS}),
         ("2026-01-01\n", "2026-01-01\nday_closes_at = 03:00:00\n", set()),
     ],
 )
@@ -115,11 +117,10 @@ def test_demo_network_does_not_follow_from_the_operator() -> None:
         ({"evaluation_days": 10}, {MODEL, "models/evaluation"}),
         ({"training_rows_per_date": 400}, {"features/training_sample"}),
         ({"training_seed": 2}, {"features/training_sample", MODEL}),
+        ({"feeds": ("siri-et",)}, {FEEDS}),
     ],
 )
-def test_changed_training_settings_outdate_what_they_train(
-    setting: dict[str, int], outdated: set[str]
-) -> None:
+def test_changed_settings_outdate_what_follows_from_them(setting: dict[str, int], outdated: set[str]) -> None:
     assert changed(versions(), versions(**setting)) == outdated
 
 

@@ -25,6 +25,7 @@ from ruter_dagster.contracts.checks import CHECKS
 from ruter_dagster.contracts.jobs import (
     CHAMPION,
     EVALUATION,
+    FEEDS,
     JOBS,
     PUBLISHED_FORECASTS,
     RETENTION,
@@ -130,6 +131,7 @@ def test_assets_of_a_run_have_the_same_partitions(run: str) -> None:
         ("features/levels", D),
         ("forecasts/load_forecasts", D),
         ("forecasts/published_forecasts", D),
+        ("forecasts/feeds", D),
     ],
 )
 def test_newest_partition_of_each_kind_of_asset(name: str, newest: date) -> None:
@@ -173,6 +175,7 @@ class TestDependencies:
             ("forecasts/load_forecasts", "features/levels", 0, 0),
             ("forecasts/load_forecasts", "raw/weather_forecasts", 0, 0),
             ("forecasts/published_forecasts", "forecasts/load_forecasts", 0, 0),
+            ("forecasts/feeds", "forecasts/published_forecasts", 0, 0),
             ("monitoring/forecast_performance", "forecasts/load_forecasts", -3, 0),
             ("monitoring/forecast_performance", "loads/stop_loads", 0, 0),
             ("monitoring/line_scores", "monitoring/forecast_performance", 0, 0),
@@ -246,7 +249,7 @@ class TestConfiguration:
 
 def test_queue_starts_one_publishing_run_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pools = {name: ASSETS[name].op.pool for name in ASSETS if ASSETS[name].op.pool}
-    assert pools == {PUBLISHED_FORECASTS: "publication"}
+    assert pools == {PUBLISHED_FORECASTS: "publication", FEEDS: "publication"}
     monkeypatch.setenv("RUTER_STATE_DIR", str(tmp_path))
     monkeypatch.chdir(Path(__file__).parents[1])
     with open_instance() as instance:

@@ -1,4 +1,4 @@
-"""Load forecasts of an issue date, and their publication on Kafka."""
+"""Load forecasts of an issue date, their publication on Kafka, and the feeds of the publication."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
     CHAMPION,
+    FEEDS,
     LOAD_MODEL,
     NEWEST,
     PUBLISHED_FORECASTS,
+    Feeds,
     Forecast,
     ForecastChallenger,
     Publish,
@@ -22,7 +24,12 @@ from ruter_dagster.orchestration.partitions import window
 
 
 def forecast_assets(builder: AssetBuilder) -> list[JobAsset]:
-    return [_load_forecasts(builder), _challenger_forecasts(builder), _published_forecasts(builder)]
+    return [
+        _load_forecasts(builder),
+        _challenger_forecasts(builder),
+        _published_forecasts(builder),
+        _feeds(builder),
+    ]
 
 
 def _load_forecasts(builder: AssetBuilder) -> JobAsset:
@@ -80,4 +87,19 @@ def _published_forecasts(builder: AssetBuilder) -> JobAsset:
         partitions=builder.partitions.issue,
         pool="publication",
         deps=[asset_dep(asset_of(LOAD_FORECASTS.name))],
+    )
+
+
+def _feeds(builder: AssetBuilder) -> JobAsset:
+    return builder.asset(
+        FEEDS,
+        Feeds,
+        description="The newest publication of the issue date as files: SIRI-ET, GTFS-realtime. `feeds/latest.json` names the files "
+        "of the newest issue date.",
+        code_version="1",
+        kinds=("polars",),
+        partitions=builder.partitions.issue,
+        # Two runs at once could leave the older one in latest.json.
+        pool="publication",
+        deps=[asset_dep(PUBLISHED_FORECASTS)],
     )

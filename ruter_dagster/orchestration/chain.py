@@ -17,7 +17,7 @@ TIMETABLE = ("raw/planned_departures", "quality/planned_departures")
 DEPARTURE_FEATURES = ("features/departure_features", "quality/departure_features")
 WEATHER = ("raw/weather_forecasts", "quality/weather_forecasts")
 LEVELS = ("features/levels", "quality/levels")
-FORECASTS = ("forecasts/load_forecasts", "forecasts/published_forecasts")
+FORECASTS = ("forecasts/load_forecasts", "forecasts/published_forecasts", "forecasts/feeds")
 
 RUNS = {
     "counts": COUNTS,

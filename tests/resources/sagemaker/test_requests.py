@@ -169,7 +169,8 @@ def test_each_asset_is_in_pool_of_its_job() -> None:
         job.asset: job.parameters.job for name in PIPELINES for job in pipeline_jobs(name, loaded_settings)
     }
     pools = {key: definitions.resolve_assets_def(key.split("/")).op.pool for key in jobs}
-    assert pools["forecasts/published_forecasts"] == "publication", "publication has its own pool"
+    publishing = {"forecasts/published_forecasts", "forecasts/feeds"}
+    assert {pools[key] for key in publishing} == {"publication"}, "publication has its own pool"
     assert pools["models/load_model"] == "sagemaker-training-ml.m5.2xlarge"
-    for key in jobs.keys() - {"forecasts/published_forecasts"}:
+    for key in jobs.keys() - publishing:
         assert pools[key] == launcher.jobs.jobs[jobs[key]].pool
