@@ -43,6 +43,10 @@ _UNKNOWN_FIELD = 1_000_000
 """First field id of columns that a stored table does not have yet. No file has it, so the column is null."""
 
 
+_KEPT_SOURCES = 1000
+"""Planned tables that are kept in memory: each is a text with the paths of its files."""
+
+
 @dataclass(frozen=True)
 class Dates:
     """The parameters with the first and last date of a table's partition that a query reads."""
@@ -108,6 +112,8 @@ class Engine:
         key = (f"{table.name} {loaded.metadata.table_uuid}", snapshot_id, first, last)
         with self._lock:
             if key not in self._sources:
+                if len(self._sources) >= _KEPT_SOURCES:
+                    self._sources.clear()
                 self._sources[key] = self._planned(table, loaded, snapshot_id, first, last)
         return self._sources[key]
 
