@@ -69,7 +69,7 @@ def lines_over_days(
     order: Sequence[str] = (),
 ) -> alt.Chart:
     """A value by operating date, one line for each value of `series`, in `order`. `percent` formats shares."""
-    axis = alt.Axis(format=".0%") if percent else alt.Axis()
+    axis = alt.Axis(format=".0%" if percent else "~g")
     tooltip = [alt.Tooltip("operating_date:T", title="Operating date"), alt.Tooltip(f"{value}:Q", title=title, format=".1%" if percent else ".3f")]  # fmt: skip
     encoded = {
         "x": alt.X("operating_date:T", title=None, axis=alt.Axis(format="%d %b", tickCount="day", labelOverlap=True)),

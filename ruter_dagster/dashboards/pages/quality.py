@@ -9,7 +9,7 @@ import streamlit as st
 from ruter_dagster.contracts.checks import CHECKED_TABLES
 from ruter_dagster.dashboards.data import quality as data
 from ruter_dagster.dashboards.data.yesterday import period_of
-from ruter_dagster.dashboards.pages.charts import lines_over_days
+from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart
 from ruter_dagster.dashboards.pages.controls import (
     nothing_to_show,
     optional_filter,
@@ -61,7 +61,7 @@ def _show_rejected(context: Context, first: date, last: date) -> None:
     if rows.is_empty():
         return
     chart = lines_over_days(data.rejected_by_date(rows), "visits", "Rejected visits", percent=False)
-    st.altair_chart(chart, key="rejected-chart", alt="Rejected visits by operating date")
+    show_chart(chart, "rejected-chart", "Rejected visits by operating date")
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
         "service_date": st.column_config.DateColumn("Operating date", width="small"),

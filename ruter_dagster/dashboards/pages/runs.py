@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import polars as pl
 import streamlit as st
 
 from ruter_dagster.dashboards.data import runs as data
-from ruter_dagster.dashboards.pages.charts import lines_over_days
+from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart
 from ruter_dagster.dashboards.pages.controls import (
     nothing_to_show,
     optional_filter,
@@ -17,6 +18,10 @@ from ruter_dagster.dashboards.pages.controls import (
     show_table,
 )
 from ruter_dagster.dashboards.pages.page import Context, DashboardPage
+
+ReadRuns = Callable[[date, date], pl.DataFrame]
+HISTORY_SECONDS = 60
+"""Seconds for which the history of runs is kept: reading it takes seconds."""
 
 
 def show(context: Context) -> None:
@@ -28,7 +33,7 @@ def show(context: Context) -> None:
     with columns[0]:
         days = period_filter()
     today = datetime.now(UTC).astimezone(ZoneInfo(context.time_zone)).date()
-    runs = context.sources.runs(today - timedelta(days - 1), today)
+    runs = _runs(context.sources.runs, context.sources.state, today - timedelta(days - 1), today)
     with columns[1]:
         job = optional_filter("Job", "job", sorted(runs["job"].unique()))
     with columns[2]:
@@ -38,6 +43,11 @@ def show(context: Context) -> None:
     if shown.height:
         _show_runs(shown)
         _show_days(shown, context.time_zone)
+
+
+@st.cache_data(ttl=HISTORY_SECONDS, max_entries=10, show_spinner=False)
+def _runs(_read: ReadRuns, state: str, first: date, last: date) -> pl.DataFrame:
+    return _read(first, last)
 
 
 def _filtered(runs: pl.DataFrame, job: str | None, status: str | None) -> pl.DataFrame:
@@ -64,11 +74,11 @@ def _show_days(runs: pl.DataFrame, time_zone: str) -> None:
     days = data.by_day(runs, time_zone)
     st.subheader("Minutes by day")
     chart = lines_over_days(days, "minutes", "Minutes", percent=False)
-    st.altair_chart(chart, key="minutes", alt="Minutes of runs by day")
+    show_chart(chart, "minutes", "Minutes of runs by day")
     if runs["cost"].null_count() < runs.height:
         st.subheader("Cost by day")
         chart = lines_over_days(days, "cost", "US dollars", percent=False)
-        st.altair_chart(chart, key="cost", alt="Cost of jobs by day")
+        show_chart(chart, "cost", "Cost of jobs by day")
 
 
 PAGE = DashboardPage("Runs and cost", "runs-and-cost", ":material/payments:", show)
