@@ -276,8 +276,8 @@ def _asset(parameters: JobParameters) -> str:
     """The asset that a job of the day materialises."""
     if isinstance(parameters, CheckQuality):
         return quality_asset_of(parameters.table)
-    if isinstance(parameters, Publish | Feeds):
-        return PUBLISHED_FORECASTS if isinstance(parameters, Publish) else FEEDS
+    if isinstance(parameters, Publish):
+        return PUBLISHED_FORECASTS
     if isinstance(parameters, Feeds):
         return FEEDS
     tables = {
