@@ -5,7 +5,7 @@ orchestration/plan.py decides which runs are needed, orchestration/runs.py execu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from datetime import date, timedelta
@@ -82,7 +82,7 @@ def run_demo(settings: Settings, console: Console, on_double: bool = False) -> R
                         continue
                     _bring_up_to_date(stage, defs, instance, settings, progress, report, on_double)
                     done.append(stage.title)
-            _describe_assets(report, defs, instance)
+            _describe_assets(report, defs, instance, {key for stage in planned for key in stage.all_assets})
             _read_back(report, issue_date, settings)
     except KeyboardInterrupt:
         raise PermanentFailure(
@@ -263,9 +263,11 @@ def _progress(console: Console) -> Progress:
     )
 
 
-def _describe_assets(report: Report, defs: Definitions, instance: DagsterInstance) -> None:
+def _describe_assets(
+    report: Report, defs: Definitions, instance: DagsterInstance, assets: Collection[str]
+) -> None:
     graph = defs.resolve_asset_graph()
-    for key in sorted(graph.materializable_asset_keys, key=lambda key: _order(key.to_user_string())):
+    for key in map(AssetKey.from_user_string, sorted(assets, key=_order)):
         event = instance.get_latest_materialization_event(key)
         metadata = event.asset_materialization.metadata if event and event.asset_materialization else {}
         checks = [check for check in graph.asset_check_keys if check.asset_key == key]

@@ -29,6 +29,7 @@ from ruter_dagster.commands.demo import (
 from ruter_dagster.commands.demo_report import Report, show
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.errors import PermanentFailure, SettingsError
+from ruter_dagster.orchestration.chain import RUNS
 from ruter_dagster.orchestration.plan import Stage
 from ruter_dagster.orchestration.runs import RunOutcome
 from tests.chain.tides_days import FORMER, LAST, visits_file, write_tides
@@ -48,7 +49,7 @@ def report(instance: DagsterInstance) -> Report:
     )
     defs.resolve_job_def("counts").execute_in_process(instance=instance, partition_key="2026-03-29")
     report = Report("2026-03-30", "demo")
-    _describe_assets(report, defs, instance)
+    _describe_assets(report, defs, instance, RUNS["counts"])
     return report
 
 
@@ -163,7 +164,7 @@ def test_failed_run_keeps_earlier_check_results(instance: DagsterInstance) -> No
             raise_on_error=False,
         )
         report = Report("2026-03-30", "demo")
-        _describe_assets(report, defs, instance)
+        _describe_assets(report, defs, instance, RUNS["counts"])
         rows[failing] = {row["asset"]: row for row in report.assets}["quality/stop_visits"]
     assert rows[True]["checks"] == rows[False]["checks"] > 0
     assert rows[True]["checks_failed"] == []
