@@ -43,6 +43,7 @@ def serve_dagster(settings: Settings, ports: Ports) -> int:
     require_dagster_home()
     require_free_port(ports.dagster, "dev")
     require_writable_state(settings)
+    _name_dagster_url(settings, ports.dagster)
     print(
         f"History, tables and models are in {settings.source_dir}. The temporary directory that Dagster mentions holds none of them",
         flush=True,
@@ -59,6 +60,12 @@ def serve_dagster(settings: Settings, ports: Ports) -> int:
             return _run_dagster(ports.dagster, environment)
     except KeyboardInterrupt:
         return 0
+
+
+def _name_dagster_url(settings: Settings, port: int) -> None:
+    """Lets links of alerts and of the dashboard open this Dagster, unless the settings name another address."""
+    if "dagster_url" not in settings.model_fields_set:
+        os.environ["RUTER_DAGSTER_URL"] = f"http://127.0.0.1:{port}"
 
 
 def _start_broker(settings: Settings, stack: ExitStack) -> dict[str, str]:

@@ -15,6 +15,7 @@ from urllib.request import urlopen
 
 import pytest
 
+from ruter_dagster.commands.dev import _name_dagster_url
 from ruter_dagster.commands.dev_servers import (
     _child,
     mlflow_command,
@@ -51,6 +52,15 @@ def record_training(settings: Settings) -> None:
     folder = settings.source_dir / "mlflow"
     folder.mkdir(parents=True)
     (folder / "mlflow.db").touch()
+
+
+def test_links_open_the_started_dagster(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUTER_DAGSTER_URL", raising=False)
+    _name_dagster_url(settings, 18602)
+    assert load_settings(_env_file=None).dagster_url == "http://127.0.0.1:18602"
+    monkeypatch.setenv("RUTER_DAGSTER_URL", "https://dagster.example.org")
+    _name_dagster_url(load_settings(_env_file=None), 18602)
+    assert load_settings(_env_file=None).dagster_url == "https://dagster.example.org"
 
 
 def test_mlflow_starts_once_a_training_is_recorded(settings: Settings) -> None:
