@@ -25,6 +25,7 @@ locals {
     RUTER_JOB_EVENTS_QUEUE          = module.events.queue_urls["jobs"]
     RUTER_ARRIVALS_QUEUE            = module.events.queue_urls["arrivals"]
     RUTER_SLACK_CHANNEL             = var.slack_channel
+    RUTER_ALERTS_TOPIC              = length(var.alarm_emails) == 0 ? null : local.alarms_topic
     KAFKA_BOOTSTRAP_SERVERS         = var.kafka.bootstrap_servers
     RUTER_KAFKA_TOPIC_PREFIX        = "${var.environment}."
     RUTER_KAFKA_SECURITY_PROTOCOL   = var.kafka.security_protocol

@@ -20,6 +20,9 @@ locals {
   raw_bucket = coalesce(var.raw_bucket, module.storage.raw_bucket)
   account    = data.aws_caller_identity.current.account_id
 
+  # By name, not by reference: alarms name the containers, and the containers name the topic.
+  alarms_topic = "arn:aws:sns:${var.region}:${local.account}:${local.name}-alarms"
+
   # By name, not by reference: roles name the server, and the server has a role.
   own_mlflow = "arn:aws:sagemaker:${var.region}:${local.account}:mlflow-tracking-server/${local.name}"
   # Without MLflow, trainings are recorded in Dagster only.

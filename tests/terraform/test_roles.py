@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.terraform.account import Account
-from tests.terraform.moto_shim import REGION
+from tests.terraform.moto_shim import ACCOUNT, REGION
 from tests.terraform.policies import Statement, allowed, statements, without_resource
 from tests.terraform.roles import BOUNDARY, ENVIRONMENT, NAMES, WIRES, Roles
 
@@ -99,6 +99,13 @@ def test_a_job_deletes_no_record_of_jobs(roles: Roles) -> None:
     for role in ("job-tables", "job-snapshot", "job-model", "job-publish"):
         assert allowed(roles.of[role], "s3:DeleteObject", f"{lake}/warehouse/x.parquet")
         assert not allowed(roles.of[role], "s3:DeleteObject", f"{lake}/artifacts/pipes/0123/record.json")
+
+
+def test_only_dagster_publishes_to_the_topic_of_alarms(roles: Roles) -> None:
+    own, other = (f"arn:aws:sns:{REGION}:{ACCOUNT}:rd-{name}-alarms" for name in (ENVIRONMENT, "prod"))
+    publishers = {role for role, granted in roles.of.items() if allowed(granted, "sns:Publish", own)}
+    assert publishers == {"orchestrator"}
+    assert not allowed(roles.of["orchestrator"], "sns:Publish", other)
 
 
 def test_every_role_of_a_sandbox_has_the_boundary(roles: Roles) -> None:

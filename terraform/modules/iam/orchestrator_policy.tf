@@ -77,6 +77,13 @@ data "aws_iam_policy_document" "orchestrator" {
     }
   }
 
+  # Dagster's own alerts go to the receivers of alarms. The module observability creates the topic.
+  statement {
+    sid       = "Alerts"
+    actions   = ["sns:Publish"]
+    resources = ["${local.arn}:sns:${local.here}:${var.name}-alarms"]
+  }
+
   statement {
     sid       = "Keys"
     actions   = ["kms:Decrypt", "kms:GenerateDataKey", "kms:DescribeKey"]
