@@ -145,7 +145,7 @@ def _drift() -> Json:
     values = [aggregated(f"drift-{name}", "drift", name, "AVERAGE") for name in ("value", "warn", "act")]
     groups = [
         dimension(f"drift-table-{name}", "drift", name)
-        for name in ("operating_date", "metric", "scope", "verdict")
+        for name in ("operating_date", "metric", "scope", "verdict", "detail")
     ]
     numbers = [
         aggregated(f"drift-table-value-{name}", "drift", name, "AVERAGE") for name in ("value", "warn", "act")

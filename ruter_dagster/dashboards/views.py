@@ -61,7 +61,7 @@ WHERE variant = 'published'
 GROUP BY operating_date, horizon_days, mode, line_id"""
 
 _DRIFT = """\
-SELECT operating_date, metric, scope, value, warn, act, verdict
+SELECT operating_date, metric, scope, value, warn, act, verdict, detail
 FROM "${database}"."monitoring_drift\""""
 
 
@@ -91,7 +91,7 @@ VIEWS: Mapping[str, View] = {
         _DRIFT,
         {
             "operating_date": "date", "metric": "varchar", "scope": "varchar", "value": "double", "warn": "double", "act": "double",
-            "verdict": "varchar",
+            "verdict": "varchar", "detail": "varchar",
         },
     ),
 }  # fmt: skip
