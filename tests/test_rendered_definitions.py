@@ -88,6 +88,22 @@ def test_filled_template_is_the_definition_with_the_settings_of_prod(name: str) 
     assert filled(pipeline_template(name, "demo")) == expected
 
 
+def test_terraform_gives_settings_of_kafka_to_the_same_jobs() -> None:
+    settings = Settings(
+        environment="prod", lake="s3://rd-prod-lake/lake", AWS_REGION="eu-north-1", source="demo", mlflow_tracking_uri="none",
+        KAFKA_BOOTSTRAP_SERVERS="broker:9096", schema_registry_url="https://registry:8081", schema_registry_username="ruter",
+        schema_registry_password="do-not-show", kafka_sasl_password="do-not-show", slack_token="do-not-show",
+        secrets="rd-prod/passwords", _env_file=None,
+    )  # type: ignore[call-arg]  # fmt: skip
+    steps = pipeline_definition("daily", settings, role="unused", image=VALUES["image"])["Steps"]
+    variables = {step["Name"]: set(step["Arguments"]["Environment"]) for step in steps}
+    publishing = variables.pop("forecasts-published-forecasts")
+    rule = re.search(r'can\(regex\("(.+?)", name\)\)', (ROOT / "terraform/stack/rendered.tf").read_text())
+    assert rule and {"RUTER_SCHEMA_REGISTRY_URL", "RUTER_SCHEMA_REGISTRY_USERNAME"} <= publishing
+    for others in variables.values():
+        assert others == {name for name in publishing if not re.match(rule[1], name)}
+
+
 def test_templates_name_only_known_placeholders(folder: Path) -> None:
     texts = "".join(file.read_text() for file in folder.rglob("*.tftpl"))
     used = set(re.findall(r"(?<!\$)\$\{(\w+)\}", texts))

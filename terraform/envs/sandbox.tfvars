@@ -1,7 +1,7 @@
 # The branch's own values (environment, branch, commit, images) come from the pipeline.
 protected = false
 
-# A NAT gateway costs 1.20 US dollars a day. The 12 interface endpoints that would replace it cost 5.80.
+# A NAT gateway costs 1.20 US dollars a day. The 13 interface endpoints that would replace it cost 6.20.
 nat_gateway = true
 
 # Expensive, or of use to people only. Trainings are recorded in Dagster, and in MLflow if mlflow_arn names one.

@@ -1,6 +1,10 @@
 locals {
   kafka_ports = distinct([for server in split(",", var.kafka.bootstrap_servers) : tonumber(regex(":([0-9]+)$", trimspace(server))[0])])
 
+  # Protocol, and port or null. Jobs reach port 443 anyway.
+  registry       = try(regex("^(https?)://[^/:]+(?::([0-9]+))?", var.kafka.schema_registry_url), null)
+  registry_ports = [for port in local.registry == null ? [] : [try(tonumber(coalesce(local.registry[1])), local.registry[0] == "https" ? 443 : 80)] : port if port != 443]
+
   # Each variable is a setting of docs/settings.md. Passwords come from the secret.
   variables = { for name, value in {
     RUTER_ENVIRONMENT               = var.environment
@@ -32,5 +36,7 @@ locals {
     RUTER_KAFKA_SASL_MECHANISM      = var.kafka.sasl_mechanism
     RUTER_KAFKA_SASL_USERNAME       = var.kafka.sasl_username
     RUTER_KAFKA_REPLICATION         = tostring(var.kafka.replication)
+    RUTER_SCHEMA_REGISTRY_URL       = var.kafka.schema_registry_url
+    RUTER_SCHEMA_REGISTRY_USERNAME  = var.kafka.schema_registry_username
   } : name => value if value != null && value != "" }
 }

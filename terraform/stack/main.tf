@@ -61,7 +61,7 @@ module "network" {
   nat_gateway          = var.nat_gateway
   interface_endpoints  = var.interface_endpoints
   kafka_cidrs          = var.kafka.cidrs
-  kafka_ports          = local.kafka_ports
+  kafka_ports          = distinct(concat(local.kafka_ports, local.registry_ports))
   kms_key_arn          = module.storage.kms_key_arn
   log_days             = var.log_days
   permissions_boundary = var.permissions_boundary

@@ -35,7 +35,7 @@ locals {
       security_groups  = jsonencode([module.network.jobs_security_group_id])
 
       # Only the role of a job that uses Kafka may read the secret.
-      environment            = jsonencode({ for name, value in local.job_variables : name => value if !can(regex("^(KAFKA_|RUTER_KAFKA_|RUTER_SECRETS$)", name)) })
+      environment            = jsonencode({ for name, value in local.job_variables : name => value if !can(regex("^(KAFKA_|RUTER_KAFKA_|RUTER_SCHEMA_REGISTRY_|RUTER_SECRETS$)", name)) })
       environment_with_kafka = jsonencode(local.job_variables)
     },
     { for job in local.definitions.jobs : "role_${job}" => lookup(module.iam.role_of_job, job, module.iam.job_role_arns["tables"]) },

@@ -144,20 +144,27 @@ variable "interface_endpoints" {
   default     = []
 
   validation {
-    condition     = var.nat_gateway || length(setsubtract(["athena", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs", "sts"], var.interface_endpoints)) == 0
-    error_message = "Without nat_gateway, containers and jobs need athena, ecr.api, ecr.dkr, ecs, glue, kms, logs, monitoring, sagemaker.api, secretsmanager, sqs and sts."
+    condition     = var.nat_gateway || length(setsubtract(["athena", "ec2", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs", "sts"], var.interface_endpoints)) == 0
+    error_message = "Without nat_gateway, containers and jobs need athena, ec2, ecr.api, ecr.dkr, ecs, glue, kms, logs, monitoring, sagemaker.api, secretsmanager, sqs and sts."
+  }
+
+  validation {
+    condition     = var.nat_gateway || length(var.alarm_emails) == 0 || contains(var.interface_endpoints, "sns")
+    error_message = "Without nat_gateway, Dagster needs sns to send its alerts to alarm_emails."
   }
 }
 
 variable "kafka" {
-  description = "The existing Kafka cluster. Its topics get the environment as their prefix."
+  description = "The existing Kafka cluster and its Schema Registry, if there is one. cidrs are the addresses of both. Topics get the environment as their prefix."
   type = object({
-    bootstrap_servers = string
-    cidrs             = list(string)
-    security_protocol = optional(string, "SASL_SSL")
-    sasl_mechanism    = optional(string, "SCRAM-SHA-512")
-    sasl_username     = optional(string)
-    replication       = optional(number, 3)
+    bootstrap_servers        = string
+    cidrs                    = list(string)
+    security_protocol        = optional(string, "SASL_SSL")
+    sasl_mechanism           = optional(string, "SCRAM-SHA-512")
+    sasl_username            = optional(string)
+    replication              = optional(number, 3)
+    schema_registry_url      = optional(string)
+    schema_registry_username = optional(string)
   })
 
   validation {
@@ -173,6 +180,16 @@ variable "kafka" {
   validation {
     condition     = contains(["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"], var.kafka.security_protocol)
     error_message = "security_protocol is PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL."
+  }
+
+  validation {
+    condition     = var.kafka.schema_registry_url == null || can(regex("^https?://[^/:@ ]+(:[0-9]+)?(/[^@ ]*)?$", var.kafka.schema_registry_url))
+    error_message = "schema_registry_url is http(s)://host:port. The user belongs in schema_registry_username, and the password in the secret."
+  }
+
+  validation {
+    condition     = var.kafka.schema_registry_username == null || var.kafka.schema_registry_url != null
+    error_message = "schema_registry_username needs schema_registry_url."
   }
 }
 

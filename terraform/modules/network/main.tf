@@ -215,7 +215,7 @@ resource "aws_vpc_security_group_egress_rule" "jobs_kafka" {
   for_each = { for rule in setproduct(var.kafka_cidrs, var.kafka_ports) : "${rule[0]}-${rule[1]}" => rule }
 
   security_group_id = aws_security_group.jobs.id
-  description       = "Kafka brokers"
+  description       = "Kafka brokers and Schema Registry"
   ip_protocol       = "tcp"
   from_port         = each.value[1]
   to_port           = each.value[1]

@@ -24,12 +24,12 @@ variable "interface_endpoints" {
 }
 
 variable "kafka_cidrs" {
-  description = "Addresses of the Kafka brokers."
+  description = "Addresses of the Kafka brokers and of the Schema Registry."
   type        = list(string)
 }
 
 variable "kafka_ports" {
-  description = "Ports of the Kafka brokers."
+  description = "Ports of the Kafka brokers and of the Schema Registry."
   type        = list(number)
 }
 

@@ -96,6 +96,54 @@ run "sandbox_without_mlflow_records_no_experiments" {
   }
 }
 
+run "jobs_reach_brokers_alone_without_a_schema_registry" {
+  command = plan
+
+  assert {
+    condition     = jsonencode(local.registry_ports) == "[]"
+    error_message = "No port of a Schema Registry is opened."
+  }
+}
+
+run "jobs_reach_the_port_of_the_schema_registry" {
+  command = plan
+
+  variables {
+    kafka = { bootstrap_servers = "broker-1.example.org:9096", cidrs = ["10.0.0.0/24"], schema_registry_url = "https://registry.example.org:8081/api", schema_registry_username = "ruter" }
+  }
+
+  assert {
+    condition     = jsonencode(local.registry_ports) == "[8081]"
+    error_message = "The port is that of the address."
+  }
+}
+
+run "jobs_reach_the_usual_port_of_a_schema_registry" {
+  command = plan
+
+  variables {
+    kafka = { bootstrap_servers = "broker-1.example.org:9096", cidrs = ["10.0.0.0/24"], schema_registry_url = "http://registry.example.org" }
+  }
+
+  assert {
+    condition     = jsonencode(local.registry_ports) == "[80]"
+    error_message = "An address without a port has that of its protocol."
+  }
+}
+
+run "the_port_of_https_is_opened_once" {
+  command = plan
+
+  variables {
+    kafka = { bootstrap_servers = "broker-1.example.org:9096", cidrs = ["0.0.0.0/0"], schema_registry_url = "https://registry.example.org" }
+  }
+
+  assert {
+    condition     = jsonencode(local.registry_ports) == "[]"
+    error_message = "AWS refuses two equal rules: jobs reach port 443 of every address."
+  }
+}
+
 run "sandbox_has_its_id_in_a_shared_domain" {
   command = plan
 

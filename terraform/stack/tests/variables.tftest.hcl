@@ -196,7 +196,7 @@ run "accepts_endpoints_instead_of_a_nat_gateway" {
 
   variables {
     nat_gateway         = false
-    interface_endpoints = ["athena", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs", "sts"]
+    interface_endpoints = ["athena", "ec2", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs", "sts"]
   }
 }
 
@@ -235,10 +235,42 @@ run "refuses_a_network_without_the_endpoint_of_a_service" {
 
   variables {
     nat_gateway         = false
-    interface_endpoints = ["athena", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs"]
+    interface_endpoints = ["athena", "ec2", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs"]
   }
 
   expect_failures = [var.interface_endpoints]
+}
+
+run "refuses_receivers_of_alerts_without_the_endpoint_of_sns" {
+  command = plan
+
+  variables {
+    nat_gateway         = false
+    interface_endpoints = ["athena", "ec2", "ecr.api", "ecr.dkr", "ecs", "glue", "kms", "logs", "monitoring", "sagemaker.api", "secretsmanager", "sqs", "sts"]
+    alarm_emails        = ["alarms@example.org"]
+  }
+
+  expect_failures = [var.interface_endpoints]
+}
+
+run "refuses_a_password_in_the_address_of_the_schema_registry" {
+  command = plan
+
+  variables {
+    kafka = { bootstrap_servers = "broker-1.example.org:9096", cidrs = ["10.0.0.0/24"], schema_registry_url = "https://ruter:password@registry.example.org" }
+  }
+
+  expect_failures = [var.kafka]
+}
+
+run "refuses_a_user_without_a_schema_registry" {
+  command = plan
+
+  variables {
+    kafka = { bootstrap_servers = "broker-1.example.org:9096", cidrs = ["10.0.0.0/24"], schema_registry_username = "ruter" }
+  }
+
+  expect_failures = [var.kafka]
 }
 
 run "refuses_a_kafka_server_without_addresses" {
