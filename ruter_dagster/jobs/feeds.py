@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +33,8 @@ def run(parameters: Feeds, context: JobContext) -> None:
     written = {day: _write(publication, store, context) for day, publication in publications.items()}
     is_latest = {day: store.make_latest(feeds) for day, feeds in written.items()}
     deleted = store.delete_old(context.settings.feeds_keep_days)
-    _report(parameters, written, superseded, context)
+    versions = {day: publication.content_hash for day, publication in publications.items()}
+    _report(parameters, written, versions, superseded, context)
     log.info(
         "Latest feeds: %s. Deleted: %s",
         ", ".join(str(day) for day, latest in is_latest.items() if latest) or "unchanged",
@@ -125,9 +125,14 @@ def _stored(file: FeedFile, sha256: str) -> StoredFile:
 
 
 def _report(
-    parameters: Feeds, written: dict[date, FeedPublication], superseded: list[date], context: JobContext
+    parameters: Feeds,
+    written: dict[date, FeedPublication],
+    versions: dict[date, str],
+    superseded: list[date],
+    context: JobContext,
 ) -> None:
-    reports = {day: DateReport(_calls(feeds), _version(feeds)) for day, feeds in written.items()}
+    """`versions`: the version of the forecasts that each publication has. It is also that of the feeds."""
+    reports = {day: DateReport(_calls(feeds), versions[day]) for day, feeds in written.items()}
     reports |= {day: DateReport(0, SUPERSEDED) for day in superseded}
     files = [file for day in sorted(written)[-1:] for file in _largest_first(written[day])]
     context.report.materialised(
@@ -150,8 +155,3 @@ def _largest_first(feeds: FeedPublication) -> Iterator[StoredFile]:
 def _calls(feeds: FeedPublication) -> int:
     """Number of calls in the feeds, each counted once."""
     return sum({file.operating_day: file.calls for file in feeds.files}.values())
-
-
-def _version(feeds: FeedPublication) -> str:
-    """Version of the feeds of an issue date: the publication and the bytes of its files."""
-    return hashlib.sha256(feeds.to_json()).hexdigest()[:16]

@@ -9,7 +9,17 @@ import pytest
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES
 from ruter_dagster.contracts.errors import NoDataForDates, PermanentFailure
-from ruter_dagster.contracts.jobs import JOBS, Balance, CheckQuality, Drift, JobParameters, Promote, Snapshot
+from ruter_dagster.contracts.jobs import (
+    JOBS,
+    Balance,
+    CheckQuality,
+    Drift,
+    Feeds,
+    JobParameters,
+    Promote,
+    Retention,
+    Snapshot,
+)
 from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, REJECTED_VISITS, STOP_LOADS, STOP_VISITS
 from ruter_dagster.jobs.input_tables import InputTables, Missing
 from ruter_dagster.storage.artifacts import ArtifactStore
@@ -151,4 +161,4 @@ def test_tables_read_depend_on_the_table_copied_or_checked() -> None:
 
 def test_every_job_declares_its_tables() -> None:
     without = {name for name, job in JOBS.items() if not job.reads}
-    assert without == {Snapshot.job, CheckQuality.job, Promote.job}
+    assert without == {Snapshot.job, CheckQuality.job, Promote.job, Feeds.job, Retention.job}

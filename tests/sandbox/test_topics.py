@@ -31,7 +31,7 @@ def publish(broker: Broker, sandbox: Sandbox) -> None:
     topics = ensure_topics(connection(broker, sandbox))
     servers = {"bootstrap.servers": broker.bootstrap_servers}
     producer = Producer(servers)
-    producer.produce(topics.load_forecasts, b"forecast")
+    producer.produce(topics.load_forecasts, b"forecast", b"2026-11-20|journey")
     producer.flush(10)
     group = {"group.id": f"{sandbox.topic_prefix}reader", "auto.offset.reset": "earliest"}
     consumer = Consumer(servers | group)
@@ -95,7 +95,7 @@ def test_job_deletes_topics_and_groups_of_one_sandbox(
     for sandbox in (SANDBOX, OTHER):
         publish(kafka_broker, sandbox)
     others = names(kafka_broker, OTHER)
-    assert len(others) == len(names(kafka_broker, SANDBOX)) == 4
+    assert len(others) == len(names(kafka_broker, SANDBOX)) == 5, "four topics and a group"
     define_run(aws, SANDBOX, kafka_broker.bootstrap_servers)
     assert sandbox_topics.delete_sandbox_topics(SANDBOX, print)
     assert names(kafka_broker, SANDBOX) == []
