@@ -172,6 +172,7 @@ class TestDependencies:
             ("features/levels", "loads/stop_loads", -14, -1),
             ("features/levels", "features/departure_features", -14, -1),
             ("forecasts/load_forecasts", "features/departure_features", 0, 3),
+            ("forecasts/load_forecasts", "raw/planned_departures", 0, 3),
             ("forecasts/load_forecasts", "features/levels", 0, 0),
             ("forecasts/load_forecasts", "raw/weather_forecasts", 0, 0),
             ("forecasts/published_forecasts", "forecasts/load_forecasts", 0, 0),

@@ -19,7 +19,12 @@ from ruter_dagster.contracts.jobs import (
     Publish,
     asset_of,
 )
-from ruter_dagster.contracts.tables import CHALLENGER_FORECASTS, LOAD_FORECASTS, WEATHER_FORECASTS
+from ruter_dagster.contracts.tables import (
+    CHALLENGER_FORECASTS,
+    LOAD_FORECASTS,
+    PLANNED_DEPARTURES,
+    WEATHER_FORECASTS,
+)
 from ruter_dagster.orchestration.partitions import window
 
 
@@ -47,6 +52,7 @@ def _load_forecasts(builder: AssetBuilder) -> JobAsset:
         partitions=builder.partitions.issue,
         deps=[
             *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
+            *table_dep(PLANNED_DEPARTURES, window(0, HORIZON_DAYS)),
             *table_dep(LEVELS),
             *table_dep(WEATHER_FORECASTS),
             asset_dep(CHAMPION),
@@ -68,6 +74,7 @@ def _challenger_forecasts(builder: AssetBuilder) -> JobAsset:
         partitions=builder.partitions.issue,
         deps=[
             *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
+            *table_dep(PLANNED_DEPARTURES, window(0, HORIZON_DAYS)),
             *table_dep(LEVELS),
             *table_dep(WEATHER_FORECASTS),
             asset_dep(LOAD_MODEL),

@@ -241,7 +241,7 @@ class Forecast(DatesParameters):
     """
 
     job = "forecast"
-    reads = (DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
+    reads = (DEPARTURE_FEATURES, PLANNED_DEPARTURES, LEVELS, WEATHER_FORECASTS)
     service_dates = HORIZON_DAYS + 1
     model_version: str | None = None
     capacities_only: bool = False
@@ -261,7 +261,7 @@ class ForecastChallenger(DatesParameters):
     """
 
     job = "forecast_challenger"
-    reads = (DEPARTURE_FEATURES, LEVELS, WEATHER_FORECASTS)
+    reads = (DEPARTURE_FEATURES, PLANNED_DEPARTURES, LEVELS, WEATHER_FORECASTS)
     service_dates = HORIZON_DAYS + 1
     model_version: str = NEWEST
 

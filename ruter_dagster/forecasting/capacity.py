@@ -71,6 +71,23 @@ def with_capacities(
     )
 
 
+def update_capacities(features: pl.DataFrame, plan: pl.DataFrame) -> pl.DataFrame:
+    """The features (contract DEPARTURE_FEATURES, in their order) with the seats and places of `plan` (`PLAN_COLUMNS`).
+
+    So a vehicle that was changed after the features were computed counts. A departure that the plan lacks keeps its capacity.
+    """
+    planned = plan.select(
+        *PLAN_COLUMNS[:3],
+        *(pl.col(name).alias(f"planned_{name}") for name in CAPACITIES),
+        pl.lit(True).alias("is_planned"),
+    )
+    joined = features.join(planned, on=PLAN_COLUMNS[:3], how="left", maintain_order="left")
+    return joined.with_columns(
+        pl.when("is_planned").then(pl.col(f"planned_{name}")).otherwise(name).alias(name)
+        for name in CAPACITIES
+    ).select(features.columns)
+
+
 def changed_departures(forecasts: pl.DataFrame, plan: pl.DataFrame) -> int:
     """Number of forecast departures that have another capacity in `plan` (`PLAN_COLUMNS`)."""
     return (

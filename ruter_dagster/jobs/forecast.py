@@ -18,7 +18,8 @@ from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.errors import NoDataForDates, PermanentFailure
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
-from ruter_dagster.contracts.tables import LOAD_FORECASTS, WEATHER_FORECASTS
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES, WEATHER_FORECASTS
+from ruter_dagster.forecasting.capacity import PLAN_COLUMNS, update_capacities
 from ruter_dagster.forecasting.crowding import most_crowded
 from ruter_dagster.forecasting.forecast import ModelFailed, forecast
 from ruter_dagster.forecasting.model import LoadModel
@@ -210,7 +211,10 @@ def forecasts_of(
     *,
     model_failed: bool = False,
 ) -> Iterator[pl.DataFrame]:
-    """Yields the forecasts of one service date at a time, because a model's rows need much memory."""
+    """Yields the forecasts of one service date at a time, because a model's rows need much memory.
+
+    Seats and places are those of the present plan, because a vehicle may have changed after the features were computed.
+    """
     year_ago_dates = year_ago_issue_dates(year_ago(day, context.calendar) for day in days)
     year_ago_levels = context.tables.read(LEVELS, year_ago_dates, missing="skip", verdict="skip")
     levels = pl.concat([context.tables.read(LEVELS, [issue_date]), year_ago_levels])
@@ -218,8 +222,11 @@ def forecasts_of(
     thresholds, default_seats = thresholds_of(context.operator), has_default_seats(context.operator)
     for day in days:
         features = context.tables.read(DEPARTURE_FEATURES, [day])
+        plan = context.tables.read(
+            PLANNED_DEPARTURES, [day], PLAN_COLUMNS, missing="skip", verdict="skip", ordered=False
+        )
         yield forecast(
-            features,
+            update_capacities(features, plan),
             levels,
             weather,
             model,

@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.contracts.validation import validate
-from ruter_dagster.forecasting.capacity import changed_departures, with_capacities
+from ruter_dagster.forecasting.capacity import changed_departures, update_capacities, with_capacities
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
@@ -68,6 +68,14 @@ def test_result_is_that_of_the_model_on_the_new_plan(world, capacities):
     validate(cheap, LOAD_FORECASTS, [ISSUED])
     assert_frame_equal(cheap, full, rel_tol=1e-9, abs_tol=1e-9)
     assert changed_departures(issued, planned) == 4 * 3
+
+
+def test_updated_features_are_those_of_the_new_plan(world):
+    forecasts_of, _ = world
+    features, _ = forecasts_of(plan(dates(ISSUED)))
+    planned = changed_plan(**HALF)
+    assert_frame_equal(update_capacities(features, planned), forecasts_of(planned)[0], check_exact=True)
+    assert update_capacities(features, planned.filter(~TRIP)).equals(features)
 
 
 def test_missing_tail_is_an_error(world):

@@ -154,7 +154,12 @@ def forecast_folder(folder: Path) -> Path:
 
 def test_forecast_opens_four_dates_of_features(forecast_folder: Path, reads: Reads) -> None:
     run(Forecast(dates=(OLDER_ISSUE_DATE,)), forecast_folder)
-    assert reads.files == {DEPARTURE_FEATURES.name: 4, LEVELS.name: 1, WEATHER_FORECASTS.name: 1}
+    assert reads.files == {
+        DEPARTURE_FEATURES.name: 4,
+        PLANNED_DEPARTURES.name: 4,
+        LEVELS.name: 1,
+        WEATHER_FORECASTS.name: 1,
+    }
 
 
 def test_publication_opens_its_forecasts_once(

@@ -98,19 +98,24 @@ def test_damaged_champion_is_replaced_by_the_baseline(
     assert "Train a new model" in caplog.text
 
 
+def halve_fullest(forecasts: pl.DataFrame, day: date, folder: Path) -> str:
+    """Halves the planned seats and places of the trip of a date that is most likely full. Returns its id."""
+    fullest = forecasts.filter(operating_date=day).sort("prob_above_seats", "mean")["trip_id"][-1]
+    store = context_of(Forecast(dates=(ISSUED,)), folder).store
+    plan = store.read(PLANNED_DEPARTURES, [day])
+    halved = [
+        pl.when(pl.col("trip_id") == fullest).then(pl.col(name) // 2).otherwise(name).alias(name)
+        for name in ("seats", "total_capacity")
+    ]
+    store.write(PLANNED_DEPARTURES, plan.with_columns(halved), [day], code_version="1")
+    return fullest
+
+
 def test_changed_vehicle_gives_the_forecasts_of_a_full_run(folder: Path) -> None:
     """The cheap path reads the plan and the stored forecasts; the full one computes features and forecasts again."""
     day = ISSUED + timedelta(1)
     before = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
-    fullest = before.filter(operating_date=day).sort("prob_above_seats", "mean")["trip_id"][-1]
-    trip = pl.col("trip_id") == fullest
-    context = context_of(Forecast(dates=(ISSUED,)), folder)
-    plan = context.store.read(PLANNED_DEPARTURES, [day])
-    halved = [
-        pl.when(trip).then(pl.col(name) // 2).otherwise(name).alias(name)
-        for name in ("seats", "total_capacity")
-    ]
-    context.store.write(PLANNED_DEPARTURES, plan.with_columns(halved), [day], code_version="1")
+    trip = pl.col("trip_id") == halve_fullest(before, day, folder)
     run(quality_check(PLANNED_DEPARTURES, day), folder)
 
     cheap = run(Forecast(dates=(ISSUED,), capacities_only=True), folder).store.read(LOAD_FORECASTS, [ISSUED])
@@ -123,6 +128,20 @@ def test_changed_vehicle_gives_the_forecasts_of_a_full_run(folder: Path) -> None
     run(quality_check(DEPARTURE_FEATURES, day), folder)
     full = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
     assert_frame_equal(cheap, full, rel_tol=1e-9, abs_tol=1e-9)
+
+
+def test_later_full_run_keeps_a_changed_vehicle(folder: Path) -> None:
+    """For example, late counts forecast the issue date again, with features of the former plan."""
+    day = ISSUED + timedelta(1)
+    before = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    halve_fullest(before, day, folder)
+    refused = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    assert refused.equals(before), "the new plan has no verdict yet"
+    run(quality_check(PLANNED_DEPARTURES, day), folder)
+    cheap = run(Forecast(dates=(ISSUED,), capacities_only=True), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    assert not cheap.equals(before)
+    full = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    assert_frame_equal(full, cheap, rel_tol=1e-9, abs_tol=1e-9)
 
 
 def test_capacities_of_an_issue_date_without_forecasts_are_an_error(folder: Path) -> None:
