@@ -1,6 +1,7 @@
 """Forecasts every planned departure from issue date D to D+3, with the newest usable champion, a pinned model or a baseline.
 
-If the champion fails, the baseline replaces it, so that an issue date always has forecasts.
+If the champion is damaged or fails, the baseline replaces it, so that an issue date always has forecasts. If it cannot be reached,
+the job fails and is retried.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from ruter_dagster.contracts.dates import day_range
-from ruter_dagster.contracts.errors import NoDataForDates, PermanentFailure
+from ruter_dagster.contracts.errors import BadInput, NoDataForDates, PermanentFailure
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import MODEL_NAME, Forecast
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES, WEATHER_FORECASTS
@@ -30,10 +31,13 @@ from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.model_inputs import load_model
 from ruter_dagster.jobs.operator_rules import has_default_seats, thresholds_of
 from ruter_dagster.jobs.pipes import days_value, json_value, table
+from ruter_dagster.storage.artifacts import ArtifactMissing
 
 log = logging.getLogger("ruter_dagster.jobs")
 MOST_CROWDED = 10
 """Number of departures in the metadata table `most_crowded`."""
+DAMAGE = (ArtifactMissing, BadInput, ValueError, KeyError, TypeError)
+"""Errors of a model whose files are missing or damaged. Its record is JSON, so that a damaged one raises the last three."""
 
 
 def run(parameters: Forecast, context: JobContext) -> None:
@@ -123,16 +127,15 @@ class _Models:
     def of_issue_date(self, issue_date: date) -> tuple[str | None, LoadModel | None]:
         """The pinned version, else the newest champion that knows no date from `issue_date` on; None if there is no champion.
 
-        Raises `ModelFailed` if a champion cannot be read, and the cause itself if a pinned version cannot.
+        Raises `ModelFailed` if a champion's files are missing or damaged, and the cause itself if a pinned version's are. Errors
+        of the network or of access rights are raised as they are: the step is retried, because the champion may be sound.
         """
         if self._pinned:
             return self._pinned, self._load(self._pinned)
+        version = self._registry.newest_champion(MODEL_NAME, issue_date - timedelta(1))
         try:
-            version = self._registry.newest_champion(MODEL_NAME, issue_date - timedelta(1))
             return version, self._load(version) if version else None
-        except MemoryError:
-            raise
-        except Exception as error:
+        except DAMAGE as error:
             raise ModelFailed(f"the champion cannot be read: {error}") from error
 
     def require_fallback(self, failure: ModelFailed) -> None:

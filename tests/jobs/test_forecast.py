@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from obstore.exceptions import GenericError
 from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.errors import BadInput, NoDataForDates
@@ -18,6 +19,7 @@ from ruter_dagster.contracts.jobs import MODEL_NAME, Features, Forecast, Levels,
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PLANNED_DEPARTURES, WEATHER_FORECASTS
 from ruter_dagster.jobs.model_inputs import MODEL_FILE
 from ruter_dagster.jobs.pipes import Reporter
+from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.registry import ModelRecord
 from ruter_dagster.storage.snapshots import DateMissing
 from tests.jobs.demo_jobs import context_of, quality_check, run, run_loads
@@ -96,6 +98,40 @@ def test_damaged_champion_is_replaced_by_the_baseline(
     assert "These bytes are not a load model" in reported["degraded_reason"]
     assert reported["degraded_dates"]["raw_value"] == [ISSUED.isoformat()]
     assert "Train a new model" in caplog.text
+
+
+@pytest.mark.parametrize("method", ["list", "find"])
+def test_unreachable_object_store_fails_the_step(
+    folder: Path, damaged_champion: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A retry of the step may reach it, so that no baseline is published in place of a sound champion."""
+    error, original = (
+        GenericError("error sending request: connection timed out"),
+        getattr(ArtifactStore, method),
+    )
+
+    def time_out(store: ArtifactStore, key: str) -> object:
+        if "models/" in key:
+            raise error
+        return original(store, key)
+
+    monkeypatch.setattr(ArtifactStore, method, time_out)
+    with pytest.raises(GenericError, match="connection timed out"):
+        run(Forecast(dates=(ISSUED,)), folder)
+
+
+@pytest.mark.parametrize("damage", ["record", "file"])
+def test_champion_with_a_damaged_record_or_no_file_is_replaced(
+    folder: Path, damaged_champion: str, damage: str
+) -> None:
+    context = context_of(Forecast(dates=(ISSUED,)), folder)
+    champion = f"models/{MODEL_NAME}/{damaged_champion}"
+    if damage == "record":
+        context.artifacts.put(f"{champion}/model.json", b'{"name": "load')
+    else:
+        context.artifacts.delete_all([f"{champion}/{MODEL_FILE}"])
+    rows = run(Forecast(dates=(ISSUED,)), folder).store.read(LOAD_FORECASTS, [ISSUED])
+    assert set(rows["source"]) == {"fallback"}
 
 
 def halve_fullest(forecasts: pl.DataFrame, day: date, folder: Path) -> str:
