@@ -146,6 +146,28 @@ def newest_materialisation(
     return records[0].asset_materialization if records else None
 
 
+def used_versions(materialisation: AssetMaterialization, table: str) -> dict[str, str]:
+    """The content version of each date of a table that the step of a materialisation read. Empty if it read none."""
+    inputs = materialisation.metadata.get("inputs")
+    tables: Any = inputs.value if inputs else {}
+    return tables.get(table, {}).get("dates", {})
+
+
+def newest_runs_of_partitions(
+    instance: DagsterInstance, asset: str, partitions: Collection[str]
+) -> dict[str, str]:
+    """The id of the run that materialised each partition last."""
+    key = AssetKey.from_user_string(asset)
+    newest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        key, DagsterEventType.ASSET_MATERIALIZATION, set(partitions)
+    )
+    if not newest:
+        return {}
+    records_filter = AssetRecordsFilter(asset_key=key, storage_ids=sorted(newest.values()))
+    records = instance.fetch_materializations(records_filter, limit=len(newest)).records
+    return {record.partition_key: record.run_id for record in records if record.partition_key}
+
+
 def newest_partition(instance: DagsterInstance, asset: str) -> str | None:
     """The newest partition of an asset with data, by the order of partition keys. None if there is none.
 

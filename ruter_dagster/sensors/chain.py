@@ -188,7 +188,7 @@ def _due_issue_dates(follow_up: FollowUp, runs: Mapping[str, Mapping[str, RunRec
     `runs`: the newest runs by job and issue date.
     """
     own_runs = runs[follow_up.job]
-    newest_followed = max((day for day, run in own_runs.items() if not _has_failed(run)), default="")
+    newest_followed = max((day for day, run in own_runs.items() if not has_failed(run)), default="")
     due = []
     for issue_date in sorted(set.intersection(*(set(runs[job]) for job in follow_up.after))):
         if follow_up.newest_only and issue_date < newest_followed:
@@ -202,7 +202,8 @@ def _due_issue_dates(follow_up: FollowUp, runs: Mapping[str, Mapping[str, RunRec
     return due
 
 
-def _has_failed(run: RunRecord) -> bool:
+def has_failed(run: RunRecord) -> bool:
+    """Whether a run failed or was cancelled."""
     return run.dagster_run.status in (DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
 
