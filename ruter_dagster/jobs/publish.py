@@ -12,17 +12,25 @@ import polars as pl
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, Publish, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
+from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, json_value
 from ruter_dagster.publishing.cluster import open_cluster_connection
 from ruter_dagster.publishing.connection import KafkaConnection
+from ruter_dagster.publishing.consumer import read_markers
 from ruter_dagster.publishing.kafka import Message, PublicationResult, publish
 from ruter_dagster.publishing.markers import Marker
+from ruter_dagster.publishing.messages import SCHEMA_VERSION
 from ruter_dagster.publishing.status import MODEL_FAILED, deadline
 from ruter_dagster.publishing.status_messages import publication_messages
 from ruter_dagster.publishing.topics import ensure_topics
-from ruter_dagster.storage.publications import Publication, published_snapshot, record_publication
+from ruter_dagster.storage.publications import (
+    Publication,
+    publications_of,
+    published_snapshot,
+    record_publication,
+)
 
 log = logging.getLogger("ruter_dagster.jobs")
 
@@ -68,10 +76,38 @@ def _publish_date(
         extra_messages=lambda marker: _statuses(marker, is_degraded(forecasts), context, connection),
         progress=_progress,
     )
-    if result.outcome != "superseded":
-        publication = _publication(result.marker, forecasts)
-        record_publication(context.store, publication, code_version=parameters.code_version)
+    _record_publications(issue_date, result, forecasts, context, connection)
     return result
+
+
+def _record_publications(
+    issue_date: date,
+    result: PublicationResult,
+    forecasts: pl.DataFrame,
+    context: JobContext,
+    connection: KafkaConnection,
+) -> None:
+    """Records the publication, and before it those of its issue date whose job ended between commit and record."""
+    recorded = {publication.publication_id for publication in publications_of(context.store, issue_date)}
+    markers = {**read_markers(connection), result.publication_id: result.marker}
+    for marker in markers.values():
+        is_of_date = marker.issue_date == issue_date and marker.schema_version == SCHEMA_VERSION
+        if is_of_date and marker.publication_id not in recorded:
+            is_own = marker.publication_id == result.publication_id
+            publication = _publication(marker, forecasts if is_own else _published_rows(marker, context))
+            record_publication(context.store, publication, code_version=context.parameters.code_version)
+
+
+def _published_rows(marker: Marker, context: JobContext) -> pl.DataFrame:
+    """What `_publication` reads of a publication's forecasts; no rows if they no longer exist."""
+    columns = ("reasons", "thresholds_version")
+    day, snapshot_id = marker.issue_date, marker.snapshot_id or 0
+    snapshot = published_snapshot(context.store, day, snapshot_id, marker.content_hash)
+    return (
+        snapshot.read([day], columns, ordered=False)
+        if snapshot
+        else empty_frame(LOAD_FORECASTS).select(columns)
+    )
 
 
 def _statuses(
@@ -102,7 +138,7 @@ def _require_thresholds(forecasts: pl.DataFrame, version: str, issue_date: date)
 
 
 def _publication(marker: Marker, forecasts: pl.DataFrame) -> Publication:
-    """The row of forecasts.publications."""
+    """The row of forecasts.publications. Without rows, the thresholds are `unknown`."""
     return Publication(
         issue_date=marker.issue_date,
         publication_id=marker.publication_id,
@@ -115,7 +151,7 @@ def _publication(marker: Marker, forecasts: pl.DataFrame) -> Publication:
         calls=marker.calls,
         tombstones=marker.tombstones,
         thresholds_version=forecasts["thresholds_version"].drop_nulls().max() or "unknown",  # type: ignore[arg-type]
-        degraded=is_degraded(forecasts),
+        degraded=forecasts.height > 0 and is_degraded(forecasts),
         supersedes=marker.supersedes,
     )
 
@@ -123,7 +159,7 @@ def _publication(marker: Marker, forecasts: pl.DataFrame) -> Publication:
 def is_degraded(forecasts: pl.DataFrame) -> bool:
     """Whether the model failed, so that every forecast is a fallback."""
     failed = pl.col("reasons").str.contains("modelFailed", literal=True).fill_null(False)
-    return bool(forecasts.select(failed.all()).item())
+    return forecasts.height > 0 and bool(forecasts.select(failed.all()).item())
 
 
 def _issued_at(issue_date: date, local_time: str, time_zone: str) -> datetime:

@@ -100,6 +100,24 @@ def test_commit_without_its_row_is_recorded_by_a_repeat(job: Job, monkeypatch: p
     assert recorded.published_at == marker.published_at
 
 
+def test_missing_row_is_recorded_before_its_correction(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    forecasts = load_forecasts(80)
+    version = job.write(forecasts)
+
+    def killed(*_: Any, **__: Any) -> None:
+        raise SystemExit
+
+    with monkeypatch.context() as dying, pytest.raises(SystemExit):
+        dying.setattr(publish, "record_publication", killed)
+        job.publish()
+    job.write(forecasts.with_columns(mean=pl.col("mean") + 3))
+    job.publish()
+    first, second = publications_of(job.context().store, ISSUE_DATE)
+    assert (first.content_hash, first.calls, first.supersedes) == (version, 80, None)
+    assert first.thresholds_version == second.thresholds_version != "unknown"
+    assert second.supersedes == first.publication_id
+
+
 def test_correction_sends_what_changed_and_is_what_channels_read(job: Job) -> None:
     forecasts = load_forecasts(160)
     job.write(forecasts)
