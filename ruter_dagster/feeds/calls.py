@@ -27,26 +27,26 @@ SLICE_ROWS = 50_000
 class FeedHeader:
     """Values that all files of a publication share.
 
-    `issued_at` has a time zone. `codespace` names the producer and data source, `operator_ref` the operator of all journeys.
+    `published_at` is the time of publication, with a time zone. A correction of the same issue date has a later one. `codespace` names the producer and data source, `operator_ref` the operator of all journeys.
     `time_zone` is the operator's. `first_stop_sequence` is the `stop_sequence` of a trip's first stop in the operator's GTFS feed,
     if the feed numbers stops without gaps; None if that is unknown.
     """
 
     publication_id: str
-    issued_at: datetime
+    published_at: datetime
     codespace: str
     operator_ref: str
     time_zone: str
     first_stop_sequence: int | None = None
 
     def __post_init__(self) -> None:
-        if self.issued_at.tzinfo is None:
-            raise BadInput(f"issued_at {self.issued_at} has no time zone: give it in UTC")
+        if self.published_at.tzinfo is None:
+            raise BadInput(f"published_at {self.published_at} has no time zone: give it in UTC")
 
     @property
-    def issued_at_utc(self) -> str:
-        """The time of issue as ISO 8601, in UTC."""
-        return utc(self.issued_at)
+    def published_at_utc(self) -> str:
+        """The time of publication as ISO 8601, in UTC."""
+        return utc(self.published_at)
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,9 @@ def encoded(column: pl.Series, encode: Callable[[Any], str]) -> pl.Series:
     return column.replace_strict(values, [encode(value) for value in values], return_dtype=pl.String)
 
 
-def gtfs_stop_sequence(header: FeedHeader) -> pl.Expr:
+def gtfs_stop_sequence(first_stop_sequence: int) -> pl.Expr:
     """GTFS's number of a call. The tables count the calls of a journey from 1."""
-    first = 1 if header.first_stop_sequence is None else header.first_stop_sequence
-    return pl.col("stop_sequence") + (first - 1)
+    return pl.col("stop_sequence") + (first_stop_sequence - 1)
 
 
 def concatenated(texts: pl.Series) -> memoryview:

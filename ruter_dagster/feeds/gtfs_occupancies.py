@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import polars as pl
 
+from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.feeds.calls import Calls, FeedHeader, concatenated, encoded, gtfs_stop_sequence
 from ruter_dagster.feeds.gtfs_realtime import split_trip_id
 
@@ -22,20 +23,35 @@ _NO_DATA_AVAILABLE = 7
 
 
 def occupancies(calls: Calls, header: FeedHeader) -> Iterator[bytes | memoryview]:
-    """The parts of the CSV file, in order. Each row is valid on the operating day only."""
+    """The parts of the CSV file, in order. Each row is valid on the operating day only.
+
+    Raises `BadInput` if GTFS's numbers of stops are unknown.
+    """
+    first_stop_sequence = require_first_stop_sequence(header)
     weekday = calls.operating_day.weekday()
     days = ",".join("1" if day == weekday else "0" for day in range(len(WEEKDAYS)))
     date = calls.operating_day.strftime("%Y%m%d")
     yield (",".join(COLUMNS) + "\r\n").encode()
     for rows in replace(calls, rows=_expressible(calls)).slices():
-        yield concatenated(rows.select(_row(rows, f"{days},{date},{date}", header)).to_series())
+        yield concatenated(rows.select(_row(rows, f"{days},{date},{date}", first_stop_sequence)).to_series())
 
 
-def _row(rows: pl.DataFrame, validity: str, header: FeedHeader) -> pl.Expr:
+def require_first_stop_sequence(header: FeedHeader) -> int:
+    """The number of each trip's first stop. Raises `BadInput` if the operator file does not state it."""
+    if header.first_stop_sequence is None:
+        raise BadInput(
+            "The feed gtfs-occupancies names each stop by GTFS's stop_sequence, and the operator file does not say how the GTFS feed "
+            "numbers stops. No feed was written. State first_stop_sequence in [feed_identifiers], or remove gtfs-occupancies from "
+            "RUTER_FEEDS"
+        )
+    return header.first_stop_sequence
+
+
+def _row(rows: pl.DataFrame, validity: str, first_stop_sequence: int) -> pl.Expr:
     return pl.concat_str(
         encoded(rows["trip_id"], _cell),
         pl.lit(","),
-        gtfs_stop_sequence(header).cast(pl.String),
+        gtfs_stop_sequence(first_stop_sequence).cast(pl.String),
         pl.lit(","),
         pl.col("occupancy_status").cast(pl.String),
         pl.lit(f",{validity}\r\n"),

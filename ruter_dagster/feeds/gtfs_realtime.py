@@ -1,13 +1,14 @@
 """GTFS-realtime: the TripUpdates of an operating day, with `departure_occupancy_status` of each stop.
 
 There are no times, so each StopTimeUpdate is `NO_DATA`, as the specification asks for an occupancy without a time. A stop is named
-by its id. `stop_sequence` is added where GTFS's numbers are known, and in trips that call at a stop twice, which need it.
+by its id. `stop_sequence` is added if GTFS's numbers are known. Trips that call at a stop twice need it, and are left out without it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -35,12 +36,16 @@ _LENGTH_DELIMITED = 2
 
 
 def trip_updates(calls: Calls, header: FeedHeader) -> Iterator[bytes]:
-    """The parts of the FeedMessage, in order: one entity per service journey, whose id is its `trip_id`."""
-    issued_at = int(header.issued_at.timestamp())
-    yield _header(issued_at)
+    """The parts of the FeedMessage, in order: one entity per service journey, whose id is its `trip_id`.
+
+    Journeys of `ambiguous_journeys` are left out if GTFS's numbers are unknown.
+    """
+    published_at = int(header.published_at.timestamp())
+    yield _header(published_at)
+    calls = _expressible(calls, header)
     trip_ids = calls.rows.filter("is_first")["trip_id"]
     start_date = calls.operating_day.strftime("%Y%m%d")
-    timestamp = _pb2.TripUpdate(timestamp=issued_at).SerializePartialToString()
+    timestamp = _pb2.TripUpdate(timestamp=published_at).SerializePartialToString()
     for trip_id, updates in zip(trip_ids, _updates_by_journey(calls, header), strict=True):
         # Fields of one message can be serialized apart: their concatenation is the message.
         trip = _field(_TRIP, (_descriptor(trip_id, start_date).SerializePartialToString(),))
@@ -49,17 +54,31 @@ def trip_updates(calls: Calls, header: FeedHeader) -> Iterator[bytes]:
         yield _field(_ENTITY, (entity_id, update))
 
 
+def ambiguous_journeys(calls: Calls) -> pl.Series:
+    """The ids of journeys that call at a stop twice, so that a stop's id does not name one call. Sorted."""
+    twice = calls.rows.filter(pl.struct("trip_id", "stop_id").is_duplicated())
+    return twice["trip_id"].unique().sort()
+
+
 def split_trip_id(trip_id: str) -> tuple[str, str | None]:
     """GTFS's `trip_id`, and the start time if the journey is a run of a trip in frequencies.txt."""
     run = _RUN_BY_FREQUENCY.fullmatch(trip_id) if "@" in trip_id else None
     return (run["trip_id"], run["start_time"]) if run else (trip_id, None)
 
 
-def _header(issued_at: int) -> bytes:
+def _expressible(calls: Calls, header: FeedHeader) -> Calls:
+    """The calls of the journeys whose stops can be named."""
+    if header.first_stop_sequence is not None:
+        return calls
+    ambiguous = ambiguous_journeys(calls)
+    return replace(calls, rows=calls.rows.filter(~pl.col("trip_id").is_in(ambiguous.implode())))
+
+
+def _header(published_at: int) -> bytes:
     header = _pb2.FeedHeader(
         gtfs_realtime_version=GTFS_REALTIME_VERSION,
         incrementality=_pb2.FeedHeader.FULL_DATASET,
-        timestamp=issued_at,
+        timestamp=published_at,
     )
     return _pb2.FeedMessage(header=header).SerializePartialToString()
 
@@ -86,7 +105,7 @@ def _updates_by_journey(calls: Calls, header: FeedHeader) -> Iterator[bytes]:
 
 def _updates(calls: Calls, header: FeedHeader) -> pa.LargeBinaryArray:
     """One StopTimeUpdate per call, serialized as a field of TripUpdate. Equal ones are serialized once."""
-    rows = calls.rows.select(_stop_sequence(header), "stop_id", "occupancy_status")
+    rows = calls.rows.select(_stop_sequence(header).alias("stop_sequence"), "stop_id", "occupancy_status")
     different = rows.unique(maintain_order=True).with_row_index("number")
     numbers = rows.join(different, on=rows.columns, how="left", nulls_equal=True, maintain_order="left")
     serialized = pa.array(
@@ -96,11 +115,10 @@ def _updates(calls: Calls, header: FeedHeader) -> pa.LargeBinaryArray:
 
 
 def _stop_sequence(header: FeedHeader) -> pl.Expr:
-    """GTFS's `stop_sequence`, null where the stop's id is enough and GTFS's numbers are unknown."""
-    if header.first_stop_sequence is not None:
-        return gtfs_stop_sequence(header)
-    calls_twice = pl.struct("trip_id", "stop_id").is_duplicated().any().over("trip_id")
-    return pl.when(calls_twice).then(gtfs_stop_sequence(header))
+    """GTFS's `stop_sequence`, null if GTFS's numbers are unknown."""
+    if header.first_stop_sequence is None:
+        return pl.lit(None, pl.Int32)
+    return gtfs_stop_sequence(header.first_stop_sequence)
 
 
 def _update(stop_sequence: int | None, stop_id: str, occupancy_status: int) -> bytes:

@@ -34,12 +34,12 @@ def occupancy_forecast(calls: Calls, header: FeedHeader) -> Iterator[bytes | mem
 
 
 def _start(calls: Calls, header: FeedHeader) -> str:
-    issued_at = header.issued_at.astimezone(UTC).astimezone(ZoneInfo(header.time_zone))
+    published_at = header.published_at.astimezone(UTC).astimezone(ZoneInfo(header.time_zone))
     attributes = {
         "version": VERSION,
         "dataSource": header.codespace,
         "publicationId": header.publication_id,
-        "lastUpdated": issued_at.isoformat(timespec="seconds"),
+        "lastUpdated": published_at.isoformat(timespec="seconds"),
         "timeToLive": TIME_TO_LIVE_SECONDS,
         "operatorRef": header.operator_ref,
         "opDate": calls.operating_day.isoformat(),

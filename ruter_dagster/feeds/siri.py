@@ -51,13 +51,13 @@ def invalid_identifiers(calls: Calls) -> list[str]:
 
 
 def _start(header: FeedHeader) -> str:
-    issued_at = f"<ResponseTimestamp>{header.issued_at_utc}</ResponseTimestamp>"
+    published_at = f"<ResponseTimestamp>{header.published_at_utc}</ResponseTimestamp>"
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n<Siri xmlns="http://www.siri.org.uk/siri" version="2.1"><ServiceDelivery>'
-        f"{issued_at}<ProducerRef>{escape(header.codespace)}</ProducerRef>"
+        f"{published_at}<ProducerRef>{escape(header.codespace)}</ProducerRef>"
         f"<ResponseMessageIdentifier>{escape(header.publication_id)}</ResponseMessageIdentifier>"
-        f'<EstimatedTimetableDelivery version="2.1">{issued_at}<EstimatedJourneyVersionFrame>'
-        f"<RecordedAtTime>{header.issued_at_utc}</RecordedAtTime>\n"
+        f'<EstimatedTimetableDelivery version="2.1">{published_at}<EstimatedJourneyVersionFrame>'
+        f"<RecordedAtTime>{header.published_at_utc}</RecordedAtTime>\n"
     )
 
 

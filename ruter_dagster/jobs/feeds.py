@@ -11,6 +11,8 @@ from ruter_dagster.contracts.errors import NoDataForDates
 from ruter_dagster.contracts.jobs import FEEDS, PUBLISHED_FORECASTS, Feeds
 from ruter_dagster.feeds.calls import CALL_COLUMNS, Calls, FeedHeader, calls_by_day
 from ruter_dagster.feeds.formats import FeedFile, feed_files
+from ruter_dagster.feeds.gtfs_occupancies import require_first_stop_sequence
+from ruter_dagster.feeds.gtfs_realtime import ambiguous_journeys
 from ruter_dagster.feeds.siri import invalid_identifiers
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, days_value, json_value, link
@@ -24,17 +26,28 @@ DAYS_AT_ONCE = 2
 
 SUPERSEDED = "superseded"
 """Version of a date without feeds, because a newer issue date was published before it."""
+OUTDATED = "outdated"
+"""Version of a date without feeds, because they would be deleted at once (`RUTER_FEEDS_KEEP_DAYS`)."""
 
 
 def run(parameters: Feeds, context: JobContext) -> None:
     store = FeedFiles(context.artifacts)
     publications = _publications(parameters, context)
     superseded = _superseded(parameters, publications, context)
-    written = {day: _write(publication, store, context) for day, publication in publications.items()}
+    keep_days = context.settings.feeds_keep_days
+    first_kept = store.first_kept(keep_days, *publications)
+    written = {
+        day: _write(publication, store, context)
+        for day, publication in publications.items()
+        if day >= first_kept
+    }
     is_latest = {day: store.make_latest(feeds) for day, feeds in written.items()}
-    deleted = store.delete_old(context.settings.feeds_keep_days)
-    versions = {day: publication.content_hash for day, publication in publications.items()}
-    _report(parameters, written, versions, superseded, context)
+    for feeds in written.values():
+        store.delete_leftovers(feeds)
+    deleted = store.delete_old(keep_days)
+    versions = {day: publications[day].content_hash for day in written}
+    without = dict.fromkeys(superseded, SUPERSEDED) | dict.fromkeys(publications.keys() - written, OUTDATED)
+    _report(parameters, written, versions, without, context)
     log.info(
         "Latest feeds: %s. Deleted: %s",
         ", ".join(str(day) for day, latest in is_latest.items() if latest) or "unchanged",
@@ -69,6 +82,7 @@ def _write(publication: Publication, store: FeedFiles, context: JobContext) -> F
     header = _header(publication, context)
     days = calls_by_day(read_published(context.store, publication, CALL_COLUMNS))
     _warn_of_identifiers(days)
+    _check_stop_sequences(days, header, context.settings.enabled_feeds)
     folder = folder_of(publication.issue_date, publication.publication_id)
 
     def write_day(calls: Calls) -> list[StoredFile]:
@@ -92,7 +106,7 @@ def _header(publication: Publication, context: JobContext) -> FeedHeader:
     operator = context.operator
     return FeedHeader(
         publication_id=publication.publication_id,
-        issued_at=publication.issued_at,
+        published_at=publication.published_at,
         codespace=operator.codespace,
         operator_ref=operator.feed_identifiers.operator_ref or operator.codespace,
         time_zone=operator.time_zone,
@@ -108,6 +122,21 @@ def _warn_of_identifiers(days: list[Calls]) -> None:
             "A reader that validates refuses the feed",
             len(invalid),
             invalid[0],
+        )
+
+
+def _check_stop_sequences(days: list[Calls], header: FeedHeader, feeds: Collection[str]) -> None:
+    """Warns of journeys that feeds leave out, or refuses a feed, if GTFS's numbers of stops are unknown."""
+    if header.first_stop_sequence is not None:
+        return
+    if "gtfs-occupancies" in feeds:
+        require_first_stop_sequence(header)
+    left_out = sum(ambiguous_journeys(calls).len() for calls in days)
+    if left_out and "gtfs-realtime" in feeds:
+        log.warning(
+            "The feed gtfs-realtime leaves out %d journeys that call at a stop twice: it names such calls by GTFS's stop_sequence. "
+            "State first_stop_sequence in [feed_identifiers] of the operator file",
+            left_out,
         )
 
 
@@ -128,18 +157,22 @@ def _report(
     parameters: Feeds,
     written: dict[date, FeedPublication],
     versions: dict[date, str],
-    superseded: list[date],
+    without: dict[date, str],
     context: JobContext,
 ) -> None:
-    """`versions`: the version of the forecasts that each publication has. It is also that of the feeds."""
+    """`versions`: the version of the forecasts that each publication has. It is also that of the feeds.
+
+    `without`: why other dates have no feeds.
+    """
     reports = {day: DateReport(_calls(feeds), versions[day]) for day, feeds in written.items()}
-    reports |= {day: DateReport(0, SUPERSEDED) for day in superseded}
+    reports |= {day: DateReport(0, reason) for day, reason in without.items()}
     files = [file for day in sorted(written)[-1:] for file in _largest_first(written[day])]
     context.report.materialised(
         FEEDS,
         dates=dict(sorted(reports.items())),
         dates_absent=days_value(set(parameters.dates) - reports.keys()),
-        dates_superseded=days_value(superseded),
+        dates_superseded=days_value([day for day, version in without.items() if version == SUPERSEDED]),
+        dates_outdated=days_value([day for day, version in without.items() if version == OUTDATED]),
         publication_ids=json_value({day.isoformat(): feeds.publication_id for day, feeds in written.items()}),
         files=json_value({file.path: file.bytes for file in files}),
         megabytes=total_bytes(files) / 1e6,

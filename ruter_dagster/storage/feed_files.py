@@ -74,8 +74,11 @@ class FeedFiles:
         return hashlib.sha256(content).hexdigest()
 
     def complete(self, publication: FeedPublication) -> None:
-        """Writes `publication.json` after all files, and deletes files that an earlier attempt left in the folder."""
+        """Writes `publication.json` after all files."""
         self._artifacts.put(f"{publication.folder}{PUBLICATION}", publication.to_json())
+
+    def delete_leftovers(self, publication: FeedPublication) -> None:
+        """Deletes files that an earlier attempt with other feeds left in the folder. `latest.json` may name them until `make_latest`."""
         expected = {
             f"{publication.folder}{name}"
             for name in (PUBLICATION, *(file.path for file in publication.files))
@@ -98,12 +101,15 @@ class FeedFiles:
         content = self._artifacts.find(LATEST)
         return json.loads(content) if content else None
 
+    def first_kept(self, keep_days: int, *issue_dates: date) -> date:
+        """The oldest issue date whose feeds are kept: `keep_days` before the latest one, which may be one of `issue_dates`."""
+        latest = self.latest()
+        known = [*issue_dates, *([date.fromisoformat(latest["issueDate"])] if latest else [])]
+        return max(known) - timedelta(keep_days) if known else date.min
+
     def delete_old(self, keep_days: int) -> list[date]:
         """Deletes the feeds of issue dates that are more than `keep_days` before the latest one. Returns these dates."""
-        latest = self.latest()
-        if not latest:
-            return []
-        first_kept = date.fromisoformat(latest["issueDate"]) - timedelta(keep_days)
+        first_kept = self.first_kept(keep_days)
         keys = {key: _issue_date(key) for key in self._artifacts.list(FEEDS_PREFIX) if key != LATEST}
         old = {key: day for key, day in keys.items() if day and day < first_kept}
         self._artifacts.delete_all(sorted(old))

@@ -13,7 +13,7 @@ from ruter_dagster.forecasting.occupancy import GTFS_STATUS
 DAY = date(2026, 11, 20)
 HEADER = FeedHeader(
     publication_id="0123abcd",
-    issued_at=datetime(2026, 11, 20, 3, 30, tzinfo=UTC),
+    published_at=datetime(2026, 11, 20, 3, 31, tzinfo=UTC),
     codespace="RUT",
     operator_ref="RUT:Operator:1",
     time_zone="Europe/Oslo",

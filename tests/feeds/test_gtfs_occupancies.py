@@ -1,7 +1,11 @@
 """GTFS occupancies.txt, read back with csv."""
 
-import polars as pl
+from dataclasses import replace
 
+import polars as pl
+import pytest
+
+from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.feeds.calls import calls_by_day
 from ruter_dagster.feeds.formats import feed_files
 from ruter_dagster.forecasting.occupancy import GTFS_STATUS
@@ -28,6 +32,12 @@ def test_every_call_is_there_once_in_order_with_its_level() -> None:
         (row["trip_id"], row["stop_sequence"], LEVEL_OF_STATUS[int(row["occupancy_status"])]) for row in rows(KNOWN)
     ]  # fmt: skip
     assert found == [(trip, str(order), level) for _, trip, order, _, level in expected_calls(KNOWN)]
+
+
+def test_unknown_numbers_of_stops_are_refused() -> None:
+    (calls, *_) = calls_by_day(KNOWN)
+    with pytest.raises(BadInput, match="State first_stop_sequence in \\[feed_identifiers\\]"):
+        list(feed_files(calls, replace(HEADER, first_stop_sequence=None), ["gtfs-occupancies"]))
 
 
 def test_rows_are_valid_on_their_operating_day_only() -> None:

@@ -46,7 +46,7 @@ def test_document_describes_itself() -> None:
     document = occupancy_forecast(contents(FORECASTS)[0])
     del document["trains"]
     assert document == {
-        "version": "1.0", "dataSource": "RUT", "publicationId": "0123abcd", "lastUpdated": "2026-11-20T04:30:00+01:00",
+        "version": "1.0", "dataSource": "RUT", "publicationId": "0123abcd", "lastUpdated": "2026-11-20T04:31:00+01:00",
         "timeToLive": 86400, "operatorRef": "RUT:Operator:1", "opDate": "2026-11-20",
     }  # fmt: skip
 

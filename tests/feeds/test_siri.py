@@ -55,7 +55,7 @@ def test_occupancy_has_the_values_of_the_nordic_profile() -> None:
 def test_document_names_publication_producer_and_time() -> None:
     document = siri_document(CONTENTS[0])
     assert [text(document, name) for name in ("ProducerRef", "ResponseMessageIdentifier", "RecordedAtTime")] == [
-        "RUT", "0123abcd", "2026-11-20T03:30:00Z",
+        "RUT", "0123abcd", "2026-11-20T03:31:00Z",
     ]  # fmt: skip
 
 

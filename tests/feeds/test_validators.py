@@ -26,7 +26,7 @@ GTFS = FEED | {
 FREQUENCIES = {
     "frequencies.txt": "trip_id,start_time,end_time,headway_secs,exact_times\ntram,07:00:00,08:00:00,1200,1\n"
 }
-ISSUED_AT = datetime(2026, 11, 20, 3, 30, tzinfo=UTC)
+PUBLISHED_AT = datetime(2026, 11, 20, 3, 30, tzinfo=UTC)
 WARNINGS = {
     "W002",  # No vehicle is known before the day.
     "P008",  # A forecast of the load predicts no times.
@@ -81,11 +81,11 @@ def test_wrong_numbers_of_stops_break_rules(tmp_path: Path) -> None:
 
 
 def header() -> FeedHeader:
-    return replace(HEADER, issued_at=ISSUED_AT, first_stop_sequence=None)
+    return replace(HEADER, published_at=PUBLISHED_AT, first_stop_sequence=None)
 
 
 def findings(folder: Path, feed: dict[str, str], feed_header: FeedHeader | None = None) -> set[str]:
-    """The rules that the TripUpdates of each day of a GTFS feed break, at the time of issue."""
+    """The rules that the TripUpdates of each day of a GTFS feed break, at the time of publication."""
     archive = write_zip(folder / "gtfs.zip", feed)
     plan = pl.concat([feed_of(archive).departures(day) for day in (FRIDAY, SATURDAY)])
     planned = plan.rename({"service_date": "operating_date"}).with_columns(
@@ -96,7 +96,7 @@ def findings(folder: Path, feed: dict[str, str], feed_header: FeedHeader | None 
         for file in feed_files(calls, feed_header or header(), ["gtfs-realtime"]):
             path = folder / f"{calls.operating_day}.pb"
             path.write_bytes(file.content)
-            at = ISSUED_AT + timedelta(seconds=5)
+            at = PUBLISHED_AT + timedelta(seconds=5)
             result = validate(Request(mode=Mode.MODERN, gtfs=archive, inputs=resolve(str(path)), at=at))
             assert result.run.messages_validated == 1 and not result.run.system_errors.rule_ids()
             found |= set(result.run.notices.rule_ids())

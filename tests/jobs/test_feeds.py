@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from datetime import UTC, date, datetime, timedelta
@@ -10,10 +11,11 @@ from typing import Any
 
 import polars as pl
 import pytest
+from lxml import etree  # pyright: ignore[reportAttributeAccessIssue]
 
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.container import Container
-from ruter_dagster.contracts.errors import NoDataForDates, PermanentFailure
+from ruter_dagster.contracts.errors import BadInput, NoDataForDates, PermanentFailure
 from ruter_dagster.contracts.feeds import DEFAULT_FEEDS
 from ruter_dagster.contracts.jobs import Feeds
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
@@ -22,9 +24,9 @@ from ruter_dagster.jobs import feeds
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, Reporter
 from ruter_dagster.storage.artifacts import ArtifactStore
-from ruter_dagster.storage.feed_files import LATEST
+from ruter_dagster.storage.feed_files import LATEST, FeedFiles
 from ruter_dagster.storage.publications import Publication, read_published, record_publication
-from tests.feeds.readers import section_calls, siri_calls, trip_update_calls
+from tests.feeds.readers import section_calls, siri_calls, trip_update_calls, trip_updates
 from tests.feeds.samples import expected_calls
 from tests.publishing.samples import ISSUE_DATE, load_forecasts
 
@@ -43,11 +45,14 @@ def run(folder: Path, *dates: date, of_range: bool = False, **settings: Any) -> 
     return context
 
 
-def forecasts_of(issue_date: date, rows: int = ROWS, level: str = "fewSeatsAvailable") -> pl.DataFrame:
+def forecasts_of(
+    issue_date: date, rows: int = ROWS, level: str = "fewSeatsAvailable", stop: str | None = None
+) -> pl.DataFrame:
     days = (issue_date - ISSUE_DATE).days
     return load_forecasts(rows).with_columns(
         pl.col("issue_date", "operating_date").dt.offset_by(f"{days}d"),
         pl.col("scheduled_departure_time").dt.offset_by(f"{days}d"),
+        stop_id=pl.lit(stop) if stop else pl.col("stop_id"),
         occupancy_level=pl.lit(level),
         occupancy_status=pl.lit(GTFS_STATUS[level], dtype=pl.Int32),
     )
@@ -216,10 +221,78 @@ def test_old_feeds_are_deleted(tmp_path: Path) -> None:
     assert kept == {"2026-11-19", "2026-11-20", "latest.json"}
 
 
+def test_outdated_issue_date_gets_no_feeds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dates = [ISSUE_DATE - timedelta(age) for age in (2, 1, 0)]
+    for day in dates:
+        publish(tmp_path, day, rows=80)
+    written: list[str] = []
+    put = FeedFiles.put
+    monkeypatch.setattr(FeedFiles, "put", lambda store, *file: written.append(file[0]) or put(store, *file))
+    reports: list[dict[str, Any]] = []
+    monkeypatch.setattr(Reporter, "materialised", lambda _, asset, **metadata: reports.append(metadata))
+    run(tmp_path, *dates, of_range=True, feeds_keep_days=1)
+    run(tmp_path, dates[0], feeds_keep_days=1)
+    assert {folder.split("/")[1] for folder in written} == {"2026-11-19", "2026-11-20"}
+    assert [report["dates"][dates[0]] for report in reports] == [DateReport(0, "outdated")] * 2
+
+
+def test_correction_states_a_later_time_in_all_feeds(tmp_path: Path) -> None:
+    publish(tmp_path, rows=80)
+    first = times(run(tmp_path).artifacts)
+    publish(tmp_path, minutes=30, rows=80, level="empty")
+    assert times(run(tmp_path).artifacts) == [time + timedelta(minutes=30) for time in first]
+
+
+def times(artifacts: ArtifactStore) -> list[datetime]:
+    """Every time of publication in the first file of each feed."""
+    siri = contents(artifacts, "siri-et")[0]
+    document = etree.fromstring(gzip.decompress(siri))
+    texts = [document.findtext(f".//{{*}}{name}") for name in ("ResponseTimestamp", "RecordedAtTime")]
+    swiss = json.loads(gzip.decompress(contents(artifacts, "occupancy-forecast")[0]))["lastUpdated"]
+    realtime = trip_updates(contents(artifacts, "gtfs-realtime")[0])
+    stamps = [realtime.header.timestamp, realtime.entity[0].trip_update.timestamp]
+    return [
+        *(datetime.fromisoformat(text) for text in (*texts, swiss)),
+        *(datetime.fromtimestamp(stamp, UTC) for stamp in stamps),
+    ]
+
+
+def test_files_that_latest_names_stay_until_it_names_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path, rows=80)
+    before = latest(run(tmp_path).artifacts)
+
+    def fail(*_: Any) -> bool:
+        raise PermanentFailure("stopped")
+
+    monkeypatch.setattr(FeedFiles, "make_latest", fail)
+    with pytest.raises(PermanentFailure, match="stopped"):
+        run(tmp_path, feeds="siri-et")
+    artifacts = context_of(tmp_path).artifacts
+    assert latest(artifacts) == before
+    assert all(artifacts.exists(before["folder"] + file["path"]) for file in before["files"])
+
+
+def test_unknown_numbers_of_stops_refuse_occupancies_before_any_file(tmp_path: Path) -> None:
+    publish(tmp_path, rows=80)
+    with pytest.raises(BadInput, match="first_stop_sequence"):
+        run(tmp_path, feeds="siri-et,gtfs-occupancies")
+    assert context_of(tmp_path).artifacts.list("feeds/") == []
+
+
+def test_journeys_that_need_numbers_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    publish(tmp_path, rows=80, stop="NSR:Quay:1")
+    with caplog.at_level("WARNING", "ruter_dagster.jobs"):
+        run(tmp_path)
+    (warning,) = [record.message for record in caplog.records if "stop twice" in record.message]
+    assert "leaves out 4 journeys" in warning and "first_stop_sequence" in warning
+
+
 def test_setting_chooses_the_feeds(tmp_path: Path) -> None:
     publish(tmp_path)
-    artifacts = run(tmp_path, feeds="gtfs-occupancies").artifacts
-    assert {file["feed"] for file in latest(artifacts)["files"]} == {"gtfs-occupancies"}
+    artifacts = run(tmp_path, feeds="siri-et").artifacts
+    assert {file["feed"] for file in latest(artifacts)["files"]} == {"siri-et"}
     artifacts = run(tmp_path, feeds="none").artifacts
     assert latest(artifacts)["files"] == []
     assert artifacts.list("feeds/2026-11-20/") == ["feeds/2026-11-20/1120-0/publication.json"]

@@ -28,7 +28,9 @@ def write(artifacts: ArtifactStore, feeds: FeedPublication) -> bool:
     for file in feeds.files:
         store.put(feeds.folder, file.path, b"xml")
     store.complete(feeds)
-    return store.make_latest(feeds)
+    is_latest = store.make_latest(feeds)
+    store.delete_leftovers(feeds)
+    return is_latest
 
 
 def latest_id(artifacts: ArtifactStore) -> str:
