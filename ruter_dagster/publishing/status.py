@@ -5,7 +5,7 @@
 | expected | when the issue date begins | the sensor `forecast_status` |
 | late | when the deadline has passed without a publication | the sensor |
 | published, degraded | in the transaction of a publication; degraded if the model failed | the job `publish` |
-| recovered | with a publication by the model after `late` or `degraded` | the job, or the sensor if it sent `late` at the same time |
+| recovered | with a publication by the model after `late` or `degraded` | the job, or the sensor if `late` was sent at the same time |
 
 Each status of an issue date and publication is sent once.
 """
@@ -103,8 +103,7 @@ def due_statuses(
         return ForecastStatus(issue_date, status, now, expected_by, publication_id, reason)
 
     if publication_ids or _newest_outcome(states):
-        # A publication that was under way when `late` was sent could not see it.
-        if is_settled(issue_date, sent, publication_ids):
+        if is_complete(issue_date, sent, publication_ids):
             return []
         return [new("recovered", "Published after the deadline", _newest_publication(sent, publication_ids))]
     due = [] if sent else [new("expected", "")]
@@ -113,13 +112,20 @@ def due_statuses(
     return due
 
 
-def is_settled(issue_date: date, known: Iterable[ForecastStatus], publication_ids: Sequence[str]) -> bool:
-    """Whether the forecasts of an issue date are published and no status is missing. Arguments: `due_statuses`."""
-    states: list[Status] = [status.status for status in _of_issue_date(issue_date, known)]
-    outcome = _newest_outcome(states)
+def is_complete(issue_date: date, known: Iterable[ForecastStatus], publication_ids: Sequence[str]) -> bool:
+    """Whether the forecasts of an issue date are published and no status is missing. Arguments: `due_statuses`.
+
+    A publication that reads the topic before `late` is committed sends no `recovered`, in whatever order the two are committed.
+    """
+    sent = _of_issue_date(issue_date, known)
+    outcome = _newest_outcome([status.status for status in sent])
     if not publication_ids and not outcome:
         return False
-    return states[-1:] != ["late"] or outcome == "degraded"
+    if outcome == "degraded" or _open_problem(sent) is None:
+        return True
+    # Each status of a publication is sent once.
+    newest = _newest_publication(sent, publication_ids)
+    return any(status.status == "recovered" and status.publication_id == newest for status in sent)
 
 
 def statuses_of_publication(
@@ -135,15 +141,15 @@ def statuses_of_publication(
     `known`: see `due_statuses`. `failure`: why the publication is degraded; None if it is not.
     """
     sent = _of_issue_date(issue_date, known)
-    problem = next((status for status in reversed(sent) if status.status != "expected"), None)
+    problem = _open_problem(sent)
 
     def new(status: Status, reason: str = "") -> ForecastStatus:
         return ForecastStatus(issue_date, status, published_at, expected_by, publication_id, reason)
 
     if failure:
         statuses = [new("degraded", failure)]
-    elif problem and problem.status in ("late", "degraded"):
-        statuses = [new("published"), new("recovered", f"Published after the status {problem.status}")]
+    elif problem:
+        statuses = [new("published"), new("recovered", f"Published after the status {problem}")]
     else:
         statuses = [new("published")]
     ids = {status.status_id for status in sent}
@@ -152,6 +158,13 @@ def statuses_of_publication(
 
 def _of_issue_date(issue_date: date, known: Iterable[ForecastStatus]) -> list[ForecastStatus]:
     return [status for status in known if status.issue_date == issue_date]
+
+
+def _open_problem(sent: Sequence[ForecastStatus]) -> Status | None:
+    """The newest of `late` and `degraded` since the last `recovered`; None if there is neither."""
+    states: list[Status] = [status.status for status in sent]
+    recovered = len(states) - states[::-1].index("recovered") if "recovered" in states else 0
+    return next((state for state in reversed(states[recovered:]) if state in ("late", "degraded")), None)
 
 
 def _newest_outcome(states: Sequence[Status]) -> Status | None:

@@ -22,7 +22,7 @@ from ruter_dagster.publishing.status import (
     ForecastStatus,
     deadline,
     due_statuses,
-    is_settled,
+    is_complete,
     status_of,
     statuses_of_publication,
 )
@@ -92,13 +92,13 @@ def main(arguments: Sequence[str]) -> int:
         with open_cluster_connection(settings) as cluster:
             connection = cluster.model_copy(update={"patience_seconds": PATIENCE_SECONDS})
             sent = send_due_statuses(connection, issue_date, expected_by, now.astimezone(UTC))
-            settled = is_settled(
+            complete = is_complete(
                 issue_date, read_statuses(connection), _publication_ids(connection, issue_date)
             )
     except (PermanentFailure, BrokerUnavailable, TransactionAborted) as failure:
         print(failure, file=sys.stderr)
         return EXIT_PERMANENT
-    print(json.dumps({"sent": [status.status for status in sent], "settled": settled}))
+    print(json.dumps({"sent": [status.status for status in sent], "complete": complete}))
     return 0
 
 

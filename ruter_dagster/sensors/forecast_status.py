@@ -32,7 +32,7 @@ class Cursor(BaseModel, frozen=True):
     """The state of the sensor between two ticks: whether `issue_date` was reported as expected, and needs no further status."""
 
     issue_date: date | None = None
-    settled: bool = False
+    complete: bool = False
 
 
 def forecast_status_sensors(settings: Settings, operator: Operator) -> list[SensorDefinition]:
@@ -54,21 +54,21 @@ def forecast_status_sensors(settings: Settings, operator: Operator) -> list[Sens
         if not _is_due(cursor, issue_date, now, settings, operator):
             yield SkipReason(f"Issue date {issue_date} has all its statuses")
             return
-        sent, settled = send_statuses(settings, issue_date, now)
-        context.update_cursor(Cursor(issue_date=issue_date, settled=settled).model_dump_json())
+        sent, complete = send_statuses(settings, issue_date, now)
+        context.update_cursor(Cursor(issue_date=issue_date, complete=complete).model_dump_json())
         yield SkipReason(f"Issue date {issue_date}: {', '.join(sent) or 'no status'} sent")
 
     return [forecast_status]
 
 
 def _is_due(cursor: Cursor, issue_date: date, now: datetime, settings: Settings, operator: Operator) -> bool:
-    """Whether a status may be due: on the first tick of an issue date, and after its deadline until it is settled."""
+    """Whether a status may be due: on the first tick of an issue date, and after its deadline until its statuses are complete."""
     if cursor.issue_date != issue_date:
         return True
     expected_by = datetime.combine(
         issue_date, time.fromisoformat(settings.publish_by), ZoneInfo(operator.time_zone)
     )
-    return not cursor.settled and now > expected_by
+    return not cursor.complete and now > expected_by
 
 
 def send_statuses(settings: Settings, issue_date: date, now: datetime) -> tuple[list[str], bool]:
@@ -101,4 +101,4 @@ def send_statuses(settings: Settings, issue_date: date, now: datetime) -> tuple[
             process.stderr.strip() or f"Sending the statuses ended with exit code {process.returncode}"
         )
     result = json.loads(process.stdout)
-    return result["sent"], result["settled"]
+    return result["sent"], result["complete"]

@@ -15,7 +15,7 @@ from ruter_dagster.publishing.status import (
     ForecastStatus,
     deadline,
     due_statuses,
-    is_settled,
+    is_complete,
     status_of,
     statuses_of_publication,
 )
@@ -66,7 +66,7 @@ def test_publication_in_time_is_published_only():
     known += publication(known, "a", BEFORE)
     assert states(known) == [("expected", None), ("published", "a")]
     assert due(known, AFTER) == []
-    assert is_settled(DAY, known, ["a"])
+    assert is_complete(DAY, known, ["a"])
 
 
 def test_correction_is_published_with_its_own_id():
@@ -86,7 +86,7 @@ def test_degraded_publication_recovers_with_the_model():
     known = publication([], "a", BEFORE, failure="broken")
     assert states(known) == [("degraded", "a")]
     assert known[0].reason == "broken"
-    assert is_settled(DAY, known, ["a"])
+    assert is_complete(DAY, known, ["a"])
     known += publication(known, "b", BEFORE)
     assert states(known)[1:] == [("published", "b"), ("recovered", "b")]
     assert states(publication(known, "c", BEFORE)) == [("published", "c")]
@@ -97,11 +97,35 @@ def test_late_beside_a_publication_recovers_in_the_next_tick():
     known = due([], BEFORE)
     known += [*publication(known, "a", AFTER), *due(known, AFTER)]
     assert states(known)[1:] == [("published", "a"), ("late", None)]
-    assert not is_settled(DAY, known, ["a"])
+    assert not is_complete(DAY, known, ["a"])
     known += due(known, AFTER, ["a"])
     assert states(known)[3:] == [("recovered", "a")]
-    assert is_settled(DAY, known, ["a"])
+    assert is_complete(DAY, known, ["a"])
     assert due(known, AFTER, ["a"]) == []
+
+
+def test_publication_that_did_not_see_late_recovers_in_the_next_tick():
+    """`late` is committed while the publication, which has read the topic, still sends."""
+    known = due([], BEFORE)
+    sent = publication(known, "a", AFTER)
+    known += [*due(known, AFTER), *sent]
+    assert states(known)[1:] == [("late", None), ("published", "a")]
+    assert not is_complete(DAY, known, ["a"])
+    correction = publication(known, "b", AFTER)
+    assert states(correction) == [("published", "b"), ("recovered", "b")]
+    known += due(known, AFTER, ["a"])
+    assert states(known)[3:] == [("recovered", "a")]
+    assert is_complete(DAY, known, ["a"])
+    assert states(publication(known, "b", AFTER)) == [("published", "b")]
+
+
+def test_late_after_recovered_is_not_recovered_twice():
+    known = publication([], "a", BEFORE, failure="broken")
+    known += publication(known, "b", BEFORE)
+    known += due([], AFTER)
+    assert states(known)[-1] == ("late", None)
+    assert due(known, AFTER, ["a", "b"]) == []
+    assert is_complete(DAY, known, ["a", "b"])
 
 
 def test_repeated_publication_sends_nothing():
@@ -113,7 +137,7 @@ def test_repeated_publication_sends_nothing():
 def test_publication_without_status_is_not_late():
     """The publication is older than the topic of statuses."""
     assert due([], AFTER, ["a"]) == []
-    assert is_settled(DAY, [], ["a"])
+    assert is_complete(DAY, [], ["a"])
 
 
 def test_other_issue_dates_do_not_count():
@@ -139,7 +163,7 @@ def test_no_status_is_sent_twice_in_any_order(seed):
     known += due(known, AFTER + timedelta(days=1), ids)
     for_publications = [status.status_id for status in known if status.publication_id]
     assert len(for_publications) == len(set(for_publications))
-    assert not ids or is_settled(DAY, known, ids)
+    assert not ids or is_complete(DAY, known, ids)
 
 
 def test_messages_fit_the_schema_and_are_read_back():

@@ -90,5 +90,5 @@ def test_command_repeated_without_cursor_sends_nothing(connection: KafkaConnecti
         )
         for _ in range(2)
     ]
-    assert results == [{"sent": ["expected", "late"], "settled": False}, {"sent": [], "settled": False}]
+    assert results == [{"sent": ["expected", "late"], "complete": False}, {"sent": [], "complete": False}]
     assert states(connection) == ["expected", "late"]

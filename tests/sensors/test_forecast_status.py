@@ -25,14 +25,14 @@ def at(monkeypatch: pytest.MonkeyPatch) -> Callable[..., SensorDefinition]:
     """The sensor at a time of 20 and 21 November (UTC; Oslo is an hour ahead)."""
 
     def create(
-        day: int, hour: int, minute: int = 0, settled: bool = False, settings: Settings = DEMO
+        day: int, hour: int, minute: int = 0, complete: bool = False, settings: Settings = DEMO
     ) -> SensorDefinition:
         now = datetime(2026, 11, day, hour, minute, tzinfo=UTC)
         monkeypatch.setattr(module, "get_current_datetime", lambda _: now)
 
         def send(_: Settings, issue_date: date, now: datetime) -> tuple[list[str], bool]:
             sent.append((issue_date, now))
-            return [], settled
+            return [], complete
 
         monkeypatch.setattr(module, "send_statuses", send)
         (sensor,) = forecast_status_sensors(settings, RUTER)
@@ -49,17 +49,17 @@ def test_first_tick_of_a_local_day_sends(tick: Tick, at) -> None:
     assert [day for day, _ in at.sent] == [date(2026, 11, 20)]
 
 
-def test_ticks_after_the_deadline_send_until_settled(tick: Tick, at) -> None:
+def test_ticks_after_the_deadline_send_until_complete(tick: Tick, at) -> None:
     tick(at(20, 4))
     tick(at(20, 5, 0))
     tick(at(20, 5, 1))
-    tick(at(20, 5, 2, settled=True))
+    tick(at(20, 5, 2, complete=True))
     tick(at(20, 5, 3))
     assert [now.minute for _, now in at.sent] == [0, 1, 2]
 
 
 def test_next_day_sends_again(tick: Tick, at) -> None:
-    tick(at(20, 6, settled=True))
+    tick(at(20, 6, complete=True))
     tick(at(21, 4))
     assert [day.day for day, _ in at.sent] == [20, 21]
 
