@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 
 import polars as pl
 
+from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.publishing.connection import KafkaConnection
 from ruter_dagster.publishing.consumer import read_current_journeys
 from ruter_dagster.publishing.markers import Marker
@@ -37,20 +38,30 @@ def changes_since(
 
     A new issue date sends all its journeys. A correction of an issue date sends only journeys whose messages change; all of
     them if the rows of `former` no longer exist. Then the topic itself gives the journeys that it has.
+
+    An operating day without any forecast keeps its messages: it was not forecast, which does not mean that its journeys left the plan.
     """
     if former is None:
         return Changes(forecasts, forecasts.select(JOURNEY).clear())
     corrects = former.issue_date == issue_date
     columns = MESSAGE_COLUMNS if corrects else JOURNEY
     rows = read_former(former, columns, pl.col("operating_date") >= issue_date) if read_former else None
-    if rows is None:
-        topic = topics_of(connection).occupancy_forecasts
-        return Changes(forecasts, _departed(read_current_journeys(connection, topic, issue_date), forecasts))
-    return Changes(_changed(rows, forecasts) if corrects else forecasts, _departed(rows, forecasts))
+    changed = _changed(rows, forecasts) if corrects and rows is not None else forecasts
+    if rows is None or _lacks_days(rows, former, forecasts):
+        rows = read_current_journeys(connection, topics_of(connection).occupancy_forecasts, issue_date)
+    return Changes(changed, _departed(rows, forecasts))
+
+
+def _lacks_days(former_rows: pl.DataFrame, former: Marker, forecasts: pl.DataFrame) -> bool:
+    """Whether `former` had no forecast of a day of its horizon that `forecasts` have. An earlier publication may have had one."""
+    days = set(forecasts["operating_date"].unique()) - set(former_rows["operating_date"].unique())
+    return any(day <= former.issue_date + timedelta(HORIZON_DAYS) for day in days)
 
 
 def _departed(former: pl.DataFrame, forecasts: pl.DataFrame) -> pl.DataFrame:
-    journeys = former.select(JOURNEY).unique()
+    """The former journeys of the days of `forecasts` that `forecasts` do not have."""
+    days = forecasts["operating_date"].unique()
+    journeys = former.select(JOURNEY).unique().filter(pl.col("operating_date").is_in(days.implode()))
     return journeys.join(forecasts.select(JOURNEY), on=JOURNEY, how="anti").sort(JOURNEY)
 
 

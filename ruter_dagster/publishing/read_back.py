@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import polars as pl
@@ -38,8 +38,6 @@ class TopicContent:
     messages: int
     """Messages with a value that the publication sent, duplicates included."""
     duplicates: int
-    tombstones: int
-    """Journeys from the issue date on whose newest message has no value."""
     calls: pl.DataFrame
     """`key` and fields of each call from the issue date on, of the newest message of each journey, sorted by key and order."""
 
@@ -47,6 +45,11 @@ class TopicContent:
     def journeys(self) -> int:
         """Journeys from the issue date on whose newest message has a value."""
         return self.calls["key"].n_unique()
+
+    def of_days(self, days: pl.Series) -> TopicContent:
+        """The content with the calls of these operating days only."""
+        day = pl.col("key").str.head(10).str.to_date()
+        return replace(self, calls=self.calls.filter(day.is_in(days.implode())))
 
     def faults(self, name: str, expected: pl.DataFrame) -> list[str]:
         """Differences from the `expected` calls."""
@@ -87,7 +90,10 @@ class ReadBack:
         return self.load_forecasts.duplicates + self.occupancy_forecasts.duplicates
 
     def faults(self, forecasts: pl.DataFrame) -> list[str]:
-        """Differences from `forecasts` (contract LOAD_FORECASTS), each published exactly once; empty if there are none."""
+        """Differences from `forecasts` (contract LOAD_FORECASTS), each published exactly once; empty if there are none.
+
+        Operating days without forecasts are not compared: they keep the messages of an earlier publication.
+        """
         expected = (
             forecasts.sort(*JOURNEY, "stop_sequence")
             .select(build_key().alias("key"), **call_fields())
@@ -95,9 +101,10 @@ class ReadBack:
             .sort("key", "order")
         )
         public = expected.select("key", *ORDER, *LEVELS)
+        days = forecasts["operating_date"].unique()
         return [
-            *self.load_forecasts.faults("load-forecasts", expected),
-            *self.occupancy_forecasts.faults("occupancy-forecasts", public),
+            *self.load_forecasts.of_days(days).faults("load-forecasts", expected),
+            *self.occupancy_forecasts.of_days(days).faults("occupancy-forecasts", public),
         ]
 
 
@@ -125,12 +132,10 @@ def _content(
                 # The id is one of the first attributes.
                 if value and mark in value[:200]:
                     own.append(key)
-    current = {key: value for key, value in newest.items() if journey_of(key)[0] >= issue_date}
-    values = {key: value for key, value in current.items() if value is not None}
+    values = {key: value for key, value in newest.items() if value and journey_of(key)[0] >= issue_date}
     return TopicContent(
         messages=len(own),
         duplicates=len(own) - len(set(own)),
-        tombstones=len(current) - len(values),
         calls=_calls(values, fields),
     )
 

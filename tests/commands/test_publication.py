@@ -34,7 +34,7 @@ CALLS = pl.DataFrame({"key": [f"{DAY}|{number // 2}" for number in range(10)], "
 def test_exactly_once_needs_both_topics(
     monkeypatch: pytest.MonkeyPatch, topic: str, changed: dict[str, Any], once: bool
 ) -> None:
-    whole = TopicContent(messages=5, duplicates=0, tombstones=0, calls=CALLS)
+    whole = TopicContent(messages=5, duplicates=0, calls=CALLS)
     read = replace(ReadBack("an-id", DAY, whole, whole), **{topic: replace(whole, **changed)})
     monkeypatch.setattr("ruter_dagster.publishing.read_back.read_back", lambda *_: read)
     settings = load_settings(_env_file=None, kafka_bootstrap_servers="127.0.0.1:1")

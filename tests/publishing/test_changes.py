@@ -148,6 +148,28 @@ def test_next_issue_date_sends_all_and_ends_departed_journeys(
     assert read_current_journeys(connection, topic, ISSUE_DATE).height == 25 + 74
 
 
+def test_day_without_forecasts_keeps_its_messages(
+    published: Forecasts, forecasts: pl.DataFrame, connection: KafkaConnection
+) -> None:
+    missing = ISSUE_DATE + timedelta(2)
+    published.publish(forecasts, "first")
+    partial = _later(forecasts).filter(pl.col("operating_date") != missing)
+
+    result = published.publish(partial, "without a day", NEXT_DATE)
+
+    assert (result.marker.messages, result.marker.tombstones) == (50, 0)
+    _assert_read(connection, partial, result, NEXT_DATE)
+    topic = topics_of(connection).occupancy_forecasts
+    assert read_current_journeys(connection, topic, NEXT_DATE).height == 75
+
+    # The day is forecast later, and meanwhile a journey of it left the plan.
+    whole = _without(_later(forecasts), 4, missing)
+    result = published.publish(whole, "with all days", NEXT_DATE)
+    assert result.marker.tombstones == 1
+    _assert_read(connection, whole, result, NEXT_DATE)
+    assert read_current_journeys(connection, topic, NEXT_DATE).height == 74
+
+
 def test_departed_journey_that_returns_is_sent(
     published: Forecasts, forecasts: pl.DataFrame, connection: KafkaConnection
 ) -> None:
