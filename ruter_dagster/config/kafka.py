@@ -47,7 +47,7 @@ class KafkaSettings(BaseSettings):
 
     schema_registry_url: str | None = Field(
         None,
-        pattern=r"^https?://[^\s@]+$",
+        pattern=r"^https?://\S+$",
         description="Schema Registry; messages then have Confluent's wire format. Default: none, and plain JSON",
         json_schema_extra={"allowed": "http(s)://host:port"},
     )
@@ -65,6 +65,15 @@ class KafkaSettings(BaseSettings):
             if match is None or not 1 <= int(match[1]) <= 65535:
                 raise ValueError(f"{server} is not host:port.{_suggest_port(server)}")
         return ",".join(servers) or None
+
+    @field_validator("schema_registry_url", mode="before")
+    @classmethod
+    def _check_registry_url(cls, value: Any) -> Any:
+        if "@" in str(value):
+            raise ValueError(
+                "must have no user and no password; set RUTER_SCHEMA_REGISTRY_USERNAME and RUTER_SCHEMA_REGISTRY_PASSWORD"
+            )
+        return value
 
     @model_validator(mode="after")
     def _check_sasl(self) -> KafkaSettings:

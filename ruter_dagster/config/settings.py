@@ -398,10 +398,17 @@ def _describe(error: Any) -> str:
     variable = name if name.isupper() else f"RUTER_{name.upper()}"
     field = Settings.model_fields.get(name)
     meaning = f" ({field.description})" if field and field.description else ""
-    is_secret = any(word in variable for word in ("PASSWORD", "TOKEN"))
     text = "=".join(map(str, (*error["loc"][1:], error["input"]))) if error["loc"][1:] else error["input"]
+    is_secret = any(word in variable for word in ("PASSWORD", "TOKEN")) or _may_have_credentials(
+        variable, text
+    )
     value = "(hidden)" if is_secret else repr(text)
     return f"  {variable}={value}: {error['msg'].removeprefix('Value error, ')}{meaning}"
+
+
+def _may_have_credentials(variable: str, value: Any) -> bool:
+    """Whether an address may name a user and a password: `scheme://user:password@host`."""
+    return variable.endswith(("_URL", "_URI")) and "@" in str(value)
 
 
 def _variable(name: str) -> str:

@@ -168,6 +168,18 @@ def test_alert_settings_are_passed_to_processes(monkeypatch: pytest.MonkeyPatch)
     assert not {f"RUTER_{name.upper()}" for name in AlertSettings.model_fields} - NOT_FOR_JOBS
 
 
+@pytest.mark.parametrize(
+    "address", ["https://ruter:{}@registry:8081", "https://ruter:a/{}@registry", "ruter:{}@registry"]
+)
+def test_registry_address_with_a_password_is_refused_without_it(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    message = refused(monkeypatch, RUTER_SCHEMA_REGISTRY_URL=address.format(SECRET))
+    assert "RUTER_SCHEMA_REGISTRY_URL=(hidden)" in message
+    assert "set RUTER_SCHEMA_REGISTRY_USERNAME and RUTER_SCHEMA_REGISTRY_PASSWORD" in message
+    assert SECRET not in message
+
+
 def test_secrets_are_hidden_in_errors_and_output() -> None:
     settings = load_settings(slack_token=SECRET, kafka_sasl_password=SECRET)
     assert SECRET not in repr(settings)
