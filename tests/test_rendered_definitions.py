@@ -14,8 +14,9 @@ import pytest
 
 from ruter_dagster.commands.pipeline_definition import PIPELINES, pipeline_definition
 from ruter_dagster.commands.pipeline_template import PLACEHOLDERS, SOURCES, pipeline_template
-from ruter_dagster.config.settings import Settings
+from ruter_dagster.config.settings import Settings, _variable
 from ruter_dagster.contracts.jobs import JOBS
+from ruter_dagster.resources.sagemaker.requests import _OF_KAFKA
 from scripts.render_definitions import code_hash, features
 
 ROOT = Path(__file__).parents[1]
@@ -152,3 +153,17 @@ def test_manifest_has_the_hash_of_the_code(folder: Path) -> None:
     assert (
         "RUTER_SAGEMAKER_ROLES" in manifest["not_for_jobs"] and "RUTER_LAKE" not in manifest["not_for_jobs"]
     )
+
+
+def test_stack_and_requests_keep_the_same_variables_from_other_jobs() -> None:
+    """The pipelines' rule in Terraform, and the rule of jobs that Dagster starts."""
+    stack = (ROOT / "terraform" / "stack" / "rendered.tf").read_text()
+    (pattern,) = re.findall(r'!can\(regex\("([^"]+)"', stack)
+    variables = [_variable(name) for name in Settings.model_fields]
+    by_stack = {variable for variable in variables if re.search(pattern, variable)}
+    assert by_stack == {variable for variable in variables if variable.startswith(_OF_KAFKA)}
+    assert by_stack >= {
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "RUTER_KAFKA_SASL_PASSWORD",
+        "RUTER_SCHEMA_REGISTRY_PASSWORD",
+    }

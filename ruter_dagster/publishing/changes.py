@@ -24,7 +24,7 @@ class Changes:
     """The rows to send (whole journeys, in the order of the forecasts), and the journeys (columns `JOURNEY`) that left the plan."""
 
     forecasts: pl.DataFrame
-    departed: pl.DataFrame
+    removed: pl.DataFrame
 
 
 def changes_since(
@@ -49,7 +49,7 @@ def changes_since(
     changed = _changed(rows, forecasts) if corrects and rows is not None else forecasts
     if rows is None or _lacks_days(rows, former, forecasts):
         rows = read_current_journeys(connection, topics_of(connection).occupancy_forecasts, issue_date)
-    return Changes(changed, _departed(rows, forecasts))
+    return Changes(changed, _removed_journeys(rows, forecasts))
 
 
 def _lacks_days(former_rows: pl.DataFrame, former: Marker, forecasts: pl.DataFrame) -> bool:
@@ -58,7 +58,7 @@ def _lacks_days(former_rows: pl.DataFrame, former: Marker, forecasts: pl.DataFra
     return any(day <= former.issue_date + timedelta(HORIZON_DAYS) for day in days)
 
 
-def _departed(former: pl.DataFrame, forecasts: pl.DataFrame) -> pl.DataFrame:
+def _removed_journeys(former: pl.DataFrame, forecasts: pl.DataFrame) -> pl.DataFrame:
     """The former journeys of the days of `forecasts` that `forecasts` do not have."""
     days = forecasts["operating_date"].unique()
     journeys = former.select(JOURNEY).unique().filter(pl.col("operating_date").is_in(days.implode()))

@@ -84,7 +84,7 @@ class PublicationResult:
 
 
 @dataclass(frozen=True)
-class _Content:
+class _Transmission:
     """Everything that one publication sends."""
 
     publication: Publication
@@ -127,7 +127,7 @@ def publish(
     prefixes = {topic: value_prefix(connection, topic, name) for topic, name in schemas.items()}
     ordered = forecasts if is_sorted_by_journey(forecasts) else forecasts.sort(*JOURNEY, "stop_sequence")
 
-    def content(newest: Marker | None) -> _Content:
+    def content(newest: Marker | None) -> _Transmission:
         supersedes = newest.publication_id if newest and newest.issue_date == issue_date else None
         identity = publication_id(topics.load_forecasts, issue_date, content_hash, supersedes)
         changes = changes_since(newest, ordered, issue_date, connection, read_former)
@@ -142,11 +142,11 @@ def publish(
             snapshot_id=snapshot_id,
             journeys=_journey_ends(ordered).len(),
             calls=ordered.height,
-            tombstones=changes.departed.height,
+            tombstones=changes.removed.height,
             supersedes=supersedes,
         )
         publication = Publication(identity, issued_at, data_cutoff, thresholds)
-        return _Content(publication, changes, marker, prefixes, extra_messages, progress or _no_progress)
+        return _Transmission(publication, changes, marker, prefixes, extra_messages, progress or _no_progress)
 
     outcome, marker = _publish_once(connection, topics, issue_date, content_hash, content)
     return PublicationResult(outcome, marker, topics.message_topics, time.monotonic() - started)
@@ -157,7 +157,7 @@ def _publish_once(
     topics: Topics,
     issue_date: date,
     content_hash: str,
-    content: Callable[[Marker | None], _Content],
+    content: Callable[[Marker | None], _Transmission],
 ) -> tuple[Outcome, Marker]:
     """Publishes `content`, unless consumers read the same forecasts, or those of a newer issue date."""
     transaction = Transaction(connection, f"{connection.environment}.{topics.load_forecasts}")
@@ -181,7 +181,7 @@ def _publish_once(
     return "published", new.marker
 
 
-def _publish_in_transaction(transaction: Transaction, content: _Content, topics: Topics) -> None:
+def _publish_in_transaction(transaction: Transaction, content: _Transmission, topics: Topics) -> None:
     """Sends everything in one transaction. Starts again if the broker aborts it."""
     reasons: list[TransactionAborted] = []
     while len(reasons) < ATTEMPTS:
@@ -199,11 +199,11 @@ def _publish_in_transaction(transaction: Transaction, content: _Content, topics:
     )
 
 
-def _send(transaction: Transaction, content: _Content, topics: Topics) -> None:
+def _send(transaction: Transaction, content: _Transmission, topics: Topics) -> None:
     marker, forecasts, sent = content.marker, content.changes.forecasts, 0
-    departed = content.changes.departed.select(build_key().cast(pl.Binary)).to_series().to_list()
+    removed = content.changes.removed.select(build_key().cast(pl.Binary)).to_series().to_list()
     for topic in topics.message_topics:
-        transaction.send(topic, departed, [None] * len(departed))
+        transaction.send(topic, removed, [None] * len(removed))
     for rows, messages in _encoded_batches(forecasts, content.publication):
         keys = messages.keys.to_list()
         for topic, values in zip(topics.message_topics, messages.values, strict=True):

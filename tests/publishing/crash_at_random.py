@@ -60,10 +60,10 @@ def publish_number(number: int, connection: KafkaConnection, **more: Any) -> Pub
     )
 
 
-def producer_that_acts(at_call: int, action: Callable[[], None]) -> type[transaction.Producer]:
+def interrupting_producer(at_call: int, action: Callable[[], None]) -> type[transaction.Producer]:
     """A producer of the real library that acts before its n-th call, of any kind."""
 
-    class ActingProducer(transaction.Producer):
+    class InterruptingProducer(transaction.Producer):
         calls = 0
 
         def _count(self) -> None:
@@ -89,7 +89,7 @@ def producer_that_acts(at_call: int, action: Callable[[], None]) -> type[transac
             self._count()
             super().commit_transaction(*arguments)
 
-    return ActingProducer
+    return InterruptingProducer
 
 
 def kill(pid: int) -> None:
@@ -111,7 +111,7 @@ def main(servers: str, prefix: str, number: str, victim: str, call: str, pid: st
         publish_number(int(number), connection, progress=lambda *_: time.sleep(SLOW_SECONDS))
         threading.Event().wait(30)
     target = os.getpid() if victim == "job" else int(pid)
-    transaction.Producer = producer_that_acts(int(call), lambda: kill(target))
+    transaction.Producer = interrupting_producer(int(call), lambda: kill(target))
     with suppress(BrokerUnavailable):
         publish_number(int(number), connection)
     # The call never came: it is killed after the commit.

@@ -113,7 +113,7 @@ def test_change_of_any_attribute_is_sent(
     assert published.publish(changed, "second").marker.messages == 4
 
 
-def test_departed_and_new_journeys_are_sent(
+def test_removed_and_new_journeys_are_sent(
     published: Forecasts, forecasts: pl.DataFrame, connection: KafkaConnection
 ) -> None:
     day = ISSUE_DATE + timedelta(2)
@@ -133,7 +133,7 @@ def test_departed_and_new_journeys_are_sent(
         assert [key.decode()[:10] for key in tombstones] == [day.isoformat()]
 
 
-def test_next_issue_date_sends_all_and_ends_departed_journeys(
+def test_next_issue_date_sends_all_and_removes_journeys_that_left(
     published: Forecasts, forecasts: pl.DataFrame, connection: KafkaConnection
 ) -> None:
     published.publish(forecasts, "first")
@@ -170,7 +170,7 @@ def test_day_without_forecasts_keeps_its_messages(
     assert read_current_journeys(connection, topic, NEXT_DATE).height == 74
 
 
-def test_departed_journey_that_returns_is_sent(
+def test_removed_journey_that_returns_is_sent(
     published: Forecasts, forecasts: pl.DataFrame, connection: KafkaConnection
 ) -> None:
     published.publish(forecasts, "first")

@@ -1,4 +1,4 @@
-"""Job, broker and worker are killed at random moments. Then consumers read each journey's newest forecast exactly once."""
+"""Publisher, broker and process group are killed at random moments. Then consumers read each journey's newest forecast exactly once."""
 
 from __future__ import annotations
 
