@@ -18,7 +18,6 @@ from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, json_value
 from ruter_dagster.publishing.cluster import open_cluster_connection
 from ruter_dagster.publishing.connection import KafkaConnection
-from ruter_dagster.publishing.consumer import read_markers
 from ruter_dagster.publishing.kafka import Message, PublicationResult, publish
 from ruter_dagster.publishing.markers import Marker
 from ruter_dagster.publishing.messages import SCHEMA_VERSION
@@ -76,23 +75,19 @@ def _publish_date(
         extra_messages=lambda marker: _statuses(marker, is_degraded(forecasts), context, connection),
         progress=_progress,
     )
-    _record_publications(issue_date, result, forecasts, context, connection)
+    _record_publications(issue_date, result, forecasts, context)
     return result
 
 
 def _record_publications(
-    issue_date: date,
-    result: PublicationResult,
-    forecasts: pl.DataFrame,
-    context: JobContext,
-    connection: KafkaConnection,
+    issue_date: date, result: PublicationResult, forecasts: pl.DataFrame, context: JobContext
 ) -> None:
     """Records the publication, and before it those of its issue date whose job ended between commit and record."""
     recorded = {publication.publication_id for publication in publications_of(context.store, issue_date)}
-    markers = {**read_markers(connection), result.publication_id: result.marker}
+    own = () if result.outcome == "superseded" else (result.marker,)
+    markers = {marker.publication_id: marker for marker in (*result.of_date, *own)}
     for marker in markers.values():
-        is_of_date = marker.issue_date == issue_date and marker.schema_version == SCHEMA_VERSION
-        if is_of_date and marker.publication_id not in recorded:
+        if marker.schema_version == SCHEMA_VERSION and marker.publication_id not in recorded:
             is_own = marker.publication_id == result.publication_id
             publication = _publication(marker, forecasts if is_own else _published_rows(marker, context))
             record_publication(context.store, publication, code_version=context.parameters.code_version)

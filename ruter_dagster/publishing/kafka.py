@@ -66,13 +66,15 @@ class PublicationResult:
     """What became of the forecasts of an issue date.
 
     `marker` describes the publication that consumers read: of this call (`published`), of an earlier call with the same
-    forecasts (`already_published`), or of a newer issue date (`superseded`: nothing was sent).
+    forecasts (`already_published`), or of a newer issue date (`superseded`: nothing was sent). `of_date` has the markers of the
+    issue date that were on the topic before this call, in the order of publication.
     """
 
     outcome: Outcome
     marker: Marker
     topics: tuple[str, ...]
     seconds: float
+    of_date: tuple[Marker, ...] = ()
 
     @property
     def publication_id(self) -> str:
@@ -148,8 +150,9 @@ def publish(
         publication = Publication(identity, issued_at, data_cutoff, thresholds)
         return _Transmission(publication, changes, marker, prefixes, extra_messages, progress or _no_progress)
 
-    outcome, marker = _publish_once(connection, topics, issue_date, content_hash, content)
-    return PublicationResult(outcome, marker, topics.message_topics, time.monotonic() - started)
+    outcome, marker, of_date = _publish_once(connection, topics, issue_date, content_hash, content)
+    seconds = time.monotonic() - started
+    return PublicationResult(outcome, marker, topics.message_topics, seconds, of_date)
 
 
 def _publish_once(
@@ -158,18 +161,22 @@ def _publish_once(
     issue_date: date,
     content_hash: str,
     content: Callable[[Marker | None], _Transmission],
-) -> tuple[Outcome, Marker]:
-    """Publishes `content`, unless consumers read the same forecasts, or those of a newer issue date."""
+) -> tuple[Outcome, Marker, tuple[Marker, ...]]:
+    """Publishes `content`, unless consumers read the same forecasts, or those of a newer issue date.
+
+    Returns the parts of the result.
+    """
     transaction = Transaction(connection, f"{connection.environment}.{topics.load_forecasts}")
     try:
         transaction.fence_previous()
         markers = read_markers(connection).values()
         newest = newest_marker(markers)
-        same_date = newest_marker(marker for marker in markers if marker.issue_date == issue_date)
+        of_date = tuple(marker for marker in markers if marker.issue_date == issue_date)
+        same_date = newest_marker(of_date)
         if same_date and same_date.content_hash == content_hash:
-            return "already_published", same_date
+            return "already_published", same_date, of_date
         if newest and newest.issue_date > issue_date:
-            return "superseded", newest
+            return "superseded", newest, of_date
         new = content(newest)
         _publish_in_transaction(transaction, new, topics)
         # The publication is committed, whether or not this wait succeeds.
@@ -178,7 +185,7 @@ def _publish_once(
     except BaseException:
         transaction.discard()
         raise
-    return "published", new.marker
+    return "published", new.marker, of_date
 
 
 def _publish_in_transaction(transaction: Transaction, content: _Transmission, topics: Topics) -> None:

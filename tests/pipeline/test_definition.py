@@ -90,10 +90,11 @@ def test_each_asset_is_a_step_after_its_inputs(name: str):
         before.add(step["Name"])
 
 
-def test_forecasts_wait_for_checked_features_levels_and_weather():
+def test_forecasts_wait_for_checked_features_plan_levels_and_weather():
     steps = {step["Name"]: step for step in definition("daily")["Steps"]}
     assert set(steps["forecasts-load-forecasts"]["DependsOn"]) == {
         "features-departure-features", "quality-departure-features", "features-levels", "quality-levels",
+        "raw-planned-departures", "quality-planned-departures",
         "raw-weather-forecasts", "quality-weather-forecasts",
     }  # fmt: skip
     assert steps["forecasts-published-forecasts"]["DependsOn"] == ["forecasts-load-forecasts"]
