@@ -26,11 +26,15 @@ USER, PASSWORD = "dagster", "korrekt-hest-batteri"
 
 @dataclass
 class Mailbox:
-    """`mails`: the accepted e-mails. `receivers`: of each. `refused`: a receiver that the server does not know."""
+    """`mails`: the accepted e-mails. `receivers`: of each. `refused`: a receiver that the server does not know.
+
+    `refused_word`: a word whose e-mails the server refuses for good.
+    """
 
     host: str = "localhost"
     port: int = 0
     refused: str = ""
+    refused_word: str = ""
     mails: list[EmailMessage] = field(default_factory=list)
     receivers: list[list[str]] = field(default_factory=list)
     encrypted: list[bool] = field(default_factory=list)
@@ -46,6 +50,8 @@ class Mailbox:
     async def handle_DATA(self, server: Any, session: Any, envelope: Envelope) -> str:  # noqa: N802
         mail = BytesParser(policy=email_policy).parsebytes(envelope.original_content or b"")
         assert isinstance(mail, EmailMessage)
+        if self.refused_word and self.refused_word in mail.get_content():
+            return "554 Transaction failed"
         self.mails.append(mail)
         self.receivers.append(envelope.rcpt_tos)
         self.encrypted.append(

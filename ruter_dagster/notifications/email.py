@@ -14,7 +14,7 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.alerts import Kind
 from ruter_dagster.notifications.incidents import Notice
 from ruter_dagster.notifications.message import message_of, plain_text
-from ruter_dagster.notifications.outbox import Channel, DeliveryFailed
+from ruter_dagster.notifications.outbox import Channel, DeliveryFailed, NoticeRefused, PartlyDelivered
 
 TIMEOUT_SECONDS = 10
 MAX_SUBJECT = 100
@@ -35,13 +35,14 @@ class MailServer:
     def send(self, notice: Notice, thread: str | None) -> str:
         """Sends one e-mail to all receivers. Its Message-ID follows from the notice, so that mail programs show it once.
 
-        Raises `DeliveryFailed`, without the password.
+        Raises `DeliveryFailed`, without the password; `NoticeRefused` if the server refuses the content for good; and
+        `PartlyDelivered` if it refuses some of the receivers.
         """
         mail = self._mail(notice, thread)
         address = f"{self.settings.smtp_host}:{self.settings.smtp_port}"
         try:
             with self._connect() as connection:
-                connection.send_message(mail)
+                refused = connection.send_message(mail)
         except ssl.SSLError as error:
             raise DeliveryFailed(
                 f"The mail server {address} has no valid certificate ({error}). Check RUTER_SMTP_SECURITY, and name its certificate "
@@ -52,6 +53,12 @@ class MailServer:
                 f"The mail server {address} refused user or password ({error.smtp_code}); "
                 "check RUTER_SMTP_USER and RUTER_SMTP_PASSWORD"
             ) from None
+        except smtplib.SMTPDataError as error:
+            is_final = error.smtp_code >= 500
+            raise (NoticeRefused if is_final else DeliveryFailed)(
+                f"The mail server {address} refused the content of the alert {notice.id} ({_answer(error.smtp_code, error.smtp_error)}); "
+                "check its limits and filters"
+            ) from None
         except smtplib.SMTPException as error:
             raise DeliveryFailed(
                 f"The mail server {address} refused the alert ({error}); check RUTER_SMTP_SECURITY, RUTER_EMAIL_FROM and RUTER_EMAIL_TO"
@@ -60,6 +67,12 @@ class MailServer:
             raise DeliveryFailed(
                 f"The mail server {address} does not answer ({error}); check RUTER_SMTP_HOST and RUTER_SMTP_PORT"
             ) from None
+        if refused:
+            receivers = ", ".join(f"{receiver} ({_answer(*answer)})" for receiver, answer in refused.items())
+            raise PartlyDelivered(
+                thread or mail["Message-ID"],
+                f"The mail server {address} refused receivers of the alert {notice.id}: {receivers}; check RUTER_EMAIL_TO",
+            )
         return thread or mail["Message-ID"]
 
     def _mail(self, notice: Notice, thread: str | None) -> EmailMessage:
@@ -149,6 +162,11 @@ def email_channels(settings: Settings, zone: tzinfo) -> list[Channel]:
     if settings.alerts_topic:
         channels.append(Topic(settings, zone))
     return channels
+
+
+def _answer(code: int, text: bytes | str) -> str:
+    """A server's answer in one line."""
+    return f"{code} {text.decode(errors='replace') if isinstance(text, bytes) else text}".replace("\n", " ")
 
 
 def _subject(title: str, settings: Settings) -> str:

@@ -15,11 +15,24 @@ from ruter_dagster.notifications.incidents import Notice, Problem
 MAX_AFFECTED = 10
 """Lines of what is affected that a message shows."""
 _PREFIXES = {"raised": "", "worse": "Worse: ", "resolved": "Resolved: "}
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
-_ASSIGNMENT = re.compile(
-    r"(?i)\b([\w-]*(?:password|passwd|secret|token|api[_-]?key|authorization)[\w-]*[\"']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?[^\s,;]+"
+_CREDENTIALS = re.compile(r"(?<=://)[^\s:@/?#\"'<>]*:[^\s@?#\"'<>]+(?=@)")
+"""User and password of an address. The password may have a slash, the user may be empty."""
+_NAMES = (
+    r"password|passwd|pwd|passphrase|secret|token|credential|signature|api[_-]?key|access[_-]?key|private[_-]?key|authorization"
+    r"|user[._]info|sasl[._]jaas[._]config"
 )
-_KEYS = re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bxox[abeoprs]-[\w-]+")
+_QUOTED = re.compile(
+    rf"(?i)\b([\w.-]*(?:{_NAMES})[\w.-]*[\"']?\s*[=:]\s*)(\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*')"
+)
+_ASSIGNMENT = re.compile(
+    rf"(?i)\b([\w.-]*(?:{_NAMES})[\w.-]*[\"']?\s*[=:]\s*)(?:(?:bearer|basic)\s+)?(?!\(hidden\))[^\s,;&\"']+"
+)
+_KEYS = re.compile(
+    r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b|\bxox[abeoprs]-[\w-]+|\b(?:gh[opsru]_|github_pat_|glpat-)[\w-]{16,}"
+    r"|\beyJ[\w-]+\.[\w-]+\.[\w-]*"
+)
+"""Keys of AWS, tokens of Slack, GitHub and GitLab, and JSON web tokens."""
+_PEM = re.compile(r"-----BEGIN ([A-Z ]*PRIVATE KEY)-----.*?(?:-----END \1-----|\Z)", re.DOTALL)
 _HIDDEN = "(hidden)"
 
 
@@ -99,8 +112,9 @@ def hide_secrets(text: str, settings: BaseSettings) -> str:
     for value in values:
         if isinstance(value, SecretStr) and value.get_secret_value():
             text = text.replace(value.get_secret_value(), _HIDDEN)
-    text = _CREDENTIALS.sub(_HIDDEN, text)
-    return _KEYS.sub(_HIDDEN, _ASSIGNMENT.sub(rf"\1{_HIDDEN}", text))
+    text = _CREDENTIALS.sub(_HIDDEN, _PEM.sub(_HIDDEN, text))
+    text = _ASSIGNMENT.sub(rf"\1{_HIDDEN}", _QUOTED.sub(rf"\1{_HIDDEN}", text))
+    return _KEYS.sub(_HIDDEN, text)
 
 
 def without_secrets(problem: Problem, settings: BaseSettings) -> Problem:

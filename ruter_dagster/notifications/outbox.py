@@ -13,12 +13,29 @@ from ruter_dagster.notifications.incidents import Notice
 
 MAX_PER_DELIVERY = 20
 """Most notices of one channel in one delivery. Slack accepts about one message a second."""
+MAX_SHORT_TITLE, MAX_SHORT_DETAILS = 100, 300
+"""Characters of the title and the details of a notice whose full message was refused."""
 MAX_WAITING = 2000
 """Most notices that wait for a channel. Beyond, the oldest are dropped."""
 
 
 class DeliveryFailed(Exception):
     """A channel did not accept a notice. The message says why and what to do. The notice can be sent again."""
+
+
+class NoticeRefused(DeliveryFailed):
+    """A channel does not accept this notice because of its content, and may accept others."""
+
+
+class PartlyDelivered(Exception):
+    """Some receivers of a channel did not get a notice, and it is not sent again. The message names them and says what to do.
+
+    `thread`: what `send` returns otherwise.
+    """
+
+    def __init__(self, thread: str, message: str) -> None:
+        super().__init__(message)
+        self.thread = thread
 
 
 class Channel(Protocol):
@@ -35,7 +52,7 @@ class Channel(Protocol):
         """Sends a notice, and returns the thread of its incident.
 
         `thread` is what `send` returned for the incident's first notice; None if that was not delivered here. Raises
-        `DeliveryFailed`. A notice that is sent again has the same id.
+        `DeliveryFailed`, `NoticeRefused` or `PartlyDelivered`. A notice that is sent again has the same id.
         """
         ...
 
@@ -51,21 +68,23 @@ class Outbox(BaseModel, frozen=True):
     threads: dict[str, dict[str, str]] = {}
     failed: tuple[str, ...] = ()
 
-    def waits(self) -> bool:
-        return any(self.waiting.values())
+    def is_empty(self) -> bool:
+        return not any(self.waiting.values())
 
     def with_notices(self, notices: Iterable[Notice], channels: Sequence[Channel]) -> Outbox:
         """The outbox with more notices. Later notices of an incident go where its first one went, by whatever settings."""
         waiting = dict(self.waiting)
         for notice in notices:
-            names = [name for name in waiting.keys() | self.threads.keys() if self._knows(name, notice)]
-            known = [channel.name for channel in channels if channel.name in names]
-            chosen = known or [channel.name for channel in channels if channel.accepts(notice.problem.kind)]
-            for name in chosen:
+            names = [
+                name for name in waiting.keys() | self.threads.keys() if self._has_incident(name, notice)
+            ]
+            earlier_channels = [channel.name for channel in channels if channel.name in names]
+            accepting = [channel.name for channel in channels if channel.accepts(notice.problem.kind)]
+            for name in earlier_channels or accepting:
                 waiting[name] = (*waiting.get(name, ()), notice)[-MAX_WAITING:]
         return self.model_copy(update={"waiting": waiting})
 
-    def _knows(self, channel: str, notice: Notice) -> bool:
+    def _has_incident(self, channel: str, notice: Notice) -> bool:
         """Whether an earlier notice of the incident was delivered to the channel, or waits for it."""
         return notice.incident_id in self.threads.get(channel, {}) or any(
             waiting.incident_id == notice.incident_id for waiting in self.waiting.get(channel, ())
@@ -74,9 +93,9 @@ class Outbox(BaseModel, frozen=True):
     def _thread(self, channel: str, notice: Notice) -> str | None:
         return self.threads.get(channel, {}).get(notice.incident_id)
 
-    def _delivered(self, channel: str, thread: str) -> Outbox:
-        """The outbox after its channel's first notice was delivered."""
-        notice, *rest = self.waiting[channel]
+    def _delivered(self, channel: str, notice: Notice, thread: str) -> Outbox:
+        """The outbox after a notice was delivered to the channel."""
+        rest = [waiting for waiting in self.waiting[channel] if waiting.id != notice.id]
         threads = dict(self.threads.get(channel, {}))
         if notice.action == "resolved":
             threads.pop(notice.incident_id, None)
@@ -92,11 +111,15 @@ class Outbox(BaseModel, frozen=True):
 
 @dataclass
 class Delivery:
-    """The result of a delivery: the outbox after it, the number of notices sent, and why channels did not accept others."""
+    """The result of a delivery: the outbox after it, and the number of notices sent.
+
+    `failures`: by channel, why it did not accept a notice. `missed`: receivers who did not get notices that others got.
+    """
 
     outbox: Outbox
     sent: int = 0
     failures: dict[str, str] = field(default_factory=dict)
+    missed: list[str] = field(default_factory=list)
 
 
 def deliver(
@@ -106,6 +129,9 @@ def deliver(
     has_time: Callable[[], bool] = lambda: True,
 ) -> Delivery:
     """Sends the waiting notices, each channel's in order, until the channel does not accept one.
+
+    A notice that is refused because of its content is sent without its texts. If it is refused again, it waits with the later
+    notices of its incident, and the channel gets those of other incidents.
 
     Args:
         outbox: The waiting notices. Those of channels that no longer exist are dropped.
@@ -128,17 +154,54 @@ def deliver(
 def _deliver_to(
     channel: Channel, delivery: Delivery, save: Callable[[Outbox], None], has_time: Callable[[], bool]
 ) -> None:
-    for notice in delivery.outbox.waiting.get(channel.name, ())[:MAX_PER_DELIVERY]:
-        if not has_time():
+    refused: set[str] = set()
+    attempts = 0
+    for notice in delivery.outbox.waiting.get(channel.name, ()):
+        if notice.incident_id in refused:
+            continue
+        if attempts == MAX_PER_DELIVERY or not has_time():
             return
+        attempts += 1
         try:
-            thread = channel.send(notice, delivery.outbox._thread(channel.name, notice))
+            thread = _send(channel, notice, delivery)
         except DeliveryFailed as failure:
-            delivery.failures[channel.name] = str(failure)
-            return
-        delivery.outbox = delivery.outbox._delivered(channel.name, thread)
+            delivery.failures.setdefault(channel.name, str(failure))
+            if not isinstance(failure, NoticeRefused):
+                return
+            refused.add(notice.incident_id)
+            continue
+        delivery.outbox = delivery.outbox._delivered(channel.name, notice, thread)
         delivery.sent += 1
         save(delivery.outbox)
+
+
+def _send(channel: Channel, notice: Notice, delivery: Delivery) -> str:
+    """Sends a notice, without its texts if the channel refuses them. Returns the thread of the incident."""
+    thread = delivery.outbox._thread(channel.name, notice)
+    try:
+        try:
+            return channel.send(notice, thread)
+        except NoticeRefused as refusal:
+            return channel.send(_without_texts(notice, refusal), thread)
+    except PartlyDelivered as result:
+        delivery.missed.append(str(result))
+        return result.thread
+
+
+def _without_texts(notice: Notice, refusal: NoticeRefused) -> Notice:
+    """The notice with the plain characters of its title alone. Dagster's UI shows the rest."""
+    title = notice.problem.title.encode("ascii", "replace").decode()[:MAX_SHORT_TITLE]
+    problem = notice.problem.model_copy(
+        update={
+            "title": title,
+            "affected": (),
+            "details": f"The full message was refused. {refusal}"[:MAX_SHORT_DETAILS],
+            "log": "",
+            "links": (),
+            "remedy": "Read the rest in Dagster's UI",
+        }
+    )
+    return notice.model_copy(update={"problem": problem, "reason": ""})
 
 
 def _of_channels(outbox: Outbox, channels: Mapping[str, Channel]) -> Outbox:

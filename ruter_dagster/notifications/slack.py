@@ -10,7 +10,7 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.alerts import Kind
 from ruter_dagster.notifications.incidents import Notice, Severity
 from ruter_dagster.notifications.message import Message, Part, message_of, plain_text
-from ruter_dagster.notifications.outbox import DeliveryFailed
+from ruter_dagster.notifications.outbox import DeliveryFailed, NoticeRefused
 
 if TYPE_CHECKING:
     from slack_sdk import WebClient
@@ -23,6 +23,19 @@ all blocks of a message."""
 _NAMESPACE = uuid.UUID("5b0c0b43-3a0f-5a55-9f0e-6d5b0f3a7a10")
 _UNREADABLE = {"invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long", "msg_too_long"}
 """Errors of the blocks. The message is sent again as text."""
+_UNSENDABLE = _UNREADABLE | {
+    "invalid_arguments",
+    "invalid_arg_name",
+    "invalid_metadata_format",
+    "invalid_metadata_schema",
+    "metadata_too_large",
+    "no_text",
+    "too_many_attachments",
+    "too_many_contact_cards",
+    "invalid_charset",
+    "invalid_post_type",
+}
+"""Errors of one message. Slack accepts others."""
 _NO_THREAD = {"thread_not_found", "message_not_found", "cannot_reply_to_message"}
 """Errors of a first message that someone deleted. The reply becomes a message of its own."""
 
@@ -40,8 +53,8 @@ class SlackChannel:
     def send(self, notice: Notice, thread: str | None) -> str:
         """Posts the notice. `thread` is the channel's id and the time stamp of the first message.
 
-        Slack ignores a second message with the same `client_msg_id`. Raises `DeliveryFailed`, with Slack's reason and
-        without the token.
+        A repeated notice has the same `client_msg_id`, by which Slack can recognise it. Raises `DeliveryFailed`, with Slack's
+        reason and without the token; `NoticeRefused` if the reason is this message.
         """
         from slack_sdk.errors import SlackApiError
 
@@ -51,7 +64,9 @@ class SlackChannel:
             if root and notice.action == "resolved":
                 self._mark_resolved(notice, channel, root)
         except SlackApiError as error:
-            raise DeliveryFailed(self._describe(error.response)) from None
+            is_unsendable = error.response.get("error") in _UNSENDABLE
+            failure = NoticeRefused if is_unsendable else DeliveryFailed
+            raise failure(self._describe(error.response)) from None
         except OSError as error:
             raise DeliveryFailed(
                 f"Slack does not answer at {self.settings.slack_api_url} ({error})"
@@ -87,7 +102,7 @@ class SlackChannel:
                     root = None
                 else:
                     raise
-        raise DeliveryFailed(f"Slack refused the alert to {self.channel} in each form")
+        raise NoticeRefused(f"Slack refused the alert to {self.channel} in each form")
 
     def _mark_resolved(self, notice: Notice, channel: str, root: str) -> None:
         """Replaces the first message, so that the channel shows that the incident is over."""

@@ -15,6 +15,8 @@ _READ_BYTES = 1 << 20
 MAX_READS = 16
 """Most megabytes that are read. The end of a longer output is not shown."""
 _DAGSTER_LINE = re.compile(r" - dagster - (?:DEBUG|INFO|WARNING|ERROR|CRITICAL) - ")
+_METRIC_LINE = re.compile(r"^\s*\{\s*\"_aws\"\s*:")
+"""A line of metrics in CloudWatch's embedded metric format."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -35,11 +37,13 @@ def last_log_lines(instance: DagsterInstance, run_id: str, asset: str | None) ->
 
 
 def own_lines(output: str) -> list[str]:
-    """The lines of the job: those before Dagster reports the failure, without other lines of Dagster."""
+    """The lines of the job: those before Dagster reports the failure, without other lines of Dagster and lines of metrics."""
     lines = [line.rstrip() for line in _COLOURS.sub("", output).splitlines()]
     failures = [number for number, line in enumerate(lines) if " - dagster - ERROR - " in line]
     lines = lines[: failures[0]] if failures else lines
-    return [line for line in lines if line and not _DAGSTER_LINE.search(line)]
+    return [
+        line for line in lines if line and not _DAGSTER_LINE.search(line) and not _METRIC_LINE.match(line)
+    ]
 
 
 def _log_keys(instance: DagsterInstance, run_id: str, asset: str | None) -> list[list[str]]:

@@ -98,6 +98,7 @@ def _tick(context: SensorEvaluationContext, deployment: Deployment, channels: Se
         lambda: time.monotonic() - started < SENDING_SECONDS,
     )
     faults += [f"{reason}. A later tick sends the alert again" for reason in delivery.failures.values()]
+    faults += delivery.missed
     if faults:
         raise PermanentFailure("\n".join(faults))
     return _summary(delivery, state)

@@ -14,7 +14,7 @@ from moto import mock_aws
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.notifications.email import MailServer, Topic, email_channels
 from ruter_dagster.notifications.message import message_of, plain_text
-from ruter_dagster.notifications.outbox import DeliveryFailed
+from ruter_dagster.notifications.outbox import DeliveryFailed, Outbox, PartlyDelivered, deliver
 from tests.mail_server import PASSWORD, USER, Mailbox, mail_server, self_signed_certificate
 from tests.notifications.notices import notice
 from tests.notifications.test_slack import OSLO
@@ -97,11 +97,30 @@ def test_wrong_password_is_reported_without_it(certificate: Path) -> None:
     assert "wrong-one" not in str(refusal.value)
 
 
-def test_one_unknown_receiver_does_not_stop_the_others() -> None:
+def test_unknown_receiver_is_reported_and_others_get_the_mail() -> None:
     with mail_server() as mailbox:
         mailbox.refused = "team@example.org"
-        sender(mailbox, smtp_security="none").send(notice(), None)
-    assert mailbox.receivers == [["ops@example.org"]]
+        with pytest.raises(
+            PartlyDelivered, match=r"team@example.org \(550 no such user\); check RUTER_EMAIL_TO"
+        ):
+            sender(mailbox, smtp_security="none").send(notice(), None)
+        channel = sender(mailbox, smtp_security="none")
+        delivery = deliver(Outbox().with_notices([notice()], [channel]), [channel], lambda outbox: None)
+    assert mailbox.receivers == [["ops@example.org"]] * 2
+    assert delivery.outbox.is_empty() and not delivery.failures
+    assert "team@example.org" in delivery.missed[0]
+
+
+def test_mail_with_refused_content_is_sent_without_it() -> None:
+    with mail_server() as mailbox:
+        mailbox.refused_word = "No space left"
+        channel = sender(mailbox, smtp_security="none")
+        outbox = Outbox().with_notices([notice(), notice(incident="other", details="")], [channel])
+        delivery = deliver(outbox, [channel], lambda outbox: None)
+    short, other = mailbox.mails
+    assert short["Subject"] == other["Subject"] == "[ruter-dagster test] Run failed: counts 2026-03-29"
+    assert "554 Transaction failed" in short.get_content()
+    assert delivery.outbox.is_empty() and not delivery.failures
 
 
 def test_mail_server_that_does_not_answer_is_named() -> None:

@@ -66,6 +66,17 @@ def test_long_list_of_affected_says_how_many_more() -> None:
         "Authorization: Bearer pass-word",
         "aws_secret_access_key = pass-word",
         "key AKIAIOSFODNN7EXAMPLE is unknown",  # checkov:skip=CKV_SECRET_2:an example of the AWS documentation
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIpass-word\n-----END RSA PRIVATE KEY-----",
+        "-----BEGIN PRIVATE KEY-----\nMIIpass-word",
+        "basic.auth.user.info=key:pass-word",
+        "https://bucket.test/x?X-Amz-Signature=pass-word&X-Amz-Security-Token=pass-word&y=1",
+        "Server=db;pwd=pass-word;",
+        "ghp_pass-word-0123456789abcdef",
+        "postgresql://someone:pass/pass-word@db.test/x",
+        "amqp://:pass-word@queue.test/",
+        '{"password": "correct horse, pass-word"}',
+        "password = 'correct horse pass-word'",
+        "{'Authorization': 'Bearer pass-word'}",
     ],
 )
 def test_secrets_are_hidden(text: str) -> None:
@@ -75,8 +86,18 @@ def test_secrets_are_hidden(text: str) -> None:
 
 
 def test_text_without_secret_is_unchanged() -> None:
-    text = "stop_visits.csv, row 6: service_date is empty. 12 tokens at http://dagster.test/runs/1"
+    text = (
+        "stop_visits.csv, row 6: service_date is empty. 12 tokens at http://dagster.test/runs/1\n"
+        "2026-03-29 06:30:00 ERROR http://localhost:8080/a asked by ops@example.org"
+    )
     assert hide_secrets(text, SETTINGS) == text
+
+
+def test_text_after_a_quoted_secret_is_kept() -> None:
+    assert (
+        hide_secrets('{"password": "two words", "host": "db.test"}', SETTINGS)
+        == '{"password": (hidden), "host": "db.test"}'
+    )
 
 
 def test_secrets_of_every_text_of_a_problem_are_hidden() -> None:

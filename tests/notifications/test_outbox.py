@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
 
 from ruter_dagster.contracts.alerts import Kind
 from ruter_dagster.notifications.incidents import Notice
-from ruter_dagster.notifications.outbox import DeliveryFailed, Outbox, deliver
+from ruter_dagster.notifications.outbox import DeliveryFailed, NoticeRefused, Outbox, deliver
 from tests.notifications.notices import notice
 
 
 class Recorder:
-    """A channel that keeps what it is sent. `broken`: it accepts nothing."""
+    """A channel that keeps what it is sent. `broken`: it accepts nothing. `refuses`: whether it refuses a notice's content."""
+
+    refuses: Callable[[Notice], bool] = staticmethod(lambda notice: False)
 
     def __init__(self, name: str, kinds: tuple[Kind, ...] = ("run_failure",)) -> None:
         self.name, self.kinds, self.broken = name, kinds, False
@@ -27,6 +30,8 @@ class Recorder:
     def send(self, notice: Notice, thread: str | None) -> str:
         if self.broken:
             raise DeliveryFailed(f"{self.name} is broken")
+        if self.refuses(notice):
+            raise NoticeRefused(f"{self.name} refuses {notice.id}")
         self.received.append(notice.id)
         self.threads[notice.id] = thread
         return thread or f"thread of {notice.id}"
@@ -74,6 +79,25 @@ def test_broken_channel_keeps_its_notices_and_delays_no_other() -> None:
     assert broken.received == other.received, "nothing is lost, and the other gets nothing twice"
 
 
+def test_refused_notice_blocks_only_its_own_incident() -> None:
+    channel, store = Recorder("a"), Store()
+    channel.refuses = lambda notice: notice.incident_id == "abc"
+    outbox = Outbox().with_notices([*LIFE, notice(incident="other")], [channel])
+    delivery = deliver(outbox, [channel], store.save)
+    assert channel.received == ["other-1"]
+    assert delivery.failures == {"a": "a refuses abc-1"}
+    channel.refuses = lambda notice: False
+    deliver(store.load(), [channel], store.save)
+    assert channel.received == ["other-1", "abc-1", "abc-2", "abc-3"]
+
+
+def test_refused_notice_is_sent_without_its_texts() -> None:
+    channel, store = Recorder("a"), Store()
+    channel.refuses = lambda notice: bool(notice.problem.log)
+    delivery = deliver(Outbox().with_notices(LIFE, [channel]), [channel], store.save)
+    assert (channel.received, delivery.failures) == (["abc-1", "abc-2", "abc-3"], {})
+
+
 def test_channel_that_failed_last_comes_last() -> None:
     slow, other, store = Recorder("a"), Recorder("b"), Store()
     slow.broken = True
@@ -106,7 +130,7 @@ def test_killed_delivery_repeats_at_most_one_notice(kill_at: int) -> None:
     store.save(Outbox().with_notices(LIFE, channels))
     store.kill_at = store.writes + kill_at
     attempts = 0
-    while store.load().waits() and attempts < 3:
+    while not store.load().is_empty() and attempts < 3:
         attempts += 1
         try:
             deliver(store.load(), channels, store.save)

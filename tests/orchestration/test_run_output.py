@@ -61,6 +61,11 @@ def test_unreadable_log_is_reported_instead_of_raised(
     )
 
 
+def test_metrics_of_the_job_are_left_out() -> None:
+    metrics = '{"_aws": {"Timestamp": 1}, "Environment": "rd-test", "JobFailures": 1}'
+    assert own_lines(f"12:00:01 ERROR No room\n{metrics}\n") == ["12:00:01 ERROR No room"]
+
+
 def test_lines_of_dagster_and_colours_are_left_out() -> None:
     output = (
         "2026-11-30 16:31:21 +0000 - dagster - DEBUG - counts - 1 - STEP_START - Started\n"
