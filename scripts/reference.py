@@ -72,6 +72,7 @@ The namespace is `RuterDagster`. The dimensions are `Environment`, or `Environme
 | an agent at `tcp://` does not answer, or closes early | the sensor logs a warning, and the next tick sends what was not sent; a job logs a warning and succeeds |
 | an agent at `udp://`, or DataDog's agent, does not listen | the values are lost: UDP has no answer |
 | the tick is killed while it sends | the next tick repeats the runs of that tick |
+| a run cannot be measured | the sensor logs an error and leaves the run out |
 | CloudWatch extracts a line twice | AWS allows it: the format is delivered at least once |
 
 An asset's metric exists once it has a value. Local jobs have no cost."""

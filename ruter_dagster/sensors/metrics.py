@@ -4,14 +4,18 @@ A run in ECS is a task that belongs to no service, so that metrics of services l
 terraform/modules/observability read these metrics. What is measured is in `measurements.py`.
 
 This is a plain sensor, because Dagster's `run_status_sensor` advances its cursor when its function fails: the metrics of a
-run would be lost. Here the cursor stays before the first run that was not sent, and the next tick sends it.
+run would be lost. Here the cursor stays before the first run that was not sent, and the next tick sends it. A run that
+cannot be measured is logged and left out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from dagster import (
     AssetsDefinition,
@@ -30,6 +34,7 @@ from dagster import (
 from ruter_dagster.compat.clock import get_current_datetime
 from ruter_dagster.compat.tags import AUTO_RETRY_RUN_ID_TAG
 from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.metrics import Measurement
 from ruter_dagster.metrics.targets import MetricTargets
 from ruter_dagster.sensors.measurements import DailyAssets, daily_assets, freshness, measurements_of
 from ruter_dagster.sensors.retries import waits_for_retry
@@ -38,6 +43,8 @@ INTERVAL_SECONDS = 60
 FRESHNESS_SECONDS = 900.0
 MAX_RUNS_PER_TICK = 50
 """Most runs of each result in one tick."""
+MAX_SENDING_SECONDS = 30.0
+"""No run is sent later in a tick. Dagster ends a tick after 60 s, and with it loses the cursor."""
 RESULTS = (DagsterEventType.RUN_SUCCESS, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_CANCELED)
 FRESHNESS_SENT = "freshness_sent"
 """Key of the cursor: when the ages were sent, seconds since 1970."""
@@ -59,12 +66,12 @@ def metric_sensors(settings: Settings, assets: Sequence[AssetsDefinition]) -> li
     def run_metrics(context: SensorEvaluationContext) -> SkipReason:
         first = json.loads(context.cursor) if context.cursor else _newest_ends(context.instance)
         try:
-            for cursor in _send_new(context.instance, first, partitioned, targets):
+            for cursor in _send_new(context, first, partitioned, targets):
                 context.update_cursor(json.dumps(cursor))
         except OSError as error:
             context.log.warning("Metrics were not sent, the next tick sends them: %s", error)
             return SkipReason(f"The agent at {settings.emf_endpoint} did not take the metrics: {error}")
-        return SkipReason("All metrics are sent")
+        return SkipReason("The metrics are sent")
 
     return [run_metrics]
 
@@ -88,24 +95,43 @@ class Ends:
 
 
 def _send_new(
-    instance: DagsterInstance, cursor: dict[str, float], assets: DailyAssets, targets: MetricTargets
+    context: SensorEvaluationContext, cursor: dict[str, float], assets: DailyAssets, targets: MetricTargets
 ) -> Iterator[dict[str, float]]:
-    """Sends the metrics of each run that ended after the cursor, then the ages if they are due.
+    """Sends the metrics of each run that ended after the cursor, then the ages if they are due, as long as there is time.
 
     Yields the cursor after each group that was sent. Raises OSError if an agent does not take the metrics.
     """
     yield cursor
-    now = get_current_datetime("UTC")
+    instance, now, started = context.instance, get_current_datetime("UTC"), time.monotonic()
     ends = _next_ends(instance, cursor)
     for end in ends.runs:
-        targets.send(list(measurements_of(instance, end.record, end.result, end.is_final, assets)), now)
+        measurements = measurements_of(instance, end.record, end.result, end.is_final, assets)
+        _send(targets, measurements, f"of run {end.record.dagster_run.run_id}", now, context.log)
         cursor = cursor | {end.result.value: end.storage_id}
         yield cursor
+        if time.monotonic() - started >= MAX_SENDING_SECONDS:
+            return
     cursor = cursor | ends.cursor
     if now.timestamp() - cursor.get(FRESHNESS_SENT, 0.0) >= FRESHNESS_SECONDS:
-        targets.send(list(freshness(instance, assets, now)), now)
+        _send(targets, freshness(instance, assets, now), "of newest partitions", now, context.log)
         cursor = cursor | {FRESHNESS_SENT: now.timestamp()}
     yield cursor
+
+
+def _send(
+    targets: MetricTargets,
+    measurements: Iterable[Measurement],
+    subject: str,
+    now: datetime,
+    log: logging.Logger,
+) -> None:
+    """Sends measurements. If they cannot be computed, logs why and sends none. Raises OSError as `_send_new` does."""
+    try:
+        values = list(measurements)
+    except Exception as error:
+        log.error("Metrics %s are left out: %s: %s", subject, type(error).__name__, error)
+        return
+    targets.send(values, now)
 
 
 def _newest_ends(instance: DagsterInstance) -> dict[str, float]:

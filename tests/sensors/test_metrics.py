@@ -15,6 +15,7 @@ from dagster import (
     DagsterInstance,
     DagsterRunStatus,
     ExecuteInProcessResult,
+    RunRecord,
     SensorDefinition,
 )
 from dagster._core.events import StepMaterializationData
@@ -23,9 +24,9 @@ from dagster._core.test_utils import create_run_for_test, freeze_time
 
 from ruter_dagster.config.settings import load_settings
 from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
-from ruter_dagster.contracts.metrics import METRICS
+from ruter_dagster.contracts.metrics import METRICS, Measurement
 from ruter_dagster.orchestration.partitions import range_tags
-from ruter_dagster.sensors.measurements import NETWORK_METRICS, PERFORMANCE_ASSET
+from ruter_dagster.sensors.measurements import NETWORK_METRICS, PERFORMANCE_ASSET, measurements_of
 from ruter_dagster.sensors.metrics import FRESHNESS_SECONDS, metric_sensors
 from tests.metrics.listeners import Agent, datagrams, emf_lines, tcp_agent, udp_agent, values
 from tests.metrics.listeners import sums as sums_of
@@ -130,6 +131,41 @@ def test_failure_that_is_reported_again_is_counted_once(
     instance.report_run_failed(instance.get_run_by_id(failed.run_id))  # type: ignore[arg-type]
     tick(sensor)
     assert sums(agent)["RunFailures"] == 1
+
+
+def test_run_that_cannot_be_measured_is_left_out(
+    instance: DagsterInstance,
+    agent: Agent,
+    tick: Tick,
+    sensor: SensorDefinition,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = [run(instance, "counts", "loads/stop_loads").run_id for _ in range(3)]
+
+    def measure(instance: DagsterInstance, record: RunRecord, *arguments: Any) -> Iterator[Measurement]:
+        if record.dagster_run.run_id == runs[1]:
+            raise ValueError("no number")
+        yield from measurements_of(instance, record, *arguments)
+
+    monkeypatch.setattr("ruter_dagster.sensors.metrics.measurements_of", measure)
+    for _ in range(2):
+        tick(sensor)
+        assert sums(agent)["RunSuccesses"] == 2
+
+
+def test_slow_tick_leaves_runs_to_the_next(
+    instance: DagsterInstance,
+    agent: Agent,
+    tick: Tick,
+    sensor: SensorDefinition,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ruter_dagster.sensors.metrics.MAX_SENDING_SECONDS", 0)
+    for _ in range(2):
+        run(instance, "counts", "loads/stop_loads")
+    for number in (1, 2, 2):
+        tick(sensor)
+        assert sums(agent)["RunSuccesses"] == number
 
 
 def test_cancelled_run_is_neither_success_nor_failure(
