@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import date, datetime
 
 from dagster import AssetKey, AssetMaterialization, JsonMetadataValue
@@ -19,28 +20,54 @@ _DEGRADED_REMEDY = (
     "The baseline is published. Correct the model (docs/runbook.md), then materialise forecasts/load_forecasts and "
     "forecasts/published_forecasts of the issue date again"
 )
+_DEGRADED_SUBJECT = " without the model"
+"""End of the subject of forecasts that are published without the model. They may be late before, which is another incident."""
 
 
 def publication_problems(observation: Observation) -> Findings:
     """The state of the publication of today's issue date, of the newest one, and of those with an open incident."""
     published = _published_dates(observation)
     newest = max(published, default=None)
-    # A new deployment owes no forecasts before its first publication.
+    # No forecasts are due before the first publication of a new deployment.
     due = _due_date(observation) if published else None
-    open_dates = {incident.problem.subject for incident in observation.open_incidents("failed_publication")}
+    open_dates = {
+        incident.problem.subject.removesuffix(_DEGRADED_SUBJECT)
+        for incident in observation.open_incidents("failed_publication")
+    }
     findings = Findings()
     for day in sorted({*open_dates, *filter(None, (newest, due))}):
-        key: Key = ("failed_publication", day)
-        degraded = _degraded(observation, day)
         if day == due and day not in published:
             findings.active.append(_late(observation, day))
         elif newest is not None and newest > day:
-            findings.over[key] = f"superseded by issue date {newest}"
-        elif degraded is not None:
-            findings.active.append(_degraded_problem(observation, day, degraded))
-        elif day in published:
-            findings.over[key] = f"the forecasts of issue date {day} are published"
+            superseded = f"superseded by issue date {newest}"
+            findings.over |= {_late_key(day): superseded, _degraded_key(day): superseded}
+        else:
+            findings.add(_published(observation, day, published))
     return findings
+
+
+def _published(observation: Observation, issue_date: str, published: Collection[str]) -> Findings:
+    """Whether an issue date is published, and whether with the model."""
+    if issue_date not in published:
+        return Findings()
+    findings = Findings(
+        over={_late_key(issue_date): f"the forecasts of issue date {issue_date} are published"}
+    )
+    if degraded := _degraded(observation, issue_date):
+        findings.active.append(_degraded_problem(observation, issue_date, degraded))
+    else:
+        findings.over[_degraded_key(issue_date)] = (
+            f"the model's forecasts of issue date {issue_date} are published"
+        )
+    return findings
+
+
+def _late_key(issue_date: str) -> Key:
+    return "failed_publication", issue_date
+
+
+def _degraded_key(issue_date: str) -> Key:
+    return "failed_publication", issue_date + _DEGRADED_SUBJECT
 
 
 def _published_dates(observation: Observation) -> set[str]:
@@ -87,7 +114,7 @@ def _degraded_problem(observation: Observation, issue_date: str, forecasts: Asse
     reason = forecasts.metadata.get("degraded_reason")
     return Problem(
         kind="failed_publication",
-        subject=issue_date,
+        subject=issue_date + _DEGRADED_SUBJECT,
         severity=Severity.WARNING,
         title=f"Published without the model: forecasts of issue date {issue_date}",
         since=_since(observation, issue_date),
@@ -99,13 +126,13 @@ def _degraded_problem(observation: Observation, issue_date: str, forecasts: Asse
 
 
 def _since(observation: Observation, issue_date: str) -> datetime:
-    """When the incident of the issue date began: now, if it is new."""
-    known = (
+    """When the degraded publication of the issue date was first seen: now, if it is new."""
+    beginnings = (
         incident.problem.since
         for incident in observation.open_incidents("failed_publication")
-        if incident.problem.subject == issue_date
+        if incident.problem.key == _degraded_key(issue_date)
     )
-    return next(known, observation.now)
+    return next(beginnings, observation.now)
 
 
 def _affected(issue_date: str, readers: str) -> tuple[str, ...]:

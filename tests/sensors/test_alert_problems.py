@@ -157,21 +157,35 @@ def test_missed_publication_is_superseded_by_the_next(instance: DagsterInstance)
     assert watch.reasons == ["superseded by issue date 2026-03-31"]
 
 
-def test_new_deployment_owes_no_publication(instance: DagsterInstance) -> None:
+def test_new_deployment_has_no_late_publication(instance: DagsterInstance) -> None:
     assert Watch(instance, publication_problems).at("2026-03-30", "12:00") == []
+
+
+def test_late_publication_without_the_model_has_a_notice_of_its_own(instance: DagsterInstance) -> None:
+    publish(instance, "2026-03-29")
+    watch = Watch(instance, publication_problems)
+    assert watch.at("2026-03-30", "08:00") == [("raised", "2026-03-30")]
+    forecast(instance, "2026-03-30", degraded=True)
+    assert watch.at("2026-03-30", "08:20") == [], "not published yet"
+    publish(instance, "2026-03-30")
+    assert watch.at("2026-03-30", "08:30") == [
+        ("resolved", "2026-03-30"),
+        ("raised", "2026-03-30 without the model"),
+    ]
+    assert watch.titles[-1] == "Published without the model: forecasts of issue date 2026-03-30"
 
 
 def test_degraded_publication_is_a_warning_until_corrected(instance: DagsterInstance) -> None:
     forecast(instance, "2026-03-30", degraded=True)
     publish(instance, "2026-03-30")
     watch = Watch(instance, publication_problems)
-    assert watch.at("2026-03-30", "06:00") == [("raised", "2026-03-30")]
+    assert watch.at("2026-03-30", "06:00") == [("raised", "2026-03-30 without the model")]
     (incident,) = watch.incidents.open
     assert incident.problem.severity is Severity.WARNING
     assert incident.problem.details == "Model 7 cannot be read"
     assert watch.at("2026-03-30", "09:00") == []
     forecast(instance, "2026-03-30", degraded=False)
-    assert watch.at("2026-03-30", "09:30") == [("resolved", "2026-03-30")]
+    assert watch.at("2026-03-30", "09:30") == [("resolved", "2026-03-30 without the model")]
 
 
 def test_only_degraded_dates_of_a_range_are_problems(instance: DagsterInstance) -> None:
@@ -182,9 +196,9 @@ def test_only_degraded_dates_of_a_range_are_problems(instance: DagsterInstance) 
         )
     publish(instance, "2026-03-29")
     watch = Watch(instance, publication_problems)
-    assert watch.at("2026-03-29", "05:00") == [("raised", "2026-03-29")]
+    assert watch.at("2026-03-29", "05:00") == [("raised", "2026-03-29 without the model")]
     publish(instance, "2026-03-30")
-    assert watch.at("2026-03-30", "05:00") == [("resolved", "2026-03-29")]
+    assert watch.at("2026-03-30", "05:00") == [("resolved", "2026-03-29 without the model")]
 
 
 def test_degraded_publication_is_superseded_by_next_issue_date(instance: DagsterInstance) -> None:
@@ -194,7 +208,10 @@ def test_degraded_publication_is_superseded_by_next_issue_date(instance: Dagster
     watch = Watch(instance, publication_problems)
     watch.at("2026-03-30", "06:00")
     publish(instance, "2026-03-31")
-    assert watch.at("2026-03-31", "06:00") == [("resolved", "2026-03-30"), ("raised", "2026-03-31")]
+    assert watch.at("2026-03-31", "06:00") == [
+        ("resolved", "2026-03-30 without the model"),
+        ("raised", "2026-03-31 without the model"),
+    ]
 
 
 def queue(instance: DagsterInstance, number: int) -> list[DagsterRun]:
