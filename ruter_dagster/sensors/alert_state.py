@@ -18,9 +18,10 @@ STATE_KEY = "ruter_dagster/alerts"
 
 
 class AlertState(BaseModel, frozen=True):
-    """`failures_read_to`: record id of the newest failure of a run that was examined."""
+    """`failures_read_to`: record id of the newest failure of a run that was examined. `next_incident`: see `RunCursor`."""
 
     failures_read_to: int
+    next_incident: int = 0
     incidents: Incidents = Incidents()
     outbox: Outbox = Outbox()
 

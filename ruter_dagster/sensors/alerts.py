@@ -34,10 +34,10 @@ from ruter_dagster.sensors.chain import INTERVAL_SECONDS, sensor_status
 from ruter_dagster.sensors.data_problems import backlog, drift, late_data, missed_freshness
 from ruter_dagster.sensors.problems import Deployment, Findings, Observation, readers_of
 from ruter_dagster.sensors.publication_problems import publication_problems
-from ruter_dagster.sensors.run_problems import newest_failure, run_problems
+from ruter_dagster.sensors.run_problems import RunCursor, newest_failure, run_problems
 
 SENDING_SECONDS = 15.0
-"""No notice is begun later in a tick. Dagster ends a tick after 60 s."""
+"""No notice is begun later, counted from the end of the observation. Dagster ends a tick after 60 s."""
 NO_CHANNEL = "RUTER_SLACK_TOKEN, RUTER_SMTP_HOST and RUTER_ALERTS_TOPIC are not set: no alert is sent"
 DETECTORS: tuple[Callable[[Observation], Findings], ...] = (
     publication_problems,
@@ -87,10 +87,11 @@ def _tick(context: SensorEvaluationContext, deployment: Deployment, channels: Se
 
     Raises PermanentFailure after that, if a detector failed or a channel did not accept a notice, so that Dagster shows it.
     """
-    started, instance = time.monotonic(), context.instance
+    instance = context.instance
     state = load_state(instance, context.log.error) or AlertState(failures_read_to=newest_failure(instance))
     state, faults = _observe(context, deployment, channels, state)
     save_state(instance, state)
+    started = time.monotonic()
     delivery = deliver(
         state.outbox,
         channels,
@@ -111,10 +112,10 @@ def _observe(
     now = get_current_datetime("UTC")
     observation = Observation(context.instance, deployment, state.incidents, now)
     findings, faults = Findings(), []
-    read_to = state.failures_read_to
+    cursor = RunCursor(state.failures_read_to, state.next_incident)
     try:
-        found, read_to = run_problems(observation, state.failures_read_to)
-        findings.add(found)
+        of_runs, cursor = run_problems(observation, cursor)
+        findings.add(of_runs)
     except Exception as error:
         faults.append(f"Failed runs cannot be read: {type(error).__name__}: {error}")
     for detector in DETECTORS:
@@ -126,7 +127,10 @@ def _observe(
     quiet = timedelta(minutes=deployment.settings.alert_quiet_minutes)
     incidents, notices = update(state.incidents, active, findings.over, now, quiet)
     outbox = state.outbox.with_notices(notices, channels)
-    return AlertState(failures_read_to=read_to, incidents=incidents, outbox=outbox), faults
+    new_state = AlertState(
+        failures_read_to=cursor.failure, next_incident=cursor.incident, incidents=incidents, outbox=outbox
+    )
+    return new_state, faults
 
 
 def _summary(delivery: Delivery, state: AlertState) -> str:

@@ -35,14 +35,14 @@ class Deployment:
 
     def downstream(self, asset: str) -> list[str]:
         """The assets that depend on an asset, the published forecasts first. Quality reports are left out."""
-        found: set[str] = set()
+        downstream: set[str] = set()
         pending = [asset]
         while pending:
-            new = self.readers.get(pending.pop(), frozenset()) - found
-            found |= new
+            new = self.readers.get(pending.pop(), frozenset()) - downstream
+            downstream |= new
             pending += new
-        kept = [name for name in found if not name.startswith(f"{QUALITY_GROUP}/")]
-        return sorted(kept, key=lambda name: (name != PUBLISHED_FORECASTS, name))
+        names = [name for name in downstream if not name.startswith(f"{QUALITY_GROUP}/")]
+        return sorted(names, key=lambda name: (name != PUBLISHED_FORECASTS, name))
 
     def not_updated(self, asset: str | None) -> str:
         """The first assets that depend on an asset, in words. Empty if there are none."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from dagster import (
     AssetCheckKey,
     AssetKey,
+    AssetRecordsFilter,
     DagsterEventType,
     DagsterInstance,
     DagsterRun,
@@ -44,8 +46,10 @@ from ruter_dagster.sensors.retries import waits_for_retry
 
 KINDS_OF_RUNS: tuple[Kind, ...] = ("run_failure", "blocking_check", "failed_publication")
 MAX_FAILURES_PER_TICK = 50
+MAX_EXAMINED_RUNS = 100
+"""Failed runs of open incidents that one tick examines. Each needs about five queries."""
 MAX_LATER_RUNS = 200
-"""Newest successful runs of a job that are searched for one that corrects a failure."""
+"""Newest successful runs that are searched for one that corrects a failure."""
 MAX_EVALUATIONS = 50
 """Newest passed evaluations of a check that are searched for one that corrects a failure."""
 JOBS_BY_ISSUE_DATE = ("forecasting", "feeds")
@@ -56,30 +60,71 @@ _ASSET_JOB = "__ASSET_JOB"
 State = Literal["active", "over", "unknown"]
 
 
-def run_problems(observation: Observation, cursor: int) -> tuple[Findings, int]:
-    """The problems of runs that failed after record id `cursor`, and the state of open incidents of runs.
+@dataclass(frozen=True)
+class RunCursor:
+    """What a tick read: the record id of the newest examined failure, and the position of the next incident to examine."""
+
+    failure: int
+    incident: int = 0
+
+
+def run_problems(observation: Observation, cursor: RunCursor) -> tuple[Findings, RunCursor]:
+    """The problems of runs that failed after the cursor, and the state of open incidents of runs.
 
     A failure that waits for a retry is no problem yet. Returns the next cursor too, which stays before the first such failure.
+    A tick examines at most about `MAX_EXAMINED_RUNS` runs of open incidents; the next tick goes on with the others.
     """
-    failures, cursor = _new_failures(observation, cursor)
-    problems: dict[Key, list[tuple[State, str]]] = {}
-    active: list[Problem] = []
-    for incident in observation.open_incidents(*KINDS_OF_RUNS):
-        states = [_state(observation, run_id) for run_id in incident.problem.run_ids]
-        problems.setdefault(incident.problem.key, []).extend(states)
-        if any(state == "active" for state, _ in states):
-            active.append(incident.problem)
-    for record in failures:
-        state = _state(observation, record.dagster_run.run_id)
-        if state[0] == "active":
-            active.append(_problem(observation, record))
-            problems.setdefault(active[-1].key, []).append(state)
-    over = {
-        key: states[-1][1]
-        for key, states in problems.items()
-        if states and all(s == "over" for s, _ in states)
-    }
-    return Findings(active, over), cursor
+    failures, failure = _new_failures(observation, cursor.failure)
+    problems = [
+        _problem(observation, record)
+        for record in failures
+        if _state(observation, record.dagster_run.run_id)[0] == "active"
+    ]
+    renewed = {problem.key for problem in problems}
+    findings, incident = _open_problems(observation, cursor.incident, renewed)
+    findings.active += problems
+    return findings, RunCursor(failure, incident)
+
+
+def _open_problems(observation: Observation, first: int, renewed: Collection[Key]) -> tuple[Findings, int]:
+    """The state of open incidents of runs from a position on, and the position of the next one to examine.
+
+    `renewed`: incidents with a new failure, which keep their earlier runs although they are not examined.
+    """
+    incidents = [
+        incident
+        for incident in observation.open_incidents(*KINDS_OF_RUNS)
+        if incident.problem.run_ids and incident.over_since is None
+    ]
+    start = first % len(incidents) if incidents else 0
+    findings, left, position = Findings(), MAX_EXAMINED_RUNS, start
+    for number, incident in enumerate(incidents[start:] + incidents[:start]):
+        if left > 0:
+            state, examined = _examine(observation, incident.problem, left)
+            findings.add(state)
+            left, position = left - examined, start + number + 1
+        elif incident.problem.key in renewed:
+            findings.active.append(incident.problem)
+    return findings, position
+
+
+def _examine(observation: Observation, problem: Problem, limit: int) -> tuple[Findings, int]:
+    """The state of an incident of runs, and the number of runs that were examined.
+
+    One run that is still a problem is enough. Runs that are over leave the incident, so that later ticks do not examine them.
+    """
+    pending: list[str] = []
+    reason = ""
+    for number, run_id in enumerate(problem.run_ids):
+        state, text = ("active", "") if number == limit else _state(observation, run_id)
+        if state == "active":
+            run_ids = (*pending, *problem.run_ids[number:])
+            return Findings([problem.model_copy(update={"run_ids": run_ids})]), number + 1
+        if state == "over":
+            reason = text
+        else:
+            pending.append(run_id)
+    return Findings() if pending else Findings(over={problem.key: reason}), len(problem.run_ids)
 
 
 def newest_failure(instance: DagsterInstance) -> int:
@@ -95,14 +140,14 @@ def _new_failures(observation: Observation, cursor: int) -> tuple[list[RunRecord
     records = instance.fetch_run_status_changes(
         records_filter, limit=MAX_FAILURES_PER_TICK, ascending=True
     ).records
-    failures, any_waits = [], False
+    failures, has_pending = [], False
     for record in records:
         run = instance.get_run_record_by_id(record.run_id)
-        waits = run is not None and waits_for_retry(instance, run.dagster_run, record.timestamp)
-        if run and not waits and AUTO_RETRY_RUN_ID_TAG not in run.dagster_run.tags:
+        is_pending = run is not None and waits_for_retry(instance, run.dagster_run, record.timestamp)
+        if run and not is_pending and AUTO_RETRY_RUN_ID_TAG not in run.dagster_run.tags:
             failures.append(run)
-        any_waits = any_waits or waits
-        if not any_waits:
+        has_pending = has_pending or is_pending
+        if not has_pending:
             cursor = record.storage_id
     return failures, cursor
 
@@ -123,23 +168,57 @@ def _state(observation: Observation, run_id: str) -> tuple[State, str]:
 
 
 def _corrected(instance: DagsterInstance, record: RunRecord, cause: FailureCause) -> str:
-    """Which later runs of the same job succeeded for all dates of a failed run. Empty if none did."""
+    """Which later runs succeeded for all dates of a failed run. Empty if none did.
+
+    They are runs that materialised the asset that failed, of whatever job, or runs of the same job if no step had started.
+    """
     run = record.dagster_run
+    missing = set(dates_of(run))
+    for success, dates in _later_successes(instance, record, cause.asset):
+        missing -= dates
+        if not missing:
+            return f"{job_and_dates(run)} succeeded in run {success[:8]}"
+    if run.job_name in JOBS_BY_ISSUE_DATE:
+        later = _later_runs(instance, record, job_name=run.job_name)
+        newest = max((day for success in later for day in dates_of(success)), default="")
+        if newest > max(dates_of(run)):
+            return f"superseded by issue date {newest}"
+    return ""
+
+
+def _later_successes(
+    instance: DagsterInstance, record: RunRecord, asset: str | None
+) -> Iterator[tuple[str, set[str]]]:
+    """Id and dates of each later successful run of a failed run's job, or of each that materialised the asset."""
+    if asset is None:
+        for run in _later_runs(instance, record, job_name=record.dagster_run.job_name):
+            yield run.run_id, set(dates_of(run))
+        return
+    dates = dates_of(record.dagster_run)
+    records_filter = AssetRecordsFilter(
+        AssetKey.from_user_string(asset),
+        asset_partitions=None if dates == [""] else dates,
+        after_timestamp=_created(record),
+    )
+    events = instance.fetch_materializations(records_filter, limit=MAX_LATER_RUNS + len(dates)).records
+    run_ids = list(dict.fromkeys(event.run_id for event in events if event.run_id))
+    later = {run.run_id for run in _later_runs(instance, record, run_ids=run_ids)} if run_ids else set()
+    for event in events:
+        if event.run_id in later:
+            yield event.run_id, {event.partition_key or ""}
+
+
+def _later_runs(instance: DagsterInstance, record: RunRecord, **values: Any) -> list[DagsterRun]:
+    """The newest successful runs that were created after a failed one, with these values of Dagster's filter of runs."""
     runs_filter = RunsFilter(
-        job_name=run.job_name, statuses=[DagsterRunStatus.SUCCESS], created_after=record.create_timestamp
+        statuses=[DagsterRunStatus.SUCCESS], created_after=record.create_timestamp, **values
     )
     records = instance.get_run_records(runs_filter, limit=MAX_LATER_RUNS)
-    later = [success.dagster_run for success in records if success.storage_id > record.storage_id]
-    missing, newest = set(dates_of(run)), ""
-    for success in later:
-        newest = max(newest, *dates_of(success))
-        if _has_asset(success, cause.asset):
-            missing -= set(dates_of(success))
-            if not missing:
-                return f"{job_and_dates(run)} succeeded in run {success.run_id[:8]}"
-    if run.job_name in JOBS_BY_ISSUE_DATE and newest > max(dates_of(run)):
-        return f"superseded by issue date {newest}"
-    return ""
+    return [success.dagster_run for success in records if success.storage_id > record.storage_id]
+
+
+def _created(record: RunRecord) -> float:
+    return record.create_timestamp.replace(tzinfo=UTC).timestamp()
 
 
 def _passed(instance: DagsterInstance, record: RunRecord, cause: FailureCause) -> str:
@@ -165,13 +244,6 @@ def _dates_passed(instance: DagsterInstance, check: AssetCheckKey, after: float)
         if run and not (judged and judged.value is False):
             dates |= set(dates_of(run))
     return dates
-
-
-def _has_asset(run: DagsterRun, asset: str | None) -> bool:
-    """Whether a run materialised the asset that failed, as far as its selection says."""
-    if asset is None or run.asset_selection is None:
-        return True
-    return AssetKey.from_user_string(asset) in run.asset_selection
 
 
 def dates_of(run: DagsterRun) -> list[str]:
