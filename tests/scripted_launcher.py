@@ -3,6 +3,7 @@
 Keys of an asset in the script:
     fails: message of the failed step; with `fails_on`, only a job of that date fails.
     failed_checks: metadata by name of a failed check.
+    passed_checks: metadata by name of a passed check.
     not_judged: names of checks that were not judged.
     content: a word that changes the content hashes.
     absent: dates that a range omits.
@@ -66,7 +67,9 @@ class ScriptedLauncher(SequentialLauncher):
                 passed=spec.name not in step.get("failed_checks", {}),
                 severity=AssetCheckSeverity.ERROR if spec.blocking else AssetCheckSeverity.WARN,
                 metadata={"judged": spec.name not in step.get("not_judged", ())}
-                | _metadata_of_check(step.get("failed_checks", {}).get(spec.name, {})),
+                | _metadata_of_check(
+                    (step.get("passed_checks", {}) | step.get("failed_checks", {})).get(spec.name, {})
+                ),
             )
             for spec in context.assets_def.check_specs
         ]

@@ -54,9 +54,10 @@ def run(parameters: Drift, context: JobContext) -> None:
 
 
 def _report_check(metric: DriftMetric, rows: pl.DataFrame, context: JobContext) -> None:
-    """Reports the check of a metric. `measured` is the network's value on the newest date."""
+    """Reports the check of a metric. `measured` is the network's value on the newest date, `scopes` all verdicts of that date."""
     beyond = rows.filter(pl.col("verdict").is_in(["warn", "act"]))
-    newest = rows.filter(pl.col("scope") == NETWORK).sort("operating_date")["value"].tail(1)
+    of_newest_date = rows.filter(pl.col("operating_date") == pl.col("operating_date").max())
+    newest = of_newest_date.filter(pl.col("scope") == NETWORK)["value"]
     context.report.checked(
         asset_of(DRIFT.name),
         metric.name,
@@ -68,6 +69,9 @@ def _report_check(metric: DriftMetric, rows: pl.DataFrame, context: JobContext) 
         warn_threshold=metric.warn,
         act_threshold=metric.act,
         beyond=as_table(beyond.cast({"operating_date": pl.String}).to_dicts()),
+        scopes=as_table(
+            of_newest_date.select(pl.col("operating_date").cast(pl.String), "scope", "verdict").to_dicts()
+        ),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, time, tzinfo
+from types import MappingProxyType
 from typing import Any
 
 from ruter_dagster.contracts.drift import DRIFT_METRICS
@@ -17,18 +18,21 @@ _REMEDIES = {metric.name: metric.remedy for metric in DRIFT_METRICS}
 
 
 def drift_problems(
-    rows: Iterable[Mapping[str, Any]], zone: tzinfo = UTC
+    rows: Iterable[Mapping[str, Any]],
+    zone: tzinfo = UTC,
+    open_scopes: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> tuple[list[Problem], dict[Key, str]]:
     """The problems of the newest measured operating date, and the metrics that are measured ok.
 
     Args:
         rows: Rows of monitoring.drift of one operating date: operating_date (date or ISO text), metric, scope and verdict. Rows
-            with the verdict warn or act also have value, warn, act and, if known, detail (vehicles or lines).
+            with the verdict warn or act also have value, warn, act and optionally detail (vehicles or lines).
         zone: Time zone of the operating date, at whose beginning a problem begins.
+        open_scopes: The scopes of open incidents, by metric.
 
     Returns:
         One problem for each metric that warns or acts in any scope, and the keys of metrics that are ok with the reason. A
-        metric whose verdicts are all unknown is in neither.
+        metric is ok if at least one verdict and those of all its open scopes are ok. Other metrics are in neither.
     """
     by_metric: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
@@ -36,9 +40,12 @@ def drift_problems(
     active: list[Problem] = []
     over: dict[Key, str] = {}
     for metric, of_metric in by_metric.items():
+        ok = {row["scope"] for row in of_metric if row["verdict"] == "ok"}
+        still_open = set(open_scopes.get(metric, ())) - ok
         if beyond := [row for row in of_metric if row["verdict"] in _SEVERITIES]:
-            active.append(_problem(metric, beyond, zone))
-        elif any(row["verdict"] == "ok" for row in of_metric):
+            scopes = still_open.union(row["scope"] for row in beyond)
+            active.append(_problem(metric, beyond, zone).model_copy(update={"scopes": tuple(sorted(scopes))}))
+        elif ok and not still_open:
             over["drift", metric] = f"measured ok on {of_metric[0]['operating_date']}"
     return active, over
 

@@ -35,7 +35,7 @@ class Problem(BaseModel, frozen=True):
 
     `since`: when it began. `affected`: assets, dates, lines or readers, one text each. `details`: error messages or measured
     values. `log`: the last lines that the failed job printed. `links`: text and address of each. `remedy`: what to do.
-    `run_ids`: the failed runs that are the problem, if there are any.
+    `run_ids`: the failed runs that are the problem, if there are any. `scopes`: the modes, or the network, that drift concerns.
     """
 
     kind: Kind
@@ -49,6 +49,7 @@ class Problem(BaseModel, frozen=True):
     links: tuple[tuple[str, str], ...] = ()
     remedy: str = ""
     run_ids: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
 
     @property
     def key(self) -> Key:
@@ -111,7 +112,7 @@ def update(
     Args:
         incidents: The open incidents before.
         active: Problems that are present now. Several of one kind and subject count as one, with the worst severity.
-        over: Kind and subject of problems that are known to be over, each with the reason ("" for none). An incident that
+        over: Kind and subject of problems that are over, each with the reason ("" for none). An incident that
             is neither in `active` nor in `over` stays as it is.
         now: Time of the observation, with a time zone.
         quiet: Time for which a problem must be over before its incident is resolved. If it returns earlier, it is the

@@ -89,10 +89,14 @@ def failure_cause(instance: DagsterInstance, run_id: str) -> FailureCause:
 
 def failed_checks(instance: DagsterInstance, run_id: str) -> list[AssetCheckEvaluation]:
     """The checks that failed in a run, in the order of their evaluation."""
+    return [evaluation for evaluation in evaluated_checks(instance, run_id) if not evaluation.passed]
+
+
+def evaluated_checks(instance: DagsterInstance, run_id: str) -> list[AssetCheckEvaluation]:
+    """The results of all checks of a run, in the order of their evaluation."""
     records = instance.get_records_for_run(run_id, of_type=DagsterEventType.ASSET_CHECK_EVALUATION).records
     events = [record.event_log_entry.dagster_event for record in records]
-    evaluations = [event.asset_check_evaluation_data for event in events if event]
-    return [evaluation for evaluation in evaluations if not evaluation.passed]
+    return [event.asset_check_evaluation_data for event in events if event]
 
 
 def describe_check(check: AssetCheckEvaluation) -> str:

@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from typing import Any
 
-from dagster import AssetCheckKey, AssetKey, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import AssetKey, AssetRecordsFilter, DagsterInstance, DagsterRunStatus, RunsFilter
 
-from ruter_dagster.compat.checks import AssetCheckExecutionRecordStatus
 from ruter_dagster.contracts.jobs import asset_of
-from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.tables import STOP_VISITS
 from ruter_dagster.notifications.drift_problems import drift_problems
 from ruter_dagster.notifications.incidents import Key, Problem, Severity
 from ruter_dagster.notifications.message import describe_duration
-from ruter_dagster.orchestration.event_log import content_hash
+from ruter_dagster.orchestration.event_log import content_hash, evaluated_checks, newest_partition
 from ruter_dagster.sensors.drift import DRIFT_ASSET, drift_rows
 from ruter_dagster.sensors.problems import Findings, Observation, is_partition
-from ruter_dagster.sensors.run_problems import dates_of
 
 COUNTS_ASSET = asset_of(STOP_VISITS.name)
 AWAITED_DAYS = 7
 """Days for which late counts are awaited. Later, their incident is over, whether they came or not."""
-NEWEST_EVALUATIONS = 10
-"""Newest evaluations of each drift check that are read. A backfill of old dates may follow the newest date."""
 MAX_QUEUED = 1000
 """Queued runs that are read."""
-RunOf = Callable[[str], DagsterRun | None]
-"""The run with an id."""
-_DECIDED = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
 
 
 def late_data(observation: Observation) -> Findings:
@@ -121,43 +112,30 @@ def _stale_asset(observation: Observation, asset: str, last: datetime, hours: fl
 
 
 def drift(observation: Observation) -> Findings:
-    """Drift metrics that warn or act on the newest date that they were measured on, and those that are ok."""
-    run_of = cache(observation.instance.get_run_by_id)
-    rows = [row for check in DRIFT_CHECKS for row in _newest_rows(observation, check.name, run_of)]
-    active, over = drift_problems(rows, observation.deployment.zone)
+    """Drift metrics that warn or act on the newest measured date, and those that are ok in each scope that warned."""
+    open_scopes = {
+        incident.problem.subject: incident.problem.scopes for incident in observation.open_incidents("drift")
+    }
+    rows = _newest_drift(observation.instance)
+    active, over = drift_problems(rows, observation.deployment.zone, open_scopes)
     link = observation.link("Drift checks", f"assets/{DRIFT_ASSET}?view=checks")
     linked = [problem.model_copy(update={"links": (link,)}) for problem in active]
     return Findings(linked, dict(over))
 
 
-def _newest_rows(observation: Observation, check: str, run_of: RunOf) -> list[Mapping[str, Any]]:
-    """Rows of the newest date that a check measured; a row with the verdict ok if none is beyond a threshold."""
-    evaluations = sorted(_evaluations(observation, check, run_of), key=lambda evaluation: evaluation[:2])
-    if not evaluations:
+def _newest_drift(instance: DagsterInstance) -> list[Mapping[str, Any]]:
+    """The verdicts of the newest operating date: from the checks of the run that measured it last."""
+    day = newest_partition(instance, DRIFT_ASSET)
+    if day is None:
         return []
-    day, _, beyond, judged = evaluations[-1]
-    of_day = [row for row in beyond if row["operating_date"] == day]
-    if of_day or not judged:
-        return of_day
-    return [{"operating_date": day, "metric": check, "scope": "network", "verdict": "ok"}]
-
-
-def _evaluations(
-    observation: Observation, check: str, run_of: RunOf
-) -> Iterator[tuple[str, int, list[Mapping[str, Any]], bool]]:
-    """Of each recent evaluation: its newest date, its record id, its rows beyond a threshold, and whether it was judged."""
-    key = AssetCheckKey(AssetKey.from_user_string(DRIFT_ASSET), check)
-    records = observation.instance.event_log_storage.get_asset_check_execution_history(
-        key, limit=NEWEST_EVALUATIONS, status=_DECIDED
-    )
-    for record in records:
-        event = record.event.dagster_event if record.event else None
-        run = run_of(record.run_id)
-        if event and run:
-            data = event.asset_check_evaluation_data
-            judged = data.metadata.get("judged")
-            is_judged = judged is None or judged.value is not False
-            yield max(dates_of(run)), record.id, drift_rows(data), is_judged
+    records_filter = AssetRecordsFilter(AssetKey.from_user_string(DRIFT_ASSET), asset_partitions=[day])
+    records = instance.fetch_materializations(records_filter, limit=1).records
+    rows: list[Mapping[str, Any]] = []
+    for check in evaluated_checks(instance, records[0].run_id) if records else []:
+        if check.asset_key.to_user_string() == DRIFT_ASSET:
+            others = (row for row in drift_rows(check, "scopes") if row["verdict"] not in ("warn", "act"))
+            rows += [*drift_rows(check), *({"metric": check.check_name} | row for row in others)]
+    return [row for row in rows if row["operating_date"] == day]
 
 
 def backlog(observation: Observation) -> Findings:

@@ -95,10 +95,10 @@ def drift_sensors(settings: Settings, jobs: Mapping[str, Any]) -> list[SensorDef
     return [drift_check]
 
 
-def drift_rows(check: AssetCheckEvaluation) -> list[Mapping[str, Any]]:
-    """The rows of monitoring.drift in a check's metadata that exceed a threshold."""
-    beyond = check.metadata.get("beyond")
-    return [record.data for record in beyond.records] if isinstance(beyond, TableMetadataValue) else []
+def drift_rows(check: AssetCheckEvaluation, table: str = "beyond") -> list[Mapping[str, Any]]:
+    """The rows of a table in a check's metadata: by default those of monitoring.drift that exceed a threshold."""
+    rows = check.metadata.get(table)
+    return [record.data for record in rows.records] if isinstance(rows, TableMetadataValue) else []
 
 
 def _failed_results(instance: DagsterInstance, check: str) -> list[Any]:

@@ -39,6 +39,17 @@ def test_metric_that_is_ok_is_over() -> None:
     assert (active, over) == ([], {("drift", "bias"): f"measured ok on {DAY}"})
 
 
+def test_warning_ends_only_when_its_own_scope_is_ok() -> None:
+    rows = [row("bias", "network", "ok"), row("bias", "boat", "unknown")]
+    assert drift_problems(rows, open_scopes={"bias": ["boat"]}) == ([], {})
+    assert drift_problems(rows[:1], open_scopes={"bias": ["boat"]}) == ([], {}), "no boat was measured"
+    assert drift_problems(rows, open_scopes={"bias": ["network"]})[1].keys() == {("drift", "bias")}
+    (problem,), _ = drift_problems(
+        [*rows, row("bias", "tram", "warn")], open_scopes={"bias": ["boat", "network"]}
+    )
+    assert problem.scopes == ("boat", "tram")
+
+
 def test_unknown_metric_is_neither_problem_nor_over() -> None:
     assert drift_problems([row("bias", "network", "unknown")]) == ([], {})
 

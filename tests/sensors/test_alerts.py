@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import date
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,11 +13,15 @@ from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, SensorDef
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.orchestration.partitions import range_tags
 from ruter_dagster.sensors.alert_state import STATE_KEY, save_state
+from ruter_dagster.sensors.alerts import _observe as observe_problems
+from ruter_dagster.sensors.problems import Observation
+from ruter_dagster.sensors.run_problems import _state as state_of
 from tests.scripted_launcher import defs, write_script
 from tests.sensors.conftest import Clock, Tick, alerts_of, settings_for
 from tests.slack_stub import TOKEN, SlackStub, block_texts
 
 DAY = "2026-03-29"
+DAYS = ("2026-03-27", "2026-03-28", DAY)
 
 
 @pytest.fixture
@@ -120,6 +125,91 @@ def test_failed_range_is_resolved_by_runs_of_all_its_dates(
         succeed(instance, day=day)
         tick(alerts)
         assert len(slack.messages) == (2 if number == len(days) else 1)
+
+
+def test_failure_is_over_when_a_person_materialises_the_asset(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, alerts: SensorDefinition
+) -> None:
+    """The UI names its runs of selected assets `__ASSET_JOB`."""
+    fail(instance)
+    tick(alerts)
+    write_script(instance)
+    job = defs.resolve_implicit_global_asset_job_def()
+    for asset in ("raw/stop_visits", "loads/stop_loads"):
+        assert len(slack.messages) == 1
+        result = job.execute_in_process(
+            instance=instance, partition_key=DAY, asset_selection=[AssetKey.from_user_string(asset)]
+        )
+        tick(alerts)
+    assert f"counts {DAY} succeeded in run {result.run_id[:8]}" in block_texts(slack.messages[1])[2]
+
+
+def test_every_open_incident_is_examined_within_a_few_ticks(
+    instance: DagsterInstance,
+    slack: SlackStub,
+    tick: Tick,
+    alerts: SensorDefinition,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ruter_dagster.sensors.run_problems.MAX_EXAMINED_RUNS", 2)
+    examined: list[str] = []
+    runs = []
+    write_script(instance, loads__stop_loads={"fails": "No room"})
+    for day in (*DAYS, "2026-03-26", "2026-03-25"):
+        runs.append(run(instance, "loads/stop_loads", day).run_id)
+    tick(alerts)
+    assert len(slack.texts) == 5
+
+    def record(observation: Observation, run_id: str) -> Any:
+        examined.append(run_id)
+        return state_of(observation, run_id)
+
+    monkeypatch.setattr("ruter_dagster.sensors.run_problems._state", record)
+    for _ in range(3):
+        tick(alerts)
+    assert len(examined) == 6
+    assert set(examined) == set(runs)
+
+
+def test_corrected_runs_of_a_backfill_are_examined_once(
+    instance: DagsterInstance,
+    slack: SlackStub,
+    tick: Tick,
+    alerts: SensorDefinition,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_script(instance, loads__stop_loads={"fails": "No room"})
+    for day in DAYS:
+        run(instance, "loads/stop_loads", day, **{"dagster/backfill": "abcd"})
+    tick(alerts)
+    monkeypatch.setattr("ruter_dagster.sensors.run_problems.MAX_EXAMINED_RUNS", 2)
+    for day in DAYS:
+        succeed(instance, day=day)
+    tick(alerts)
+    assert len(slack.messages) == 1, "the third run is examined in the next tick"
+    tick(alerts)
+    assert slack.texts == ["Resolved: Runs failed: counts of backfill abcd"] * 2
+
+
+def test_alert_is_sent_after_a_slow_observation(
+    instance: DagsterInstance,
+    slack: SlackStub,
+    tick: Tick,
+    alerts: SensorDefinition,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seconds = 0.0
+
+    def observe(*arguments: Any) -> Any:
+        nonlocal seconds
+        seconds += 40
+        return observe_problems(*arguments)
+
+    fail(instance)
+    monkeypatch.setattr("ruter_dagster.sensors.alerts._observe", observe)
+    monkeypatch.setattr("ruter_dagster.sensors.alerts.time", SimpleNamespace(monotonic=lambda: seconds))
+    tick(alerts)
+    assert slack.texts == [f"Run failed: counts {DAY}"]
 
 
 def test_deleted_run_is_over(
@@ -354,13 +444,20 @@ def refuse(*_: Any) -> None:
 
 
 def drift_measured(instance: DagsterInstance, day: str, verdict: str | None, **values: Any) -> None:
-    """A run of monitoring, whose check `bias` fails if there is a verdict."""
+    """A run of monitoring, whose check `bias` fails for trams if there is a verdict, and else is ok for them."""
     numbers = {"value": 0.14, "warn": 0.05, "act": 0.1, "detail": "lines 11, 17"}
     row = {"operating_date": day, "metric": "bias", "scope": "tram", "verdict": verdict} | numbers | values
-    write_script(
-        instance, monitoring__drift={"failed_checks": {"bias": {"beyond": [row]}} if verdict else {}}
-    )
+    script = {"failed_checks": {"bias": {"beyond": [row]}}} if verdict else ok_in(day, tram="ok")
+    write_script(instance, monitoring__drift=script)
     assert run(instance, "monitoring/drift", day).success
+
+
+def ok_in(day: str, **verdicts: str) -> dict[str, Any]:
+    """The script of a passed check `bias` with the verdicts of these scopes."""
+    rows = [
+        {"operating_date": day, "scope": scope, "verdict": verdict} for scope, verdict in verdicts.items()
+    ]
+    return {"passed_checks": {"bias": {"scopes": rows}}}
 
 
 def test_drift_is_raised_once_with_lines_and_gets_worse_once(
@@ -395,6 +492,28 @@ def test_drift_is_over_when_a_later_date_is_ok(
     drift_measured(instance, DAY, None)
     tick(alerts)
     assert block_texts(slack.messages[1])[2] == f"*Why it is over*\nmeasured ok on {DAY}"
+
+
+def test_drift_stays_open_while_its_mode_is_not_judged(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, alerts: SensorDefinition
+) -> None:
+    drift_measured(instance, "2026-03-28", "warn")
+    tick(alerts)
+    write_script(instance, monitoring__drift=ok_in(DAY, network="ok", tram="unknown"))
+    assert run(instance, "monitoring/drift", DAY).success
+    tick(alerts)
+    assert len(slack.messages) == 1
+
+
+def test_later_runs_of_old_dates_do_not_end_drift(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, alerts: SensorDefinition
+) -> None:
+    drift_measured(instance, DAY, "warn")
+    tick(alerts)
+    for day in range(11, 23):
+        drift_measured(instance, f"2026-03-{day}", None)
+    tick(alerts)
+    assert len(slack.messages) == 1
 
 
 def test_drift_that_is_not_judged_stays_open(
