@@ -134,7 +134,7 @@ def _newest_drift(instance: DagsterInstance) -> list[Mapping[str, Any]]:
     for check in evaluated_checks(instance, records[0].run_id) if records else []:
         if check.asset_key.to_user_string() == DRIFT_ASSET:
             others = (row for row in drift_rows(check, "scopes") if row["verdict"] not in ("warn", "act"))
-            rows += [*drift_rows(check), *({"metric": check.check_name} | row for row in others)]
+            rows += [*drift_rows(check), *({"metric": check.check_name, **row} for row in others)]
     return [row for row in rows if row["operating_date"] == day]
 
 

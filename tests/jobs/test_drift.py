@@ -73,6 +73,8 @@ def test_checks_name_the_vehicle_and_lines_of_a_fault(folder: Path) -> None:
     network = next(row for row in metadata["beyond"]["raw_value"]["records"] if row["scope"] == "network")
     assert network["verdict"] == "warn"
     assert network["detail"].startswith("RUT:Vehicle:10031 (")
+    verdict = {"operating_date": DAY.isoformat(), "scope": "network", "verdict": "warn"}
+    assert verdict in metadata["scopes"]["raw_value"]["records"]
     assert not checks.results["timetable_change"][0]
     assert checks.results["trip_gaps"][0]
 
