@@ -8,12 +8,7 @@ from pydantic import Field
 from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
 from ruter_dagster.assets.dependencies import asset_dep, check_specs, table_dep
 from ruter_dagster.assets.job_inputs import PinsConfig
-from ruter_dagster.contracts.date_windows import (
-    DRIFT_LOAD_DAYS,
-    DRIFT_PLAN_DAYS,
-    DRIFT_VERDICT_DAYS,
-    HORIZON_DAYS,
-)
+from ruter_dagster.contracts.date_windows import DRIFT_LOAD_DAYS, HORIZON_DAYS
 from ruter_dagster.contracts.jobs import RETENTION, Drift, Performance, Retention, Scores, asset_of
 from ruter_dagster.contracts.model_checks import DRIFT_CHECKS
 from ruter_dagster.contracts.scores import LINE_SCORES, STOP_SCORES
@@ -88,7 +83,7 @@ def _drift(builder: AssetBuilder) -> JobAsset:
         deps=[
             asset_dep(asset_of(FORECAST_PERFORMANCE.name), reference),
             *table_dep(STOP_LOADS, reference),
-            *table_dep(PLANNED_DEPARTURES, window(-DRIFT_VERDICT_DAYS - DRIFT_PLAN_DAYS, 0)),
+            *table_dep(PLANNED_DEPARTURES, reference),
         ],
         check_specs=check_specs(asset_of(DRIFT.name), DRIFT_CHECKS),
     )

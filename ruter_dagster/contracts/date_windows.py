@@ -27,9 +27,9 @@ DRIFT_VERDICT_DAYS = 7
 DRIFT_LOAD_DAYS = DRIFT_REFERENCE_DAYS + DRIFT_VERDICT_DAYS
 """Drift of an operating date reads loads and forecasts of this many dates before it."""
 DRIFT_VEHICLE_DAYS = 28
-"""Vehicles of an operating date are compared with those of this many dates before it."""
+"""Absent vehicles of an operating date are those of comparable dates, at most this many dates before it."""
 DRIFT_PLAN_DAYS = 21
-"""The timetable and the counted share of an operating date are compared with those of this many dates before it."""
+"""The timetable of an operating date is compared with those of this many dates before it."""
 
 TRUTH_FINAL_DAYS = 14
 """By default the truth of an operating date is final once counts of a date this many days later exist."""

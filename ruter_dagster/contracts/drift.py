@@ -41,7 +41,7 @@ class DriftMetric:
     clear: float = 0.8
     usual: float = 0.0
     remedy: str | None = None
-    """What to do if the metric warns, if that is not what it is for most metrics."""
+    """What to do if the metric warns; None for the remedy that most metrics share."""
 
     @property
     def clear_threshold(self) -> float:
@@ -196,7 +196,7 @@ SENSOR_METRICS = (
     ),
     DriftMetric(
         "counted_share",
-        "Share of the day's planned departures that were counted / median of this share in the three weeks before",
+        "Share of the day's planned departures that were counted / its median on the healthy dates of the eight weeks before",
         0.80,
         None,
         "below",

@@ -113,7 +113,7 @@ def _measure(
         "passenger_level": Measured(_passenger_level(sums.loads, day, comparable)),
         "vehicle_imbalance": _worst_vehicle(sums.vehicles, day, "imbalance", warn["vehicle_imbalance"]),
         "door_imbalance": _worst_vehicle(sums.vehicles, day, "door_imbalance", warn["door_imbalance"]),
-        **_measure_sensors(day, sums.sensors, comparable),
+        **_measure_sensors(day, sums.sensors, comparable, warn["counted_share"]),
     }
     # Sums of floats depend on the order of rows in their last digits, and a table's version must not.
     return {
@@ -133,13 +133,15 @@ def _measure_forecasts(day: date, sums: DriftSums, comparable: Comparable) -> di
     }
 
 
-def _measure_sensors(day: date, sums: SensorSums, comparable: Comparable) -> dict[str, Measured]:
+def _measure_sensors(
+    day: date, sums: SensorSums, comparable: Comparable, healthy_share: float
+) -> dict[str, Measured]:
     recent = [other for other in comparable if day - other <= timedelta(DRIFT_VEHICLE_DAYS)]
     return {
         "silent_vehicles": silent_vehicles(sums, day),
         "absent_vehicles": absent_vehicles(sums, day, recent),
         "silent_lines": silent_lines(sums, day),
-        "counted_share": counted_share(sums, day),
+        "counted_share": counted_share(sums, day, healthy_share),
         "trip_gaps": trip_gaps(sums, day),
         "timetable_change": timetable_change(sums, day),
     }

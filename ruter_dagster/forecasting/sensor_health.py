@@ -2,6 +2,7 @@
 changes of the timetable.
 
 One date suffices to see each of these faults. Each function takes sums of one scope and returns a value and its detail.
+Counts are compared with dates on which they were healthy, so that a fault that lasts does not become usual itself.
 Thresholds belong in contracts/drift.py.
 """
 
@@ -15,7 +16,7 @@ from typing import NamedTuple
 
 import polars as pl
 
-from ruter_dagster.contracts.date_windows import DRIFT_PLAN_DAYS
+from ruter_dagster.contracts.date_windows import DRIFT_PLAN_DAYS, DRIFT_REFERENCE_DAYS
 
 SENSOR_LOAD_COLUMNS = (
     "service_date", "trip_id", "stop_sequence", "mode", "line_id", "vehicle_id", "load", "imbalance",
@@ -189,7 +190,7 @@ def silent_vehicles(sums: SensorSums, day: date) -> Measured:
     vehicles = _on(sums.vehicles, day)
     if vehicles.is_empty():
         return Measured()
-    before = _before(sums.vehicles, day, DRIFT_PLAN_DAYS).filter("reported")
+    before = _before(sums.vehicles, day, DRIFT_REFERENCE_DAYS).filter("reported")
     usual = before.group_by("vehicle_id").agg(
         pl.len().alias("dates"), (pl.col("passengers").sum() / pl.col("visits").sum()).alias("load")
     )
@@ -227,7 +228,7 @@ def silent_lines(sums: SensorSums, day: date) -> Measured:
     lines = _on(sums.lines, day)
     if lines.is_empty():
         return Measured()
-    before = _before(sums.lines, day, DRIFT_PLAN_DAYS).filter(pl.col("counted") > 0)
+    before = _before(sums.lines, day, DRIFT_REFERENCE_DAYS).filter(pl.col("counted") > 0)
     known = before.group_by("line_id").len().filter(pl.col("len") >= MIN_KNOWN_DATES)
     silent = (
         lines.filter(pl.col("counted") == 0, pl.col("journeys") >= MIN_LINE_JOURNEYS)
@@ -240,25 +241,33 @@ def silent_lines(sums: SensorSums, day: date) -> Measured:
     return Measured(float(silent.height), list_subjects(subjects))
 
 
-def counted_share(sums: SensorSums, day: date) -> Measured:
-    """The counted share of the planned departures, over its median in the three weeks before. The detail lists the lines that lost most."""
+def counted_share(sums: SensorSums, day: date, warn: float) -> Measured:
+    """The counted share of the planned departures, over its median on the healthy dates of the eight weeks before.
+
+    On a healthy date the share is at least `warn` of the third largest one. The detail lists the lines that lost most.
+    """
     shares = (
         sums.lines.group_by("operating_date")
         .agg(pl.col("counted", "planned").sum())
         .select("operating_date", share=pl.col("counted") / pl.col("planned"))
     )
     today = _on(shares, day)["share"]
-    usual = _before(shares, day, DRIFT_PLAN_DAYS)["share"]
-    median = usual.median() if usual.len() >= MIN_KNOWN_DATES else None
-    if today.is_empty() or not median:
+    before = _before(shares, day, DRIFT_REFERENCE_DAYS).sort("share", descending=True)
+    if today.is_empty() or before.height < MIN_KNOWN_DATES:
         return Measured()
-    return Measured(today.item() / median, list_subjects(_lines_by_lost_counts(sums.lines, day)))  # pyright: ignore[reportOperatorIssue]
+    healthy = before.filter(pl.col("share") >= warn * before["share"][MIN_KNOWN_DATES - 1])
+    median = healthy["share"].median()
+    if not median:
+        return Measured()
+    lines = _lines_by_lost_counts(sums.lines, day, healthy["operating_date"])
+    return Measured(today.item() / median, list_subjects(lines))  # pyright: ignore[reportOperatorIssue]
 
 
-def _lines_by_lost_counts(lines: pl.DataFrame, day: date) -> list[str]:
+def _lines_by_lost_counts(lines: pl.DataFrame, day: date, healthy: pl.Series) -> list[str]:
     """Lines of which less than the usual share was counted, with these shares. Those that miss most departures are first."""
     share = pl.col("counted") / pl.col("planned")
-    usual = _before(lines, day, DRIFT_PLAN_DAYS).group_by("line_id").agg(usual=share.median())
+    before = lines.filter(pl.col("operating_date").is_in(healthy.implode()))
+    usual = before.group_by("line_id").agg(usual=share.median())
     lost = (
         _on(lines, day)
         .join(usual, on="line_id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 
 import polars as pl
@@ -10,7 +11,6 @@ import polars as pl
 from ruter_dagster.contracts.date_windows import (
     DRIFT_PLAN_DAYS,
     DRIFT_REFERENCE_DAYS,
-    DRIFT_VEHICLE_DAYS,
     DRIFT_VERDICT_DAYS,
 )
 from ruter_dagster.contracts.dates import day_range
@@ -94,10 +94,8 @@ def _sums(dates: Sequence[date], context: JobContext) -> DriftSums:
 
 
 def _sums_of(day: date, first: date, context: JobContext) -> DriftSums:
-    """Sums of one date. Dates before `first` are only references, and the older ones need fewer columns."""
-    columns = dict.fromkeys(LOAD_COLUMNS)
-    if day >= first - timedelta(DRIFT_VEHICLE_DAYS):
-        columns |= dict.fromkeys(SENSOR_LOAD_COLUMNS)
+    """Sums of one date. Dates before `first` are only references."""
+    columns = dict.fromkeys((*LOAD_COLUMNS, *SENSOR_LOAD_COLUMNS))
     performance = context.tables.read(
         FORECAST_PERFORMANCE, [day], PERFORMANCE_COLUMNS, missing="skip", verdict="ignore", ordered=False
     )
@@ -107,13 +105,12 @@ def _sums_of(day: date, first: date, context: JobContext) -> DriftSums:
     return DriftSums.of(needed, performance, loads, visits, _sensor_sums(day, first, loads, context))
 
 
-def _sensor_sums(day: date, first: date, loads: pl.DataFrame, context: JobContext) -> SensorSums | None:
-    if day < first - timedelta(DRIFT_VEHICLE_DAYS):
-        return None
-    plan = None
-    if day >= first - timedelta(DRIFT_PLAN_DAYS):
-        plan = _read(context, PLANNED_DEPARTURES, day, PLAN_COLUMNS)
-    return SensorSums.of(loads, plan, context.operator.time_zone)
+def _sensor_sums(day: date, first: date, loads: pl.DataFrame, context: JobContext) -> SensorSums:
+    """Sums of the counters. The journeys of dates that no timetable is compared with are left out to limit memory."""
+    plan = _read(context, PLANNED_DEPARTURES, day, PLAN_COLUMNS)
+    sums = SensorSums.of(loads, plan, context.operator.time_zone)
+    compared = day >= first - timedelta(DRIFT_PLAN_DAYS)
+    return sums if compared else replace(sums, journeys=sums.journeys.clear())
 
 
 def _read(context: JobContext, table: Table, day: date, columns: Sequence[str]) -> pl.DataFrame:

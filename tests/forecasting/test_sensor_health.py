@@ -66,7 +66,7 @@ def test_quiet_date_is_healthy():
     quiet = sums(trips(DAY))
     assert silent_vehicles(quiet, DAY) == (0.0, None)
     assert silent_lines(quiet, DAY) == (0.0, None)
-    assert counted_share(quiet, DAY) == (1.0, None)
+    assert counted_share(quiet, DAY, 0.8) == (1.0, None)
     assert trip_gaps(quiet, DAY) == (0.0, None)
     assert timetable_change(quiet, DAY) == (0.0, None)
     assert absent_vehicles(quiet, DAY, [DAY - timedelta(7), DAY - timedelta(14)]) == (0.0, None)
@@ -104,15 +104,33 @@ def test_line_without_planned_departures_is_not_silent():
 
 def test_counted_share_names_lines_that_lost_counts():
     lost = (pl.col("line_id") == "line 1") & pl.col("trip_id").str.ends_with("3").not_()
-    measured = counted_share(sums(without_counts(trips(DAY), lost)), DAY)
+    measured = counted_share(sums(without_counts(trips(DAY), lost)), DAY, 0.8)
     assert measured.value == pytest.approx(1 - 45 / 200)
     assert measured.detail == "line 1 (10%, usually 100%)"
 
 
 def test_counts_that_cannot_be_reconciled_are_counts():
     broken = trips(DAY).with_columns(load=pl.lit(None, pl.Float64), imbalance=pl.lit(1.0))
-    assert counted_share(sums(broken), DAY).value == 1.0
+    assert counted_share(sums(broken), DAY, 0.8).value == 1.0
     assert silent_vehicles(sums(broken), DAY).value == 0
+
+
+@pytest.mark.parametrize("days", [1, 25, 50])
+def test_lasting_fault_does_not_become_usual(days):
+    """For `days` dates, one vehicle counts nobody, one line does not report, and another is not counted."""
+    fault = (pl.col("vehicle_id") == "v03") | (pl.col("line_id") == "line 2")
+    lost = (pl.col("line_id") == "line 1") | fault
+    dates = [DAY - timedelta(ago) for ago in range(56)]
+    loads = [
+        without_counts(trips(day), lost).filter(pl.col("line_id") != "line 2")
+        if DAY - day < timedelta(days)
+        else trips(day)
+        for day in dates
+    ]
+    lasting = SensorSums.of(pl.concat(loads), pl.concat(map(trips, dates)), OSLO)
+    assert silent_vehicles(lasting, DAY).value >= 1
+    assert silent_lines(lasting, DAY).value == 2
+    assert counted_share(lasting, DAY, 0.8).value < 0.5
 
 
 def test_gaps_are_departures_without_counts_in_counted_trips():
@@ -157,15 +175,16 @@ def test_changed_clocks_do_not_change_the_timetable():
 
 def test_little_history_is_unknown():
     first = SensorSums.of(trips(DAY), trips(DAY), OSLO)
-    assert counted_share(first, DAY).value is None
+    assert counted_share(first, DAY, 0.8).value is None
     assert timetable_change(first, DAY).value is None
     assert absent_vehicles(first, DAY, []).value is None
 
 
 def test_date_without_loads_is_unknown():
     quiet, later = sums(trips(DAY)), DAY + timedelta(1)
-    for measure in (silent_vehicles, silent_lines, counted_share, trip_gaps, timetable_change):
+    for measure in (silent_vehicles, silent_lines, trip_gaps, timetable_change):
         assert measure(quiet, later).value is None, measure.__name__
+    assert counted_share(quiet, later, 0.8).value is None
 
 
 def test_detail_lists_ten_subjects():
