@@ -87,9 +87,9 @@ def _by_date(
             is_final,
         )
         scored = _DatePerformance(rows, summary)
-        # Without forecasts, which the job `retention` deletes earlier, the date cannot be scored again.
-        replaced = not is_final or (parameters.force and summary.forecast > 0)
-        by_date[day] = scored if replaced else _with_final_rows(day, scored, context)
+        # Without forecasts, which the job `retention` deletes, the date cannot be scored again.
+        replaced = summary.forecast > 0 and (parameters.force or not is_final)
+        by_date[day] = scored if replaced else _with_stored_rows(day, scored, context)
     return by_date
 
 
@@ -98,12 +98,14 @@ def _of_date(frame: pl.DataFrame, column: str, day: date, dates: Sequence[date])
     return frame if len(dates) == 1 else frame.filter(pl.col(column) == day)
 
 
-def _with_final_rows(day: date, scored: _DatePerformance, context: JobContext) -> _DatePerformance:
-    """The stored rows of a date whose truth is final, and the number of counts that arrived later; else `scored`."""
+def _with_stored_rows(day: date, scored: _DatePerformance, context: JobContext) -> _DatePerformance:
+    """The stored rows if their truth is final or the forecasts no longer exist, with the number of late counts; else `scored`."""
     snapshot = context.store.snapshot(FORECAST_PERFORMANCE)
-    if not snapshot.versions([day]) or not snapshot.read([day], ["is_final"])["is_final"].any():
+    if not snapshot.versions([day]):
         return scored
     stored = snapshot.read([day])
+    if scored.summary.forecast > 0 and not stored["is_final"].any():
+        return scored
     late = late_counts(stored, scored.rows)
     if late:
         log.warning(

@@ -144,12 +144,26 @@ def test_scores_outlive_the_deleted_forecasts(folder: Path) -> None:
     count(folder, FINAL)
     score(folder)
     before = {table: rows(folder, table, DAY) for table in (FORECAST_PERFORMANCE, LINE_SCORES, STOP_SCORES)}
-    table = store(folder).load(LOAD_FORECASTS)
-    assert table is not None
-    table.delete(dates_filter(LOAD_FORECASTS.partition, store(folder).dates(LOAD_FORECASTS)))
+    delete_forecasts(folder)
     score(folder, force=True)
     for each, of_day in before.items():
         assert_frame_equal(rows(folder, each, DAY), of_day)
+
+
+def test_rows_without_finality_outlive_the_deleted_forecasts(folder: Path) -> None:
+    """Rows of earlier versions have no `is_final`, also long after the truth was final."""
+    stored = rows(folder, FORECAST_PERFORMANCE, DAY).with_columns(is_final=pl.lit(None, pl.Boolean))
+    write(folder, FORECAST_PERFORMANCE, stored)
+    delete_forecasts(folder)
+    count(folder, FINAL)
+    score(folder)
+    assert_frame_equal(rows(folder, FORECAST_PERFORMANCE, DAY), stored)
+
+
+def delete_forecasts(folder: Path) -> None:
+    table = store(folder).load(LOAD_FORECASTS)
+    assert table is not None
+    table.delete(dates_filter(LOAD_FORECASTS.partition, store(folder).dates(LOAD_FORECASTS)))
 
 
 def test_challenger_is_scored_on_the_same_loads(folder: Path) -> None:
