@@ -12,13 +12,10 @@ import polars as pl
 from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
 
 from ruter_dagster.config.settings import Settings
-from ruter_dagster.dashboards.data.runs import RUNS_SCHEMA
+from ruter_dagster.dashboards.data.runs import MAX_RUNS, RUNS_SCHEMA
 from ruter_dagster.orchestration.event_log import describe_dates, failure_cause
 from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.orchestration.job_costs import costs_of_runs
-
-MAX_RUNS = 500
-"""Most runs of a period, the newest ones."""
 
 
 def runs_reader(settings: Settings, time_zone: str) -> Callable[[date, date], pl.DataFrame] | None:

@@ -125,7 +125,12 @@ MATCHED_SHARE = Metric(
     "Share of the loads of the newest operating date that had a forecast",
 )
 DRIFT_WARNINGS = Metric(
-    "DriftWarnings", "Count", "Maximum", "gauge", "dagster", "Drift metrics with the verdict `warn`"
+    "DriftWarnings",
+    "Count",
+    "Maximum",
+    "gauge",
+    "dagster",
+    "Drift metrics of the newest date with the verdict `warn`",
 )
 DRIFT_ALARMS = Metric(
     "DriftAlarms",
@@ -133,7 +138,7 @@ DRIFT_ALARMS = Metric(
     "Maximum",
     "gauge",
     "dagster",
-    "Drift metrics with the verdict `act`; zero ends the alarm",
+    "Drift metrics of the newest date with the verdict `act`; zero ends the alarm",
 )
 ASSET_SECONDS = Metric(
     "AssetSeconds",

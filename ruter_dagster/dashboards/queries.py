@@ -47,7 +47,8 @@ FORECAST_TOTALS = Query(
     "Selected forecasts of an operating date: one row of counts. `crowded` departures have P(load > seats) of at least a half",
     f"""\
 SELECT count(*) AS departures, count(DISTINCT trip_id) AS journeys, sum(mean) AS mean,
-  sum(prob_above_seats) AS expected_above_seats, CAST(sum(CASE WHEN prob_above_seats >= 0.5 THEN 1 ELSE 0 END) AS bigint) AS crowded,
+  sum(prob_above_seats) AS expected_above_seats,
+  CAST(sum(CASE WHEN prob_above_seats >= 0.5 THEN 1 WHEN prob_above_seats < 0.5 THEN 0 END) AS bigint) AS crowded,
   CAST(sum(CASE WHEN source = 'fallback' THEN 1 ELSE 0 END) AS bigint) AS fallback
 {_SELECTED_FORECASTS}""",
     _FORECASTS_AND_PLAN,
@@ -132,6 +133,7 @@ SELECT operating_date, {_SUMS}
 FROM "${{database}}"."monitoring_line_scores"
 WHERE operating_date BETWEEN $first AND $last AND horizon_days = $horizon AND variant = 'published'
   AND (CAST($mode AS varchar) IS NULL OR mode = CAST($mode AS varchar))
+  AND (CAST($line AS varchar) IS NULL OR line_id = CAST($line AS varchar))
 GROUP BY operating_date
 ORDER BY operating_date""",
     {LINE_SCORES: _PERIOD},

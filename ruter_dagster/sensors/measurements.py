@@ -164,18 +164,18 @@ def _accuracy(events: Sequence[AssetMaterialization]) -> Iterator[Value]:
 
 
 def _drift(instance: DagsterInstance, run_id: str, events: Sequence[AssetMaterialization]) -> Iterator[Value]:
-    """The verdicts that the run reached, and the network's values if its newest date is the newest of all."""
+    """Verdicts and the network's values of the newest date of all. A run of older dates has none, so that it raises no alarm."""
     measured = [event for event in _of(events, DRIFT_ASSET) if event.partition]
-    if not measured:
+    newest = max(measured, key=lambda event: event.partition or "", default=None)
+    if newest is None or newest.partition != newest_partition(instance, DRIFT_ASSET):
         return
     checks = [c for c in failed_checks(instance, run_id) if c.asset_key.to_user_string() == DRIFT_ASSET]
-    verdicts = Counter(row["verdict"] for check in checks for row in drift_rows(check))
+    rows = [row for check in checks for row in drift_rows(check)]
+    verdicts = Counter(row["verdict"] for row in rows if row["operating_date"] == newest.partition)
     yield metrics.DRIFT_WARNINGS, verdicts["warn"], None
     yield metrics.DRIFT_ALARMS, verdicts["act"], None
-    newest = max(measured, key=lambda event: event.partition or "")
-    if newest.partition == newest_partition(instance, DRIFT_ASSET):
-        values = ((metric, _number(newest, name)) for name, metric in NETWORK_METRICS.items())
-        yield from ((metric, value, None) for metric, value in values if value is not None)
+    values = ((metric, _number(newest, name)) for name, metric in NETWORK_METRICS.items())
+    yield from ((metric, value, None) for metric, value in values if value is not None)
 
 
 def _first_materialised(

@@ -82,6 +82,20 @@ def test_totals_are_those_of_the_selection(shared: TableReader, store: TableStor
     assert totals["crowded"] == (day["prob_above_seats"] >= 0.5).sum() > 0
 
 
+def test_totals_without_seats_are_unknown(tmp_path: Path) -> None:
+    store = TableStore(local_catalog(str(tmp_path)))
+    rows = load_forecasts(ISSUE_DATE).with_columns(
+        seats=pl.lit(None, pl.Int32), prob_above_seats=pl.lit(None, pl.Float64)
+    )
+    store.write(LOAD_FORECASTS, rows, [ISSUE_DATE], code_version="1")
+    reader = Engine(store).reader()
+    forecast = tomorrow.newest_published(reader)
+    assert forecast is not None
+    totals = tomorrow.totals(reader, forecast, tomorrow.Selection(rows["operating_date"][0]))
+    assert totals["departures"]
+    assert totals["expected_above_seats"] is None and totals["crowded"] is None
+
+
 def test_journey_has_its_stops_in_order(shared: TableReader, store: TableStore) -> None:
     forecast = tomorrow.newest_published(shared)
     assert forecast is not None
@@ -155,6 +169,19 @@ def test_network_scores_are_those_of_the_departures(shared: TableReader, store: 
     assert scores["coverage"] == pytest.approx(rows["load"].is_between(rows["p10"], rows["p90"]).mean())
     skill_of_rows = 1 - errors.sum() / (rows["ha4"] - rows["load"]).abs().sum()
     assert scores["skill_against_ha4"] == pytest.approx(skill_of_rows)
+
+
+def test_scores_of_a_line_are_those_of_its_departures(shared: TableReader, store: TableStore) -> None:
+    line = "RUT:Line:21"
+    scores = yesterday.network_scores(shared, YESTERDAY, YESTERDAY, 1, line=line).row(0, named=True)
+    rows = store.read(FORECAST_PERFORMANCE, [YESTERDAY]).filter(pl.col("horizon_days") == 1, line_id=line)
+    expected = (rows["mean"] - rows["load"]).abs().sum() / rows["load"].sum()
+    assert rows.height and scores["wape"] == pytest.approx(expected)
+
+
+def test_lines_without_a_timetable_can_be_chosen(shared: TableReader) -> None:
+    names = yesterday.with_scored_lines(shared, YESTERDAY, 1, Names())
+    assert set(names.line_labels("tram")) == set(names_of(shared, YESTERDAY).line_labels("tram")) != set()
 
 
 def test_worst_forecast_is_named_with_its_reason(shared: TableReader, store: TableStore) -> None:

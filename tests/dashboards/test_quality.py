@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.dashboard import ISSUE_DATE
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES
-from ruter_dagster.contracts.tables import PLANNED_DEPARTURES
+from ruter_dagster.contracts.tables import PLANNED_DEPARTURES, STOP_VISITS
 from ruter_dagster.dashboards.data import quality
 from ruter_dagster.dashboards.engine import TableReader
 from ruter_dagster.storage.artifacts import ArtifactStore
@@ -69,6 +69,16 @@ def test_passed_dates_with_warnings_are_named(verdicts: Verdicts, reader: TableR
 def test_table_without_rows_has_no_verdict(verdicts: Verdicts, reader: TableReader) -> None:
     rows = quality.verdicts(reader, verdicts.by_date, OBSERVED[0], ISSUE_DATE)
     assert DEPARTURE_FEATURES.name not in set(rows["table"])
+
+
+def test_period_ends_with_the_newest_visits_and_keeps_the_plan(
+    reader: TableReader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dates = reader.dates
+    monkeypatch.setattr(reader, "dates", lambda table: OBSERVED if table == STOP_VISITS else dates(table))
+    first, last = quality.period_of_checks(reader, 7)
+    assert first == YESTERDAY - timedelta(6)
+    assert last == dates(PLANNED_DEPARTURES)[-1] > YESTERDAY
 
 
 def test_rejected_visits_are_counted_by_reason(reader: TableReader) -> None:

@@ -11,7 +11,7 @@ from dagster import AssetKey, DagsterInstance
 
 from ruter_dagster.commands.dashboard_runs import runs_between, runs_reader
 from ruter_dagster.config.settings import load_settings
-from ruter_dagster.dashboards.data.runs import RUNS_SCHEMA, by_day, runs_sentence
+from ruter_dagster.dashboards.data.runs import MAX_RUNS, RUNS_SCHEMA, by_day, cut_off_note, runs_sentence
 from tests.scripted_launcher import defs, write_script
 
 DAY = "2026-03-28"
@@ -57,6 +57,13 @@ def test_failed_run_says_why(instance: DagsterInstance) -> None:
 def test_runs_of_other_days_are_left_out(instance: DagsterInstance) -> None:
     run(instance)
     assert runs_between(instance, date(2020, 1, 1), date(2020, 1, 2), "UTC", ADDRESS).is_empty()
+
+
+def test_runs_that_are_not_read_are_said(instance: DagsterInstance) -> None:
+    run(instance)
+    one = runs_of(instance)
+    assert cut_off_note(one) == ""
+    assert cut_off_note(pl.concat([one] * MAX_RUNS)).startswith(f"Only the newest {MAX_RUNS} runs are read")
 
 
 def test_no_run_is_said(instance: DagsterInstance) -> None:

@@ -233,6 +233,21 @@ def test_drift_that_requires_action_is_counted(
     assert sums(agent)["DriftAlarms"] == alarms
 
 
+def test_drift_of_older_dates_raises_no_alarm(
+    instance: DagsterInstance, agent: Agent, tick: Tick, sensor: SensorDefinition
+) -> None:
+    """Neither a backfill of an older date, nor the older dates of a run."""
+    assert run(instance, "monitoring", "monitoring/drift", DAYS[-1].isoformat()).success
+    tick(sensor)
+    older = DAYS[0].isoformat()
+    row = {"operating_date": older, "metric": "bias", "scope": "network", "value": 0.9, "verdict": "act"}
+    write_script(instance, monitoring__drift={"failed_checks": {"bias": {"beyond": [row]}}})
+    assert run(instance, "monitoring", "monitoring/drift", older).success
+    assert run(instance, "monitoring", "monitoring/drift", None, **range_tags(DAYS[0], DAYS[-1])).success
+    tick(sensor)
+    assert sums(agent)["DriftAlarms"] == 0
+
+
 def test_network_values_are_those_of_newest_date(
     instance: DagsterInstance, agent: Agent, tick: Tick, sensor: SensorDefinition
 ) -> None:

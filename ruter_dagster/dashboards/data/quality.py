@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES
-from ruter_dagster.contracts.tables import Table
+from ruter_dagster.contracts.tables import STOP_VISITS, Table
 from ruter_dagster.dashboards.engine import Reader
 from ruter_dagster.dashboards.queries import REJECTED_BY_REASON
 
@@ -26,6 +26,16 @@ _SCHEMA = {
 def checked_dates(reader: Reader) -> list[date]:
     """The dates of all checked tables, in order."""
     return sorted({day for table in CHECKED_TABLES for day in reader.dates(table)})
+
+
+def period_of_checks(reader: Reader, days: int) -> tuple[date, date]:
+    """`days` days that end with the newest date of the visits, and all later dates, which the plan has. Some table has rows.
+
+    Without visits, the days end with the newest date of any checked table.
+    """
+    checked = checked_dates(reader)
+    newest = max(reader.dates(STOP_VISITS), default=checked[-1])
+    return newest - timedelta(days - 1), checked[-1]
 
 
 def verdicts(reader: Reader, recorded: VerdictsOf, first: date, last: date) -> pl.DataFrame:

@@ -14,6 +14,9 @@ RUNS_SCHEMA = {
 }  # fmt: skip
 """One row per run. `cost` is in US dollars, null without a job in SageMaker. `reason`: the first error of a failed run."""
 
+MAX_RUNS = 500
+"""Most runs of a period that are read, the newest ones."""
+
 RunsOf = Callable[[date, date], pl.DataFrame]
 """Returns the runs that started from one local date to another, both included, with the columns of `RUNS_SCHEMA`."""
 
@@ -33,8 +36,15 @@ class RunSums:
         return cls(runs.height, failed, sum(known.to_list()) if len(known) else None)
 
 
+def cut_off_note(runs: pl.DataFrame) -> str:
+    """That older runs of the period are missing, if the runs are the most that are read; else empty."""
+    if runs.height < MAX_RUNS:
+        return ""
+    return f"Only the newest {MAX_RUNS} runs are read. Older runs of the period and their cost are missing: choose fewer days."
+
+
 def runs_sentence(runs: pl.DataFrame) -> str:
-    """How many runs there were, how many failed and why the newest did, and their cost, in Markdown."""
+    """How many runs there were, how many failed and which failed last, and their cost, in Markdown."""
     sums = RunSums.of(runs)
     if not sums.runs:
         return "No run started in this period."

@@ -32,7 +32,7 @@ class PeriodScore:
 
 def period_score(reader: Reader, first: date, last: date, horizon: int, mode: str | None) -> PeriodScore:
     """The score of the published forecasts of one horizon; None as mode is the network."""
-    sums = reader.run(NETWORK_SCORES, first=first, last=last, horizon=horizon, mode=mode)
+    sums = reader.run(NETWORK_SCORES, first=first, last=last, horizon=horizon, mode=mode, line=None)
     sums = sums.filter(pl.col("matched") > 0)
     if sums.is_empty():
         return PeriodScore(0, None, None)

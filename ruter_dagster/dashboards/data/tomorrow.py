@@ -88,10 +88,13 @@ def _snapshot(reader: Reader, publication: Mapping[str, Any]) -> int | None:
     )
 
 
-def totals(reader: Reader, published: Published, selection: Selection) -> dict[str, float]:
-    """departures, journeys, mean, expected_above_seats, crowded and fallback of the selected departures."""
+def totals(reader: Reader, published: Published, selection: Selection) -> dict[str, float | None]:
+    """departures, journeys, mean, expected_above_seats, crowded and fallback of the selected departures.
+
+    expected_above_seats and crowded are None if no departure has a known number of seats.
+    """
     (row,) = _run(reader, FORECAST_TOTALS, published, selection).iter_rows(named=True)
-    return {name: value or 0 for name, value in row.items()}
+    return dict(row)
 
 
 def crowded_departures(
@@ -117,10 +120,10 @@ def crowded_stops(reader: Reader, published: Published, selection: Selection, na
     Stops without coordinates are left out.
     """
     rows = names.labelled(_run(reader, STOP_CROWDING, published, selection))
-    places = (
+    coordinates = (
         stops_of(reader, selection.operating_date).select("stop_id", "latitude", "longitude").drop_nulls()
     )
-    return rows.join(places, on="stop_id").sort("expected_above_seats", nulls_last=False).tail(MAP_STOPS)
+    return rows.join(coordinates, on="stop_id").sort("expected_above_seats", nulls_last=False).tail(MAP_STOPS)
 
 
 def journey(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import Any
 
@@ -47,11 +47,17 @@ def scored_dates(reader: Reader) -> list[date]:
 
 
 def network_scores(
-    reader: Reader, first: date, last: date, horizon: int, mode: str | None = None
+    reader: Reader, first: date, last: date, horizon: int, mode: str | None = None, line: str | None = None
 ) -> pl.DataFrame:
-    """Ratios of the published forecasts by operating date, dates with observed loads alone."""
-    sums = reader.run(NETWORK_SCORES, first=first, last=last, horizon=horizon, mode=mode)
+    """Ratios of the published forecasts by operating date, of all or one mode and line; dates with observed loads alone."""
+    sums = reader.run(NETWORK_SCORES, first=first, last=last, horizon=horizon, mode=mode, line=line)
     return ratios(sums.filter(pl.col("matched") > 0), ("operating_date",))
+
+
+def with_scored_lines(reader: Reader, day: date, horizon: int, names: Names) -> Names:
+    """The names, with the lines and modes that have scores on the date. Without a timetable, these are all lines."""
+    rows = reader.run(LINE_DAY_SCORES, first=day, last=day, horizon=horizon, mode=None)
+    return replace(names, modes={**dict(rows.select("line_id", "mode").iter_rows()), **names.modes})
 
 
 def line_scores(reader: Reader, selection: Selection, names: Names) -> pl.DataFrame:

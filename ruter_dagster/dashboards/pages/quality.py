@@ -8,7 +8,6 @@ import streamlit as st
 
 from ruter_dagster.contracts.checks import CHECKED_TABLES
 from ruter_dagster.dashboards.data import quality as data
-from ruter_dagster.dashboards.data.yesterday import period_of
 from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart
 from ruter_dagster.dashboards.pages.controls import (
     nothing_to_show,
@@ -21,8 +20,7 @@ from ruter_dagster.dashboards.pages.page import Context, DashboardPage
 
 def show(context: Context) -> None:
     st.title("Data quality: which data are refused?")
-    dates = data.checked_dates(context.reader)
-    if not dates:
+    if not data.checked_dates(context.reader):
         nothing_to_show("No table has rows yet.", "Run `ruter-dagster demo`, or materialise `raw/stop_visits` and `quality/stop_visits`.")  # fmt: skip
         return
     columns = st.columns([3, 3, 8])
@@ -30,7 +28,7 @@ def show(context: Context) -> None:
         days = period_filter()
     with columns[1]:
         table = optional_filter("Table", "table", [table.name for table in CHECKED_TABLES])
-    first, last = period_of(dates, days)
+    first, last = data.period_of_checks(context.reader, days)
     _show_verdicts(context, first, last, table)
     _show_rejected(context, first, last)
 

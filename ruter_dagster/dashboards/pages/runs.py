@@ -40,6 +40,8 @@ def show(context: Context) -> None:
         status = optional_filter("Result", "result", sorted(runs["status"].unique()))
     shown = _filtered(runs, job, status)
     st.markdown(data.runs_sentence(shown))
+    if note := data.cut_off_note(runs):
+        st.warning(note, icon=":material/warning:")
     if shown.height:
         _show_runs(shown)
         _show_days(shown, context.time_zone)

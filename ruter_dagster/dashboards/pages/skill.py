@@ -39,7 +39,7 @@ def show(context: Context) -> None:
     st.markdown(data.drift_sentence(measures))
     scores = network_scores(context.reader, first, last, horizon, mode)
     if scores.height:
-        _show_scores(scores, measures)
+        _show_scores(scores)
     if measures.height:
         _show_drift(measures)
 
@@ -55,17 +55,16 @@ def _filters() -> tuple[int, int, str | None]:
     return days, horizon, mode
 
 
-def _show_scores(scores: pl.DataFrame, measures: pl.DataFrame) -> None:
+def _show_scores(scores: pl.DataFrame) -> None:
     left, right = st.columns(2)
-    thresholds = measures.filter(pl.col("metric") == _SKILL, pl.col("scope") == NETWORK)
-    warn, act = thresholds.select("warn", "act").row(-1) if thresholds.height else (None, None)
     with left:
         st.subheader("Skill by day")
         st.markdown(
-            "How much smaller the model's errors are than those of the mean of four weeks. Below 0 they are larger."
+            "How much smaller the model's errors are than those of the mean of four weeks. Below 0 they are larger. "
+            "Single days vary: the thresholds below are those of seven days together."
         )
         chart = lines_over_days(scores, _SKILL, "Skill against the 4-week mean")
-        show_chart(with_thresholds(chart, warn, act), "skill", "Skill against the mean of four weeks by day")
+        show_chart(chart, "skill", "Skill against the mean of four weeks by day")
     with right:
         st.subheader("Error by day")
         st.markdown(

@@ -84,20 +84,24 @@ def _local(at: datetime, time_zone: str) -> str:
     return at.astimezone(ZoneInfo(time_zone)).strftime("%Y-%m-%d %H:%M")
 
 
-def _show_totals(totals: dict[str, float]) -> None:
+def _show_totals(totals: dict[str, float | None]) -> None:
     shown = {
-        "Departures": (f"{totals['departures']:,.0f}", "Selected planned departures from stops"),
-        "Journeys": (f"{totals['journeys']:,.0f}", "Service journeys of these departures"),
+        "Departures": (_number(totals["departures"]), "Selected planned departures from stops"),
+        "Journeys": (_number(totals["journeys"]), "Service journeys of these departures"),
         "Expected above seats": (
-            f"{totals['expected_above_seats']:,.0f}",
+            _number(totals["expected_above_seats"]),
             "Number of departures with more passengers than seats: the sum of their probabilities",
         ),
         "Likely above seats": (
-            f"{totals['crowded']:,.0f}",
+            _number(totals["crowded"]),
             "Departures with a probability of at least 50 % of more passengers than seats",
         ),
     }
     show_metrics(shown, 210)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:,.0f}"
 
 
 def _show_departures(departures: pl.DataFrame) -> None:
@@ -118,7 +122,7 @@ def _show_departures(departures: pl.DataFrame) -> None:
         "reason": text("What sets it apart", width="medium"),
     }  # fmt: skip
 
-    def open_journey() -> None:
+    def select_journey() -> None:
         if (row := selected_row(_TABLE)) is not None:
             st.session_state[_DEPARTURE] = departures["trip_id"][row]
 
@@ -127,7 +131,7 @@ def _show_departures(departures: pl.DataFrame) -> None:
         columns,
         key=_TABLE,
         file="most-crowded-departures",
-        on_select=open_journey,
+        on_select=select_journey,
         height=390,
         alt="The most crowded departures, the most crowded first",
     )

@@ -39,11 +39,11 @@ def show(context: Context) -> None:
         return
     selection, names = _filters(context, dates)
     day = selection.operating_date
-    scores = data.network_scores(context.reader, day, day, selection.horizon, selection.mode)
+    scores = data.network_scores(context.reader, day, day, selection.horizon, selection.mode, selection.line)
     if scores.is_empty():
         nothing_to_show(
-            f"{day} has no forecasts of this mode and these days ahead with observed loads.",
-            "Choose another date, or more days ahead.",
+            f"{day} has no forecasts of this mode, line and days ahead with observed loads.",
+            "Choose another date, line or number of days ahead.",
         )
         return
     _show(context, selection, names, scores.row(0, named=True))
@@ -66,6 +66,7 @@ def _filters(context: Context, dates: Sequence[date]) -> tuple[data.Selection, N
     names = context.names(day)
     with columns[1]:
         horizon = horizon_filter()
+    names = data.with_scored_lines(context.reader, day, horizon, names)
     with columns[2]:
         mode = mode_filter(modes=sorted(set(names.modes.values())))
     with columns[3]:
@@ -103,13 +104,13 @@ def _show_worst(worst: pl.DataFrame) -> None:
         "likely_reason": text("Likely reason", width=560),
     }
 
-    def open_journey() -> None:
+    def select_journey() -> None:
         if (row := selected_row(_WORST)) is not None:
             st.session_state[_LINE] = worst["line_id"][row]
             st.session_state[_JOURNEY] = worst["trip_id"][row]
 
     show_table(
-        worst, columns, key=_WORST, file="worst-forecasts", on_select=open_journey, height=390,
+        worst, columns, key=_WORST, file="worst-forecasts", on_select=select_journey, height=390,
         alt="The forecasts with the largest errors, with their likely reason",
     )  # fmt: skip
 
@@ -135,13 +136,13 @@ def _show_lines(lines: pl.DataFrame) -> None:
         "skill_against_ha4": number("Better than 4-week mean", format="percent"),
     }
 
-    def open_line() -> None:
+    def select_line() -> None:
         if (row := selected_row(_LINES)) is not None:
             st.session_state[_LINE] = lines["line_id"][row]
 
     show_table(
         lines.with_columns(pl.col("wape", "bias", "coverage", "skill_against_ha4").round(3)), columns, key=_LINES,
-        file="lines", on_select=open_line, height=300, alt="Scores of each line, the largest sum of errors first",
+        file="lines", on_select=select_line, height=300, alt="Scores of each line, the largest sum of errors first",
     )  # fmt: skip
 
 
@@ -173,13 +174,13 @@ def _show_journeys(journeys: pl.DataFrame) -> None:
         **_ratio_columns(),
     }
 
-    def open_journey() -> None:
+    def select_journey() -> None:
         if (row := selected_row(_JOURNEYS)) is not None:
             st.session_state[_JOURNEY] = journeys["trip_id"][row]
 
     show_table(
         journeys.with_columns(pl.col("wape", "bias", "coverage").round(3)), columns, key=_JOURNEYS, file="journeys",
-        on_select=open_journey, height=300, alt="The journeys of the line",
+        on_select=select_journey, height=300, alt="The journeys of the line",
     )  # fmt: skip
 
 
