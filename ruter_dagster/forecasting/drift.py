@@ -41,7 +41,7 @@ from ruter_dagster.forecasting.distances import (
 )
 from ruter_dagster.forecasting.drift_sums import DriftSums
 from ruter_dagster.forecasting.sensor_health import (
-    Measured,
+    MetricValue,
     SensorSums,
     absent_vehicles,
     counted_share,
@@ -94,7 +94,7 @@ def _with_dates_before(dates: Collection[date]) -> list[date]:
 
 
 def _row(
-    day: date, metric: DriftMetric, scope: str, measured: Mapping[date, Mapping[str, Measured]]
+    day: date, metric: DriftMetric, scope: str, measured: Mapping[date, Mapping[str, MetricValue]]
 ) -> tuple:
     values = [measured[day - timedelta(ago)][metric.name].value for ago in range(DRIFT_VERDICT_DAYS + 1)]
     detail = measured[day][metric.name].detail
@@ -103,39 +103,39 @@ def _row(
 
 def _measure(
     day: date, sums: DriftSums, metrics: Sequence[DriftMetric], kind_of_day: DayKind
-) -> dict[str, Measured]:
+) -> dict[str, MetricValue]:
     """Every metric of one date and scope."""
     comparable = _comparable_dates(day, kind_of_day)
     warn = {metric.name: metric.warn for metric in metrics}
     measured = {
         **_measure_forecasts(day, sums, comparable),
-        **{name: Measured(value) for name, value in _distances(sums.loads, day, comparable).items()},
-        "passenger_level": Measured(_passenger_level(sums.loads, day, comparable)),
+        **{name: MetricValue(value) for name, value in _distances(sums.loads, day, comparable).items()},
+        "passenger_level": MetricValue(_passenger_level(sums.loads, day, comparable)),
         "vehicle_imbalance": _worst_vehicle(sums.vehicles, day, "imbalance", warn["vehicle_imbalance"]),
         "door_imbalance": _worst_vehicle(sums.vehicles, day, "door_imbalance", warn["door_imbalance"]),
         **_measure_sensors(day, sums.sensors, comparable, warn["counted_share"]),
     }
     # Sums of floats depend on the order of rows in their last digits, and a table's version must not.
     return {
-        name: Measured(value if value is None else round(value, 9), detail)
+        name: MetricValue(value if value is None else round(value, 9), detail)
         for name, (value, detail) in measured.items()
     }
 
 
-def _measure_forecasts(day: date, sums: DriftSums, comparable: Comparable) -> dict[str, Measured]:
+def _measure_forecasts(day: date, sums: DriftSums, comparable: Comparable) -> dict[str, MetricValue]:
     errors = sums.errors.group_by("operating_date").agg(pl.exclude("mode").sum())
     return {
-        "skill_against_ha4": Measured(_skill(errors, day)),
-        "wape_deviation": Measured(_wape_deviation(errors, day, comparable)),
-        "bias": Measured(_bias(errors, day)),
-        "coverage_deviation": Measured(_coverage_deviation(errors, day)),
-        "matched_share": Measured(_matched_share(sums.matched, day)),
+        "skill_against_ha4": MetricValue(_skill(errors, day)),
+        "wape_deviation": MetricValue(_wape_deviation(errors, day, comparable)),
+        "bias": MetricValue(_bias(errors, day)),
+        "coverage_deviation": MetricValue(_coverage_deviation(errors, day)),
+        "matched_share": MetricValue(_matched_share(sums.matched, day)),
     }
 
 
 def _measure_sensors(
     day: date, sums: SensorSums, comparable: Comparable, healthy_share: float
-) -> dict[str, Measured]:
+) -> dict[str, MetricValue]:
     recent = [other for other in comparable if day - other <= timedelta(DRIFT_VEHICLE_DAYS)]
     return {
         "silent_vehicles": silent_vehicles(sums, day),
@@ -205,17 +205,17 @@ def _matched_share(matched: pl.DataFrame, day: date) -> float | None:
     return forecast / rows if forecast else None
 
 
-def _worst_vehicle(vehicles: pl.DataFrame, day: date, column: str, threshold: float) -> Measured:
+def _worst_vehicle(vehicles: pl.DataFrame, day: date, column: str, threshold: float) -> MetricValue:
     """The largest imbalance of a vehicle. The detail lists vehicles beyond the threshold."""
     of_date = vehicles.filter(pl.col("operating_date") == day).drop_nulls(column)
     if of_date.is_empty():
-        return Measured()
+        return MetricValue()
     beyond = of_date.filter(pl.col(column) > threshold)
     rows = (
         beyond.sort(column, "vehicle_id", descending=[True, False]).select("vehicle_id", column).iter_rows()
     )
     subjects = (f"{vehicle} ({imbalance:.2f})" for vehicle, imbalance in rows)
-    return Measured(of_date[column].max(), list_subjects(subjects))  # pyright: ignore[reportArgumentType]
+    return MetricValue(of_date[column].max(), list_subjects(subjects))  # pyright: ignore[reportArgumentType]
 
 
 # Distribution of the loads

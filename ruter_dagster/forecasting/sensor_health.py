@@ -49,7 +49,7 @@ _JOURNEYS = {"operating_date": pl.Date, "mode": pl.String, "line_id": pl.String,
 _TRIP = ("operating_date", "trip_id")
 
 
-class Measured(NamedTuple):
+class MetricValue(NamedTuple):
     """A metric's value, None if unknown, and the vehicles or lines that it is about."""
 
     value: float | None = None
@@ -185,11 +185,11 @@ def _lines(trips: pl.DataFrame, planned: pl.DataFrame | None) -> pl.DataFrame:
 # Vehicles
 
 
-def silent_vehicles(sums: SensorSums, day: date) -> Measured:
+def silent_vehicles(sums: SensorSums, day: date) -> MetricValue:
     """Vehicles that ran and counted nobody, although their usual loads let passengers be expected."""
     vehicles = _on(sums.vehicles, day)
     if vehicles.is_empty():
-        return Measured()
+        return MetricValue()
     before = _before(sums.vehicles, day, DRIFT_REFERENCE_DAYS).filter("reported")
     usual = before.group_by("vehicle_id").agg(
         pl.len().alias("dates"), (pl.col("passengers").sum() / pl.col("visits").sum()).alias("load")
@@ -203,31 +203,31 @@ def silent_vehicles(sums: SensorSums, day: date) -> Measured:
     subjects = (
         f"{vehicle} ({trips} trips)" for vehicle, trips in silent.select("vehicle_id", "trips").iter_rows()
     )
-    return Measured(float(silent.height), list_subjects(subjects))
+    return MetricValue(float(silent.height), list_subjects(subjects))
 
 
-def absent_vehicles(sums: SensorSums, day: date, comparable: Collection[date]) -> Measured:
+def absent_vehicles(sums: SensorSums, day: date, comparable: Collection[date]) -> MetricValue:
     """Share of the vehicles without a trip on the date, of those that counted passengers on each comparable date."""
     earlier = sums.vehicles.filter(pl.col("operating_date").is_in(list(comparable)), "reported")
     dates = earlier["operating_date"].n_unique()
     if dates < 2 or day not in sums.vehicles["operating_date"]:
-        return Measured()
+        return MetricValue()
     counts = earlier.group_by("vehicle_id").agg(pl.col("operating_date").n_unique().alias("dates"))
     regular = counts.filter(pl.col("dates") == dates)
     if regular.height < MIN_REGULAR_VEHICLES:
-        return Measured()
+        return MetricValue()
     absent = regular.join(_on(sums.vehicles, day), on="vehicle_id", how="anti")["vehicle_id"].sort()
-    return Measured(absent.len() / regular.height, list_subjects(absent))
+    return MetricValue(absent.len() / regular.height, list_subjects(absent))
 
 
 # Lines
 
 
-def silent_lines(sums: SensorSums, day: date) -> Measured:
+def silent_lines(sums: SensorSums, day: date) -> MetricValue:
     """Lines with planned journeys of which none was counted, although the line was counted before."""
     lines = _on(sums.lines, day)
     if lines.is_empty():
-        return Measured()
+        return MetricValue()
     before = _before(sums.lines, day, DRIFT_REFERENCE_DAYS).filter(pl.col("counted") > 0)
     known = before.group_by("line_id").len().filter(pl.col("len") >= MIN_KNOWN_DATES)
     silent = (
@@ -238,10 +238,10 @@ def silent_lines(sums: SensorSums, day: date) -> Measured:
     subjects = (
         f"{line} ({number} departures)" for line, number in silent.select("line_id", "planned").iter_rows()
     )
-    return Measured(float(silent.height), list_subjects(subjects))
+    return MetricValue(float(silent.height), list_subjects(subjects))
 
 
-def counted_share(sums: SensorSums, day: date, warn: float) -> Measured:
+def counted_share(sums: SensorSums, day: date, warn: float) -> MetricValue:
     """The counted share of the planned departures, over its median on the healthy dates of the eight weeks before.
 
     On a healthy date the share is at least `warn` of the third largest one. The detail lists the lines that lost most.
@@ -254,13 +254,13 @@ def counted_share(sums: SensorSums, day: date, warn: float) -> Measured:
     today = _on(shares, day)["share"]
     before = _before(shares, day, DRIFT_REFERENCE_DAYS).sort("share", descending=True)
     if today.is_empty() or before.height < MIN_KNOWN_DATES:
-        return Measured()
+        return MetricValue()
     healthy = before.filter(pl.col("share") >= warn * before["share"][MIN_KNOWN_DATES - 1])
     median = healthy["share"].median()
     if not median:
-        return Measured()
+        return MetricValue()
     lines = _lines_by_lost_counts(sums.lines, day, healthy["operating_date"])
-    return Measured(today.item() / median, list_subjects(lines))  # pyright: ignore[reportOperatorIssue]
+    return MetricValue(today.item() / median, list_subjects(lines))  # pyright: ignore[reportOperatorIssue]
 
 
 def _lines_by_lost_counts(lines: pl.DataFrame, day: date, healthy: pl.Series) -> list[str]:
@@ -279,21 +279,21 @@ def _lines_by_lost_counts(lines: pl.DataFrame, day: date, healthy: pl.Series) ->
     return [f"{line} ({counted:.0%}, usually {before:.0%})" for line, counted, before in rows]
 
 
-def trip_gaps(sums: SensorSums, day: date) -> Measured:
+def trip_gaps(sums: SensorSums, day: date) -> MetricValue:
     """Share of departures without counts in trips with counts of other departures. The detail lists lines by their gaps."""
     lines = _on(sums.lines, day).with_columns(gaps=pl.col("planned_in_counted_trips") - pl.col("counted"))
     departures = lines["planned_in_counted_trips"].sum()
     if not departures:
-        return Measured()
+        return MetricValue()
     worst = lines.filter(pl.col("gaps") > 0).sort("gaps", "line_id", descending=[True, False])
     subjects = (f"{line} ({gaps} departures)" for line, gaps in worst.select("line_id", "gaps").iter_rows())
-    return Measured(float(lines["gaps"].sum()) / float(departures), list_subjects(subjects))
+    return MetricValue(float(lines["gaps"].sum()) / float(departures), list_subjects(subjects))
 
 
 # Timetable
 
 
-def timetable_change(sums: SensorSums, day: date) -> Measured:
+def timetable_change(sums: SensorSums, day: date) -> MetricValue:
     """Share of journeys that only one of two dates has: the date, and the most similar of the dates before it.
 
     A journey is a line, a direction and a local start time. Day types alternate, so every earlier date may be the most similar.
@@ -302,11 +302,11 @@ def timetable_change(sums: SensorSums, day: date) -> Measured:
     earlier = [day - timedelta(ago) for ago in range(1, DRIFT_PLAN_DAYS + 1)]
     plans = {other: by_date[other] for other in earlier if other in by_date}
     if day not in by_date or len(plans) < MIN_PLANNED_DATES:
-        return Measured()
+        return MetricValue()
     today = by_date[day]
     differences = {other: len(today ^ plan) / len(today | plan) for other, plan in plans.items()}
     nearest = min(differences, key=lambda other: (differences[other], day - other))
-    return Measured(differences[nearest], list_subjects(_changed_lines(sums, day, nearest)))
+    return MetricValue(differences[nearest], list_subjects(_changed_lines(sums, day, nearest)))
 
 
 def _changed_lines(sums: SensorSums, day: date, other: date) -> list[str]:
