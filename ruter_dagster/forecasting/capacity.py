@@ -26,7 +26,7 @@ from ruter_dagster.forecasting.prediction_intervals import (
     probability_of_odds,
     to_root,
 )
-from ruter_dagster.forecasting.reasons import MIN_WEEKS, is_larger, is_smaller, with_codes
+from ruter_dagster.forecasting.reasons import MIN_WEEKS, add_codes, is_larger, is_smaller
 from ruter_dagster.forecasting.tiers import with_unknown_loads
 
 KEY = ("operating_date", "trip_id", "stop_sequence")
@@ -38,7 +38,7 @@ USUAL_COLUMNS = ("service_date", "trip_id", "stop_sequence", "usual_seats")
 LOADS = ("mean", "p10", "p50", "p90", "prob_above_seats")
 
 
-def with_capacities(
+def set_capacities(
     forecasts: pl.DataFrame,
     plan: pl.DataFrame,
     usual: pl.DataFrame,
@@ -134,7 +134,7 @@ def _recomputed(
         pl.lit(True) if has_default_seats is None else has_default_seats.not_()
     )
     codes = {"smallerVehicle": is_vehicle & is_smaller(), "largerVehicle": is_vehicle & is_larger()}
-    return seats.with_columns(loads).with_columns(with_codes(pl.col("reasons"), codes)).select(rows.columns)
+    return seats.with_columns(loads).with_columns(add_codes(pl.col("reasons"), codes)).select(rows.columns)
 
 
 def _probabilities(rows: pl.DataFrame, tails: Mapping[str, Tail]) -> Numbers:

@@ -52,7 +52,7 @@ def reasons(has_default_seats: pl.Expr | None = None, model_failed: bool = False
 
 
 def model_failed(forecasts: pl.DataFrame) -> bool:
-    """Whether a forecast (column `reasons`) replaces a model that failed."""
+    """Whether any forecast (column `reasons`) replaces a model that failed: then the publication is degraded."""
     return bool(forecasts["reasons"].fill_null("").str.contains(MODEL_FAILED, literal=True).any())
 
 
@@ -75,7 +75,7 @@ def is_larger() -> pl.Expr:
     return ((usual_seats <= SMALLER_VEHICLE * seats) & (usual_seats < seats)).fill_null(False)
 
 
-def with_codes(reasons: pl.Expr, conditions: Mapping[str, pl.Expr]) -> pl.Expr:
+def add_codes(reasons: pl.Expr, conditions: Mapping[str, pl.Expr]) -> pl.Expr:
     """The texts `reasons`, where each code of `conditions` is present if and only if its condition is true.
 
     Other codes stay. A null text counts as empty.

@@ -15,7 +15,7 @@ from ruter_dagster.forecasting.capacity import (
     PLAN_COLUMNS,
     USUAL_COLUMNS,
     changed_departures,
-    with_capacities,
+    set_capacities,
 )
 from ruter_dagster.forecasting.model_rows import HORIZONS
 from ruter_dagster.forecasting.prediction_intervals import Tail
@@ -47,7 +47,7 @@ def apply_capacities(parameters: Forecast, context: JobContext) -> None:
             "Issue date %s: %d of %d departures have another capacity", day, changed[day], forecasts.height
         )
         tails |= _tails(forecasts, tails, context)
-        frames.append(_with_capacities(forecasts, plan, service_dates, tails, context))
+        frames.append(_set_capacities(forecasts, plan, service_dates, tails, context))
     result = pl.concat(frames)
     degraded = {"degraded": True, "degraded_reason": "The load model failed"} if model_failed(result) else {}
     context.write(
@@ -60,7 +60,7 @@ def apply_capacities(parameters: Forecast, context: JobContext) -> None:
     )
 
 
-def _with_capacities(
+def _set_capacities(
     forecasts: pl.DataFrame,
     plan: pl.DataFrame,
     service_dates: list[date],
@@ -70,7 +70,7 @@ def _with_capacities(
     usual = context.tables.read(
         DEPARTURE_FEATURES, service_dates, USUAL_COLUMNS, missing="skip", verdict="ignore"
     )
-    return with_capacities(
+    return set_capacities(
         forecasts,
         plan,
         usual,

@@ -153,7 +153,7 @@ class _Models:
 
 
 @dataclass(frozen=True)
-class _Result:
+class _ForecastResult:
     """The forecasts of an issue date, one frame per service date, and the model that made them.
 
     `failure`: why the baseline replaces the model; None if it does not.
@@ -166,11 +166,11 @@ class _Result:
 
 def _forecast_issue_date(
     issue_date: date, days: Sequence[date], models: _Models, context: JobContext
-) -> _Result:
+) -> _ForecastResult:
     """The forecasts by the model. If the model fails, all rows of the issue date are the baseline, marked as `fallback`."""
     try:
         version, model = models.of_issue_date(issue_date)
-        return _Result(list(forecasts_of(issue_date, days, context, model, version)), version)
+        return _ForecastResult(list(forecasts_of(issue_date, days, context, model, version)), version)
     except ModelFailed as error:
         models.require_fallback(error)
         log.error(
@@ -182,10 +182,10 @@ def _forecast_issue_date(
             exc_info=error,
         )
         frames = list(forecasts_of(issue_date, days, context, model_failed=True))
-        return _Result(frames, failure=str(error))
+        return _ForecastResult(frames, failure=str(error))
 
 
-def _model_metadata(results: Mapping[date, _Result]) -> dict[str, Any]:
+def _model_metadata(results: Mapping[date, _ForecastResult]) -> dict[str, Any]:
     """The models of the issue dates, and `degraded` with its reason if a model failed."""
     versions = {day: result.model_version for day, result in results.items()}
     failures = {day: result.failure for day, result in results.items() if result.failure}

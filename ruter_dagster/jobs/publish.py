@@ -14,6 +14,7 @@ from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, Publish, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.forecasting.occupancy import OccupancyThresholds
+from ruter_dagster.forecasting.reasons import model_failed
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, json_value
 from ruter_dagster.publishing.cluster import open_cluster_connection
@@ -26,8 +27,8 @@ from ruter_dagster.publishing.status_messages import publication_messages
 from ruter_dagster.publishing.topics import ensure_topics
 from ruter_dagster.storage.publications import (
     Publication,
+    find_published_snapshot,
     publications_of,
-    published_snapshot,
     record_publication,
 )
 
@@ -57,7 +58,7 @@ def _publish_date(
 
     def read_former(marker: Marker, columns: Sequence[str], where: pl.Expr) -> pl.DataFrame | None:
         # 0 is no snapshot's id.
-        snapshot = published_snapshot(
+        snapshot = find_published_snapshot(
             context.store, marker.issue_date, marker.snapshot_id or 0, marker.content_hash
         )
         return snapshot and snapshot.read([marker.issue_date], columns, ordered=False, where=where)
@@ -72,7 +73,7 @@ def _publish_date(
         thresholds=thresholds,
         snapshot_id=context.tables.snapshot(LOAD_FORECASTS).snapshot_id,
         read_former=read_former,
-        extra_messages=lambda marker: _statuses(marker, is_degraded(forecasts), context, connection),
+        extra_messages=lambda marker: _statuses(marker, model_failed(forecasts), context, connection),
         progress=_progress,
     )
     _record_publications(issue_date, result, forecasts, context)
@@ -97,7 +98,7 @@ def _published_rows(marker: Marker, context: JobContext) -> pl.DataFrame:
     """What `_publication` reads of a publication's forecasts; no rows if they no longer exist."""
     columns = ("reasons", "thresholds_version")
     day, snapshot_id = marker.issue_date, marker.snapshot_id or 0
-    snapshot = published_snapshot(context.store, day, snapshot_id, marker.content_hash)
+    snapshot = find_published_snapshot(context.store, day, snapshot_id, marker.content_hash)
     return (
         snapshot.read([day], columns, ordered=False)
         if snapshot
@@ -146,15 +147,9 @@ def _publication(marker: Marker, forecasts: pl.DataFrame) -> Publication:
         calls=marker.calls,
         tombstones=marker.tombstones,
         thresholds_version=forecasts["thresholds_version"].drop_nulls().max() or "unknown",  # type: ignore[arg-type]
-        degraded=forecasts.height > 0 and is_degraded(forecasts),
+        degraded=model_failed(forecasts),
         supersedes=marker.supersedes,
     )
-
-
-def is_degraded(forecasts: pl.DataFrame) -> bool:
-    """Whether the model failed, so that every forecast is a fallback."""
-    failed = pl.col("reasons").str.contains("modelFailed", literal=True).fill_null(False)
-    return forecasts.height > 0 and bool(forecasts.select(failed.all()).item())
 
 
 def _issued_at(issue_date: date, local_time: str, time_zone: str) -> datetime:

@@ -73,7 +73,7 @@ def read_published(
 
     Raises `PermanentFailure` if their snapshot has expired and the rows of the issue date were replaced since.
     """
-    snapshot = published_snapshot(
+    snapshot = find_published_snapshot(
         store, publication.issue_date, publication.snapshot_id, publication.content_hash
     )
     if snapshot is None:
@@ -85,7 +85,7 @@ def read_published(
     return snapshot.read([publication.issue_date], columns, where=where)
 
 
-def published_snapshot(
+def find_published_snapshot(
     store: TableStore, issue_date: date, snapshot_id: int, content_hash: str
 ) -> TableSnapshot | None:
     """A snapshot of forecasts.load_forecasts that has the published rows of `issue_date`; None if none has them any more."""

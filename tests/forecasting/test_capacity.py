@@ -10,7 +10,7 @@ from polars.testing import assert_frame_equal
 from ruter_dagster.contracts.errors import BadInput
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.contracts.validation import validate
-from ruter_dagster.forecasting.capacity import changed_departures, update_capacities, with_capacities
+from ruter_dagster.forecasting.capacity import changed_departures, set_capacities, update_capacities
 from ruter_dagster.forecasting.features import departure_features
 from ruter_dagster.forecasting.forecast import forecast
 from ruter_dagster.forecasting.levels import levels
@@ -53,7 +53,7 @@ def changed_plan(**capacities):
 def test_unchanged_capacities_change_nothing(world):
     forecasts_of, tails = world
     features, issued = forecasts_of(plan(dates(ISSUED)))
-    again = with_capacities(issued, plan(dates(ISSUED)), features, THRESHOLDS, tails)
+    again = set_capacities(issued, plan(dates(ISSUED)), features, THRESHOLDS, tails)
     assert_frame_equal(again, issued, check_exact=True)
     assert changed_departures(issued, plan(dates(ISSUED))) == 0
 
@@ -64,7 +64,7 @@ def test_result_is_that_of_the_model_on_the_new_plan(world, capacities):
     features, issued = forecasts_of(plan(dates(ISSUED)))
     planned = changed_plan(**capacities)
     _, full = forecasts_of(planned)
-    cheap = with_capacities(issued, planned, features, THRESHOLDS, tails)
+    cheap = set_capacities(issued, planned, features, THRESHOLDS, tails)
     validate(cheap, LOAD_FORECASTS, [ISSUED])
     assert_frame_equal(cheap, full, rel_tol=1e-9, abs_tol=1e-9)
     assert changed_departures(issued, planned) == 4 * 3
@@ -82,7 +82,7 @@ def test_missing_tail_is_an_error(world):
     forecasts_of, _ = world
     features, issued = forecasts_of(plan(dates(ISSUED)))
     with pytest.raises(BadInput, match="The tail of model v1 is missing"):
-        with_capacities(issued, changed_plan(**HALF), features, THRESHOLDS, {})
+        set_capacities(issued, changed_plan(**HALF), features, THRESHOLDS, {})
 
 
 def test_baseline_has_the_normal_tail():
@@ -96,21 +96,21 @@ def test_baseline_has_the_normal_tail():
         return features, forecast(features, as_of, NO_WEATHER, None, ISSUED, THRESHOLDS)
 
     features, before = issued(plan(dates(ISSUED)))
-    cheap = with_capacities(before, changed_plan(**HALF), features, THRESHOLDS, {})
+    cheap = set_capacities(before, changed_plan(**HALF), features, THRESHOLDS, {})
     assert_frame_equal(cheap, issued(changed_plan(**HALF))[1], rel_tol=1e-9, abs_tol=1e-9)
 
 
 def test_smaller_vehicle_has_its_reason_and_a_higher_level(world):
     forecasts_of, tails = world
     features, issued = forecasts_of(plan(dates(ISSUED)))
-    changed = with_capacities(issued, changed_plan(**HALF), features, THRESHOLDS, tails)
+    changed = set_capacities(issued, changed_plan(**HALF), features, THRESHOLDS, tails)
     before, after = issued.filter(TRIP), changed.filter(TRIP)
     assert set(before["reasons"]) == {""} and set(after["reasons"]) == {"smallerVehicle"}
     assert (after["prob_above_seats"] > before["prob_above_seats"]).all()
     assert (after["occupancy_percentage"] > before["occupancy_percentage"]).all()
     assert after.select("mean", "p10", "p50", "p90").equals(before.select("mean", "p10", "p50", "p90"))
     assert changed.filter(~TRIP).equals(issued.filter(~TRIP))
-    restored = with_capacities(changed, plan(dates(ISSUED)), features, THRESHOLDS, tails)
+    restored = set_capacities(changed, plan(dates(ISSUED)), features, THRESHOLDS, tails)
     assert_frame_equal(restored, issued, rel_tol=1e-6, abs_tol=1e-6)
 
 
@@ -120,7 +120,7 @@ def test_more_seats_never_raise_the_probability(world):
     odd = issued.with_columns(prob_above_seats=pl.col("prob_above_seats") * 0.9 + 0.05)
     last = np.ones(12)
     for seats in (0, 1, 5, 20, 39, 40, 41, 60, 200, 2000):
-        rows = with_capacities(
+        rows = set_capacities(
             odd, changed_plan(seats=seats, total_capacity=4000), features, THRESHOLDS, tails
         )
         probability = rows.filter(TRIP)["prob_above_seats"].to_numpy()
@@ -131,19 +131,19 @@ def test_more_seats_never_raise_the_probability(world):
 def test_unknown_seats_have_no_probability(world):
     forecasts_of, tails = world
     features, issued = forecasts_of(plan(dates(ISSUED)))
-    unknown = with_capacities(
+    unknown = set_capacities(
         issued, changed_plan(seats=None, total_capacity=None), features, THRESHOLDS, tails
     )
     assert unknown.filter(TRIP)["prob_above_seats"].null_count() == 12
     assert set(unknown.filter(TRIP)["occupancy_level"]) == {"unknown"}
-    known = with_capacities(unknown, plan(dates(ISSUED)), features, THRESHOLDS, tails)
+    known = set_capacities(unknown, plan(dates(ISSUED)), features, THRESHOLDS, tails)
     assert_frame_equal(known, issued, rel_tol=1e-6, abs_tol=1e-3)
 
 
 def test_departure_that_left_the_plan_stays(world):
     forecasts_of, tails = world
     features, issued = forecasts_of(plan(dates(ISSUED)))
-    rows = with_capacities(issued, changed_plan(**HALF).filter(~TRIP), features, THRESHOLDS, tails)
+    rows = set_capacities(issued, changed_plan(**HALF).filter(~TRIP), features, THRESHOLDS, tails)
     assert rows.equals(issued)
 
 
@@ -151,6 +151,6 @@ def test_departure_without_any_counts_follows_its_seats(world):
     nothing = loads([LAST]).clear()
     features = departure_features(plan([ISSUED]), nothing, OSLO)
     issued = forecast(features, levels(nothing, features, [ISSUED]), NO_WEATHER, None, ISSUED, THRESHOLDS)
-    rows = with_capacities(issued, changed_plan(**HALF), features, THRESHOLDS, {}).filter(TRIP)
+    rows = set_capacities(issued, changed_plan(**HALF), features, THRESHOLDS, {}).filter(TRIP)
     assert set(rows["mean"]) == {5.0} and set(rows["p90"]) == {20.0}
     assert set(rows["prob_above_seats"]) == {0.1}

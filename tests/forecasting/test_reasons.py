@@ -10,7 +10,7 @@ from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.tables import REASONS, STOP_LOADS
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.features import departure_features
-from ruter_dagster.forecasting.reasons import reasons, with_codes
+from ruter_dagster.forecasting.reasons import add_codes, reasons
 from ruter_dagster.jobs.operator_rules import calendar_of, has_default_seats
 from ruter_dagster.sources.demo.source import DemoSource
 
@@ -83,7 +83,7 @@ def test_default_seats_are_no_smaller_vehicle():
 
 def test_code_is_added_once_and_in_order():
     texts = pl.DataFrame({"reasons": ["", None, "event littleHistory", "smallerVehicle"]})
-    added = texts.select(with_codes(pl.col("reasons"), {"smallerVehicle": pl.lit(True)}))["reasons"].to_list()
+    added = texts.select(add_codes(pl.col("reasons"), {"smallerVehicle": pl.lit(True)}))["reasons"].to_list()
     assert added == [
         "smallerVehicle",
         "smallerVehicle",
@@ -95,7 +95,7 @@ def test_code_is_added_once_and_in_order():
 def test_code_is_removed_and_others_stay():
     texts = pl.DataFrame({"reasons": ["smallerVehicle", "event largerVehicle littleHistory"]})
     conditions = {"smallerVehicle": pl.lit(False), "largerVehicle": pl.lit(False)}
-    assert texts.select(with_codes(pl.col("reasons"), conditions))["reasons"].to_list() == [
+    assert texts.select(add_codes(pl.col("reasons"), conditions))["reasons"].to_list() == [
         "",
         "event littleHistory",
     ]
