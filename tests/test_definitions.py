@@ -183,7 +183,7 @@ class TestDependencies:
             ("monitoring/line_scores", "forecasts/load_forecasts", -3, 0),
             ("monitoring/drift", "monitoring/forecast_performance", -63, 0),
             ("monitoring/drift", "loads/stop_loads", -63, 0),
-            ("monitoring/drift", "raw/planned_departures", -28, 0),
+            ("monitoring/drift", "raw/planned_departures", -63, 0),
         ],
     )
     def test_date_depends_on_dates_of_its_parents(
