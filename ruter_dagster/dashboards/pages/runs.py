@@ -27,7 +27,7 @@ HISTORY_SECONDS = 60
 def show(context: Context) -> None:
     st.title("Runs and cost: what ran, and what did it cost?")
     if context.sources.runs is None:
-        nothing_to_show("This state has no history of runs.", "Open it with the settings of its Dagster instance.")  # fmt: skip
+        nothing_to_show("This state has no history of runs.", "Run `ruter-dagster demo` first, or open it with the settings of its Dagster instance.")  # fmt: skip
         return
     columns = st.columns([3, 3, 3, 5])
     with columns[0]:
