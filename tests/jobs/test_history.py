@@ -142,6 +142,8 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tuple[
     folder = tmp_path_factory.mktemp("state")
     add_history(folder, SHORT, 1)
     run(JOBS["train"], folder)
+    # Both measured publications find the issue date in forecasts.publications.
+    cost_of(JOBS["publish"], folder)
     short = {name: cost_of(parameters, folder) for name, parameters in JOBS.items()}
     add_history(folder, LONG, SHORT + 1)
     yield {name: (short[name], cost_of(parameters, folder)) for name, parameters in JOBS.items()}
