@@ -407,7 +407,7 @@ def _describe(error: Any) -> str:
 
 
 def _may_have_credentials(variable: str, value: Any) -> bool:
-    """Whether an address may name a user and a password: `scheme://user:password@host`."""
+    """Whether an address may name a user and a password before its host."""
     return variable.endswith(("_URL", "_URI")) and "@" in str(value)
 
 
