@@ -158,9 +158,9 @@ def metrics_page() -> str:
         "[alarms](runbook.md#what-does-each-alarm-mean) read some of them. They are defined in `ruter_dagster/contracts/metrics.py`.",
         METRICS_GUIDE,
         "## Of the environment\n\n" + _metrics_table(metric for metric in METRICS if not metric.has_asset),
-        "## Of each asset\n\nThe dimension `Asset` is an asset key such as `forecasts/load_forecasts`. A partition begins to exist when its "
-        "operating date ends, or when its issue date begins, at midnight in the operator's time zone. A partition that is older than 7 days at its "
-        "first materialisation has no lag.\n\n"
+        "## Of each asset\n\nThe dimension `Asset` is an asset key such as `forecasts/load_forecasts`. A partition exists "
+        "from the end of its operating date, or from the start of its issue date. Both are midnight in the operator's time zone. A partition "
+        "that is older than 7 days at its first materialisation has no lag.\n\n"
         + _metrics_table(metric for metric in METRICS if metric.has_asset),
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dagster import AssetDep
+
 from ruter_dagster.assets.asset_builder import AssetBuilder, JobAsset
 from ruter_dagster.assets.dependencies import asset_dep, table_dep
 from ruter_dagster.assets.job_inputs import ForecastConfig, ModelConfig
@@ -37,6 +39,16 @@ def forecast_assets(builder: AssetBuilder) -> list[JobAsset]:
     ]
 
 
+def _forecast_inputs() -> list[AssetDep]:
+    """The tables of which a forecast of issue date D is made, with any model."""
+    return [
+        *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
+        *table_dep(PLANNED_DEPARTURES, window(0, HORIZON_DAYS)),
+        *table_dep(LEVELS),
+        *table_dep(WEATHER_FORECASTS),
+    ]
+
+
 def _load_forecasts(builder: AssetBuilder) -> JobAsset:
     return builder.asset(
         asset_of(LOAD_FORECASTS.name),
@@ -50,13 +62,7 @@ def _load_forecasts(builder: AssetBuilder) -> JobAsset:
         code_version="1",
         kinds=("lightgbm", "iceberg"),
         partitions=builder.partitions.issue,
-        deps=[
-            *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
-            *table_dep(PLANNED_DEPARTURES, window(0, HORIZON_DAYS)),
-            *table_dep(LEVELS),
-            *table_dep(WEATHER_FORECASTS),
-            asset_dep(CHAMPION),
-        ],
+        deps=[*_forecast_inputs(), asset_dep(CHAMPION)],
     )
 
 
@@ -72,13 +78,7 @@ def _challenger_forecasts(builder: AssetBuilder) -> JobAsset:
         code_version="1",
         kinds=("lightgbm", "iceberg"),
         partitions=builder.partitions.issue,
-        deps=[
-            *table_dep(DEPARTURE_FEATURES, window(0, HORIZON_DAYS)),
-            *table_dep(PLANNED_DEPARTURES, window(0, HORIZON_DAYS)),
-            *table_dep(LEVELS),
-            *table_dep(WEATHER_FORECASTS),
-            asset_dep(LOAD_MODEL),
-        ],
+        deps=[*_forecast_inputs(), asset_dep(LOAD_MODEL)],
     )
 
 

@@ -158,7 +158,7 @@ LAG = Metric(
     "Maximum",
     "gauge",
     "dagster",
-    "Time from the beginning of the newest partition's existence (the end of an operating date) to its first materialisation",
+    "Time from the end of the newest operating date, or the start of the newest issue date, to its first materialisation",
     _OF_ASSET,
 )
 FRESHNESS = Metric(

@@ -125,8 +125,7 @@ def publish(
     started = time.monotonic()
     _require_issue_date(forecasts, issue_date)
     topics = ensure_topics(connection)
-    schemas = {topics.load_forecasts: LOAD_FORECAST, topics.occupancy_forecasts: OCCUPANCY_FORECAST}
-    prefixes = {topic: value_prefix(connection, topic, name) for topic, name in schemas.items()}
+    prefixes = _prefixes(connection, topics)
     ordered = forecasts if is_sorted_by_journey(forecasts) else forecasts.sort(*JOURNEY, "stop_sequence")
 
     def content(newest: Marker | None) -> _Transmission:
@@ -153,6 +152,12 @@ def publish(
     outcome, marker, of_date = _publish_once(connection, topics, issue_date, content_hash, content)
     seconds = time.monotonic() - started
     return PublicationResult(outcome, marker, topics.message_topics, seconds, of_date)
+
+
+def _prefixes(connection: KafkaConnection, topics: Topics) -> dict[str, bytes]:
+    """What goes before each value, by topic: nothing, or the schema's id in a Schema Registry."""
+    schemas = {topics.load_forecasts: LOAD_FORECAST, topics.occupancy_forecasts: OCCUPANCY_FORECAST}
+    return {topic: value_prefix(connection, topic, name) for topic, name in schemas.items()}
 
 
 def _publish_once(

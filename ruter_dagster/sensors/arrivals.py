@@ -6,10 +6,6 @@ follows from the listing. `sources/listing.py` lists the source.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -33,7 +29,6 @@ from ruter_dagster.compat.clock import get_current_datetime
 from ruter_dagster.config.gtfs_location import plans_ahead
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
-from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.file_versions import NO_VERSION, RECENT_DATES, own_version
 from ruter_dagster.contracts.jobs import asset_of
 from ruter_dagster.contracts.tables import STOP_VISITS
@@ -47,6 +42,7 @@ from ruter_dagster.sensors.chain import (
     sensor_status,
     starts_on_arrival,
 )
+from ruter_dagster.sensors.child_process import run_module
 
 INTERVAL_SECONDS = 300
 """Time between two listings of the source without an event."""
@@ -312,25 +308,12 @@ def list_source(settings: Settings) -> Listing:
 
     Raises PermanentFailure if the listing fails or takes too long.
     """
-    try:
-        process = subprocess.run(
-            [sys.executable, "-m", "ruter_dagster.sources.listing"],
-            env={**os.environ, **settings.to_environment()},
-            capture_output=True,
-            text=True,
-            timeout=LISTING_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise PermanentFailure(
-            f"{settings.tides_path} could not be listed in {LISTING_SECONDS} s; the next tick tries again. Put each date into "
-            "its own files in fewer folders, or check that the address answers"
-        ) from None
-    if process.returncode:
-        raise PermanentFailure(
-            process.stderr.strip() or f"The listing ended with exit code {process.returncode}"
-        )
-    return _parse_listing(json.loads(process.stdout))
+    too_slow = (
+        f"{settings.tides_path} could not be listed in {LISTING_SECONDS} s; the next tick tries again. Put each date into "
+        "its own files in fewer folders, or check that the address answers"
+    )
+    listed = run_module(settings, "ruter_dagster.sources.listing", seconds=LISTING_SECONDS, too_slow=too_slow)
+    return _parse_listing(listed)
 
 
 def _parse_listing(listed: Mapping[str, Any]) -> Listing:

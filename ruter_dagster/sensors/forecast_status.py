@@ -5,10 +5,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from zoneinfo import ZoneInfo
@@ -20,8 +16,8 @@ from ruter_dagster.compat.clock import get_current_datetime
 from ruter_dagster.config.gtfs_location import plans_ahead
 from ruter_dagster.config.operator import Operator
 from ruter_dagster.config.settings import Settings
-from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.sensors.chain import sensor_status
+from ruter_dagster.sensors.child_process import run_module
 
 INTERVAL_SECONDS = 60
 SENDING_SECONDS = 45
@@ -76,29 +72,16 @@ def send_statuses(settings: Settings, issue_date: date, now: datetime) -> tuple[
 
     Raises PermanentFailure if the broker does not answer in time; the next tick tries again, and sends no status twice.
     """
-    try:
-        process = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "ruter_dagster.publishing.status_messages",
-                issue_date.isoformat(),
-                now.isoformat(),
-            ],
-            env={**os.environ, **settings.to_environment()},
-            capture_output=True,
-            text=True,
-            timeout=SENDING_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise PermanentFailure(
-            f"The statuses of {issue_date} could not be sent in {SENDING_SECONDS} s; the next tick tries again. Check that "
-            "the Kafka brokers answer the code location"
-        ) from None
-    if process.returncode:
-        raise PermanentFailure(
-            process.stderr.strip() or f"Sending the statuses ended with exit code {process.returncode}"
-        )
-    result = json.loads(process.stdout)
+    too_slow = (
+        f"The statuses of {issue_date} could not be sent in {SENDING_SECONDS} s; the next tick tries again. Check that "
+        "the Kafka brokers answer the code location"
+    )
+    result = run_module(
+        settings,
+        "ruter_dagster.publishing.status_messages",
+        issue_date.isoformat(),
+        now.isoformat(),
+        seconds=SENDING_SECONDS,
+        too_slow=too_slow,
+    )
     return result["sent"], result["complete"]

@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from ruter_dagster.dashboards.data.skill import scopes
 from ruter_dagster.dashboards.pages import skill
 
 
@@ -20,3 +21,14 @@ def test_single_days_are_shown_without_thresholds_of_a_week(monkeypatch: pytest.
     skill._show_scores(scores)
     assert "skill_against_ha4" in str(charts["skill"].to_dict())
     assert "threshold" not in str(charts["skill"].to_dict())
+
+
+def test_scope_of_the_worst_verdict_is_first() -> None:
+    quiet = [("tram", "ok"), ("network", "unknown"), ("network", "ok"), ("boat", "unknown")]
+    assert scopes(measured(quiet))[0] == "network"
+    assert scopes(measured([*quiet, ("tram", "warn")])) == ["tram", "network", "boat"]
+
+
+def measured(verdicts: list[tuple[str, str]]) -> pl.DataFrame:
+    rows = pl.DataFrame(verdicts, schema=["scope", "verdict"], orient="row")
+    return rows.with_columns(operating_date=pl.lit(date(2026, 11, 20)))

@@ -68,8 +68,21 @@ def newest_verdicts(measures: pl.DataFrame, scope: str = NETWORK) -> pl.DataFram
     newest = measures.filter(
         pl.col("scope") == scope, pl.col("operating_date") == pl.col("operating_date").max()
     )
-    severity = pl.col("verdict").replace_strict(SEVERITY, default=len(SEVERITY), return_dtype=pl.Int32)
-    return newest.sort(severity, pl.col("metric"))
+    return newest.sort(_severity(), pl.col("metric"))
+
+
+def _severity() -> pl.Expr:
+    """The severity of a verdict as a number, 0 the most severe."""
+    return pl.col("verdict").replace_strict(SEVERITY, default=len(SEVERITY), return_dtype=pl.Int32)
+
+
+def scopes(measures: pl.DataFrame) -> list[str]:
+    """The scopes, that of the most severe verdict on the newest date first; of equal ones the network."""
+    newest = measures.filter(pl.col("operating_date") == pl.col("operating_date").max())
+    # Unknown verdicts count as ok here: they are no reason to show another scope than the network.
+    severity = _severity().clip(upper_bound=SEVERITY["unknown"]).min().alias("severity")
+    worst = newest.group_by("scope").agg(severity)
+    return worst.sort("severity", pl.col("scope") != NETWORK, "scope")["scope"].to_list()
 
 
 def drift_sentence(measures: pl.DataFrame) -> str:

@@ -122,7 +122,7 @@ def worst_departures(
     return names.labelled(rows).with_columns(
         time=_time(time_zone),
         interval=pl.format("{}-{}", pl.col("p10").round().cast(pl.Int64), pl.col("p90").round().cast(pl.Int64)),
-        error=pl.col("load") - pl.col("mean"),
+        error=pl.col("mean") - pl.col("load"),
         likely_reason=pl.Series(reasons, dtype=pl.String),
     )  # fmt: skip
 

@@ -122,7 +122,7 @@ def _show_changes(context: Context, other: CachedReader, label: str) -> None:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
         "line": text("Line"), "mode": text("Mode"), "departures": number("Departures", format="localized"),
-        "mean": number("Passengers, this", format="%.0f"), "mean_other": number("Passengers, other", format="%.0f"),
+        "mean": number("Sum of means, this", format="%.0f"), "mean_other": number("Sum of means, other", format="%.0f"),
         "change": number("Change", format="percent"), "expected_above_seats": number("Above seats, this", format="%.1f"),
         "expected_above_seats_other": number("Above seats, other", format="%.1f"),
     }  # fmt: skip

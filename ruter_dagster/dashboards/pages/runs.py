@@ -43,7 +43,7 @@ def show(context: Context) -> None:
     if note := data.cut_off_note(runs):
         st.warning(note, icon=":material/warning:")
     if shown.height:
-        _show_runs(shown)
+        _show_runs(shown, context.time_zone)
         _show_days(shown, context.time_zone)
 
 
@@ -57,7 +57,7 @@ def _filtered(runs: pl.DataFrame, job: str | None, status: str | None) -> pl.Dat
     return runs.filter(pl.col("status") == status) if status else runs
 
 
-def _show_runs(runs: pl.DataFrame) -> None:
+def _show_runs(runs: pl.DataFrame, time_zone: str) -> None:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
         "started": st.column_config.DatetimeColumn("Started", format="YYYY-MM-DD HH:mm"),
@@ -69,7 +69,9 @@ def _show_runs(runs: pl.DataFrame) -> None:
         "reason": text("Why it failed", width="large"),
         "address": st.column_config.LinkColumn("In Dagster", display_text="open"),
     }
-    show_table(runs, columns, key="runs", file="runs", alt="Runs, the newest first")
+    # The browser shows a time without a zone as it is: local to the operator.
+    local = pl.col("started").dt.convert_time_zone(time_zone).dt.replace_time_zone(None)
+    show_table(runs.with_columns(local), columns, key="runs", file="runs", alt="Runs, the newest first")
 
 
 def _show_days(runs: pl.DataFrame, time_zone: str) -> None:

@@ -7,7 +7,6 @@ from datetime import date
 import polars as pl
 import streamlit as st
 
-from ruter_dagster.contracts.drift import NETWORK
 from ruter_dagster.dashboards.data import skill as data
 from ruter_dagster.dashboards.data.yesterday import network_scores, period_of, scored_dates
 from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart, with_thresholds
@@ -81,8 +80,7 @@ def _show_drift(measures: pl.DataFrame) -> None:
     st.subheader("Drift")
     columns = st.columns([3, 11])
     with columns[0]:
-        scopes = [NETWORK, *sorted(set(measures["scope"].to_list()) - {NETWORK})]
-        scope = choice("Of", scopes, "scope")
+        scope = choice("Of", data.scopes(measures), "scope")
     verdicts = data.newest_verdicts(measures, scope)
     if verdicts.is_empty():
         nothing_to_show(f"No metric of {scope} on the newest date.", "Choose another scope.")
@@ -93,16 +91,16 @@ def _show_drift(measures: pl.DataFrame) -> None:
 
 def _show_verdicts(verdicts: pl.DataFrame, day: date) -> None:
     st.markdown(
-        f"Operating date {day}, the most severe verdict first. At the threshold of `Acts at`, a training is requested."
+        f"Operating date {day}, the most severe verdict first. Beyond the threshold `Acts beyond`, a training is requested."
     )
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
         "verdict": text("Verdict", width="small"),
         "metric": text("Metric", width="medium"),
         "value": number("Value", format="%.3f", width="small"),
-        "warn": number("Warns at", format="%.3f", width="small"),
+        "warn": number("Warns beyond", format="%.3f", width="small"),
         "act": number(
-            "Acts at", format="%.3f", width="small", help="At this threshold a training is requested"
+            "Acts beyond", format="%.3f", width="small", help="Beyond this threshold a training is requested"
         ),
         "detail": text("Detail", width="medium", help="Which vehicles or lines"),
         "description": text("Meaning", width=420),

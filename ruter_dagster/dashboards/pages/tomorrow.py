@@ -110,6 +110,7 @@ def _show_departures(departures: pl.DataFrame) -> None:
     columns = {
         "time": text("Time", width=60),
         "line": text("Line", width=60),
+        "direction_id": st.column_config.NumberColumn("Direction", width=70),
         "mode": text("Mode", width=60),
         "stop": text("From stop", width="small"),
         "mean": number("Expected", format="%.0f", width=70, help="Expected passengers on board"),

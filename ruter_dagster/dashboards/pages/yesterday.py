@@ -96,11 +96,17 @@ def _show_worst(worst: pl.DataFrame) -> None:
     columns = {
         "time": text("Time", width=60),
         "line": text("Line", width=60),
+        "direction_id": number("Direction", width=70),
         "stop": text("From stop", width=90),
         "mean": number("Expected", format="%.0f", width=70),
         "interval": text("P10-P90", width=70),
         "load": number("Observed", format="%.0f", width=75),
-        "error": number("Error", format="%+.0f", width=60, help="Observed - expected passengers"),
+        "error": number(
+            "Error",
+            format="%+.0f",
+            width=60,
+            help="Expected - observed passengers. Positive: the forecast was too high",
+        ),
         "likely_reason": text("Likely reason", width=560),
     }
 
@@ -131,7 +137,11 @@ def _show_lines(lines: pl.DataFrame) -> None:
         "line": text("Line"),
         "mode": text("Mode"),
         "departures": number("Departures", format="localized"),
-        "load": number("Passengers", format="%.0f", help="Sum of observed loads over the departures"),
+        "load": number(
+            "Sum of loads",
+            format="localized",
+            help="Sum of observed loads over the departures. A passenger counts at each stop",
+        ),
         **_ratio_columns(),
         "skill_against_ha4": number("Better than 4-week mean", format="percent"),
     }
@@ -141,7 +151,7 @@ def _show_lines(lines: pl.DataFrame) -> None:
             st.session_state[_LINE] = lines["line_id"][row]
 
     show_table(
-        lines.with_columns(pl.col("wape", "bias", "coverage", "skill_against_ha4").round(3)), columns, key=_LINES,
+        lines.with_columns(pl.col("wape", "bias", "coverage", "skill_against_ha4").round(3), pl.col("load").round()), columns, key=_LINES,
         file="lines", on_select=select_line, height=300, alt="Scores of each line, the largest sum of errors first",
     )  # fmt: skip
 
