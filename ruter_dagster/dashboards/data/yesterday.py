@@ -147,9 +147,9 @@ def likely_reason(row: Mapping[str, Any], line_bias: float | None, whole_journey
         return f"Whole line: {more} passengers than forecast ({abs(line_bias):.0%})"
     if _unusual_too_for_ha4(row, busier):
         where = "Whole journey" if whole_journey else "This stop alone"
-        return f"{where}: far {more} than in the last four weeks (mean {row['ha4']:.0f})"
+        return f"{where}: far {more} than its 4-week mean ({row['ha4']:.0f})"
     if row["ha4"] is not None:
-        return f"Error of the model: the last four weeks were closer (mean {row['ha4']:.0f})"
+        return f"Error of the model: the 4-week mean was closer ({row['ha4']:.0f})"
     return "Unknown: no loads of the last four weeks to compare with"
 
 

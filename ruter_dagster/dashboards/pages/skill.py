@@ -98,9 +98,9 @@ def _show_verdicts(verdicts: pl.DataFrame, day: date) -> None:
         "verdict": text("Verdict", width="small"),
         "metric": text("Metric", width="medium"),
         "value": number("Value", format="%.3f", width="small"),
-        "warn": number("Warns beyond", format="%.3f", width="small"),
+        "warn": number("Warns beyond", format="%.3f", width=100),
         "act": number(
-            "Acts beyond", format="%.3f", width="small", help="Beyond this threshold a training is requested"
+            "Acts beyond", format="%.3f", width=100, help="Beyond this threshold a training is requested"
         ),
         "detail": text("Detail", width="medium", help="Which vehicles or lines"),
         "description": text("Meaning", width=420),

@@ -87,17 +87,18 @@ def _show_scores(scores: dict[str, Any]) -> None:
 
 
 def _signed(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:+.1%}"
+    # The card has room for five characters.
+    return "unknown" if value is None else f"{value:+.1%}" if abs(value) < 0.0995 else f"{value:+.0%}"
 
 
 def _show_worst(worst: pl.DataFrame) -> None:
     st.subheader("Worst forecasts")
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "time": text("Time", width=60),
-        "line": text("Line", width=60),
+        "time": text("Time", width=50),
+        "line": text("Line", width=50),
         "direction_id": number("Direction", width=70),
-        "stop": text("From stop", width=90),
+        "stop": text("From stop", width=80),
         "mean": number("Expected", format="%.0f", width=70),
         "interval": text("P10-P90", width=70),
         "load": number("Observed", format="%.0f", width=75),
