@@ -34,6 +34,12 @@ SCORED_COLUMNS = (
 )  # fmt: skip
 """Columns of `FORECAST_PERFORMANCE` from which the sums are made."""
 _FRIDAY = 5
+_MILLION = 1_000_000
+_SUM_NAMES = tuple(column.name for column in SUMS)
+_COUNTED = _SUM_NAMES[1:]
+"""The columns of `SUMS` after `departures`: those of departures with a load."""
+_IN_MILLIONTHS = [column.name for column in SUMS if column.type == "float64"]
+"""The columns of `SUMS` that `_group_sums` returns in millionths."""
 
 
 def departure_scores() -> list[pl.Expr]:
@@ -135,56 +141,60 @@ def _group_sums(
         .group_by(_GROUP)
         .agg(pl.len().cast(pl.Int64).alias("departures"))
     )
-    sums = (
-        performance.lazy().with_columns(peak()).group_by(_GROUP).agg(_sums(forecaster, crowded_probability))
-    )
+    values = performance.lazy().select(*_LINE, "stop_id", peak(), *_values(forecaster, crowded_probability))
+    sums = values.group_by(_GROUP).agg(_added(_COUNTED))
     # A full join: forecasts of a date can have been deleted, or made again for another plan, since the date was scored.
     joined = departures.join(sums, on=_GROUP, how="full", coalesce=True)
-    counted = [column.name for column in SUMS if column.name != "covered"]
     return joined.with_columns(
         pl.lit(variant).alias("variant"),
         pl.max_horizontal("departures", "matched"),
-        pl.col(counted[1:]).fill_null(0),
+        pl.col([name for name in _COUNTED if name != "covered"]).fill_null(0),
     ).collect()
 
 
-def _sums(forecaster: _Forecaster, crowded_probability: float) -> list[pl.Expr]:
-    """The columns of `SUMS` after `departures`."""
+def _values(forecaster: _Forecaster, crowded_probability: float) -> list[pl.Expr]:
+    """The columns `_COUNTED` of a departure."""
     above = (pl.col("load") > pl.col("seats")).fill_null(False)
     probability = pl.when(pl.col("seats").is_not_null()).then(forecaster.probability)
     crowded = (probability >= crowded_probability).fill_null(False)
     with_ha4 = pl.col("ha4").is_not_null()
-    covered = pl.when(forecaster.covered.is_not_null().any()).then(forecaster.covered.sum())
     return [
-        pl.len().cast(pl.Int64).alias("matched"),
-        pl.col("load").sum(),
-        forecaster.mean.sum().alias("mean"),
-        forecaster.absolute_error.sum().alias("absolute_error"),
-        covered.cast(pl.Int64).alias("covered"),
-        forecaster.pinball_loss.sum().alias("pinball_loss"),
-        forecaster.crps.sum().alias("crps"),
-        above.sum().cast(pl.Int64).alias("above_seats"),
-        probability.sum().alias("expected_above_seats"),
-        crowded.sum().cast(pl.Int64).alias("crowded_forecasts"),
-        (crowded & above).sum().cast(pl.Int64).alias("crowded_hits"),
-        forecaster.absolute_error.filter(with_ha4).sum().alias("absolute_error_with_ha4"),
-        (pl.col("ha4") - pl.col("load")).abs().sum().alias("absolute_error_of_ha4"),
+        _count(True).alias("matched"),
+        _millionths(pl.col("load")).alias("load"),
+        _millionths(forecaster.mean).alias("mean"),
+        _millionths(forecaster.absolute_error).alias("absolute_error"),
+        _count(forecaster.covered).alias("covered"),
+        _millionths(forecaster.pinball_loss).alias("pinball_loss"),
+        _millionths(forecaster.crps).alias("crps"),
+        _count(above).alias("above_seats"),
+        _millionths(probability).alias("expected_above_seats"),
+        _count(crowded).alias("crowded_forecasts"),
+        _count(crowded & above).alias("crowded_hits"),
+        _millionths(pl.when(with_ha4).then(forecaster.absolute_error)).alias("absolute_error_with_ha4"),
+        _millionths((pl.col("ha4") - pl.col("load")).abs()).alias("absolute_error_of_ha4"),
     ]
+
+
+def _count(condition: pl.Expr | bool) -> pl.Expr:
+    return (pl.lit(condition) if isinstance(condition, bool) else condition).cast(pl.Int64)
+
+
+def _millionths(value: pl.Expr) -> pl.Expr:
+    """As integers: a sum of floats would depend on the order of the rows, and so would the version of the table."""
+    return (value.cast(pl.Float64) * _MILLION).round().cast(pl.Int64)
 
 
 def _rolled_up(sums: pl.DataFrame, final: pl.DataFrame, table: Table) -> pl.DataFrame:
     """The sums by the table's key, in its contract. `final` has `is_final` of each date with observed loads."""
     rows = sums.group_by(table.key).agg(_added()).join(final, on="operating_date", how="left")
-    rows = rows.with_columns(pl.col("is_final").fill_null(False))
+    rows = rows.with_columns(pl.col(_IN_MILLIONTHS) / _MILLION, pl.col("is_final").fill_null(False))
     return conform(rows.select(table.column_names), table).sort(table.key)
 
 
-def _added() -> list[pl.Expr]:
-    """The columns of `SUMS`, added up. `covered` stays null if no row has an interval."""
+def _added(names: Sequence[str] = _SUM_NAMES) -> list[pl.Expr]:
+    """The columns added up. `covered` stays null if no row has an interval."""
     covered = pl.when(pl.col("covered").is_not_null().any()).then(pl.col("covered").sum())
-    return [
-        covered.alias("covered") if column.name == "covered" else pl.col(column.name).sum() for column in SUMS
-    ]
+    return [covered.alias(name) if name == "covered" else pl.col(name).sum() for name in names]
 
 
 def ratios(sums: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:

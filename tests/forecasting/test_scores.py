@@ -205,3 +205,11 @@ def test_date_without_forecasts_has_no_scores() -> None:
     assert line.is_empty()
     assert stop.is_empty()
     assert ratios(line)["matched_share"].to_list() == [None]
+
+
+def test_sums_do_not_depend_on_the_order_of_rows() -> None:
+    for seed in range(5):
+        shuffled = [frame.sample(fraction=1, shuffle=True, seed=seed) for frame in (PERFORMANCE, FORECASTS)]
+        line, stop = score_sums(*shuffled, 0.5)
+        assert line.equals(BY_LINE)
+        assert stop.equals(BY_STOP)
