@@ -24,7 +24,7 @@ from ruter_dagster.publishing.connection import KafkaConnection
 from ruter_dagster.publishing.kafka import BATCH_ROWS, publish
 from ruter_dagster.publishing.messages import JOURNEY, Publication, build_messages
 from ruter_dagster.publishing.topics import ensure_topics, topics_of
-from ruter_dagster.publishing.transaction import producer_config
+from ruter_dagster.publishing.transaction import Transaction, producer_config
 from ruter_dagster.storage.catalog import local_catalog
 from ruter_dagster.storage.tables import TableStore
 
@@ -42,6 +42,8 @@ def main() -> None:
             settings.model_copy(update={"kafka_bootstrap_servers": broker.bootstrap_servers})
         )
         ensure_topics(connection)
+        # The first transaction of a new broker creates a topic of Kafka's own, which takes a second.
+        Transaction(connection, "first").fence_previous()
         measure(forecasts, connection, thresholds)
 
 

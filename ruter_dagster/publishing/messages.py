@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -35,6 +35,10 @@ MESSAGE_COLUMNS = (
 )  # fmt: skip
 """Columns of contract LOAD_FORECASTS that a message depends on."""
 
+_JOURNEY_COLUMNS = (
+    "line_id", "direction_id", "mode", "thresholds_version", "seats", "total_capacity", "model_version",
+)  # fmt: skip
+_CALL = "call."
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
@@ -97,14 +101,14 @@ def build_messages(forecasts: pl.DataFrame, publication: Publication) -> Message
 
     Counts are rounded to 0.01 passengers, the probability to 0.0001.
     """
-    calls = call_fields()
+    calls = _prefixed(call_fields())
+    public = [
+        field for field in calls if field.removeprefix(_CALL) in _field_names(OCCUPANCY_FORECAST, "calls")
+    ]
     journeys = (
-        forecasts.select(
-            *JOURNEY,
-            _load=_struct(calls),
-            _occupancy=_struct({name: calls[name] for name in _field_names(OCCUPANCY_FORECAST, "calls")}),
-            **_journey_columns(),
-        )
+        # Each field is computed once for both messages.
+        forecasts.select(*JOURNEY, *_JOURNEY_COLUMNS, **calls)
+        .select(*JOURNEY, *_JOURNEY_COLUMNS, _load=_call(calls), _occupancy=_call(public))
         .group_by(JOURNEY, maintain_order=True)
         .agg(
             "_load",
@@ -177,17 +181,14 @@ def is_sorted_by_journey(forecasts: pl.DataFrame) -> bool:
     return bool(forecasts.select(later.fill_null(True).all()).item())
 
 
-def _journey_columns() -> dict[str, pl.Expr]:
-    names = (
-        "line_id",
-        "direction_id",
-        "mode",
-        "thresholds_version",
-        "seats",
-        "total_capacity",
-        "model_version",
-    )
-    return {name: pl.col(name) for name in names}
+def _prefixed(fields: Mapping[str, pl.Expr]) -> dict[str, pl.Expr]:
+    """The fields with names that no column of a journey has."""
+    return {_CALL + name: value for name, value in fields.items()}
+
+
+def _call(columns: Iterable[str]) -> pl.Expr:
+    """A struct of prefixed columns, without their prefix."""
+    return _struct({column.removeprefix(_CALL): pl.col(column) for column in columns})
 
 
 def _shared_attributes(publication: Publication) -> dict[str, pl.Expr]:
