@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.connection import (
@@ -15,6 +16,9 @@ from ruter_dagster.publishing.connection import (
     KafkaConnection,
     require_broker,
 )
+
+if TYPE_CHECKING:
+    from confluent_kafka import KafkaError
 
 log = logging.getLogger("ruter_dagster.jobs")
 
@@ -110,6 +114,7 @@ def _require_policies(connection: KafkaConnection, policies: dict[str, str]) -> 
             continue
         if connection.environment == "local":
             _set_policy(connection, topic, wanted)
+            _wait_for_policy(connection, topic, wanted)
             log.info("Changed cleanup.policy of %s from %s to %s", topic, actual, wanted)
             continue
         raise PermanentFailure(
@@ -144,6 +149,13 @@ def _set_policy(connection: KafkaConnection, topic: str, policy: str) -> None:
         raise connection.unavailable(exception.args[0].str()) from exception
 
 
+def _wait_for_policy(connection: KafkaConnection, topic: str, policy: str) -> None:
+    """The controller answers before the broker that is asked for the policy knows the change."""
+    deadline = time.monotonic() + ANSWER_SECONDS
+    while _cleanup_policy(connection, topic, policy) not in (None, policy) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+
+
 def _cleanup_policy(connection: KafkaConnection, topic: str, wanted: str) -> str | None:
     """The topic's cleanup policy, its words sorted. None, with a warning, if the user may not read it."""
     from confluent_kafka import KafkaError, KafkaException
@@ -172,6 +184,22 @@ def _cleanup_policy(connection: KafkaConnection, topic: str, wanted: str) -> str
 
 
 def _create(connection: KafkaConnection, missing: dict[str, tuple[int, dict[str, str]]]) -> None:
+    """Creates topics. Waits while too few brokers serve: they start again, or missed a heartbeat."""
+    deadline = time.monotonic() + connection.patience_seconds
+    while missing:
+        refused = {name: error for name, error in _creation_errors(connection, missing).items() if error}
+        for name, error in refused.items():
+            if not _lacks_brokers(error) or time.monotonic() > deadline:
+                raise _not_created(connection, name, error)
+        missing = {name: missing[name] for name in refused}
+        if missing:
+            time.sleep(POLL_SECONDS)
+
+
+def _creation_errors(
+    connection: KafkaConnection, missing: dict[str, tuple[int, dict[str, str]]]
+) -> dict[str, KafkaError | None]:
+    """The error of each topic; None if it is created or exists."""
     from confluent_kafka import KafkaError, KafkaException
     from confluent_kafka.admin import AdminClient
     from confluent_kafka.cimpl import NewTopic
@@ -181,19 +209,37 @@ def _create(connection: KafkaConnection, missing: dict[str, tuple[int, dict[str,
         for name, (partitions, config) in missing.items()
     ]
     admin = AdminClient(connection.client_config())
+    errors: dict[str, KafkaError | None] = {}
     for name, creation in admin.create_topics(new_topics, request_timeout=2 * ANSWER_SECONDS).items():
         try:
             creation.result()
+            errors[name] = None
         except KafkaException as exception:
             error: KafkaError = exception.args[0]
-            if error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
-                continue
-            if error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT):
-                raise connection.unavailable(error.str()) from exception
-            raise PermanentFailure(
-                f"The broker at {connection.bootstrap_servers} refused to create the topic {name}: {error.str()}. "
-                "Create it by hand, or change the prefix, the replication or the user's rights."
-            ) from exception
+            errors[name] = None if error.code() == KafkaError.TOPIC_ALREADY_EXISTS else error
+    return errors
+
+
+def _lacks_brokers(error: KafkaError) -> bool:
+    """Whether the controller counts too few brokers as serving. A factor above the number of brokers has another text."""
+    from confluent_kafka import KafkaError
+
+    return error.code() == KafkaError.INVALID_REPLICATION_FACTOR and "fenced" in error.str()
+
+
+def _not_created(connection: KafkaConnection, name: str, error: KafkaError) -> Exception:
+    from confluent_kafka import KafkaError
+
+    if _lacks_brokers(error) or error.code() in (
+        KafkaError._TIMED_OUT,
+        KafkaError._TRANSPORT,
+        KafkaError.REQUEST_TIMED_OUT,
+    ):
+        return connection.unavailable(error.str())
+    return PermanentFailure(
+        f"The broker at {connection.bootstrap_servers} refused to create the topic {name}: {error.str()}. "
+        "Create it by hand, or change the prefix, the replication or the user's rights."
+    )
 
 
 def _wait_until_visible(connection: KafkaConnection, names: Iterable[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 import pytest
+from confluent_kafka import KafkaError
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -13,6 +14,7 @@ from confluent_kafka.admin import (
 )
 from confluent_kafka.cimpl import NewTopic
 
+import ruter_dagster.publishing.topics as topics_module
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.connection import KafkaConnection
 from ruter_dagster.publishing.kafka import publish
@@ -66,3 +68,29 @@ def test_created_topics_are_accepted(connection: KafkaConnection) -> None:
     assert topics_of(connection).message_topics == tuple(
         f"{connection.topic_prefix}{name}" for name in (MESSAGES, "occupancy-forecasts")
     )
+
+
+def test_creation_waits_while_the_broker_is_fenced(
+    connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that missed a heartbeat, on a machine with too much work, refuses new topics for a moment."""
+    fenced = KafkaError(
+        KafkaError.INVALID_REPLICATION_FACTOR,
+        "Unable to replicate the partition 1 time(s): All brokers are currently fenced",
+    )
+    create, refused = topics_module._creation_errors, []
+
+    def refuse_twice(connection: KafkaConnection, missing: dict) -> dict:
+        if len(refused) < 2:
+            refused.append(sorted(missing))
+            return dict.fromkeys(missing, fenced)
+        return create(connection, missing)
+
+    monkeypatch.setattr(topics_module, "_creation_errors", refuse_twice)
+    ensure_topics(connection)
+    assert len(refused) == 2
+
+
+def test_factor_above_the_number_of_brokers_is_an_error(connection: KafkaConnection) -> None:
+    with pytest.raises(PermanentFailure, match=r"refused to create the topic .*replication"):
+        ensure_topics(connection.model_copy(update={"replication_factor": 3}))
