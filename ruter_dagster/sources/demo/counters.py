@@ -5,13 +5,13 @@ All errors keep the contract of stop visits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ruter_dagster.sources.demo.faults import Faults, boarding_shares, reported_journeys
+from ruter_dagster.sources.demo.faults import Faults, boarding_shares, demand_shares, reported_journeys
 from ruter_dagster.sources.demo.fleet import Fleet
 from ruter_dagster.sources.demo.random_numbers import generator
 from ruter_dagster.sources.demo.simulation import Passengers
@@ -43,17 +43,44 @@ class Counts:
 
 
 def count(seed: int, fleet: Fleet, passengers: Passengers, service_date: date, faults: Faults = ()) -> Counts:
-    """Counts the passengers of a date: fewer than travelled, never negative, at most twice the capacity."""
+    """Counts the passengers of a date: fewer than travelled, never negative, at most twice the capacity.
+
+    Journeys without a fault have the counts of the network without faults.
+    """
+    timetable, vehicle = passengers.timetable, passengers.vehicle
+    seen_boarding, seen_alighting = (share[vehicle] for share in detection_shares(seed, fleet, service_date))
+    usual = _count(seed, fleet, passengers.usual or passengers, service_date, seen_boarding, seen_alighting)
+    working = boarding_shares(timetable.network, fleet, service_date, faults)[vehicle]
+    lost = demand_shares(timetable.network, service_date, faults)[timetable.line] < 1
+    faulty = lost | (working < 1)
+    if not faulty.any():
+        counts = usual
+    else:
+        changed = _count(seed, fleet, passengers, service_date, seen_boarding * working, seen_alighting)
+        # Draws of one journey move the random numbers of the next, so only the journeys with a fault are taken.
+        names = ("boardings", "alightings", "departure_load")
+        columns = {name: np.where(faulty, getattr(changed, name), getattr(usual, name)) for name in names}
+        counts = replace(usual, **columns)
+    return replace(counts, arrived=counts.arrived & reported_journeys(timetable, service_date, faults))
+
+
+def _count(
+    seed: int,
+    fleet: Fleet,
+    passengers: Passengers,
+    service_date: date,
+    seen_boarding: NDArray[np.float64],
+    seen_alighting: NDArray[np.float64],
+) -> Counts:
+    """The counts of all journeys from a generator of their own. The shares that are counted are given for each journey."""
     timetable, vehicle = passengers.timetable, passengers.vehicle
     random = generator(seed, "counters", service_date.toordinal())
     arrived = random.random(len(vehicle)) >= LOST_SHARE
     kept = _kept_by_reset(random, timetable.stops, len(timetable.served))
-    seen_boarding, seen_alighting = detection_shares(seed, fleet, service_date)
-    seen_boarding = seen_boarding * boarding_shares(timetable.network, fleet, service_date, faults)
-    boardings = np.where(kept, random.binomial(passengers.boardings, seen_boarding[vehicle]), 0)
-    alightings = np.where(kept, random.binomial(passengers.alightings, seen_alighting[vehicle]), 0)
+    boardings = np.where(kept, random.binomial(passengers.boardings, seen_boarding), 0)
+    alightings = np.where(kept, random.binomial(passengers.alightings, seen_alighting), 0)
     return Counts(
-        arrived=timetable.served & arrived & reported_journeys(timetable, service_date, faults),
+        arrived=timetable.served & arrived,
         boardings=boardings,
         alightings=alightings,
         departure_load=np.minimum(running_load(boardings, alightings), 2 * fleet.total_capacity[vehicle]),

@@ -30,7 +30,8 @@ class Passengers:
     """Passengers of a service date as matrices (position, journey), zero after a journey's last stop.
 
     `mean_load` is the expectation of `load` without the random noise, which a perfect forecast would return. It ignores that
-    full vehicles leave passengers behind.
+    full vehicles leave passengers behind. `usual` are the passengers without the fault `half_the_passengers`; None if no line
+    has the fault.
     """
 
     timetable: Timetable
@@ -39,6 +40,7 @@ class Passengers:
     alightings: NDArray[np.int64]
     load: NDArray[np.int64]
     mean_load: NDArray[np.float64]
+    usual: Passengers | None = None
 
 
 def timetable_of(seed: int, scale: Scale, service_date: date, faults: Faults = ()) -> Timetable:
@@ -47,28 +49,50 @@ def timetable_of(seed: int, scale: Scale, service_date: date, faults: Faults = (
 
 
 def simulate(seed: int, scale: Scale, service_date: date, faults: Faults = ()) -> Passengers:
-    """Simulates a service date. The same date, seed, scale and faults always give the same passengers."""
+    """Simulates a service date. The same date, seed, scale and faults always give the same passengers.
+
+    Lines without a fault have the passengers of the network without faults.
+    """
     timetable = timetable_of(seed, scale, service_date, faults)
-    fleet = build_fleet(seed, scale)
-    vehicle = fleet.vehicle_of(timetable, service_date)
-    alighting = build_demand(seed, scale, timetable.version, day_of(service_date).type).alighting
+    vehicle = build_fleet(seed, scale).vehicle_of(timetable, service_date)
     means = mean_boardings(seed, scale, service_date, faults)
+    usual = _passengers(seed, scale, service_date, timetable, vehicle, means)
+    shares = demand_shares(timetable.network, service_date, faults)[timetable.line]
+    if (shares == 1).all():
+        return usual
+    fewer = _passengers(seed, scale, service_date, timetable, vehicle, means * shares)
+    # Draws of one line move the random numbers of the next, so only the lines with the fault are taken.
+    columns = {
+        name: np.where(shares < 1, getattr(fewer, name), getattr(usual, name))
+        for name in ("boardings", "alightings", "load", "mean_load")
+    }
+    return Passengers(timetable, vehicle, **columns, usual=usual)
+
+
+def _passengers(
+    seed: int,
+    scale: Scale,
+    service_date: date,
+    timetable: Timetable,
+    vehicle: NDArray[np.int64],
+    means: NDArray[np.float64],
+) -> Passengers:
+    """The passengers of all journeys for given mean boardings, from a generator of their own."""
+    alighting = build_demand(seed, scale, timetable.version, day_of(service_date).type).alighting
     random = generator(seed, "passengers", service_date.toordinal())
-    capacity = np.floor(LEFT_BEHIND_ABOVE * fleet.total_capacity[vehicle]).astype(np.int64)
-    boardings, alightings, load = _ride(
-        _waiting_passengers(random, timetable, means), alighting, capacity, random
-    )
-    return Passengers(timetable, vehicle, boardings, alightings, load, _mean_load(means, alighting))
+    total_capacity = build_fleet(seed, scale).total_capacity[vehicle]
+    capacity = np.floor(LEFT_BEHIND_ABOVE * total_capacity).astype(np.int64)
+    rides = _ride(_waiting_passengers(random, timetable, means), alighting, capacity, random)
+    return Passengers(timetable, vehicle, *rides, _mean_load(means, alighting))
 
 
 def mean_boardings(seed: int, scale: Scale, service_date: date, faults: Faults = ()) -> NDArray[np.float64]:
-    """Expected boardings at every position of every journey of a date."""
+    """Expected boardings at every position of every journey of a date, if no passengers stay away because of a fault."""
     day, timetable = day_of(service_date), timetable_of(seed, scale, service_date, faults)
     demand, network = build_demand(seed, scale, timetable.version, day.type), build_network(seed, scale)
-    factors = demand_factors(network, day) * demand_shares(network, service_date, faults)[:, None]
     in_school = not (day.school_holiday or day.bridge_day or day.is_eve)
     usual = demand.boardings + demand.pupils if in_school else demand.boardings
-    return usual * factors.ravel()[timetable.line * HOURS + timetable.hour]
+    return usual * demand_factors(network, day).ravel()[timetable.line * HOURS + timetable.hour]
 
 
 def _waiting_passengers(

@@ -77,6 +77,43 @@ def test_half_of_the_passengers_of_a_mode_stay_away(quiet: pl.DataFrame):
     assert after["metro"] / before["metro"] == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize(
+    ("fault", "subject", "column", "value"),
+    [
+        ("half_the_passengers", ":tram", "mode", "tram"),
+        ("half_the_passengers", ":RUT:Line:11", "line_id", "RUT:Line:11"),
+        ("dead_door", ":RUT:Vehicle:10031", "vehicle_id", "RUT:Vehicle:10031"),
+        ("counter_failure", ":RUT:Vehicle:10031", "vehicle_id", "RUT:Vehicle:10031"),
+        ("silent_line", ":RUT:Line:11", "line_id", "RUT:Line:11"),
+    ],
+)
+def test_fault_leaves_other_rows_unchanged(
+    fault: str, subject: str, column: str, value: str, quiet: pl.DataFrame
+):
+    others = pl.col(column) != value
+    visits = faulty(fault, subject).stop_visits(DAY)
+    assert not visits.filter(~others).equals(quiet.filter(~others))
+    assert visits.filter(others).equals(quiet.filter(others))
+
+
+def test_lost_passengers_leave_true_loads_of_other_lines_unchanged(source: DemoSource):
+    usual, with_fault = source.truth(DAY), faulty("half_the_passengers", ":RUT:Line:11").truth(DAY)
+    affected = pl.col("trip_id").is_in(
+        source.planned_departures(DAY).filter(pl.col("line_id") == "RUT:Line:11")["trip_id"].to_list()
+    )
+    assert with_fault.filter(~affected).equals(usual.filter(~affected))
+    before, after = usual.filter(affected), with_fault.filter(affected)
+    assert after["mean_load"].to_numpy() == pytest.approx(before["mean_load"].to_numpy() / 2)
+    assert after["load"].sum() == pytest.approx(int(before["load"].sum()) / 2, rel=0.1)
+
+
+def test_two_faults_change_only_their_own_lines(quiet: pl.DataFrame):
+    faults = f"half_the_passengers:{DAY}:{DAY}:tram,dead_door:{DAY}:{DAY}:RUT:Vehicle:10031"
+    visits = DemoSource(20, "demo", parse_faults(faults)).stop_visits(DAY)
+    others = (pl.col("mode") != "tram") & (pl.col("vehicle_id") != "RUT:Vehicle:10031")
+    assert visits.filter(others).equals(quiet.filter(others))
+
+
 def test_timetable_change_plans_other_journeys(source: DemoSource):
     before = source.planned_departures(DAY)["trip_id"].unique()
     after = faulty("timetable_change").planned_departures(DAY)["trip_id"].unique()
