@@ -1,11 +1,16 @@
-"""A Slack that answers on the loopback interface: a real HTTP server that checks blocks as Slack does and keeps the messages."""
+"""A Slack that answers on the loopback interface: a real HTTP server that checks blocks as Slack does and keeps the messages.
+
+`python -m tests.slack_stub PORT` prints the messages until Ctrl-C, to try alerts without a workspace (docs/alerts.md).
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -101,7 +106,8 @@ def blocks_fault(blocks: list[dict[str, Any]]) -> str | None:
 
 
 @contextmanager
-def running_slack() -> Iterator[SlackStub]:
+def running_slack(port: int = 0) -> Iterator[SlackStub]:
+    """A running stub on a port of the loopback interface; 0 picks a free one."""
     stub = SlackStub()
 
     class Handler(BaseHTTPRequestHandler):
@@ -124,7 +130,7 @@ def running_slack() -> Iterator[SlackStub]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     stub.url = f"http://127.0.0.1:{server.server_port}/api/"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -134,3 +140,23 @@ def running_slack() -> Iterator[SlackStub]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def print_messages(port: int) -> None:
+    """Prints each message that is posted, and each later change of one, until Ctrl-C."""
+    with running_slack(port) as stub:
+        print(f"RUTER_SLACK_API_URL={stub.url} RUTER_SLACK_TOKEN={TOKEN}", flush=True)
+        shown = 0
+        while True:
+            for request in stub.requests[shown:]:
+                kind = "reply" if request.get("thread_ts") else "message"
+                if request["path"].endswith("chat.update"):
+                    kind = "the first message becomes"
+                print(f"--- {kind}, {request['channel']}\n" + "\n\n".join(block_texts(request)), flush=True)
+                shown += 1
+            time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    with suppress(KeyboardInterrupt):
+        print_messages(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
