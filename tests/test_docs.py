@@ -43,6 +43,23 @@ def test_every_file_that_a_page_links_to_is_there(page: Path):
     assert [link for link in linked if not (page.parent / link).exists()] == []
 
 
+READ_BY_OTHERS = ("dashboard.md", "feeds.md", "alerts.md", "metrics.md", "ground-truth.md", "messages.md")
+
+
+@pytest.mark.parametrize(
+    ("page", "heading"),
+    [
+        ("README.md", "## Operation"),
+        ("README.md", "## Documentation"),
+        ("docs/tutorial.md", "## Where next?"),
+    ],
+)
+def test_entry_page_links_to_what_users_of_forecasts_read(page: str, heading: str):
+    section = (ROOT / page).read_text().partition(f"{heading}\n")[2].partition("\n## ")[0]
+    linked = {Path(link).name for link in re.findall(r"\]\(([^)#:]+)", section)}
+    assert [name for name in READ_BY_OTHERS if name not in linked] == []
+
+
 def test_contributing_names_only_existing_files():
     named = re.findall(r"`(?:[^` ]* )?((?:ruter_dagster|tests|scripts)/[^`]*)`", CONTRIBUTING.read_text())
     assert named

@@ -29,12 +29,12 @@ SINCE = datetime(2026, 11, 30, 20, 11, tzinfo=UTC)
 def test_example_of_an_email_is_what_is_sent() -> None:
     row = {
         "operating_date": "2026-11-19", "metric": "passenger_level", "scope": "tram", "verdict": "warn",
-        "value": 0.565, "warn": 0.65, "act": None,
+        "value": 0.544, "warn": 0.65, "act": None,
     }  # fmt: skip
     (problem,), _ = drift_problems([row], ZONE)
     link = ("Drift checks", "http://127.0.0.1:3000/assets/monitoring/drift?view=checks")
     problem = problem.model_copy(update={"links": (link,)})
-    incident = "97c9be3fd0ad7f5c"
+    incident = "3250cad16c6e4a91"
     settings = load_settings(
         _env_file=None, smtp_host="127.0.0.1", email_from="a@example.org", email_to="b@example.org"
     )

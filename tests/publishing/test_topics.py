@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import polars as pl
 import pytest
 from confluent_kafka import KafkaError
@@ -94,3 +97,14 @@ def test_creation_waits_while_the_broker_is_fenced(
 def test_factor_above_the_number_of_brokers_is_an_error(connection: KafkaConnection) -> None:
     with pytest.raises(PermanentFailure, match=r"refused to create the topic .*replication"):
         ensure_topics(connection.model_copy(update={"replication_factor": 3}))
+
+
+def test_page_upgrade_creates_topics_as_the_publisher_does() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "upgrade.md").read_text().replace("\\\n", " ")
+    commands = re.findall(r"kafka-topics\.sh .*--create --topic PREFIX\.(\S+) --partitions (\d+) (.*)", page)
+    documented = {
+        name: (int(partitions), dict(option.split("=") for option in re.findall(r"--config (\S+)", options)))
+        for name, partitions, options in commands
+    }
+    connection = KafkaConnection(bootstrap_servers="127.0.0.1:1", environment="prod")
+    assert documented == topics_module._wanted_topics(connection, topics_of(connection))
