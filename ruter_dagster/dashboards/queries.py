@@ -33,11 +33,13 @@ WHERE issue_date = $issue_date AND operating_date = $operating_date
 _FORECASTS_AND_PLAN = {**_ONE_ISSUE_DATE, PLANNED_DEPARTURES: Dates("operating_date", "operating_date")}
 
 NEWEST_PUBLICATION = Query(
-    "The newest publication of an issue date",
+    "The newest publication of an issue date: the one that no other corrects, whatever the clocks of their hosts said",
     """\
 SELECT issue_date, publication_id, content_hash, snapshot_id, published_at, degraded
 FROM "${database}"."forecasts_publications"
-WHERE issue_date = $issue_date
+WHERE issue_date = $issue_date AND publication_id NOT IN (
+  SELECT supersedes FROM "${database}"."forecasts_publications"
+  WHERE issue_date = $issue_date AND supersedes IS NOT NULL)
 ORDER BY published_at DESC, publication_id
 LIMIT 1""",
     {PUBLICATIONS: Dates("issue_date", "issue_date")},

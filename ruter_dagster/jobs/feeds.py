@@ -17,7 +17,12 @@ from ruter_dagster.feeds.siri import invalid_identifiers
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import DateReport, days_value, json_value, link
 from ruter_dagster.storage.feed_files import FeedFiles, FeedPublication, StoredFile, folder_of, total_bytes
-from ruter_dagster.storage.publications import Publication, newest_publication, read_published
+from ruter_dagster.storage.publications import (
+    Publication,
+    newest_publication,
+    publications_of,
+    read_published,
+)
 
 log = logging.getLogger("ruter_dagster.jobs")
 
@@ -41,7 +46,7 @@ def run(parameters: Feeds, context: JobContext) -> None:
         for day, publication in publications.items()
         if day >= first_kept
     }
-    is_latest = {day: store.make_latest(feeds) for day, feeds in written.items()}
+    is_latest = {day: store.make_latest(feeds, _former(feeds, context)) for day, feeds in written.items()}
     for feeds in written.values():
         store.delete_leftovers(feeds)
     deleted = store.delete_old(keep_days)
@@ -59,6 +64,12 @@ def _publications(parameters: Feeds, context: JobContext) -> dict[date, Publicat
     """The newest publication of each date that has one."""
     newest = {day: newest_publication(context.store, day) for day in sorted(parameters.dates)}
     return {day: publication for day, publication in newest.items() if publication}
+
+
+def _former(feeds: FeedPublication, context: JobContext) -> list[str]:
+    """The ids of the publications before that of the feeds, of the same issue date."""
+    ids = [other.publication_id for other in publications_of(context.store, feeds.issue_date)]
+    return ids[: ids.index(feeds.publication_id)]
 
 
 def _superseded(parameters: Feeds, publications: Collection[date], context: JobContext) -> list[date]:

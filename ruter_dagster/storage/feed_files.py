@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -85,13 +85,15 @@ class FeedFiles:
         }
         self._artifacts.delete_all(sorted(set(self._artifacts.list(publication.folder)) - expected))
 
-    def make_latest(self, publication: FeedPublication) -> bool:
+    def make_latest(self, publication: FeedPublication, former: Collection[str] = ()) -> bool:
         """Makes `latest.json` name this publication, unless it names a newer one. Returns whether it names this one.
 
-        A newer issue date is newer; of the same issue date, the later publication.
+        A newer issue date is newer; of the same issue date, the later publication. `former`: ids of the publications of the
+        issue date that are older than this one, whatever their times say.
         """
         latest = self.latest()
-        if latest and _age(latest) > (publication.issue_date.isoformat(), _utc(publication.published_at)):
+        own_age = publication.issue_date.isoformat(), _utc(publication.published_at)
+        if latest and _age(latest) > own_age and latest["publicationId"] not in former:
             return False
         self._artifacts.put(LATEST, publication.to_json())
         return True

@@ -6,44 +6,22 @@ So every channel shows what consumers read on Kafka, also if the forecasts were 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from dataclasses import asdict
+from datetime import date
 
 import polars as pl
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PUBLICATIONS
 from ruter_dagster.contracts.validation import polars_schema
+from ruter_dagster.storage.publication_order import Publication, read_publications
 from ruter_dagster.storage.snapshots import TableSnapshot
 from ruter_dagster.storage.tables import TableStore
 
 
-@dataclass(frozen=True)
-class Publication:
-    """One row of forecasts.publications. Times are in UTC."""
-
-    issue_date: date
-    publication_id: str
-    content_hash: str
-    snapshot_id: int
-    schema_version: int
-    issued_at: datetime
-    published_at: datetime
-    journeys: int
-    calls: int
-    tombstones: int
-    thresholds_version: str
-    degraded: bool
-    supersedes: str | None = None
-
-
 def publications_of(store: TableStore, issue_date: date) -> list[Publication]:
     """The publications of an issue date, in the order of publication."""
-    snapshot = store.snapshot(PUBLICATIONS)
-    if not snapshot.versions([issue_date]):
-        return []
-    rows = snapshot.read([issue_date]).sort("published_at", maintain_order=True)
-    return [Publication(**row) for row in rows.iter_rows(named=True)]
+    return read_publications(store.snapshot(PUBLICATIONS), [issue_date]).get(issue_date, [])
 
 
 def newest_publication(store: TableStore, issue_date: date | None = None) -> Publication | None:

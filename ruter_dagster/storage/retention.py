@@ -21,6 +21,7 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PUBLICATIONS, Table
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import GC_ENABLED
+from ruter_dagster.storage.publication_order import published_snapshots
 from ruter_dagster.storage.publications import newest_publication
 from ruter_dagster.storage.snapshots import dates_filter, input_hash_property
 from ruter_dagster.storage.tables import TableStore
@@ -82,7 +83,7 @@ def old_snapshots(store: TableStore, table: Table, before: datetime) -> list[int
         return []
     needed = {ref.snapshot_id for ref in loaded.metadata.refs.values()}
     if table is LOAD_FORECASTS:
-        needed |= _published_snapshots(store)
+        needed |= published_snapshots(store.snapshot(LOAD_FORECASTS), store.snapshot(PUBLICATIONS))
     limit = before.timestamp() * 1000
     return [
         snapshot.snapshot_id
@@ -138,17 +139,6 @@ def delete_files(
 
 def _is_clone(loaded: IcebergTable) -> bool:
     return loaded.properties.get(GC_ENABLED) == "false"
-
-
-def _published_snapshots(store: TableStore) -> set[int]:
-    """The snapshots of the newest publication of each issue date, unless the present rows are the published ones."""
-    current = store.versions(LOAD_FORECASTS, store.dates(LOAD_FORECASTS))
-    newest = [newest_publication(store, day) for day in store.dates(PUBLICATIONS)]
-    return {
-        publication.snapshot_id
-        for publication in newest
-        if publication and current.get(publication.issue_date) != publication.content_hash
-    }
 
 
 def _needed_keys(store: TableStore, table: Table, clones: Collection[TableStore]) -> set[str]:

@@ -147,14 +147,14 @@ class TableSnapshot:
             newest = self._loaded.snapshot_by_id(parent) if parent is not None else None
 
     def _dates_rewritten_since(self) -> set[date]:
-        """Dates that were written after this snapshot."""
+        """Dates that were written after this snapshot; all dates if a snapshot in between has expired."""
         assert self._loaded is not None
         later: set[date] = set()
         for snapshot in self._ancestors(self._loaded.current_snapshot()):
             if snapshot.snapshot_id == self.snapshot_id:
-                break
+                return later
             later |= versions_of(_summary(snapshot)).keys()
-        return later
+        return set(self._current_versions())
 
     def _versions_by_write(self) -> Iterator[dict[date, str]]:
         """The versions that each write up to this snapshot wrote, newest first."""

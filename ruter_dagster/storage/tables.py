@@ -24,10 +24,11 @@ from pyiceberg.exceptions import (
 )
 from pyiceberg.table import Table as IcebergTable
 from pyiceberg.table.metadata import TableMetadata
+from pyiceberg.table.update.snapshot import ExpireSnapshots
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from ruter_dagster.compat.iceberg import CachedTransaction
-from ruter_dagster.contracts.tables import Table
+from ruter_dagster.contracts.tables import LOAD_FORECASTS, PUBLICATIONS, Table
 from ruter_dagster.contracts.validation import conform, content_hash_of_ordered, ordered_by_key, validate
 from ruter_dagster.storage.catalog import (
     GC_ENABLED,
@@ -37,6 +38,7 @@ from ruter_dagster.storage.catalog import (
     translate_storage_errors,
 )
 from ruter_dagster.storage.data_files import write_data_files
+from ruter_dagster.storage.publication_order import published_snapshots
 from ruter_dagster.storage.snapshots import (
     TableSnapshot,
     damaged_dates,
@@ -67,7 +69,8 @@ class TableStore:
 
     A table keeps its newest `keep_snapshots` snapshots and up to 20 more, because commits and reads slow down with their
     number. A run that is pinned to an expired snapshot cannot be replayed. Snapshots younger than `keep_for` never expire,
-    because running jobs may be pinned to them.
+    because running jobs may be pinned to them. Snapshots of forecasts that the newest publication of an issue date needs
+    (`published_snapshots`) do not expire either.
     """
 
     def __init__(
@@ -223,13 +226,13 @@ class TableStore:
         snapshot = loaded.current_snapshot()
         assert snapshot is not None, f"{table.name} has versions but no snapshot"
         if changed:
-            self._expire_old_snapshots(loaded)
+            self._expire_old_snapshots(table, loaded)
         elif not properties.items() <= loaded.properties.items():
             with CachedTransaction(loaded) as transaction:
                 transaction.set_properties(properties)
         return WriteResult(snapshot.snapshot_id, ordered.height, hashes, tuple(sorted(unchanged)))
 
-    def _expire_old_snapshots(self, loaded: IcebergTable) -> None:
+    def _expire_old_snapshots(self, table: Table, loaded: IcebergTable) -> None:
         """Expires a batch of snapshots in a commit of its own. If another writer commits first, the next write does it.
 
         A clone keeps all snapshots, because it shares them with the table that it was cloned from.
@@ -238,11 +241,14 @@ class TableStore:
             return
         times = sorted(snapshot.timestamp_ms for snapshot in loaded.snapshots())
         newest = [datetime.fromtimestamp(time / 1000, UTC) for time in times[-self._keep_snapshots :]]
-        before = min(newest[0], datetime.now(UTC) - self._keep_for)
-        if sum(time < before.timestamp() * 1000 for time in times) >= _EXPIRY_BATCH:
+        before = min(newest[0], datetime.now(UTC) - self._keep_for).timestamp() * 1000
+        old = {each.snapshot_id for each in loaded.snapshots() if each.timestamp_ms < before}
+        if len(old) >= _EXPIRY_BATCH and table is LOAD_FORECASTS:
+            old -= published_snapshots(self.snapshot(table), self.snapshot(PUBLICATIONS))
+        if len(old) >= _EXPIRY_BATCH:
             # pyiceberg raises ValueError if another process has expired them meanwhile.
-            with suppress(CommitFailedException, ValueError):
-                loaded.maintenance.expire_snapshots().older_than(before).commit()
+            with suppress(CommitFailedException, ValueError), CachedTransaction(loaded) as transaction:
+                ExpireSnapshots(transaction).by_ids(sorted(old)).commit()
 
 
 def _unchanged_dates(loaded: IcebergTable, table: Table, hashes: Mapping[date, str]) -> set[date]:

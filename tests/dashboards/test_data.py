@@ -42,11 +42,15 @@ def shared(store: TableStore) -> TableReader:
     return Engine(store).reader()
 
 
-def published(store: TableStore, number: int, snapshot_id: int, content_hash: str) -> None:
+def published(
+    store: TableStore, number: int, snapshot_id: int, content_hash: str, supersedes: str | None = None
+) -> None:
     at = datetime(2026, 11, 20, 4, number, tzinfo=UTC)
     record_publication(
         store,
-        Publication(ISSUE_DATE, f"p{number}", content_hash, snapshot_id, 2, at, at, 1, 1, 0, "t", False),
+        Publication(
+            ISSUE_DATE, f"p{number}", content_hash, snapshot_id, 2, at, at, 1, 1, 0, "t", False, supersedes
+        ),
     )
 
 
@@ -144,6 +148,15 @@ def test_page_shows_what_was_published_and_not_what_was_computed_since(tmp_path:
     totals = tomorrow.totals(reader, forecast, tomorrow.Selection(TOMORROW))
     expected = load_forecasts(40).filter(pl.col("operating_date") == TOMORROW)
     assert totals["mean"] == pytest.approx(expected["mean"].sum())
+
+
+def test_correction_is_shown_whatever_the_clocks_say(tmp_path: Path) -> None:
+    store = TableStore(local_catalog(tmp_path))
+    result = store.write(LOAD_FORECASTS, load_forecasts(40), [ISSUE_DATE], code_version="1")
+    for number, supersedes in ((9, None), (3, "p9")):
+        published(store, number, result.snapshot_id, result.hashes[ISSUE_DATE], supersedes)
+    forecast = tomorrow.newest_published(Engine(store).reader())
+    assert forecast is not None and forecast.published_at == datetime(2026, 11, 20, 4, 3, tzinfo=UTC)
 
 
 def test_lost_publication_is_an_error_with_its_remedy(tmp_path: Path) -> None:

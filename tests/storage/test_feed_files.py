@@ -78,6 +78,15 @@ def test_correction_of_the_same_issue_date_becomes_latest(artifacts: ArtifactSto
     assert latest_id(artifacts) == "b"
 
 
+def test_correction_of_a_host_with_a_slow_clock_becomes_latest(artifacts: ArtifactStore) -> None:
+    write(artifacts, publication())
+    correction = publication(publication_id="b", published_at=PUBLISHED_AT - timedelta(hours=1))
+    store = FeedFiles(artifacts)
+    assert not store.make_latest(correction)
+    assert store.make_latest(correction, former=["a"])
+    assert latest_id(artifacts) == "b"
+
+
 def test_repeated_publication_stays_latest(artifacts: ArtifactStore) -> None:
     write(artifacts, publication())
     before = artifacts.get(LATEST)

@@ -67,6 +67,43 @@ def test_newest_publication_is_that_of_the_newest_issue_date(store: TableStore) 
     assert publications_of(store, ISSUE_DATE) == [first, correction]
 
 
+def test_correction_is_newer_whatever_the_clocks_say(store: TableStore) -> None:
+    first = publication(name="b", minutes=60)
+    second = publication(name="c", minutes=-60, supersedes="b")
+    third = publication(name="a", minutes=30, supersedes="c")
+    for row in (third, first, second):
+        record_publication(store, row)
+    assert publications_of(store, ISSUE_DATE) == [first, second, third]
+    assert newest_publication(store) == third
+
+
+def test_publications_of_two_clusters_are_in_order_of_time(store: TableStore) -> None:
+    first, correction = publication(name="z"), publication(name="y", minutes=-9, supersedes="z")
+    of_other_cluster = publication(name="x", minutes=5)
+    for row in (of_other_cluster, correction, first):
+        record_publication(store, row)
+    assert publications_of(store, ISSUE_DATE) == [first, correction, of_other_cluster]
+
+
+def test_publication_whose_former_was_not_recorded_is_kept(store: TableStore) -> None:
+    alone = publication(name="correction", supersedes="lost")
+    record_publication(store, alone)
+    assert publications_of(store, ISSUE_DATE) == [alone]
+
+
+def test_published_snapshot_outlives_expiry_by_number(tmp_path: Path) -> None:
+    store = TableStore(local_catalog(tmp_path), keep_snapshots=1, keep_for=timedelta(0))
+    forecasts = load_forecasts(8)
+    first = published(store, forecasts, "first")
+    record_publication(store, first)
+    for number in range(1, 31):
+        published(store, forecasts.with_columns(pl.col("mean") + number), "not published")
+    loaded = store.load(LOAD_FORECASTS)
+    assert loaded is not None
+    assert len(loaded.snapshots()) < 30, "others have expired"
+    assert read_published(store, first).equals(forecasts.sort(LOAD_FORECASTS.key))
+
+
 def test_publication_is_recorded_once(store: TableStore) -> None:
     record_publication(store, publication())
     snapshot = store.current_snapshot(PUBLICATIONS)

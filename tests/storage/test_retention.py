@@ -157,6 +157,17 @@ def test_snapshot_of_a_replaced_publication_is_kept(state: State) -> None:
     assert read_published(state.store, publication).equals(published)
 
 
+def test_publication_is_read_across_expired_snapshots(state: State) -> None:
+    publication = state.publish(ISSUE_DATE)
+    published = state.store.read(LOAD_FORECASTS, [ISSUE_DATE])
+    state.write(2.0, ISSUE_DATE)
+    state.write(3.0, NEXT)
+    replacing = state.old_snapshots(1)
+    assert replacing and publication.snapshot_id not in replacing
+    expire_snapshots(state.store, LOAD_FORECASTS, replacing)
+    assert read_published(state.store, publication).equals(published)
+
+
 def test_file_is_deleted_after_it_was_unreferenced_for_the_days(state: State) -> None:
     unreferenced = state.replace_and_expire()
     rows = state.store.read(LOAD_FORECASTS, [ISSUE_DATE, NEXT])

@@ -182,9 +182,9 @@ def test_two_writers_expire_snapshots_at_once(tmp_path: Path, monkeypatch: pytes
         first.write(VISITS, visits(day), [day], code_version="1")
     expire, others = first._expire_old_snapshots, []
 
-    def expire_after_the_other_writer(loaded: Table) -> None:
+    def expire_after_the_other_writer(contract: Any, loaded: Table) -> None:
         others.append(second.write(VISITS, visits(days[21]), [days[21]], code_version="1").snapshot_id)
-        expire(loaded)
+        expire(contract, loaded)
 
     monkeypatch.setattr(first, "_expire_old_snapshots", expire_after_the_other_writer)
     own = first.write(VISITS, visits(days[20]), [days[20]], code_version="1").snapshot_id
