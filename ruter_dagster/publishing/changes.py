@@ -33,20 +33,23 @@ def changes_since(
     issue_date: date,
     connection: KafkaConnection,
     read_former: ReadFormer | None,
+    *,
+    send_all: bool = False,
 ) -> Changes:
     """What consumers who read `former`, the newest publication, need to know of `forecasts`.
 
     A new issue date sends all its journeys. A correction of an issue date sends only journeys whose messages change; all of
-    them if the rows of `former` no longer exist. Then the topic itself gives the journeys that it has.
+    them if the rows of `former` no longer exist. Then the topic itself gives the journeys that it has. `send_all` sends all
+    journeys of a correction too.
 
     An operating day without any forecast keeps its messages: it was not forecast, which does not mean that its journeys left the plan.
     """
     if former is None:
         return Changes(forecasts, forecasts.select(JOURNEY).clear())
-    corrects = former.issue_date == issue_date
-    columns = MESSAGE_COLUMNS if corrects else JOURNEY
+    compares = former.issue_date == issue_date and not send_all
+    columns = MESSAGE_COLUMNS if compares else JOURNEY
     rows = read_former(former, columns, pl.col("operating_date") >= issue_date) if read_former else None
-    changed = _changed(rows, forecasts) if corrects and rows is not None else forecasts
+    changed = _changed(rows, forecasts) if compares and rows is not None else forecasts
     if rows is None or _lacks_days(rows, former, forecasts):
         rows = read_current_journeys(connection, topics_of(connection).occupancy_forecasts, issue_date)
     return Changes(changed, _removed_journeys(rows, forecasts))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Literal, NamedTuple
 
 import polars as pl
@@ -34,7 +34,7 @@ from ruter_dagster.publishing.messages import (
     is_sorted_by_journey,
     publication_id,
 )
-from ruter_dagster.publishing.registry import value_prefix
+from ruter_dagster.publishing.registry import schema_id, value_prefix
 from ruter_dagster.publishing.topics import Topics, ensure_topics
 from ruter_dagster.publishing.transaction import Transaction, TransactionAborted
 
@@ -42,6 +42,8 @@ BATCH_ROWS = 100_000
 """Departures that are encoded at once: the fastest of 20,000 to 200,000."""
 ATTEMPTS = 3
 """Number of attempts if the broker aborts the transaction."""
+_CORRECTION_INTERVAL = timedelta(seconds=1)
+"""The least time between a publication and its correction, because statuses and GTFS-realtime state whole seconds."""
 
 Progress = Callable[[int, int], None]
 """Called with the number of departures sent so far, and the total."""
@@ -86,6 +88,21 @@ class PublicationResult:
 
 
 @dataclass(frozen=True)
+class _Request:
+    """What a call of `publish` asks for. `forecasts` are sorted by journey and stop."""
+
+    forecasts: pl.DataFrame
+    issue_date: date
+    content_hash: str
+    snapshot_id: int | None
+    publication: Callable[[str], Publication]
+    """The attributes of the messages, by the id of the publication."""
+    read_former: ReadFormer | None
+    extra_messages: ExtraMessages | None
+    progress: Progress
+
+
+@dataclass(frozen=True)
 class _Transmission:
     """Everything that one publication sends."""
 
@@ -124,65 +141,41 @@ def publish(
     """
     started = time.monotonic()
     _require_issue_date(forecasts, issue_date)
+    request = _Request(
+        forecasts if is_sorted_by_journey(forecasts) else forecasts.sort(*JOURNEY, "stop_sequence"),
+        issue_date,
+        content_hash,
+        snapshot_id,
+        lambda identity: Publication(identity, issued_at, data_cutoff, thresholds),
+        read_former,
+        extra_messages,
+        progress or _no_progress,
+    )
     topics = ensure_topics(connection)
-    prefixes = _prefixes(connection, topics)
-    ordered = forecasts if is_sorted_by_journey(forecasts) else forecasts.sort(*JOURNEY, "stop_sequence")
-
-    def content(newest: Marker | None) -> _Transmission:
-        supersedes = newest.publication_id if newest and newest.issue_date == issue_date else None
-        identity = publication_id(topics.load_forecasts, issue_date, content_hash, supersedes)
-        changes = changes_since(newest, ordered, issue_date, connection, read_former)
-        marker = Marker(
-            publication_id=identity,
-            issue_date=issue_date,
-            content_hash=content_hash,
-            schema_version=SCHEMA_VERSION,
-            messages=_journey_ends(changes.forecasts).len(),
-            published_at=datetime.now(UTC),
-            issued_at=issued_at,
-            snapshot_id=snapshot_id,
-            journeys=_journey_ends(ordered).len(),
-            calls=ordered.height,
-            tombstones=changes.removed.height,
-            supersedes=supersedes,
-        )
-        publication = Publication(identity, issued_at, data_cutoff, thresholds)
-        return _Transmission(publication, changes, marker, prefixes, extra_messages, progress or _no_progress)
-
-    outcome, marker, of_date = _publish_once(connection, topics, issue_date, content_hash, content)
-    seconds = time.monotonic() - started
-    return PublicationResult(outcome, marker, topics.message_topics, seconds, of_date)
-
-
-def _prefixes(connection: KafkaConnection, topics: Topics) -> dict[str, bytes]:
-    """What goes before each value, by topic: nothing, or the schema's id in a Schema Registry."""
-    schemas = {topics.load_forecasts: LOAD_FORECAST, topics.occupancy_forecasts: OCCUPANCY_FORECAST}
-    return {topic: value_prefix(connection, topic, name) for topic, name in schemas.items()}
+    outcome, marker, of_date = _publish_once(request, connection, topics)
+    return PublicationResult(outcome, marker, topics.message_topics, time.monotonic() - started, of_date)
 
 
 def _publish_once(
-    connection: KafkaConnection,
-    topics: Topics,
-    issue_date: date,
-    content_hash: str,
-    content: Callable[[Marker | None], _Transmission],
+    request: _Request, connection: KafkaConnection, topics: Topics
 ) -> tuple[Outcome, Marker, tuple[Marker, ...]]:
-    """Publishes `content`, unless consumers read the same forecasts, or those of a newer issue date.
+    """Publishes what is requested, unless consumers read the same forecasts, or those of a newer issue date.
 
     Returns the parts of the result.
     """
+    prefixes = _prefixes(connection, topics)
     transaction = Transaction(connection, f"{connection.environment}.{topics.load_forecasts}")
     try:
         transaction.fence_previous()
         markers = read_markers(connection).values()
         newest = newest_marker(markers)
-        of_date = tuple(marker for marker in markers if marker.issue_date == issue_date)
+        of_date = tuple(marker for marker in markers if marker.issue_date == request.issue_date)
         same_date = newest_marker(of_date)
-        if same_date and same_date.content_hash == content_hash:
+        if same_date and same_date.content_hash == request.content_hash:
             return "already_published", same_date, of_date
-        if newest and newest.issue_date > issue_date:
+        if newest and newest.issue_date > request.issue_date:
             return "superseded", newest, of_date
-        new = content(newest)
+        new = _transmission(request, newest, connection, topics, prefixes)
         _publish_in_transaction(transaction, new, topics)
         # The publication is committed, whether or not this wait succeeds.
         with suppress(KafkaException, BrokerUnavailable, PermanentFailure):
@@ -191,6 +184,57 @@ def _publish_once(
         transaction.discard()
         raise
     return "published", new.marker, of_date
+
+
+def _prefixes(connection: KafkaConnection, topics: Topics) -> dict[str, bytes]:
+    """What goes before each value, by topic: nothing, or the schema's id in a Schema Registry."""
+    schemas = {topics.load_forecasts: LOAD_FORECAST, topics.occupancy_forecasts: OCCUPANCY_FORECAST}
+    return {topic: value_prefix(connection, topic, name) for topic, name in schemas.items()}
+
+
+def _transmission(
+    request: _Request,
+    newest: Marker | None,
+    connection: KafkaConnection,
+    topics: Topics,
+    prefixes: Mapping[str, bytes],
+) -> _Transmission:
+    """What consumers who read `newest` need of the requested forecasts."""
+    former = newest if newest and newest.issue_date == request.issue_date else None
+    supersedes = former.publication_id if former else None
+    identity = publication_id(topics.load_forecasts, request.issue_date, request.content_hash, supersedes)
+    schema_ids = tuple(schema_id(prefixes[topic]) for topic in topics.message_topics)
+    changes = changes_since(
+        newest,
+        request.forecasts,
+        request.issue_date,
+        connection,
+        request.read_former,
+        send_all=former is not None and former.schema_ids != schema_ids,
+    )
+    publication = request.publication(identity)
+    marker = Marker(
+        publication_id=identity,
+        issue_date=request.issue_date,
+        content_hash=request.content_hash,
+        schema_version=SCHEMA_VERSION,
+        messages=_journey_ends(changes.forecasts).len(),
+        published_at=_published_at(former),
+        issued_at=publication.issued_at,
+        snapshot_id=request.snapshot_id,
+        journeys=_journey_ends(request.forecasts).len(),
+        calls=request.forecasts.height,
+        tombstones=changes.removed.height,
+        supersedes=supersedes,
+        schema_ids=schema_ids,
+    )
+    return _Transmission(publication, changes, marker, prefixes, request.extra_messages, request.progress)
+
+
+def _published_at(former: Marker | None) -> datetime:
+    """The present time; later than that of the corrected publication, even if the clock of its host is ahead."""
+    now = datetime.now(UTC)
+    return max(now, former.published_at + _CORRECTION_INTERVAL) if former else now
 
 
 def _publish_in_transaction(transaction: Transaction, content: _Transmission, topics: Topics) -> None:

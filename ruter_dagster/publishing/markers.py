@@ -32,6 +32,8 @@ class Marker:
     tombstones: int = 0
     """Number of messages without a value on each of the two topics."""
     supersedes: str | None = None
+    schema_ids: tuple[int | None, ...] = (None, None)
+    """Schema ids of the values on load-forecasts and occupancy-forecasts in a Schema Registry; None for plain JSON."""
 
     def to_json(self) -> str:
         """The value of the message, as schema `publication` describes it."""
@@ -50,6 +52,8 @@ class Marker:
                 "messages": self.messages,
                 "tombstones": self.tombstones,
                 "supersedes": self.supersedes,
+                "loadForecastSchemaId": self.schema_ids[0],
+                "occupancyForecastSchemaId": self.schema_ids[1],
             }
         )
 
@@ -71,6 +75,7 @@ def marker_of(value: bytes, sent_at: datetime) -> Marker:
         calls=fields.get("calls", 0),
         tombstones=fields.get("tombstones", 0),
         supersedes=fields.get("supersedes"),
+        schema_ids=(fields.get("loadForecastSchemaId"), fields.get("occupancyForecastSchemaId")),
     )
 
 

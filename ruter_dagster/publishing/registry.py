@@ -31,6 +31,11 @@ def value_prefix(connection: KafkaConnection, topic: str, name: str) -> bytes:
     return _MAGIC + _register(registry, f"{topic}-value", name).to_bytes(4, "big")
 
 
+def schema_id(prefix: bytes) -> int | None:
+    """The schema's id in a prefix of values; None for values without prefix."""
+    return int.from_bytes(prefix[len(_MAGIC) :], "big") if prefix else None
+
+
 def payload(value: bytes) -> bytes:
     """The JSON text of a value, with or without a schema's id before it."""
     return value[_PREFIX_BYTES:] if value.startswith(_MAGIC) else value

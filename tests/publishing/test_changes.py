@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta, tzinfo
 
 import polars as pl
 import pytest
 
+from ruter_dagster.publishing import kafka
 from ruter_dagster.publishing.changes import ReadFormer
 from ruter_dagster.publishing.connection import KafkaConnection
 from ruter_dagster.publishing.consumer import read_current_journeys, read_markers, read_to_end
@@ -80,6 +81,26 @@ def test_correction_sends_only_changed_journeys(
     assert (second.marker.journeys, second.marker.tombstones) == (100, 0)
     assert second.marker.supersedes == first.publication_id
     _assert_read(connection, changed, second, ISSUE_DATE)
+
+
+def test_correction_is_later_than_a_publication_of_a_fast_clock(
+    forecasts: pl.DataFrame, connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = Forecasts(connection)
+    with monkeypatch.context() as patch:
+        patch.setattr(kafka, "datetime", FastClock)
+        first = published.publish(forecasts, "first").marker
+    second = published.publish(forecasts[40:], "second").marker
+    assert second.supersedes == first.publication_id
+    assert second.published_at == first.published_at + timedelta(seconds=1)
+
+
+class FastClock(datetime):
+    """The clock of a host that is an hour ahead."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> datetime:
+        return datetime.now(tz) + timedelta(hours=1)
 
 
 def test_difference_that_rounding_removes_is_not_sent(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -21,6 +21,7 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection, SchemaRegistry
 from ruter_dagster.publishing.consumer import read_markers, read_to_end
 from ruter_dagster.publishing.kafka import publish
+from ruter_dagster.publishing.markers import Marker
 from ruter_dagster.publishing.messages import LOAD_FORECAST, OCCUPANCY_FORECAST, schema
 from ruter_dagster.publishing.read_back import read_back
 from ruter_dagster.publishing.registry import value_prefix
@@ -128,6 +129,33 @@ def test_values_have_the_id_of_the_registered_schema(
     assert {value[:5] for value in values if value} == {b"\x00\x00\x00\x00\x01"}
     assert deserialize(values[0], context)["publicationId"] == result.publication_id
     assert read_back(connection, result.publication_id, ISSUE_DATE).faults(forecasts) == []
+
+
+def test_correction_sends_all_journeys_if_the_format_of_values_changes(
+    forecasts: pl.DataFrame, connection: KafkaConnection
+) -> None:
+    rows = {"first": forecasts} | {
+        name: forecasts.with_columns(mean=pl.when(pl.int_range(pl.len()) == 7).then(number).otherwise("mean"))
+        for number, name in enumerate(("switched on", "corrected", "switched off"))
+    }
+
+    def publish_rows(name: str, to: KafkaConnection) -> Marker:
+        def read_former(marker: Marker, columns: Sequence[str], where: pl.Expr) -> pl.DataFrame:
+            return rows[marker.content_hash].filter(where).select(columns)
+
+        return publish(rows[name], to, content_hash=name, read_former=read_former, **PUBLISHING).marker
+
+    with running_registry() as registry:
+        with_registry = _with(connection, registry.url)
+        publish_rows("first", connection)
+        switched_on = publish_rows("switched on", with_registry)
+        corrected = publish_rows("corrected", with_registry)
+        switched_off = publish_rows("switched off", connection)
+    assert (switched_on.messages, corrected.messages, switched_off.messages) == (100, 1, 100)
+    assert [marker.schema_ids for marker in read_markers(connection).values()] == [
+        (None, None), (1, 2), (1, 2), (None, None),
+    ]  # fmt: skip
+    assert read_back(connection, switched_off.publication_id, ISSUE_DATE).faults(rows["switched off"]) == []
 
 
 def test_schema_is_registered_once() -> None:
