@@ -1,17 +1,17 @@
-"""Detects forecasts that are not published by their time, or that are published without the model."""
+"""Detects forecasts that are not published by their time, that are published without the model, or whose feeds are not written."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 
-from dagster import AssetKey, AssetMaterialization, JsonMetadataValue
+from dagster import AssetKey, AssetMaterialization, AssetRecordsFilter, JsonMetadataValue
 
 from ruter_dagster.config.gtfs_location import plans_ahead
-from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS, asset_of
+from ruter_dagster.contracts.jobs import FEEDS, PUBLISHED_FORECASTS, asset_of
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.notifications.incidents import Key, Problem, Severity
-from ruter_dagster.orchestration.event_log import newest_materialisation
+from ruter_dagster.orchestration.event_log import content_hash, newest_materialisation
 from ruter_dagster.sensors.problems import Findings, Observation, is_partition
 
 FORECASTS_ASSET = asset_of(LOAD_FORECASTS.name)
@@ -22,10 +22,18 @@ _DEGRADED_REMEDY = (
 )
 _DEGRADED_SUBJECT = " without the model"
 """End of the subject of forecasts that are published without the model. They may be late before, which is another incident."""
+FEEDS_SUBJECT = "feeds "
+"""Beginning of the subject of feeds that are not written, before the issue date."""
+FEEDS_TIME = timedelta(minutes=30)
+"""Time after a publication within which its feeds are to be written."""
+_FEEDS_REMEDY = (
+    "Look for a failed or waiting run of forecasts/feeds. Fix the cause, then materialise forecasts/feeds of the issue date. "
+    "Consumers on Kafka have the forecasts"
+)
 
 
 def publication_problems(observation: Observation) -> Findings:
-    """The state of the publication of today's issue date, of the newest one, and of those with an open incident."""
+    """The state of the publication of today's issue date, of the newest one and its feeds, and of those with an open incident."""
     published = _published_dates(observation)
     newest = max(published, default=None)
     # No forecasts are due before the first publication of a new deployment.
@@ -33,8 +41,9 @@ def publication_problems(observation: Observation) -> Findings:
     open_dates = {
         incident.problem.subject.removesuffix(_DEGRADED_SUBJECT)
         for incident in observation.open_incidents("failed_publication")
+        if not incident.problem.subject.startswith(FEEDS_SUBJECT)
     }
-    findings = Findings()
+    findings = _feeds(observation, newest) if newest else Findings()
     for day in sorted({*open_dates, *filter(None, (newest, due))}):
         if day == due and day not in published:
             findings.active.append(_late(observation, day))
@@ -60,6 +69,56 @@ def _published(observation: Observation, issue_date: str, published: Collection[
             f"the model's forecasts of issue date {issue_date} are published"
         )
     return findings
+
+
+def _feeds(observation: Observation, newest: str) -> Findings:
+    """Whether the feeds of the newest published issue date are those of its publication. Earlier feeds are no longer needed."""
+    instance, findings = observation.instance, Findings()
+    key: Key = ("failed_publication", FEEDS_SUBJECT + newest)
+    for incident in observation.open_incidents("failed_publication"):
+        day = incident.problem.subject.removeprefix(FEEDS_SUBJECT)
+        if incident.problem.subject.startswith(FEEDS_SUBJECT) and day < newest:
+            findings.over[incident.problem.key] = f"superseded by issue date {newest}"
+    version = content_hash(instance, PUBLISHED_FORECASTS, newest)
+    if version is None or content_hash(instance, FEEDS, newest) == version:
+        findings.over[key] = f"the feeds of issue date {newest} are written"
+    elif (
+        _writes_feeds(observation)
+        and (since := _published_at(observation, newest)) + FEEDS_TIME < observation.now
+    ):
+        findings.active.append(_feeds_problem(observation, newest, since))
+    return findings
+
+
+def _writes_feeds(observation: Observation) -> bool:
+    """Whether the deployment has feeds. A new one has none before the first run that writes them."""
+    feeds = AssetKey.from_user_string(FEEDS)
+    return bool(observation.settings.enabled_feeds) and observation.instance.has_asset_key(feeds)
+
+
+def _published_at(observation: Observation, issue_date: str) -> datetime:
+    """When the newest publication of an issue date that is published was recorded."""
+    records_filter = AssetRecordsFilter(
+        AssetKey.from_user_string(PUBLISHED_FORECASTS), asset_partitions=[issue_date]
+    )
+    record = observation.instance.fetch_materializations(records_filter, limit=1).records[0]
+    return datetime.fromtimestamp(record.timestamp, UTC)
+
+
+def _feeds_problem(observation: Observation, issue_date: str, since: datetime) -> Problem:
+    return Problem(
+        kind="failed_publication",
+        subject=FEEDS_SUBJECT + issue_date,
+        severity=Severity.ERROR,
+        title=f"Not written: feeds of issue date {issue_date}",
+        since=since,
+        affected=_affected(
+            issue_date, "Readers of feeds/latest.json have the forecasts of an earlier publication"
+        ),
+        details=f"The forecasts of {issue_date} are published on Kafka, and their feeds are not written",
+        links=(observation.link("Feeds", f"assets/{FEEDS}?partition={issue_date}"),),
+        remedy=_FEEDS_REMEDY,
+    )
 
 
 def _late_key(issue_date: str) -> Key:

@@ -30,7 +30,7 @@ from ruter_dagster.compat.tags import (
 )
 from ruter_dagster.contracts.alerts import Kind
 from ruter_dagster.contracts.dates import day_range
-from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
+from ruter_dagster.contracts.jobs import FEEDS, PUBLISHED_FORECASTS
 from ruter_dagster.notifications.incidents import Key, Problem, Severity
 from ruter_dagster.orchestration.event_log import (
     FailureCause,
@@ -42,6 +42,7 @@ from ruter_dagster.orchestration.event_log import (
 )
 from ruter_dagster.orchestration.run_output import last_log_lines
 from ruter_dagster.sensors.problems import Findings, Observation
+from ruter_dagster.sensors.publication_problems import FEEDS_SUBJECT
 from ruter_dagster.sensors.retries import waits_for_retry
 
 KINDS_OF_RUNS: tuple[Kind, ...] = ("run_failure", "blocking_check", "failed_publication")
@@ -307,6 +308,9 @@ def _identity(run: DagsterRun, cause: FailureCause) -> tuple[Kind, str, str]:
     if cause.asset == PUBLISHED_FORECASTS:
         dates = describe_dates(run)
         return "failed_publication", dates, f"Not published: forecasts of issue date {dates}"
+    if cause.asset == FEEDS:
+        dates = describe_dates(run)
+        return "failed_publication", FEEDS_SUBJECT + dates, f"Not written: feeds of issue date {dates}"
     return "run_failure", job_and_dates(run), f"Run failed: {job_and_dates(run)}"
 
 

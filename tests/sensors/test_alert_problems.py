@@ -11,7 +11,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import load_settings
-from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
+from ruter_dagster.contracts.jobs import FEEDS, PUBLISHED_FORECASTS
 from ruter_dagster.notifications.incidents import Incidents, Severity, update
 from ruter_dagster.orchestration.partitions import partitions_of
 from ruter_dagster.orchestration.run_history import job_origin
@@ -199,6 +199,50 @@ def test_only_degraded_dates_of_a_range_are_problems(instance: DagsterInstance) 
     assert watch.at("2026-03-29", "05:00") == [("raised", "2026-03-29 without the model")]
     publish(instance, "2026-03-30")
     assert watch.at("2026-03-30", "05:00") == [("resolved", "2026-03-29 without the model")]
+
+
+def test_feeds_that_do_not_follow_a_publication_are_a_problem(
+    instance: DagsterInstance, materialise: Materialise
+) -> None:
+    materialise(PUBLISHED_FORECASTS, "first", "2026-03-30")
+    materialise(FEEDS, "first", "2026-03-30")
+    watch = Watch(instance, publication_problems)
+    assert now_and_later(watch, minutes=31) == []
+    materialise(PUBLISHED_FORECASTS, "corrected", "2026-03-30")
+    assert now_and_later(watch, minutes=29) == []
+    assert now_and_later(watch, minutes=31) == [("raised", "feeds 2026-03-30")]
+    assert "Not written: feeds of issue date 2026-03-30" in watch.titles
+    materialise(FEEDS, "corrected", "2026-03-30")
+    assert now_and_later(watch, minutes=40) == [("resolved", "feeds 2026-03-30")]
+    assert "the feeds of issue date 2026-03-30 are written" in watch.reasons
+
+
+def test_missing_feeds_are_superseded_by_the_next_issue_date(
+    instance: DagsterInstance, materialise: Materialise
+) -> None:
+    materialise(FEEDS, "first", "2026-03-29")
+    materialise(PUBLISHED_FORECASTS, "first", "2026-03-30")
+    watch = Watch(instance, publication_problems)
+    assert now_and_later(watch, minutes=31) == [("raised", "feeds 2026-03-30")]
+    materialise(PUBLISHED_FORECASTS, "first", "2026-03-31")
+    materialise(FEEDS, "first", "2026-03-31")
+    assert now_and_later(watch, minutes=32) == [("resolved", "feeds 2026-03-30")]
+    assert set(watch.reasons) == {"superseded by issue date 2026-03-31"}
+
+
+def test_deployment_without_feeds_misses_none(instance: DagsterInstance, materialise: Materialise) -> None:
+    materialise(PUBLISHED_FORECASTS, "first", "2026-03-30")
+    watch = Watch(instance, publication_problems)
+    assert now_and_later(watch, minutes=99) == []
+    materialise(FEEDS, "first", "2026-03-29")
+    assert now_and_later(Watch(instance, publication_problems, feeds="none"), minutes=99) == []
+
+
+def now_and_later(watch: Watch, minutes: float) -> list[tuple[str, str]]:
+    """The notices of feeds at a time after now, which is the time of the newest materialisation."""
+    local = datetime.now(watch.deployment.zone) + timedelta(minutes=minutes)
+    notices = watch.at(local.date().isoformat(), local.time().isoformat())
+    return [(action, subject) for action, subject in notices if subject.startswith("feeds")]
 
 
 def test_degraded_publication_is_superseded_by_next_issue_date(instance: DagsterInstance) -> None:

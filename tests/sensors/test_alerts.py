@@ -233,6 +233,18 @@ def test_failed_forecasts_are_superseded_by_later_issue_date(
     assert f"superseded by issue date {DAY}" in block_texts(slack.messages[1])[2]
 
 
+def test_failed_feeds_are_a_failed_publication(
+    instance: DagsterInstance, slack: SlackStub, tick: Tick, alerts: SensorDefinition
+) -> None:
+    fail(instance, "No room in the bucket", "forecasts/feeds")
+    tick(alerts)
+    assert slack.texts == [f"Not written: feeds of issue date {DAY}"]
+    assert block_texts(slack.messages[0])[-1].startswith("test · failed_publication · incident ")
+    succeed(instance, "forecasts/feeds")
+    tick(alerts)
+    assert len(slack.messages) == 2
+
+
 def test_runs_of_one_backfill_are_one_incident(
     instance: DagsterInstance, slack: SlackStub, tick: Tick, alerts: SensorDefinition
 ) -> None:
