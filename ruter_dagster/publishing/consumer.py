@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -39,7 +38,7 @@ Batch = list[tuple[bytes, bytes | None]]
 def read_markers(connection: KafkaConnection) -> dict[str, Marker]:
     """Markers of all publications, by publication id, in the order of publication."""
     markers: dict[str, Marker] = {}
-    for batch in _read_messages(connection, topics_of(connection).publications):
+    for batch in read_messages(connection, topics_of(connection).publications):
         for message in batch:
             marker = marker_of(message.value(), datetime.fromtimestamp(message.timestamp()[1] / 1000, UTC))
             markers.pop(marker.publication_id, None)
@@ -64,25 +63,42 @@ def read_to_end(connection: KafkaConnection, topic: str) -> Iterator[Batch]:
     Uses its own consumer group without commits, so that no other consumer is affected. Raises `BrokerUnavailable` if the
     broker stops answering.
     """
-    for messages in _read_messages(connection, topic):
+    for messages in read_messages(connection, topic):
         yield [(message.key(), message.value()) for message in messages]
 
 
-def _read_messages(connection: KafkaConnection, topic: str) -> Iterator[list[Any]]:
-    partitions = require_broker(connection).get(topic, 0)
-    consumer = Consumer(_consumer_config(connection))
+def read_messages(connection: KafkaConnection, topic: str) -> Iterator[list[Any]]:
+    """Yields the committed messages of every partition, as `read_to_end` does, with all of their fields."""
+    count = require_broker(connection).get(topic, 0)
+    partitions = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(count)]
+    yield from _read_partitions(connection, partitions, "read_committed")
+
+
+def read_open_messages(
+    connection: KafkaConnection, partitions: Sequence[TopicPartition]
+) -> Iterator[list[Any]]:
+    """Yields the messages from the offsets of `partitions` to their ends, committed or not."""
+    yield from _read_partitions(connection, partitions, "read_uncommitted")
+
+
+def _read_partitions(
+    connection: KafkaConnection, partitions: Sequence[TopicPartition], isolation_level: str
+) -> Iterator[list[Any]]:
+    topics = ", ".join(sorted({partition.topic for partition in partitions}))
+    consumer = Consumer(_consumer_config(connection) | {"isolation.level": isolation_level})
     try:
         # With the topic's metadata loaded, the consumer requests the first offsets at once instead of after half a second.
-        consumer.list_topics(topic, timeout=ANSWER_SECONDS)
-        consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in range(partitions)])
-        open_partitions = set(range(partitions))
+        for topic in {partition.topic for partition in partitions}:
+            consumer.list_topics(topic, timeout=ANSWER_SECONDS)
+        consumer.assign(list(partitions))
+        open_partitions = {(partition.topic, partition.partition) for partition in partitions}
         last_answer = time.monotonic()
         while open_partitions:
             received = consumer.consume(BATCH, timeout=0.1)
             if received:
                 last_answer = time.monotonic()
             elif time.monotonic() - last_answer > connection.patience_seconds:
-                raise connection.unavailable(f"no answer while reading {topic}")
+                raise connection.unavailable(f"no answer while reading {topics}")
             if batch := _split_messages(received, open_partitions):
                 yield batch
     except KafkaException as exception:
@@ -94,7 +110,6 @@ def _read_messages(connection: KafkaConnection, topic: str) -> Iterator[list[Any
 def _consumer_config(connection: KafkaConnection) -> dict[str, Any]:
     return connection.client_config() | {
         "group.id": f"{connection.topic_prefix}read-back-{uuid.uuid4().hex}",
-        "isolation.level": "read_committed",
         "enable.auto.commit": False,
         "enable.partition.eof": True,
         # At the end of a topic the broker would wait half a second for more messages before it answers.
@@ -109,6 +124,17 @@ def wait_until_readable(
     """Waits until read-committed consumers can read up to the current end of the topics; False after `seconds`.
 
     A failed request is repeated within `seconds`; then its `KafkaException` is raised.
+    """
+    return not unreadable_partitions(connection, topics, seconds)
+
+
+def unreadable_partitions(
+    connection: KafkaConnection, topics: Sequence[str], seconds: float
+) -> list[TopicPartition]:
+    """The partitions whose current end read-committed consumers cannot read after `seconds`, each with the offset of what they cannot.
+
+    Returns an empty list as soon as they can read every end. A failed request is repeated within `seconds`; then its
+    `KafkaException` is raised.
 
     The wait is needed because a broker answers a commit first and marks it in every partition later. A consumer that reads
     in between sees nothing of the transaction.
@@ -127,14 +153,17 @@ def wait_until_readable(
         try:
             end_offsets = end_offsets or _end_offsets(admin, partitions, IsolationLevel.READ_UNCOMMITTED)
             readable = _end_offsets(admin, partitions, IsolationLevel.READ_COMMITTED)
-            if not any(map(operator.lt, readable, end_offsets)):
-                return True
+            late = [
+                TopicPartition(partition.topic, partition.partition, offset)
+                for partition, offset, end in zip(partitions, readable, end_offsets, strict=True)
+                if offset < end
+            ]
+            if is_late or not late:
+                return late
         except KafkaException:
             # For example while a partition has no leader. The admin client marks no error as retriable.
             if is_late:
                 raise
-        if is_late:
-            return False
         time.sleep(POLL_SECONDS)
 
 
@@ -145,7 +174,7 @@ def _end_offsets(
     return [offsets[partition].result().offset for partition in partitions]
 
 
-def _split_messages(received: list[Any], open_partitions: set[int]) -> list[Any]:
+def _split_messages(received: list[Any], open_partitions: set[tuple[str, int]]) -> list[Any]:
     """Returns the messages, and removes each partition whose end was reached from `open_partitions`."""
     batch = []
     for message in received:
@@ -153,7 +182,7 @@ def _split_messages(received: list[Any], open_partitions: set[int]) -> list[Any]
         if error is None:
             batch.append(message)
         elif error.code() == KafkaError._PARTITION_EOF:
-            open_partitions.discard(message.partition())
+            open_partitions.discard((message.topic(), message.partition()))
         elif not error.retriable():
             raise KafkaException(error)
     return batch

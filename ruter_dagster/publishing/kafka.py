@@ -1,6 +1,6 @@
 """Publishes forecasts on Kafka, exactly once: all messages of a publication and its marker are one transaction.
 
-The steps: fence the previous publisher, read all markers, and stop if these forecasts are published, or those of a newer
+The steps: fence the previous publisher, end what a broker has lost of its transaction, read all markers, and stop if these forecasts are published, or those of a newer
 issue date. Else send the journeys that change, a tombstone for each that left the plan, and the marker, and commit.
 """
 
@@ -21,6 +21,7 @@ from ruter_dagster.contracts.errors import BadInput, PermanentFailure
 from ruter_dagster.publishing.changes import Changes, ReadFormer, changes_since
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
 from ruter_dagster.publishing.consumer import read_markers, wait_until_readable
+from ruter_dagster.publishing.lost_transactions import end_lost_transaction
 from ruter_dagster.publishing.markers import Marker, newest_marker
 from ruter_dagster.publishing.messages import (
     JOURNEY,
@@ -167,6 +168,7 @@ def _publish_once(
     transaction = Transaction(connection, f"{connection.environment}.{topics.load_forecasts}")
     try:
         transaction.fence_previous()
+        end_lost_transaction(transaction, connection, topics)
         markers = read_markers(connection).values()
         newest = newest_marker(markers)
         of_date = tuple(marker for marker in markers if marker.issue_date == request.issue_date)

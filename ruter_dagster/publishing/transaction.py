@@ -6,11 +6,11 @@ It knows nothing of forecasts: topics, keys and values come from `kafka.py`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
@@ -88,23 +88,34 @@ class Transaction:
 
     def commit(self) -> None:
         """Delivers the queued messages and makes the whole transaction visible."""
-        last_progress, queued = time.monotonic(), len(self._producer)
-        while queued:
-            remaining = self._call(self._producer.flush, 0.5)
-            if remaining < queued:
-                last_progress, queued = time.monotonic(), remaining
-            self._require_progress(last_progress)
+        self._deliver()
         self._call(self._producer.commit_transaction, CALL_SECONDS)
 
     def abort(self) -> None:
         """Aborts the transaction, so that a new one can begin."""
         self._call(self._producer.abort_transaction, CALL_SECONDS)
 
+    def abort_open(self, partitions: Iterable[TopicPartition]) -> None:
+        """Aborts what an earlier owner of the id left open in these partitions: by a message that is aborted with it."""
+        self.begin()
+        for partition in partitions:
+            self._producer.produce(partition.topic, None, b"", partition.partition)
+        self._deliver()
+        self.abort()
+
     def discard(self) -> None:
         """Aborts the transaction if the broker answers; else the next owner of the id aborts it."""
         with suppress(KafkaException):
             self._producer.purge(in_queue=True, in_flight=True, blocking=False)
             self._producer.abort_transaction(CALL_SECONDS)
+
+    def _deliver(self) -> None:
+        last_progress, queued = time.monotonic(), len(self._producer)
+        while queued:
+            remaining = self._call(self._producer.flush, 0.5)
+            if remaining < queued:
+                last_progress, queued = time.monotonic(), remaining
+            self._require_progress(last_progress)
 
     def _produce_when_possible(self, topic: str, key: str | bytes, value: str | bytes | None) -> None:
         last_progress, queued = time.monotonic(), len(self._producer)

@@ -49,10 +49,12 @@ ENDED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CA
 
 @dataclass
 class Deployment:
-    """`folder` holds all of its state. Times of jobs are set by `jobs_take`."""
+    """`folder` holds all of its state. Times of jobs are set by `jobs_take`. `launch` runs `asset` by `job`."""
 
     folder: Path
     double: Remote
+    job: str = "weather"
+    asset: str = ASSET
     port: int = 0
     process: Any = None
     work: Any = None
@@ -142,12 +144,14 @@ class Deployment:
             }
         )
         client = DagsterGraphQLClient("127.0.0.1", port_number=self.port)
-        return client.submit_job_execution("weather", tags=tags, asset_selection=[ASSET.split("/")], **PLACE)
+        return client.submit_job_execution(
+            self.job, tags=tags, asset_selection=[self.asset.split("/")], **PLACE
+        )
 
     def backfill(self, days: list[date]) -> str:
         """A backfill of the asset, as the UI launches it; its id."""
         parameters = {
-            "assetSelection": [{"path": ASSET.split("/")}],
+            "assetSelection": [{"path": self.asset.split("/")}],
             "partitionNames": [day.isoformat() for day in days],
         }
         answer = self._ask(BACKFILL, p=parameters)["launchPartitionBackfill"]
@@ -229,7 +233,7 @@ class Deployment:
 
     def materialisations(self, day: date = FIRST) -> list[dict[str, Any]]:
         """Metadata of each time that Dagster was told of the date."""
-        wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=[day.isoformat()])
+        wanted = AssetRecordsFilter(AssetKey.from_user_string(self.asset), asset_partitions=[day.isoformat()])
         with DagsterInstance.get() as instance:
             records = instance.fetch_materializations(wanted, limit=100).records
         materialisations = [record.asset_materialization for record in records]
@@ -244,7 +248,7 @@ class Deployment:
     def times_materialised(self, days: list[date]) -> dict[date, int]:
         """How often Dagster was told of each of these dates."""
         partitions = [day.isoformat() for day in days]
-        wanted = AssetRecordsFilter(AssetKey.from_user_string(ASSET), asset_partitions=partitions)
+        wanted = AssetRecordsFilter(AssetKey.from_user_string(self.asset), asset_partitions=partitions)
         with DagsterInstance.get() as instance:
             records = instance.fetch_materializations(wanted, limit=1000).records
         dates = [date.fromisoformat(record.partition_key or "") for record in records]

@@ -8,22 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from random import Random
 
-import polars as pl
 import pytest
 
 from ruter_dagster.publishing.broker import Broker, _is_alive, local_broker
 from ruter_dagster.publishing.connection import KafkaConnection
-from ruter_dagster.publishing.consumer import read_markers, read_to_end
-from ruter_dagster.publishing.markers import Marker
-from ruter_dagster.publishing.messages import JOURNEY, build_key
-from ruter_dagster.publishing.read_back import read_back
-from ruter_dagster.publishing.topics import topics_of
-from tests.publishing.crash_at_random import forecasts_of, publish_number
-from tests.publishing.samples import ISSUE_DATE
+from tests.publishing.crash_at_random import publish_number
+from tests.publishing.crash_checks import assert_published_once
 
 pytestmark = pytest.mark.extended
 
@@ -97,29 +90,4 @@ def test_crash_loses_and_repeats_nothing(cluster: Cluster, number: int, victim: 
 
     marker = publish_number(number, cluster.connection).marker
 
-    assert list(read_markers(cluster.connection))[-1] == marker.publication_id
-    assert len(read_markers(cluster.connection)) == number + 1, "one publication for each number"
-    _assert_read_exactly_once(cluster.connection, marker, forecasts_of(number))
-    _assert_tombstones(cluster.connection, marker, number)
-
-
-def _assert_read_exactly_once(connection: KafkaConnection, marker: Marker, forecasts: pl.DataFrame) -> None:
-    read = read_back(connection, marker.publication_id, ISSUE_DATE)
-    assert read.faults(forecasts) == []
-    for topic in (read.load_forecasts, read.occupancy_forecasts):
-        assert topic.messages == marker.messages
-
-
-def _assert_tombstones(connection: KafkaConnection, marker: Marker, number: int) -> None:
-    """Each journey that left the plan since the first publication ends with one tombstone per departure from the plan."""
-    plans = [set(_keys(forecasts_of(past))) for past in range(number + 1)]
-    departures = [key for before, after in pairwise(plans) for key in before - after]
-    for topic in topics_of(connection).message_topics:
-        sent = [key for batch in read_to_end(connection, topic) for key, value in batch if value is None]
-        assert sorted(sent) == sorted(departures)
-    assert marker.tombstones == len(plans[-2] - plans[-1])
-
-
-def _keys(forecasts: pl.DataFrame) -> list[bytes]:
-    journeys = forecasts.select(JOURNEY).unique()
-    return journeys.select(build_key().cast(pl.Binary)).to_series().to_list()
+    assert assert_published_once(cluster.connection, number)[-1] == marker

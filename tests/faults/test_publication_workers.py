@@ -1,0 +1,118 @@
+"""Run worker, step, or all of Dagster are killed at random moments of a publication. The retry leaves each forecast on Kafka once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+import pytest
+from dagster import DagsterRunStatus
+
+from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
+from ruter_dagster.publishing.broker import Broker
+from tests.chain.local_chain import foreign_variables
+from tests.chain.small_demo import processes_with, run
+from tests.faults.deployment import REPOSITORY, Deployment
+from tests.jobs.corrections import Corrections
+from tests.publishing.samples import ISSUE_DATE
+
+pytestmark = pytest.mark.extended
+
+CHANCE = Random(18)
+VICTIMS = ("worker", "step", "everything")
+MOMENTS = [(number, victim, CHANCE.uniform(0.3, 1)) for number, victim in enumerate(VICTIMS, 1)]
+"""Number of the correction, what is killed, and the part of the job's usual duration that passes before. Imports are its first half."""
+
+
+class PublishingDeployment(Deployment):
+    """A whole Dagster whose job publishes the forecasts of `corrections` as a local process."""
+
+    def __init__(self, folder: Path, corrections: Corrections) -> None:
+        super().__init__(folder, double=None, job="forecasting", asset=PUBLISHED_FORECASTS)  # type: ignore[arg-type]
+        self.corrections = corrections
+        self.job_seconds = 0.0
+
+    def prepare(self) -> dict[str, str]:
+        home = super().prepare()["DAGSTER_HOME"]
+        return self.corrections.variables | {
+            "DAGSTER_HOME": home,
+            "RUTER_ENVIRONMENT": "local",
+            "RUTER_LAUNCHER": "local",
+            "RUTER_SOURCE": "demo",
+            "RUTER_STATE_DIR": str(self.folder / "state"),
+        }
+
+    def publishing(self, run_id: str) -> bool:
+        """Whether the run's job is a process now."""
+        return bool(processes_with(f"RUTER_CONTAINER_BASE={self.folder}/state/demo/jobs/{run_id}"))
+
+    def begin(self, number: int) -> str:
+        """Launches a run that publishes a correction, and waits until its job begins. Returns the id of the run."""
+        self.corrections.write(number)
+        run_id = self.launch(ISSUE_DATE)
+        self.until(lambda: self.publishing(run_id), "the job", every=0.01)
+        return run_id
+
+    def kill_process(self, run_id: str, victim: str) -> None:
+        """Kills the run's `worker` or `step`, or `everything`: then Dagster is started again."""
+        if victim == "everything":
+            self.kill()
+            self.up()
+            return
+        pid = self.worker(run_id) if victim == "worker" else self.step(run_id)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+    def complete(self, run_id: str) -> None:
+        """Waits for the run. If it failed, waits for Dagster's own retry, or retries as a person does."""
+        ended = self.wait_for(run_id)
+        if ended.status == DagsterRunStatus.SUCCESS:
+            return
+        if ended.tags.get("dagster/will_retry") == "true":
+            assert self.wait_for_retry(run_id).status == DagsterRunStatus.SUCCESS
+        else:
+            run("ruter-dagster", "retry", run_id)
+
+
+@pytest.fixture(scope="module")
+def dagster(kafka_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PublishingDeployment]:
+    folder = tmp_path_factory.mktemp("deployment")
+    corrections = Corrections(folder, kafka_broker.bootstrap_servers, f"test-workers-{os.getpid()}.")
+    deployment = PublishingDeployment(folder, corrections)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in foreign_variables():
+            patch.delenv(name)
+        for name, value in deployment.prepare().items():
+            patch.setenv(name, value)
+        patch.chdir(REPOSITORY)
+        deployment.up()
+        try:
+            yield deployment
+        finally:
+            deployment.kill()
+
+
+def test_run_publishes_once(dagster: PublishingDeployment) -> None:
+    run_id = dagster.begin(0)
+    begun = time.monotonic()
+    dagster.until(lambda: not dagster.publishing(run_id), "the end of the job", every=0.01)
+    dagster.job_seconds = time.monotonic() - begun
+    assert dagster.wait_for(run_id).status == DagsterRunStatus.SUCCESS
+    dagster.corrections.assert_published_once(0)
+
+
+@pytest.mark.parametrize(("number", "victim", "moment"), MOMENTS, ids=VICTIMS)
+def test_killed_run_publishes_once(
+    dagster: PublishingDeployment, number: int, victim: str, moment: float
+) -> None:
+    run_id = dagster.begin(number)
+    time.sleep(moment * dagster.job_seconds)
+    dagster.kill_process(run_id, victim)
+    dagster.complete(run_id)
+    dagster.corrections.assert_published_once(number)
+    assert dagster.materialised(ISSUE_DATE) >= number + 1
