@@ -20,11 +20,12 @@ demo: install  ## run the whole chain on a small history, and read its forecasts
 dev: install  ## start Dagster's UI at http://127.0.0.1:3000, with the dashboard, MLflow and a Kafka broker
 	$(BIN)/ruter-dagster dev
 
-check: install  ## check style, types, imports, function sizes and Dagster's definitions (2 minutes)
+check: install  ## check style, types, imports, function sizes, released schemas and Dagster's definitions (2 minutes)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_sizes.py
+	$(BIN)/python -m scripts.check_released_schemas
 	$(BIN)/hadolint docker/*.Dockerfile
 	$(BIN)/pyright
 	$(BIN)/dg check defs
