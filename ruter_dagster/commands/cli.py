@@ -268,7 +268,10 @@ def rejected(day: datetime, as_json: bool) -> None:
 )
 @click.option("--dashboard-port", type=PORT, default=8501, show_default=True, help="Port of the dashboard.")
 @click.option("--mlflow-port", type=PORT, default=5000, show_default=True, help="Port of MLflow.")
-def dev(port: int, dashboard_port: int, mlflow_port: int) -> None:
+@click.option(
+    "--reports-port", type=PORT, help="Port of the quality reports; by default that of RUTER_REPORTS_URL."
+)
+def dev(port: int, dashboard_port: int, mlflow_port: int, reports_port: int | None) -> None:
     """Open Dagster's UI at http://127.0.0.1:3000 on the history of the demo. Starts in 15 seconds.
 
     Beside it run a Kafka broker, the dashboard of forecasts at http://127.0.0.1:8501, and MLflow at http://127.0.0.1:5000 once a
@@ -279,7 +282,7 @@ def dev(port: int, dashboard_port: int, mlflow_port: int) -> None:
     """
     from ruter_dagster.commands.dev import Ports, serve_dagster
 
-    sys.exit(serve_dagster(loaded_settings(), Ports(port, dashboard_port, mlflow_port)))
+    sys.exit(serve_dagster(loaded_settings(), Ports(port, dashboard_port, mlflow_port, reports_port)))
 
 
 @main.command(short_help="Forecasts, their accuracy and drift in a browser.")

@@ -90,15 +90,15 @@ def show(report: Report, console: Console, on_double: Path | None = None) -> Non
         soft_wrap=True,
     )
     variables = f"RUTER_LAUNCHER=local RUTER_STATE_DIR={on_double} " if on_double else same_settings()
-    page = "each materialisation with its job" if on_double else "the lineage"
-    note = " The double of AWS has ended with its tables and files." if on_double else _DASHBOARD
+    page = "each materialisation with its job" if on_double else _PAGES
+    note = " The double of AWS has ended with its tables and files." if on_double else ""
     console.print(
-        f"Next: `{variables}make dev` opens {page} at http://127.0.0.1:3000.{note} README.md shows how to use your own data.",
+        f"Next: `{variables}make dev` shows {page}, and prints the addresses.{note} README.md shows how to use your own data.",
         soft_wrap=True,
     )
 
 
-_DASHBOARD = " The dashboard is then at http://127.0.0.1:8501: tomorrow's most crowded departures, and how forecasts did."
+_PAGES = "the lineage, and in the dashboard tomorrow's most crowded departures and how forecasts did"
 _REPUBLISH = (
     "The topic of publications lists it, so it is not sent again. Messages may have passed their retention time. "
     "Set RUTER_KAFKA_TOPIC_PREFIX to another prefix to publish it again."

@@ -26,24 +26,29 @@ NO_WARNING = "ignore:Function `dev_command` is superseded"
 
 @dataclass(frozen=True)
 class Ports:
-    """Ports of the loopback interface: of Dagster's UI, of the dashboard and of MLflow."""
+    """Ports of the loopback interface: of Dagster's UI, of the dashboard, of MLflow and of the quality reports.
+
+    `reports` None is the address of the settings.
+    """
 
     dagster: int = 3000
     dashboard: int = 8501
     mlflow: int = 5000
+    reports: int | None = None
 
 
 def serve_dagster(settings: Settings, ports: Ports) -> int:
     """Runs `dagster dev` and returns its exit code. Broker, reports, dashboard and MLflow run beside it, and end with it.
 
     Raises PermanentFailure before anything starts, if Dagster's port is taken or the working folder is not the project's.
-    A dashboard or MLflow whose port is taken is left out, and the line about it says so.
+    Dashboard, MLflow or reports whose port is taken are left out, and the line about them says so.
     """
     _require_workspace()
     require_dagster_home()
     require_free_port(ports.dagster, "dev")
     require_writable_state(settings)
     _name_dagster_url(settings, ports.dagster)
+    settings = _with_reports_port(settings, ports.reports)
     print(
         f"History, tables and models are in {settings.source_dir}. The temporary directory that Dagster mentions holds none of them",
         flush=True,
@@ -66,6 +71,14 @@ def _name_dagster_url(settings: Settings, port: int) -> None:
     """Lets links of alerts and of the dashboard open this Dagster, unless the settings name another address."""
     if "dagster_url" not in settings.model_fields_set:
         os.environ["RUTER_DAGSTER_URL"] = f"http://127.0.0.1:{port}"
+
+
+def _with_reports_port(settings: Settings, port: int | None) -> Settings:
+    """The settings with the reports at a port of this machine, so that links of Dagster and of its jobs lead there."""
+    if port is None:
+        return settings
+    os.environ["RUTER_REPORTS_URL"] = f"http://127.0.0.1:{port}"
+    return settings.model_copy(update={"reports_url": os.environ["RUTER_REPORTS_URL"]})
 
 
 def _start_broker(settings: Settings, stack: ExitStack) -> dict[str, str]:

@@ -43,7 +43,10 @@ def serve_reports(folder: Path, url: str) -> Iterator[str]:
             partial(_ReadOnlyHandler, directory=str(folder)),
         )
     except OSError as error:
-        yield f"Quality reports are not served at {url} ({error.strerror}). Choose another address in RUTER_REPORTS_URL"
+        yield (
+            f"Quality reports are not served at {url} ({error.strerror}). Choose another address in RUTER_REPORTS_URL, or run "
+            "`ruter-dagster dev --reports-port PORT`"
+        )
         return
     Thread(target=server.serve_forever, daemon=True).start()
     try:

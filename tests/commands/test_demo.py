@@ -184,13 +184,15 @@ def test_last_line_names_the_next_command() -> None:
         console = Console(record=True, width=80)
         show(Report("2026-03-30", "demo"), console, on_double)
         texts[on_double is not None] = console.export_text()
-    assert "Next: `make dev` opens the lineage" in texts[False]
+    assert "Next: `make dev` shows the lineage, and in the dashboard tomorrow's" in texts[False]
+    assert "prints the addresses. README.md" in texts[False]
     assert "Next: `RUTER_LAUNCHER=local RUTER_STATE_DIR=/state/on-sagemaker-double make dev`" in texts[True]
     assert (
-        "with its job at http://127.0.0.1:3000. The double of AWS has ended with its tables and files."
+        "with its job, and prints the addresses. The double of AWS has ended with its tables and files."
         in texts[True]
     )
     assert "double of AWS" not in texts[False]
+    assert "http://" not in "".join(texts.values()), "the ports may be taken"
 
 
 @pytest.mark.usefixtures("_no_variables")

@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import pytest
 
-from ruter_dagster.commands.dev import _name_dagster_url
+from ruter_dagster.commands.dev import Ports, _name_dagster_url, _start_servers, _with_reports_port
 from ruter_dagster.commands.dev_servers import (
     _child,
     mlflow_command,
@@ -61,6 +61,21 @@ def test_links_open_the_started_dagster(settings: Settings, monkeypatch: pytest.
     monkeypatch.setenv("RUTER_DAGSTER_URL", "https://dagster.example.org")
     _name_dagster_url(load_settings(_env_file=None), 18602)
     assert load_settings(_env_file=None).dagster_url == "https://dagster.example.org"
+
+
+def test_reports_are_served_and_linked_at_the_chosen_port(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUTER_REPORTS_URL", "http://127.0.0.1:3001")
+    assert _with_reports_port(settings, None) is settings
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    with ExitStack() as stack:
+        line = next(_start_servers(_with_reports_port(settings, port), Ports(reports=port), stack))
+        assert line == f"Quality reports at {url}/quality/reports/"
+        with urlopen(url, timeout=10) as answer:
+            assert answer.status == 200
+    assert load_settings(_env_file=None).reports_url == url, "Dagster and its jobs link there"
 
 
 def test_mlflow_starts_once_a_training_is_recorded(settings: Settings) -> None:

@@ -45,6 +45,6 @@ def test_taken_port_and_other_hosts_are_one_sentence(tmp_path: Path) -> None:
         serve_reports(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}") as sentence,
     ):
         assert "are not served at" in sentence
-        assert "RUTER_REPORTS_URL" in sentence
+        assert sentence.endswith("in RUTER_REPORTS_URL, or run `ruter-dagster dev --reports-port PORT`")
     with serve_reports(tmp_path, "https://reports.example.org") as sentence:
         assert sentence == "Quality reports are expected at https://reports.example.org (RUTER_REPORTS_URL)"
