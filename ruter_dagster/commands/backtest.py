@@ -17,11 +17,11 @@ from typing import Any
 
 import polars as pl
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from ruter_dagster.commands.backtest_data import read_usable_dates
 from ruter_dagster.commands.labels import forecast_label
+from ruter_dagster.commands.progress import track
 from ruter_dagster.config.operator import Operator, operator_of
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.contracts.dates import day_range
@@ -123,7 +123,7 @@ def run_backtest(
 
 
 def _track(title: str) -> Callable[[Sequence[Sequence[date]]], Iterable[Sequence[date]]]:
-    return lambda batches: track(batches, title, console=Console(stderr=True))
+    return lambda batches: track(batches, title, len(batches), Console(stderr=True))
 
 
 def _backtest_parameters(
@@ -189,7 +189,7 @@ def _folds(
         weather,
     )
     count = len(parameters.folds())
-    return list(track(folds, "Training and forecasting", total=count, console=Console(stderr=True)))
+    return list(track(folds, "Training and forecasting", count, Console(stderr=True)))
 
 
 def _require_folder(out: Path) -> None:

@@ -168,19 +168,31 @@ def _bring_up_to_date(
         return
     for run in runs:
         progress.update(bar, asset=_span(run.dates))
+        log = new_log(settings.source_dir / "logs", run.job)
+        name = f"{stage.title} {_span(run.dates)}".strip()
+        _print_in_log(progress, f"{name}: started, log in {log}")
+
+        def report_step(asset: str, name: str = name) -> None:
+            progress.update(bar, advance=1, asset=asset)
+            _print_in_log(progress, f"{name}: {asset} materialised")
+
         outcome = execute(
             RunRequest(run.job, run.all_assets, run.dates, part_of_range=len(run.dates) < len(stage.dates)),
             instance,
-            new_log(settings.source_dir / "logs", run.job),
-            lambda asset: progress.update(bar, advance=1, asset=asset),
+            log,
+            report_step,
         )
         report.runs.append(outcome.run_id)
         if not outcome.succeeded:
             raise PermanentFailure(_remedy(stage, outcome, on_double))
         progress.update(bar, asset=_span(run.dates))
-        if not progress.console.is_terminal:
-            # A log shows the progress bars only at the end.
-            progress.console.print(f"{stage.title} {_span(run.dates)}".strip() + ": done")
+        _print_in_log(progress, f"{name}: done")
+
+
+def _print_in_log(progress: Progress, line: str) -> None:
+    """Prints a line if the output is no terminal: a log shows progress bars only at the end."""
+    if not progress.console.is_terminal:
+        progress.console.print(line, soft_wrap=True, highlight=False)
 
 
 def _outdated_runs(

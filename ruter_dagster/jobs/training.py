@@ -27,7 +27,7 @@ log = logging.getLogger("ruter_dagster.jobs")
 _BATCH_DATES = 28
 """Number of dates of the sample that are read at once."""
 _LOG_SECONDS = 5.0
-"""Shortest time between two log lines of a training."""
+"""Shortest time between two log lines of one booster."""
 
 
 def newest_sample(context: JobContext) -> date:
@@ -88,15 +88,16 @@ def _samples(dates: Sequence[date], context: JobContext) -> Iterator[pl.DataFram
 
 
 class TrainingLog:
-    """Logs how far a training is, with the elapsed time, at most once in `_LOG_SECONDS`."""
+    """Logs how far a training is, with the elapsed time: the first tree of each booster, and then once in `_LOG_SECONDS`."""
 
     def __init__(self) -> None:
         self._started = self._logged = monotonic()
+        self._booster = ""
 
     def __call__(self, booster: str, trees: int, total: int) -> None:
         now = monotonic()
-        if now - self._logged >= _LOG_SECONDS:
-            self._logged = now
+        if booster != self._booster or now - self._logged >= _LOG_SECONDS:
+            self._booster, self._logged = booster, now
             log.info("Training (%s): %d of %d trees, %.0f s", booster, trees, total, now - self._started)
 
 

@@ -68,6 +68,12 @@ class TestDemo:
     def test_a_log_names_each_run_when_it_is_done(self, small_demo: SmallDemo) -> None:
         assert small_demo.first["progress"].count(": done") == len(small_demo.first["runs"])
 
+    def test_a_log_names_each_asset_while_a_run_lasts(self, small_demo: SmallDemo) -> None:
+        lines = small_demo.first["progress"].splitlines()
+        assert sum(": started, log in " in line for line in lines) == len(small_demo.first["runs"])
+        named = {line.rpartition(": ")[2] for line in lines if line.endswith(" materialised")}
+        assert {f"{asset} materialised" for asset in (*DATED, *UNDATED)} <= named
+
     def test_no_check_blocks(self, small_demo: SmallDemo) -> None:
         failed = [
             check for made in small_demo.first["runs"] for check in failed_checks(small_demo.instance, made)

@@ -27,16 +27,19 @@ def test_training_on_few_dates_of_the_sample_is_refused(tmp_path: Path) -> None:
     assert not list((tmp_path / "demo").glob("artifacts/models/**/*"))
 
 
-def test_a_training_logs_progress_every_five_seconds(
+def test_a_training_logs_each_booster_and_every_five_seconds(
     monkeypatch: MonkeyPatch, caplog: LogCaptureFixture
 ) -> None:
-    seconds = iter([100, 101, 105, 109, 110])
+    seconds = iter([100, 101, 105, 106, 111, 112])
     monkeypatch.setattr("ruter_dagster.jobs.training.monotonic", lambda: next(seconds))
     training_log = TrainingLog()
     with caplog.at_level("INFO", "ruter_dagster.jobs"):
         for tree in range(1, 5):
             training_log("mean, poisson", tree, 64)
+        training_log("mean, root", 1, 64)
     assert caplog.messages == [
-        "Training (mean, poisson): 2 of 64 trees, 5 s",
-        "Training (mean, poisson): 4 of 64 trees, 10 s",
+        "Training (mean, poisson): 1 of 64 trees, 1 s",
+        "Training (mean, poisson): 3 of 64 trees, 6 s",
+        "Training (mean, poisson): 4 of 64 trees, 11 s",
+        "Training (mean, root): 1 of 64 trees, 12 s",
     ]
