@@ -1,4 +1,4 @@
-"""Quality of forecasts: scores beside the baselines, intervals by week, and the release gate.
+"""Quality of forecasts: scores beside the baselines, intervals, and the release gate.
 
 Frames have one row per forecast: service_date, mode, horizon_days, load (as observed), mean, p10, p50, p90, last_week,
 ha4, ha8. Rows without a load are left out of every score.
@@ -17,6 +17,8 @@ from ruter_dagster.forecasting.prediction_intervals import QUANTILES
 
 _DRAWS = 2000
 _CONFIDENCE = (2.5, 97.5)
+MIN_WEEKS = 8
+"""Fewer weeks are too few blocks: the interval of two weeks has the gains of both as its ends, and is narrow if they are alike."""
 CROWDED_PRECISION = 0.5
 """Precision at which the recall of crowded departures is reported."""
 _BANDS = (0.01, 0.05, 0.2, 0.5)
@@ -25,7 +27,7 @@ _BANDS = (0.01, 0.05, 0.2, 0.5)
 
 @dataclass(frozen=True)
 class Improvement:
-    """How much smaller the model's WAPE is than a baseline's: 0.22 is 22 % less. `low` and `high`: 95 % interval by weekly blocks."""
+    """How much smaller the model's WAPE is than a baseline's: 0.22 is 22 % less. `low` and `high`: 95 % interval."""
 
     baseline: str
     relative: float
@@ -232,19 +234,21 @@ def share_without_last_week(forecasts: pl.DataFrame) -> float:
 
 
 def improvement(forecasts: pl.DataFrame, baseline: str, seed: int = 0) -> Improvement:
-    """1 - WAPE / WAPE of `baseline` over comparable rows, with its 95 % interval by a bootstrap of weekly blocks.
+    """1 - WAPE / WAPE of `baseline` over comparable rows, with its 95 % interval by a bootstrap of blocks of dates.
 
-    Weeks (seven dates from the first on) are drawn with replacement, 2,000 times. With fewer than two weeks the interval
-    is unbounded.
+    The blocks are weeks (seven dates from the first on), or single dates if there are fewer than `MIN_WEEKS` weeks. They are
+    drawn with replacement, 2,000 times. With fewer than two weeks the interval is unbounded.
     """
-    errors = _weekly_errors(forecasts, baseline)
+    errors = _daily_errors(forecasts, baseline)
     if errors.is_empty() or not errors["baseline"].sum():
         return Improvement(baseline, float("nan"), float("-inf"), float("inf"))
-    model, other = errors["model"].to_numpy(), errors["baseline"].to_numpy()
-    relative = float(1 - model.sum() / other.sum())
-    if errors.height < 2:
+    relative = 1 - float(errors["model"].sum()) / float(errors["baseline"].sum())
+    weeks = errors.group_by("week").agg(pl.col("model", "baseline").sum()).sort("week")
+    if weeks.height < 2:
         return Improvement(baseline, relative, float("-inf"), float("inf"))
-    drawn = np.random.default_rng(seed).integers(0, errors.height, (_DRAWS, errors.height))
+    blocks = errors if weeks.height < MIN_WEEKS else weeks
+    model, other = blocks["model"].to_numpy(), blocks["baseline"].to_numpy()
+    drawn = np.random.default_rng(seed).integers(0, blocks.height, (_DRAWS, blocks.height))
     ratios = model[drawn].sum(axis=1) / np.maximum(other[drawn].sum(axis=1), 1e-9)
     low, high = np.percentile(1 - ratios, _CONFIDENCE)
     return Improvement(baseline, relative, float(low), float(high))
@@ -265,15 +269,15 @@ def release_gate(forecasts: pl.DataFrame) -> list[Gate]:
     return gates
 
 
-def _weekly_errors(forecasts: pl.DataFrame, baseline: str) -> pl.DataFrame:
-    """Absolute errors of the model and `baseline`, one row per week."""
+def _daily_errors(forecasts: pl.DataFrame, baseline: str) -> pl.DataFrame:
+    """Absolute errors of the model and `baseline`, one row per date with the number of its `week`."""
     week = (pl.col("service_date") - pl.col("service_date").min()).dt.total_days() // 7
     return (
         comparable(forecasts.filter(pl.col("load").is_not_null()))
-        .group_by(week.alias("week"))
+        .group_by("service_date", week.alias("week"))
         .agg(
             (pl.col("mean") - pl.col("load")).abs().sum().alias("model"),
             (pl.col(baseline) - pl.col("load")).abs().sum().alias("baseline"),
         )
-        .sort("week")
+        .sort("service_date")
     )

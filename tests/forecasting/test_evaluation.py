@@ -64,6 +64,28 @@ def test_interval_contains_the_improvement_and_is_reproducible():
     assert result == improvement(frame, "ha4")
 
 
+def test_two_equal_weeks_give_no_narrow_interval():
+    """The model errs more on every other date, and equally often in both weeks."""
+    number = pl.int_range(pl.len())
+    frame = forecasts(2, 4).head(28)
+    day = (number // 2) % 7
+    frame = frame.with_columns(
+        pl.when(day % 2 == 0).then(20 + 2 * (pl.col("mean") - 20)).otherwise("mean").alias("mean")
+    )
+    result = improvement(frame, "ha4")
+    assert result.low < result.relative - 0.1 < result.relative + 0.1 < result.high
+
+
+def test_many_weeks_are_drawn_as_blocks():
+    """Weeks that are alike give an interval without width, however much their dates differ."""
+    day = pl.int_range(pl.len()) // 2 % 7
+    frame = forecasts(2, 4).with_columns(
+        pl.when(day % 2 == 0).then(20 + 2 * (pl.col("mean") - 20)).otherwise("mean").alias("mean")
+    )
+    result = improvement(frame, "ha4")
+    assert result.low == pytest.approx(result.high) == pytest.approx(result.relative)
+
+
 def test_single_week_gives_an_unbounded_interval():
     result = improvement(forecasts(2, 4).head(14), "ha4")
     assert (result.low, result.high) == (float("-inf"), float("inf"))
