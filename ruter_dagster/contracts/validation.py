@@ -75,12 +75,17 @@ def vehicle_type() -> pl.Expr:
 
 def ordered_by_key(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
     """The same rows sorted by key. Sorted rows, as most results are, are not copied."""
+    return frame if _ascends_by_key(frame, table) else frame.sort(table.key)
+
+
+def _ascends_by_key(frame: pl.DataFrame, table: Table) -> bool:
+    """Whether each key is greater than the one before it, so that the keys are sorted and unique."""
     later = pl.lit(False)
     for name in reversed(table.key):
         value, before = pl.col(name), pl.col(name).shift(1)
         later = (value > before) | ((value == before) & later)
-    # The first row has none before it. A null in the key cannot be compared, so that the rows are sorted.
-    return frame if frame.select(later.slice(1).fill_null(False).all()).item() else frame.sort(table.key)
+    # The first row has none before it. A null in the key cannot be compared, so it counts as not ascending.
+    return frame.select(later.slice(1).fill_null(False).all()).item()
 
 
 def column_faults(frame: pl.DataFrame, table: Table) -> list[str]:
@@ -208,6 +213,9 @@ def _examples(frame: pl.DataFrame, table: Table, condition: Condition) -> str:
 
 
 def _duplicate_faults(frame: pl.DataFrame, table: Table) -> list[str]:
+    # Stored rows are sorted. Comparing neighbours takes a tenth of the time of grouping millions of keys.
+    if _ascends_by_key(frame, table):
+        return []
     repeated = frame.group_by(table.key).agg(pl.len().alias("rows")).filter(pl.col("rows") > 1)
     if repeated.is_empty():
         return []

@@ -35,6 +35,8 @@ SPREAD_NUMBERS = (
 """The features of the spread, beside the mean itself and the mode."""
 _SPREAD_LEARNING_RATE = 0.2
 _ROWS_PER_THREAD = 50_000
+_ROWS_PER_BLOCK = 1024
+"""Rows that are copied at once from columns. Their features fit into a core's cache."""
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,25 @@ def feature_matrix(rows: pl.DataFrame, categories: dict[str, list[str]]) -> Matr
     return matrix.T
 
 
+def in_row_order(matrix: Matrix) -> Matrix:
+    """The matrix with the features of a row beside each other in memory, as LightGBM reads them.
+
+    From a matrix in column order, each booster would gather every row again (goal: forecasting).
+    """
+    rows = np.empty(matrix.shape, matrix.dtype)
+    for start in range(0, len(rows), _ROWS_PER_BLOCK):
+        rows[start : start + _ROWS_PER_BLOCK] = matrix[start : start + _ROWS_PER_BLOCK]
+    return rows
+
+
 def spread_features(matrix: Matrix | Numbers, mean: Numbers) -> Numbers:
     """The root of the mean, and the features that describe how steady a departure is; the mode comes last."""
     columns = [(*NUMBERS, *CATEGORIES).index(name) for name in (*SPREAD_NUMBERS, *CATEGORIES)]
-    return np.column_stack([to_root(mean), matrix[:, columns].astype(np.float64)])
+    features = np.empty((len(matrix), 1 + len(columns)))
+    features[:, 0] = to_root(mean)
+    for place, column in enumerate(columns, 1):
+        features[:, place] = matrix[:, column]
+    return features
 
 
 def log_expected_load(rows: pl.DataFrame) -> Numbers:

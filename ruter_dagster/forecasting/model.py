@@ -19,6 +19,7 @@ from ruter_dagster.forecasting.boosting import (
     Matrix,
     ModelParameters,
     feature_matrix,
+    in_row_order,
     log_expected_load,
     predict_raw,
     predict_spread,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
 
 FORMAT = 3
 HA4_RATIO = "ha4_to_expected"
+_ROWS_PER_BLOCK = 65_536
+"""Rows that are forecast at once, 20 MB of features."""
 _HA4_SHARE = 0.5
 """How far an untrusted model leans from the expected load towards HA4, on the scale of logarithms."""
 
@@ -75,11 +78,15 @@ class LoadModel:
 
         `rows` are model rows. Raises `BadInput` if a feature is missing.
         """
-        # LightGBM reads rows. From a matrix in column order, each booster would gather every row again (goal: forecasting).
-        matrix = np.ascontiguousarray(feature_matrix(rows, self.categories))
-        mean = self.mean_of(matrix, rows)
-        spread = widened(predict_spread(self.spread, spread_features(matrix, mean)), self.spread_factor)
+        # Matrices of millions of rows are slow to allocate. Those of a block reuse memory (goal: forecasting).
+        blocks = [self._mean_and_spread(block) for block in rows.iter_slices(_ROWS_PER_BLOCK)]
+        mean, spread = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return with_unknown_loads(forecast_columns(mean, spread, rows["seats"], self.tail), rows)
+
+    def _mean_and_spread(self, rows: pl.DataFrame) -> tuple[Numbers, Numbers]:
+        matrix = in_row_order(feature_matrix(rows, self.categories))
+        mean = self.mean_of(matrix, rows)
+        return mean, widened(predict_spread(self.spread, spread_features(matrix, mean)), self.spread_factor)
 
     def mean_of(self, matrix: Matrix, rows: pl.DataFrame) -> Numbers:
         """The mean load of rows with this feature matrix: the average of the three models."""

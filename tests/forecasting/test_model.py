@@ -125,6 +125,15 @@ def test_unknown_mode_is_forecast(rows, model):
     assert np.isfinite(boats["mean"].to_numpy()).all()
 
 
+@pytest.mark.parametrize("size", [1, 7, 64])
+def test_size_of_blocks_does_not_change_forecasts(rows, model, monkeypatch, size):
+    some = rows.head(150)
+    whole = model.predict(some)
+    monkeypatch.setattr("ruter_dagster.forecasting.model._ROWS_PER_BLOCK", size)
+    monkeypatch.setattr("ruter_dagster.forecasting.boosting._ROWS_PER_BLOCK", 5)
+    assert model.predict(some).equals(whole)
+
+
 def test_probability_above_seats_falls_with_the_seats(rows, model):
     few, many, unknown = (
         model.predict(rows.with_columns(pl.lit(seats, pl.Int32).alias("seats")))["prob_above_seats"]

@@ -230,6 +230,15 @@ def test_chosen_columns_keep_the_order_of_rows(store: TableStore):
     )
 
 
+def test_rows_of_dates_written_in_any_order_are_read_sorted(store: TableStore):
+    for day in (NEXT_DAY, DAY):
+        store.write(VISITS, visits(day, load=float(day.day)), [day], code_version="1")
+    assert store.read(VISITS, [DAY, NEXT_DAY], columns=["load"])["load"].to_list() == [
+        *[float(DAY.day)] * 20,
+        *[float(NEXT_DAY.day)] * 20,
+    ]
+
+
 def test_bad_rows_leave_the_table_unchanged(store: TableStore):
     former = store.write(VISITS, visits(), [DAY], code_version="1")
     with pytest.raises(BadInput, match="load >= 0"):
