@@ -15,6 +15,7 @@ from ruter_dagster.contracts.scores import LINE_SCORES, STOP_SCORES
 from ruter_dagster.contracts.tables import (
     CHALLENGER_FORECASTS,
     DRIFT,
+    DRIFT_SUMS,
     FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
     PLANNED_DEPARTURES,
@@ -77,7 +78,7 @@ def _drift(builder: AssetBuilder) -> JobAsset:
     return builder.asset(
         asset_of(DRIFT.name),
         Drift,
-        description=DRIFT.description,
+        description=f"{DRIFT.description} `{DRIFT_SUMS.name}` is written in the same step.",
         code_version="2",
         partitions=builder.partitions.operating,
         deps=[

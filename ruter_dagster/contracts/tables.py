@@ -87,6 +87,9 @@ EXPECTED_TIERS = (
 )  # fmt: skip
 """Sources of an expected load, the most trusted first; docs/architecture.md describes each."""
 
+DRIFT_MEASURES = ("errors", "loads", "matched", "imbalances", "vehicles", "lines", "journeys")
+"""What `monitoring.drift_sums` adds up."""
+
 SERVICE_DATE = Column(
     "service_date", "date", "Operating date of the journey; the journey may run past midnight"
 )
@@ -516,3 +519,41 @@ DRIFT = Table(
         ),
     ),
 )
+
+
+def _sum_of_drift(name: str, type_: DataType, description: str) -> Column:
+    return Column(name, type_, description, required=False)
+
+
+DRIFT_SUMS = Table(
+    name="monitoring.drift_sums",
+    description="Sums of an operating date from which drift is computed. Written together with `monitoring/drift`.",
+    partition="operating_date",
+    key=("operating_date", "measure", "mode", "subject", "number"),
+    columns=(
+        Column("operating_date", "date", "Operating date"),
+        Column("measure", "string", "What is added up; each measure has its own columns of sums", allowed=DRIFT_MEASURES),
+        MODE,
+        Column("subject", "string", "Vehicle of `vehicles` and `imbalances`, line of `lines` and `journeys`, else empty"),
+        Column("number", "int64", "Passengers of `loads`; hash of line, direction and start time of `journeys`; else 0"),
+        _sum_of_drift("rows", "int64", "Departures"),
+        _sum_of_drift("load", "float64", "Observed loads, passengers"),
+        _sum_of_drift("mean", "float64", "Forecast means, passengers"),
+        _sum_of_drift("error", "float64", "|mean - load|, passengers"),
+        _sum_of_drift("error_beside_ha4", "float64", "|mean - load| of departures with a value of HA4, passengers"),
+        _sum_of_drift("error_ha4", "float64", "|HA4 - load|, passengers"),
+        _sum_of_drift("covered", "int64", "Departures with a load from P10 to P90"),
+        _sum_of_drift("forecast", "int64", "Departures with a forecast of any horizon"),
+        _sum_of_drift("imbalance", "float64", "Imbalance of the vehicle's counts on the date, 0 to 1"),
+        _sum_of_drift("door_imbalance", "float64", "Imbalance of the vehicle's trips on the date, 0 to 1"),
+        _sum_of_drift("trips", "int64", "Performed trips"),
+        _sum_of_drift("visits", "int64", "Stop visits"),
+        _sum_of_drift("passengers", "float64", "Loads, passengers"),
+        _sum_of_drift("reported", "boolean", "Whether the vehicle counted anybody"),
+        _sum_of_drift("journeys", "int64", "Planned journeys"),
+        _sum_of_drift("planned", "int64", "Planned departures"),
+        _sum_of_drift("counted", "int64", "Planned departures that were counted"),
+        _sum_of_drift("planned_in_counted_trips", "int64", "Planned departures of trips with counts"),
+    ),
+    may_be_empty=True,
+)  # fmt: skip

@@ -9,9 +9,11 @@ from datetime import date
 import polars as pl
 
 from ruter_dagster.contracts.drift import NETWORK
+from ruter_dagster.contracts.tables import DRIFT_SUMS
+from ruter_dagster.contracts.validation import conform, empty_frame
 from ruter_dagster.forecasting.counts import trip_imbalance, vehicle_imbalance
 from ruter_dagster.forecasting.distances import MAX_PASSENGERS
-from ruter_dagster.forecasting.sensor_health import SensorSums
+from ruter_dagster.forecasting.sensor_health import SENSOR_SCHEMAS, SensorSums
 
 PERFORMANCE_COLUMNS = (
     "operating_date", "trip_id", "stop_sequence", "mode", "source", "load", "mean", "p10", "p90", "ha4",
@@ -19,16 +21,30 @@ PERFORMANCE_COLUMNS = (
 """The columns of contract `FORECAST_PERFORMANCE` that are read."""
 LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "mode", "load")
 """The columns of contract `STOP_LOADS` that are read; rows without a load (weight 0) are left out."""
+JOURNEY_COLUMNS = ("operating_date", "measure", "mode", "subject", "number", "journeys")
+"""The columns of contract `DRIFT_SUMS` that its measure `journeys` has."""
 VISIT_COLUMNS = ("service_date", "trip_id", "mode", "vehicle_id", "boardings", "alightings")
 """The columns of contract `STOP_VISITS` that are read."""
 _KEY = ("operating_date", "trip_id", "stop_sequence")
-_VEHICLES = {
-    "operating_date": pl.Date,
-    "mode": pl.String,
-    "vehicle_id": pl.String,
-    "imbalance": pl.Float64,
-    "door_imbalance": pl.Float64,
+_BY_MODE = {"operating_date": pl.Date, "mode": pl.String}
+_ERRORS = {
+    **_BY_MODE, "rows": pl.UInt32, "load": pl.Float64, "mean": pl.Float64, "error": pl.Float64, "error_beside_ha4": pl.Float64,
+    "error_ha4": pl.Float64, "covered": pl.UInt32,
+}  # fmt: skip
+_LOADS = {**_BY_MODE, "passengers": pl.Int32, "rows": pl.UInt32}
+_MATCHED = {**_BY_MODE, "rows": pl.UInt32, "forecast": pl.UInt32}
+_VEHICLES = {**_BY_MODE, "vehicle_id": pl.String, "imbalance": pl.Float64, "door_imbalance": pl.Float64}
+_SCHEMAS = {
+    "errors": _ERRORS, "loads": _LOADS, "matched": _MATCHED, "imbalances": _VEHICLES, **SENSOR_SCHEMAS,
+}  # fmt: skip
+"""The columns of the frame of each measure of contract `DRIFT_SUMS`, in the order of `DriftSums` and `SensorSums`."""
+_SUBJECTS = {
+    "imbalances": "vehicle_id",
+    "vehicles": "vehicle_id",
+    "lines": "line_id",
+    "journeys": "line_id",
 }
+_NUMBERS = {"loads": "passengers", "journeys": "journey"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,21 @@ class DriftSums:
         frames = zip(*(part._frames for part in parts), strict=True)
         return cls(*map(pl.concat, frames), sensors=SensorSums.joined([part.sensors for part in parts]))
 
+    def to_rows(self) -> pl.DataFrame:
+        """The sums as contract `DRIFT_SUMS`, which `of_rows` turns back into the same sums."""
+        frames = dict(zip(_SCHEMAS, (*self._frames, *self.sensors.frames), strict=True))
+        rows = [_rows_of(measure, frame) for measure, frame in frames.items()]
+        return conform(pl.concat([empty_frame(DRIFT_SUMS), *rows], how="diagonal_relaxed"), DRIFT_SUMS)
+
+    @classmethod
+    def of_rows(cls, rows: pl.DataFrame, journeys: pl.DataFrame) -> DriftSums:
+        """The sums of rows of contract `DRIFT_SUMS`. `journeys` has the rows of that measure, with `JOURNEY_COLUMNS`."""
+        frames = [
+            _frame_of(measure, journeys if measure == "journeys" else rows.filter(measure=measure))
+            for measure in _SCHEMAS
+        ]
+        return cls(*frames[:4], sensors=SensorSums(*frames[4:]))
+
     def of_scope(self, scope: str) -> DriftSums:
         """The sums of one mode, or all for the network."""
         if scope == NETWORK:
@@ -91,6 +122,31 @@ class DriftSums:
     @property
     def _frames(self) -> tuple[pl.DataFrame, ...]:
         return self.errors, self.loads, self.matched, self.vehicles
+
+
+def _rows_of(measure: str, frame: pl.DataFrame) -> pl.DataFrame:
+    subject, number = _SUBJECTS.get(measure), _NUMBERS.get(measure)
+    return frame.select(
+        pl.lit(measure).alias("measure"),
+        pl.lit("").alias("subject") if subject is None else pl.col(subject).alias("subject"),
+        pl.lit(0, pl.Int64).alias("number") if number is None else _signed(number).alias("number"),
+        pl.exclude(subject or "", number or ""),
+    )
+
+
+def _signed(name: str) -> pl.Expr:
+    """Passengers or a hash as a signed integer of 64 bits, which is what Iceberg has."""
+    return pl.col(name).reinterpret(signed=True) if name == "journey" else pl.col(name).cast(pl.Int64)
+
+
+def _frame_of(measure: str, rows: pl.DataFrame) -> pl.DataFrame:
+    schema = _SCHEMAS[measure]
+    stored = ((_SUBJECTS.get(measure), "subject"), (_NUMBERS.get(measure), "number"))
+    names = {name: column for name, column in stored if name}
+    columns = {name: pl.col(names.get(name, name)) for name in schema}
+    if "journey" in columns:
+        columns["journey"] = columns["journey"].reinterpret(signed=False)
+    return rows.select(column.cast(schema[name]).alias(name) for name, column in columns.items())
 
 
 def _errors(performance: pl.DataFrame) -> pl.DataFrame:

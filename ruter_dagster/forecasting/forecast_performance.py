@@ -6,11 +6,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE
-from ruter_dagster.contracts.validation import conform
+from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, STOP_LOADS
+from ruter_dagster.contracts.validation import conform, ordered_by_key
 from ruter_dagster.forecasting.scores import departure_scores
 
 _DEPARTURE = ("operating_date", "trip_id", "stop_sequence")
+LOAD_COLUMNS = ("service_date", "trip_id", "stop_sequence", "load", "weight")
+"""The columns of contract `STOP_LOADS` that are read."""
 TRUTH_COLUMNS = (*_DEPARTURE, "load")
 """Columns of `FORECAST_PERFORMANCE` with the observed load of a departure."""
 
@@ -40,21 +42,33 @@ class PerformanceSummary:
 def forecast_performance(
     forecasts: pl.DataFrame, loads: pl.DataFrame, is_final: bool = False
 ) -> tuple[pl.DataFrame, PerformanceSummary]:
-    """Joins `forecasts` (columns of `LOAD_FORECASTS`, any issue dates) to `loads` (contract `STOP_LOADS`) of the same dates.
+    """Joins `forecasts` (columns of `LOAD_FORECASTS`, any issue dates) to `loads` (`LOAD_COLUMNS`) of the same dates.
 
     Returns contract `FORECAST_PERFORMANCE`, one scored row per departure and horizon with both, and the numbers of
     departures. Loads of weight 0 do not count as observed. `is_final`: whether the truth of the dates is final.
     """
-    observed = loads.filter(pl.col("weight") > 0).select(
-        pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load"
+    observed = (
+        ordered_by_key(loads, STOP_LOADS)
+        .filter(pl.col("weight") > 0)
+        .select(pl.col("service_date").alias("operating_date"), "trip_id", "stop_sequence", "load")
+        .with_row_index("truth")
     )
-    performance = scored_against(forecasts, observed, is_final)
+    # Rows are joined and sorted as indexes: texts of millions of wide rows take three times as long.
+    indexes = (
+        forecasts.select(*_DEPARTURE, "horizon_days")
+        .with_row_index("forecast")
+        .join(observed.drop("load"), on=_DEPARTURE, how="left", validate="m:1")
+    )
+    known = pl.col("truth").is_not_null()
+    matches = indexes.filter(known).sort("operating_date", "horizon_days", "truth")
+    rows = forecasts[matches["forecast"]].with_columns(observed["load"].gather(matches["truth"]))
+    matched = matches["truth"].n_unique()
     summary = PerformanceSummary(
-        forecast=forecasts.select(_DEPARTURE).n_unique(),
+        forecast=matched + indexes.filter(~known).select(_DEPARTURE).n_unique(),
         observed=observed.height,
-        matched=performance.select(_DEPARTURE).n_unique(),
+        matched=matched,
     )
-    return performance.sort(FORECAST_PERFORMANCE.key), summary
+    return _scored(rows, is_final), summary
 
 
 def scored_against(forecasts: pl.DataFrame, truth: pl.DataFrame, is_final: bool) -> pl.DataFrame:
@@ -62,7 +76,10 @@ def scored_against(forecasts: pl.DataFrame, truth: pl.DataFrame, is_final: bool)
 
     `truth` has `TRUTH_COLUMNS`, one row per departure.
     """
-    joined = forecasts.join(truth, on=_DEPARTURE, how="inner", validate="m:1")
+    return _scored(forecasts.join(truth, on=_DEPARTURE, how="inner", validate="m:1"), is_final)
+
+
+def _scored(joined: pl.DataFrame, is_final: bool) -> pl.DataFrame:
     scored = joined.with_columns(*departure_scores(), pl.lit(is_final).alias("is_final"))
     return conform(scored.select(FORECAST_PERFORMANCE.column_names), FORECAST_PERFORMANCE)
 

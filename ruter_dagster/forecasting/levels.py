@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -52,22 +52,7 @@ def levels(loads: pl.DataFrame, features: pl.DataFrame, issue_dates: Iterable[da
     and `EXPECTED_COLUMNS`. Only the dates of `level_dates` are read. Loads without weight, loads on the day of an event,
     and departures without an expected load do not count.
     """
-    ordered_dates = sorted(set(issue_dates))
-    compared = (
-        features.lazy()
-        .filter((pl.col("events") == 0) & has_basis())
-        .select(EXPECTED_COLUMNS)
-        .join(loads.lazy().filter(pl.col("weight") > 0).select(LOAD_COLUMNS), on=_KEY)
-    )
-    daily = pl.collect_all([_daily_sums(compared, scope) for scope in SCOPES])
-    frames = [
-        _of_issue_date(sums, issue_date, scope)
-        for scope, sums in zip(SCOPES, daily, strict=True)
-        for issue_date in ordered_dates
-    ]
-    if not frames:
-        return empty_frame(LEVELS)
-    return conform(pl.concat(frames), LEVELS).sort("issue_date", "scope", "scope_id")
+    return _of_sums([_sums(loads, features)], issue_dates)
 
 
 def levels_with_renamed_ids(
@@ -78,21 +63,69 @@ def levels_with_renamed_ids(
     Forecasts look up levels by the ids of their service date: of the issue date in the weeks after a rename, and of the
     year before for a year. If the new id belonged to another line, that line keeps its levels until the rename.
     """
+    return levels_of_parts([(loads, features)], issue_dates, calendar)
+
+
+def levels_of_parts(
+    parts: Iterable[tuple[pl.DataFrame, pl.DataFrame]],
+    issue_dates: Iterable[date],
+    calendar: OperatingCalendar,
+) -> pl.DataFrame:
+    """`levels_with_renamed_ids` of loads and features in parts without a common service date, to limit memory."""
     wanted = sorted(set(issue_dates))
-    known = levels(loads, features, wanted)
-    for first in sorted({rename.first for rename in calendar.renames}):
-        before = [issued for issued in wanted if level_dates(issued)[-1] < first]
-        if not before:
-            continue
-        calendar_then = replace(
-            calendar, renames=tuple(item for item in calendar.renames if item.first <= first)
-        )
-        renamed = features.with_columns(calendar_then.present_id(name) for name in ("line_id", "stop_id"))
-        later = levels(loads, renamed, before)
+    firsts = [
+        first
+        for first in sorted({rename.first for rename in calendar.renames})
+        if any(level_dates(issued)[-1] < first for issued in wanted)
+    ]
+    present: list[_Sums] = []
+    renamed: dict[date, list[_Sums]] = {first: [] for first in firsts}
+    for loads, features in parts:
+        present.append(_sums(loads, features))
+        for first, sums in renamed.items():
+            sums.append(_sums(loads, _with_ids_on(first, features, calendar)))
+    known = _of_sums(present, wanted)
+    for first, sums in renamed.items():
+        later = _of_sums(sums, [issued for issued in wanted if level_dates(issued)[-1] < first])
         reaches = pl.col("issue_date") + timedelta(HORIZON_DAYS) >= first
-        parts = [later.filter(reaches), known, later.filter(~reaches)]
-        known = pl.concat(parts).unique(("issue_date", "scope", "scope_id"), keep="first")
+        frames = [later.filter(reaches), known, later.filter(~reaches)]
+        known = pl.concat(frames).unique(("issue_date", "scope", "scope_id"), keep="first")
     return known.sort("issue_date", "scope", "scope_id")
+
+
+def _with_ids_on(day: date, features: pl.DataFrame, calendar: OperatingCalendar) -> pl.DataFrame:
+    """The features with the ids that lines and stops have on `day`."""
+    then = replace(calendar, renames=tuple(item for item in calendar.renames if item.first <= day))
+    return features.with_columns(then.present_id(name) for name in ("line_id", "stop_id"))
+
+
+_Sums = dict[str, pl.DataFrame]
+"""The daily sums of each scope."""
+
+
+def _sums(loads: pl.DataFrame, features: pl.DataFrame) -> _Sums:
+    compared = (
+        features.lazy()
+        .filter((pl.col("events") == 0) & has_basis())
+        .select(EXPECTED_COLUMNS)
+        .join(loads.lazy().filter(pl.col("weight") > 0).select(LOAD_COLUMNS), on=_KEY)
+    )
+    return dict(zip(SCOPES, pl.collect_all([_daily_sums(compared, scope) for scope in SCOPES]), strict=True))
+
+
+def _of_sums(parts: Sequence[_Sums], issue_dates: Iterable[date]) -> pl.DataFrame:
+    """Contract `features.levels` of parts without a common service date."""
+    if not parts:
+        return empty_frame(LEVELS)
+    daily = {scope: pl.concat(part[scope] for part in parts) for scope in SCOPES}
+    frames = [
+        _of_issue_date(sums, issue_date, scope)
+        for scope, sums in daily.items()
+        for issue_date in sorted(set(issue_dates))
+    ]
+    if not frames:
+        return empty_frame(LEVELS)
+    return conform(pl.concat(frames), LEVELS).sort("issue_date", "scope", "scope_id")
 
 
 def _daily_sums(compared: pl.LazyFrame, scope: str) -> pl.LazyFrame:

@@ -27,6 +27,7 @@ from ruter_dagster.forecasting.prediction_intervals import QUANTILES
 
 _LINE = ("operating_date", "horizon_days", "mode", "line_id", "direction_id")
 _GROUP = (*_LINE, "stop_id", "peak")
+_TEXTS = ("mode", "line_id", "stop_id", "peak")
 GROUP_COLUMNS = (*_LINE, "stop_id", "slot_hour", *BASELINE_VARIANTS)
 """Columns of `LOAD_FORECASTS` from which departures are counted."""
 SCORED_COLUMNS = (
@@ -85,12 +86,19 @@ def score_sums(
     `GROUP_COLUMNS`, one row per departure and horizon, with or without a load. `challenger` and `challenger_forecasts` are
     the same of another model. `crowded_probability`: P(load > seats) from which a departure is forecast to be crowded.
     """
+    performance, forecasts = _with_codes(performance), _with_codes(forecasts)
     parts = list(_sums_of_variants(performance, forecasts, crowded_probability))
     if challenger is not None and challenger_forecasts is not None:
-        parts.append(_group_sums(CHALLENGER, challenger, challenger_forecasts, _model(), crowded_probability))
-    sums = pl.concat(parts)
+        rows, departures = _with_codes(challenger), _with_codes(challenger_forecasts)
+        parts.append(_group_sums(CHALLENGER, rows, departures, _model(), crowded_probability))
+    sums = pl.concat(parts).with_columns(pl.col(_TEXTS).cast(pl.String))
     final = performance.group_by("operating_date").agg(pl.col("is_final").fill_null(False).all())
     return _rolled_up(sums, final, LINE_SCORES), _rolled_up(sums, final, STOP_SCORES)
+
+
+def _with_codes(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows with `peak`, and numbers for the texts of `_GROUP`. Each variant groups millions of rows by them."""
+    return rows.with_columns(peak()).with_columns(pl.col(_TEXTS).cast(pl.Categorical))
 
 
 @dataclass(frozen=True)
@@ -135,13 +143,8 @@ def _group_sums(
     crowded_probability: float,
 ) -> pl.DataFrame:
     """The sums of a variant by date, horizon, line, direction, stop and period of the day."""
-    departures = (
-        forecasts.lazy()
-        .with_columns(peak())
-        .group_by(_GROUP)
-        .agg(pl.len().cast(pl.Int64).alias("departures"))
-    )
-    values = performance.lazy().select(*_LINE, "stop_id", peak(), *_values(forecaster, crowded_probability))
+    departures = forecasts.lazy().group_by(_GROUP).agg(pl.len().cast(pl.Int64).alias("departures"))
+    values = performance.lazy().select(*_GROUP, *_values(forecaster, crowded_probability))
     sums = values.group_by(_GROUP).agg(_added(_COUNTED))
     # A full join: forecasts of a date can have been deleted, or made again for another plan, since the date was scored.
     joined = departures.join(sums, on=_GROUP, how="full", coalesce=True)

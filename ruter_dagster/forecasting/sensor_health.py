@@ -14,7 +14,9 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from ruter_dagster.contracts.date_windows import DRIFT_PLAN_DAYS, DRIFT_REFERENCE_DAYS
 
@@ -45,7 +47,15 @@ _LINES = {
     "operating_date": pl.Date, "mode": pl.String, "line_id": pl.String, "journeys": pl.UInt32, "planned": pl.UInt32,
     "counted": pl.UInt32, "planned_in_counted_trips": pl.UInt32,
 }  # fmt: skip
-_JOURNEYS = {"operating_date": pl.Date, "mode": pl.String, "line_id": pl.String, "journey": pl.UInt64}
+_JOURNEYS = {
+    "operating_date": pl.Date, "mode": pl.String, "line_id": pl.String, "journey": pl.UInt64, "journeys": pl.UInt32,
+}  # fmt: skip
+SENSOR_SCHEMAS: dict[str, dict[str, type[pl.DataType]]] = {
+    "vehicles": _VEHICLES,
+    "lines": _LINES,
+    "journeys": _JOURNEYS,
+}
+"""The columns of each frame of `SensorSums`."""
 _TRIP = ("operating_date", "trip_id")
 
 
@@ -65,7 +75,7 @@ class SensorSums:
     lines: pl.DataFrame
     """Each line's planned journeys and departures, and how many departures were counted."""
     journeys: pl.DataFrame
-    """A hash of line, direction and local start time of each planned journey."""
+    """A hash of line, direction and local start time of planned journeys, and how many journeys have it."""
 
     @classmethod
     def of(cls, loads: pl.DataFrame, plan: pl.DataFrame | None, time_zone: str) -> SensorSums:
@@ -82,34 +92,59 @@ class SensorSums:
         return cls(
             vehicles=_vehicles(trips),
             lines=_lines(trips, planned),
-            journeys=pl.DataFrame(schema=_JOURNEYS) if planned is None else planned.select(*_JOURNEYS),
+            journeys=pl.DataFrame(schema=_JOURNEYS) if planned is None else _journeys(planned),
         )
 
     @classmethod
     def none(cls) -> SensorSums:
         """The sums of no date."""
-        return cls(*(pl.DataFrame(schema=schema) for schema in (_VEHICLES, _LINES, _JOURNEYS)))
+        return cls(*(pl.DataFrame(schema=schema) for schema in SENSOR_SCHEMAS.values()))
 
     @classmethod
     def joined(cls, parts: Sequence[SensorSums]) -> SensorSums:
         """The sums of parts without a common operating date."""
-        return cls(
-            *(
-                pl.concat(frames)
-                for frames in zip(*((p.vehicles, p.lines, p.journeys) for p in parts), strict=True)
-            )
-        )
+        return cls(*(pl.concat(frames) for frames in zip(*(part.frames for part in parts), strict=True)))
 
     def of_mode(self, mode: str) -> SensorSums:
-        return SensorSums(
-            *(frame.filter(pl.col("mode") == mode) for frame in (self.vehicles, self.lines, self.journeys))
-        )
+        return SensorSums(*(frame.filter(pl.col("mode") == mode) for frame in self.frames))
+
+    @property
+    def frames(self) -> tuple[pl.DataFrame, ...]:
+        """The frames in the order of `SENSOR_SCHEMAS`."""
+        return self.vehicles, self.lines, self.journeys
 
     @cached_property
-    def journeys_by_date(self) -> dict[date, frozenset[int]]:
-        """The hashes of the planned journeys of each date."""
-        by_date = self.journeys.partition_by("operating_date", as_dict=True)
-        return {key[0]: frozenset(frame["journey"]) for key, frame in by_date.items()}
+    def timetables(self) -> Timetables:
+        """The planned journeys of each date, compared with those of every other date."""
+        return Timetables.of(self.journeys)
+
+
+class Timetables(NamedTuple):
+    """How many journeys dates have in common."""
+
+    places: dict[date, int]
+    """The row and column of each date in `common`."""
+    common: NDArray[np.float64]
+    """Number of journeys that two dates have in common, shape (dates, dates). On the diagonal: the journeys of a date."""
+
+    @classmethod
+    def of(cls, journeys: pl.DataFrame) -> Timetables:
+        """The comparison of all dates at once. A product of matrices takes a tenth of the time of sets."""
+        dates = journeys["operating_date"].unique().sort().to_list()
+        places = {day: place for place, day in enumerate(dates)}
+        rows, columns = (
+            journeys[name].rank("dense").cast(pl.Int64).to_numpy() - 1
+            for name in ("operating_date", "journey")
+        )
+        present = np.zeros((len(dates), int(columns.max(initial=-1)) + 1))
+        present[rows, columns] = 1
+        return cls(places, present @ present.T)
+
+    def difference(self, day: date, other: date) -> float:
+        """Share of the journeys of two dates that only one of them has."""
+        at, there = self.places[day], self.places[other]
+        either = self.common[at, at] + self.common[there, there]
+        return float((either - 2 * self.common[at, there]) / (either - self.common[at, there]))
 
 
 def _counted_trips(loads: pl.DataFrame) -> pl.DataFrame:
@@ -140,6 +175,11 @@ def _planned_trips(plan: pl.DataFrame, time_zone: str) -> pl.DataFrame:
         )
         .with_columns(journey=pl.struct("line_id", "direction_id", start).hash())
     )
+
+
+def _journeys(planned: pl.DataFrame) -> pl.DataFrame:
+    *key, count = _JOURNEYS
+    return planned.group_by(*key).len(count)
 
 
 def _vehicles(trips: pl.DataFrame) -> pl.DataFrame:
@@ -298,28 +338,26 @@ def timetable_change(sums: SensorSums, day: date) -> MetricValue:
 
     A journey is a line, a direction and a local start time. Day types alternate, so every earlier date may be the most similar.
     """
-    by_date = sums.journeys_by_date
+    timetables = sums.timetables
     earlier = [day - timedelta(ago) for ago in range(1, DRIFT_PLAN_DAYS + 1)]
-    plans = {other: by_date[other] for other in earlier if other in by_date}
-    if day not in by_date or len(plans) < MIN_PLANNED_DATES:
+    planned = [other for other in earlier if other in timetables.places]
+    if day not in timetables.places or len(planned) < MIN_PLANNED_DATES:
         return MetricValue()
-    today = by_date[day]
-    differences = {other: len(today ^ plan) / len(today | plan) for other, plan in plans.items()}
+    differences = {other: timetables.difference(day, other) for other in planned}
     nearest = min(differences, key=lambda other: (differences[other], day - other))
-    return MetricValue(differences[nearest], list_subjects(_changed_lines(sums, day, nearest)))
+    lines = _changed_lines(sums, day, nearest) if differences[nearest] else ()
+    return MetricValue(differences[nearest], list_subjects(lines))
 
 
 def _changed_lines(sums: SensorSums, day: date, other: date) -> list[str]:
     """Lines with journeys that only one of the dates has, the most changed first."""
-    changed = sums.journeys_by_date[day] ^ sums.journeys_by_date[other]
-    if not changed:
-        return []
-    of_dates = sums.journeys.filter(pl.col("operating_date").is_in([day, other]))
+    is_changed = pl.col("operating_date").n_unique().over("journey") == 1
     by_line = (
-        of_dates.filter(pl.col("journey").is_in(list(changed)))
+        sums.journeys.filter(pl.col("operating_date").is_in([day, other]))
+        .filter(is_changed)
         .group_by("line_id")
-        .len()
-        .sort("len", "line_id", descending=[True, False])
+        .agg(pl.col("journeys").sum())
+        .sort("journeys", "line_id", descending=[True, False])
     )
     return [f"{line} ({number} journeys)" for line, number in by_line.iter_rows()]
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+
+import polars as pl
 
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import Levels
@@ -11,7 +14,7 @@ from ruter_dagster.forecasting.levels import (
     EXPECTED_COLUMNS,
     LOAD_COLUMNS,
     level_dates,
-    levels_with_renamed_ids,
+    levels_of_parts,
 )
 from ruter_dagster.jobs.context import JobContext
 
@@ -20,11 +23,16 @@ def run(parameters: Levels, context: JobContext) -> None:
     day = timedelta(1)
     days_before = [issue_date - day for issue_date in parameters.dates]
     counted = context.tables.versions(STOP_LOADS, days_before, missing=parameters.missing)
-    issue_dates = [date + day for date in counted]
-    dates = sorted({date for issue_date in issue_dates for date in level_dates(issue_date)})
-    loads, features = (
-        context.tables.read(table, dates, columns, missing="skip", verdict="skip", ordered=False)
-        for table, columns in ((STOP_LOADS, LOAD_COLUMNS), (DEPARTURE_FEATURES, EXPECTED_COLUMNS))
-    )
-    levels = levels_with_renamed_ids(loads, features, issue_dates, context.calendar)
-    context.write(LEVELS, levels, issue_dates)
+    issue_dates = [counted_date + day for counted_date in counted]
+    dates = sorted({used for issue_date in issue_dates for used in level_dates(issue_date)})
+    context.write(LEVELS, levels_of_parts(_parts(dates, context), issue_dates, context.calendar), issue_dates)
+
+
+def _parts(dates: Sequence[date], context: JobContext) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+    """The loads and departure features of each date, one date at a time to limit memory."""
+    for day in dates:
+        loads, features = (
+            context.tables.read(table, [day], columns, missing="skip", verdict="skip", ordered=False)
+            for table, columns in ((STOP_LOADS, LOAD_COLUMNS), (DEPARTURE_FEATURES, EXPECTED_COLUMNS))
+        )
+        yield loads, features

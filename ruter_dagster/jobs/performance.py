@@ -14,6 +14,7 @@ from ruter_dagster.contracts.dates import day_range
 from ruter_dagster.contracts.jobs import Performance
 from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, LOAD_FORECASTS, STOP_LOADS
 from ruter_dagster.forecasting.forecast_performance import (
+    LOAD_COLUMNS,
     PerformanceSummary,
     forecast_performance,
     late_counts,
@@ -67,7 +68,7 @@ def run(parameters: Performance, context: JobContext) -> None:
 def _by_date(
     dates: Sequence[date], parameters: Performance, context: JobContext
 ) -> dict[date, _DatePerformance]:
-    loads = context.tables.read(STOP_LOADS, dates, ordered=False)
+    loads = context.tables.read(STOP_LOADS, dates, LOAD_COLUMNS, ordered=False)
     forecasts = context.tables.read(
         LOAD_FORECASTS,
         day_range(dates[0] - timedelta(HORIZON_DAYS), dates[-1]),

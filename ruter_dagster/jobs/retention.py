@@ -15,6 +15,7 @@ from ruter_dagster.contracts.scores import LINE_SCORES, STOP_SCORES
 from ruter_dagster.contracts.tables import (
     CHALLENGER_FORECASTS,
     DRIFT,
+    DRIFT_SUMS,
     FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
     PUBLICATIONS,
@@ -66,6 +67,7 @@ def _days_by_table(parameters: Retention) -> Mapping[Table, int]:
         PUBLICATIONS: parameters.forecast_days,
         FORECAST_PERFORMANCE: parameters.performance_days,
         STOP_SCORES: parameters.performance_days,
+        DRIFT_SUMS: parameters.performance_days,
         LINE_SCORES: parameters.score_days,
         DRIFT: parameters.score_days,
     }

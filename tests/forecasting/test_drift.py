@@ -1,10 +1,11 @@
 """Drift: no warning without a change, a warning or an action after a change, unknown without enough data."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.drift import (
     DRIFT_METRICS,
@@ -14,10 +15,11 @@ from ruter_dagster.contracts.drift import (
     TIMETABLE_CHANGE,
     DriftMetric,
 )
-from ruter_dagster.contracts.tables import DRIFT
+from ruter_dagster.contracts.tables import DRIFT, DRIFT_SUMS
 from ruter_dagster.contracts.validation import validate
 from ruter_dagster.forecasting.drift import measure_drift
-from ruter_dagster.forecasting.drift_sums import PERFORMANCE_COLUMNS, DriftSums
+from ruter_dagster.forecasting.drift_sums import JOURNEY_COLUMNS, PERFORMANCE_COLUMNS, DriftSums
+from ruter_dagster.forecasting.sensor_health import SensorSums
 from tests.forecasting.test_counts import visits
 
 DAY = date(2026, 11, 20)
@@ -111,6 +113,26 @@ def test_dates_of_a_range_equal_single_dates(quiet):
     performance, days = forecast_of(quiet), [DAY - timedelta(1), DAY]
     together = drift(days, performance, quiet)
     assert together.equals(pl.concat(drift([day], performance, quiet) for day in days))
+
+
+def test_stored_sums_are_the_same(quiet):
+    loads = network(HISTORY[-3:], modes=("bus", "metro")).with_columns(
+        line_id=pl.lit("L"), vehicle_id=pl.lit("V"), imbalance=pl.lit(0.0)
+    )
+    start = pl.lit(datetime(2026, 11, 20, 8, tzinfo=UTC)).dt.cast_time_unit("us")
+    plan = loads.with_columns(direction_id=pl.lit(1, pl.Int32), scheduled_departure_time=start)
+    sensors = SensorSums.of(loads, plan, "Europe/Oslo")
+    day_visits = visits([150, 0], [0, 149], day=DAY)
+    sums = DriftSums.of(HISTORY[-3:], forecast_of(loads), loads, day_visits, sensors)
+    rows = sums.to_rows()
+    validate(rows, DRIFT_SUMS, HISTORY[-3:])
+    again = DriftSums.of_rows(rows, rows.filter(measure="journeys").select(JOURNEY_COLUMNS))
+    for stored, frame in zip(
+        (*again._frames, *again.sensors.frames), (*sums._frames, *sums.sensors.frames), strict=True
+    ):
+        assert frame.height
+        assert_frame_equal(stored, frame, check_exact=True)
+        assert stored.schema == frame.schema
 
 
 def test_date_without_loads_is_unknown(quiet):

@@ -12,7 +12,6 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ruter_dagster.contracts.date_windows import DRIFT_VERDICT_DAYS
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
     NEWEST,
@@ -28,6 +27,7 @@ from ruter_dagster.contracts.jobs import (
     Snapshot,
 )
 from ruter_dagster.contracts.tables import (
+    DRIFT_SUMS,
     FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
     PLANNED_DEPARTURES,
@@ -184,24 +184,29 @@ def test_performance_reads_forecasts_of_its_own_date_only(forecast_folder: Path,
     assert reads.rows[LOAD_FORECASTS.name] - all_rows < all_rows / 2, "one of four operating dates"
 
 
-def test_drift_opens_each_compared_date_once(forecast_folder: Path, reads: Reads) -> None:
+def test_drift_opens_rows_of_changed_dates_only(forecast_folder: Path, reads: Reads) -> None:
     run(Performance(dates=(HISTORY[-1],)), forecast_folder)
     reads.files.clear()
     reads.columns.clear()
-    run(Drift(dates=(HISTORY[-1],)), forecast_folder)
-    compared = context_of(Drift(dates=()), forecast_folder).tables.versions(
-        STOP_LOADS, HISTORY, missing="skip", verdict="skip"
-    )
+    parameters = Drift(dates=(HISTORY[-1],))
+    run(parameters, forecast_folder)
     tables = context_of(Drift(dates=()), forecast_folder).tables
-    planned = tables.versions(PLANNED_DEPARTURES, HISTORY[-29:], missing="skip", verdict="skip")
+    compared, visits, planned = (
+        len(tables.versions(table, HISTORY, missing="skip", verdict="skip"))
+        for table in (STOP_LOADS, STOP_VISITS, PLANNED_DEPARTURES)
+    )
     assert reads.files == {
-        STOP_LOADS.name: len(compared),
+        STOP_LOADS.name: compared,
         FORECAST_PERFORMANCE.name: 1,
-        STOP_VISITS.name: DRIFT_VERDICT_DAYS + 1,
-        PLANNED_DEPARTURES.name: len(planned),
+        STOP_VISITS.name: visits,
+        PLANNED_DEPARTURES.name: planned,
     }
     assert reads.columns[STOP_LOADS.name] == {*LOAD_COLUMNS_OF_DRIFT, *SENSOR_LOAD_COLUMNS}
     assert reads.columns[PLANNED_DEPARTURES.name] == set(PLAN_COLUMNS)
+
+    reads.files.clear()
+    run(parameters, forecast_folder)
+    assert reads.files == {DRIFT_SUMS.name: 2 * compared}, "the journeys, and all other sums"
 
 
 def test_features_read_only_the_needed_load_columns(folder: Path, reads: Reads) -> None:

@@ -12,7 +12,8 @@ import pytest
 from ruter_dagster.contracts.drift import DRIFT_METRICS
 from ruter_dagster.contracts.jobs import Balance, Drift, JobParameters, Snapshot
 from ruter_dagster.contracts.tables import DRIFT, PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS
-from ruter_dagster.jobs import balance, check_quality, drift, snapshot
+from ruter_dagster.forecasting.drift_sums import DriftSums
+from ruter_dagster.jobs import balance, check_quality, drift, drift_sums, snapshot
 from ruter_dagster.jobs.context import JobContext
 from ruter_dagster.jobs.pipes import Reporter
 from tests.jobs.demo_jobs import context_of, quality_check, run, run_loads
@@ -82,3 +83,48 @@ def test_checks_name_the_vehicle_and_lines_of_a_fault(folder: Path) -> None:
     assert rows["metric"].sort().to_list() == sorted(metric.name for metric in DRIFT_METRICS)
     changed = rows.filter(metric="timetable_change")["detail"].item()
     assert "RUT:Line:" in changed
+
+
+def test_stored_sums_give_the_same_drift(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = HISTORY[-2:]
+    parameters = Drift(dates=measured, of_range=True)
+    run(parameters, folder)
+    assert drift_both_ways(parameters, folder, monkeypatch) == []
+
+
+def test_late_counts_change_the_sums_of_their_date(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters, late = Drift(dates=HISTORY[-1:]), HISTORY[3]
+    run(parameters, folder)
+    faults = f"counter_failure:{late}:{late}:RUT:Vehicle:10031"
+    for job, changed in (
+        (snapshot, Snapshot(table=STOP_VISITS.name, dates=(late,))),
+        (check_quality, quality_check(STOP_VISITS, late)),
+        (balance, Balance(dates=(late,))),
+        (check_quality, quality_check(STOP_LOADS, late)),
+    ):
+        context = context_of(changed, folder)
+        settings = context.settings.model_copy(update={"demo_faults": faults})
+        job.run(changed, replace(context, settings=settings))
+    assert drift_both_ways(parameters, folder, monkeypatch) == [late]
+
+
+def drift_both_ways(parameters: Drift, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[date]:
+    """Requires equal drift of stored and of new sums. Returns the dates whose sums were not stored."""
+    calls: list[date] = []
+    compute = drift_sums._sums_of
+
+    def computed(day: date, *arguments: Any) -> DriftSums:
+        calls.append(day)
+        return compute(day, *arguments)
+
+    def version() -> dict[date, str]:
+        return context_of(parameters, folder).store.versions(DRIFT, parameters.dates)
+
+    monkeypatch.setattr(drift_sums, "_sums_of", computed)
+    run(parameters, folder)
+    with_stored, from_stored = list(calls), version()
+    monkeypatch.setattr(drift_sums, "code_hash", lambda: "another")
+    run(parameters, folder)
+    assert len(calls) - len(with_stored) == len(HISTORY)
+    assert version() == from_stored
+    return with_stored
