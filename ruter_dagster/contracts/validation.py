@@ -261,7 +261,7 @@ def _update(digest: hashlib._Hash, values: pl.Series) -> None:
     if values.dtype == pl.String:
         values = values.fill_null("")
         digest.update(_little_endian(values.str.len_bytes().cast(pl.UInt32).to_numpy()))
-        digest.update(values.str.join("").item().encode())
+        digest.update(_text(values))
     elif values.dtype == pl.Float64:
         numbers = values.fill_null(0.0).to_numpy() + 0.0  # -0.0 + 0.0 is 0.0
         numbers[np.isnan(numbers)] = np.nan
@@ -269,6 +269,14 @@ def _update(digest: hashlib._Hash, values: pl.Series) -> None:
     else:
         zero = False if values.dtype == pl.Boolean else 0
         digest.update(_little_endian(values.to_physical().fill_null(zero).to_numpy()))
+
+
+def _text(values: pl.Series) -> memoryview:
+    """The UTF-8 of all strings, without the copies that a Python string would need."""
+    array = values.to_arrow(compat_level=pl.CompatLevel.oldest())
+    _, offsets, content = array.buffers()
+    ends = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    return memoryview(content or b"")[ends[0] : ends[-1]]
 
 
 def _little_endian(numbers: NDArray[np.generic]) -> memoryview:

@@ -141,8 +141,8 @@ def _signed(name: str) -> pl.Expr:
 
 def _frame_of(measure: str, rows: pl.DataFrame) -> pl.DataFrame:
     schema = _SCHEMAS[measure]
-    stored = ((_SUBJECTS.get(measure), "subject"), (_NUMBERS.get(measure), "number"))
-    names = {name: column for name, column in stored if name}
+    stored = {"subject": _SUBJECTS, "number": _NUMBERS}
+    names = {kinds[measure]: column for column, kinds in stored.items() if measure in kinds}
     columns = {name: pl.col(names.get(name, name)) for name in schema}
     if "journey" in columns:
         columns["journey"] = columns["journey"].reinterpret(signed=False)

@@ -6,6 +6,7 @@ Training belongs in model_training.py, the meaning of features in contracts/feat
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -78,22 +79,27 @@ class LoadModel:
 
         `rows` are model rows. Raises `BadInput` if a feature is missing.
         """
-        # Matrices of millions of rows are slow to allocate. Those of a block reuse memory (goal: forecasting).
-        blocks = [self._mean_and_spread(block) for block in rows.iter_slices(_ROWS_PER_BLOCK)]
+        # Matrices of millions of rows are slow to allocate; those of a block reuse memory. Each core forecasts blocks of its
+        # own, so that no core waits while another fills a matrix (goal: forecasting).
+        cores = pl.thread_pool_size()
+        size = min(_ROWS_PER_BLOCK, 1 + rows.height // cores)
+        with ThreadPoolExecutor(cores) as executor:
+            blocks = list(executor.map(self._mean_and_spread, rows.iter_slices(size)))
         mean, spread = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return with_unknown_loads(forecast_columns(mean, spread, rows["seats"], self.tail), rows)
 
     def _mean_and_spread(self, rows: pl.DataFrame) -> tuple[Numbers, Numbers]:
         matrix = in_row_order(feature_matrix(rows, self.categories))
         mean = self.mean_of(matrix, rows)
-        return mean, widened(predict_spread(self.spread, spread_features(matrix, mean)), self.spread_factor)
+        spread = predict_spread(self.spread, spread_features(matrix, mean), threads=1)
+        return mean, widened(spread, self.spread_factor)
 
     def mean_of(self, matrix: Matrix, rows: pl.DataFrame) -> Numbers:
         """The mean load of rows with this feature matrix: the average of the three models."""
         log_base, share = log_base_load(rows, self.trust), correction_share(rows, self.trust)
         total = np.zeros(rows.height)
         for name, booster in self.means.items():
-            correction = share * predict_raw(booster, matrix)
+            correction = share * predict_raw(booster, matrix, threads=1)
             if name == ROOT:
                 total += _load_of_square(squared_root(correction, log_base), self.root_line)
             else:

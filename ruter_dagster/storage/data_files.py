@@ -16,6 +16,8 @@ from pyiceberg.table import TableProperties
 
 from ruter_dagster.compat.iceberg import WriteTask, bin_pack_arrow_table, pyarrow_to_schema, write_file
 
+_MAX_ROWS = 1_000_000
+"""Rows of a file. The files of a date with more rows are written at the same time."""
 _TARGET_SIZE = TableProperties.WRITE_TARGET_FILE_SIZE_BYTES
 
 
@@ -45,11 +47,12 @@ def write_data_files(loaded: IcebergTable, rows: pl.DataFrame) -> Iterator[DataF
 
 
 def _date_slices(days: pl.Series) -> Iterator[tuple[date, int, int]]:
-    """Each date, the index of its first row, and its number of rows."""
-    start = 0
+    """Slices of one date each: the date, the index of the first row, and the number of rows, at most `_MAX_ROWS`."""
+    first = 0
     for length, day in days.rle().struct.unnest().iter_rows():
-        yield day, start, length
-        start += length
+        for start in range(first, first + length, _MAX_ROWS):
+            yield day, start, min(_MAX_ROWS, first + length - start)
+        first += length
 
 
 def _arrow(loaded: IcebergTable, frame: pl.DataFrame) -> pa.Table:

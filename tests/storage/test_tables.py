@@ -239,6 +239,14 @@ def test_rows_of_dates_written_in_any_order_are_read_sorted(store: TableStore):
     ]
 
 
+def test_large_date_is_read_sorted_from_several_files(store: TableStore, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("ruter_dagster.storage.data_files._MAX_ROWS", 7)
+    written = pl.concat([visits(DAY), visits(NEXT_DAY)])
+    store.write(VISITS, written, [DAY, NEXT_DAY], code_version="1")
+    assert len(list(data_files(tmp_path, DAY).glob("*.parquet"))) == 3
+    assert store.read(VISITS, [DAY, NEXT_DAY]).equals(conform(written, VISITS).sort(VISITS.key))
+
+
 def test_bad_rows_leave_the_table_unchanged(store: TableStore):
     former = store.write(VISITS, visits(), [DAY], code_version="1")
     with pytest.raises(BadInput, match="load >= 0"):
