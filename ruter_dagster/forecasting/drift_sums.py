@@ -143,7 +143,7 @@ def _frame_of(measure: str, rows: pl.DataFrame) -> pl.DataFrame:
     schema = _SCHEMAS[measure]
     stored = {"subject": _SUBJECTS, "number": _NUMBERS}
     names = {kinds[measure]: column for column, kinds in stored.items() if measure in kinds}
-    columns = {name: pl.col(names.get(name, name)) for name in schema}
+    columns = {name: pl.col(names[name] if name in names else name) for name in schema}
     if "journey" in columns:
         columns["journey"] = columns["journey"].reinterpret(signed=False)
     return rows.select(column.cast(schema[name]).alias(name) for name, column in columns.items())
