@@ -141,12 +141,17 @@ def _signed(name: str) -> pl.Expr:
 
 def _frame_of(measure: str, rows: pl.DataFrame) -> pl.DataFrame:
     schema = _SCHEMAS[measure]
-    stored = {"subject": _SUBJECTS, "number": _NUMBERS}
-    names = {kinds[measure]: column for column, kinds in stored.items() if measure in kinds}
-    columns = {name: pl.col(names[name] if name in names else name) for name in schema}
+    columns = {name: pl.col(_stored_name(measure, name)) for name in schema}
     if "journey" in columns:
         columns["journey"] = columns["journey"].reinterpret(signed=False)
     return rows.select(column.cast(schema[name]).alias(name) for name, column in columns.items())
+
+
+def _stored_name(measure: str, name: str) -> str:
+    """The column of contract `DRIFT_SUMS` that has a column of a measure's frame."""
+    if name == _SUBJECTS.get(measure):
+        return "subject"
+    return "number" if name == _NUMBERS.get(measure) else name
 
 
 def _errors(performance: pl.DataFrame) -> pl.DataFrame:
