@@ -127,6 +127,7 @@ def checks_page() -> str:
     drift = [
         (
             f"`{metric.name}`",
+            metric.title,
             metric.description,
             _warn_threshold(metric),
             _clear_threshold(metric),
@@ -146,7 +147,7 @@ def checks_page() -> str:
         "## models/evaluation\n\n" + _table(("Check", "Severity", "Meaning"), gate),
         "## monitoring/drift\n\nA metric beyond its threshold warns, and may request a training. It never blocks. A warning ends once the value was within "
         "a stricter threshold on some dates. The operator file can set other thresholds: [quality](quality.md#what-does-drift-do).\n\n"
-        + _table(("Metric", "Meaning", "Warns", "Warning ends", "Requests a training"), drift),
+        + _table(("Metric", "Title", "Meaning", "Warns", "Warning ends", "Requests a training"), drift),
     )
 
 

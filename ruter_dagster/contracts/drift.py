@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from ruter_dagster.contracts.date_windows import DRIFT_VERDICT_DAYS
@@ -40,6 +40,10 @@ class DriftMetric:
     days_to_clear: int = 2
     clear: float = 0.8
     usual: float = 0.0
+    title: str = field(default="", kw_only=True)
+    """A few words for the page, the alert and the check."""
+    needs: str = field(default="", kw_only=True)
+    """What is missing if the value is unknown."""
     remedy: str | None = None
     """What to do if the metric warns; None for the remedy that most metrics share."""
 
@@ -98,127 +102,6 @@ class DriftMetric:
         return warns
 
 
-_LONG_WEEKEND = 3
-"""Dates in a row on which a faulty vehicle or line may have too few trips to be judged."""
-_REPAIR = "Tell those who maintain the counters. Until they count again, loads are missing or too low"
-_ON_THREE_DATES = "; warns on the third date in a row"
-
-FORECAST_METRICS = (
-    DriftMetric("skill_against_ha4", "1 - WAPE / WAPE of HA4, over 7 days", 0.05, 0.0, "below", usual=0.10),
-    DriftMetric(
-        "wape_deviation", "WAPE above the mean of the weekday's WAPE before, in standard deviations", 3, 6
-    ),
-    DriftMetric("bias", "Sum of means / sum of loads - 1, over 7 days", 0.15, 0.25, "either"),
-    DriftMetric(
-        "coverage_deviation",
-        f"Share of loads within P10 to P90 - {USUAL_COVERAGE}, over 7 days",
-        0.10,
-        0.15,
-        "either",
-    ),
-    DriftMetric(
-        "matched_share", "Share of the day's loads that had a forecast", 0.90, None, "below", usual=1.0
-    ),
-)
-"""Metrics of forecasts."""
-
-LOAD_METRICS = (
-    DriftMetric(
-        "population_stability_index",
-        "PSI of the day's loads against the same weekdays before" + _ON_THREE_DATES,
-        0.10,
-        0.25,
-        days_to_warn=3,
-    ),
-    DriftMetric(
-        "jensen_shannon",
-        "Jensen-Shannon distance of the day's loads from those of the same weekdays before" + _ON_THREE_DATES,
-        0.15,
-        None,
-        days_to_warn=3,
-    ),
-    DriftMetric(
-        "normed_wasserstein",
-        "Wasserstein distance of the day's loads from those of the same weekdays before, in standard deviations"
-        + _ON_THREE_DATES,
-        0.25,
-        None,
-        days_to_warn=3,
-    ),
-    DriftMetric(
-        "passenger_level",
-        "Mean load of the day / lower quartile of the mean loads of the same weekdays before",
-        0.65,
-        None,
-        "below",
-        usual=1.0,
-    ),
-)
-"""Metrics of the distribution of loads."""
-
-SENSOR_METRICS = (
-    DriftMetric(
-        "vehicle_imbalance",
-        "Largest |boardings - alightings| / (boardings + alightings) of a vehicle's day, as counted",
-        0.30,
-        None,
-        days_to_clear=_LONG_WEEKEND + 1,
-    ),
-    DriftMetric(
-        "door_imbalance",
-        "Largest imbalance that three of four trips of a vehicle have at least, to the same side: a dead door",
-        0.10,
-        None,
-        days_to_clear=_LONG_WEEKEND + 1,
-        remedy=_REPAIR,
-    ),
-    DriftMetric(
-        "silent_vehicles",
-        "Vehicles whose trips of the day have no passengers counted, though they counted passengers before",
-        0,
-        None,
-        days_to_clear=_LONG_WEEKEND + 1,
-        remedy=_REPAIR,
-    ),
-    DriftMetric(
-        "absent_vehicles",
-        "Share of the vehicles that counted passengers on each of the same weekdays before and have no trip on the day",
-        0.25,
-        None,
-    ),
-    DriftMetric(
-        "silent_lines",
-        "Lines with planned departures of which none was counted, though they were counted before",
-        0,
-        None,
-        days_to_clear=_LONG_WEEKEND + 1,
-        remedy=_REPAIR,
-    ),
-    DriftMetric(
-        "counted_share",
-        "Share of the day's planned departures that were counted / its median on the healthy dates of the eight weeks before",
-        0.80,
-        None,
-        "below",
-        usual=1.0,
-    ),
-    DriftMetric(
-        "trip_gaps", "Share of departures without counts in trips with counts of other departures", 0.05, None
-    ),
-)
-"""Metrics of the passenger counters."""
-
-TIMETABLE_CHANGE = DriftMetric(
-    "timetable_change",
-    "Share of journeys that differ from the most similar date of the three weeks before; no fault, but forecasts may be worse",
-    0.10,
-    None,
-    days_to_clear=7,
-    remedy="Nothing, if a new timetable was planned. Its journeys have little history at first. The warning ends a week after the change",
-)
-
-DRIFT_METRICS = (*FORECAST_METRICS, *LOAD_METRICS, *SENSOR_METRICS, TIMETABLE_CHANGE)
-
 POOLED_DAYS = 7
 """Dates, the measured one included, over which skill, bias and coverage are pooled."""
 MIN_POOLED_DATES = 5
@@ -233,3 +116,194 @@ MIN_LEVEL_LOADS = 1000
 """Loads of the date that the passenger level needs."""
 MIN_WAPE_DEVIATION = 0.15
 """Smallest standard deviation of WAPE, as a share of its mean. Few dates may agree by chance."""
+
+_LONG_WEEKEND = 3
+"""Dates in a row on which a faulty vehicle or line may have too few trips to be judged."""
+_REPAIR = "Tell those who maintain the counters. Until they count again, loads are missing or too low"
+_ON_THREE_DATES = "; warns on the third date in a row"
+
+_NEEDS_DATES = f"{MIN_POOLED_DATES} of the {POOLED_DAYS} dates up to this one"
+_NEEDS_SAME_WEEKDAYS = (
+    f"{MIN_REFERENCE_DATES} earlier dates of the same weekday, and {MIN_COMPARED_LOADS} loads on the date"
+)
+
+FORECAST_METRICS = (
+    DriftMetric(
+        "skill_against_ha4",
+        "1 - WAPE / WAPE of HA4, over 7 days",
+        0.05,
+        0.0,
+        "below",
+        usual=0.10,
+        title="Skill against the 4-week mean",
+        needs=_NEEDS_DATES,
+    ),
+    DriftMetric(
+        "wape_deviation",
+        "WAPE above the mean of the weekday's WAPE before, in standard deviations",
+        3,
+        6,
+        title="Error against the same weekday",
+        needs=f"{MIN_SAME_WEEKDAYS} earlier dates of the same weekday, and {MIN_COMPARED_LOADS} loads on each date",
+    ),
+    DriftMetric(
+        "bias",
+        "Sum of means / sum of loads - 1, over 7 days",
+        0.15,
+        0.25,
+        "either",
+        title="Bias",
+        needs=_NEEDS_DATES,
+    ),
+    DriftMetric(
+        "coverage_deviation",
+        f"Share of loads within P10 to P90 - {USUAL_COVERAGE}, over 7 days",
+        0.10,
+        0.15,
+        "either",
+        title="Coverage of P10-P90",
+        needs=_NEEDS_DATES,
+    ),
+    DriftMetric(
+        "matched_share",
+        "Share of the day's loads that had a forecast",
+        0.90,
+        None,
+        "below",
+        usual=1.0,
+        title="Loads with a forecast",
+        needs="forecasts for the date",
+    ),
+)
+"""Metrics of forecasts."""
+
+LOAD_METRICS = (
+    DriftMetric(
+        "population_stability_index",
+        "PSI of the day's loads against the same weekdays before" + _ON_THREE_DATES,
+        0.10,
+        0.25,
+        days_to_warn=3,
+        title="Distribution of loads (PSI)",
+        needs=_NEEDS_SAME_WEEKDAYS,
+    ),
+    DriftMetric(
+        "jensen_shannon",
+        "Jensen-Shannon distance of the day's loads from those of the same weekdays before" + _ON_THREE_DATES,
+        0.15,
+        None,
+        days_to_warn=3,
+        title="Distribution of loads (Jensen-Shannon)",
+        needs=_NEEDS_SAME_WEEKDAYS,
+    ),
+    DriftMetric(
+        "normed_wasserstein",
+        "Wasserstein distance of the day's loads from those of the same weekdays before, in standard deviations"
+        + _ON_THREE_DATES,
+        0.25,
+        None,
+        days_to_warn=3,
+        title="Distribution of loads (Wasserstein)",
+        needs=_NEEDS_SAME_WEEKDAYS,
+    ),
+    DriftMetric(
+        "passenger_level",
+        "Mean load of the day / lower quartile of the mean loads of the same weekdays before",
+        0.65,
+        None,
+        "below",
+        usual=1.0,
+        title="Passengers against the same weekdays",
+        needs=f"{MIN_REFERENCE_DATES} earlier dates of the same weekday, and {MIN_LEVEL_LOADS:,} loads on each date",
+    ),
+)
+"""Metrics of the distribution of loads."""
+
+SENSOR_METRICS = (
+    DriftMetric(
+        "vehicle_imbalance",
+        "Largest |boardings - alightings| / (boardings + alightings) of a vehicle's day, as counted",
+        0.30,
+        None,
+        days_to_clear=_LONG_WEEKEND + 1,
+        title="Boardings against alightings",
+        needs="visits with counts of a vehicle on the date",
+    ),
+    DriftMetric(
+        "door_imbalance",
+        "Largest imbalance that three of four trips of a vehicle have at least, to the same side: a dead door",
+        0.10,
+        None,
+        days_to_clear=_LONG_WEEKEND + 1,
+        remedy=_REPAIR,
+        title="Dead doors",
+        needs="visits with counts of a vehicle on the date",
+    ),
+    DriftMetric(
+        "silent_vehicles",
+        "Vehicles whose trips of the day have no passengers counted, though they counted passengers before",
+        0,
+        None,
+        days_to_clear=_LONG_WEEKEND + 1,
+        remedy=_REPAIR,
+        title="Vehicles without passengers",
+        needs="counts of the date",
+    ),
+    DriftMetric(
+        "absent_vehicles",
+        "Share of the vehicles that counted passengers on each of the same weekdays before and have no trip on the day",
+        0.25,
+        None,
+        title="Absent vehicles",
+        needs="enough vehicles that ran on each of the same weekdays before",
+    ),
+    DriftMetric(
+        "silent_lines",
+        "Lines with planned departures of which none was counted, though they were counted before",
+        0,
+        None,
+        days_to_clear=_LONG_WEEKEND + 1,
+        remedy=_REPAIR,
+        title="Lines without counts",
+        needs="a timetable and counts of the date",
+    ),
+    DriftMetric(
+        "counted_share",
+        "Share of the day's planned departures that were counted / its median on the healthy dates of the eight weeks before",
+        0.80,
+        None,
+        "below",
+        usual=1.0,
+        title="Counted departures",
+        needs="a timetable and counts of the date, and of earlier dates",
+    ),
+    DriftMetric(
+        "trip_gaps",
+        "Share of departures without counts in trips with counts of other departures",
+        0.05,
+        None,
+        title="Gaps in counted trips",
+        needs="counts of the date",
+    ),
+)
+"""Metrics of the passenger counters."""
+
+TIMETABLE_CHANGE = DriftMetric(
+    "timetable_change",
+    "Share of journeys that differ from the most similar date of the three weeks before; no fault, but forecasts may be worse",
+    0.10,
+    None,
+    days_to_clear=7,
+    remedy="Nothing, if a new timetable was planned. Its journeys have little history at first. The warning ends a week after the change",
+    title="Changed journeys",
+    needs="timetables of the three weeks before",
+)
+
+DRIFT_METRICS = (*FORECAST_METRICS, *LOAD_METRICS, *SENSOR_METRICS, TIMETABLE_CHANGE)
+
+_TITLES = {metric.name: metric.title for metric in DRIFT_METRICS}
+
+
+def drift_title(name: str) -> str:
+    """The title of the metric with this name; the name if no metric has it."""
+    return _TITLES.get(name, name)

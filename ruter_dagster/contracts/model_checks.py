@@ -40,4 +40,6 @@ GATE_CHECKS = (
     ),
 )
 
-DRIFT_CHECKS = tuple(ModelCheck(metric.name, "WARN", metric.description) for metric in DRIFT_METRICS)
+DRIFT_CHECKS = tuple(
+    ModelCheck(metric.name, "WARN", f"{metric.title}: {metric.description}") for metric in DRIFT_METRICS
+)

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time, tzinfo
 from types import MappingProxyType
 from typing import Any
 
-from ruter_dagster.contracts.drift import DRIFT_METRICS
+from ruter_dagster.contracts.drift import DRIFT_METRICS, drift_title
 from ruter_dagster.notifications.incidents import Key, Problem, Severity
 
 _SEVERITIES = {"warn": Severity.WARNING, "act": Severity.ERROR}
@@ -59,7 +59,7 @@ def _problem(metric: str, rows: list[Mapping[str, Any]], zone: tzinfo) -> Proble
         kind="drift",
         subject=metric,
         severity=severity,
-        title=f"Drift {word}: {metric} on {day}",
+        title=f"Drift {word}: {_title(metric)} on {day}",
         since=datetime.combine(date.fromisoformat(day), time(), zone),
         affected=(f"operating date {day}", *scopes),
         details="\n".join(map(describe_drift, rows)),
@@ -67,8 +67,18 @@ def _problem(metric: str, rows: list[Mapping[str, Any]], zone: tzinfo) -> Proble
     )
 
 
+def _title(metric: str) -> str:
+    """The metric's title within a sentence."""
+    title = drift_title(metric)
+    return title[:1].lower() + title[1:]
+
+
 def describe_drift(row: Mapping[str, Any]) -> str:
-    """One row of monitoring.drift that exceeds a threshold, as a line of text."""
-    line = "{operating_date} {metric} of {scope}: {value:.3g}, {verdict} (warns at {warn:g}".format(**row)
+    """One row of monitoring.drift that exceeds a threshold, as a line of text with the metric's title and name."""
+    title, metric = _title(row["metric"]), row["metric"]
+    named = metric if title == metric else f"{title} ({metric})"
+    line = "{operating_date} {named} of {scope}: {value:.3g}, {verdict} (warns at {warn:g}".format(
+        named=named, **row
+    )
     acts = row.get("act")
     return f"{line}, acts at {acts:g})" if isinstance(acts, (int, float)) else f"{line}, never acts)"

@@ -57,3 +57,11 @@ def test_unknown_metric_is_neither_problem_nor_over() -> None:
 def test_change_of_the_timetable_has_a_remedy_of_its_own() -> None:
     (problem,), _ = drift_problems([row("timetable_change", "network", "warn", act=None)])
     assert problem.remedy.startswith("Nothing, if a new timetable was planned")
+
+
+def test_problem_has_the_title_and_the_name_of_its_metric() -> None:
+    ((problem,), _) = drift_problems([row("silent_vehicles", "bus", "warn", act=None)])
+    assert problem.title == f"Drift warning: vehicles without passengers on {DAY}"
+    assert problem.details.startswith(
+        f"{DAY} vehicles without passengers (silent_vehicles) of bus: 0.14, warn"
+    )
