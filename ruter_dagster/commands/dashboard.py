@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 from ruter_dagster.commands.ports import require_free_port
+from ruter_dagster.commands.report_server import name_reports_url, serve_reports
 from ruter_dagster.commands.states import find_state
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.storage.configured_tables import open_existing_tables
@@ -44,7 +46,22 @@ def serve_dashboard(settings: Settings, port: int, other_states: Sequence[str]) 
     # A shell gives its background commands an ignored SIGINT, which Streamlit would inherit and never end.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    process = subprocess.Popen(dashboard_command(port, other_states), stdout=subprocess.DEVNULL)
+    with _served_reports(settings):
+        return _run(dashboard_command(port, other_states), port)
+
+
+def _served_reports(settings: Settings) -> AbstractContextManager[object]:
+    """Serves the quality reports of a state folder, so that links open them, unless another server has their port."""
+    folder = settings.source_dir / "artifacts"
+    if settings.lake or not folder.is_dir():
+        return nullcontext()
+    stack = ExitStack()
+    name_reports_url(settings, stack.enter_context(serve_reports(folder, settings.reports_url)))
+    return stack
+
+
+def _run(command: Sequence[str], port: int) -> int:
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         if answers(process, port):
             print(f"Dashboard: http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)

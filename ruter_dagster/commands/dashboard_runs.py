@@ -9,13 +9,17 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import polars as pl
-from dagster import DagsterInstance, DagsterRunStatus, RunRecord, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.dashboards.data.runs import MAX_RUNS, RUNS_SCHEMA
 from ruter_dagster.orchestration.event_log import describe_dates, failure_cause
 from ruter_dagster.orchestration.instance import open_instance
 from ruter_dagster.orchestration.job_costs import costs_of_runs
+
+_IMPLICIT_JOB = "__ASSET_JOB"
+"""Beginning of the name of the job in which Dagster materialises assets without a job."""
+_SHOWN_ASSETS = 3
 
 
 def runs_reader(settings: Settings, time_zone: str) -> Callable[[date, date], pl.DataFrame] | None:
@@ -50,6 +54,15 @@ def runs_between(
     return pl.DataFrame(rows, schema=RUNS_SCHEMA, orient="row")
 
 
+def _job(run: DagsterRun) -> str:
+    """The job's name; the assets of a run that was started on assets, which has Dagster's hidden job `__ASSET_JOB`."""
+    if not run.job_name.startswith(_IMPLICIT_JOB):
+        return run.job_name
+    assets = sorted(key.to_user_string() for key in run.asset_selection or ())
+    more = f" and {len(assets) - _SHOWN_ASSETS} more" if len(assets) > _SHOWN_ASSETS else ""
+    return ", ".join(assets[:_SHOWN_ASSETS]) + more if assets else "assets"
+
+
 def _row(instance: DagsterInstance, record: RunRecord, address: str) -> tuple[object, ...]:
     run = record.dagster_run
     ended = record.end_time or record.update_timestamp.timestamp()
@@ -57,7 +70,7 @@ def _row(instance: DagsterInstance, record: RunRecord, address: str) -> tuple[ob
     costs = costs_of_runs(instance.event_log_storage, [run.run_id])
     return (
         datetime.fromtimestamp(record.start_time, UTC) if record.start_time else record.create_timestamp,
-        run.job_name,
+        _job(run),
         describe_dates(run),
         run.status.value,
         round((ended - record.start_time) / 60, 2) if record.start_time else None,

@@ -9,6 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from ruter_dagster.commands.dashboard_runs import runs_reader
+from ruter_dagster.commands.report_server import report_page
 from ruter_dagster.commands.states import find_state
 from ruter_dagster.config.operator import operator_of
 from ruter_dagster.config.settings import load_settings
@@ -33,6 +34,8 @@ def sources(other_states: Sequence[str]) -> Sources:
         time_zone=time_zone,
         verdicts=verdicts.by_date,
         runs=runs_reader(settings, time_zone),
+        crowded_probability=settings.crowded_probability,
+        report_page=report_page(settings),
         others={state.label: Engine(state.store) for state in states},
     )
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ruter_dagster.commands.dev_servers import newest_report, serve_dashboard_beside, serve_mlflow
 from ruter_dagster.commands.ports import require_free_port
-from ruter_dagster.commands.report_server import serve_reports
+from ruter_dagster.commands.report_server import name_reports_url, serve_reports
 from ruter_dagster.config.settings import Settings
 from ruter_dagster.config.state_folder import require_writable_state
 from ruter_dagster.contracts.errors import PermanentFailure
@@ -95,7 +95,9 @@ def _start_broker(settings: Settings, stack: ExitStack) -> dict[str, str]:
 
 def _start_servers(settings: Settings, ports: Ports, stack: ExitStack) -> Iterator[str]:
     """Starts the servers beside Dagster. Yields a line about each: its address, or why it is not served."""
-    yield stack.enter_context(serve_reports(Path(settings.artifacts_location), settings.reports_url))
+    reports = stack.enter_context(serve_reports(Path(settings.artifacts_location), settings.reports_url))
+    name_reports_url(settings, reports)
+    yield reports
     yield newest_report(settings)
     yield stack.enter_context(serve_mlflow(settings, ports.mlflow))
     yield stack.enter_context(serve_dashboard_beside(ports.dashboard))

@@ -6,7 +6,8 @@ own, for a container.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -14,9 +15,11 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import urlsplit
 
-from ruter_dagster.config.settings import load_settings
+from ruter_dagster.config.settings import Settings, load_settings
 
 LOOPBACK = ("127.0.0.1", "localhost")
+_NOT_SERVED = "Quality reports are not served"
+"""Beginning of the sentence that `serve_reports` yields if it serves nothing at an address of this machine."""
 
 
 class _ReadOnlyHandler(SimpleHTTPRequestHandler):
@@ -44,7 +47,7 @@ def serve_reports(folder: Path, url: str) -> Iterator[str]:
         )
     except OSError as error:
         yield (
-            f"Quality reports are not served at {url} ({error.strerror}). Choose another address in RUTER_REPORTS_URL, or run "
+            f"{_NOT_SERVED} at {url} ({error.strerror}). Choose another address in RUTER_REPORTS_URL, or run "
             "`ruter-dagster dev --reports-port PORT`"
         )
         return
@@ -54,6 +57,22 @@ def serve_reports(folder: Path, url: str) -> Iterator[str]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+def name_reports_url(settings: Settings, sentence: str) -> None:
+    """Lets links of the dashboard open the reports, if they are served. `sentence` is that of `serve_reports`."""
+    if not sentence.startswith(_NOT_SERVED):
+        os.environ["RUTER_REPORTS_URL"] = settings.reports_url
+
+
+def report_page(settings: Settings) -> Callable[[str], str | None]:
+    """Returns the address of a report for browsers, by the address of its file.
+
+    It is None with a lake, whose reports are in S3, and if RUTER_REPORTS_URL is not set: then nothing may serve the reports.
+    """
+    if "reports_url" not in settings.model_fields_set:
+        return lambda report: None
+    return lambda report: settings.report_page(report.rpartition("/artifacts/")[2])
 
 
 def main() -> None:

@@ -66,6 +66,14 @@ def test_passed_dates_with_warnings_are_named(verdicts: Verdicts, reader: TableR
     assert quality.verdicts_sentence(rows) == expected
 
 
+def test_report_has_a_page_or_a_path() -> None:
+    rows = pl.DataFrame({"report": ["file:///state/artifacts/a.html", None]})
+    without = quality.with_report_pages(rows, lambda report: None)
+    assert without.rows() == [("/state/artifacts/a.html", None), (None, None)]
+    pages = quality.with_report_pages(rows, lambda report: f"http://reports/{report[-6:]}")
+    assert pages["report_page"].to_list() == ["http://reports/a.html", None]
+
+
 def test_table_without_rows_has_no_verdict(verdicts: Verdicts, reader: TableReader) -> None:
     rows = quality.verdicts(reader, verdicts.by_date, OBSERVED[0], ISSUE_DATE)
     assert DEPARTURE_FEATURES.name not in set(rows["table"])

@@ -11,7 +11,14 @@ from dagster import AssetKey, DagsterInstance
 
 from ruter_dagster.commands.dashboard_runs import runs_between, runs_reader
 from ruter_dagster.config.settings import load_settings
-from ruter_dagster.dashboards.data.runs import MAX_RUNS, RUNS_SCHEMA, by_day, cut_off_note, runs_sentence
+from ruter_dagster.dashboards.data.runs import (
+    MAX_RUNS,
+    RUNS_SCHEMA,
+    by_day,
+    cost_note,
+    cut_off_note,
+    runs_sentence,
+)
 from tests.scripted_launcher import defs, write_script
 
 DAY = "2026-03-28"
@@ -64,6 +71,23 @@ def test_runs_that_are_not_read_are_said(instance: DagsterInstance) -> None:
     one = runs_of(instance)
     assert cut_off_note(one) == ""
     assert cut_off_note(pl.concat([one] * MAX_RUNS)).startswith(f"Only the newest {MAX_RUNS} runs are read")
+
+
+def test_run_of_assets_has_their_names(instance: DagsterInstance) -> None:
+    write_script(instance)
+    asset = AssetKey(["loads", "stop_loads"])
+    job = defs.resolve_implicit_global_asset_job_def()
+    job.execute_in_process(
+        instance=instance, partition_key=DAY, raise_on_error=False, asset_selection=[asset]
+    )
+    assert runs_of(instance)["job"].to_list() == ["loads/stop_loads"]
+
+
+def test_missing_cost_is_explained(instance: DagsterInstance) -> None:
+    run(instance)
+    runs = runs_of(instance)
+    assert cost_note(runs).startswith("No cost: ")
+    assert cost_note(runs.with_columns(cost=0.25)) == ""
 
 
 def test_no_run_is_said(instance: DagsterInstance) -> None:

@@ -49,6 +49,14 @@ def verdicts(reader: Reader, recorded: VerdictsOf, first: date, last: date) -> p
     return frame.sort(severity, pl.col("date"), pl.col("table"), descending=[False, True, False])
 
 
+def with_report_pages(frame: pl.DataFrame, page_of: Callable[[str], str | None]) -> pl.DataFrame:
+    """The verdicts with `report_page`, the address of the report for browsers, and `report` without the scheme of a local file."""
+    pages = [report and page_of(report) for report in frame["report"]]
+    return frame.with_columns(
+        pl.Series("report_page", pages, pl.String), pl.col("report").str.strip_prefix("file://")
+    )
+
+
 def verdicts_sentence(frame: pl.DataFrame) -> str:
     """How many dates of tables may not be read, in one sentence of Markdown."""
     if frame.is_empty():

@@ -56,6 +56,15 @@ def runs_sentence(runs: pl.DataFrame) -> str:
     return f"**{sums.failed} of {sums.runs} runs failed**, the newest: {newest['job']}{dates}.{cost}"
 
 
+def cost_note(runs: pl.DataFrame) -> str:
+    """Why no run has a cost; empty if one has."""
+    if runs["cost"].null_count() < runs.height:
+        return ""
+    return (
+        "No cost: a cost is estimated for jobs in SageMaker (`RUTER_LAUNCHER`), and these runs started none."
+    )
+
+
 def by_day(runs: pl.DataFrame, time_zone: str) -> pl.DataFrame:
     """The minutes and cost of the runs by local date: columns operating_date, minutes, cost."""
     day = pl.col("started").dt.convert_time_zone(time_zone).dt.date().alias("operating_date")

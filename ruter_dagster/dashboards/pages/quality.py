@@ -10,6 +10,7 @@ from ruter_dagster.contracts.checks import CHECKED_TABLES
 from ruter_dagster.dashboards.data import quality as data
 from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart
 from ruter_dagster.dashboards.pages.controls import (
+    filter_row,
     nothing_to_show,
     optional_filter,
     period_filter,
@@ -17,17 +18,19 @@ from ruter_dagster.dashboards.pages.controls import (
 )
 from ruter_dagster.dashboards.pages.page import Context, DashboardPage
 
+_REPORTS = (
+    "The file of the report. Links open reports if `RUTER_REPORTS_URL` is set, as `ruter-dagster dev` does"
+)
+
 
 def show(context: Context) -> None:
     st.title("Data quality: which data are refused?")
     if not data.checked_dates(context.reader):
         nothing_to_show("No table has rows yet.", "Run `ruter-dagster demo`, or materialise `raw/stop_visits` and `quality/stop_visits`.")  # fmt: skip
         return
-    columns = st.columns([3, 3, 8])
-    with columns[0]:
+    with filter_row():
         days = period_filter()
-    with columns[1]:
-        table = optional_filter("Table", "table", [table.name for table in CHECKED_TABLES])
+        table = optional_filter("Table", "table", [table.name for table in CHECKED_TABLES], width=260)
     first, last = data.period_of_checks(context.reader, days)
     _show_verdicts(context, first, last, table)
     _show_rejected(context, first, last)
@@ -39,16 +42,19 @@ def _show_verdicts(context: Context, first: date, last: date, table: str | None)
         nothing_to_show("The verdicts of this state cannot be read.", "Start the dashboard with its settings.")  # fmt: skip
         return
     rows = data.verdicts(context.reader, context.sources.verdicts, first, last)
-    rows = rows.filter(table=table) if table else rows
+    rows = data.with_report_pages(rows.filter(table=table) if table else rows, context.sources.report_page)
     st.markdown(data.verdicts_sentence(rows))
     text = st.column_config.TextColumn
     columns = {
-        "verdict": text("Verdict", width="small"),
-        "table": text("Table", width="medium"),
-        "date": st.column_config.DateColumn("Date", width="small"),
-        "checks": text("Checks that failed or warn", width="large"),
-        "report": text("Report", width="large"),
+        "verdict": text("Verdict", width=80),
+        "table": text("Table", width=190),
+        "date": st.column_config.DateColumn("Date", width=95),
+        "checks": text("Checks that failed or warn", width=310),
     }
+    if rows["report_page"].is_null().all():
+        columns["report"] = text("Report", width="large", help=_REPORTS)
+    else:
+        columns["report_page"] = st.column_config.LinkColumn("Report", display_text="open", width="small")
     show_table(rows, columns, key="verdicts", file="verdicts", alt="Verdicts by table and date, the most severe first")  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import streamlit as st
 from ruter_dagster.dashboards.data import runs as data
 from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart
 from ruter_dagster.dashboards.pages.controls import (
+    filter_row,
     nothing_to_show,
     optional_filter,
     period_filter,
@@ -29,14 +30,13 @@ def show(context: Context) -> None:
     if context.sources.runs is None:
         nothing_to_show("This state has no history of runs.", "Run `ruter-dagster demo` first, or open it with the settings of its Dagster instance.")  # fmt: skip
         return
-    columns = st.columns([3, 3, 3, 5])
-    with columns[0]:
+    row = filter_row()
+    with row:
         days = period_filter()
     today = datetime.now(UTC).astimezone(ZoneInfo(context.time_zone)).date()
     runs = _runs(context.sources.runs, context.sources.state, today - timedelta(days - 1), today)
-    with columns[1]:
-        job = optional_filter("Job", "job", sorted(runs["job"].unique()))
-    with columns[2]:
+    with row:
+        job = optional_filter("Job", "job", sorted(runs["job"].unique()), width=260)
         status = optional_filter("Result", "result", sorted(runs["status"].unique()))
     shown = _filtered(runs, job, status)
     st.markdown(data.runs_sentence(shown))
@@ -60,14 +60,14 @@ def _filtered(runs: pl.DataFrame, job: str | None, status: str | None) -> pl.Dat
 def _show_runs(runs: pl.DataFrame, time_zone: str) -> None:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "started": st.column_config.DatetimeColumn("Started", format="YYYY-MM-DD HH:mm"),
-        "job": text("Job"),
-        "dates": text("Dates"),
-        "status": text("Result"),
-        "minutes": number("Minutes", format="%.1f"),
-        "cost": number("US dollars", format="%.4f"),
+        "started": st.column_config.DatetimeColumn("Started", format="YYYY-MM-DD HH:mm", width=130),
+        "job": text("Job", width=180),
+        "dates": text("Dates", width=170),
+        "status": text("Result", width=80),
+        "minutes": number("Minutes", format="%.1f", width=65),
+        "cost": number("US dollars", format="%.4f", width=80),
+        "address": st.column_config.LinkColumn("In Dagster", display_text="open", width=80),
         "reason": text("Why it failed", width="large"),
-        "address": st.column_config.LinkColumn("In Dagster", display_text="open"),
     }
     # The browser shows a time without a zone as it is: local to the operator.
     local = pl.col("started").dt.convert_time_zone(time_zone).dt.replace_time_zone(None)
@@ -76,10 +76,15 @@ def _show_runs(runs: pl.DataFrame, time_zone: str) -> None:
 
 def _show_days(runs: pl.DataFrame, time_zone: str) -> None:
     days = data.by_day(runs, time_zone)
+    note = data.cost_note(runs)
+    if note:
+        st.markdown(note)
+    if days.height < 2:
+        return
     st.subheader("Minutes by day")
     chart = lines_over_days(days, "minutes", "Minutes", percent=False)
     show_chart(chart, "minutes", "Minutes of runs by day")
-    if runs["cost"].null_count() < runs.height:
+    if not note:
         st.subheader("Cost by day")
         chart = lines_over_days(days, "cost", "US dollars", percent=False)
         show_chart(chart, "cost", "Cost of jobs by day")
