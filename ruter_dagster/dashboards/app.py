@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 import streamlit as st
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.dashboards.pages import compare, quality, runs, skill, tomorrow, yesterday
+from ruter_dagster.dashboards.pages.controls import noted_values, unknown_value
 from ruter_dagster.dashboards.pages.page import CachedReader, Context, DashboardPage
 from ruter_dagster.dashboards.sources import Sources
 
@@ -20,6 +22,11 @@ PAGES: Sequence[DashboardPage] = (
     runs.PAGE,
 )
 """The pages in the order of the navigation."""
+_STYLE = """<style>
+[data-testid=stMainBlockContainer] { padding: 3rem 2rem; }
+[data-testid=stMainBlockContainer] h1 { font-size: 2rem; padding-top: 0; }
+</style>"""
+"""Less space around a page and its title, so that tables fit on narrow screens."""
 SIDEBAR_WIDTH = 220
 """Pixels that show the longest title of a page."""
 
@@ -44,15 +51,30 @@ def show(open_sources: Callable[[], Sources]) -> None:
         )
         for number, page in enumerate(PAGES)
     ]
-    st.navigation(pages).run()
+    page = st.navigation(pages)
+    st.html(_STYLE)
+    page.run()
     st.sidebar.markdown(f"State: `{sources.state}`")
 
 
 def _drawn(page: DashboardPage, context: Context) -> Callable[[], None]:
     def draw() -> None:
-        try:
-            page.show(context)
-        except PermanentFailure as failure:
-            st.error(str(failure), icon=":material/error:")
+        place = st.empty()
+        with noted_values() as notes:
+            notes += _unknown_page()
+            try:
+                page.show(context)
+            except PermanentFailure as failure:
+                st.error(str(failure), icon=":material/error:")
+        if notes:
+            place.warning("\n\n".join(notes), icon=":material/warning:")
 
     return draw
+
+
+def _unknown_page() -> list[str]:
+    """A sentence about a page in the address that does not exist. Streamlit shows the first page in its place."""
+    path = urlsplit(st.context.url or "").path.strip("/")
+    if path in {"", *(page.path for page in PAGES)}:
+        return []
+    return [unknown_value("page", path, PAGES[0].title)]

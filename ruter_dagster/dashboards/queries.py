@@ -46,24 +46,37 @@ LIMIT 1""",
 )
 
 FORECAST_TOTALS = Query(
-    "Selected forecasts of an operating date: one row of counts. `crowded` departures have P(load > seats) of at least a half",
+    "Selected forecasts of an operating date: one row of counts. `crowded` departures have at least P(load > seats) = $crowded_probability",
     f"""\
 SELECT count(*) AS departures, count(DISTINCT trip_id) AS journeys, sum(mean) AS mean,
   sum(prob_above_seats) AS expected_above_seats,
-  CAST(sum(CASE WHEN prob_above_seats >= 0.5 THEN 1 WHEN prob_above_seats < 0.5 THEN 0 END) AS bigint) AS crowded,
+  CAST(sum(CASE WHEN prob_above_seats >= CAST($crowded_probability AS double) THEN 1
+    WHEN prob_above_seats < CAST($crowded_probability AS double) THEN 0 END) AS bigint) AS crowded,
   CAST(sum(CASE WHEN source = 'fallback' THEN 1 ELSE 0 END) AS bigint) AS fallback
 {_SELECTED_FORECASTS}""",
     _FORECASTS_AND_PLAN,
 )
 
+_FORECAST_COLUMNS = """\
+operating_date, scheduled_departure_time, mode, line_id, direction_id, stop_id, trip_id, stop_sequence, seats,
+  total_capacity, mean, p10, p50, p90, prob_above_seats, occupancy_level, source, expected_tier, history_count, reasons"""
+
 MOST_CROWDED = Query(
-    "The selected departures, the most crowded first: by P(load > seats), then by mean",
+    "The selected journeys, each at its most crowded stop, the most crowded first: by P(load > seats), then by mean",
     f"""\
-SELECT operating_date, scheduled_departure_time, mode, line_id, direction_id, stop_id, trip_id, stop_sequence, seats,
-  total_capacity, mean, p10, p50, p90, prob_above_seats, occupancy_level, source, expected_tier, history_count, reasons
-{_SELECTED_FORECASTS}
-ORDER BY prob_above_seats DESC NULLS LAST, mean DESC, scheduled_departure_time, trip_id, stop_sequence
-LIMIT 100""",
+SELECT {_FORECAST_COLUMNS}
+FROM (
+  SELECT {_FORECAST_COLUMNS},
+    row_number() OVER (PARTITION BY trip_id ORDER BY prob_above_seats DESC NULLS LAST, mean DESC, stop_sequence) AS place
+  {_SELECTED_FORECASTS}
+    AND trip_id IN (
+      SELECT trip_id
+      {_SELECTED_FORECASTS}
+      GROUP BY trip_id
+      ORDER BY max(prob_above_seats) DESC NULLS LAST, max(mean) DESC, trip_id
+      LIMIT 100)) AS departures
+WHERE place = 1
+ORDER BY prob_above_seats DESC NULLS LAST, mean DESC, scheduled_departure_time, trip_id, stop_sequence""",
     _FORECASTS_AND_PLAN,
 )
 
@@ -153,6 +166,22 @@ ORDER BY absolute_error DESC, line_id""",
     {LINE_SCORES: _PERIOD},
 )
 
+USUAL_LINE_SCORES = Query(
+    "The usual WAPE of the published forecasts by line: of the whole period, and mean and deviation of its operating dates",
+    """\
+SELECT mode, line_id, count(*) AS dates, sum(absolute_error) / sum(load) AS usual_wape,
+  avg(absolute_error / load) AS mean_wape, stddev_samp(absolute_error / load) AS deviation
+FROM (
+  SELECT operating_date, mode, line_id, sum(absolute_error) AS absolute_error, sum(load) AS load
+  FROM "${database}"."monitoring_line_scores"
+  WHERE operating_date BETWEEN $first AND $last AND horizon_days = $horizon AND variant = 'published'
+  GROUP BY operating_date, mode, line_id) AS days
+WHERE load > 0
+GROUP BY mode, line_id
+ORDER BY mode, line_id""",
+    {LINE_SCORES: _PERIOD},
+)
+
 VARIANT_SCORES = Query(
     "Scores of each variant of the forecast between two operating dates by mode: sums",
     f"""\
@@ -193,14 +222,37 @@ SELECT operating_date, horizon_days, scheduled_departure_time, slot_hour, mode, 
 FROM "${database}"."monitoring_forecast_performance"
 WHERE operating_date = $operating_date AND horizon_days = $horizon"""
 
-WORST_DEPARTURES = Query(
-    "The departures with the largest absolute errors of a date, the largest first",
-    f"""\
-{_DEPARTURES}
+_OF_MODE_AND_LINE = """\
   AND (CAST($mode AS varchar) IS NULL OR mode = CAST($mode AS varchar))
-  AND (CAST($line AS varchar) IS NULL OR line_id = CAST($line AS varchar))
-ORDER BY abs(mean - load) DESC, trip_id, stop_sequence
-LIMIT 50""",
+  AND (CAST($line AS varchar) IS NULL OR line_id = CAST($line AS varchar))"""
+MIN_WIDTH = 10
+"""Passengers between P10 and P90 that an interval counts at least, so that journeys with few passengers are not the worst ones."""
+
+WORST_JOURNEYS = Query(
+    "The journeys with the worst forecasts of a date, each at its worst stop. $order = 'error': by the largest absolute error at a "
+    "stop, else by `surprise`, the sum of absolute errors / the sum of the widths of P10-P90. `below` and `above` count stops with a "
+    "load below P10 and above P90",
+    f"""\
+SELECT *
+FROM (
+  SELECT departures.*, journeys.surprise, journeys.journey_departures, journeys.below, journeys.above,
+    row_number() OVER (PARTITION BY departures.trip_id ORDER BY departures.absolute_error DESC, departures.stop_sequence) AS place
+  FROM (
+    {_DEPARTURES}) AS departures
+  JOIN (
+    SELECT trip_id AS journey, sum(abs(mean - load)) / greatest(sum(p90 - p10), {MIN_WIDTH}.0 * count(*)) AS surprise,
+      max(abs(mean - load)) AS largest_error, count(*) AS journey_departures,
+      CAST(sum(CASE WHEN load < p10 THEN 1 ELSE 0 END) AS bigint) AS below,
+      CAST(sum(CASE WHEN load > p90 THEN 1 ELSE 0 END) AS bigint) AS above
+    FROM "${{database}}"."monitoring_forecast_performance"
+    WHERE operating_date = $operating_date AND horizon_days = $horizon
+    {_OF_MODE_AND_LINE}
+    GROUP BY trip_id
+    ORDER BY CASE WHEN CAST($order AS varchar) = 'error' THEN max(abs(mean - load))
+      ELSE sum(abs(mean - load)) / greatest(sum(p90 - p10), {MIN_WIDTH}.0 * count(*)) END DESC, trip_id
+    LIMIT 50) AS journeys ON departures.trip_id = journeys.journey) AS worst
+WHERE place = 1
+ORDER BY CASE WHEN CAST($order AS varchar) = 'error' THEN absolute_error ELSE surprise END DESC, trip_id""",
     _ONE_OPERATING_DATE,
 )
 

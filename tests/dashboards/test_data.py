@@ -81,9 +81,11 @@ def test_totals_are_those_of_the_selection(shared: TableReader, store: TableStor
     day = store.read(LOAD_FORECASTS, [ISSUE_DATE]).filter(
         pl.col("operating_date") == TOMORROW, pl.col("mode") == "tram"
     )
-    totals = tomorrow.totals(shared, forecast, tomorrow.Selection(TOMORROW, mode="tram"))
+    totals = tomorrow.totals(shared, forecast, tomorrow.Selection(TOMORROW, mode="tram"), 0.3)
     assert totals["departures"] == day.height
-    assert totals["crowded"] == (day["prob_above_seats"] >= 0.5).sum() > 0
+    assert (
+        totals["crowded"] == (day["prob_above_seats"] >= 0.3).sum() > (day["prob_above_seats"] >= 0.5).sum()
+    )
 
 
 def test_totals_without_seats_are_unknown(tmp_path: Path) -> None:
@@ -95,7 +97,7 @@ def test_totals_without_seats_are_unknown(tmp_path: Path) -> None:
     reader = Engine(store).reader()
     forecast = tomorrow.newest_published(reader)
     assert forecast is not None
-    totals = tomorrow.totals(reader, forecast, tomorrow.Selection(TOMORROW))
+    totals = tomorrow.totals(reader, forecast, tomorrow.Selection(TOMORROW), 0.2)
     assert totals["departures"]
     assert totals["expected_above_seats"] is None and totals["crowded"] is None
 
@@ -145,7 +147,7 @@ def test_page_shows_what_was_published_and_not_what_was_computed_since(tmp_path:
     reader = Engine(store).reader()
     forecast = tomorrow.newest_published(reader)
     assert forecast is not None and forecast.snapshot_id == first.snapshot_id
-    totals = tomorrow.totals(reader, forecast, tomorrow.Selection(TOMORROW))
+    totals = tomorrow.totals(reader, forecast, tomorrow.Selection(TOMORROW), 0.2)
     expected = load_forecasts(40).filter(pl.col("operating_date") == TOMORROW)
     assert totals["mean"] == pytest.approx(expected["mean"].sum())
 
@@ -201,7 +203,7 @@ def test_worst_forecast_is_named_with_its_reason(shared: TableReader, store: Tab
     names = names_of(shared, YESTERDAY)
     selection = yesterday.Selection(YESTERDAY)
     lines = yesterday.line_scores(shared, selection, names)
-    worst = yesterday.worst_departures(shared, selection, lines, names, TIME_ZONE)
+    worst = yesterday.worst_journeys(shared, selection, lines, names, TIME_ZONE, yesterday.BY_ERROR)
     rows = store.read(FORECAST_PERFORMANCE, [YESTERDAY]).filter(pl.col("horizon_days") == 1)
     expected = rows.sort((pl.col("mean") - pl.col("load")).abs(), descending=True).row(0, named=True)
     scores = yesterday.network_scores(shared, YESTERDAY, YESTERDAY, 1).row(0, named=True)
@@ -275,7 +277,7 @@ def test_drift_sentence_names_what_is_beyond_a_threshold(shared: TableReader) ->
     assert skill.drift_sentence(measures) == f"No metric is beyond a threshold on {YESTERDAY}."
     beyond = (pl.col("metric") == "bias") & (pl.col("scope") == "bus")
     warned = measures.with_columns(verdict=pl.when(beyond).then(pl.lit("warn")).otherwise("verdict"))
-    assert "beyond a threshold" in skill.drift_sentence(warned) and "bias (bus)" in skill.drift_sentence(
+    assert "beyond a threshold" in skill.drift_sentence(warned) and "Bias (bus)" in skill.drift_sentence(
         warned
     )
     assert skill.newest_verdicts(warned, "bus").row(0, named=True)["metric"] == "bias"

@@ -117,15 +117,25 @@ def test_filter_changes_the_address_and_the_address_the_filter(address: str, chr
     shared.context.close()
 
 
-def test_wrong_filter_in_the_address_is_ignored(address: str, chromium: Browser) -> None:
+def test_unknown_filter_in_the_address_is_said(address: str, chromium: Browser) -> None:
     page = load(chromium, f"{address}/?line=nonsense&date=2001-01-01")
-    assert page.locator(EXCEPTION).count() == 0
+    warning = page.get_by_test_id("stAlert")
+    expect(warning).to_contain_text("unknown operating date, 2001-01-01. Shown: 2026-11-21.")
+    expect(warning).to_contain_text("unknown line, nonsense. Shown: all lines.")
     expect(page.get_by_text("Saturday 21 November 2026").first).to_be_visible()
+    select(page, "^Mode", "tram")
+    expect(warning).to_have_count(0)
+    page.context.close()
+
+
+def test_unknown_page_in_the_address_is_said(address: str, chromium: Browser) -> None:
+    page = load(chromium, f"{address}/nonsense")
+    expect(page.get_by_test_id("stAlert")).to_contain_text("unknown page, nonsense. Shown: Tomorrow.")
     page.context.close()
 
 
 def test_csv_has_the_rows_of_the_table(address: str, chromium: Browser, tmp_path: Path) -> None:
-    page = load(chromium, f"{address}/yesterday")
+    page = load(chromium, f"{address}/yesterday?order=Largest+error")
     with page.expect_download() as download:
         page.get_by_role("button", name="Download CSV").first.click()
     file = tmp_path / download.value.suggested_filename
@@ -148,10 +158,13 @@ def test_click_on_a_row_opens_its_journey(address: str, chromium: Browser) -> No
     page = load(chromium, address)
     table = page.get_by_test_id("stDataFrame").first.bounding_box()
     assert table is not None
-    # The box in front of the sixth row. The table is drawn on a canvas.
+    # The box in front of the sixth row, then a cell of the fourth. The table is drawn on a canvas.
     page.mouse.click(table["x"] + 18, table["y"] + 36 + 35 * 5 + 17)
     page.wait_for_url(re.compile("departure="))
     assert parameters(page).keys() == {"departure"}
+    first = page.url
+    page.mouse.click(table["x"] + 60, table["y"] + 36 + 35 * 3 + 17)
+    page.wait_for_url(lambda url: url != first and "departure=" in url)
     page.context.close()
 
 

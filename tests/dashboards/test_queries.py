@@ -25,7 +25,7 @@ from ruter_dagster.dashboards.queries import (
     QUERIES,
     STOP_CROWDING,
     VARIANT_SCORES,
-    WORST_DEPARTURES,
+    WORST_JOURNEYS,
 )
 from ruter_dagster.forecasting.crowding import most_crowded
 from ruter_dagster.storage.tables import TableStore
@@ -61,7 +61,7 @@ def parameters(query: Query, trips: Mapping[bool, str] | None = None, **changed:
     values: dict[str, Value] = {
         "issue_date": ISSUE_DATE, "operating_date": YESTERDAY if observed else TOMORROW, "service_date": YESTERDAY,
         "first": OBSERVED[0], "last": OBSERVED[-1], "horizon": 1, "first_hour": 0, "last_hour": 47, "mode": None, "line": LINE,
-        "stop": None, "trip": (trips or {}).get(observed, ""), **changed,
+        "stop": None, "order": "surprise", "crowded_probability": 0.2, "trip": (trips or {}).get(observed, ""), **changed,
     }  # fmt: skip
     bounds = {name for dates in query.tables.values() for name in (dates.first, dates.last)}
     return {name: values[name] for name in query.parameters | bounds}
@@ -121,11 +121,11 @@ def test_query_bounds_the_partition_of_each_table(name: str) -> None:
         assert same or f"{table.partition} BETWEEN ${dates.first} AND ${dates.last}" in query.sql
 
 
-def test_most_crowded_departures_are_those_of_the_command(
+def test_most_crowded_journeys_have_the_most_crowded_departures(
     reader: TableReader, forecasts: pl.DataFrame
 ) -> None:
     rows = reader.run(MOST_CROWDED, **parameters(MOST_CROWDED, line=None))
-    expected = most_crowded(forecasts, 100)
+    expected = most_crowded(forecasts, forecasts.height).unique("trip_id", keep="first", maintain_order=True).head(100)  # fmt: skip
     assert_frame_equal(
         rows.select("trip_id", "stop_sequence", "mean"), expected.select("trip_id", "stop_sequence", "mean")
     )
@@ -153,10 +153,24 @@ def test_stops_add_up_to_the_network(reader: TableReader, forecasts: pl.DataFram
     assert rows["prob_above_seats"].max() == forecasts["prob_above_seats"].max()
 
 
-def test_worst_departures_have_the_largest_errors(reader: TableReader, performance: pl.DataFrame) -> None:
-    rows = reader.run(WORST_DEPARTURES, **parameters(WORST_DEPARTURES, line=None))
-    errors = (performance["mean"] - performance["load"]).abs().sort(descending=True).head(50)
-    assert rows["absolute_error"].to_list() == pytest.approx(errors.to_list())
+def test_worst_journeys_by_error_have_the_largest_errors(
+    reader: TableReader, performance: pl.DataFrame
+) -> None:
+    rows = reader.run(WORST_JOURNEYS, **parameters(WORST_JOURNEYS, line=None, order="error"))
+    error = (pl.col("mean") - pl.col("load")).abs().alias("error")
+    expected = performance.group_by("trip_id").agg(error.max())["error"].sort(descending=True).head(50)
+    assert rows["absolute_error"].to_list() == pytest.approx(expected.to_list())
+    assert rows["trip_id"].n_unique() == rows.height == 50
+
+
+def test_worst_journeys_by_surprise_have_errors_beyond_their_intervals(
+    reader: TableReader, performance: pl.DataFrame
+) -> None:
+    rows = reader.run(WORST_JOURNEYS, **parameters(WORST_JOURNEYS, line=None))
+    width = pl.max_horizontal((pl.col("p90") - pl.col("p10")).sum(), 10 * pl.len())
+    surprise = ((pl.col("mean") - pl.col("load")).abs().sum() / width).alias("surprise")
+    expected = performance.group_by("trip_id").agg(surprise)["surprise"].sort(descending=True).head(50)
+    assert rows["surprise"].to_list() == pytest.approx(expected.to_list())
 
 
 def test_journeys_add_up_to_their_line(reader: TableReader, performance: pl.DataFrame) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ruter_dagster.dashboards.data.skill import scopes
+from ruter_dagster.contracts.drift import DRIFT_METRICS
+from ruter_dagster.dashboards.data.skill import BEYOND, newest_verdicts, scopes, unknown_sentence
 from ruter_dagster.dashboards.pages import skill
 
 
@@ -26,9 +27,29 @@ def test_single_days_are_shown_without_thresholds_of_a_week(monkeypatch: pytest.
 def test_scope_of_the_worst_verdict_is_first() -> None:
     quiet = [("tram", "ok"), ("network", "unknown"), ("network", "ok"), ("boat", "unknown")]
     assert scopes(measured(quiet))[0] == "network"
-    assert scopes(measured([*quiet, ("tram", "warn")])) == ["tram", "network", "boat"]
+    assert scopes(measured([*quiet, ("tram", "warn")])) == [BEYOND, "tram", "network", "boat"]
+
+
+def test_measures_beyond_a_threshold_are_shown_together() -> None:
+    rows = measured([("tram", "ok"), ("tram", "warn"), ("network", "act"), ("bus", "unknown")])
+    beyond = newest_verdicts(rows, BEYOND)
+    assert beyond.select("scope", "verdict").rows() == [("network", "act"), ("tram", "warn")]
+
+
+def test_metrics_have_different_titles_and_what_they_need() -> None:
+    titles = [metric.title for metric in DRIFT_METRICS]
+    assert len(set(titles)) == len(titles) and all(titles) and all(metric.needs for metric in DRIFT_METRICS)
+    assert not any("_" in title or len(title) > 40 for title in titles)
+
+
+def test_unknown_verdict_is_explained() -> None:
+    rows = pl.DataFrame(
+        {"metric": ["bias", "jensen_shannon"], "title": ["Bias", "D"], "verdict": ["unknown", "ok"]}
+    )
+    assert unknown_sentence(rows).endswith("*Bias* needs 5 of the 7 dates up to this one.")
+    assert unknown_sentence(rows.filter(verdict="ok")) == ""
 
 
 def measured(verdicts: list[tuple[str, str]]) -> pl.DataFrame:
     rows = pl.DataFrame(verdicts, schema=["scope", "verdict"], orient="row")
-    return rows.with_columns(operating_date=pl.lit(date(2026, 11, 20)))
+    return rows.with_columns(operating_date=pl.lit(date(2026, 11, 20)), metric=pl.lit("bias"))

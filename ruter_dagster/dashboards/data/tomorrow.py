@@ -14,7 +14,7 @@ from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.tables import LOAD_FORECASTS, PUBLICATIONS, Table
 from ruter_dagster.dashboards.data.names import stops_of
 from ruter_dagster.dashboards.data.words import LEVELS, Names, local_time, reasons_in_words, share
-from ruter_dagster.dashboards.engine import Query, Reader
+from ruter_dagster.dashboards.engine import Query, Reader, Value
 from ruter_dagster.dashboards.queries import (
     FORECAST_TOTALS,
     JOURNEY_FORECAST,
@@ -88,21 +88,25 @@ def _snapshot(reader: Reader, publication: Mapping[str, Any]) -> int | None:
     )
 
 
-def totals(reader: Reader, published: Published, selection: Selection) -> dict[str, float | None]:
+def totals(
+    reader: Reader, published: Published, selection: Selection, crowded_probability: float
+) -> dict[str, float | None]:
     """departures, journeys, mean, expected_above_seats, crowded and fallback of the selected departures.
 
-    expected_above_seats and crowded are None if no departure has a known number of seats.
+    expected_above_seats and crowded are None if no departure has a known number of seats. A departure counts as crowded from
+    P(load > seats) = crowded_probability on.
     """
-    (row,) = _run(reader, FORECAST_TOTALS, published, selection).iter_rows(named=True)
+    rows = _run(reader, FORECAST_TOTALS, published, selection, crowded_probability=crowded_probability)
+    (row,) = rows.iter_rows(named=True)
     return dict(row)
 
 
 def crowded_departures(
     reader: Reader, published: Published, selection: Selection, names: Names, time_zone: str
 ) -> pl.DataFrame:
-    """The 100 most crowded of the selected departures, with line, stop, time, interval, level and reason in words.
+    """The 100 most crowded of the selected journeys, one row each at its most crowded stop.
 
-    `above_seats` is the probability in percent.
+    With line, stop, time, interval, level and reason in words. `above_seats` is the probability in percent.
     """
     rows = names.labelled(_run(reader, MOST_CROWDED, published, selection))
     return rows.with_columns(
@@ -154,7 +158,13 @@ def most_crowded_sentence(departures: pl.DataFrame) -> str:
     return f"{sentence} for {row['seats']} seats. The probability of more passengers than seats is {share(row['prob_above_seats'])}."
 
 
-def _run(reader: Reader, query: Query, published: Published, selection: Selection) -> pl.DataFrame:
+def _run(
+    reader: Reader, query: Query, published: Published, selection: Selection, **parameters: Value
+) -> pl.DataFrame:
     return reader.run(
-        query, snapshots=published.snapshots, issue_date=published.issue_date, **asdict(selection)
+        query,
+        snapshots=published.snapshots,
+        issue_date=published.issue_date,
+        **asdict(selection),
+        **parameters,
     )

@@ -20,6 +20,10 @@ REASONS: Mapping[str, str] = {
     "modelFailed": "the model failed: this is the baseline",
 }
 """Words for the codes of `reasons`."""
+MODES_IN_WORDS: Mapping[str, str] = {
+    "bus": "buses", "tram": "trams", "metro": "metro trains", "boat": "boats", "rail": "trains",
+}  # fmt: skip
+"""Words for all vehicles of a mode."""
 LEVELS: Mapping[str, str] = {
     "empty": "empty",
     "manySeatsAvailable": "many seats",
@@ -105,6 +109,11 @@ def reasons_in_words(codes: str | None) -> str:
 def day_in_words(day: date) -> str:
     """For example Friday 20 November 2026."""
     return f"{day:%A} {day.day} {day:%B %Y}"
+
+
+def capitalised(text: str) -> str:
+    """The text with a capital first letter; the others are kept."""
+    return text[:1].upper() + text[1:]
 
 
 def share(value: float | None, digits: int = 0) -> str:

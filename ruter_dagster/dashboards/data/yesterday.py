@@ -19,11 +19,14 @@ from ruter_dagster.dashboards.queries import (
     LINE_DAY_SCORES,
     NETWORK_SCORES,
     STOP_DAY_SCORES,
-    WORST_DEPARTURES,
+    WORST_JOURNEYS,
 )
 from ruter_dagster.forecasting.scores import ratios
 
 PERIOD_DAYS = 30
+BY_SURPRISE, BY_ERROR = "surprise", "error"
+ORDERS = {BY_SURPRISE: "Error / P10-P90", BY_ERROR: "Largest error"}
+"""Orders of the worst forecasts, in words. Ordered by error, large vehicles hide a mode of small ones."""
 LINE_SHIFT = 0.25
 """From this bias on, a whole line had another load than forecast, and the line is the likely reason of its departures' errors."""
 JOURNEY_SHIFT = 0.5
@@ -102,21 +105,30 @@ def journey(reader: Reader, selection: Selection, trip: str, names: Names, time_
     return names.labelled(rows).with_columns(time=_time(time_zone))
 
 
-def worst_departures(
-    reader: Reader, selection: Selection, lines: pl.DataFrame, names: Names, time_zone: str
+def worst_journeys(
+    reader: Reader,
+    selection: Selection,
+    lines: pl.DataFrame,
+    names: Names,
+    time_zone: str,
+    order: str = BY_SURPRISE,
 ) -> pl.DataFrame:
-    """The 50 departures with the largest errors, with their likely reason. `lines` is the result of `line_scores`."""
+    """The 50 journeys with the worst forecasts, one row each at its worst stop, with the likely reason.
+
+    `surprise` is the journey's sum of absolute errors / the sum of its widths of P10-P90. `lines` is the result of `line_scores`,
+    `order` one of `ORDERS`.
+    """
     rows = reader.run(
-        WORST_DEPARTURES,
+        WORST_JOURNEYS,
         operating_date=selection.operating_date,
         horizon=selection.horizon,
         mode=selection.mode,
         line=selection.line,
+        order=order,
     )
     bias = dict(zip(lines["line_id"].to_list(), lines["bias"].to_list(), strict=True))
-    shared = {trip for trip, number in _counts(rows["trip_id"]).items() if number > 1}
     reasons = [
-        likely_reason(row, bias.get(row["line_id"]), row["trip_id"] in shared)
+        likely_reason(row, bias.get(row["line_id"]), _whole_journey(row))
         for row in rows.iter_rows(named=True)
     ]
     return names.labelled(rows).with_columns(
@@ -127,13 +139,19 @@ def worst_departures(
     )  # fmt: skip
 
 
+def _whole_journey(row: Mapping[str, Any]) -> bool:
+    """Whether at least half of the journey's departures are outside P10-P90 on the side of the worst stop."""
+    outside = row["above"] if row["load"] > row["mean"] else row["below"]
+    return row["journey_departures"] > 1 and 2 * outside >= row["journey_departures"]
+
+
 def likely_reason(row: Mapping[str, Any], line_bias: float | None, whole_journey: bool) -> str:
     """Why a forecast was far from the observed load, in words: the first of these that applies.
 
     The reasons that the forecast itself stated; a baseline in place of the model; no counts of the departure; a whole line or a
     whole journey that differed; a load as unusual for the last four weeks as for the model; else an error of the model.
-    `line_bias` is (forecast - observed) / observed of the line on the date. `whole_journey`: other stops of the journey are
-    among the worst too.
+    `line_bias` is (forecast - observed) / observed of the line on the date. `whole_journey`: at least half of the journey's
+    departures are outside P10-P90 on the same side.
     """
     busier = row["load"] > row["mean"]
     more = "more" if busier else "fewer"
@@ -166,22 +184,21 @@ def _time(time_zone: str) -> pl.Expr:
     return pl.coalesce(local_time(time_zone), hour)
 
 
-def _counts(series: pl.Series) -> dict[str, int]:
-    counted = series.value_counts()
-    return dict(zip(counted.to_series(0).to_list(), counted.to_series(1).to_list(), strict=True))
+def day_sentence(scores: Mapping[str, Any], worst: pl.DataFrame, unusual: str = "") -> str:
+    """The answer to the page's first question, in Markdown.
 
-
-def day_sentence(scores: Mapping[str, Any], worst: pl.DataFrame) -> str:
-    """The answer to the page's first question, in Markdown. `scores` is a row of `network_scores`."""
+    `scores` is a row of `network_scores`, `unusual` the sentence about lines with unusual errors.
+    """
     sentence = f"Forecasts were off by **{share(scores['wape'], 1)}** of the passengers (WAPE)"
     if scores["skill_against_ha4"] is not None:
         skill = scores["skill_against_ha4"]
         sentence += f", {share(abs(skill), 1)} {'less' if skill >= 0 else 'more'} than the mean of four weeks"
+    sentence = f"{sentence}. {unusual}".rstrip()
     if worst.is_empty():
-        return f"{sentence}."
+        return sentence
     row = worst.row(0, named=True)
     return (
-        f"{sentence}. The worst forecast was **line {row['line']} at {row['time']} from {row['stop']}**: "
+        f"{sentence} The worst forecast was **line {row['line']} at {row['time']} from {row['stop']}**: "
         f"{row['mean']:.0f} expected, {row['load']:.0f} observed. Likely reason: {_lower(row['likely_reason'])}."
     )
 

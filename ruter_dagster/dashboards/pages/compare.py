@@ -13,6 +13,7 @@ from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart
 from ruter_dagster.dashboards.pages.controls import (
     choice,
     date_filter,
+    filter_row,
     horizon_filter,
     nothing_to_show,
     period_filter,
@@ -25,11 +26,8 @@ from ruter_dagster.dashboards.pages.yesterday import NO_SCORES, REMEDY
 def show(context: Context) -> None:
     st.title("Compare forecasts")
     dates = scored_dates(context.reader)
-    columns = st.columns([3, 3, 8])
-    with columns[0]:
-        days = period_filter()
-    with columns[1]:
-        horizon = horizon_filter()
+    with filter_row():
+        days, horizon = period_filter(), horizon_filter()
     st.subheader("Champion, challenger and baselines")
     if dates:
         _show_variants(context, days, horizon)
@@ -42,7 +40,7 @@ def show(context: Context) -> None:
             "Start the dashboard with `ruter-dagster dashboard --with STATE`: a folder such as `../main/state/demo`, or an environment.",
         )
         return
-    label = choice("Other state", list(context.sources.others), "with")
+    label = choice("Other state", list(context.sources.others), "with", width=400)
     _show_states(context, label, days, horizon)
 
 

@@ -6,18 +6,56 @@ be shared. Options therefore have different words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date
 from typing import Any, Literal
 
 import polars as pl
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.tables import MODES
 from ruter_dagster.dashboards.data.words import Names
 
 DEFAULT_HORIZON = 1
+_FILTER_WIDTH = 175
+"""Pixels of a filter, enough for a date and for the words `All lines`."""
+_LONGEST_VALUE = 60
+"""Characters of an unknown value in the address that are repeated on the page."""
+_notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
+
+
+def filter_row() -> DeltaGenerator:
+    """A row for filters. On a narrow page, those without room are in a second row."""
+    return st.container(horizontal=True)
+
+
+@contextmanager
+def noted_values() -> Iterator[list[str]]:
+    """A list that gets one sentence for each unknown value in the address, of the filters that are drawn meanwhile."""
+    notes: list[str] = []
+    token = _notes.set(notes)
+    try:
+        yield notes
+    finally:
+        _notes.reset(token)
+
+
+def unknown_value(kind: str, value: str, shown: str) -> str:
+    """A sentence about a value in the address that does not exist, with what is shown in its place, in Markdown."""
+    quoted = value.replace("`", "'")[:_LONGEST_VALUE]
+    return f"The address names an unknown {kind}, `{quoted}`. Shown: {shown}."
+
+
+def _check_address(
+    kind: str, key: str, options: Sequence[str], words: Callable[[str], str], shown: str
+) -> None:
+    value, notes = st.query_params.get(key), _notes.get()
+    if value and notes is not None and value not in set(map(words, options)):
+        notes.append(unknown_value(kind.lower(), value, shown))
 
 
 def choice(
@@ -28,10 +66,13 @@ def choice(
     index: int = 0,
     words: Callable[[str], str] = str,
     help: str | None = None,
+    kind: str | None = None,
+    width: int | Literal["stretch"] = _FILTER_WIDTH,
 ) -> str:
-    """A choice of one of the options, shown in words."""
+    """A choice of one of the options, shown in words. `kind` says what the options are, if the label does not."""
+    _check_address(kind or label, key, options, words, words(options[index]))
     selected = st.selectbox(
-        label, options, index=index, format_func=words, key=key, bind="query-params", help=help
+        label, options, index=index, format_func=words, key=key, bind="query-params", help=help, width=width
     )
     return options[index] if selected is None else selected
 
@@ -55,11 +96,24 @@ def period_filter(key: str = "days") -> int:
 
 
 def optional_filter(
-    label: str, key: str, options: Sequence[str], words: Callable[[str], str] = str, everything: str = "All"
+    label: str,
+    key: str,
+    options: Sequence[str],
+    words: Callable[[str], str] = str,
+    everything: str = "All",
+    width: int | Literal["stretch"] = _FILTER_WIDTH,
 ) -> str | None:
     """A choice of one option, or None for all."""
+    _check_address(label, key, options, words, everything[:1].lower() + everything[1:])
     return st.selectbox(
-        label, options, index=None, format_func=words, placeholder=everything, key=key, bind="query-params"
+        label,
+        options,
+        index=None,
+        format_func=words,
+        placeholder=everything,
+        key=key,
+        bind="query-params",
+        width=width,
     )
 
 
@@ -85,7 +139,8 @@ def show_table(
 ) -> None:
     """A table of some columns, with a button that downloads them as CSV. `on_select` is called after a click on a row."""
     shown = frame.select(list(columns))
-    selection: dict[str, Any] = {"on_select": on_select, "selection_mode": "single-row"} if on_select else {}
+    modes = ["single-row", "single-cell"]
+    selection: dict[str, Any] = {"on_select": on_select, "selection_mode": modes} if on_select else {}
     st.dataframe(
         shown,
         hide_index=True,
@@ -122,8 +177,9 @@ def download(frame: pl.DataFrame, file: str, key: str) -> None:
 
 
 def selected_row(key: str) -> int | None:
-    """The row of a table that was clicked; None for no row."""
-    rows = st.session_state.get(key, {}).get("selection", {}).get("rows", [])
+    """The row of a table that was clicked, on its box or on a cell; None for no row."""
+    selection = st.session_state.get(key, {}).get("selection", {})
+    rows = selection.get("rows", []) or [cell[0] for cell in selection.get("cells", [])]
     return rows[0] if rows else None
 
 

@@ -8,10 +8,12 @@ import polars as pl
 import streamlit as st
 
 from ruter_dagster.dashboards.data import skill as data
+from ruter_dagster.dashboards.data.words import different
 from ruter_dagster.dashboards.data.yesterday import network_scores, period_of, scored_dates
 from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart, with_thresholds
 from ruter_dagster.dashboards.pages.controls import (
     choice,
+    filter_row,
     horizon_filter,
     mode_filter,
     nothing_to_show,
@@ -33,7 +35,8 @@ def show(context: Context) -> None:
     days, horizon, mode = _filters()
     first, last = period_of(dates, days)
     score = data.period_score(context.reader, first, last, horizon, mode)
-    st.markdown(data.skill_sentence(score, horizon))
+    failing = data.failing(context.reader, first, score, horizon, context.names, mode)
+    st.markdown(data.skill_sentence(score, horizon, failing))
     measures = data.drift_measures(context.reader, first, last)
     st.markdown(data.drift_sentence(measures))
     scores = network_scores(context.reader, first, last, horizon, mode)
@@ -44,14 +47,8 @@ def show(context: Context) -> None:
 
 
 def _filters() -> tuple[int, int, str | None]:
-    columns = st.columns([3, 3, 3, 5])
-    with columns[0]:
-        days = period_filter()
-    with columns[1]:
-        horizon = horizon_filter()
-    with columns[2]:
-        mode = mode_filter()
-    return days, horizon, mode
+    with filter_row():
+        return period_filter(), horizon_filter(), mode_filter()
 
 
 def _show_scores(scores: pl.DataFrame) -> None:
@@ -78,15 +75,10 @@ def _show_scores(scores: pl.DataFrame) -> None:
 
 def _show_drift(measures: pl.DataFrame) -> None:
     st.subheader("Drift")
-    columns = st.columns([3, 11])
-    with columns[0]:
-        scope = choice("Of", data.scopes(measures), "scope")
+    scope = choice("Scope", data.scopes(measures), "scope", width=240)
     verdicts = data.newest_verdicts(measures, scope)
-    if verdicts.is_empty():
-        nothing_to_show(f"No metric of {scope} on the newest date.", "Choose another scope.")
-        return
     _show_verdicts(verdicts, verdicts["operating_date"].item(0))
-    _show_metric(measures.filter(pl.col("scope") == scope), verdicts)
+    _show_metric(measures, verdicts)
 
 
 def _show_verdicts(verdicts: pl.DataFrame, day: date) -> None:
@@ -95,36 +87,49 @@ def _show_verdicts(verdicts: pl.DataFrame, day: date) -> None:
     )
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "verdict": text("Verdict", width="small"),
-        "metric": text("Metric", width="medium"),
-        "value": number("Value", format="%.3f", width="small"),
-        "warn": number("Warns beyond", format="%.3f", width=100),
+        "verdict": text("Verdict", width=75),
+        "scope": text("Scope", width=70),
+        "title": text("Metric", width=240),
+        "value": number("Value", format="%.3f", width=60),
+        "warn": number("Warns beyond", format="%.3f", width=95),
         "act": number(
-            "Acts beyond", format="%.3f", width=100, help="Beyond this threshold a training is requested"
+            "Acts beyond", format="%.3f", width=90, help="Beyond this threshold a training is requested"
         ),
-        "detail": text("Detail", width="medium", help="Which vehicles or lines"),
-        "description": text("Meaning", width=420),
+        "detail": text("Detail", width=220, help="Which vehicles or lines"),
     }
     show_table(
         verdicts, columns, key="verdicts", file="drift", alt="The newest drift metrics, the most severe first"
     )
+    if unknown := data.unknown_sentence(verdicts):
+        st.markdown(unknown)
 
 
 def _show_metric(measures: pl.DataFrame, verdicts: pl.DataFrame) -> None:
-    metrics = verdicts.sort(pl.col("value").is_null(), maintain_order=True)["metric"].to_list()
-    metric = choice("Metric", metrics, "metric")
-    rows = measures.filter(pl.col("metric") == metric).drop_nulls("value")
+    known = verdicts.sort(pl.col("value").is_null(), maintain_order=True)
+    several = known["scope"].n_unique() > 1
+    titles = different(
+        {
+            f"{row['metric']} {row['scope']}": f"{row['title']} ({row['scope']})" if several else row["title"]
+            for row in known.iter_rows(named=True)
+        }
+    )
+    chosen = choice("Metric", list(titles), "metric", words=lambda key: titles[key], width="stretch")
+    title, (metric, scope) = titles[chosen], chosen.split(" ")
+    rows = measures.filter(metric=metric, scope=scope).drop_nulls("value")
     if rows.is_empty():
-        nothing_to_show(f"{metric} has no value in this period:", "too few operating dates before it.")
+        nothing_to_show(f"{title} has no value in this period.", f"It needs {data.NEEDS.get(metric)}.")
         return
     newest = rows.row(-1, named=True)
     st.markdown(newest["description"])
-    chart = lines_over_days(rows, "value", metric, percent=False)
+    if rows["operating_date"].n_unique() < 2:
+        st.markdown(f"There is one value only: {newest['value']:.3f} on {newest['operating_date']}.")
+        return
+    chart = lines_over_days(rows, "value", "Value", percent=False)
     both = data.SIDES.get(metric) == "either"
     show_chart(
         with_thresholds(chart, newest["warn"], newest["act"], both),
         "metric-chart",
-        f"{metric} by day, with its thresholds",
+        f"{title} by day, with its thresholds",
     )
 
 

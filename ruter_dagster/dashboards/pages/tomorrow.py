@@ -14,6 +14,7 @@ from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key, sh
 from ruter_dagster.dashboards.pages.controls import (
     choice,
     date_filter,
+    filter_row,
     line_filter,
     mode_filter,
     nothing_to_show,
@@ -43,27 +44,23 @@ def show(context: Context) -> None:
     st.markdown(data.most_crowded_sentence(departures))
     if departures.is_empty():
         return
-    _show_totals(data.totals(context.reader, published, selection))
+    probability = context.sources.crowded_probability
+    _show_totals(data.totals(context.reader, published, selection, probability), probability)
     _show_departures(departures)
     _show_journey(context, published, selection.operating_date, departures, names)
     _show_stops(context, published, selection, names)
 
 
 def _filters(context: Context, published: data.Published) -> tuple[data.Selection, Names]:
-    columns = st.columns([3, 3, 3, 4, 4])
     dates = published.operating_dates
-    with columns[0]:
+    with filter_row():
         day = date_filter("date", dates, dates[1])
-    names = context.names(day)
-    with columns[1]:
+        names = context.names(day)
         mode = mode_filter(modes=sorted(set(names.modes.values())))
-    with columns[2]:
         line = line_filter(names, mode)
-    with columns[3]:
         stop = optional_filter("Stop", "stop", names.stop_names(), last_part, everything="All stops")
-    with columns[4]:
         first, last = st.slider(
-            "Hours (24 is midnight)", *_HOURS, value=_HOURS, key="hours", bind="query-params"
+            "Hours (24 is midnight)", *_HOURS, value=_HOURS, key="hours", bind="query-params", width=200
         )
     last_hour = data.LAST_HOUR if last == _HOURS[1] else last - 1
     return data.Selection(day, mode, line, stop, first, max(first, last_hour)), names
@@ -84,20 +81,20 @@ def _local(at: datetime, time_zone: str) -> str:
     return at.astimezone(ZoneInfo(time_zone)).strftime("%Y-%m-%d %H:%M")
 
 
-def _show_totals(totals: dict[str, float | None]) -> None:
+def _show_totals(totals: dict[str, float | None], crowded_probability: float) -> None:
     shown = {
         "Departures": (_number(totals["departures"]), "Selected planned departures from stops"),
         "Journeys": (_number(totals["journeys"]), "Service journeys of these departures"),
-        "Expected above seats": (
-            _number(totals["expected_above_seats"]),
-            "Number of departures with more passengers than seats: the sum of their probabilities",
-        ),
-        "Likely above seats": (
+        "Crowded": (
             _number(totals["crowded"]),
-            "Departures with a probability of at least 50 % of more passengers than seats",
+            f"Departures whose probability of more passengers than seats is at least {crowded_probability:.0%}",
         ),
     }
-    show_metrics(shown, 210)
+    show_metrics(shown, 170)
+    st.markdown(
+        f"Crowded: the probability of more passengers than seats is at least {crowded_probability:.0%} "
+        "(`RUTER_CROWDED_PROBABILITY`), as in the scores."
+    )
 
 
 def _number(value: float | None) -> str:
@@ -105,22 +102,23 @@ def _number(value: float | None) -> str:
 
 
 def _show_departures(departures: pl.DataFrame) -> None:
-    st.subheader("Most crowded departures")
+    st.subheader("Most crowded journeys")
+    st.markdown("One row per journey, at its most crowded stop. Click on a row to see the journey below.")
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "time": text("Time", width=60),
-        "line": text("Line", width=60),
-        "direction_id": st.column_config.NumberColumn("Direction", width=70),
-        "mode": text("Mode", width=60),
-        "stop": text("From stop", width="small"),
-        "mean": number("Expected", format="%.0f", width=70, help="Expected passengers on board"),
+        "time": text("Time", width=55),
+        "line": text("Line", width=50),
+        "stop": text("From stop", width=85),
+        "mean": number("Expected", format="%.0f", width=75, help="Expected passengers on board"),
         "interval": text("P10-P90", width=70, help="The load in 8 of 10 cases"),
         "seats": number("Seats", width=55),
         "above_seats": st.column_config.ProgressColumn(
             "Above seats", format="%.0f %%", min_value=0, max_value=100, width=110, help="Probability of more passengers than seats"
         ),
-        "level": text("Level", width="small"),
-        "reason": text("What sets it apart", width="medium"),
+        "level": text("Level", width=90),
+        "reason": text("What sets it apart", width=230),
+        "mode": text("Mode", width=60),
+        "direction_id": number("Direction", width=70),
     }  # fmt: skip
 
     def select_journey() -> None:
@@ -131,10 +129,10 @@ def _show_departures(departures: pl.DataFrame) -> None:
         departures,
         columns,
         key=_TABLE,
-        file="most-crowded-departures",
+        file="most-crowded-journeys",
         on_select=select_journey,
         height=390,
-        alt="The most crowded departures, the most crowded first",
+        alt="The most crowded journeys, each at its most crowded stop, the most crowded first",
     )
 
 
@@ -154,6 +152,8 @@ def _show_journey(
         list(labels),
         _DEPARTURE,
         words=lambda value: labels.get(value, value),
+        kind="journey",
+        width="stretch",
     )
     rows = data.journey(context.reader, published, day, trip, names, context.time_zone)
     description = f"Forecasts of the journey {labels[trip]}, stop by stop"

@@ -10,10 +10,13 @@ import polars as pl
 import streamlit as st
 
 from ruter_dagster.dashboards.data import yesterday as data
+from ruter_dagster.dashboards.data.exceptions import failing_on, far_from_usual, unusual_sentence
 from ruter_dagster.dashboards.data.words import Names, day_in_words, different, share
 from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key, show_chart
 from ruter_dagster.dashboards.pages.controls import (
+    choice,
     date_filter,
+    filter_row,
     horizon_filter,
     line_filter,
     mode_filter,
@@ -27,6 +30,7 @@ from ruter_dagster.dashboards.pages.page import Context, DashboardPage
 
 _WORST, _LINES, _JOURNEYS = "worst", "lines", "journeys"
 _LINE, _JOURNEY = "line", "journey"
+_ORDER = "Error / P10-P90 compares the errors of a journey with the widths of its intervals. The largest errors are those of large vehicles."
 NO_SCORES = "There are no forecasts with observed loads in this state."
 REMEDY = "Run `ruter-dagster demo`, or materialise `monitoring/forecast_performance` and `monitoring/line_scores` for a date with counts."
 
@@ -37,7 +41,7 @@ def show(context: Context) -> None:
     if not dates:
         nothing_to_show(NO_SCORES, REMEDY)
         return
-    selection, names = _filters(context, dates)
+    selection, names, order = _filters(context, dates)
     day = selection.operating_date
     scores = data.network_scores(context.reader, day, day, selection.horizon, selection.mode, selection.line)
     if scores.is_empty():
@@ -46,42 +50,54 @@ def show(context: Context) -> None:
             "Choose another date, line or number of days ahead.",
         )
         return
-    _show(context, selection, names, scores.row(0, named=True))
+    _show(context, selection, names, scores.row(0, named=True), order)
 
 
-def _show(context: Context, selection: data.Selection, names: Names, scores: dict[str, Any]) -> None:
+def _show(
+    context: Context, selection: data.Selection, names: Names, scores: dict[str, Any], order: str
+) -> None:
     lines = data.line_scores(context.reader, selection, names)
-    worst = data.worst_departures(context.reader, selection, lines, names, context.time_zone)
-    st.markdown(f"**{day_in_words(selection.operating_date)}**. {data.day_sentence(scores, worst)}")
-    _show_scores(scores)
+    worst = data.worst_journeys(context.reader, selection, lines, names, context.time_zone, order)
+    unusual = _unusual(context, selection, names)
+    st.markdown(f"**{day_in_words(selection.operating_date)}**. {data.day_sentence(scores, worst, unusual)}")
+    _show_scores(scores, context.sources.crowded_probability)
     _show_worst(worst)
     _show_lines(lines)
     _show_line(context, selection, names)
 
 
-def _filters(context: Context, dates: Sequence[date]) -> tuple[data.Selection, Names]:
-    columns = st.columns([3, 2, 3, 3, 3])
-    with columns[0]:
+def _unusual(context: Context, selection: data.Selection, names: Names) -> str:
+    """The sentence about the selected modes and lines that are far from their usual error."""
+    lines = far_from_usual(context.reader, selection.operating_date, selection.horizon)
+    lines = lines.filter(line_id=selection.line) if selection.line else lines
+    return unusual_sentence(failing_on(lines, names, selection.mode))
+
+
+def _filters(context: Context, dates: Sequence[date]) -> tuple[data.Selection, Names, str]:
+    with filter_row():
         day = date_filter("observed", dates, dates[0])
-    names = context.names(day)
-    with columns[1]:
+        names = context.names(day)
         horizon = horizon_filter()
-    names = data.with_scored_lines(context.reader, day, horizon, names)
-    with columns[2]:
+        names = data.with_scored_lines(context.reader, day, horizon, names)
         mode = mode_filter(modes=sorted(set(names.modes.values())))
-    with columns[3]:
         line = line_filter(names, mode, _LINE)
-    return data.Selection(day, horizon, mode, line), names
+        order = choice(
+            "Worst by", list(data.ORDERS), "order", words=lambda value: data.ORDERS[value], help=_ORDER
+        )
+    return data.Selection(day, horizon, mode, line), names, order
 
 
-def _show_scores(scores: dict[str, Any]) -> None:
+def _show_scores(scores: dict[str, Any], crowded_probability: float) -> None:
+    crowded = (
+        f"forecast to be crowded: P(above seats) ≥ {crowded_probability:.0%} (`RUTER_CROWDED_PROBABILITY`)"
+    )
     shown = {
         "WAPE": (share(scores["wape"], 1), "Sum of absolute errors / sum of observed passengers"),
         "Bias": (_signed(scores["bias"]), "(forecast - observed) / observed. Positive: forecasts were too high"),
         "In P10-P90": (share(scores["coverage"]), "Share of observed loads from P10 to P90. The goal is 80 %"),
         "Matched": (share(scores["matched_share"]), "Share of forecast departures with an observed load"),
-        "Recall": (share(scores["crowded_recall"]), "Share of departures above their seats that were forecast to be crowded"),
-        "Precision": (share(scores["crowded_precision"]), "Share of departures forecast to be crowded that were above their seats"),
+        "Recall": (share(scores["crowded_recall"]), f"Share of departures above their seats that were {crowded}"),
+        "Precision": (share(scores["crowded_precision"]), f"Share of departures that were above their seats, of those {crowded}"),
     }  # fmt: skip
     show_metrics(shown, 134)
 
@@ -93,23 +109,23 @@ def _signed(value: float | None) -> str:
 
 def _show_worst(worst: pl.DataFrame) -> None:
     st.subheader("Worst forecasts")
+    st.markdown("One row per journey, at its worst stop. Click on a row to see the journey below.")
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
-        "time": text("Time", width=50),
+        "time": text("Time", width=55),
         "line": text("Line", width=50),
-        "direction_id": number("Direction", width=70),
-        "stop": text("From stop", width=80),
-        "mean": number("Expected", format="%.0f", width=70),
+        "stop": text("From stop", width=85),
+        "mean": number("Expected", format="%.0f", width=75),
         "interval": text("P10-P90", width=70),
         "load": number("Observed", format="%.0f", width=75),
-        "error": number(
-            "Error",
-            format="%+.0f",
-            width=60,
-            help="Expected - observed passengers. Positive: the forecast was too high",
+        "error": number("Error", format="%+.0f", width=55, help="Expected - observed passengers. Positive: the forecast was too high"),
+        "likely_reason": text("Likely reason", width=380),
+        "surprise": number(
+            "Error / P10-P90", format="%.1f", width=110,
+            help="Sum of the journey's errors / sum of the widths of its intervals, each at least 10 passengers",
         ),
-        "likely_reason": text("Likely reason", width=560),
-    }
+        "direction_id": number("Direction", width=70),
+    }  # fmt: skip
 
     def select_journey() -> None:
         if (row := selected_row(_WORST)) is not None:
@@ -118,7 +134,7 @@ def _show_worst(worst: pl.DataFrame) -> None:
 
     show_table(
         worst, columns, key=_WORST, file="worst-forecasts", on_select=select_journey, height=390,
-        alt="The forecasts with the largest errors, with their likely reason",
+        alt="The journeys with the worst forecasts, each at its worst stop, with the likely reason",
     )  # fmt: skip
 
 
@@ -144,7 +160,11 @@ def _show_lines(lines: pl.DataFrame) -> None:
             help="Sum of observed loads over the departures. A passenger counts at each stop",
         ),
         **_ratio_columns(),
-        "skill_against_ha4": number("Better than 4-week mean", format="percent"),
+        "skill_against_ha4": number(
+            "Skill",
+            format="percent",
+            help="How much smaller the errors are than those of the mean of four weeks",
+        ),
     }
 
     def select_line() -> None:
@@ -211,7 +231,7 @@ def _show_stops(stops: pl.DataFrame) -> None:
 def _show_journey(context: Context, selection: data.Selection, names: Names, journeys: pl.DataFrame) -> None:
     labels = different({row["trip_id"]: f"{row['time']} direction {row['direction_id']}" for row in journeys.iter_rows(named=True)})  # fmt: skip
     trip = optional_filter(
-        "Journey", _JOURNEY, list(labels), lambda value: labels.get(value, value), "The worst one"
+        "Journey", _JOURNEY, list(labels), lambda value: labels.get(value, value), "The worst one", "stretch"
     )
     trip = trip or journeys["trip_id"][0]
     rows = data.journey(context.reader, selection, trip, names, context.time_zone)
