@@ -20,15 +20,15 @@ from ruter_dagster.storage.configured_tables import open_existing_tables
 SCRIPT = Path(__file__).with_name("dashboard_script.py")
 SERVER = "ruter_dagster.commands.dashboard_server"
 PORT = 8501
-OPTIONS: Mapping[str, str] = {
+OPTIONS: Mapping[str, str | bool] = {
     "server.address": "127.0.0.1",
-    "server.headless": "true",
+    "server.headless": True,
     "server.fileWatcherType": "none",
-    "server.runOnSave": "false",
+    "server.runOnSave": False,
     # No request leaves the machine.
-    "browser.gatherUsageStats": "false",
+    "browser.gatherUsageStats": False,
     "client.toolbarMode": "minimal",
-    "client.showErrorLinks": "false",
+    "client.showErrorLinks": False,
     "theme.light.primaryColor": "#0B5FA5",
     "theme.dark.primaryColor": "#6CB4EE",
 }
@@ -85,5 +85,4 @@ def answers(process: subprocess.Popen[bytes], port: int) -> bool:
 
 def dashboard_command(port: int, other_states: Sequence[str] = ()) -> list[str]:
     """The command that runs Streamlit. `ruter-dagster dev` starts it too."""
-    options = [f"--{name}={value}" for name, value in {**OPTIONS, "server.port": str(port)}.items()]
-    return [sys.executable, "-m", SERVER, "run", str(SCRIPT), *options, "--", *other_states]
+    return [sys.executable, "-m", SERVER, str(port), *other_states]
