@@ -24,7 +24,15 @@ from ruter_dagster.contracts.tables import (
 )
 from ruter_dagster.dashboards.data import comparison, skill, tomorrow, yesterday
 from ruter_dagster.dashboards.data.names import names_of
-from ruter_dagster.dashboards.data.words import LEVELS, REASONS, Names, different, last_part, reasons_in_words
+from ruter_dagster.dashboards.data.words import (
+    LEVELS,
+    REASONS,
+    Names,
+    different,
+    escaped,
+    last_part,
+    reasons_in_words,
+)
 from ruter_dagster.dashboards.engine import Engine, TableReader
 from ruter_dagster.forecasting.crowding import most_crowded
 from ruter_dagster.forecasting.occupancy import GTFS_STATUS
@@ -345,6 +353,10 @@ def test_lines_with_the_same_name_have_different_labels() -> None:
     assert len(set(labels.values())) == len(labels)
     assert list(names.line_labels("metro")) == ["A:Line:1"]
     assert different({"x": "a", "y": "a", "z": "b"}) == {"x": "a (x)", "y": "a (y)", "z": "b"}
+
+
+def test_escaped_text_is_no_markdown() -> None:
+    assert escaped("a_b: *c*") == r"a\_b\: \*c\*"
 
 
 def test_variants_of_the_tables_have_names() -> None:

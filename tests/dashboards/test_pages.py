@@ -164,7 +164,7 @@ def test_click_on_a_row_opens_its_journey(address: str, chromium: Browser) -> No
     assert parameters(page).keys() == {"departure"}
     first = page.url
     page.mouse.click(table["x"] + 60, table["y"] + 36 + 35 * 3 + 17)
-    page.wait_for_url(lambda url: url != first and "departure=" in url)
+    page.wait_for_url(lambda url: url != first and "departure=" in url, timeout=60_000)
     page.context.close()
 
 

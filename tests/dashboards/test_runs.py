@@ -17,6 +17,7 @@ from ruter_dagster.dashboards.data.runs import (
     by_day,
     cost_note,
     cut_off_note,
+    newest_failure,
     runs_sentence,
 )
 from tests.scripted_launcher import defs, write_script
@@ -59,6 +60,8 @@ def test_failed_run_says_why(instance: DagsterInstance) -> None:
     runs = runs_of(instance)
     assert runs.row(0, named=True)["reason"] == "loads/stop_loads: No room", "the newest comes first"
     assert runs_sentence(runs) == f"**1 of 2 runs failed**, the newest: counts {DAY}."
+    assert newest_failure(runs) == "loads/stop_loads: No room"
+    assert newest_failure(runs.filter(status="SUCCESS")) is None
 
 
 def test_runs_of_other_days_are_left_out(instance: DagsterInstance) -> None:

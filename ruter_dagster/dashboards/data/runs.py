@@ -51,9 +51,19 @@ def runs_sentence(runs: pl.DataFrame) -> str:
     cost = f" Their jobs cost about **{sums.cost:,.2f} US dollars**." if sums.cost is not None else ""
     if not sums.failed:
         return f"**{sums.runs} runs, none failed**.{cost}"
-    newest = runs.filter(pl.col("status") == "FAILURE").sort("started").row(-1, named=True)
+    newest = _failures(runs).row(-1, named=True)
     dates = f" {newest['dates']}" if newest["dates"] else ""
     return f"**{sums.failed} of {sums.runs} runs failed**, the newest: {newest['job']}{dates}.{cost}"
+
+
+def newest_failure(runs: pl.DataFrame) -> str | None:
+    """The first error of the newest failed run; None if no run failed."""
+    failures = _failures(runs)
+    return failures["reason"][-1] if failures.height else None
+
+
+def _failures(runs: pl.DataFrame) -> pl.DataFrame:
+    return runs.filter(pl.col("status") == "FAILURE").sort("started")
 
 
 def cost_note(runs: pl.DataFrame) -> str:

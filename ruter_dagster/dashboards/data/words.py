@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,6 +110,11 @@ def reasons_in_words(codes: str | None) -> str:
 def day_in_words(day: date) -> str:
     """For example Friday 20 November 2026."""
     return f"{day:%A} {day.day} {day:%B %Y}"
+
+
+def escaped(text: str) -> str:
+    """The text, for Markdown that shows it as it is."""
+    return re.sub(r"([\\`*_\[\]$<>~#|:])", r"\\\1", text)
 
 
 def capitalised(text: str) -> str:

@@ -177,10 +177,13 @@ def download(frame: pl.DataFrame, file: str, key: str) -> None:
 
 
 def selected_row(key: str) -> int | None:
-    """The row of a table that was clicked, on its box or on a cell; None for no row."""
+    """The row of a table that was clicked last, on its box or on a cell; None if a selection was removed."""
     selection = st.session_state.get(key, {}).get("selection", {})
-    rows = selection.get("rows", []) or [cell[0] for cell in selection.get("cells", [])]
-    return rows[0] if rows else None
+    rows, cells = list(selection.get("rows", [])), [cell[0] for cell in selection.get("cells", [])]
+    before = st.session_state.get(f"{key}-selected", ([], []))
+    st.session_state[f"{key}-selected"] = (rows, cells)
+    changed = [now for now, old in zip((rows, cells), before, strict=True) if now and now != old]
+    return changed[0][0] if changed else None
 
 
 def nothing_to_show(what: str, remedy: str) -> None:

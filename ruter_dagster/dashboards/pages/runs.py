@@ -10,6 +10,7 @@ import polars as pl
 import streamlit as st
 
 from ruter_dagster.dashboards.data import runs as data
+from ruter_dagster.dashboards.data.words import escaped
 from ruter_dagster.dashboards.pages.charts import lines_over_days, show_chart
 from ruter_dagster.dashboards.pages.controls import (
     filter_row,
@@ -42,6 +43,8 @@ def show(context: Context) -> None:
     st.markdown(data.runs_sentence(shown))
     if note := data.cut_off_note(runs):
         st.warning(note, icon=":material/warning:")
+    if reason := data.newest_failure(shown):
+        st.markdown(f"Why it failed: {escaped(reason)}")
     if shown.height:
         _show_runs(shown, context.time_zone)
         _show_days(shown, context.time_zone)
@@ -61,14 +64,15 @@ def _show_runs(runs: pl.DataFrame, time_zone: str) -> None:
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
         "started": st.column_config.DatetimeColumn("Started", format="YYYY-MM-DD HH:mm", width=130),
-        "job": text("Job", width=180),
+        "job": text("Job", width=200),
         "dates": text("Dates", width=170),
         "status": text("Result", width=80),
         "minutes": number("Minutes", format="%.1f", width=65),
-        "cost": number("US dollars", format="%.4f", width=80),
+        "reason": text("Why it failed", width=270),
         "address": st.column_config.LinkColumn("In Dagster", display_text="open", width=80),
-        "reason": text("Why it failed", width="large"),
     }
+    if runs["cost"].null_count() < runs.height:
+        columns["cost"] = number("US dollars", format="%.4f", width=80)
     # The browser shows a time without a zone as it is: local to the operator.
     local = pl.col("started").dt.convert_time_zone(time_zone).dt.replace_time_zone(None)
     show_table(runs.with_columns(local), columns, key="runs", file="runs", alt="Runs, the newest first")
