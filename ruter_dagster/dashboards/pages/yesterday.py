@@ -119,12 +119,11 @@ def _show_worst(worst: pl.DataFrame) -> None:
         "interval": text("P10-P90", width=70),
         "load": number("Observed", format="%.0f", width=75),
         "error": number("Error", format="%+.0f", width=55, help="Expected - observed passengers. Positive: the forecast was too high"),
-        "likely_reason": text("Likely reason", width=380),
+        "likely_reason": text("Likely reason", width=370),
         "surprise": number(
             "Error / P10-P90", format="%.1f", width=110,
             help="Sum of the journey's errors / sum of the widths of its intervals, each at least 10 passengers",
         ),
-        "direction_id": number("Direction", width=70),
     }  # fmt: skip
 
     def select_journey() -> None:
