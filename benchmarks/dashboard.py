@@ -92,6 +92,7 @@ def parameters_of(query: Query, store: TableStore) -> dict[str, Any]:
         "issue_date": ISSUE_DATE, "operating_date": newest if observed else ISSUE_DATE + timedelta(1), "service_date": newest,
         "first": store.dates(DRIFT)[0], "last": newest, "horizon": 1, "first_hour": 0, "last_hour": 47,
         "mode": None, "line": row["line_id"] if observed or STOP_SCORES in query.tables else None, "stop": None, "trip": row["trip_id"],
+        "order": "surprise", "crowded_probability": 0.2,
     }  # fmt: skip
     bounds = {name for dates in query.tables.values() for name in (dates.first, dates.last)}
     return {name: values[name] for name in query.parameters | bounds}
