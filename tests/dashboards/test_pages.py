@@ -192,6 +192,23 @@ def test_filter_is_changed_with_the_keyboard_alone(address: str, chromium: Brows
     page.context.close()
 
 
+_CUT = """() => [...document.querySelectorAll('[data-testid=stMetric] *')]
+  .filter(element => getComputedStyle(element).overflowX !== 'visible' && element.scrollWidth > element.clientWidth + 1)
+  .map(element => element.innerText)"""
+
+
+def test_narrow_page_cuts_no_card_and_no_filter(address: str, chromium: Browser) -> None:
+    page = chromium.new_context(viewport={"width": 1024, "height": 900}).new_page()
+    for path in ("", "yesterday?line=21"):
+        page.goto(f"{address}/{path}")
+        wait_until_drawn(page)
+        expect(page.get_by_test_id("stMetric").first).to_be_visible()
+        assert page.evaluate(_CUT) == []
+        filters = page.get_by_role("combobox").all()
+        assert min(box["width"] for field in filters if (box := field.bounding_box())) > 100
+    page.context.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", SENTENCES)
 def test_text_has_the_contrast_of_wcag_aa(address: str, chromium: Browser, path: str, scheme: str) -> None:

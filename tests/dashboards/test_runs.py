@@ -20,6 +20,7 @@ from ruter_dagster.dashboards.data.runs import (
     newest_failure,
     runs_sentence,
 )
+from ruter_dagster.dashboards.pages import runs as page
 from tests.scripted_launcher import defs, write_script
 
 DAY = "2026-03-28"
@@ -104,6 +105,16 @@ def test_days_are_local() -> None:
     assert by_day(runs, "Europe/Oslo").rows() == [(date(2026, 3, 28), 3.0, 0.5)]
     expected = "**2 runs, none failed**. Their jobs cost about **0.50 US dollars**."
     assert runs_sentence(runs) == expected
+
+
+@pytest.mark.parametrize(("days", "charts"), [(1, []), (2, ["minutes"])])
+def test_single_day_has_no_chart(monkeypatch: pytest.MonkeyPatch, days: int, charts: list[str]) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(page, "show_chart", lambda chart, key, description: shown.append(key))
+    started = [datetime(2026, 3, 27, 12, tzinfo=UTC) + timedelta(number) for number in range(days)]
+    rows = [(at, "counts", "", "SUCCESS", 2.0, None, None, "") for at in started]
+    page._show_days(pl.DataFrame(rows, schema=RUNS_SCHEMA, orient="row"), "Europe/Oslo")
+    assert shown == charts
 
 
 def test_state_without_history_gets_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

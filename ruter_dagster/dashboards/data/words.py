@@ -10,6 +10,7 @@ from datetime import date
 
 import polars as pl
 
+UNKNOWN = "unknown"
 REASONS: Mapping[str, str] = {
     "holiday": "public or school holiday, or a day beside one",
     "weather": "unusual weather",
@@ -124,4 +125,4 @@ def capitalised(text: str) -> str:
 
 def share(value: float | None, digits: int = 0) -> str:
     """A share in percent, or `unknown`."""
-    return "unknown" if value is None else f"{value:.{digits}%}"
+    return UNKNOWN if value is None else f"{value:.{digits}%}"

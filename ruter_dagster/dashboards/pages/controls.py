@@ -18,7 +18,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.tables import MODES
-from ruter_dagster.dashboards.data.words import Names
+from ruter_dagster.dashboards.data.words import UNKNOWN, Names
 
 DEFAULT_HORIZON = 1
 _FILTER_WIDTH = 175
@@ -161,7 +161,9 @@ def show_metrics(metrics: Mapping[str, tuple[str, str]], width: int) -> None:
     """
     row = st.container(horizontal=True)
     for label, (value, meaning) in metrics.items():
-        row.metric(label, value, help=meaning, border=True, width=width)
+        # The word is too long for a small frame.
+        shown, more = ("-", ". Unknown for this selection") if value == UNKNOWN else (value, "")
+        row.metric(label, shown, help=meaning + more, border=True, width=width)
 
 
 def download(frame: pl.DataFrame, file: str, key: str) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import streamlit as st
 
 from ruter_dagster.dashboards.data import tomorrow as data
-from ruter_dagster.dashboards.data.words import Names, day_in_words, different, last_part
+from ruter_dagster.dashboards.data.words import UNKNOWN, Names, day_in_words, different, last_part
 from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key, show_chart, stop_map
 from ruter_dagster.dashboards.pages.controls import (
     choice,
@@ -98,7 +98,7 @@ def _show_totals(totals: dict[str, float | None], crowded_probability: float) ->
 
 
 def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,.0f}"
+    return UNKNOWN if value is None else f"{value:,.0f}"
 
 
 def _show_departures(departures: pl.DataFrame) -> None:
@@ -115,8 +115,8 @@ def _show_departures(departures: pl.DataFrame) -> None:
         "above_seats": st.column_config.ProgressColumn(
             "Above seats", format="%.0f %%", min_value=0, max_value=100, width=110, help="Probability of more passengers than seats"
         ),
-        "level": text("Level", width=90),
-        "reason": text("What sets it apart", width=230),
+        "level": text("Level", width=130),
+        "reason": text("What sets it apart", width=195),
         "mode": text("Mode", width=60),
         "direction_id": number("Direction", width=70),
     }  # fmt: skip

@@ -11,7 +11,7 @@ import streamlit as st
 
 from ruter_dagster.dashboards.data import yesterday as data
 from ruter_dagster.dashboards.data.exceptions import failing_on, far_from_usual, unusual_sentence
-from ruter_dagster.dashboards.data.words import Names, day_in_words, different, share
+from ruter_dagster.dashboards.data.words import UNKNOWN, Names, day_in_words, different, share
 from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key, show_chart
 from ruter_dagster.dashboards.pages.controls import (
     choice,
@@ -104,7 +104,7 @@ def _show_scores(scores: dict[str, Any], crowded_probability: float) -> None:
 
 def _signed(value: float | None) -> str:
     # The card has room for five characters.
-    return "unknown" if value is None else f"{value:+.1%}" if abs(value) < 0.0995 else f"{value:+.0%}"
+    return UNKNOWN if value is None else f"{value:+.1%}" if abs(value) < 0.0995 else f"{value:+.0%}"
 
 
 def _show_worst(worst: pl.DataFrame) -> None:
