@@ -54,7 +54,7 @@ class ScoreSettings(BaseSettings):
         CROWDED_PROBABILITY,
         gt=0,
         lt=1,
-        description="P(load > seats) from which a departure counts as forecast to be crowded, in the scores",
+        description="P(load > seats) from which a departure counts as forecast to be crowded, in the scores and on the dashboard",
     )
     challenger: str | None = Field(
         None,
