@@ -43,6 +43,8 @@ BATCH_ROWS = 100_000
 """Departures that are encoded at once: the fastest of 20,000 to 200,000."""
 ATTEMPTS = 3
 """Number of attempts if the broker aborts the transaction."""
+READABLE_SECONDS = 30.0
+"""How long a publication may be unreadable after its commit. It usually is for milliseconds."""
 _CORRECTION_INTERVAL = timedelta(seconds=1)
 """The least time between a publication and its correction, because statuses and GTFS-realtime state whole seconds."""
 
@@ -179,13 +181,29 @@ def _publish_once(
             return "superseded", newest, of_date
         new = _transmission(request, newest, connection, topics, prefixes)
         _publish_in_transaction(transaction, new, topics)
-        # The publication is committed, whether or not this wait succeeds.
-        with suppress(KafkaException, BrokerUnavailable, PermanentFailure):
-            wait_until_readable(connection, (*topics.message_topics, topics.publications))
+        _wait_for_readers(connection, topics)
     except BaseException:
         transaction.discard()
         raise
     return "published", new.marker, of_date
+
+
+def _wait_for_readers(connection: KafkaConnection, topics: Topics) -> None:
+    """Waits until consumers can read the publication.
+
+    The publication is committed, also if the broker does not answer now. Raises `BrokerUnavailable` if the broker answers, and
+    consumers cannot read it: the broker may have lost the end of the transaction, which the next attempt ends.
+    """
+    is_readable = True
+    with suppress(KafkaException, BrokerUnavailable, PermanentFailure):
+        is_readable = wait_until_readable(
+            connection, (*topics.message_topics, topics.publications), READABLE_SECONDS
+        )
+    if not is_readable:
+        raise BrokerUnavailable(
+            f"Consumers at {connection.bootstrap_servers} cannot read the publication on {topics.load_forecasts} {READABLE_SECONDS:.0f} s "
+            "after its commit. Publish again: what cannot be read is ended, and sent again"
+        )
 
 
 def _prefixes(connection: KafkaConnection, topics: Topics) -> dict[str, bytes]:

@@ -11,17 +11,36 @@ from typing import Any
 
 import pytest
 
-from ruter_dagster.publishing import transaction
+from ruter_dagster.publishing import kafka, transaction
 from ruter_dagster.publishing.broker import Broker, _is_alive, local_broker
-from ruter_dagster.publishing.connection import KafkaConnection
+from ruter_dagster.publishing.connection import BrokerUnavailable, KafkaConnection
 from ruter_dagster.publishing.consumer import unreadable_partitions
-from ruter_dagster.publishing.topics import topics_of
+from ruter_dagster.publishing.topics import ensure_topics, topics_of
 from tests.publishing.crash_at_random import publish_number
 from tests.publishing.crash_checks import assert_published_once
 
 pytestmark = pytest.mark.extended
 
 PREFIX = "lost."
+
+
+def test_publication_that_consumers_cannot_read_fails(
+    connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka, "READABLE_SECONDS", 0.2)
+    topics = ensure_topics(connection)
+    other = transaction.Transaction(connection, "another publisher")
+    other.fence_previous()
+
+    def open_another(_sent: int, _total: int) -> None:
+        other.begin()
+        other.send(topics.load_forecasts, ["key"], ["value"])
+        other._producer.flush()
+
+    with pytest.raises(BrokerUnavailable, match=r"cannot read the publication .* Publish again"):
+        publish_number(0, connection, progress=open_another)
+    other.abort()
+    assert publish_number(0, connection).outcome == "already_published"
 
 
 class Killed(Exception):
