@@ -247,7 +247,9 @@ class Drift(_Strict):
         return tuple(self._resolve(metric) for metric in DRIFT_METRICS)
 
     def _resolve(self, metric: DriftMetric) -> DriftMetric:
-        of_all: dict[str, Any] = {"clear": self.clear}
+        of_all: dict[str, Any] = {}
+        if metric.clear == DriftMetric.clear:
+            of_all["clear"] = self.clear
         if metric.days_to_clear == DriftMetric.days_to_clear:
             of_all["days_to_clear"] = self.days_to_clear
         own = self.metrics.get(metric.name, DriftThresholds()).model_dump()  # pyright: ignore[reportCallIssue]

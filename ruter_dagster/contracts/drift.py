@@ -231,13 +231,14 @@ SENSOR_METRICS = (
     ),
     DriftMetric(
         "door_imbalance",
-        "Largest imbalance that three of four trips of a vehicle have at least, to the same side: a dead door",
-        0.10,
+        "Largest imbalance of a vehicle's day minus 4 standard errors, 0 if negative: a dead door",
+        0.01,
         None,
         days_to_clear=_LONG_WEEKEND + 1,
+        clear=0.0,
         remedy=_REPAIR,
         title="Dead doors",
-        needs="visits with counts of a vehicle on the date",
+        needs="a vehicle with at least four counted trips on the date",
     ),
     DriftMetric(
         "silent_vehicles",

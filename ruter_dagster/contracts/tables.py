@@ -545,7 +545,7 @@ DRIFT_SUMS = Table(
         _sum_of_drift("covered", "int64", "Departures with a load from P10 to P90"),
         _sum_of_drift("forecast", "int64", "Departures with a forecast of any horizon"),
         _sum_of_drift("imbalance", "float64", "Imbalance of the vehicle's counts on the date, 0 to 1"),
-        _sum_of_drift("door_imbalance", "float64", "Imbalance of the vehicle's trips on the date, 0 to 1"),
+        _sum_of_drift("door_imbalance", "float64", "Imbalance of the vehicle's counts on the date beyond chance, 0 to 1"),
         _sum_of_drift("trips", "int64", "Performed trips"),
         _sum_of_drift("visits", "int64", "Stop visits"),
         _sum_of_drift("passengers", "float64", "Loads, passengers"),

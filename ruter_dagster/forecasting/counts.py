@@ -19,10 +19,12 @@ TOLERATED_PASSENGERS = 1
 """A difference this small counts as agreement: on small trips one passenger is a large share."""
 MIN_VEHICLE_PASSENGERS = 200
 """Boardings and alightings of a vehicle's day that its imbalance needs."""
-MIN_TRIP_PASSENGERS = 10
-"""Boardings and alightings of a trip that its imbalance needs."""
-MIN_IMBALANCE_TRIPS = 5
-"""Trips of a vehicle's day that the imbalance of its trips needs."""
+MIN_IMBALANCE_TRIPS = 4
+"""Trips with passengers of a vehicle's date that the standard error of its imbalance needs."""
+STANDARD_ERRORS = 4
+"""Standard errors that are subtracted from a vehicle's imbalance."""
+COUNT_VARIANCE = 0.05
+"""Least variance of boardings - alightings per counted passenger: that of counters that miss one passenger of twenty by chance."""
 FLAGGED_IMBALANCE = 0.10
 """A trip with more imbalance is flagged."""
 _DECIMALS = 6
@@ -254,25 +256,49 @@ def vehicle_imbalance(visits: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def trip_imbalance(trips: pl.DataFrame) -> pl.DataFrame:
-    """The imbalance that three of four trips of a vehicle have at least, to the same side, on a date.
+def door_imbalance(trips: pl.DataFrame) -> pl.DataFrame:
+    """The imbalance of each vehicle's date that chance does not explain; 0 if chance may explain all of it.
 
-    A dead sensor shifts every trip to one side. Chance, counts that a single trip lost, and passengers who stay on board between
-    two trips do not.
+    It is the imbalance minus `STANDARD_ERRORS` standard errors, which come from the differences between the vehicle's trips. A
+    dead sensor shifts all trips alike, so they differ little. A trip that lost its counts, and passengers who stay on board
+    between two trips, raise the standard error as well.
 
     Args:
         trips: one row per trip with service_date, mode, vehicle_id, and the sums of boardings and alightings.
 
     Returns:
-        service_date, mode, vehicle_id, door_imbalance. Vehicles with few trips, or few passengers on them, are left out.
+        service_date, mode, vehicle_id, door_imbalance (0 to 1). Vehicles with fewer than `MIN_IMBALANCE_TRIPS` trips with
+        passengers are left out.
     """
-    boarded, alighted = pl.col("boardings"), pl.col("alightings")
-    to_boardings = (boarded - alighted) / (boarded + alighted)
-    three_quarters = [side.quantile(0.25, "linear") for side in (to_boardings, -to_boardings)]
+    imbalance = pl.col("difference").abs() / pl.col("counted")
+    bound = imbalance - STANDARD_ERRORS * pl.col("variance").sqrt() / pl.col("counted")
     return (
-        trips.filter(boarded + alighted >= MIN_TRIP_PASSENGERS)
-        .group_by("service_date", "mode", "vehicle_id")
-        .agg(pl.len().alias("trips"), pl.max_horizontal(0.0, *three_quarters).alias("door_imbalance"))
+        _differences(trips)
         .filter(pl.col("trips") >= MIN_IMBALANCE_TRIPS)
-        .drop("trips")
+        .select("service_date", "mode", "vehicle_id", bound.clip(lower_bound=0).alias("door_imbalance"))
+    )
+
+
+def _differences(trips: pl.DataFrame) -> pl.DataFrame:
+    """Sums of each vehicle's date: trips, counted, difference (boardings - alightings), and the variance of the difference.
+
+    The variance is that of a ratio estimate: the squares of what trips differ by, beyond their share of the vehicle's difference.
+    """
+    boarded, alighted = (pl.col(side).cast(pl.Float64) for side in _SIDES)
+    difference, counted, number = boarded - alighted, boarded + alighted, pl.col("trips")
+    ratio = pl.col("difference") / pl.col("counted")
+    squares = pl.col("_squares") - 2 * ratio * pl.col("_products") + ratio**2 * pl.col("_counted_squares")
+    return (
+        trips.filter(counted > 0)
+        .group_by("service_date", "mode", "vehicle_id")
+        .agg(
+            trips=pl.len(),
+            counted=counted.sum(),
+            difference=difference.sum(),
+            _squares=(difference**2).sum(),
+            _products=(difference * counted).sum(),
+            _counted_squares=(counted**2).sum(),
+        )
+        # One trip has no variance; `MIN_IMBALANCE_TRIPS` leaves it out.
+        .with_columns(variance=squares * number / (number - 1) + COUNT_VARIANCE * pl.col("counted"))
     )

@@ -11,7 +11,7 @@ import polars as pl
 from ruter_dagster.contracts.drift import NETWORK
 from ruter_dagster.contracts.tables import DRIFT_SUMS
 from ruter_dagster.contracts.validation import conform, empty_frame
-from ruter_dagster.forecasting.counts import trip_imbalance, vehicle_imbalance
+from ruter_dagster.forecasting.counts import door_imbalance, vehicle_imbalance
 from ruter_dagster.forecasting.distances import MAX_PASSENGERS
 from ruter_dagster.forecasting.sensor_health import SENSOR_SCHEMAS, SensorSums
 
@@ -58,7 +58,7 @@ class DriftSums:
     matched: pl.DataFrame
     """Rows of loads, and rows with a forecast."""
     vehicles: pl.DataFrame
-    """Imbalance of each vehicle's day, and of its trips; null if it has too few passengers or trips."""
+    """Imbalance of each vehicle's day, and its part beyond chance; null if it has too few passengers or trips."""
     sensors: SensorSums = field(default_factory=SensorSums.none)
     """Of the passenger counters and the timetable."""
 
@@ -190,7 +190,7 @@ def _vehicles(visits: pl.DataFrame) -> pl.DataFrame:
     trips = counted.group_by(*vehicle, "trip_id").agg(pl.col(*sides).sum())
     return (
         vehicle_imbalance(trips)
-        .join(trip_imbalance(trips), on=vehicle, how="full", coalesce=True)
+        .join(door_imbalance(trips), on=vehicle, how="full", coalesce=True)
         .rename({"service_date": "operating_date"})
         .select(*_VEHICLES)
     )

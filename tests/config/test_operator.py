@@ -213,6 +213,7 @@ def test_drift_thresholds_reach_the_metrics(tmp_path):
     assert (bias.warn, bias.act, bias.clear, bias.days_to_clear) == (0.2, 0.4, 0.5, 3)
     assert (psi.warn, psi.act, psi.clear, psi.days_to_clear) == (0.10, 0.25, 0.7, 3)
     assert metrics["timetable_change"].days_to_clear == 7, "a week, which has every day type"
+    assert metrics["door_imbalance"].clear == 0, "chance explains the imbalance"
 
 
 def test_thresholds_of_drift_are_the_usual_ones_without_settings(tmp_path):

@@ -12,7 +12,14 @@ from polars.testing import assert_frame_equal
 
 from ruter_dagster.contracts.tables import STOP_LOADS, STOP_VISITS
 from ruter_dagster.contracts.validation import conform, polars_schema, validate
-from ruter_dagster.forecasting.counts import balance, balance_summary, vehicle_imbalance
+from ruter_dagster.forecasting.counts import (
+    COUNT_VARIANCE,
+    STANDARD_ERRORS,
+    balance,
+    balance_summary,
+    door_imbalance,
+    vehicle_imbalance,
+)
 
 DAY = date(2026, 11, 20)
 OSLO = "Europe/Oslo"
@@ -244,3 +251,18 @@ def test_summary_without_counts_has_no_imbalance():
     raw = visits(loads=[3, 7, 5])
     summary = balance_summary(raw, balance(raw, OSLO))
     assert (summary.counted_trips, summary.mean_imbalance) == (0, None)
+
+
+def test_door_imbalance_subtracts_standard_errors_of_a_ratio():
+    random = np.random.default_rng(1)
+    alighted = random.integers(20, 60, 9)
+    boarded = random.binomial(alighted, 0.7)
+    trips = pl.DataFrame({"boardings": boarded, "alightings": alighted}).select(
+        pl.lit(date(2026, 11, 18)).alias("service_date"), pl.lit("bus").alias("mode"), pl.lit("v").alias("vehicle_id"), pl.all()
+    )  # fmt: skip
+    difference, counted = boarded - alighted, boarded + alighted
+    ratio = difference.sum() / counted.sum()
+    variance = 9 / 8 * ((difference - ratio * counted) ** 2).sum() + COUNT_VARIANCE * counted.sum()
+    expected = -ratio - STANDARD_ERRORS * variance**0.5 / counted.sum()
+    assert 0.05 < expected < -ratio
+    assert door_imbalance(trips)["door_imbalance"].to_list() == [pytest.approx(expected)]

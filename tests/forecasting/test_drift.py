@@ -240,19 +240,35 @@ def trips_of_vehicle(*counts: tuple[int, int]) -> pl.DataFrame:
 
 def test_dead_door_of_four_shifts_every_trip(quiet):
     measured = drift([DAY], forecast_of(quiet), quiet, trips_of_vehicle(*[(30, 40)] * 5))
-    assert values(measured)["door_imbalance"] == pytest.approx(10 / 70)
+    assert values(measured)["door_imbalance"] == pytest.approx(50 / 350 - 4 * (0.05 * 350) ** 0.5 / 350)
     assert verdicts(measured)["door_imbalance"] == "warn"
     assert verdicts(measured)["vehicle_imbalance"] == "ok"
 
 
-def test_counts_lost_on_one_trip_are_no_dead_door(quiet):
-    measured = drift([DAY], forecast_of(quiet), quiet, trips_of_vehicle((0, 90), *[(40, 40)] * 4))
+@pytest.mark.parametrize(
+    "counts",
+    [
+        pytest.param([(0, 90), *[(40, 40)] * 4], id="a trip lost the counts of one side"),
+        pytest.param([(40, 60), (60, 40), (40, 60), (60, 40), (40, 60)], id="passengers stay on board"),
+        pytest.param([(3, 5), (4, 5), (4, 6), (5, 6)], id="few passengers"),
+    ],
+)
+def test_chance_is_no_dead_door(counts, quiet):
+    measured = drift([DAY], forecast_of(quiet), quiet, trips_of_vehicle(*counts))
     assert values(measured)["door_imbalance"] == 0
+    assert verdicts(measured)["door_imbalance"] == "ok"
 
 
 def test_few_trips_show_no_dead_door(quiet):
-    measured = drift([DAY], forecast_of(quiet), quiet, trips_of_vehicle(*[(30, 40)] * 4))
+    measured = drift([DAY], forecast_of(quiet), quiet, trips_of_vehicle(*[(30, 40)] * 3, (0, 0)))
     assert verdicts(measured)["door_imbalance"] == "unknown"
+
+
+def test_dead_door_warns_until_its_imbalance_is_chance():
+    metric = next(metric for metric in DRIFT_METRICS if metric.name == "door_imbalance")
+    assert metric.verdict((0.005,) * 8) == "ok"
+    assert metric.verdict((*(0.005,) * 6, 0.05)) == "warn"
+    assert metric.verdict((0, 0, 0, 0, 0.05)) == "ok"
 
 
 def network_of_trams(shift) -> pl.DataFrame:

@@ -18,6 +18,8 @@ from ruter_dagster.config.demo_faults import DemoFault, FaultKind
 from ruter_dagster.config.operator import load_operator
 from ruter_dagster.contracts.date_windows import DRIFT_LOAD_DAYS
 from ruter_dagster.contracts.dates import day_range
+from ruter_dagster.contracts.tables import FORECAST_PERFORMANCE, STOP_LOADS
+from ruter_dagster.contracts.validation import empty_frame
 from ruter_dagster.forecasting.counts import balance
 from ruter_dagster.forecasting.drift import measure_drift
 from ruter_dagster.forecasting.drift_sums import DriftSums
@@ -25,6 +27,7 @@ from ruter_dagster.forecasting.sensor_health import SensorSums
 from ruter_dagster.jobs.operator_rules import calendar_of, drift_metrics_of
 from ruter_dagster.notifications.drift_problems import drift_problems
 from ruter_dagster.notifications.incidents import Incidents, Notice, update
+from ruter_dagster.sources.demo.fleet import build_fleet
 from ruter_dagster.sources.demo.source import DemoSource
 
 pytestmark = pytest.mark.extended
@@ -36,6 +39,17 @@ AUTUMN, SPRING = (20, date(2026, 11, 1)), (21, date(2027, 3, 15))
 """Seeds and first dates of 60 quiet dates: events and Christmas; Easter, and 1 and 17 May shortly after it."""
 FIRST, LAST = date(2026, 11, 12), date(2026, 11, 18)
 """The dates of each fault: a week, because a vehicle or line may hardly run at the weekend."""
+DEAD_DOORS = {
+    "metro, nine doors": "RUT:Vehicle:10008",
+    "tram, six doors": "RUT:Vehicle:10016",
+    "tram, four doors": "RUT:Vehicle:10023",
+    "bus, four doors": "RUT:Vehicle:10031",
+    "bus, three doors": "RUT:Vehicle:10037",
+    "boat, two doors": "RUT:Vehicle:10054",
+}
+"""The first vehicle of each mode and number of doors of seed 20."""
+FURTHER_METRICS = {DEAD_DOORS["boat, two doors"]: {"vehicle_imbalance", "skill_against_ha4"}}
+"""Metrics that the fault moves as well: half of the boardings are a third of a boat's counts, and its mode has few boats."""
 DISPERSION = {"bus": 0.04, "tram": 0.04, "metro": 0.03, "boat": 0.10}
 KEY = ["trip_id", "stop_sequence"]
 
@@ -118,20 +132,20 @@ def test_sixty_quiet_dates_raise_no_alert(seed: int, first: date, quiet_sums: Ca
 
 
 @pytest.mark.parametrize(
-    ("fault", "metric", "detail"),
+    ("fault", "metric", "subject", "detail"),
     [
-        ("timetable_change", "timetable_change", "RUT:Line:20"),
-        ("dead_door", "door_imbalance", "RUT:Vehicle:10031"),
-        ("counter_failure", "silent_vehicles", "RUT:Vehicle:10031"),
-        ("half_the_passengers", "passenger_level", ""),
-        ("silent_line", "silent_lines", "RUT:Line:20"),
+        ("timetable_change", "timetable_change", None, "RUT:Line:20"),
+        *(("dead_door", "door_imbalance", vehicle, vehicle) for vehicle in DEAD_DOORS.values()),
+        ("counter_failure", "silent_vehicles", None, "RUT:Vehicle:10031"),
+        ("half_the_passengers", "passenger_level", None, ""),
+        ("silent_line", "silent_lines", None, "RUT:Line:20"),
     ],
 )
 def test_fault_raises_the_right_alert_once(
-    fault: FaultKind, metric: str, detail: str, quiet_sums: Callable
+    fault: FaultKind, metric: str, subject: str | None, detail: str, quiet_sums: Callable
 ) -> None:
     seed, first = AUTUMN
-    faults = (DemoFault(fault, FIRST, LAST),)
+    faults = (DemoFault(fault, FIRST, LAST, subject),)
     faulty = {day: sums_of(seed, day, faults) for day in day_range(FIRST, LAST)}
     days = day_range(FIRST - timedelta(5), LAST + timedelta(21))
     notices = notices_of(measure(days, quiet_sums(seed, first) | faulty))
@@ -146,4 +160,36 @@ def test_fault_raises_the_right_alert_once(
     subjects = {subject for subject, action in actions if action == "raised"}
     assert subjects == {subject for subject, action in actions if action == "resolved"}
     if fault != "half_the_passengers":
-        assert subjects <= {metric, "counted_share"}
+        assert subjects <= {metric, "counted_share"} | FURTHER_METRICS.get(detail, set())
+
+
+def test_most_dead_doors_warn_on_their_first_date() -> None:
+    """Each vehicle of two seeds has a dead sensor on each of four weeks' dates; each date is judged on its own."""
+    found = pl.concat(
+        dead_doors_found(seed, day) for seed in (20, 21) for day in day_range(FIRST, FIRST + timedelta(27))
+    )
+    up_to_nine = found.filter(pl.col("doors") <= 9)
+    weekdays, weekends = up_to_nine.filter(~pl.col("weekend")), up_to_nine.filter("weekend")
+    by_doors = weekdays.group_by("doors").agg(pl.col("found").mean())
+    assert sorted(by_doors["doors"]) == [2, 3, 4, 6, 9]
+    assert by_doors.filter(pl.col("found") < 0.95).is_empty()
+    assert weekends.filter("found").height >= 0.8 * weekends.height
+
+
+def dead_doors_found(seed: int, day: date) -> pl.DataFrame:
+    """The vehicles that run on a date on which each of them has a dead sensor: doors, weekend, and whether `door_imbalance` warns."""
+    fleet = build_fleet(seed, "demo")
+    faults = tuple(DemoFault("dead_door", day, day, vehicle) for vehicle in fleet.vehicle_ids)
+    visits = DemoSource(seed, "demo", faults).stop_visits(day)
+    sums = DriftSums.of([day], empty_frame(FORECAST_PERFORMANCE), empty_frame(STOP_LOADS), visits)
+    [threshold] = [metric.warn for metric in METRICS if metric.name == "door_imbalance"]
+    fleet_doors = pl.DataFrame({"vehicle_id": fleet.vehicle_ids, "doors": fleet.doors})
+    return (
+        visits.select("vehicle_id")
+        .unique()
+        .join(fleet_doors, on="vehicle_id")
+        .join(sums.vehicles, on="vehicle_id", how="left")
+        .select(
+            "doors", weekend=pl.lit(day.weekday() >= 5), found=(pl.col("door_imbalance") > threshold).fill_null(False)
+        )
+    )  # fmt: skip
