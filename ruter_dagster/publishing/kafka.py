@@ -1,7 +1,8 @@
 """Publishes forecasts on Kafka, exactly once: all messages of a publication and its marker are one transaction.
 
-The steps: fence the previous publisher, end what a broker has lost of its transaction, read all markers, and stop if these forecasts are published, or those of a newer
-issue date. Else send the journeys that change, a tombstone for each that left the plan, and the marker, and commit.
+The steps: fence the previous publisher, end what a broker has lost of its transaction, read all markers, and stop if these
+forecasts are published, or those of a newer issue date. Else send the journeys that change, a tombstone for each that left the
+plan, and the marker, and commit.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ruter_dagster.publishing.messages import (
     JOURNEY,
     LOAD_FORECAST,
     OCCUPANCY_FORECAST,
+    PUBLICATION_HEADER,
     SCHEMA_VERSION,
     Messages,
     Publication,
@@ -37,7 +39,7 @@ from ruter_dagster.publishing.messages import (
 )
 from ruter_dagster.publishing.registry import schema_id, value_prefix
 from ruter_dagster.publishing.topics import Topics, ensure_topics
-from ruter_dagster.publishing.transaction import Transaction, TransactionAborted
+from ruter_dagster.publishing.transaction import Headers, Transaction, TransactionAborted
 
 BATCH_ROWS = 100_000
 """Departures that are encoded at once: the fastest of 20,000 to 200,000."""
@@ -279,7 +281,9 @@ def _send(transaction: Transaction, content: _Transmission, topics: Topics) -> N
     marker, forecasts, sent = content.marker, content.changes.forecasts, 0
     removed = content.changes.removed.select(build_key().cast(pl.Binary)).to_series().to_list()
     for topic in topics.message_topics:
-        transaction.send(topic, removed, [None] * len(removed))
+        # A tombstone has no value, so a header names its publication.
+        headers: Headers = [(PUBLICATION_HEADER, marker.publication_id.encode())]
+        transaction.send(topic, removed, [None] * len(removed), headers)
     for rows, messages in _encoded_batches(forecasts, content.publication):
         keys = messages.keys.to_list()
         for topic, values in zip(topics.message_topics, messages.values, strict=True):

@@ -20,6 +20,8 @@ from ruter_dagster.contracts.errors import BadInput
 
 SCHEMA_VERSION = 2
 """Increased with every change that consumers of the previous version cannot read."""
+PUBLICATION_HEADER = "publicationId"
+"""Header of a tombstone. The values of all other messages have the id of their publication."""
 
 SCHEMAS = Path(__file__).parent / "schemas"
 LOAD_FORECAST = "load-forecast"

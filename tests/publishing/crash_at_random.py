@@ -81,9 +81,9 @@ def interrupting_producer(at_call: int, action: Callable[[], None]) -> type[tran
             self._count()
             super().begin_transaction()
 
-        def produce(self, *arguments: Any) -> None:
+        def produce(self, *arguments: Any, **options: Any) -> None:
             self._count()
-            super().produce(*arguments)
+            super().produce(*arguments, **options)
 
         def commit_transaction(self, *arguments: Any) -> None:
             self._count()

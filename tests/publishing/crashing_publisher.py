@@ -42,8 +42,8 @@ def dying_producer(moment: str) -> type[transaction.Producer]:
             if moment == BEFORE_MARKERS:
                 die()
 
-        def produce(self, *arguments: Any) -> None:
-            super().produce(*arguments)
+        def produce(self, *arguments: Any, **options: Any) -> None:
+            super().produce(*arguments, **options)
             self.produced += 1
             if moment == HALF_WAY and self.produced == 120:
                 self.flush()
