@@ -37,8 +37,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def served(port: int, arguments: Sequence[str] = ()) -> Iterator[subprocess.Popen[str]]:
-    """`ruter-dagster dashboard` with the settings of this process, until it answers."""
+def served(port: int, arguments: Sequence[str] = (), base_path: str = "") -> Iterator[subprocess.Popen[str]]:
+    """`ruter-dagster dashboard` with the settings of this process, until it answers. `base_path` is `server.baseUrlPath`."""
     program = Path(sys.executable).with_name("ruter-dagster")
     process = subprocess.Popen(
         [program, "dashboard", "--port", str(port), *arguments],
@@ -49,19 +49,19 @@ def served(port: int, arguments: Sequence[str] = ()) -> Iterator[subprocess.Pope
         start_new_session=True,
     )
     try:
-        wait_until_healthy(process, port)
+        wait_until_healthy(process, f"http://127.0.0.1:{port}{base_path and '/' + base_path}")
         yield process
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(30)
 
 
-def wait_until_healthy(process: subprocess.Popen[str], port: int) -> None:
+def wait_until_healthy(process: subprocess.Popen[str], address: str) -> None:
     for _ in range(600):
         if process.poll() is not None:
             raise RuntimeError(f"The dashboard has ended: {process.communicate()[0]}")
         try:
-            with urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=5):
+            with urlopen(f"{address}/_stcore/health", timeout=5):
                 return
         except OSError:
             time.sleep(0.1)

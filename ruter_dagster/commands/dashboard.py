@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -64,12 +65,18 @@ def _run(command: Sequence[str], port: int) -> int:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         if answers(process, port):
-            print(f"Dashboard: http://127.0.0.1:{port} (Ctrl-C ends it)", flush=True)
+            print(f"Dashboard: {dashboard_address(port)} (Ctrl-C ends it)", flush=True)
         return process.wait()
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
         return 0
+
+
+def dashboard_address(port: int) -> str:
+    """The address of the first page, with the path that the variable `STREAMLIT_SERVER_BASE_URL_PATH` sets."""
+    path = os.environ.get("STREAMLIT_SERVER_BASE_URL_PATH", "").strip("/")
+    return f"http://127.0.0.1:{port}{path and '/' + path}"
 
 
 def answers(process: subprocess.Popen[bytes], port: int) -> bool:

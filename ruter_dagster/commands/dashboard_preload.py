@@ -1,13 +1,13 @@
 """Lets a new browser load the modules of tables, filters and charts together with Streamlit's program, not after the first data.
 
 Streamlit's page names the modules of its program only. A browser would ask for the others once the first table arrives. The header
-`Link` names them before.
+`Link` names the largest ones before.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import streamlit
@@ -23,6 +23,8 @@ ELEMENTS = (
     "loadVegaEmbed",
 )
 """Modules of the elements that the pages draw, by the first part of their file names."""
+MAX_HEADER_BYTES = 2_900
+"""Bytes of the header `Link`. A proxy with a buffer of 4 kB, nginx's smallest default, has room for the other headers too."""
 _IMPORTED = re.compile(r"""(?:from|import\(?)\s*["'`]\./([\w.-]+\.js)["'`]""")
 _OF_PROGRAM = re.compile(r"/js/([\w.-]+\.js)")
 
@@ -33,7 +35,7 @@ def streamlit_files() -> Path:
 
 
 def element_modules(folder: Path) -> list[str]:
-    """The file names of the elements' modules and of all that they import, without those that `index.html` names.
+    """The file names of the elements' modules and of all that they import, without those that `index.html` names, the largest first.
 
     Empty if Streamlit has another layout of its files: then a browser loads the modules later.
     """
@@ -42,7 +44,8 @@ def element_modules(folder: Path) -> list[str]:
         return []
     known = set(_OF_PROGRAM.findall(index.read_text(encoding="utf-8")))
     first = [path.name for element in ELEMENTS for path in sorted(modules.glob(f"{element}.*.js"))]
-    return list(dict.fromkeys(_with_imports(modules, first, known)))
+    names = _with_imports(modules, first, known)
+    return sorted(names, key=lambda name: (-(modules / name).stat().st_size, name))
 
 
 def _with_imports(folder: Path, names: Collection[str], known: set[str]) -> Iterator[str]:
@@ -56,13 +59,27 @@ def _with_imports(folder: Path, names: Collection[str], known: set[str]) -> Iter
         waiting += _IMPORTED.findall((folder / name).read_text(encoding="utf-8"))
 
 
+def link_header(modules: Sequence[str]) -> str:
+    """The value of the header `Link` with as many of the first modules as `MAX_HEADER_BYTES` allow.
+
+    Addresses are relative to the page, as in Streamlit's `index.html`, so that they hold behind `server.baseUrlPath` and behind a
+    proxy that adds a prefix.
+    """
+    header = ""
+    for name in modules:
+        longer = f"{header}{', ' if header else ''}<./static/js/{name}>; rel=modulepreload; fetchpriority=low"
+        if len(longer) > MAX_HEADER_BYTES:
+            break
+        header = longer
+    return header
+
+
 class PreloadModules:
     """ASGI middleware that adds the header `Link` to pages. The modules have a low priority: the program itself is needed first."""
 
-    def __init__(self, app: ASGIApp, modules: Collection[str]) -> None:
+    def __init__(self, app: ASGIApp, modules: Sequence[str]) -> None:
         self._app = app
-        links = (f"</static/js/{name}>; rel=modulepreload; fetchpriority=low" for name in modules)
-        self._header = (b"link", ", ".join(links).encode())
+        self._header = (b"link", link_header(modules).encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_links(message: Message) -> None:

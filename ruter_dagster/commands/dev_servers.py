@@ -52,13 +52,13 @@ def serve_mlflow(settings: Settings, port: int) -> Iterator[str]:
 @contextmanager
 def serve_dashboard_beside(port: int) -> Iterator[str]:
     """Runs the dashboard of this state while the context is open. Yields a line for the user."""
-    from ruter_dagster.commands.dashboard import dashboard_command
+    from ruter_dagster.commands.dashboard import dashboard_address, dashboard_command
 
     if fault := _port_fault(port, "--dashboard-port"):
         yield f"The dashboard is not served: {fault}"
         return
     with _child(dashboard_command(port), {}, subprocess.DEVNULL):
-        yield f"Dashboard, forecasts and accuracy: http://127.0.0.1:{port}"
+        yield f"Dashboard, forecasts and accuracy: {dashboard_address(port)}"
 
 
 def newest_report(settings: Settings) -> str:

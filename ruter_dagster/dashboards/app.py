@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from urllib.parse import urlsplit
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.dashboards.pages import compare, quality, runs, skill, tomorrow, yesterday
@@ -59,7 +59,7 @@ def show(open_sources: Callable[[], Sources]) -> None:
 
 def _drawn(page: DashboardPage, context: Context) -> Callable[[], None]:
     def draw() -> None:
-        place = st.empty()
+        warning = st.empty()
         with noted_values() as notes:
             notes += _unknown_page()
             try:
@@ -67,14 +67,16 @@ def _drawn(page: DashboardPage, context: Context) -> Callable[[], None]:
             except PermanentFailure as failure:
                 st.error(str(failure), icon=":material/error:")
         if notes:
-            place.warning("\n\n".join(notes), icon=":material/warning:")
+            warning.warning("\n\n".join(notes), icon=":material/warning:")
 
     return draw
 
 
 def _unknown_page() -> list[str]:
     """A sentence about a page in the address that does not exist. Streamlit shows the first page in its place."""
-    path = urlsplit(st.context.url or "").path.strip("/")
-    if path in {"", *(page.path for page in PAGES)}:
+    # `st.context.url` includes the path of a proxy, which only the browser knows. The browser sends the page's name without it.
+    context = get_script_run_ctx()
+    name = context.pages_manager.intended_page_name if context else None
+    if not name or name in {page.path for page in PAGES}:
         return []
-    return [unknown_value("page", path, PAGES[0].title)]
+    return [unknown_value("page", name, PAGES[0].title)]

@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from ruter_dagster.commands.cli import main
-from ruter_dagster.commands.dashboard import OPTIONS, dashboard_command
+from ruter_dagster.commands.dashboard import OPTIONS, dashboard_address, dashboard_command
+from ruter_dagster.commands.dashboard_server import environment_options
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +55,20 @@ def test_missing_other_state_is_named(tmp_path: Path) -> None:
 def test_server_listens_on_the_loopback_interface_and_sends_no_statistics() -> None:
     assert dashboard_command(8501, ["state/try"])[-2:] == ["8501", "state/try"]
     assert OPTIONS["server.address"] == "127.0.0.1" and OPTIONS["browser.gatherUsageStats"] is False
+
+
+def test_variables_set_streamlits_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMLIT_SERVER_BASE_URL_PATH", "dash")
+    monkeypatch.setenv("STREAMLIT_SERVER_ENABLE_CORS", "false")
+    assert dashboard_address(8501) == "http://127.0.0.1:8501/dash"
+    options = environment_options()
+    assert options["server.baseUrlPath"] == "dash" and options["server.enableCORS"] is False
+
+
+def test_invalid_option_of_streamlit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMLIT_SERVER_MAX_UPLOAD_SIZE", "large")
+    with pytest.raises(SystemExit, match=r"STREAMLIT_SERVER_MAX_UPLOAD_SIZE.*'large' is not a valid integer"):
+        environment_options()
 
 
 def test_jobs_and_dagster_do_not_need_streamlit() -> None:

@@ -9,7 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ruter_dagster.commands.dashboard_preload import PreloadModules, element_modules, streamlit_files
+from ruter_dagster.commands.dashboard_preload import (
+    PreloadModules,
+    element_modules,
+    link_header,
+    streamlit_files,
+)
 from ruter_dagster.dashboards.data import tomorrow, yesterday
 from ruter_dagster.dashboards.engine import Engine
 from ruter_dagster.dashboards.pages.page import CachedReader
@@ -74,4 +79,14 @@ def test_pages_name_the_modules(content_type: bytes, links: int) -> None:
     asyncio.run(PreloadModules(page, ["a.js", "b.js"])({"type": "http"}, None, send))  # pyright: ignore[reportArgumentType]
     header = dict(sent[0]["headers"]).get(b"link", b"").decode()
     assert header.count("rel=modulepreload") == links
-    assert header.startswith("</static/js/a.js>;" if links else "")
+    assert header.startswith("<./static/js/a.js>;" if links else "")
+
+
+def test_header_of_a_page_fits_a_proxy_with_small_buffers() -> None:
+    folder = streamlit_files()
+    modules = element_modules(folder)
+    header = link_header(modules)
+    assert 2_000 < len(header) < 3_000
+    sizes = [(folder / "static" / "js" / name).stat().st_size for name in modules]
+    named = header.count("rel=modulepreload")
+    assert sum(sizes[:named]) > 0.98 * sum(sizes)
