@@ -77,14 +77,16 @@ class LoadModel:
     def predict(self, rows: pl.DataFrame) -> pl.DataFrame:
         """`mean`, `p10`, `p50`, `p90` (passengers) and `prob_above_seats` (null if seats are unknown), row by row.
 
-        `rows` are model rows. Raises `BadInput` if a feature is missing.
+        `rows` are model rows; the forecast of no rows has no rows. Raises `BadInput` if a feature is missing.
         """
         # Matrices of millions of rows are slow to allocate; those of a block reuse memory. Each core forecasts blocks of its
         # own, so that no core waits while another fills a matrix (goal: forecasting).
         cores = pl.thread_pool_size()
         size = min(_ROWS_PER_BLOCK, 1 + rows.height // cores)
         with ThreadPoolExecutor(cores) as executor:
-            blocks = list(executor.map(self._mean_and_spread, rows.iter_slices(size)))
+            # `iter_slices` of no rows has no slice.
+            slices = rows.iter_slices(size) if rows.height else [rows]
+            blocks = list(executor.map(self._mean_and_spread, slices))
         mean, spread = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         return with_unknown_loads(forecast_columns(mean, spread, rows["seats"], self.tail), rows)
 

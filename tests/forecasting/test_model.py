@@ -134,6 +134,10 @@ def test_size_of_blocks_does_not_change_forecasts(rows, model, monkeypatch, size
     assert model.predict(some).equals(whole)
 
 
+def test_forecast_of_no_rows_has_no_rows(rows, model):
+    assert_frame_equal(model.predict(rows.clear()), model.predict(rows.head(1)).clear())
+
+
 def test_probability_above_seats_falls_with_the_seats(rows, model):
     few, many, unknown = (
         model.predict(rows.with_columns(pl.lit(seats, pl.Int32).alias("seats")))["prob_above_seats"]
