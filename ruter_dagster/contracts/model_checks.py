@@ -26,7 +26,7 @@ GATE_CHECKS = (
         "not_worse_than_baselines",
         "ERROR",
         "The release gate: in every mode and horizon, the model's WAPE is not higher than the best baseline's by more than its 95 % "
-        "interval, from a bootstrap of its dates",
+        "interval, from a bootstrap of blocks of dates",
     ),
     ModelCheck(
         "bias_within_five_percent",

@@ -67,7 +67,7 @@ MOST_CROWDED = Query(
 SELECT {_FORECAST_COLUMNS}
 FROM (
   SELECT {_FORECAST_COLUMNS},
-    row_number() OVER (PARTITION BY trip_id ORDER BY prob_above_seats DESC NULLS LAST, mean DESC, stop_sequence) AS place
+    row_number() OVER (PARTITION BY trip_id ORDER BY prob_above_seats DESC NULLS LAST, mean DESC, stop_sequence) AS stop_rank
   {_SELECTED_FORECASTS}
     AND trip_id IN (
       SELECT trip_id
@@ -75,7 +75,7 @@ FROM (
       GROUP BY trip_id
       ORDER BY max(prob_above_seats) DESC NULLS LAST, max(mean) DESC, trip_id
       LIMIT 100)) AS departures
-WHERE place = 1
+WHERE stop_rank = 1
 ORDER BY prob_above_seats DESC NULLS LAST, mean DESC, scheduled_departure_time, trip_id, stop_sequence""",
     _FORECASTS_AND_PLAN,
 )
@@ -236,7 +236,7 @@ WORST_JOURNEYS = Query(
 SELECT *
 FROM (
   SELECT departures.*, journeys.surprise, journeys.journey_departures, journeys.below, journeys.above,
-    row_number() OVER (PARTITION BY departures.trip_id ORDER BY departures.absolute_error DESC, departures.stop_sequence) AS place
+    row_number() OVER (PARTITION BY departures.trip_id ORDER BY departures.absolute_error DESC, departures.stop_sequence) AS stop_rank
   FROM (
     {_DEPARTURES}) AS departures
   JOIN (
@@ -251,7 +251,7 @@ FROM (
     ORDER BY CASE WHEN CAST($order AS varchar) = 'error' THEN max(abs(mean - load))
       ELSE sum(abs(mean - load)) / greatest(sum(p90 - p10), {MIN_WIDTH}.0 * count(*)) END DESC, trip_id
     LIMIT 50) AS journeys ON departures.trip_id = journeys.journey) AS worst
-WHERE place = 1
+WHERE stop_rank = 1
 ORDER BY CASE WHEN CAST($order AS varchar) = 'error' THEN absolute_error ELSE surprise END DESC, trip_id""",
     _ONE_OPERATING_DATE,
 )

@@ -96,8 +96,8 @@ def spread_features(matrix: Matrix | Numbers, mean: Numbers) -> Numbers:
     columns = [(*NUMBERS, *CATEGORIES).index(name) for name in (*SPREAD_NUMBERS, *CATEGORIES)]
     features = np.empty((len(matrix), 1 + len(columns)))
     features[:, 0] = to_root(mean)
-    for place, column in enumerate(columns, 1):
-        features[:, place] = matrix[:, column]
+    for number, column in enumerate(columns, 1):
+        features[:, number] = matrix[:, column]
     return features
 
 

@@ -206,8 +206,8 @@ def _parts_of_id(scope: str, schema: pl.Schema) -> list[pl.Expr]:
     parts = SCOPES[scope]
     pattern = "^(.*)" + r"\|([^|]*)" * (len(parts) - 1) + "$"
     return [
-        pl.col("scope_id").str.extract(pattern, place).cast(schema[part]).alias(part)
-        for place, part in enumerate(parts, 1)
+        pl.col("scope_id").str.extract(pattern, group).cast(schema[part]).alias(part)
+        for group, part in enumerate(parts, 1)
     ]
 
 

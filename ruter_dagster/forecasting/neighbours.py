@@ -85,8 +85,8 @@ def journey_loads(rows: pl.DataFrame) -> pl.DataFrame:
         .sort("trip_id", "stop_sequence")
         .with_columns(pl.col("trip_id").rle_id().alias("trip"))
         .drop("trip_id", "stop_sequence")
-        .with_row_index("place")
-        .with_columns(pl.col("place").cast(pl.Int64))
+        .with_row_index("stop_index")
+        .with_columns(pl.col("stop_index").cast(pl.Int64))
         .collect()
     )
     before, after = _known_stop(ordered, 1), _known_stop(ordered, -1)
@@ -103,7 +103,7 @@ def journey_loads(rows: pl.DataFrame) -> pl.DataFrame:
 def _known_stop(ordered: pl.DataFrame, step: int) -> pl.DataFrame:
     """Load and index of the nearest stop with own counts before (step 1) or after (step -1) on the same journey."""
     side = "before" if step == 1 else "after"
-    columns = ("own", "place", "trip")
+    columns = ("own", "stop_index", "trip")
     known = [pl.when(pl.col("own").is_not_null()).then(pl.col(name)).shift(step) for name in columns]
     filled = ordered.select(
         (one.forward_fill() if step == 1 else one.backward_fill()).alias(f"{name}_{side}")
@@ -111,17 +111,17 @@ def _known_stop(ordered: pl.DataFrame, step: int) -> pl.DataFrame:
     )
     same = filled[f"trip_{side}"] == ordered["trip"]
     return filled.select(
-        pl.when(same).then(pl.col(f"{name}_{side}")).alias(f"{name}_{side}") for name in ("own", "place")
+        pl.when(same).then(pl.col(f"{name}_{side}")).alias(f"{name}_{side}") for name in ("own", "stop_index")
     )
 
 
 def _between_stops() -> pl.Expr:
     """Linear between the known stops. A journey is empty one stop before its first stop and one stop after its last."""
-    here = pl.col("place")
-    first, last = here.min().over("trip"), here.max().over("trip")
+    index = pl.col("stop_index")
+    first, last = index.min().over("trip"), index.max().over("trip")
     known = pl.col("own_before").is_not_null() | pl.col("own_after").is_not_null()
     load_before, load_after = pl.col("own_before").fill_null(0.0), pl.col("own_after").fill_null(0.0)
-    before = pl.coalesce("place_before", first - 1)
-    after = pl.coalesce("place_after", last + 1)
-    between = (load_before * (after - here) + load_after * (here - before)) / (after - before)
+    before = pl.coalesce("stop_index_before", first - 1)
+    after = pl.coalesce("stop_index_after", last + 1)
+    between = (load_before * (after - index) + load_after * (index - before)) / (after - before)
     return pl.when(known).then(between).round(DECIMALS).alias("journey_load")

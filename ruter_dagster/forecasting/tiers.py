@@ -58,7 +58,7 @@ def has_own_counts() -> pl.Expr:
 
 def tier_number() -> pl.Expr:
     """The tier as a number, 0 the best."""
-    numbers: dict[Any, int] = {name: place for place, name in enumerate(EXPECTED_TIERS)}
+    numbers: dict[Any, int] = {name: number for number, name in enumerate(EXPECTED_TIERS)}
     return pl.col("expected_tier").replace_strict(numbers, return_dtype=pl.Int32)
 
 

@@ -50,11 +50,11 @@ def stratified(departures: pl.DataFrame, max_rows: int, seed: int) -> pl.DataFra
     order = departures.select(
         *_STRATA, pl.struct(KEY).hash(seed).alias("drawn"), pl.int_range(pl.len()).alias("row")
     ).sort(*_STRATA, "drawn")
-    size, place = pl.len().over("mode"), pl.int_range(pl.len()).over("mode")
+    size, number = pl.len().over("mode"), pl.int_range(pl.len()).over("mode")
     # Summed over all rows, 1 / root of a mode's size is the sum of the modes' roots.
     roots = (1 / size.sqrt()).sum()
     taken = pl.min_horizontal((max_rows * size.sqrt() / roots).floor().clip(1), size)
-    passes = ((place + 1) * taken / size).floor() > (place * taken / size).floor()
+    passes = ((number + 1) * taken / size).floor() > (number * taken / size).floor()
     chosen = order.select("row", (size / taken).alias("sample_weight"), passes.alias("chosen"))
     rows = chosen.filter("chosen").sort("row")
     return departures[rows["row"]].with_columns(rows["sample_weight"])

@@ -120,7 +120,7 @@ def _draw_quantile_shares(axes: Axes, shares: pl.DataFrame) -> None:
         rows = shares.filter(pl.col("level") == level).sort("mode")
         bottom = 100 * rows["below"] - _THICKNESS / 2
         height = 100 * (rows["at_most"] - rows["below"]) + _THICKNESS
-        positions = [place + (index - 1) * 0.25 for place in range(len(modes))]
+        positions = [position + (index - 1) * 0.25 for position in range(len(modes))]
         axes.bar(positions, height, 0.2, bottom=bottom, color=(SOFT, ACCENT, INK)[index])
         axes.axhline(100 * level, color="#7a8594", linestyle="--", linewidth=0.8)
     axes.set_xticks(range(len(modes)), modes)
@@ -158,7 +158,9 @@ def _draw_bars(axes: Axes, groups: Sequence[str], bars: Mapping[str, tuple[pl.Se
     width = 0.8 / len(bars)
     for index, (label, (values, colour)) in enumerate(bars.items()):
         offset = (index - (len(bars) - 1) / 2) * width
-        axes.bar([place + offset for place in range(len(groups))], values, width, color=colour, label=label)
+        axes.bar(
+            [position + offset for position in range(len(groups))], values, width, color=colour, label=label
+        )
     axes.set_xticks(range(len(groups)), groups)
 
 
