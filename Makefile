@@ -17,8 +17,8 @@ install: .venv/installed  ## install the locked dependencies into .venv (1 minut
 demo: install  ## run the whole chain on a small history, and read its forecasts back from Kafka (3 minutes)
 	$(BIN)/ruter-dagster demo
 
-dev: install  ## start Dagster's UI at http://127.0.0.1:3000, with the dashboard, MLflow and a Kafka broker
-	$(BIN)/ruter-dagster dev
+dev: install  ## start Dagster's UI at http://127.0.0.1:3000, with the dashboard, MLflow and a Kafka broker. ARGS='--port 3001': another port
+	$(BIN)/ruter-dagster dev $(ARGS)
 
 check: install  ## check style, types, imports, function sizes, released schemas and Dagster's definitions (2 minutes)
 	$(BIN)/ruff check .

@@ -149,8 +149,10 @@ def _occupancy_warning(report: Report) -> str | None:
 
 def _accuracy_cells(row: dict[str, Any]) -> tuple[str, ...]:
     """The cells of a baseline's row, in the order of `ACCURACY`."""
-    wape, model, gain, low, high = (
-        "unknown" if row[name] is None else f"{row[name]:.3f}"
-        for name in ("wape_baseline", "wape_model", "improvement", "low_95", "high_95")
-    )
+    wape, model = (_number(row[name], "{:.3f}") for name in ("wape_baseline", "wape_model"))
+    gain, low, high = (_number(row[name], "{:.1%}") for name in ("improvement", "low_95", "high_95"))
     return forecast_label(row["baseline"]), wape, model, gain, f"{low} to {high}"
+
+
+def _number(value: float | None, form: str) -> str:
+    return "unknown" if value is None else form.format(value)

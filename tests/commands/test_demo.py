@@ -102,7 +102,8 @@ def test_accuracy_names_baselines_as_the_documentation_does() -> None:
     console = Console(record=True, width=160)
     show(Report("2026-03-30", "demo", accuracy=[row | interval for interval in intervals]), console)
     shown = console.export_text()
-    assert "mean of 4 weeks (HA4)" in shown and "0.100 to 0.160" in shown and "unknown to unknown" in shown
+    assert "mean of 4 weeks (HA4)" in shown and "10.0% to 16.0%" in shown and "unknown to unknown" in shown
+    assert "13.3%" in shown
 
 
 def test_repeated_run_says_already_published() -> None:
