@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
-from functools import reduce
+from functools import cached_property, reduce
 
 import polars as pl
 from pyiceberg.expressions import And, BooleanExpression, GreaterThanOrEqual, LessThanOrEqual, Or
@@ -70,18 +70,18 @@ class TableSnapshot:
 
     def dates(self) -> list[date]:
         """All dates that were written, in order, including dates written without rows."""
-        return sorted(self.versions(self._current_versions()))
+        return sorted(self.versions(self._newest_versions()))
 
     def versions(self, dates: Collection[date]) -> dict[date, str]:
         """The content version of each of `dates` that the table has.
 
-        Rows are read only for a date that was rewritten after the pinned snapshot, if the date's own snapshot has expired.
+        Rows are read only for a date that was rewritten after the pinned snapshot, or by a snapshot that was rolled back, if the
+        date's own snapshot has expired.
         """
-        current = self._current_versions()
-        versions = {day: current[day] for day in sorted(set(dates)) if day in current}
-        if not self._pinned:
-            return versions
-        for day in versions.keys() & self._dates_rewritten_since():
+        newest = self._newest_versions()
+        versions = {day: newest[day] for day in sorted(set(dates)) if day in newest}
+        rewritten = self._dates_rolled_back | (self._dates_rewritten_since() if self._pinned else set())
+        for day in versions.keys() & rewritten:
             version = next((written[day] for written in self._versions_by_write() if day in written), None)
             version = version or self._version_of_rows(day)
             if version:
@@ -94,13 +94,14 @@ class TableSnapshot:
         """The dates that were last written with these input hashes and have undamaged files, with their versions.
 
         `input_hashes` are those that were passed to `TableStore.write`. Compares the newest rows, even if a snapshot is pinned.
+        A date whose write was rolled back is not among them.
         """
         properties = self._loaded.properties if self._loaded else {}
+        newest = TableSnapshot(self._table, self._loaded, self._properties, None)
         unchanged = {
             day: version
-            for day, version in self._current_versions().items()
-            if day in input_hashes
-            and properties.get(input_hash_property(day)) == input_hash_value(input_hashes[day], version)
+            for day, version in newest.versions(input_hashes).items()
+            if properties.get(input_hash_property(day)) == input_hash_value(input_hashes[day], version)
         }
         damaged = damaged_dates(self._loaded, self._table.partition, unchanged) if self._loaded else set()
         return {day: version for day, version in unchanged.items() if day not in damaged}
@@ -134,7 +135,8 @@ class TableSnapshot:
         with translate_storage_errors(self._properties):
             return self._rows(dates, columns, ordered, where)
 
-    def _current_versions(self) -> dict[date, str]:
+    def _newest_versions(self) -> dict[date, str]:
+        """The version of each date's newest write, even if it was rolled back: a rollback leaves the table's properties."""
         properties = self._loaded.properties if self._loaded else {}
         return versions_of(properties)
 
@@ -154,7 +156,20 @@ class TableSnapshot:
             if snapshot.snapshot_id == self.snapshot_id:
                 return later
             later |= versions_of(_summary(snapshot)).keys()
-        return set(self._current_versions())
+        return set(self._newest_versions())
+
+    @cached_property
+    def _dates_rolled_back(self) -> set[date]:
+        """Dates that were written by snapshots that the table still has, and that were rolled back."""
+        ancestors = list(self._ancestors(self._loaded.current_snapshot())) if self._loaded else []
+        if self._loaded is None or not ancestors:
+            return set()
+        ids = {each.snapshot_id for each in ancestors}
+        # Older snapshots may have lost the connection by an expiry in between.
+        oldest = ancestors[-1].sequence_number or 0
+        apart = [each for each in self._loaded.snapshots() if each.snapshot_id not in ids]
+        rolled_back = [each for each in apart if (each.sequence_number or 0) > oldest]
+        return {day for each in rolled_back for day in versions_of(_summary(each))}
 
     def _versions_by_write(self) -> Iterator[dict[date, str]]:
         """The versions that each write up to this snapshot wrote, newest first."""

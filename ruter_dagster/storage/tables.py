@@ -212,7 +212,8 @@ class TableStore:
         input_hashes: Mapping[date, str],
     ) -> WriteResult:
         loaded = open_table(self._catalog, self._identifier(table.name), table)
-        unchanged = _unchanged_dates(loaded, table, hashes)
+        newest = TableSnapshot(table, loaded, self._properties, None)
+        unchanged = _unchanged_dates(newest, loaded, table, hashes)
         properties = {
             input_hash_property(day): input_hash_value(input_hash, hashes[day])
             for day, input_hash in input_hashes.items()
@@ -243,6 +244,8 @@ class TableStore:
         newest = [datetime.fromtimestamp(time / 1000, UTC) for time in times[-self._keep_snapshots :]]
         before = min(newest[0], datetime.now(UTC) - self._keep_for).timestamp() * 1000
         old = {each.snapshot_id for each in loaded.snapshots() if each.timestamp_ms < before}
+        # Tags and branches. The branch `main` is the current snapshot, which is old after a rollback.
+        old -= {ref.snapshot_id for ref in loaded.metadata.refs.values()}
         if len(old) >= _EXPIRY_BATCH and table is LOAD_FORECASTS:
             old -= published_snapshots(self.snapshot(table), self.snapshot(PUBLICATIONS))
         if len(old) >= _EXPIRY_BATCH:
@@ -251,10 +254,12 @@ class TableStore:
                 ExpireSnapshots(transaction).by_ids(sorted(old)).commit()
 
 
-def _unchanged_dates(loaded: IcebergTable, table: Table, hashes: Mapping[date, str]) -> set[date]:
+def _unchanged_dates(
+    newest: TableSnapshot, loaded: IcebergTable, table: Table, hashes: Mapping[date, str]
+) -> set[date]:
     """Dates that have these versions already. Dates with damaged files are left out, so that a write repairs them."""
-    stored = loaded.properties
-    unchanged = {day for day, version in hashes.items() if version == stored.get(version_property(day))}
+    stored = newest.versions(hashes)
+    unchanged = {day for day, version in hashes.items() if version == stored.get(day)}
     return unchanged - damaged_dates(loaded, table.partition, unchanged)
 
 

@@ -314,3 +314,43 @@ def test_tables_in_one_database_have_their_namespace_in_the_name(tmp_path: Path)
         ("ruter_dev", "raw_visits")
     ]
     assert store.read(VISITS, [DAY]).height == 20
+
+
+def roll_back(tmp_path: Path, snapshot_id: int) -> None:
+    iceberg(tmp_path).manage_snapshots().rollback_to_snapshot(snapshot_id).commit()
+
+
+def test_version_after_a_rollback_is_that_of_the_rows(store: TableStore, tmp_path: Path):
+    first = store.write(VISITS, visits(DAY), [DAY], input_hashes={DAY: "first"}, code_version="1")
+    both = pl.concat([visits(DAY, load=99.0), visits(NEXT_DAY)])
+    hashes = {DAY: "second", NEXT_DAY: "second"}
+    store.write(VISITS, both, [DAY, NEXT_DAY], input_hashes=hashes, code_version="1")
+    roll_back(tmp_path, first.snapshot_id)
+    assert store.versions(VISITS, [DAY, NEXT_DAY]) == first.hashes
+    assert store.dates(VISITS) == [DAY]
+    assert store.snapshot(VISITS).unchanged_dates(hashes) == {}
+    with pytest.raises(DateMissing):
+        store.read(VISITS, [NEXT_DAY])
+
+
+def test_rows_that_were_rolled_back_are_written_again(store: TableStore, tmp_path: Path):
+    first = store.write(VISITS, visits(DAY), [DAY], code_version="1")
+    second = store.write(VISITS, visits(DAY, load=99.0), [DAY], code_version="1")
+    roll_back(tmp_path, first.snapshot_id)
+    again = store.write(VISITS, visits(DAY, load=99.0), [DAY], code_version="1")
+    assert again.unchanged == ()
+    assert store.versions(VISITS, [DAY]) == second.hashes
+    assert set(store.read(VISITS, [DAY])["load"]) == {99.0}
+
+
+def test_snapshots_expire_beside_a_tagged_one(tmp_path: Path):
+    store = TableStore(local_catalog(tmp_path), keep_snapshots=1, keep_for=timedelta(0))
+    table = replace(VISITS, may_be_empty=True)
+    tagged = store.write(table, visits(DAY), [DAY, NEXT_DAY], code_version="1").snapshot_id
+    iceberg(tmp_path).manage_snapshots().create_tag(tagged, "kept").commit()
+    for number in range(30):
+        store.write(VISITS, visits(DAY, load=float(number)), [DAY], code_version="1")
+    left = [snapshot.snapshot_id for snapshot in iceberg(tmp_path).snapshots()]
+    assert len(left) < 30
+    assert tagged in left
+    assert store.dates(VISITS) == [DAY, NEXT_DAY], "dates of a tagged snapshot were not rolled back"
