@@ -90,7 +90,7 @@ def _input_versions(
 def _input_hash(day: date, versions: Versions, context: JobContext) -> str:
     """Hash of everything that a date's sums depend on: versions of its inputs, time zone and code."""
     inputs = {table.name: of_table.get(day) for table, of_table in versions.items()}
-    content = json.dumps([code_hash(), context.operator.time_zone, inputs], sort_keys=True)
+    content = json.dumps([code_hash(__file__), context.operator.time_zone, inputs], sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 

@@ -36,8 +36,8 @@ def lock_hash() -> str | None:
 
 
 @cache
-def code_hash() -> str:
-    """Hash of the code that computes features: source files of two packages, the lock file and polars' version.
+def code_hash(*files: str) -> str:
+    """Hash of the code that computes rows: source files of two packages, these further files, the lock file and polars' version.
 
     The commit is not enough: an installed package has none, and it does not show uncommitted changes.
     """
@@ -46,4 +46,6 @@ def code_hash() -> str:
     for folder in ("contracts", "forecasting"):
         for path in sorted((package / folder).rglob("*.py")):
             digest.update(path.read_bytes())
+    for file in files:
+        digest.update(Path(file).read_bytes())
     return digest.hexdigest()[:32]

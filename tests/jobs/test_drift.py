@@ -11,7 +11,7 @@ import pytest
 
 from ruter_dagster.contracts.drift import DRIFT_METRICS
 from ruter_dagster.contracts.jobs import Balance, Drift, JobParameters, Snapshot
-from ruter_dagster.contracts.tables import DRIFT, PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS
+from ruter_dagster.contracts.tables import DRIFT, DRIFT_SUMS, PLANNED_DEPARTURES, STOP_LOADS, STOP_VISITS
 from ruter_dagster.forecasting.drift_sums import DriftSums
 from ruter_dagster.jobs import balance, check_quality, drift, drift_sums, snapshot
 from ruter_dagster.jobs.context import JobContext
@@ -108,6 +108,18 @@ def test_late_counts_change_the_sums_of_their_date(folder: Path, monkeypatch: py
     assert drift_both_ways(parameters, folder, monkeypatch) == [late]
 
 
+def test_sums_that_were_rolled_back_are_computed_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parameters, late = Drift(dates=HISTORY[-1:]), HISTORY[3]
+    store = run(parameters, folder).store
+    outdated = store.read(DRIFT_SUMS, [late]).head(1)
+    written = store.write(DRIFT_SUMS, outdated, [late], input_hashes={late: "outdated"}, code_version="1")
+    run(parameters, folder)
+    loaded = store.load(DRIFT_SUMS)
+    assert loaded is not None
+    loaded.manage_snapshots().rollback_to_snapshot(written.snapshot_id).commit()
+    assert drift_both_ways(parameters, folder, monkeypatch) == [late]
+
+
 def drift_both_ways(parameters: Drift, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[date]:
     """Requires equal drift of stored and of new sums. Returns the dates whose sums were not stored."""
     calls: list[date] = []
@@ -123,7 +135,9 @@ def drift_both_ways(parameters: Drift, folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(drift_sums, "_sums_of", computed)
     run(parameters, folder)
     with_stored, from_stored = list(calls), version()
-    monkeypatch.setattr(drift_sums, "code_hash", lambda: "another")
+    changed_code = folder / "changed_code.py"
+    changed_code.write_text("another = True")
+    monkeypatch.setattr(drift_sums, "__file__", str(changed_code))
     run(parameters, folder)
     assert len(calls) - len(with_stored) == len(HISTORY)
     assert version() == from_stored
