@@ -239,13 +239,15 @@ ROW: dict[str, Any] = {
 
 
 @pytest.mark.parametrize(
-    ("changed", "line_bias", "whole_journey", "reason"),
+    ("changed", "line_change", "whole_journey", "reason"),
     [
         ({"reasons": "event"}, 0.0, False, "Known before: event nearby"),
         ({"source": "fallback"}, 0.0, False, "Not forecast by the model, but by the fallback"),
         ({"expected_tier": "line_hour"}, 0.0, False, "No counts of this departure"),
-        ({}, -0.3, False, r"Whole line: more passengers than forecast \(30%\)"),
-        ({}, 0.3, False, "This stop alone: far more"),
+        ({}, 0.3, False, "Whole line: 30% more passengers than forecast"),
+        ({"load": 2.0}, -0.47, False, "Whole line: 47% fewer passengers than forecast"),
+        ({"load": 2.0}, -0.24, False, "This stop alone: far fewer"),
+        ({}, -0.3, False, "This stop alone: far more"),
         ({}, 0.0, True, r"Whole journey: far more than its 4-week mean \(42\)"),
         ({"load": 2.0}, 0.0, True, "Whole journey: far fewer than"),
         ({"ha4": 85.0}, 0.0, True, "Error of the model: the 4-week mean was closer"),
@@ -254,10 +256,15 @@ ROW: dict[str, Any] = {
     ],
 )
 def test_likely_reason(
-    changed: dict[str, Any], line_bias: float | None, whole_journey: bool, reason: str
+    changed: dict[str, Any], line_change: float | None, whole_journey: bool, reason: str
 ) -> None:
-    match = yesterday.likely_reason({**ROW, **changed}, line_bias, whole_journey)
+    match = yesterday.likely_reason({**ROW, **changed}, line_change, whole_journey)
     assert pl.Series([match]).str.contains(f"^{reason}").item()
+
+
+def test_line_change_is_relative_to_the_forecast() -> None:
+    lines = pl.DataFrame({"line_id": ["halved", "doubled", "none"], "bias": [1.0, -0.5, -1.0]})
+    assert yesterday.line_changes(lines) == {"halved": -0.5, "doubled": 1.0, "none": None}
 
 
 # ---- Skill and drift

@@ -28,7 +28,7 @@ BY_SURPRISE, BY_ERROR = "surprise", "error"
 ORDERS = {BY_SURPRISE: "Error / P10-P90", BY_ERROR: "Largest error"}
 """Orders of the worst forecasts, in words. Ordered by error, large vehicles hide a mode of small ones."""
 LINE_SHIFT = 0.25
-"""From this bias on, a whole line had another load than forecast, and the line is the likely reason of its departures' errors."""
+"""From this change on, a whole line is the likely reason of its departures' errors. The change is observed / forecast passengers - 1."""
 JOURNEY_SHIFT = 0.5
 CLOSE = 0.5
 """The mean of four weeks is as wrong as the forecast if its error is at least this share of the forecast's error."""
@@ -126,9 +126,9 @@ def worst_journeys(
         line=selection.line,
         order=order,
     )
-    bias = dict(zip(lines["line_id"].to_list(), lines["bias"].to_list(), strict=True))
+    changes = line_changes(lines)
     reasons = [
-        likely_reason(row, bias.get(row["line_id"]), _whole_journey(row))
+        likely_reason(row, changes.get(row["line_id"]), _whole_journey(row))
         for row in rows.iter_rows(named=True)
     ]
     return names.labelled(rows).with_columns(
@@ -139,18 +139,28 @@ def worst_journeys(
     )  # fmt: skip
 
 
+def line_changes(lines: pl.DataFrame) -> dict[str, float | None]:
+    """Observed / forecast passengers - 1 of each line: -0.5 if half of those that were forecast travelled. None if none were forecast.
+
+    `lines` has the bias of each line, forecast / observed passengers - 1.
+    """
+    forecast = 1 + pl.col("bias")
+    changes = lines.select("line_id", change=1 / pl.when(forecast > 0).then(forecast) - 1)
+    return dict(changes.iter_rows())
+
+
 def _whole_journey(row: Mapping[str, Any]) -> bool:
     """Whether at least half of the journey's departures are outside P10-P90 on the side of the worst stop."""
     outside = row["above"] if row["load"] > row["mean"] else row["below"]
     return row["journey_departures"] > 1 and 2 * outside >= row["journey_departures"]
 
 
-def likely_reason(row: Mapping[str, Any], line_bias: float | None, whole_journey: bool) -> str:
+def likely_reason(row: Mapping[str, Any], line_change: float | None, whole_journey: bool) -> str:
     """Why a forecast was far from the observed load, in words: the first of these that applies.
 
     The reasons that the forecast itself stated; a baseline in place of the model; no counts of the departure; a whole line or a
     whole journey that differed; a load as unusual for the last four weeks as for the model; else an error of the model.
-    `line_bias` is (forecast - observed) / observed of the line on the date. `whole_journey`: at least half of the journey's
+    `line_change` is observed / forecast passengers of the line on the date - 1. `whole_journey`: at least half of the journey's
     departures are outside P10-P90 on the same side.
     """
     busier = row["load"] > row["mean"]
@@ -161,8 +171,8 @@ def likely_reason(row: Mapping[str, Any], line_bias: float | None, whole_journey
         return f"Not forecast by the model, but by the {row['source']}"
     if row["expected_tier"] is not None and row["expected_tier"] not in OWN_TIERS:
         return "No counts of this departure in the weeks before"
-    if line_bias is not None and abs(line_bias) >= LINE_SHIFT and (line_bias < 0) == busier:
-        return f"Whole line: {more} passengers than forecast ({abs(line_bias):.0%})"
+    if line_change is not None and abs(line_change) >= LINE_SHIFT and (line_change > 0) == busier:
+        return f"Whole line: {abs(line_change):.0%} {more} passengers than forecast"
     if _unusual_too_for_ha4(row, busier):
         where = "Whole journey" if whole_journey else "This stop alone"
         return f"{where}: far {more} than its 4-week mean ({row['ha4']:.0f})"
