@@ -262,6 +262,20 @@ def test_likely_reason(
     assert pl.Series([match]).str.contains(f"^{reason}").item()
 
 
+@pytest.mark.parametrize("order", yesterday.ORDERS)
+def test_chart_of_a_line_starts_with_the_journey_of_the_sentence(shared: TableReader, order: str) -> None:
+    names, selection = names_of(shared, YESTERDAY), yesterday.Selection(YESTERDAY, line="RUT:Line:21")
+    lines = yesterday.line_scores(shared, selection, names)
+    worst = yesterday.worst_journeys(shared, selection, lines, names, TIME_ZONE, order)
+    found = yesterday.worst_of_line(worst, selection.line)
+    assert found is not None
+    trip, words = found
+    scores = yesterday.network_scores(shared, YESTERDAY, YESTERDAY, 1).row(0, named=True)
+    assert f"at {words}**" in yesterday.day_sentence(scores, worst)
+    assert trip in yesterday.journey_labels(yesterday.journeys(shared, selection, TIME_ZONE))
+    assert yesterday.worst_of_line(worst, None) is None
+
+
 def test_line_change_is_relative_to_the_forecast() -> None:
     lines = pl.DataFrame({"line_id": ["halved", "doubled", "none"], "bias": [1.0, -0.5, -1.0]})
     assert yesterday.line_changes(lines) == {"halved": -0.5, "doubled": 1.0, "none": None}
@@ -289,12 +303,12 @@ def test_sentence_answers_whether_the_model_is_better(value: float | None, begin
 
 def test_drift_sentence_names_what_is_beyond_a_threshold(shared: TableReader) -> None:
     measures = skill.drift_measures(shared, OBSERVED[0], YESTERDAY)
-    assert skill.drift_sentence(measures) == f"No metric is beyond a threshold on {YESTERDAY}."
+    assert skill.drift_sentence(measures) == f"No measure is beyond a threshold on {YESTERDAY}."
     beyond = (pl.col("metric") == "bias") & (pl.col("scope") == "bus")
     warned = measures.with_columns(verdict=pl.when(beyond).then(pl.lit("warn")).otherwise("verdict"))
-    assert "beyond a threshold" in skill.drift_sentence(warned) and "Bias (bus)" in skill.drift_sentence(
+    assert "measures is beyond a threshold" in skill.drift_sentence(
         warned
-    )
+    ) and "Bias (bus)" in skill.drift_sentence(warned)
     assert skill.newest_verdicts(warned, "bus").row(0, named=True)["metric"] == "bias"
 
 

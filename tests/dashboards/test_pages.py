@@ -168,6 +168,22 @@ def test_click_on_a_row_opens_its_journey(address: str, chromium: Browser) -> No
     page.context.close()
 
 
+def test_first_click_on_a_worst_forecast_is_shared(address: str, chromium: Browser) -> None:
+    page = load(chromium, f"{address}/yesterday")
+    table = page.get_by_test_id("stDataFrame").first.bounding_box()
+    assert table is not None
+    page.mouse.click(table["x"] + 18, table["y"] + 36 + 35 * 5 + 17)
+    page.wait_for_url(re.compile("line=.*journey=|journey=.*line="))
+    wait_until_drawn(page)
+    journey = page.get_by_role("combobox", name=re.compile("^Journey"))
+    shown = journey.input_value()
+    assert parameters(page)["journey"] == [shown]
+    shared = load(chromium, page.url)
+    expect(shared.get_by_role("combobox", name=re.compile("^Journey"))).to_have_value(shown)
+    page.context.close()
+    shared.context.close()
+
+
 def test_keyboard_reaches_filters_and_downloads(address: str, chromium: Browser) -> None:
     page = load(chromium, address)
     reached: list[str] = []

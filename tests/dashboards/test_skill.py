@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from ruter_dagster.contracts.drift import DRIFT_METRICS
-from ruter_dagster.dashboards.data.skill import BEYOND, newest_verdicts, scopes, unknown_sentence
+from ruter_dagster.dashboards.data.skill import BEYOND, _threshold, newest_verdicts, scopes, unknown_sentence
 from ruter_dagster.dashboards.pages import skill
 
 
@@ -53,3 +53,10 @@ def test_unknown_verdict_is_explained() -> None:
 def measured(verdicts: list[tuple[str, str]]) -> pl.DataFrame:
     rows = pl.DataFrame(verdicts, schema=["scope", "verdict"], orient="row")
     return rows.with_columns(operating_date=pl.lit(date(2026, 11, 20)), metric=pl.lit("bias"))
+
+
+def test_thresholds_state_their_side() -> None:
+    rows = pl.DataFrame({"metric": ["counted_share", "trip_gaps", "bias"], "warn": [0.8, 0.25, 0.1], "act": [None, None, 0.15]})  # fmt: skip
+    shown = rows.select(warns=_threshold("warn"), acts=_threshold("act"))
+    assert shown["warns"].to_list() == ["below 0.8", "above 0.25", "beyond ±0.1"]
+    assert shown["acts"].to_list() == [None, None, "beyond ±0.15"]

@@ -98,7 +98,18 @@ def drift_measures(reader: Reader, first: date, last: date) -> pl.DataFrame:
     return rows.with_columns(
         title=pl.Series(map(drift_title, rows["metric"]), dtype=pl.String),
         description=pl.col("metric").replace_strict(DESCRIPTIONS, default="", return_dtype=pl.String),
+        warns=_threshold("warn"),
+        acts=_threshold("act"),
     )
+
+
+def _threshold(column: str) -> pl.Expr:
+    """The threshold with its side in words: `below 0.8`, `above 0.25`, `beyond ±0.1`; null without a threshold."""
+    words = {"below": "below ", "above": "above ", "either": "beyond ±"}
+    sides = {name: words[side] for name, side in SIDES.items()}
+    side = pl.col("metric").replace_strict(sides, default="beyond ", return_dtype=pl.String)
+    number = pl.col(column).map_elements(lambda value: f"{value:g}", pl.String)
+    return pl.concat_str(side, number)
 
 
 def unknown_sentence(verdicts: pl.DataFrame) -> str:
@@ -143,14 +154,15 @@ def scopes(measures: pl.DataFrame) -> list[str]:
 
 
 def drift_sentence(measures: pl.DataFrame) -> str:
-    """How many metrics of all scopes are beyond a threshold on the newest date."""
+    """How many measures, each a metric of a scope, are beyond a threshold on the newest date."""
     if measures.is_empty():
         return "No drift was measured in this period."
     newest = measures.filter(pl.col("operating_date") == pl.col("operating_date").max())
     beyond = newest.filter(_is_beyond()).sort(_severity(), pl.col("scope") == NETWORK, "metric", "scope")
     day = newest["operating_date"].item(0)
     if beyond.is_empty():
-        return f"No metric is beyond a threshold on {day}."
+        return f"No measure is beyond a threshold on {day}."
     names = ", ".join(f"{row['title']} ({row['scope']})" for row in beyond.head(3).iter_rows(named=True))
     more = f" and {beyond.height - 3} more" if beyond.height > 3 else ""
-    return f"{beyond.height} of {newest.height} measures are beyond a threshold on {day}: {names}{more}."
+    verb = "is" if beyond.height == 1 else "are"
+    return f"{beyond.height} of {newest.height} measures {verb} beyond a threshold on {day}: {names}{more}."

@@ -11,7 +11,7 @@ import polars as pl
 
 from ruter_dagster.contracts.scores import LINE_SCORES
 from ruter_dagster.contracts.tables import OWN_TIERS
-from ruter_dagster.dashboards.data.words import Names, local_time, reasons_in_words, share
+from ruter_dagster.dashboards.data.words import Names, different, local_time, reasons_in_words, share
 from ruter_dagster.dashboards.engine import Reader
 from ruter_dagster.dashboards.queries import (
     JOURNEY_PERFORMANCE,
@@ -95,6 +95,20 @@ def journeys(reader: Reader, selection: Selection, time_zone: str) -> pl.DataFra
         bias=(pl.col("mean") - pl.col("load")) / load,
         coverage=pl.col("covered") / pl.col("departures"),
     )
+
+
+def journey_labels(journeys: pl.DataFrame) -> dict[str, str]:
+    """A different label for each journey of a line, by trip: `08:08 direction 0`. `journeys` is the result of `journeys`."""
+    return different({row["trip_id"]: f"{row['time']} direction {row['direction_id']}" for row in journeys.iter_rows(named=True)})  # fmt: skip
+
+
+def worst_of_line(worst: pl.DataFrame, line: str | None) -> tuple[str, str] | None:
+    """The trip of the line's worst forecast and its words, time and stop: that of `day_sentence`, if the line is selected."""
+    rows = worst.filter(pl.col("line_id") == pl.lit(line, pl.String))
+    if rows.is_empty():
+        return None
+    row = rows.row(0, named=True)
+    return row["trip_id"], f"{row['time']} from {row['stop']}"
 
 
 def journey(reader: Reader, selection: Selection, trip: str, names: Names, time_zone: str) -> pl.DataFrame:

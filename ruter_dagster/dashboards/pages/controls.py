@@ -188,6 +188,19 @@ def selected_row(key: str) -> int | None:
     return changed[0][0] if changed else None
 
 
+def keep_selected(key: str, ids: Sequence[str], chosen: str | None) -> None:
+    """Ticks the row of the chosen id, and no other, before the table is drawn: other filters give other rows.
+
+    `ids` has the id of each row. A table in which nothing was clicked stays as it is.
+    """
+    selection = st.session_state.get(key, {}).get("selection", {})
+    before = (list(selection.get("rows", [])), list(selection.get("cells", [])))
+    rows = [ids.index(chosen)] if chosen in ids else []
+    if before != ([], []) and before != (rows, []):
+        st.session_state[key] = {"selection": {"rows": rows, "columns": [], "cells": []}}
+        st.session_state[f"{key}-selected"] = (rows, [])
+
+
 def nothing_to_show(what: str, remedy: str) -> None:
     """An empty state: what is missing, and the command that makes it."""
     st.info(f"{what} {remedy}", icon=":material/info:")

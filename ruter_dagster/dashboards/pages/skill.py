@@ -83,7 +83,7 @@ def _show_drift(measures: pl.DataFrame) -> None:
 
 def _show_verdicts(verdicts: pl.DataFrame, day: date) -> None:
     st.markdown(
-        f"Operating date {day}, the most severe verdict first. Beyond the threshold `Acts beyond`, a training is requested."
+        f"Operating date {day}, the most severe verdict first. Beyond the threshold `Acts`, a training is requested."
     )
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
@@ -91,10 +91,8 @@ def _show_verdicts(verdicts: pl.DataFrame, day: date) -> None:
         "scope": text("Scope", width=70),
         "title": text("Metric", width=240),
         "value": number("Value", format="%.3f", width=60),
-        "warn": number("Warns beyond", format="%.3f", width=95),
-        "act": number(
-            "Acts beyond", format="%.3f", width=90, help="Beyond this threshold a training is requested"
-        ),
+        "warns": text("Warns", width=95),
+        "acts": text("Acts", width=95, help="Beyond this threshold a training is requested"),
         "detail": text("Detail", width=220, help="Which vehicles or lines"),
     }
     show_table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -11,13 +12,14 @@ import streamlit as st
 
 from ruter_dagster.dashboards.data import yesterday as data
 from ruter_dagster.dashboards.data.exceptions import failing_on, far_from_usual, unusual_sentence
-from ruter_dagster.dashboards.data.words import UNKNOWN, Names, day_in_words, different, share
+from ruter_dagster.dashboards.data.words import UNKNOWN, Names, day_in_words, share
 from ruter_dagster.dashboards.pages.charts import journey_chart, journey_key, show_chart
 from ruter_dagster.dashboards.pages.controls import (
     choice,
     date_filter,
     filter_row,
     horizon_filter,
+    keep_selected,
     line_filter,
     mode_filter,
     nothing_to_show,
@@ -61,9 +63,9 @@ def _show(
     unusual = _unusual(context, selection, names)
     st.markdown(f"**{day_in_words(selection.operating_date)}**. {data.day_sentence(scores, worst, unusual)}")
     _show_scores(scores, context.sources.crowded_probability)
-    _show_worst(worst)
+    _show_worst(context, selection, worst)
     _show_lines(lines)
-    _show_line(context, selection, names)
+    _show_line(context, selection, names, data.worst_of_line(worst, selection.line))
 
 
 def _unusual(context: Context, selection: data.Selection, names: Names) -> str:
@@ -107,7 +109,15 @@ def _signed(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:+.1%}" if abs(value) < 0.0995 else f"{value:+.0%}"
 
 
-def _show_worst(worst: pl.DataFrame) -> None:
+def _open_journey(context: Context, selection: data.Selection, line: str, trip: str) -> None:
+    """Selects the journey, and its line. The list of journeys writes the address, but without a line it is not drawn yet."""
+    st.session_state[_LINE], st.session_state[_JOURNEY] = line, trip
+    if selection.line is None:
+        journeys = data.journeys(context.reader, replace(selection, line=line), context.time_zone)
+        st.query_params[_JOURNEY] = data.journey_labels(journeys)[trip]
+
+
+def _show_worst(context: Context, selection: data.Selection, worst: pl.DataFrame) -> None:
     st.subheader("Worst forecasts")
     st.markdown("One row per journey, at its worst stop. Click on a row to see the journey below.")
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
@@ -128,9 +138,9 @@ def _show_worst(worst: pl.DataFrame) -> None:
 
     def select_journey() -> None:
         if (row := selected_row(_WORST)) is not None:
-            st.session_state[_LINE] = worst["line_id"][row]
-            st.session_state[_JOURNEY] = worst["trip_id"][row]
+            _open_journey(context, selection, worst["line_id"][row], worst["trip_id"][row])
 
+    keep_selected(_WORST, worst["trip_id"].to_list(), st.session_state.get(_JOURNEY))
     show_table(
         worst, columns, key=_WORST, file="worst-forecasts", on_select=select_journey, height=390,
         alt="The journeys with the worst forecasts, each at its worst stop, with the likely reason",
@@ -176,7 +186,9 @@ def _show_lines(lines: pl.DataFrame) -> None:
     )  # fmt: skip
 
 
-def _show_line(context: Context, selection: data.Selection, names: Names) -> None:
+def _show_line(
+    context: Context, selection: data.Selection, names: Names, worst: tuple[str, str] | None
+) -> None:
     st.subheader(f"Line {names.line(selection.line)}" if selection.line else "One line")
     if selection.line is None:
         st.markdown("Choose a line above, or click on its row, to see its journeys and departures.")
@@ -190,7 +202,7 @@ def _show_line(context: Context, selection: data.Selection, names: Names) -> Non
         _show_journeys(journeys)
     with right:
         _show_stops(data.stop_scores(context.reader, selection, names))
-    _show_journey(context, selection, names, journeys)
+    _show_journey(context, selection, names, journeys, worst)
 
 
 def _show_journeys(journeys: pl.DataFrame) -> None:
@@ -227,12 +239,25 @@ def _show_stops(stops: pl.DataFrame) -> None:
     show_table(rows, columns, key="stops", file="stops", height=300, alt="The stops of the line")
 
 
-def _show_journey(context: Context, selection: data.Selection, names: Names, journeys: pl.DataFrame) -> None:
-    labels = different({row["trip_id"]: f"{row['time']} direction {row['direction_id']}" for row in journeys.iter_rows(named=True)})  # fmt: skip
+def _show_journey(
+    context: Context,
+    selection: data.Selection,
+    names: Names,
+    journeys: pl.DataFrame,
+    worst: tuple[str, str] | None,
+) -> None:
+    labels = data.journey_labels(journeys)
+    first = journeys["trip_id"][0]
+    worst_trip, words = worst or (first, labels[first])
     trip = optional_filter(
-        "Journey", _JOURNEY, list(labels), lambda value: labels.get(value, value), "The worst one", "stretch"
+        "Journey",
+        _JOURNEY,
+        list(labels),
+        lambda value: labels.get(value, value),
+        f"The worst forecast: {words}",
+        "stretch",
     )
-    trip = trip or journeys["trip_id"][0]
+    trip = trip or worst_trip
     rows = data.journey(context.reader, selection, trip, names, context.time_zone)
     description = f"Forecasts and observed loads of the journey {labels[trip]}, stop by stop"
     show_chart(journey_chart(rows, observed=True), "observed-chart", description)
