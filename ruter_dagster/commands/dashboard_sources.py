@@ -33,6 +33,7 @@ def sources(other_states: Sequence[str]) -> Sources:
         verdicts=verdicts.by_date,
         runs=runs_reader(settings, time_zone),
         crowded_probability=settings.crowded_probability,
+        demo=settings.source == "demo",
         report_page=report_page(settings),
         others={state.label: Engine(state.store) for state in states},
     )

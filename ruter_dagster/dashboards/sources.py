@@ -18,6 +18,7 @@ class Sources:
     `state` is its folder or Glue database, `time_zone` the operator's. `others` has engines by the label of their state.
     `verdicts` reads the verdicts on versions of a table's dates. `runs` reads the runs of Dagster's instance, which this
     package cannot import; None without an instance. `crowded_probability`: P(load > seats) from which a departure is crowded.
+    `demo`: the data are those of the demo network, whose dates are fixed.
     `report_page` returns the address of a quality report for browsers, by the address of its file; None if nothing serves it.
     """
 
@@ -28,4 +29,5 @@ class Sources:
     verdicts: VerdictsOf | None = None
     runs: RunsOf | None = None
     crowded_probability: float = CROWDED_PROBABILITY
+    demo: bool = False
     report_page: Callable[[str], str | None] = lambda report: None

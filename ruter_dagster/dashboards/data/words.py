@@ -113,6 +113,17 @@ def day_in_words(day: date) -> str:
     return f"{day:%A} {day.day} {day:%B %Y}"
 
 
+def age_note(what: str, day: date, today: date, usual_days: int) -> str:
+    """A sentence if the newest date of something is far from today; empty if it is from 0 to `usual_days` days old."""
+    age = (today - day).days
+    if 0 <= age <= usual_days:
+        return ""
+    distance = f"{abs(age)} day{'' if abs(age) == 1 else 's'}"
+    if age < 0:
+        return f"{what} ({day}) lies {distance} after today, {today}."
+    return f"{what} ({day}) is {distance} old. Nothing newer is in this state: see the page Runs and cost."
+
+
 def escaped(text: str) -> str:
     """The text, for Markdown that shows it as it is."""
     return re.sub(r"([\\`*_\[\]$<>~#|:])", r"\\\1", text)

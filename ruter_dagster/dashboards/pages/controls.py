@@ -18,7 +18,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from ruter_dagster.contracts.date_windows import HORIZON_DAYS
 from ruter_dagster.contracts.tables import MODES
-from ruter_dagster.dashboards.data.words import UNKNOWN, Names
+from ruter_dagster.dashboards.data.words import UNKNOWN, Names, age_note
 
 DEFAULT_HORIZON = 1
 _FILTER_WIDTH = 175
@@ -204,3 +204,11 @@ def keep_selected(key: str, ids: Sequence[str], chosen: str | None) -> None:
 def nothing_to_show(what: str, remedy: str) -> None:
     """An empty state: what is missing, and the command that makes it."""
     st.info(f"{what} {remedy}", icon=":material/info:")
+
+
+def show_age(what: str, day: date, today: date, usual_days: int, demo: bool) -> None:
+    """Says that the state is a demo, or warns if the newest date of something is far from today."""
+    if demo:
+        st.markdown("Demo data: its dates are fixed, and not those of today.")
+    elif note := age_note(what, day, today, usual_days):
+        st.warning(note, icon=":material/warning:")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import streamlit as st
@@ -33,6 +34,11 @@ class Context:
     @property
     def time_zone(self) -> str:
         return self.sources.time_zone
+
+    @property
+    def today(self) -> date:
+        """The operator's date now. Only the age of data is compared with it."""
+        return datetime.now(UTC).astimezone(ZoneInfo(self.time_zone)).date()
 
     def names(self, day: date) -> Names:
         return names_of(self.reader, day)

@@ -20,6 +20,7 @@ from ruter_dagster.dashboards.pages.controls import (
     nothing_to_show,
     optional_filter,
     selected_row,
+    show_age,
     show_metrics,
     show_table,
 )
@@ -27,6 +28,8 @@ from ruter_dagster.dashboards.pages.page import Context, DashboardPage
 
 _TABLE, _DEPARTURE = "departures", "departure"
 _HOURS = (0, 30)
+_USUAL_AGE = 1
+"""Days: before the morning's publication, the newest issue date is yesterday."""
 
 
 def show(context: Context) -> None:
@@ -40,6 +43,7 @@ def show(context: Context) -> None:
         return
     selection, names = _filters(context, published)
     _describe(published, selection.operating_date, context.time_zone)
+    show_age("The newest issue date", published.issue_date, context.today, _USUAL_AGE, context.sources.demo)
     departures = data.crowded_departures(context.reader, published, selection, names, context.time_zone)
     st.markdown(data.most_crowded_sentence(departures))
     if departures.is_empty():

@@ -25,6 +25,7 @@ from ruter_dagster.dashboards.pages.controls import (
     nothing_to_show,
     optional_filter,
     selected_row,
+    show_age,
     show_metrics,
     show_table,
 )
@@ -33,6 +34,8 @@ from ruter_dagster.dashboards.pages.page import Context, DashboardPage
 _WORST, _LINES, _JOURNEYS = "worst", "lines", "journeys"
 _LINE, _JOURNEY = "line", "journey"
 _ORDER = "Error / P10-P90 compares the errors of a journey with the widths of its intervals. The largest errors are those of large vehicles."
+_USUAL_AGE = 2
+"""Days: before the counts of yesterday arrive, the newest date is the day before."""
 NO_SCORES = "There are no forecasts with observed loads in this state."
 REMEDY = "Run `ruter-dagster demo`, or materialise `monitoring/forecast_performance` and `monitoring/line_scores` for a date with counts."
 
@@ -44,6 +47,7 @@ def show(context: Context) -> None:
         nothing_to_show(NO_SCORES, REMEDY)
         return
     selection, names, order = _filters(context, dates)
+    show_age("The newest date with observed loads", dates[0], context.today, _USUAL_AGE, context.sources.demo)
     day = selection.operating_date
     scores = data.network_scores(context.reader, day, day, selection.horizon, selection.mode, selection.line)
     if scores.is_empty():
