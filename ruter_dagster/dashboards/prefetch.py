@@ -40,6 +40,7 @@ def _read_yesterday(reader: Reader, sources: Sources) -> None:
     day, horizon = selection.operating_date, selection.horizon
     names = yesterday.with_scored_lines(reader, day, horizon, names_of(reader, day))
     yesterday.network_scores(reader, day, day, horizon)
+    yesterday.scores_note(reader, day, horizon)
     lines = yesterday.line_scores(reader, selection, names)
     yesterday.worst_journeys(reader, selection, lines, names, sources.time_zone)
     exceptions.far_from_usual(reader, day, horizon)

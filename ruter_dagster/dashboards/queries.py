@@ -264,6 +264,15 @@ ORDER BY stop_sequence""",
     _ONE_OPERATING_DATE,
 )
 
+PERFORMANCE_SUMS = Query(
+    "All scored forecasts of a date: sums, to compare with those of the lines' scores",
+    """\
+SELECT count(*) AS matched, sum(load) AS load, sum(mean) AS mean
+FROM "${database}"."monitoring_forecast_performance"
+WHERE operating_date = $operating_date AND horizon_days = $horizon""",
+    _ONE_OPERATING_DATE,
+)
+
 JOURNEYS_OF_LINE = Query(
     "The service journeys of a line on a date: sums over their stops",
     """\

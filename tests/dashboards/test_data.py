@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 
 from benchmarks.dashboard import ISSUE_DATE
 from ruter_dagster.contracts.errors import PermanentFailure
-from ruter_dagster.contracts.scores import PUBLISHED
+from ruter_dagster.contracts.scores import LINE_SCORES, PUBLISHED
 from ruter_dagster.contracts.tables import (
     FORECAST_PERFORMANCE,
     LOAD_FORECASTS,
@@ -276,6 +276,18 @@ def test_chart_of_a_line_starts_with_the_journey_of_the_sentence(shared: TableRe
     assert yesterday.worst_of_line(worst, None) is None
 
 
+def test_scores_of_other_loads_are_named(store: TableStore, tmp_path: Path) -> None:
+    other = TableStore(local_catalog(tmp_path))
+    rows = store.read(FORECAST_PERFORMANCE, [YESTERDAY])
+    other.write(LINE_SCORES, store.read(LINE_SCORES, [YESTERDAY]), [YESTERDAY], code_version="1")
+    other.write(FORECAST_PERFORMANCE, rows, [YESTERDAY], code_version="1")
+    assert yesterday.scores_note(Engine(other).reader(), YESTERDAY, 1) == ""
+    halved = rows.with_columns(load=pl.col("load") / 2)
+    other.write(FORECAST_PERFORMANCE, halved, [YESTERDAY], code_version="1")
+    note = yesterday.scores_note(Engine(other).reader(), YESTERDAY, 1)
+    assert f"Materialise `monitoring/line_scores` for {YESTERDAY}" in note
+
+
 def test_line_change_is_relative_to_the_forecast() -> None:
     lines = pl.DataFrame({"line_id": ["halved", "doubled", "none"], "bias": [1.0, -0.5, -1.0]})
     assert yesterday.line_changes(lines) == {"halved": -0.5, "doubled": 1.0, "none": None}
@@ -335,10 +347,30 @@ def test_states_are_compared_by_line(shared: TableReader, store: TableStore, tmp
     assert comparison.shared_scored_dates(shared, reader) == []
     first = comparison.forecast_changes(shared, reader, ISSUE_DATE).row(0, named=True)
     assert first["line_id"] == "RUT:Line:21" and first["change"] == pytest.approx(-1 / 3)
+    changes = comparison.forecast_changes(shared, reader, ISSUE_DATE)
+    sentence = comparison.states_sentence(changes, ISSUE_DATE, [])
+    assert sentence.endswith(f"{ISSUE_DATE} differ for 1 of {changes.height} lines**.")
     same = comparison.accuracy_of_states(shared, shared, OBSERVED[0], YESTERDAY, 1)
     this, that = (same.filter(pl.col("state") == state).drop("state") for state in ("this", "other"))
     assert_frame_equal(this, that)
     assert this.height
+
+
+def test_states_with_other_loads_are_told_apart(
+    shared: TableReader, store: TableStore, tmp_path: Path
+) -> None:
+    other = TableStore(local_catalog(tmp_path))
+    for day in OBSERVED:
+        scores = store.read(LINE_SCORES, [day])
+        halved = scores.with_columns(load=pl.col("load") / 2) if day == YESTERDAY else scores
+        other.write(LINE_SCORES, halved, [day], code_version="1")
+    reader = Engine(other).reader()
+    dates = comparison.dates_with_other_loads(shared, reader, OBSERVED[0], YESTERDAY, 1)
+    assert dates == [YESTERDAY]
+    changes = comparison.forecast_changes(shared, shared, ISSUE_DATE)
+    sentence = comparison.states_sentence(changes, ISSUE_DATE, dates)
+    assert "have the same sums** for each line" in sentence
+    assert f"The observed loads differ on {YESTERDAY}" in sentence
 
 
 # ---- Words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
@@ -10,7 +11,13 @@ from ruter_dagster.contracts.scores import LINE_SCORES
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.dashboards.data.words import share
 from ruter_dagster.dashboards.engine import Reader
-from ruter_dagster.dashboards.queries import FORECAST_SUMS, LINE_DAY_SCORES, VARIANT_DAYS, VARIANT_SCORES
+from ruter_dagster.dashboards.queries import (
+    FORECAST_SUMS,
+    LINE_DAY_SCORES,
+    NETWORK_SCORES,
+    VARIANT_DAYS,
+    VARIANT_SCORES,
+)
 from ruter_dagster.forecasting.scores import ratios
 
 VARIANTS = {
@@ -83,3 +90,38 @@ def accuracy_of_states(this: Reader, other: Reader, first: date, last: date, hor
         scores = ratios(sums.filter(pl.col("matched") > 0), ("mode",))
         parts.append(scores.select(pl.lit(state).alias("state"), pl.all()))
     return pl.concat(parts)
+
+
+def dates_with_other_loads(this: Reader, other: Reader, first: date, last: date, horizon: int) -> list[date]:
+    """Operating dates with scores in both states whose sums of observed loads differ, in order."""
+    parts = [
+        reader.run(NETWORK_SCORES, first=first, last=last, horizon=horizon, mode=None, line=None).select(
+            "operating_date", "matched", "load"
+        )
+        for reader in (this, other)
+    ]
+    both = parts[0].join(parts[1], on="operating_date", suffix="_other")
+    differ = pl.any_horizontal((pl.col(name) - pl.col(f"{name}_other")).abs() >= 0.5 for name in ("matched", "load"))  # fmt: skip
+    return both.filter(differ)["operating_date"].sort().to_list()
+
+
+def states_sentence(changes: pl.DataFrame, issue_date: date, other_loads: Sequence[date]) -> str:
+    """What differs between two states, in Markdown: forecasts of an issue date by line, and observed loads.
+
+    `changes` is the result of `forecast_changes`, `other_loads` that of `dates_with_other_loads`.
+    """
+    same = pl.all_horizontal(
+        (pl.col(name) - pl.col(f"{name}_other")).abs() <= 1e-6 * pl.col(name).abs()
+        for name in ("departures", "mean")
+    )
+    differ = changes.filter(~same.fill_null(False))
+    if differ.is_empty():
+        answer = f"**The forecasts issued on {issue_date} have the same sums** for each line."
+    else:
+        answer = (
+            f"**The forecasts issued on {issue_date} differ for {differ.height} of {changes.height} lines**."
+        )
+    if not other_loads:
+        return answer
+    days = ", ".join(map(str, other_loads[:3])) + (f" and {len(other_loads) - 3} more dates" if len(other_loads) > 3 else "")  # fmt: skip
+    return f"{answer} The observed loads differ on {days}, so that the scores of the two states are not of the same passengers."

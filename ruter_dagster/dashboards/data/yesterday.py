@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from math import isclose
 from typing import Any
 
 import polars as pl
@@ -18,6 +19,7 @@ from ruter_dagster.dashboards.queries import (
     JOURNEYS_OF_LINE,
     LINE_DAY_SCORES,
     NETWORK_SCORES,
+    PERFORMANCE_SUMS,
     STOP_DAY_SCORES,
     WORST_JOURNEYS,
 )
@@ -71,6 +73,21 @@ def line_scores(reader: Reader, selection: Selection, names: Names) -> pl.DataFr
     added = sums.select("line_id", "mode", "load", "absolute_error")
     scores = ratios(sums, ("line_id", "mode")).join(added, on=("line_id", "mode"))
     return names.labelled(scores).sort("absolute_error", descending=True)
+
+
+def scores_note(reader: Reader, day: date, horizon: int) -> str:
+    """A sentence if the scores of a date are those of other rows than the forecasts and observed loads have now; else empty."""
+    sums = reader.run(LINE_DAY_SCORES, first=day, last=day, horizon=horizon, mode=None)
+    rows = reader.run(PERFORMANCE_SUMS, operating_date=day, horizon=horizon).row(0, named=True)
+    if all(
+        isclose(sums[name].sum(), rows[name] or 0, rel_tol=1e-6, abs_tol=0.5)
+        for name in ("matched", "load", "mean")
+    ):
+        return ""
+    return (
+        f"The scores of {day} are older than its forecasts and observed loads, so the figures on this page contradict each other. "
+        f"Materialise `monitoring/line_scores` for {day}."
+    )
 
 
 def stop_scores(reader: Reader, selection: Selection, names: Names) -> pl.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -94,12 +95,16 @@ def _rounded(frame: pl.DataFrame) -> pl.DataFrame:
 def _show_states(context: Context, label: str, days: int, horizon: int) -> None:
     other = context.reader_of(label)
     dates = data.shared_scored_dates(context.reader, other)
+    answer, other_loads = st.empty(), []
     if dates:
         first, last = period_of(dates, days)
+        other_loads = data.dates_with_other_loads(context.reader, other, first, last, horizon)
         _show_accuracy(data.accuracy_of_states(context.reader, other, first, last, horizon), context.sources.state, label)  # fmt: skip
     else:
         nothing_to_show("The two states have no operating date with scores in common.", REMEDY)
-    _show_changes(context, other, label)
+    changes = _show_changes(context, other, label)
+    if changes is not None:
+        answer.markdown(data.states_sentence(*changes, other_loads))
 
 
 def _show_accuracy(scores: pl.DataFrame, this: str, label: str) -> None:
@@ -108,12 +113,13 @@ def _show_accuracy(scores: pl.DataFrame, this: str, label: str) -> None:
     show_table(_rounded(named), {"mode": text("Mode"), "state": text("State"), **_columns()}, key="states", file="states", alt="Scores of both states by mode")  # fmt: skip
 
 
-def _show_changes(context: Context, other: CachedReader, label: str) -> None:
+def _show_changes(context: Context, other: CachedReader, label: str) -> tuple[pl.DataFrame, date] | None:
+    """Shows the lines of an issue date, and returns them with the date; None without an issue date in common."""
     issue_dates = data.shared_issue_dates(context.reader, other)
     if not issue_dates:
         nothing_to_show("The two states have no issue date in common.", "Forecast the same issue dates: `ruter-dagster reforecast`.")  # fmt: skip
-        return
-    st.markdown(f"**Lines whose forecasts differ most** from those of {label}")
+        return None
+    st.markdown(f"**Forecasts by line**, compared with those of {label}, the largest change first")
     issue_date = date_filter("issued", issue_dates[:60], issue_dates[0], "Issue date")
     rows = data.forecast_changes(context.reader, other, issue_date)
     names = context.names(issue_date)
@@ -128,6 +134,7 @@ def _show_changes(context: Context, other: CachedReader, label: str) -> None:
         names.labelled(rows).with_columns(pl.col("change").round(4)), columns, key="changes", file="changed-lines", height=390,
         alt="Forecasts of both states by line",
     )  # fmt: skip
+    return rows, issue_date
 
 
 PAGE = DashboardPage("Compare", "compare", ":material/compare_arrows:", show)

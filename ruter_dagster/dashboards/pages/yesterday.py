@@ -62,6 +62,8 @@ def show(context: Context) -> None:
 def _show(
     context: Context, selection: data.Selection, names: Names, scores: dict[str, Any], order: str
 ) -> None:
+    if note := data.scores_note(context.reader, selection.operating_date, selection.horizon):
+        st.warning(note, icon=":material/warning:")
     lines = data.line_scores(context.reader, selection, names)
     worst = data.worst_journeys(context.reader, selection, lines, names, context.time_zone, order)
     unusual = _unusual(context, selection, names)
