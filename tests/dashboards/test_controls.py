@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import date, timedelta
 from typing import Any
 
+import polars as pl
 import pytest
 import streamlit as st
 
 from ruter_dagster.dashboards.data.words import age_note
-from ruter_dagster.dashboards.pages.controls import keep_selected, show_age
+from ruter_dagster.dashboards.pages.controls import csv_rows, keep_selected, show_age
 
 TICKED: dict[str, Any] = {"selection": {"rows": [1], "columns": [], "cells": []}}
 
@@ -50,3 +51,18 @@ def test_demo_is_no_warning(monkeypatch: pytest.MonkeyPatch, demo: bool, shown: 
     monkeypatch.setattr(st, "warning", lambda text, icon: texts.update(warning=text))
     show_age("The newest issue date", date(2026, 11, 20), date(2026, 11, 30), 1, demo)
     assert list(texts) == [shown]
+
+
+def test_csv_has_labels_ids_and_both_ends_of_the_interval() -> None:
+    column = st.column_config.Column
+    columns = {"time": column("Time"), "interval": column("P10-P90"), "above_seats": column("Above seats")}
+    row = {
+        "time": "08:16", "interval": "10-12", "p10": 9.87654321, "p90": 12.0, "above_seats": 12.6, "prob_above_seats": 0.126,
+        "operating_date": date(2026, 11, 19), "line_id": "RUT:Line:21", "trip_id": "t", "stop_id": "s", "slot_hour": 8,
+    }  # fmt: skip
+    assert csv_rows(pl.DataFrame([row]), columns).to_dicts() == [
+        {
+            "Time": "08:16", "P10": 9.8765, "P90": 12.0, "Above seats": 0.126, "operating_date": date(2026, 11, 19),
+            "line_id": "RUT:Line:21", "trip_id": "t", "stop_id": "s",
+        }
+    ]  # fmt: skip

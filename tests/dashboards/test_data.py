@@ -228,6 +228,8 @@ def test_lines_and_journeys_drill_down_to_departures(shared: TableReader) -> Non
     journeys = yesterday.journeys(shared, selection, TIME_ZONE)
     stops = yesterday.stop_scores(shared, selection, names)
     rows = yesterday.journey(shared, selection, journeys["trip_id"].item(0), names, TIME_ZONE)
+    for frame in (journeys, stops, rows):
+        assert frame.select("operating_date", "line_id").unique().rows() == [(YESTERDAY, line["line_id"])]
     assert journeys["departures"].sum() == stops["departures"].sum() == line["departures"]
     assert journeys["absolute_error"].sum() == pytest.approx(line["absolute_error"])
     assert rows["absolute_error"].sum() == pytest.approx(journeys["absolute_error"].item(0))

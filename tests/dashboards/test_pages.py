@@ -142,7 +142,8 @@ def test_csv_has_the_rows_of_the_table(address: str, chromium: Browser, tmp_path
     download.value.save_as(file)
     rows = pl.read_csv(file)
     assert file.name == "worst-forecasts.csv" and rows.height == 50
-    assert rows["error"].abs().is_sorted(descending=True) and rows["likely_reason"].null_count() == 0
+    assert rows["Error"].abs().is_sorted(descending=True) and rows["Likely reason"].null_count() == 0
+    assert {"P10", "P90", "operating_date", "line_id", "trip_id", "stop_id"} <= set(rows.columns)
     page.context.close()
 
 

@@ -72,7 +72,11 @@ def line_scores(reader: Reader, selection: Selection, names: Names) -> pl.DataFr
     sums = sums.filter(pl.col("matched") > 0)
     added = sums.select("line_id", "mode", "load", "absolute_error")
     scores = ratios(sums, ("line_id", "mode")).join(added, on=("line_id", "mode"))
-    return names.labelled(scores).sort("absolute_error", descending=True)
+    return (
+        names.labelled(scores)
+        .with_columns(operating_date=pl.lit(day))
+        .sort("absolute_error", descending=True)
+    )
 
 
 def scores_note(reader: Reader, day: date, horizon: int) -> str:
@@ -94,7 +98,8 @@ def stop_scores(reader: Reader, selection: Selection, names: Names) -> pl.DataFr
     """Ratios of the stops of the selected line, by direction."""
     day = selection.operating_date
     sums = reader.run(STOP_DAY_SCORES, first=day, last=day, horizon=selection.horizon, line=selection.line)
-    return names.labelled(ratios(sums.filter(pl.col("matched") > 0), ("stop_id", "direction_id")))
+    scores = names.labelled(ratios(sums.filter(pl.col("matched") > 0), ("stop_id", "direction_id")))
+    return scores.with_columns(operating_date=pl.lit(day), line_id=pl.lit(selection.line, pl.String))
 
 
 def journeys(reader: Reader, selection: Selection, time_zone: str) -> pl.DataFrame:
@@ -107,6 +112,8 @@ def journeys(reader: Reader, selection: Selection, time_zone: str) -> pl.DataFra
     )
     load = pl.when(pl.col("load") > 0).then("load")
     return rows.with_columns(
+        operating_date=pl.lit(selection.operating_date),
+        line_id=pl.lit(selection.line, pl.String),
         time=_time(time_zone),
         wape=pl.col("absolute_error") / load,
         bias=(pl.col("mean") - pl.col("load")) / load,

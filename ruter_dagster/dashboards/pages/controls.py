@@ -13,6 +13,7 @@ from datetime import date
 from typing import Any, Literal
 
 import polars as pl
+import polars.selectors as cs
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -151,7 +152,28 @@ def show_table(
         alt=alt,
         **selection,
     )  # pyright: ignore[reportCallIssue, reportArgumentType]
-    download(shown, file, key)
+    download(csv_rows(frame, columns), file, key)
+
+
+_IDS = ("operating_date", "line_id", "trip_id", "stop_id")
+"""Columns that a CSV has besides those of its table, by their names in the tables, so that its rows can be joined."""
+
+
+def csv_rows(frame: pl.DataFrame, columns: Mapping[str, Any]) -> pl.DataFrame:
+    """The rows of a table for a CSV: its columns under their labels, P10 and P90 in place of `interval`, then date and ids.
+
+    `above_seats`, in percent on a page, is a share, as all others. Numbers have four decimals.
+    """
+    shown: dict[str, pl.Expr] = {}
+    for name, column in columns.items():
+        if name == "interval":
+            shown |= {"P10": pl.col("p10"), "P90": pl.col("p90")}
+        else:
+            value = pl.col("prob_above_seats" if name == "above_seats" else name)
+            shown[column["label"] or name] = value
+    shown |= {name: pl.col(name) for name in _IDS if name in frame.columns and name not in columns}
+    rows = frame.select(value.alias(label) for label, value in shown.items())
+    return rows.with_columns(cs.float().round(4))
 
 
 def show_metrics(metrics: Mapping[str, tuple[str, str]], width: int) -> None:
