@@ -107,6 +107,26 @@ def test_days_are_local() -> None:
     assert runs_sentence(runs) == expected
 
 
+@pytest.mark.parametrize(
+    ("results", "end"),
+    [
+        ("FS", "It has succeeded since, in a later run of the same job and dates."),
+        ("FFS", "All have succeeded since, in a later run of the same job and dates."),
+        ("FSF", "1 of them has succeeded since, in a later run of the same job and dates."),
+        ("SF", "the newest: counts."),
+    ],
+)
+def test_repaired_failures_are_named(results: str, end: str) -> None:
+    status = {"F": "FAILURE", "S": "SUCCESS"}
+    started = datetime(2026, 3, 27, 12, tzinfo=UTC)
+    rows = [
+        (started + timedelta(hours=hour), "counts", None, status[result], 2.0, None, None, "")
+        for hour, result in enumerate(results)
+    ]
+    other = (started + timedelta(days=1), "plan", None, "SUCCESS", 2.0, None, None, "")
+    assert runs_sentence(pl.DataFrame([*rows, other], schema=RUNS_SCHEMA, orient="row")).endswith(end)
+
+
 @pytest.mark.parametrize(("days", "charts"), [(1, []), (2, ["minutes"])])
 def test_single_day_has_no_chart(monkeypatch: pytest.MonkeyPatch, days: int, charts: list[str]) -> None:
     shown: list[str] = []

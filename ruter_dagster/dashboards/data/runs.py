@@ -53,7 +53,18 @@ def runs_sentence(runs: pl.DataFrame) -> str:
         return f"**{sums.runs} runs, none failed**.{cost}"
     newest = _failures(runs).row(-1, named=True)
     dates = f" {newest['dates']}" if newest["dates"] else ""
-    return f"**{sums.failed} of {sums.runs} runs failed**, the newest: {newest['job']}{dates}.{cost}"
+    return f"**{sums.failed} of {sums.runs} runs failed**, the newest: {newest['job']}{dates}.{_repaired(runs)}{cost}"
+
+
+def _repaired(runs: pl.DataFrame) -> str:
+    """How many of the failed runs were followed by a successful one of the same job and dates, in a sentence; empty for none."""
+    succeeded = runs.filter(pl.col("status") == "SUCCESS").group_by("job", "dates").agg(pl.col("started").max().alias("repaired"))  # fmt: skip
+    failed = _failures(runs).join(succeeded, on=("job", "dates"), how="left", nulls_equal=True)
+    repaired = failed.filter(pl.col("repaired") > pl.col("started")).height
+    if not repaired:
+        return ""
+    which = "It has" if failed.height == 1 else "All have" if repaired == failed.height else f"{repaired} of them {'has' if repaired == 1 else 'have'}"  # fmt: skip
+    return f" {which} succeeded since, in a later run of the same job and dates."
 
 
 def newest_failure(runs: pl.DataFrame) -> str | None:
