@@ -125,7 +125,9 @@ def _open_journey(context: Context, selection: data.Selection, line: str, trip: 
 
 def _show_worst(context: Context, selection: data.Selection, worst: pl.DataFrame) -> None:
     st.subheader("Worst forecasts")
-    st.markdown("One row per journey, at its worst stop. Click on a row to see the journey below.")
+    st.markdown(
+        "One row per journey, with the time at its worst stop. Click on a row to see the journey at the end of the page, where it has its time of start."
+    )
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
         "time": text("Time", width=55),
@@ -164,6 +166,7 @@ def _ratio_columns() -> dict[str, Any]:
 
 def _show_lines(lines: pl.DataFrame) -> None:
     st.subheader("Lines")
+    st.markdown("The line with the largest sum of errors first. Click on a row to see its journeys below.")
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
         "line": text("Line"),
