@@ -58,9 +58,11 @@ def read_sums(dates: Sequence[date], context: JobContext) -> DriftSums:
     """
     first = dates[0] - timedelta(DRIFT_VERDICT_DAYS)
     days = day_range(first - timedelta(DRIFT_REFERENCE_DAYS), dates[-1])
-    versions = _input_versions(days, dates, first, context)
-    known = {*versions[STOP_LOADS], *versions[FORECAST_PERFORMANCE], *dates}
-    hashes = {day: _input_hash(day, versions, context) for day in days if day in known}
+    versions = _input_versions(days, context)
+    used = {*versions[STOP_LOADS], *versions[FORECAST_PERFORMANCE], *dates}
+    known = [day for day in days if day in used]
+    _record_used(versions, known, first, context)
+    hashes = {day: _input_hash(day, versions, context) for day in known}
     stored = context.store.snapshot(DRIFT_SUMS)
     unchanged = stored.unchanged_dates(hashes)
     compared = first - timedelta(DRIFT_PLAN_DAYS)
@@ -70,21 +72,20 @@ def read_sums(dates: Sequence[date], context: JobContext) -> DriftSums:
     )
 
 
-def _input_versions(
-    days: Sequence[date], dates: Sequence[date], first: date, context: JobContext
-) -> Versions:
-    """The version of each date of each input. Records those on which the drift of `dates` depends as used."""
-    versions = {
+def _input_versions(days: Sequence[date], context: JobContext) -> Versions:
+    """The version of each date of each input."""
+    return {
         table: context.tables.versions(table, days, missing="skip", verdict=verdict)
         for table, (verdict, _) in _INPUTS.items()
     }
-    known = {*versions[STOP_LOADS], *versions[FORECAST_PERFORMANCE], *dates}
+
+
+def _record_used(versions: Versions, known: Sequence[date], first: date, context: JobContext) -> None:
+    """Records the versions on which the drift depends. `first` is the first date of which values are computed."""
     for table, of_table in versions.items():
         # Visits give the values of a date, but none of the dates with which it is compared.
-        start = first if table is STOP_VISITS else days[0]
-        used = {day: version for day, version in of_table.items() if day in known and day >= start}
-        context.tables.record(table, used)
-    return versions
+        days = [day for day in known if table is not STOP_VISITS or day >= first]
+        context.tables.record(table, {day: of_table[day] for day in days if day in of_table})
 
 
 def _input_hash(day: date, versions: Versions, context: JobContext) -> str:

@@ -269,11 +269,18 @@ def printed(instance: DagsterInstance, run_id: str) -> str:
 @contextmanager
 def deployed(folder: Path, double: Remote, patch: Any) -> Iterator[Deployment]:
     deployment = Deployment(folder, double)
+    with running(deployment, patch):
+        yield deployment
+
+
+@contextmanager
+def running(deployment: Deployment, patch: Any) -> Iterator[None]:
+    """Runs the deployment with its environment variables, and ends all its processes afterwards."""
     for name, value in deployment.prepare().items():
         patch.setenv(name, value)
     patch.chdir(REPOSITORY)
     deployment.up()
     try:
-        yield deployment
+        yield
     finally:
         deployment.kill()

@@ -17,7 +17,7 @@ from ruter_dagster.contracts.jobs import PUBLISHED_FORECASTS
 from ruter_dagster.publishing.broker import Broker
 from tests.chain.local_chain import foreign_variables
 from tests.chain.small_demo import processes_with, run
-from tests.faults.deployment import REPOSITORY, Deployment
+from tests.faults.deployment import Deployment, running
 from tests.jobs.corrections import Corrections
 from tests.publishing.samples import ISSUE_DATE
 
@@ -103,14 +103,8 @@ def dagster(kafka_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> I
     with pytest.MonkeyPatch.context() as patch:
         for name in foreign_variables():
             patch.delenv(name)
-        for name, value in deployment.prepare().items():
-            patch.setenv(name, value)
-        patch.chdir(REPOSITORY)
-        deployment.up()
-        try:
+        with running(deployment, patch):
             yield deployment
-        finally:
-            deployment.kill()
 
 
 def test_run_publishes_once(dagster: PublishingDeployment) -> None:
