@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("ruter_dagster", "dagster_sagemaker")
+PACKAGES = ("ruter_dagster", "packages/dagster-sagemaker/dagster_sagemaker")
 MEDIAN_LINES, P90_LINES, TOP_LEVEL_ENTRIES = 10, 25, 20
 
 

@@ -15,14 +15,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.sagemaker_double.fixtures import aws, sagemaker_double, sagemaker_double_process
-
 if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from ruter_dagster.publishing.broker import Broker
-
-__all__ = ["aws", "sagemaker_double", "sagemaker_double_process"]
 
 # As the launcher of jobs does, before anything loads OpenMP: on shared cores waiting threads would spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from dagster import DagsterInstance, Definitions, materialize
 
-from tests.dagster_sagemaker.fake_aws import completes, fails, materialised
+from dagster_sagemaker_tests.fake_aws import completes, fails, materialised
 
-README = Path(__file__).parents[2] / "dagster_sagemaker" / "README.md"
-EXAMPLE = Path(__file__).parents[2] / "examples" / "sagemaker_assets.py"
+README = Path(__file__).parents[1] / "README.md"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "sagemaker_assets.py"
 
 
 def test_the_readmes_asset_is_a_whole_code_location():

@@ -12,8 +12,8 @@ from dagster_sagemaker.calls import Calls
 from dagster_sagemaker.folder import Seen
 from dagster_sagemaker.logs import LogFollower
 from dagster_sagemaker.pacing import Window
-from tests.dagster_sagemaker.conftest import messages, processing, training
-from tests.dagster_sagemaker.fake_aws import (
+from dagster_sagemaker_tests.conftest import messages, processing, training
+from dagster_sagemaker_tests.fake_aws import (
     CLOSED,
     OPENED,
     THROTTLED,
@@ -21,7 +21,7 @@ from tests.dagster_sagemaker.fake_aws import (
     materialised,
     refusal,
 )
-from tests.dagster_sagemaker.test_adoption import killed
+from dagster_sagemaker_tests.test_adoption import killed
 
 
 def chatty(run=100.0, hosts=1, late=True):

@@ -9,8 +9,8 @@ from botocore.exceptions import NoCredentialsError
 from dagster import asset, build_asset_context
 
 from dagster_sagemaker import Clock, PipesSageMakerProcessingClient
-from tests.dagster_sagemaker.conftest import messages, metadata, processing, training
-from tests.dagster_sagemaker.fake_aws import (
+from dagster_sagemaker_tests.conftest import messages, metadata, processing, training
+from dagster_sagemaker_tests.fake_aws import (
     CLOSED,
     LOST,
     OPENED,

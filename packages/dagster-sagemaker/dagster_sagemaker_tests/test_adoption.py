@@ -10,8 +10,8 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.executor.child_process_executor import ChildProcessCrashException
 from dagster._core.test_utils import create_run_for_test
 
-from tests.dagster_sagemaker.conftest import messages, metadata, processing
-from tests.dagster_sagemaker.fake_aws import (
+from dagster_sagemaker_tests.conftest import messages, metadata, processing
+from dagster_sagemaker_tests.fake_aws import (
     THROTTLED,
     completes,
     fails,

@@ -24,7 +24,7 @@ from dagster_sagemaker import (
     SageMakerJobFailed,
     TrainingJob,
 )
-from tests.dagster_sagemaker.fake_aws import IMAGE, ROLE, FakeAws
+from dagster_sagemaker_tests.fake_aws import IMAGE, ROLE, FakeAws
 
 
 def processing(**changes: Any) -> ProcessingJob:

@@ -11,7 +11,7 @@ from dagster import DagsterInstance, asset, materialize
 
 from dagster_sagemaker import Pacing, PipesSageMakerProcessingClient, PipesSageMakerTrainingClient
 from sagemaker_double.control import Remote
-from tests.dagster_sagemaker.conftest import metadata, processing, training
+from dagster_sagemaker_tests.conftest import metadata, processing, training
 
 pytestmark = pytest.mark.extended
 

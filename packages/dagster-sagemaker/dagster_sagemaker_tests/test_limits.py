@@ -20,7 +20,7 @@ from dagster_sagemaker import (
     processing_request,
     training_request,
 )
-from tests.dagster_sagemaker.conftest import processing, training
+from dagster_sagemaker_tests.conftest import processing, training
 
 MODEL = botocore.session.get_session().get_service_model("sagemaker")
 COMMON = {

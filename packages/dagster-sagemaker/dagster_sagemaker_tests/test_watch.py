@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from tests.dagster_sagemaker.conftest import messages, processing
-from tests.dagster_sagemaker.fake_aws import THROTTLED, completes, fails, forever
+from dagster_sagemaker_tests.conftest import messages, processing
+from dagster_sagemaker_tests.fake_aws import THROTTLED, completes, fails, forever
 
 
 class EventAt:

@@ -1,4 +1,4 @@
-"""Fixtures for tests against the double of AWS. tests/conftest.py offers them to every test."""
+"""Fixtures for tests against the double of AWS. pytest loads them with `-p sagemaker_double.fixtures`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sagemaker_double.control import Remote
-from sagemaker_double.process import aws_environment, double_process
+from .control import Remote
+from .process import aws_environment, double_process
 
 __all__ = ["aws", "sagemaker_double", "sagemaker_double_process"]
 

@@ -6,8 +6,8 @@ import pytest
 
 from dagster_sagemaker.calls import Calls
 from dagster_sagemaker.folder import Folder
-from tests.dagster_sagemaker.conftest import messages, metadata, training
-from tests.dagster_sagemaker.fake_aws import CLOSED, OPENED, materialised, told
+from dagster_sagemaker_tests.conftest import messages, metadata, training
+from dagster_sagemaker_tests.fake_aws import CLOSED, OPENED, materialised, told
 
 AGAIN = "the container was started again"
 

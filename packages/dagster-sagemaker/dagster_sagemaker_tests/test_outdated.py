@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.dagster_sagemaker.conftest import messages, metadata, processing, training
-from tests.dagster_sagemaker.fake_aws import START, completes, fails, materialised, refusal
-from tests.dagster_sagemaker.test_adoption import Killed, killed
+from dagster_sagemaker_tests.conftest import messages, metadata, processing, training
+from dagster_sagemaker_tests.fake_aws import START, completes, fails, materialised, refusal
+from dagster_sagemaker_tests.test_adoption import Killed, killed
 
 NEW_IMAGE = "123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:" + "b" * 64
 EITHER_KIND = pytest.mark.parametrize("made", [processing, training], ids=["Processing", "Training"])

@@ -12,8 +12,8 @@ from dagster import RetryPolicy
 
 from dagster_sagemaker import PipesSageMakerProcessingClient
 from dagster_sagemaker.calls import Calls, Refused, Transient, sorted_error
-from tests.dagster_sagemaker.conftest import messages
-from tests.dagster_sagemaker.fake_aws import completes, refusal
+from dagster_sagemaker_tests.conftest import messages
+from dagster_sagemaker_tests.fake_aws import completes, refusal
 
 UNREACHABLE = exceptions.EndpointConnectionError(
     endpoint_url="https://api.sagemaker.eu-north-1.amazonaws.com"

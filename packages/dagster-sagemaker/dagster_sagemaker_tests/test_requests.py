@@ -24,7 +24,7 @@ from dagster_sagemaker import (
 from dagster_sagemaker.folder import Folder
 from dagster_sagemaker.names import folder_name, job_name
 from dagster_sagemaker.requests import made_of
-from tests.dagster_sagemaker.conftest import processing, training
+from dagster_sagemaker_tests.conftest import processing, training
 
 MODEL = botocore.session.get_session().get_service_model("sagemaker")
 AWKWARD = [

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from dagster_sagemaker import Ending
-from tests.dagster_sagemaker.conftest import metadata, processing
-from tests.dagster_sagemaker.fake_aws import completes, fails
+from dagster_sagemaker_tests.conftest import metadata, processing
+from dagster_sagemaker_tests.fake_aws import completes, fails
 
 
 def chunks(count):
@@ -77,7 +77,7 @@ def test_two_jobs_of_one_key_are_refused(runner):
 def test_a_client_refuses_jobs_of_the_other_kind(runner):
     from dagster import build_asset_context
 
-    from tests.dagster_sagemaker.conftest import training
+    from dagster_sagemaker_tests.conftest import training
 
     with pytest.raises(TypeError, match="TrainingJobs"):
         runner.client("Processing").run(context=build_asset_context(), job=training())
