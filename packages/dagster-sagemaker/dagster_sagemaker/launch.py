@@ -19,7 +19,7 @@ from dagster_sagemaker.metadata import links
 from dagster_sagemaker.names import folder_name, job_name
 from dagster_sagemaker.outcomes import Ending, Outcome, is_over, outcome
 from dagster_sagemaker.pacing import Timer
-from dagster_sagemaker.requests import made_of
+from dagster_sagemaker.requests import identity_digests
 from dagster_sagemaker.runs import StepRun
 from dagster_sagemaker.tools import Tools
 
@@ -146,7 +146,7 @@ class Launch:
 
     @cached_property
     def _made_of(self) -> dict[str, str]:
-        return made_of(self.job, self._data["extras"])
+        return identity_digests(self.job, self._data["extras"])
 
     def _pipes_variables(self) -> Mapping[str, str]:
         return self.inbox().session.get_bootstrap_env_vars() if self.job.pipes else {}

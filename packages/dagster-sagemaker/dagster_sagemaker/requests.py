@@ -80,14 +80,18 @@ def training_request(
     return merged(request, job.request)
 
 
-def made_of(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
-    """Digests, by part, of what decides a job's results. What may differ between two attempts at the same work is no part:
-    names, tags, instances, network, where outputs go."""
+def identity_digests(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
+    """Digests of what identifies a job's work, by part: image, command, environment, parameters and outputs.
+
+    Names, tags, instances and network are no part: they may differ between two attempts at the same work.
+    """
     if isinstance(job, TrainingJob):
         request = training_request(job, "", "")
+        outputs = request["OutputDataConfig"]["S3OutputPath"]
     else:
         assert isinstance(job, ProcessingJob)
         request = processing_request(job, "", "")
+        outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
     program = request.get("AppSpecification") or request["AlgorithmSpecification"]
     inputs = request.get("ProcessingInputs") or request.get("InputDataConfig")
     texts = [item.content for item in getattr(job, "inputs", ()) if isinstance(item, InlineInput)]
@@ -96,6 +100,7 @@ def made_of(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
         "command": {**program, "ImageUri": "", "TrainingImage": ""},
         "environment": request["Environment"],
         "parameters": job.identity or [request.get("HyperParameters"), inputs, texts, dict(extras)],
+        "outputs": outputs,
     }
     return {name: _digest(part) for name, part in parts.items()}
 

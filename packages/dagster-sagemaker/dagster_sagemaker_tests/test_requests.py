@@ -23,7 +23,7 @@ from dagster_sagemaker import (
 )
 from dagster_sagemaker.folder import Folder
 from dagster_sagemaker.names import folder_name, job_name
-from dagster_sagemaker.requests import made_of
+from dagster_sagemaker.requests import identity_digests
 from dagster_sagemaker_tests.conftest import processing, training
 
 MODEL = botocore.session.get_session().get_service_model("sagemaker")
@@ -219,6 +219,10 @@ OTHERS = {
     "image": [processing(image="other"), processing(request={"AppSpecification": {"ImageUri": "other"}})],
     "command": [processing(entrypoint=("other",)), processing(arguments=("other",))],
     "environment": [processing(environment={"A": "other"})],
+    "outputs": [
+        processing(outputs=(S3Output("o", "/opt/ml/processing/output", "s3://b/other"),)),
+        processing(request={"ProcessingOutputConfig": {"Outputs": [{"OutputName": "o"}]}}),
+    ],
     "parameters": [processing(inputs=(replace(TEXT, content="[]"),)), processing(identity="other")],
 }
 
@@ -227,17 +231,27 @@ OTHERS = {
 def test_what_decides_a_jobs_results_makes_it_another(part):
     for other in OTHERS[part]:
         job = processing(inputs=(TEXT,)) if other.inputs else processing()
-        before, after = made_of(job, {}), made_of(other, {})
+        before, after = identity_digests(job, {}), identity_digests(other, {})
         assert [name for name in before if before[name] != after[name]] == [part]
 
 
 def test_hyperparameters_and_extras_are_parameters():
-    before = made_of(training(), {})
-    for after in (made_of(training(hyperparameters={"a": "1"}), {}), made_of(training(), {"days": 30})):
+    before = identity_digests(training(), {})
+    for after in (
+        identity_digests(training(hyperparameters={"a": "1"}), {}),
+        identity_digests(training(), {"days": 30}),
+    ):
         assert [name for name in before if before[name] != after[name]] == ["parameters"]
 
 
 def test_an_identity_stands_for_parameters_that_differ_with_each_try():
     first = training(identity="train", hyperparameters={"at": "06:00"})
     second = training(identity="train", hyperparameters={"at": "06:05"})
-    assert made_of(first, {}) == made_of(second, {"at": "06:05"})
+    assert identity_digests(first, {}) == identity_digests(second, {"at": "06:05"})
+
+
+def test_training_output_address_identifies_the_job():
+    before, after = (
+        identity_digests(training(output_s3=f"s3://bucket/{name}"), {}) for name in ("models", "other")
+    )
+    assert [part for part in before if before[part] != after[part]] == ["outputs"]

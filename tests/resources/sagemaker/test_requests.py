@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 
 from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob, preflight, processing_request
-from dagster_sagemaker.requests import made_of
+from dagster_sagemaker.requests import identity_digests
 from ruter_dagster.commands.pipeline_definition import PIPELINES, pipeline_jobs
 from ruter_dagster.config.settings import Settings, SettingsError
 from ruter_dagster.contracts.jobs import Balance, Evaluate, Promote, Publish, Train
@@ -66,7 +66,7 @@ def test_training_job_has_spot_or_warm_pool_by_settings() -> None:
 def test_later_attempt_builds_same_job_despite_other_pins() -> None:
     def attempt(parameters: Any, unpinned: Any, kind: str) -> dict[str, str]:
         job_settings = load_jobs_settings(settings()).jobs[parameters.job].model_copy(update={"kind": kind})
-        return made_of(build_job(parameters, job_settings, settings(), unpinned=unpinned), {})
+        return identity_digests(build_job(parameters, job_settings, settings(), unpinned=unpinned), {})
 
     pinned, code = ({"pins": {"raw.stop_visits": 7}}, {"code_version": "2"})
     promotions = [
