@@ -1,4 +1,4 @@
-"""Calls and lag of SageMaker jobs: our clients beside Airflow's operators, on the executing double of `sagemaker_double/`.
+"""Calls and lag of SageMaker jobs: our clients beside Airflow's operators, on the executing double of `packages/sagemaker-double`.
 
 `python -m benchmarks.sagemaker [--json FILE]` runs three rounds, four jobs of each case at once, of three minutes and a seeded
 0 to 30 s more, so that ends lie anywhere in a polling interval; 15 minutes in all, nearly all of them waiting. Prints a table

@@ -35,7 +35,7 @@ RUN python -m pip install --quiet --require-hashes --only-binary=:all: -r requir
     && uv venv --quiet --no-cache --python python /opt/venv \
     && uv pip install --quiet --no-cache --python /opt/venv --require-hashes --only-binary=:all: --compile-bytecode -r requirements-orchestrator.lock
 COPY LICENSE README.md pyproject.toml ./
-COPY dagster_sagemaker ./dagster_sagemaker
+COPY packages/dagster-sagemaker ./packages/dagster-sagemaker
 COPY ruter_dagster ./ruter_dagster
 RUN python -m hatchling build --target wheel --directory dist \
     && uv pip install --quiet --no-cache --python /opt/venv --no-deps --compile-bytecode dist/*.whl \

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("ruter_dagster", "packages/dagster-sagemaker/dagster_sagemaker")
+CLIENT = "packages/dagster-sagemaker/dagster_sagemaker"
+PACKAGES = ("ruter_dagster", CLIENT)
 MEDIAN_LINES, P90_LINES, TOP_LEVEL_ENTRIES = 10, 25, 20
 
 

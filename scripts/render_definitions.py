@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "terraform" / "stack" / "rendered"
-CODE = ("ruter_dagster", "dagster_sagemaker")
+CODE = ("packages/dagster-sagemaker/dagster_sagemaker", "ruter_dagster")
 """Packages whose code the files follow from. terraform/stack/rendered.tf computes the same hash."""
 FEATURE_TYPES = {"int32": "Integral", "int64": "Integral", "boolean": "Integral", "float64": "Fractional"}
 """Type in a feature group by a column's type; String for all others."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("LICENSE", "README.md", "pyproject.toml", "dagster_sagemaker", "ruter_dagster")
+SOURCES = ("LICENSE", "README.md", "pyproject.toml", "packages/dagster-sagemaker", "ruter_dagster")
 
 
 @dataclass(frozen=True)

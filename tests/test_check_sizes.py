@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.check_sizes import size_faults
+from scripts.check_sizes import PACKAGES, size_faults
 
 
 def write_package(root: Path, lines: int, modules: int) -> None:
-    for name in ("ruter_dagster", "dagster_sagemaker"):
-        (root / name).mkdir()
+    for name in PACKAGES:
+        (root / name).mkdir(parents=True)
     for number in range(modules):
         body = "\n".join(["    pass"] * (lines - 1))
         (root / "ruter_dagster" / f"module_{number}.py").write_text(f"def work():\n{body}\n")

@@ -88,7 +88,7 @@ def test_every_command_that_the_readme_names_exists():
 
 PACKAGES = sorted(
     file.parent
-    for name in ("ruter_dagster", "dagster_sagemaker")
+    for name in ("ruter_dagster", "packages/dagster-sagemaker/dagster_sagemaker")
     for file in (ROOT / name).rglob("__init__.py")
 )
 
@@ -99,6 +99,6 @@ def test_a_package_states_what_belongs_in_it(package: Path):
     assert re.search(r"\bdo(es)? not belong here|\bbelongs? in `", docstring or "")
 
 
-@pytest.mark.parametrize("package", ["ruter_dagster", "dagster_sagemaker"])
+@pytest.mark.parametrize("package", ["ruter_dagster", "packages/dagster-sagemaker/dagster_sagemaker"])
 def test_a_package_ships_its_types(package: str):
     assert (ROOT / package / "py.typed").exists()

@@ -1,7 +1,7 @@
 """The double of AWS of `ruter-dagster demo --on sagemaker-double`: SageMaker, S3 and Glue on this machine, and their settings.
 
-The simulation itself (`sagemaker_double/`, the double) is part of the repository and not of the package. It runs each SageMaker
-job as a process, with the files and variables of a container.
+The simulation itself (`sagemaker_double`, the double) is a package of its own, which only developers install. It runs each
+SageMaker job as a process, with the files and variables of a container.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -25,7 +26,6 @@ from ruter_dagster.config.settings import ENV_FILE_VARIABLE, Settings, env_file,
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import JOBS
 
-CHECKOUT = Path(__file__).parents[2]
 BUCKET, REGION = "ruter-dagster-demo", "eu-west-1"
 PACE = 0.05
 """Factor of the SageMaker client's intervals. A job of the double starts in a fraction of a second."""
@@ -45,7 +45,7 @@ def sagemaker_double(console: Console) -> Iterator[None]:
 
     Settings of a real deployment, in variables or in `.env`, are removed before settings are read. The double keeps nothing when
     it ends. So the state folder is emptied at the start, because Dagster's history would refer to missing tables. Raises
-    PermanentFailure outside of a checkout.
+    PermanentFailure if the double is not installed.
     """
     with ExitStack() as stack:
         stack.enter_context(_environment(_without_deployment()))
@@ -82,15 +82,14 @@ def _create_queue() -> str:
 @contextmanager
 def _double() -> Iterator[str]:
     """Address of the double. The double ends with this process, even if the process is killed."""
-    if not (CHECKOUT / "sagemaker_double").is_dir():
+    if find_spec("sagemaker_double") is None:
         raise PermanentFailure(
-            f"The double of AWS is not part of the package, and {CHECKOUT} has no folder sagemaker_double: "
-            "run `ruter-dagster demo --on sagemaker-double` in a checkout of the project, after `make install`"
+            "The double of AWS, the package sagemaker-double, is not installed. `make install` installs it: "
+            "run `ruter-dagster demo --on sagemaker-double` in a checkout of the project"
         )
     command = [sys.executable, "-m", "sagemaker_double", "--port", "0", "--owner-on-stdin"]
     process = subprocess.Popen(
         [*command, "--set", f"slots={os.cpu_count() or 2}"],
-        cwd=CHECKOUT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

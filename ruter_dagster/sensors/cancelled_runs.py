@@ -1,4 +1,4 @@
-"""The sensor that stops SageMaker jobs of cancelled runs that have no process. `dagster_sagemaker/cancelled.py` finds and stops them.
+"""The sensor that stops SageMaker jobs of cancelled runs that have no process. `dagster_sagemaker.cancelled` finds and stops them.
 
 It is a plain sensor, because Dagster's `run_status_sensor` advances its cursor when its function fails: the job would
 continue to run.

@@ -55,8 +55,8 @@ def write_deployment(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_error_outside_a_checkout_names_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_aws, "CHECKOUT", tmp_path)
+def test_missing_double_is_named_with_its_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_aws, "find_spec", lambda name: None)
     with pytest.raises(PermanentFailure, match="in a checkout of the project"), sagemaker_double(Console()):
         pass
 
@@ -87,11 +87,9 @@ def test_settings_of_a_real_deployment_are_removed(where: str, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("where", [".env", "variables"])
-def test_demo_reads_no_settings_of_a_deployment(
-    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_demo_reads_no_settings_of_a_deployment(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
     write_deployment(where, monkeypatch)
-    monkeypatch.setattr(local_aws, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(local_aws, "find_spec", lambda name: None)
     result = CliRunner().invoke(main, ["demo", "--on", "sagemaker-double"])
     assert result.exit_code == 1
     assert "in a checkout of the project" in result.output

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 REGISTRY = "123456789012.dkr.ecr.eu-north-1.amazonaws.com"
-COPIED = (".dockerignore", "LICENSE", "README.md", "pyproject.toml", "docker", "dagster_sagemaker")
+COPIED = (".dockerignore", "LICENSE", "README.md", "pyproject.toml", "docker", "packages")
 
 AWS = """#!/bin/bash
 echo "aws $*" >> "$CALLS"

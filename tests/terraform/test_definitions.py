@@ -21,7 +21,7 @@ def root(tmp_path: Path) -> Path:
     """A root with the module, the files, and a copy of the code."""
     shutil.copytree(rendered(), tmp_path / "rendered")
     ignored = shutil.ignore_patterns("__pycache__")
-    for package in ("ruter_dagster", "dagster_sagemaker"):
+    for package in ("ruter_dagster", "packages/dagster-sagemaker/dagster_sagemaker"):
         shutil.copytree(ROOT.parent / package, tmp_path / "code" / package, ignore=ignored)
     arguments = {"folder": "${path.module}/rendered", "repository": "${path.module}/code"}
     (tmp_path / "main.tf.json").write_text(

@@ -10,8 +10,8 @@ import pytest
 from dagster import DagsterInstance, asset, materialize
 
 from dagster_sagemaker import Pacing, PipesSageMakerProcessingClient, PipesSageMakerTrainingClient
-from sagemaker_double.control import Remote
 from dagster_sagemaker_tests.conftest import metadata, processing, training
+from sagemaker_double.control import Remote
 
 pytestmark = pytest.mark.extended
 

@@ -4,7 +4,7 @@ locals {
 
   # The same hash as in scripts/render_definitions.py.
   code = sort(flatten([
-    for package in ["dagster_sagemaker", "ruter_dagster"] : [for file in fileset(var.repository, "${package}/**/*.{py,toml}") : file]
+    for package in ["packages/dagster-sagemaker/dagster_sagemaker", "ruter_dagster"] : [for file in fileset(var.repository, "${package}/**/*.{py,toml}") : file]
   ]))
   code_hash = sha256(join("", [for file in local.code : "${file} ${filesha256("${var.repository}/${file}")}\n"]))
 }
