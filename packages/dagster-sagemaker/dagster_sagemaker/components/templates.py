@@ -1,0 +1,62 @@
+"""Renders the templates of a job that is declared in YAML. Which fields a job has does not belong here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from jinja2 import StrictUndefined, TemplateSyntaxError, Undefined, UndefinedError
+from jinja2.nativetypes import NativeEnvironment, NativeTemplate
+from pydantic import Field
+
+TemplateText = Annotated[str, Field(pattern=r"\{\{.*\}\}|\{%.*%\}", description="A template: `{{ … }}`.")]
+"""A template in place of a number, a boolean or a list."""
+
+
+class TemplateFault(ValueError):
+    """A template that cannot be rendered. The message names the field, the template and the remedy."""
+
+
+def render(value: Any, scope: Mapping[str, Any], field: str) -> Any:
+    """`value` with every template replaced. A template that is the whole text keeps the type of its value.
+
+    Dagster's own templates read `"1.10"` as the number 1.1. Here a text stays as it is.
+    """
+    if isinstance(value, dict):
+        return {name: render(item, scope, f"{field}.{name}") for name, item in value.items()}
+    if isinstance(value, list):
+        return [render(item, scope, f"{field}[{index}]") for index, item in enumerate(value)]
+    if not isinstance(value, str) or not ("{{" in value or "{%" in value):
+        return value
+    try:
+        return _finished(_ENVIRONMENT.from_string(value).render(**scope))
+    except (UndefinedError, TemplateSyntaxError, TemplateFault) as error:
+        names = ", ".join(sorted(scope))
+        raise TemplateFault(f"{field}: {value!r}: {error}. The template knows: {names}") from error
+
+
+def _finished(value: Any) -> Any:
+    if isinstance(value, Undefined):
+        str(value)  # raises an error that names what is undefined
+    return value
+
+
+def _join(values: Iterable[Any]) -> Any:
+    parts = list(values)
+    if any(part is None for part in parts):
+        raise TemplateFault("a part has no value. Is each environment variable set?")
+    return parts[0] if len(parts) == 1 else "".join(map(str, parts))
+
+
+class _Environment(NativeEnvironment):
+    """Without the parsing of rendered texts as Python literals that `NativeEnvironment` does."""
+
+    concat = staticmethod(_join)  # pyright: ignore[reportAssignmentType]
+
+
+class _Template(NativeTemplate):
+    environment_class = _Environment
+
+
+_Environment.template_class = _Template
+_ENVIRONMENT = _Environment(undefined=StrictUndefined)
