@@ -71,7 +71,7 @@ def _input_hash(day: date, context: JobContext) -> str:
     context.tables.record(PLANNED_DEPARTURES, plan)
     context.tables.record(STOP_LOADS, loads)
     versions = [{f"{lag}": version for lag, version in used.items()} for used in (plan, loads)]
-    inputs = [code_hash(), calendar_facts(day, context.calendar), *versions]
+    inputs = [code_hash(__file__), calendar_facts(day, context.calendar), *versions]
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 

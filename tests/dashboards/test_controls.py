@@ -10,7 +10,7 @@ import pytest
 import streamlit as st
 
 from ruter_dagster.dashboards.data.words import age_note
-from ruter_dagster.dashboards.pages.controls import csv_rows, keep_selected, show_age
+from ruter_dagster.dashboards.pages.controls import csv_file_name, csv_rows, keep_selected, show_age
 
 TICKED: dict[str, Any] = {"selection": {"rows": [1], "columns": [], "cells": []}}
 
@@ -66,3 +66,9 @@ def test_csv_has_labels_ids_and_both_ends_of_the_interval() -> None:
             "line_id": "RUT:Line:21", "trip_id": "t", "stop_id": "s",
         }
     ]  # fmt: skip
+
+
+def test_csv_files_of_different_views_have_different_names() -> None:
+    name = csv_file_name("stops", ["2026-11-19", "21 Nydalen–Tjuvholmen (bus)", "?"])
+    assert name == "stops-2026-11-19-21-Nydalen-Tjuvholmen-bus.csv"
+    assert len(csv_file_name("stops", ["x" * 200])) == 104

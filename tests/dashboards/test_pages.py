@@ -141,7 +141,7 @@ def test_csv_has_the_rows_of_the_table(address: str, chromium: Browser, tmp_path
     file = tmp_path / download.value.suggested_filename
     download.value.save_as(file)
     rows = pl.read_csv(file)
-    assert file.name == "worst-forecasts.csv" and rows.height == 50
+    assert re.fullmatch(r"worst-forecasts-.*Largest-error.*\.csv", file.name) and rows.height == 50
     assert rows["Error"].abs().is_sorted(descending=True) and rows["Likely reason"].null_count() == 0
     assert {"P10", "P90", "operating_date", "line_id", "trip_id", "stop_id"} <= set(rows.columns)
     page.context.close()

@@ -54,7 +54,7 @@ def test_dates_computed_singly_equal_those_computed_together(
     together = run_features(folder)
     versions = together.store.versions(DEPARTURE_FEATURES, PLANNED)
     monkeypatch.setattr(features, "MAX_LOADS", 1)
-    monkeypatch.setattr(features, "code_hash", lambda: "another")
+    monkeypatch.setattr(features, "code_hash", lambda *_: "another")
     one_by_one = run_features(folder)
     assert one_by_one.tables.used == together.tables.used
     assert len(versions) == 4
@@ -66,7 +66,7 @@ def test_dates_written_in_parts_equal_those_written_together(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     versions = run_features(folder).store.versions(DEPARTURE_FEATURES, PLANNED)
-    monkeypatch.setattr(features, "code_hash", lambda: "another")
+    monkeypatch.setattr(features, "code_hash", lambda *_: "another")
     monkeypatch.setattr(features, "MAX_LOADS", 1)
     monkeypatch.setattr(features, "MAX_FEATURES", 1)
     in_parts = run_features(folder)

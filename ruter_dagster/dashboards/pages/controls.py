@@ -6,7 +6,8 @@ be shared. Options therefore have different words.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import date
@@ -26,6 +27,7 @@ _FILTER_WIDTH = 175
 """Pixels of a filter, enough for a date and for the words `All lines`."""
 _LONGEST_VALUE = 60
 """Characters of an unknown value in the address that are repeated on the page."""
+_LONGEST_FILE_NAME = 100
 _notes: ContextVar[list[str] | None] = ContextVar("notes", default=None)
 
 
@@ -192,12 +194,18 @@ def download(frame: pl.DataFrame, file: str, key: str) -> None:
     st.download_button(
         "Download CSV",
         frame.write_csv().encode(),
-        file_name=f"{file}.csv",
+        file_name=csv_file_name(file, st.query_params.to_dict().values()),
         mime="text/csv",
         icon=":material/download:",
         key=f"{key}-csv",
         on_click="ignore",
     )
+
+
+def csv_file_name(table: str, filters: Iterable[str]) -> str:
+    """The table's name and the selected values, so that files of different views differ: `stops-2026-11-19-Metro.csv`."""
+    words = [re.sub(r"[^\w.]+", "-", value).strip("-") for value in filters]
+    return "-".join([table, *filter(None, words)])[:_LONGEST_FILE_NAME] + ".csv"
 
 
 def selected_row(key: str) -> int | None:
