@@ -9,6 +9,7 @@ from typing import Any
 
 import polars as pl
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ruter_dagster.dashboards.data import yesterday as data
 from ruter_dagster.dashboards.data.exceptions import failing_on, far_from_usual, unusual_sentence
@@ -70,8 +71,10 @@ def _show(
     st.markdown(f"**{day_in_words(selection.operating_date)}**. {data.day_sentence(scores, worst, unusual)}")
     _show_scores(scores, context.sources.crowded_probability)
     _show_worst(context, selection, worst)
+    # The chart of a journey that was clicked is below the table that was clicked. Its line is drawn further down.
+    below_worst = st.container()
     _show_lines(lines)
-    _show_line(context, selection, names, data.worst_of_line(worst, selection.line))
+    _show_line(context, selection, names, data.worst_of_line(worst, selection.line), below_worst)
 
 
 def _unusual(context: Context, selection: data.Selection, names: Names) -> str:
@@ -126,7 +129,7 @@ def _open_journey(context: Context, selection: data.Selection, line: str, trip: 
 def _show_worst(context: Context, selection: data.Selection, worst: pl.DataFrame) -> None:
     st.subheader("Worst forecasts")
     st.markdown(
-        "One row per journey, with the time at its worst stop. Click on a row to see the journey at the end of the page, where it has its time of start."
+        "One row per journey, with the time at its worst stop. Click on a row to see the journey below the table, where it has its time of start."
     )
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     columns = {
@@ -196,11 +199,15 @@ def _show_lines(lines: pl.DataFrame) -> None:
 
 
 def _show_line(
-    context: Context, selection: data.Selection, names: Names, worst: tuple[str, str] | None
+    context: Context,
+    selection: data.Selection,
+    names: Names,
+    worst: tuple[str, str] | None,
+    place_of_journey: DeltaGenerator,
 ) -> None:
     st.subheader(f"Line {names.line(selection.line)}" if selection.line else "One line")
     if selection.line is None:
-        st.markdown("Choose a line above, or click on its row, to see its journeys and departures.")
+        st.markdown("Choose a line above, or click on its row, to see its journeys and stops.")
         return
     journeys = data.journeys(context.reader, selection, context.time_zone)
     if journeys.is_empty():
@@ -211,7 +218,9 @@ def _show_line(
         _show_journeys(journeys)
     with right:
         _show_stops(data.stop_scores(context.reader, selection, names))
-    _show_journey(context, selection, names, journeys, worst)
+    with place_of_journey:
+        st.subheader("Journey")
+        _show_journey(context, selection, names, journeys, worst)
 
 
 def _show_journeys(journeys: pl.DataFrame) -> None:
