@@ -21,8 +21,9 @@ USER_VARIABLE = "RUTER_CONTAINER_USER"
 """Set by the jobs' image: the user that a job switches to if it was started as root."""
 STOP_SECONDS = 10.0
 """How long a job may take to end after a stop request."""
-MESSAGE_LIMIT = 1024
-"""SageMaker keeps this many bytes of an exit message. It fails a job if the limit cuts a character."""
+MESSAGE_LIMIT = 1000
+"""Bytes of a failure's reason. SageMaker keeps 1,024 with its own words, and fails a job if the limit cuts a character."""
+_CODE = "exit code: "
 HYPERPARAMETER_LIMIT = 2500
 """Maximum characters of one hyperparameter. Longer parameters are split into several."""
 PARAMETERS_FOLDER, PARAMETERS_FILE = "/opt/ml/processing/input/parameters", "parameters.json"
@@ -88,18 +89,25 @@ class Container:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise PermanentFailure(f"Parameters of job {job} at {path} cannot be read: {error}") from error
 
-    def write_failure(self, reason: str) -> None:
-        """Writes why the job failed, for Training (output/failure) and Processing (output/message)."""
+    def write_failure(self, reason: str, exit_code: int) -> None:
+        """Writes why the job failed, for Training (output/failure) and Processing (output/message).
+
+        The last line is `exit code: N`: older stacks of SageMaker do not report the code.
+        """
         output = self.base / "output"
         output.mkdir(parents=True, exist_ok=True)
-        whole = reason.encode(errors="replace")
-        (output / "failure").write_bytes(whole)
-        message = whole[:MESSAGE_LIMIT].decode(errors="ignore")
-        (output / "message").write_text(message, encoding="utf-8")
+        last_line = f"\n{_CODE}{exit_code}"
+        text = (
+            reason.encode(errors="replace")[: MESSAGE_LIMIT - len(last_line)].decode(errors="ignore")
+            + last_line
+        )
+        (output / "failure").write_text(text, encoding="utf-8")
+        (output / "message").write_text(text, encoding="utf-8")
 
     def read_failure(self) -> str | None:
+        """The reason that a job has written, without its exit code."""
         path = self.base / "output" / "failure"
-        return path.read_text(encoding="utf-8") if path.is_file() else None
+        return path.read_text(encoding="utf-8").rsplit(f"\n{_CODE}", 1)[0] if path.is_file() else None
 
 
 def to_hyperparameters(parameters: JobParameters) -> dict[str, str]:

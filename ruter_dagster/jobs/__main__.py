@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None, cpu_seconds_before: float = 0.0) ->
         _run(requested.job, parameters, container, cpu_seconds_before)
     except BaseException as error:  # a panic of polars is no Exception
         code, reason = _exit_code_and_reason(error)
-        _write_reason(container, reason)
+        _write_reason(container, reason, code)
         if container.is_first_host and not isinstance(error, Stopped | NoDataForDates):
             send_failure()
         return code
@@ -86,9 +86,9 @@ def _run(name: str, parameters: JobParameters, container: Container, cpu_seconds
         send_resources(resources, report.assets, settings)
 
 
-def _write_reason(container: Container, reason: str) -> None:
+def _write_reason(container: Container, reason: str, exit_code: int) -> None:
     try:
-        container.write_failure(reason)
+        container.write_failure(reason, exit_code)
     except OSError as error:  # The disk is full. The exit code and the log still have the reason.
         log.error("The failure reason cannot be written to %s: %s", container.base, error)
 

@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"Deleted {name}", flush=True)
     except (BrokerUnavailable, PermanentFailure) as failure:
         print(failure, file=sys.stderr)
-        Container.of_environment().write_failure(str(failure))
+        Container.of_environment().write_failure(str(failure), 1)
         return 1
     return 0
 

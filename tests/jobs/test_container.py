@@ -104,24 +104,26 @@ def test_unknown_job_lists_the_known_ones(container: Container) -> None:
         container.read_parameters("balanse")
 
 
-def test_reason_is_complete_for_training_and_cut_for_processing(container: Container) -> None:
+def test_exit_code_is_the_last_line_of_the_reason(container: Container) -> None:
     assert container.read_failure() is None
-    reason = "Trip 1 has no stops. " * 100
-    container.write_failure(reason)
-    assert (container.base / "output/failure").read_text() == reason == container.read_failure()
-    assert (container.base / "output/message").read_text() == reason[:MESSAGE_LIMIT]
+    container.write_failure("Trip 1 has no stops.", 65)
+    for name in ("failure", "message"):
+        assert (container.base / "output" / name).read_text() == "Trip 1 has no stops.\nexit code: 65"
+    assert container.read_failure() == "Trip 1 has no stops."
 
 
-@pytest.mark.parametrize("character", ["æ", "€", "🚌"])
-def test_message_is_not_cut_within_a_character(container: Container, character: str) -> None:
-    container.write_failure("x" + character * 1000)
-    message = (container.base / "output/message").read_bytes()
-    assert MESSAGE_LIMIT - 4 < len(message) <= MESSAGE_LIMIT
-    assert set(message.decode()) == {"x", character}
+@pytest.mark.parametrize("character", ["x", "æ", "€", "🚌"])
+def test_long_reason_is_cut_between_characters(container: Container, character: str) -> None:
+    container.write_failure("x" + character * 1000, 137)
+    for name in ("failure", "message"):
+        message = (container.base / "output" / name).read_bytes()
+        assert MESSAGE_LIMIT - 4 < len(message) <= MESSAGE_LIMIT
+        reason, _, code = message.decode().partition("\n")
+        assert (set(reason), code) == ({"x", character}, "exit code: 137")
 
 
 def test_reason_with_invalid_characters_is_written(container: Container) -> None:
-    container.write_failure("no such file: \udcff.csv")
+    container.write_failure("no such file: \udcff.csv", 1)
     assert container.read_failure() == "no such file: ?.csv"
 
 

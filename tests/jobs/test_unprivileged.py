@@ -19,7 +19,7 @@ from ruter_dagster.contracts.container import Container
 from ruter_dagster.jobs.unprivileged import drop_privileges
 container = Container.of_environment()
 drop_privileges(container)
-container.write_failure("why")
+container.write_failure("why", 1)
 (container.base / "checkpoints" / "1").write_text("trees")
 print(os.getuid(), os.environ["HOME"], os.getgroups() == [os.getgid()])
 """

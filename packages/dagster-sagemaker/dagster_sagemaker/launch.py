@@ -202,7 +202,7 @@ class Launch:
                 self._not_found(unknown)
             return
         self._check_ours(described)
-        ending = outcome(described, self.job.max_runtime_seconds)
+        ending = outcome(described)
         status = kind.status(described)
         if outdated and ending is None:
             self._stop(kind, status, outdated)
@@ -223,7 +223,7 @@ class Launch:
         described: Mapping[str, Any] = {}
         with suppress(Refused):  # There is none, or it is a kind that this orchestrator may not touch.
             described = self.calls(other.describe(self.tools.sagemaker), **other.named(self.name))
-        if described and outcome(described, self.job.max_runtime_seconds) is None:
+        if described and outcome(described) is None:
             self._stop(other, other.status(described), outdated)
         else:
             self.plan()

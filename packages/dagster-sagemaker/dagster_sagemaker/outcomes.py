@@ -16,6 +16,8 @@ from dagster_sagemaker.calls import Refused
 
 OUT_OF_MEMORY = 137
 """Exit code of a container that was killed (128 + SIGKILL), nearly always for want of memory."""
+_LAST_LINE = re.compile(r"(?:^|\n)exit code: (-?\d+)(?=(?:, exit code: -?\d+)?\s*$)", re.I)
+"""What a container writes as the last line of its message file. SageMaker may append its own words to it."""
 _NO_MEMORY = re.compile(r"instance type with more memory|Out of Memory\. Please use a larger instance", re.I)
 """What SageMaker itself says of such a container where it noticed, as a ClientError and without an exit code."""
 
@@ -60,38 +62,39 @@ class SageMakerJobFailed(Failure):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One ended job: its class, SageMaker's words or the job's own, and the container's exit code."""
+    """One ended job: the kind of its end, SageMaker's words or the job's own, and the container's exit code."""
 
     ending: Ending
     reason: str = ""
     exit_code: int | None = None
+    max_runtime_seconds: int | None = None
+    """The limit that the job exceeded. None for every other end."""
 
 
-def outcome(described: Mapping[str, Any], max_runtime_seconds: int) -> Outcome | None:
-    """What an answer of `Describe…Job` says of the job's end; None while it lives."""
+def outcome(described: Mapping[str, Any]) -> Outcome | None:
+    """What an answer of `Describe…Job` says of the job's end. None while the job lives."""
     status = described.get("TrainingJobStatus") or described.get("ProcessingJobStatus")
     failure, exit_message = described.get("FailureReason", ""), described.get("ExitMessage", "")
-    words = "; ".join(text for text in (failure, exit_message) if text)
+    words = "; ".join(text for text in (_without_code(failure), _without_code(exit_message)) if text)
     if status == "Completed":
         return Outcome(Ending.COMPLETED, exit_message)
     if status == "Failed":
-        return _failed(failure, exit_message, words)
-    if status == "Stopped":
-        return _stopped(described, words, max_runtime_seconds)
-    return None
+        return _failed(described, failure, exit_message, words)
+    return _stopped(described, words) if status == "Stopped" else None
 
 
-def _failed(failure: str, exit_message: str, words: str) -> Outcome:
-    # First, as the job's own words follow, which may tell of another job's shortage or timeout.
+def _failed(described: Mapping[str, Any], failure: str, exit_message: str, words: str) -> Outcome:
+    # First, because the job's own words follow. They may mention a capacity or a timeout of something else.
     if failure.startswith("AlgorithmError"):
         # Processing keeps the job's own words in ExitMessage, Training in the reason itself.
-        return Outcome(Ending.ALGORITHM, exit_message or failure, _exit_code(failure, exit_message))
+        own = _without_code(exit_message) or _without_code(failure)
+        return Outcome(Ending.ALGORITHM, own, _exit_code(failure, exit_message))
     if failure.startswith("CapacityError") or "InsufficientInstanceCapacity" in failure:
         return Outcome(Ending.CAPACITY, words)
     if failure.startswith(("InternalServerError", "InternalError")):
         return Outcome(Ending.INTERNAL, words)
     if "MaxRuntimeExceeded" in failure:
-        return Outcome(Ending.TIMEOUT, words)
+        return Outcome(Ending.TIMEOUT, words, max_runtime_seconds=_max_runtime(described))
     if _NO_MEMORY.search(failure):
         return Outcome(Ending.ALGORITHM, words, OUT_OF_MEMORY)
     if failure.startswith("ClientError"):
@@ -99,22 +102,32 @@ def _failed(failure: str, exit_message: str, words: str) -> Outcome:
     return Outcome(Ending.UNKNOWN, words or "SageMaker gives no reason", _exit_code(failure, exit_message))
 
 
-def _stopped(described: Mapping[str, Any], words: str, max_runtime_seconds: int) -> Outcome:
+def _stopped(described: Mapping[str, Any], words: str) -> Outcome:
     secondary, failure = described.get("SecondaryStatus", ""), described.get("FailureReason", "")
     if secondary == "MaxWaitTimeExceeded" or "MaxWaitTimeExceeded" in failure:
         return Outcome(Ending.SPOT_WAIT, words)
-    ran = run_seconds(described)
-    # A Processing job that ran out of time is only `Stopped`: its times tell it from one that somebody stopped.
-    late = ran is not None and ran >= max_runtime_seconds and "TrainingJobStatus" not in described
+    ran, limit = run_seconds(described), _max_runtime(described)
+    # A Processing job that exceeded its limit is only `Stopped`. Its run time tells it from one that was stopped.
+    late = ran is not None and ran >= limit and "TrainingJobStatus" not in described
     if secondary == "MaxRuntimeExceeded" or "MaxRuntimeExceeded" in failure or late:
-        return Outcome(Ending.TIMEOUT, words)
+        return Outcome(Ending.TIMEOUT, words, max_runtime_seconds=limit)
     return Outcome(Ending.STOPPED, words)
 
 
-def _exit_code(*texts: str) -> int | None:
-    """SageMaker writes the code behind the job's own words, which may tell of another process's."""
-    found = (re.findall(r"exit code:? (-?\d+)", text, re.IGNORECASE) for text in texts)
-    return next((int(codes[-1]) for codes in found if codes), None)
+def _max_runtime(described: Mapping[str, Any]) -> int:
+    """The limit that SageMaker enforces, which the request may have set. SageMaker's default is a day."""
+    return described.get("StoppingCondition", {}).get("MaxRuntimeInSeconds", 24 * 3600)
+
+
+def _exit_code(failure: str, exit_message: str) -> int | None:
+    """SageMaker ends its reason with the code. Older stacks write none: then the last line of the container's text has it."""
+    found = re.search(r"exit code: (-?\d+)\s*$", failure, re.I) or _LAST_LINE.search(exit_message)
+    return int(found[1]) if found else None
+
+
+def _without_code(text: str) -> str:
+    """The text without the line in which a container states its exit code."""
+    return _LAST_LINE.sub("", text)
 
 
 def seconds_over(described: Mapping[str, Any]) -> float:
@@ -158,7 +171,7 @@ def quota_of(message: str) -> Quota | None:
     return Quota(name[1] if name else "", int(limit[1]), int(wanted[1]) if wanted else None)
 
 
-def explained(name: str, ended: Outcome, instance_type: str, max_runtime_seconds: int) -> str:
+def explained(name: str, ended: Outcome, instance_type: str) -> str:
     """What a person reads of a failed job: what happened, in SageMaker's or the job's words, and what to do."""
     said = ended.reason or "no reason is given"
     if ended.exit_code == OUT_OF_MEMORY:
@@ -169,7 +182,7 @@ def explained(name: str, ended: Outcome, instance_type: str, max_runtime_seconds
     return {
         Ending.ALGORITHM: f"Job {name} failed{_code(ended)}: {said}",
         Ending.REFUSED: f"SageMaker could not run job {name}: {said}",
-        Ending.TIMEOUT: f"Job {name} was ended after max_runtime_seconds={max_runtime_seconds}. {ended.reason}".strip(),
+        Ending.TIMEOUT: f"Job {name} was ended after max_runtime_seconds={ended.max_runtime_seconds}. {ended.reason}".strip(),
         Ending.STOPPED: f"Job {name} was stopped, and not by this run: by a person or a program (CloudTrail names it, "
         f"event Stop…Job). {ended.reason}".strip(),
         Ending.INTERNAL: f"Job {name}, the last of several attempts, failed inside SageMaker: {said}",

@@ -186,7 +186,7 @@ class SupervisedJob:
             return
         retry = ended.exit_code is not None and ended.exit_code in self.job.retryable_exit_codes
         retry = retry or ended.ending in (Ending.UNKNOWN, Ending.CAPACITY)
-        words = explained(self.name, ended, launch.attempt.instance_type, self.job.max_runtime_seconds)
+        words = explained(self.name, ended, launch.attempt.instance_type)
         if inbox.exception:
             words += f" Its Pipes ended with {inbox.exception}"
         self._fail(ended.ending, words, ended.exit_code, allow_retries=retry)

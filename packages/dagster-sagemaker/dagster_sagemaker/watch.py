@@ -41,7 +41,7 @@ class Watch:
     ) -> None:
         self.kind, self.sagemaker, self.calls, self.name = tools.kind, tools.sagemaker, calls, name
         self.pipes, self.logs_link = job.pipes, tools.links(name)["sagemaker/logs"].value
-        self.max_runtime_seconds, self.pushed, self.window = job.max_runtime_seconds, tools.pushed, window
+        self.pushed, self.window = tools.pushed, window
         self.pacing, self.clock, self.log, self.inbox = tools.pacing, tools.clock, log, inbox
         pacing, clock = tools.pacing, tools.clock
         self.follower: LogFollower | None = None
@@ -101,7 +101,7 @@ class Watch:
         before = self.kind.status(self.described) if self.described else ""
         self.described = described
         self._tell_steps(described, before)
-        self.outcome = outcome(described, self.max_runtime_seconds)
+        self.outcome = outcome(described)
         if self.outcome:
             self._over_since = self._last_line_at = self.clock.now() - seconds_over(described)
             self.messages.due = self.clock.now()

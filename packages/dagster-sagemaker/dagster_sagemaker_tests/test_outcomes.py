@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from dagster_sagemaker.outcomes import Ending, outcome
+
+
+OLD_WORDING = "AlgorithmError: See job logs for more information"
 
 
 @pytest.mark.parametrize(
@@ -28,10 +33,18 @@ from dagster_sagemaker.outcomes import Ending, outcome
         ),
         ({"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: killed, exit code: -9"}, -9),
         ({"TrainingJobStatus": "Failed", "FailureReason": "AlgorithmError: no model"}, None),
+        (
+            {
+                "ProcessingJobStatus": "Failed",
+                "FailureReason": OLD_WORDING,
+                "ExitMessage": "the helper ended with exit code: 66",
+            },
+            None,
+        ),
     ],
 )
 def test_exit_code_is_the_containers_and_not_from_its_message(answer, code):
-    ended = outcome(answer, 60)
+    ended = outcome(answer)
     assert ended
     assert (ended.ending, ended.exit_code) == (Ending.ALGORITHM, code)
 
@@ -51,12 +64,39 @@ def test_the_jobs_own_words_do_not_pass_for_sagemakers(words):
     see_logs = "AlgorithmError: See job logs for more information, exit code: 65"
     of_processing = {"FailureReason": see_logs, "ExitMessage": words, "ProcessingJobStatus": "Failed"}
     for answer in (failed, of_processing):
-        ended = outcome(answer, 60)
+        ended = outcome(answer)
         assert ended
         assert (ended.ending, ended.exit_code) == (Ending.ALGORITHM, 65)
 
 
 def test_stopped_job_is_not_taken_for_a_timeout():
     answer = {"ProcessingJobStatus": "Stopped", "ExitMessage": "MaxRuntimeExceeded of the workgroup"}
-    ended = outcome(answer, 60)
+    ended = outcome(answer)
     assert ended and ended.ending is Ending.STOPPED
+
+
+@pytest.mark.parametrize("code", [1, 65, 66, 137, 143])
+@pytest.mark.parametrize("wording", ["old", "new"])
+@pytest.mark.parametrize("kind", ["Processing", "Training"])
+def test_exit_code_of_the_container_survives_both_wordings(kind, wording, code):
+    text, end = f"no model\nexit code: {code}", f", exit code: {code}" if wording == "new" else ""
+    answer = {f"{kind}JobStatus": "Failed", "FailureReason": f"AlgorithmError: {text}{end}"}
+    if kind == "Processing":
+        failure = f"AlgorithmError: {end}" if end else OLD_WORDING
+        answer |= {"FailureReason": failure, "ExitMessage": text}
+    ended = outcome(answer)
+    assert ended and (ended.ending, ended.exit_code) == (Ending.ALGORITHM, code)
+    assert "no model" in ended.reason and "\n" not in ended.reason
+
+
+@pytest.mark.parametrize(("limit", "ending"), [(60, Ending.TIMEOUT), (61, Ending.STOPPED)])
+def test_timeout_is_judged_by_the_limit_that_describe_returns(limit, ending):
+    start = datetime(2026, 11, 20, tzinfo=UTC)
+    answer = {
+        "ProcessingJobStatus": "Stopped",
+        "StoppingCondition": {"MaxRuntimeInSeconds": limit},
+        "ProcessingStartTime": start,
+        "ProcessingEndTime": start + timedelta(seconds=60),
+    }
+    ended = outcome(answer)
+    assert ended and ended.ending is ending
