@@ -10,7 +10,7 @@ help:  ## list the verbs
 
 install: .venv/installed  ## install the locked dependencies into .venv (1 minute)
 
-.venv/installed: requirements.lock pyproject.toml scripts/install
+.venv/installed: requirements.lock pyproject.toml packages/dagster-sagemaker/pyproject.toml packages/sagemaker-double/pyproject.toml scripts/install
 	scripts/install
 	touch $@
 

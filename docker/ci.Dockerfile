@@ -35,9 +35,11 @@ RUN python -m pip install --quiet --require-hashes --only-binary=:all: -r requir
     && uv venv --quiet --no-cache --python python /opt/venv \
     && uv pip install --quiet --no-cache --python /opt/venv --require-hashes --only-binary=:all: --compile-bytecode -r requirements-orchestrator.lock
 COPY LICENSE README.md pyproject.toml ./
-COPY packages/dagster-sagemaker ./packages/dagster-sagemaker
+COPY packages/dagster-sagemaker/LICENSE packages/dagster-sagemaker/README.md packages/dagster-sagemaker/pyproject.toml ./packages/dagster-sagemaker/
+COPY packages/dagster-sagemaker/dagster_sagemaker ./packages/dagster-sagemaker/dagster_sagemaker
 COPY ruter_dagster ./ruter_dagster
-RUN python -m hatchling build --target wheel --directory dist \
+RUN uv build --quiet --wheel --no-build-isolation --python python --out-dir dist packages/dagster-sagemaker \
+    && python -m hatchling build --target wheel --directory dist \
     && uv pip install --quiet --no-cache --python /opt/venv --no-deps --compile-bytecode dist/*.whl \
     && ln -s /opt/venv/bin/ruter-dagster /usr/local/bin/ruter-dagster \
     && rm -r dist

@@ -21,7 +21,6 @@ COPY requirements-jobs.lock requirements.lock
 RUN uv venv --quiet --python python "$VENV" \
     && uv pip install --quiet --python "$VENV" --require-hashes --only-binary=:all: --compile-bytecode -r requirements.lock
 COPY LICENSE README.md pyproject.toml ./
-COPY packages/dagster-sagemaker ./packages/dagster-sagemaker
 COPY ruter_dagster ./ruter_dagster
 # The lock lies beside the package: each materialisation names its hash.
 RUN python -m hatchling build --target wheel --directory dist \

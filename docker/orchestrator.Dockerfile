@@ -23,9 +23,11 @@ COPY requirements-orchestrator.lock requirements.lock
 RUN uv venv --quiet --python python "$VENV" \
     && uv pip install --quiet --python "$VENV" --require-hashes --only-binary=:all: --compile-bytecode -r requirements.lock
 COPY LICENSE README.md pyproject.toml ./
-COPY packages/dagster-sagemaker ./packages/dagster-sagemaker
+COPY packages/dagster-sagemaker/LICENSE packages/dagster-sagemaker/README.md packages/dagster-sagemaker/pyproject.toml ./packages/dagster-sagemaker/
+COPY packages/dagster-sagemaker/dagster_sagemaker ./packages/dagster-sagemaker/dagster_sagemaker
 COPY ruter_dagster ./ruter_dagster
-RUN python -m hatchling build --target wheel --directory dist \
+RUN uv build --quiet --wheel --no-build-isolation --python python --out-dir dist packages/dagster-sagemaker \
+    && python -m hatchling build --target wheel --directory dist \
     && uv pip install --quiet --python "$VENV" --no-deps --compile-bytecode dist/*.whl \
     && cp requirements.lock "$VENV"/lib/python3.*/site-packages/
 

@@ -1,4 +1,4 @@
-"""Environments of the images: the image's lock and the project's wheel in a clean environment, as its Dockerfile installs them."""
+"""Environments of the images: the image's lock and its wheels in a clean environment, as its Dockerfile installs them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ("LICENSE", "README.md", "pyproject.toml", "packages/dagster-sagemaker", "ruter_dagster")
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,7 @@ class Image:
 
     def start_command(self, instruction: str) -> list[str]:
         """The words of the Dockerfile's ENTRYPOINT or CMD."""
-        text = (ROOT / "docker" / f"{self.name}.Dockerfile").read_text()
-        match = re.search(rf"(?m)^{instruction} (\[.*\])$", text)
+        match = re.search(rf"(?m)^{instruction} (\[.*\])$", _dockerfile(self.name))
         assert match
         return json.loads(match[1])
 
@@ -62,9 +60,8 @@ class Image:
 
 
 def build(name: str, folder: Path, *more_locks: Path) -> Image:
-    """Installs the image's lock, further locks and the project's wheel into a clean environment."""
+    """Installs the image's lock, further locks and the wheels that its Dockerfile builds into a clean environment."""
     image, tools = Image(name, folder), folder / "tools" / "bin"
-    sources = _copy_sources(folder / "sources")
     lock = shutil.copy(ROOT / f"requirements-{name}.lock", folder / "requirements.lock")
     install = (tools / "uv", "pip", "install", "--quiet", "--compile-bytecode", "--python", image.venv)
     _execute(sys.executable, "-m", "venv", folder / "tools")
@@ -76,32 +73,37 @@ def build(name: str, folder: Path, *more_locks: Path) -> Image:
     _execute(*install, "--require-hashes", "--only-binary=:all:", "-r", lock)
     for more in more_locks:
         _execute(*install, "--require-hashes", "--only-binary=:all:", "-r", more)
-    _execute(
-        tools / "python",
-        "-m",
-        "hatchling",
-        "build",
-        "--target",
-        "wheel",
-        "--directory",
-        folder / "dist",
-        cwd=sources,
-    )
-    _execute(*install, "--no-deps", *(folder / "dist").glob("*.whl"))
+    _execute(*install, "--no-deps", *_build_wheels(name, folder / "sources", tools))
     shutil.copy(lock, image.packages)
     return image
 
 
-def _copy_sources(folder: Path) -> Path:
-    folder.mkdir()
-    for source in SOURCES:
-        if (ROOT / source).is_dir():
-            shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / source, folder)
-    return folder
+def _build_wheels(name: str, sources: Path, tools: Path) -> list[Path]:
+    """Runs the build commands of the image's Dockerfile on the files that it copies. Returns the wheels."""
+    text = _dockerfile(name)
+    for copy in re.findall(r"(?m)^COPY (?!--from)(.*) \./\S*$", text):
+        for source in copy.split():
+            _copy_source(source, sources)
+    commands = re.findall(r"(?:uv|python -m hatchling) build[^&]*", text)
+    assert commands
+    for command in commands:
+        _execute(*command.split(), cwd=sources, PATH=f"{tools}:{os.environ['PATH']}")
+    return list((sources / "dist").glob("*.whl"))
 
 
-def _execute(*command: str | Path, cwd: Path = ROOT) -> None:
+def _copy_source(source: str, folder: Path) -> None:
+    (folder / source).parent.mkdir(parents=True, exist_ok=True)
+    if (ROOT / source).is_dir():
+        shutil.copytree(ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__"))
+    else:
+        shutil.copy(ROOT / source, folder / source)
+
+
+def _dockerfile(name: str) -> str:
+    """The text of a Dockerfile, with each instruction in one line."""
+    return (ROOT / "docker" / f"{name}.Dockerfile").read_text().replace("\\\n", "")
+
+
+def _execute(*command: str | Path, cwd: Path = ROOT, **variables: str) -> None:
     inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    subprocess.run(command, cwd=cwd, env=inherited, check=True)
+    subprocess.run(command, cwd=cwd, env=inherited | variables, check=True)

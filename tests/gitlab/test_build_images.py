@@ -133,7 +133,13 @@ def test_image_of_the_same_content_is_reused_by_branches(registry: Registry) -> 
 
 
 @pytest.mark.parametrize(
-    "changed", ["ruter_dagster/module.py", "requirements-jobs.lock", "docker/jobs.Dockerfile"]
+    "changed",
+    [
+        "ruter_dagster/module.py",
+        "packages/dagster-sagemaker/dagster_sagemaker/client.py",
+        "requirements-jobs.lock",
+        "docker/jobs.Dockerfile",
+    ],
 )
 def test_changed_content_gets_another_image(registry: Registry, changed: str) -> None:
     registry.build()
