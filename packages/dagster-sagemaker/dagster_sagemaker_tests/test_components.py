@@ -13,10 +13,10 @@ import pytest
 import yaml
 from dagster import AssetKey, AssetSpec, DagsterInstance, Definitions, component_defs, materialize
 from dagster.components.testing.utils import DefsFolderSandbox, create_defs_folder_sandbox
+
 from dagster_sagemaker import LimitsExceeded, ProcessingJob, TrainingJob
 from dagster_sagemaker.components import ProcessingJobComponent, TrainingJobComponent
 from dagster_sagemaker.components.job_fields import ProcessingJobFields, TrainingJobFields
-
 from dagster_sagemaker_tests.fake_aws import IMAGE, ROLE, completes, fails, materialised
 
 PROCESSING = f"""

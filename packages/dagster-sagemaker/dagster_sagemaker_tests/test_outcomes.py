@@ -8,7 +8,6 @@ import pytest
 
 from dagster_sagemaker.outcomes import Ending, outcome
 
-
 OLD_WORDING = "AlgorithmError: See job logs for more information"
 
 
