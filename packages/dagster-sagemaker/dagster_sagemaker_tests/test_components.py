@@ -227,6 +227,9 @@ def test_scaffolded_component_loads(sandbox, component):
 
 def test_schema_describes_every_field_that_needs_it():
     schema = ProcessingJobComponent.get_model_cls().model_json_schema()
+    assert schema["properties"]["job"]["$ref"].endswith(
+        "/ProcessingJobFields"
+    )  # `dg check yaml` names its fields
     job = schema["$defs"]["ProcessingJobFields"]["properties"]
     assert "order of preference" in job["instance_types"]["description"]
     assert "S3 address" in schema["properties"]["artifacts"]["description"]

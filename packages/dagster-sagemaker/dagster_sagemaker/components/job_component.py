@@ -22,7 +22,15 @@ from dagster import (
     multi_asset,
     scaffold_with,
 )
-from pydantic import ConfigDict, Field, InstanceOf, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from dagster_sagemaker.client import PipesSageMakerProcessingClient, PipesSageMakerTrainingClient
 from dagster_sagemaker.components.job_fields import (
@@ -87,6 +95,7 @@ class JobComponent(Component, Resolvable, Model, ABC):
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
     client_class: ClassVar[Callable[..., Any]]
+    job_fields: ClassVar[type[JobFields]]
 
     assets: Annotated[list[ResolvedAssetSpec], Field(min_length=1, description="What the job materialises.")]
     checks: Annotated[
@@ -130,6 +139,12 @@ class JobComponent(Component, Resolvable, Model, ABC):
         if bool(self.artifacts) == bool(self.client):
             raise ValueError("give either `artifacts` (an S3 address) or `client` (the key of a resource)")
         return self
+
+    @classmethod
+    def get_model_cls(cls) -> type[BaseModel]:
+        """What YAML may contain. Dagster's own model also accepts a text for `job`, which hides the faults inside of it."""
+        job = (cls.job_fields, Field(description="The job."))
+        return create_model(f"{cls.__name__}Model", __base__=cls.model(), job=job)
 
     def build_defs(self, context: ComponentLoadContext) -> Definitions:
         """One step that runs the job. Raises `LimitsExceeded` or `TemplateFault` if the job cannot be created."""
@@ -196,11 +211,8 @@ class ProcessingJobComponent(JobComponent):
     """
 
     client_class = PipesSageMakerProcessingClient
-    job: Annotated[
-        InstanceOf[ProcessingJob] | InstanceOf[JobTemplate],
-        _template(ProcessingJobFields),
-        Field(description="The Processing job."),
-    ]
+    job_fields = ProcessingJobFields
+    job: Annotated[InstanceOf[ProcessingJob] | InstanceOf[JobTemplate], _template(ProcessingJobFields)]
 
 
 @scaffold_with(TrainingJobScaffolder)
@@ -211,8 +223,5 @@ class TrainingJobComponent(JobComponent):
     """
 
     client_class = PipesSageMakerTrainingClient
-    job: Annotated[
-        InstanceOf[TrainingJob] | InstanceOf[JobTemplate],
-        _template(TrainingJobFields),
-        Field(description="The Training job."),
-    ]
+    job_fields = TrainingJobFields
+    job: Annotated[InstanceOf[TrainingJob] | InstanceOf[JobTemplate], _template(TrainingJobFields)]
