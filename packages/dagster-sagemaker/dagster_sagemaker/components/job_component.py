@@ -192,11 +192,10 @@ class JobComponent(Component, Resolvable, Model, ABC):
         if partitions and key is None:
             return
         job = self.make_job(**({"partition_key": key} if key else {}))
+        make = training_request if isinstance(job, TrainingJob) else processing_request
+        instance_type = job.instance_types[0] if job.instance_types else ""
         folder = self.artifacts or "s3://bucket"
-        if isinstance(job, TrainingJob):
-            preflight(training_request(job, "job", job.instance_types[0], folder=folder))
-        elif isinstance(job, ProcessingJob):
-            preflight(processing_request(job, "job", job.instance_types[0], folder=folder))
+        preflight(make(job, "job", instance_type, folder=folder))  # pyright: ignore[reportArgumentType]
 
 
 def _scope(context: AssetExecutionContext) -> dict[str, Any]:
