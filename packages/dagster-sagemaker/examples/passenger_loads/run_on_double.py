@@ -10,6 +10,7 @@ from pathlib import Path
 
 import boto3
 from dagster import DagsterInstance, ExecuteInProcessResult
+
 from sagemaker_double.process import aws_environment, double_process
 
 PROJECT = Path(__file__).parent

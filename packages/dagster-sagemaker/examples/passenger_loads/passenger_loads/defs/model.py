@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 
 from dagster import AssetExecutionContext, PipesExecutionResult, RetryPolicy, asset
+
 from dagster_sagemaker import Channel, PipesSageMakerTrainingClient, TrainingJob
 
 

@@ -3,6 +3,7 @@
 import os
 
 from dagster import Definitions, definitions
+
 from dagster_sagemaker import PipesSageMakerTrainingClient
 
 
