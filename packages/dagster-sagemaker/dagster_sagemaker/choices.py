@@ -13,8 +13,9 @@ class Choices:
 
     def __init__(self, job: Job, pacing: Pacing, clock: Clock) -> None:
         self.job, self.pacing, self.clock = job, pacing, clock
-        self.types = list(dict.fromkeys(job.instance_types))
-        self.instance_type = self.types[0] if self.types else ""
+        self.types = list(dict.fromkeys(job.instance_types)) or [""]
+        """One empty type if the job's request has instance groups or preferences."""
+        self.instance_type = self.types[0]
         self.spot = isinstance(job, TrainingJob) and job.spot
         self.verdict = ""
         self.waited = 0.0

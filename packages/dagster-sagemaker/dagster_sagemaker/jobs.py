@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, Self
 
 
 @dataclass(frozen=True)
@@ -54,21 +54,28 @@ class Job:
 
     `key` names the work within a Dagster run: an asset, a partition, a part of a range. It may contain any character. An
     empty key is derived from the context. Jobs of one step need different keys.
+
+    Raises ValueError if `request` names the job.
     """
 
-    image: str
+    word: ClassVar[str]
+    """Processing or Training, as in the names of SageMaker's calls."""
+
+    image: str = ""
     """Registry address of the image, preferably with a digest: `…@sha256:…`."""
-    role: str
+    role: str = ""
     """ARN of the job's execution role."""
-    instance_types: tuple[str, ...]
-    """Types in order of preference. The next one is tried if a type has no capacity or no quota."""
+    instance_types: tuple[str, ...] = ()
+    """Types in order of preference. The next one is tried if a type has no capacity or no quota. Empty if `request` has
+    InstanceGroups or InstancePreferences."""
     key: str = ""
     entrypoint: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     instance_count: int = 1
-    volume_gb: int = 30
-    max_runtime_seconds: int = 3600
+    volume_gb: int | None = 30
+    max_runtime_seconds: int | None = 3600
+    """None: SageMaker's default, a day."""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     volume_kms_key: str = ""
@@ -88,20 +95,62 @@ class Job:
     pipes: bool = True
     """Whether the container opens Dagster Pipes. If so, the job succeeds only after it has closed them."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    """Other parts of the Create request. They override the generated parts."""
+    """Other parts of the Create request. They override the generated parts; variables and tags are added. What they state of
+    instance type and count, runtime and spot is copied to those fields."""
+
+    def __post_init__(self) -> None:
+        if f"{self.word}JobName" in self.request:
+            raise ValueError(
+                f"{self.word}JobName: the client names its jobs, so that a retry finds them. Remove it from the request, and "
+                "set the job's `key` or the client's `name_prefix` instead."
+            )
+        for name, value in self._stated():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def of_request(cls, request: Mapping[str, Any], **fields: Any) -> Self:
+        """A job from the parameters of boto3's Create call, less the job's name. `fields` sets the other fields."""
+        return cls(**{"volume_gb": None, "max_runtime_seconds": None, "request": request, **fields})
+
+    @property
+    def cluster(self) -> Mapping[str, Any]:
+        """What `request` states of the instances."""
+        raise NotImplementedError
+
+    def _stated(self) -> Iterator[tuple[str, Any]]:
+        """Fields that `request` states, with their values."""
+        cluster = self.cluster
+        if "InstanceType" in cluster:
+            yield "instance_types", (cluster["InstanceType"],)
+        counts = [group["InstanceCount"] for group in cluster.get("InstanceGroups", ())]
+        counts = counts or [item.get("InstanceCount") for item in cluster.get("InstancePreferences", ())][:1]
+        count = cluster.get("InstanceCount") or sum(count or 0 for count in counts)
+        if count:
+            yield "instance_count", count
+        stopping = self.request.get("StoppingCondition", {})
+        if "MaxRuntimeInSeconds" in stopping:
+            yield "max_runtime_seconds", stopping["MaxRuntimeInSeconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessingJob(Job):
     """A SageMaker Processing job."""
 
+    word = "Processing"
+
     inputs: tuple[S3Input | InlineInput, ...] = ()
     outputs: tuple[S3Output, ...] = ()
+
+    @property
+    def cluster(self) -> Mapping[str, Any]:
+        return self.request.get("ProcessingResources", {}).get("ClusterConfig", {})
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob(Job):
     """A SageMaker Training job. With `spot` and `checkpoint_s3`, an interrupted job continues from its checkpoint."""
+
+    word = "Training"
 
     channels: tuple[Channel, ...] = ()
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
@@ -114,3 +163,12 @@ class TrainingJob(Job):
     checkpoint_path: str = "/opt/ml/checkpoints"
     keep_alive_seconds: int = 0
     """Warm pool: how long the instances are kept, and paid for, until the next job uses them."""
+
+    @property
+    def cluster(self) -> Mapping[str, Any]:
+        return self.request.get("ResourceConfig", {})
+
+    def _stated(self) -> Iterator[tuple[str, Any]]:
+        yield from super()._stated()
+        if "EnableManagedSpotTraining" in self.request:
+            yield "spot", self.request["EnableManagedSpotTraining"]

@@ -1,27 +1,78 @@
-"""Checks a request against SageMaker's limits, which botocore does not check. One error names all faults."""
+"""Checks a Create request against SageMaker's limits. One error names all faults.
+
+botocore itself checks types and minimums only. Its service model states lengths, patterns and allowed values too, so these
+come from the model. This module adds the rules that the model does not state.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any
+
+import botocore.session
 
 from dagster_sagemaker.requests import clean_tag
 
-NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
-VARIABLE = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-S3_ADDRESS = re.compile(r"(https|s3)://([^/]+)/?(.*)")
-IMAGE = re.compile(r"\S{1,255}")
-INSTANCE_TYPE = re.compile(r"ml\.[a-z0-9.-]+")
-"""SageMaker's own list is longer than the one of whatever botocore is installed."""
-SUBNET = re.compile(r"subnet-[-0-9a-zA-Z]{1,25}")
-SECURITY_GROUP = re.compile(r"sg-[-0-9a-zA-Z]{1,29}")
-KMS_KEY = re.compile(r"[a-zA-Z0-9:/_-]{0,2048}")
-PROCESSING_PATH = re.compile(r"/opt/ml/processing/.+")
-DISTRIBUTIONS = ("FullyReplicated", "ShardedByS3Key")
-ROLE = re.compile(r"arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+")
-CHANNEL = re.compile(r"[A-Za-z0-9.\-_]+")
-DAY = 24 * 3600
+_FIELDS = {
+    "AlgorithmSpecification.ContainerArguments": "arguments",
+    "AlgorithmSpecification.ContainerEntrypoint": "entrypoint",
+    "AlgorithmSpecification.TrainingImage": "image",
+    "AppSpecification.ContainerArguments": "arguments",
+    "AppSpecification.ContainerEntrypoint": "entrypoint",
+    "AppSpecification.ImageUri": "image",
+    "CheckpointConfig.LocalPath": "checkpoint_path",
+    "CheckpointConfig.S3Uri": "checkpoint_s3",
+    "Environment": "environment",
+    "HyperParameters": "hyperparameters",
+    "InputDataConfig": "channels",
+    "NetworkConfig.VpcConfig.SecurityGroupIds": "security_groups",
+    "NetworkConfig.VpcConfig.Subnets": "subnets",
+    "OutputDataConfig.KmsKeyId": "output_kms_key",
+    "OutputDataConfig.S3OutputPath": "output_s3",
+    "ProcessingInputs": "inputs",
+    "ProcessingOutputConfig.KmsKeyId": "output_kms_key",
+    "ProcessingOutputConfig.Outputs": "outputs",
+    "ProcessingResources.ClusterConfig.InstanceCount": "instance_count",
+    "ProcessingResources.ClusterConfig.InstanceType": "instance_types",
+    "ProcessingResources.ClusterConfig.VolumeKmsKeyId": "volume_kms_key",
+    "ProcessingResources.ClusterConfig.VolumeSizeInGB": "volume_gb",
+    "ResourceConfig.InstanceCount": "instance_count",
+    "ResourceConfig.InstanceType": "instance_types",
+    "ResourceConfig.KeepAlivePeriodInSeconds": "keep_alive_seconds",
+    "ResourceConfig.VolumeKmsKeyId": "volume_kms_key",
+    "ResourceConfig.VolumeSizeInGB": "volume_gb",
+    "RoleArn": "role",
+    "StoppingCondition.MaxRuntimeInSeconds": "max_runtime_seconds",
+    "StoppingCondition.MaxWaitTimeInSeconds": "max_wait_seconds",
+    "Tags": "tags",
+    "VpcConfig.SecurityGroupIds": "security_groups",
+    "VpcConfig.Subnets": "subnets",
+}
+"""Fields of a job object by their place in the request. A fault names both."""
+_REMEDIES = {
+    "arguments": "pass long values as a file on S3",
+    "entrypoint": "pass long values as a file on S3",
+    "environment": "pass long or many values as a file on S3",
+    "hyperparameters": "pass long or many values as a channel",
+    "role": "for instance arn:aws:iam::123456789012:role/name",
+    "S3Uri": "for instance s3://bucket/key",
+    "S3OutputPath": "for instance s3://bucket/key",
+}
+"""What to do, by the beginning of the job's field or the end of the place in the request."""
+_TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
+    "structure": ("a mapping", (Mapping,)),
+    "map": ("a mapping", (Mapping,)),
+    "list": ("a list", (list, tuple)),
+    "string": ("a text", (str,)),
+    "integer": ("a whole number", (int,)),
+    "long": ("a whole number", (int,)),
+    "boolean": ("True or False", (bool,)),
+}
+_NAMES = ("InputName", "OutputName", "ChannelName", "InstanceGroupName", "Key")
+"""Fields that name an entry of a list."""
+_DAY = 24 * 3600
 
 
 class LimitsExceeded(ValueError):
@@ -34,201 +85,189 @@ class LimitsExceeded(ValueError):
 
 def preflight(request: Mapping[str, Any]) -> None:
     """Checks a `Create…Job` request against the limits of its kind. Raises `LimitsExceeded` with all faults."""
-    training = "TrainingJobName" in request
-    name = str(request["TrainingJobName" if training else "ProcessingJobName"])
-    faults = [*_common(request, name, training), *(_training(request) if training else _processing(request))]
+    word = "Training" if "TrainingJobName" in request else "Processing"
+    faults = list(_walk(_shape_of(f"Create{word}Job"), request, ""))
+    try:
+        faults += _training(request) if word == "Training" else _processing(request)
+    except (AttributeError, KeyError, TypeError):
+        if not faults:  # Otherwise a wrong type or a missing part has been named already.
+            raise
     if faults:
-        raise LimitsExceeded(name, faults)
+        raise LimitsExceeded(str(request.get(f"{word}JobName", "")), faults)
 
 
-def _common(request: Mapping[str, Any], name: str, training: bool) -> Iterable[str]:
-    if not NAME.fullmatch(name) or len(name) > 63:
-        yield f"name {name!r}: 1 to 63 letters, digits and single hyphens within, no underscore"
-    if not ROLE.fullmatch(str(request["RoleArn"])) or len(request["RoleArn"]) > 2048:
-        yield f"role {request['RoleArn']!r} is no role's ARN (arn:aws:iam::123456789012:role/name)"
-    application = request["AlgorithmSpecification" if training else "AppSpecification"]
-    image = str(application.get("TrainingImage" if training else "ImageUri", ""))
-    if not IMAGE.fullmatch(image):
-        yield f"image {image[:80]!r} has {len(image)} characters, 1 to 255 are allowed and no spaces"
-    for field, label in (("ContainerEntrypoint", "entrypoint"), ("ContainerArguments", "arguments")):
-        if field in application:
-            yield from _strings(application[field], label)
-    yield from _environment(request.get("Environment", {}), 512 if training else 256)
-    yield from _tags(request.get("Tags", []))
-    network = request if training else request.get("NetworkConfig", {})
-    yield from _vpc(network)
+@cache
+def _shape_of(operation: str) -> Any:
+    return (
+        botocore.session.get_session().get_service_model("sagemaker").operation_model(operation).input_shape
+    )
+
+
+def _walk(shape: Any, value: Any, path: str) -> Iterable[str]:
+    """Faults of a value and of everything in it, by the model's shape."""
+    wanted, types = _TYPES.get(shape.type_name, ("", (object,)))
+    if not _is_one_of(value, types):
+        remedy = f': write "{value}"' if shape.type_name == "string" else ""
+        yield _fault(path, f"is {value!r:.80} of type {type(value).__name__}, {wanted} is needed{remedy}")
+        return
+    fault = _size_fault(shape, value) or (_text_fault(shape, value) if shape.type_name == "string" else "")
+    if fault:
+        yield _fault(path, fault)
+    if shape.type_name == "structure":
+        yield from _members(shape, value, path)
+    elif shape.type_name == "list":
+        for number, item in enumerate(value):
+            names = [item[name] for name in _NAMES if name in item] if isinstance(item, Mapping) else []
+            yield from _walk(shape.member, item, f"{path}[{(names or [number])[0]}]")
+    elif shape.type_name == "map":
+        for name, item in value.items():
+            yield from _walk(shape.key, name, f"{path}.{name!s:.80}")
+            yield from _walk(shape.value, item, f"{path}.{name!s:.80}")
+
+
+def _is_one_of(value: Any, types: tuple[type, ...]) -> bool:
+    """Whether the value is of one of the types; True and False are no numbers."""
+    return isinstance(value, types) and not (isinstance(value, bool) and int in types)
+
+
+def _members(shape: Any, value: Mapping[str, Any], path: str) -> Iterable[str]:
+    below = f"{path}." if path else ""
+    for name in shape.required_members:
+        if name not in value:
+            yield _fault(below + name, "is missing")
+    for name, item in value.items():
+        if name in shape.members:
+            yield from _walk(shape.members[name], item, below + name)
+        else:
+            yield _fault(below + name, "is unknown to the installed botocore: correct it, or upgrade boto3")
+
+
+def _size_fault(shape: Any, value: Any) -> str:
+    if shape.type_name in ("integer", "long"):
+        size, what = value, f"is {value}"
+    elif shape.type_name in ("string", "list", "map"):
+        unit = "characters" if shape.type_name == "string" else "entries"
+        size, what = len(value), f"has {len(value)} {unit}"
+    else:
+        return ""
+    least, most = shape.metadata.get("min", size), shape.metadata.get("max", size)
+    if size > most:
+        return f"{what}, at most {most:,} allowed"
+    # A short text is told by its pattern where it has one.
+    if size < least and not (shape.type_name == "string" and "pattern" in shape.metadata and value):
+        return f"{what}, at least {least:,} needed"
+    return ""
+
+
+def _text_fault(shape: Any, value: str) -> str:
+    # The model of an older botocore lacks new instance types: only their form is checked.
+    if shape.name.endswith("InstanceType"):
+        right = re.fullmatch(r"ml\.[a-z0-9.-]+", value)
+        return "" if right else f"is {value!r:.80}: SageMaker's instance types begin with `ml.`"
+    if shape.enum and value not in shape.enum:
+        return f"is {value!r:.80}, one of {', '.join(shape.enum)} is needed"
+    pattern = shape.metadata.get("pattern", "")
+    # Python knows no \p{…}: `_common` checks such texts.
+    if not pattern or "\\p{" in pattern or re.fullmatch(pattern, value):
+        return ""
+    return "has a line break" if "\n" in value else f"is {value!r:.80}, which does not match {pattern}"
+
+
+def _fault(path: str, problem: str) -> str:
+    """One sentence: the job's field and its place in the request, the problem, the remedy."""
+    start = next((start for start in _FIELDS if re.match(re.escape(start) + r"($|[.\[])", path)), "")
+    field = _FIELDS.get(start, "")
+    label = f"{field}{path[len(start) :]} ({path})" if field else path
+    remedy = next(
+        (text for end, text in _REMEDIES.items() if label.startswith(end) or path.endswith(end)), ""
+    )
+    return f"{label} {problem}" + (f"; {remedy}" if remedy and ": write" not in problem else "")
+
+
+# Rules that the model does not state, or states too loosely.
+
+
+def _common(
+    request: Mapping[str, Any], network: Mapping[str, Any], cluster: Mapping[str, Any]
+) -> Iterable[str]:
     if network.get("EnableNetworkIsolation") and "DAGSTER_PIPES_CONTEXT" in request.get("Environment", {}):
         yield "network_isolation: such a container reaches no S3, so it cannot open Dagster Pipes: `pipes=False`"
-
-
-def _strings(values: list[str], label: str) -> Iterable[str]:
-    if not 1 <= len(values) <= 100:
-        yield f"{label}: {len(values)} entries, 1 to 100 are allowed"
-    for number, value in enumerate(values):
-        if "\n" in value:
-            yield f"{label}[{number}] has a line break: pass such a text as a file on S3"
-        if len(value) > 256:
-            yield f"{label}[{number}] has {len(value)} characters, at most 256: pass long values as a file on S3"
-
-
-def _environment(variables: Mapping[str, str], limit: int) -> Iterable[str]:
-    if len(variables) > 100:
-        yield f"environment: {len(variables)} variables, at most 100"
-    for name, value in variables.items():
-        if not VARIABLE.fullmatch(name) or len(name) > limit:
-            yield f"environment variable {name!r}: letters, digits and _ only, no digit first, at most {limit}"
-        if not isinstance(value, str):
-            yield f"environment variable {name} is {type(value).__name__}, a text is needed"
-        elif len(value) > limit:
-            yield f"environment variable {name} has {len(value)} characters, at most {limit}: shorten it or pass a file"
-
-
-def _tags(tags: list[Mapping[str, str]]) -> Iterable[str]:
-    if len(tags) > 50:
-        yield f"tags: {len(tags)}, at most 50"
-    for tag in tags:
-        if not tag["Key"] or tag["Key"].lower().startswith("aws:"):
-            yield f"tag {tag['Key']!r}: a name is needed, and `aws:` belongs to AWS"
-        for text, longest in ((tag["Key"], 128), (tag["Value"], 256)):
-            if len(text) > longest or clean_tag(text, longest) != text:
-                yield f"tag {tag['Key'][:80]!r}: at most {longest} letters, digits, spaces and _.:/=+-@ in {text[:80]!r}"
-
-
-def _vpc(holder: Mapping[str, Any]) -> Iterable[str]:
-    vpc = holder.get("VpcConfig")
-    if vpc is None:
-        return
-    if not 1 <= len(vpc["Subnets"]) <= 16:
-        yield f"subnets: {len(vpc['Subnets'])}, 1 to 16 are allowed wherever security groups are given"
-    if not 1 <= len(vpc["SecurityGroupIds"]) <= 5:
-        yield f"security groups: {len(vpc['SecurityGroupIds'])}, 1 to 5 are allowed wherever subnets are given"
-    for name in vpc["Subnets"]:
-        if not SUBNET.fullmatch(name):
-            yield f"subnet {name!r} is no id (subnet-0123456789abcdef0)"
-    for name in vpc["SecurityGroupIds"]:
-        if not SECURITY_GROUP.fullmatch(name):
-            yield f"security group {name!r} is no id (sg-0123456789abcdef0)"
+    for tag in request.get("Tags", ()):
+        for field in ("Key", "Value"):
+            if clean_tag(tag[field]) != tag[field][:256] or tag[field].lower().startswith("aws:"):
+                problem = "allowed are letters, digits, spaces and _.:/=+-@; `aws:` belongs to AWS"
+                yield _fault(f"Tags[{tag['Key']:.80}].{field}", f"is {tag[field]!r:.80}: {problem}")
+    vpc = network.get("VpcConfig") or {}
+    for field, prefix in (("Subnets", "subnet-"), ("SecurityGroupIds", "sg-")):
+        for name in vpc.get(field, ()):
+            if not name.startswith(prefix):
+                yield _fault(
+                    f"VpcConfig.{field}", f"has {name!r:.80}, which is no id ({prefix}0123456789abcdef0)"
+                )
+    ways = [way for way in ("InstanceType", "InstanceGroups", "InstancePreferences") if cluster.get(way)]
+    if len(ways) != 1:
+        yield f"instance_types: the request has {' and '.join(ways) or 'no instances'}, exactly one way is allowed. Clear instance_types beside the others"
+    if "InstanceGroups" in ways and "InstanceCount" in cluster:
+        yield "instance_count: InstanceGroups have counts of their own"
 
 
 def _processing(request: Mapping[str, Any]) -> Iterable[str]:
     cluster = request["ProcessingResources"]["ClusterConfig"]
-    yield from _cluster(cluster, 100)
-    yield from _runtime(request["StoppingCondition"]["MaxRuntimeInSeconds"], 9)
-    inputs = request.get("ProcessingInputs", [])
-    results = request.get("ProcessingOutputConfig", {})
-    outputs = results.get("Outputs", [])
-    yield from _key("output_kms_key", results)
-    for label, items in (("inputs", inputs), ("outputs", outputs)):
-        if len(items) > 10:
-            yield f"{label}: {len(items)}, at most 10: read more than that from S3 in the job"
-    for kind, items in (("Input", inputs), ("Output", outputs)):
-        yield from _repeated(f"{kind.lower()} names", [item[f"{kind}Name"] for item in items])
+    yield from _common(request, request.get("NetworkConfig", {}), cluster)
+    yield from _image("AppSpecification.ImageUri", request["AppSpecification"]["ImageUri"])
+    outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    for kind, items in (("Input", request.get("ProcessingInputs", [])), ("Output", outputs)):
+        names = [item[f"{kind}Name"] for item in items]
+        yield from _repeated(f"{kind.lower()} names", names)
         for item in items:
-            place = None if item.get("AppManaged") else item.get(f"S3{kind}")
-            yield from _place(f"{kind.lower()} {item[f'{kind}Name']}", place)
-
-
-def _place(label: str, place: Mapping[str, Any] | None) -> Iterable[str]:
-    """Where on S3 and where in the container; None where an input or output is of another kind."""
-    if place is None:
-        return
-    yield from _address(label, place.get("S3Uri", ""))
-    path = place.get("LocalPath", "")
-    if not PROCESSING_PATH.fullmatch(path) or len(path) > 256:
-        yield f"{label}: its path {path[:80]!r} must be below /opt/ml/processing/, at most 256 characters"
-    yield from _choice(label, place, "S3DataType", ("S3Prefix", "ManifestFile"))
-    yield from _choice(label, place, "S3InputMode", ("File", "Pipe"))
-    yield from _choice(label, place, "S3DataDistributionType", DISTRIBUTIONS)
-    yield from _choice(label, place, "S3UploadMode", ("EndOfJob", "Continuous"))
+            path = (item.get(f"S3{kind}") or {}).get("LocalPath")
+            if (
+                path is not None
+                and not item.get("AppManaged")
+                and not re.match(r"/opt/ml/processing/.", path)
+            ):
+                label = f"{kind.lower()}s[{item[f'{kind}Name']}].S3{kind}.LocalPath"
+                yield f"{label} is {path!r:.80}, it must be below /opt/ml/processing/"
 
 
 def _training(request: Mapping[str, Any]) -> Iterable[str]:
-    resources, stopping = request["ResourceConfig"], request["StoppingCondition"]
-    yield from _cluster(resources, None)
-    yield from _runtime(stopping["MaxRuntimeInSeconds"], 28)
-    results, algorithm = request["OutputDataConfig"], request["AlgorithmSpecification"]
-    yield from _address("output_s3", results["S3OutputPath"])
-    yield from _key("output_kms_key", results)
-    yield from _choice("request", algorithm, "TrainingInputMode", ("File", "FastFile", "Pipe"))
-    parameters = request.get("HyperParameters", {})
-    if len(parameters) > 100:
-        yield f"hyperparameters: {len(parameters)}, at most 100"
-    for name, value in parameters.items():
-        if len(name) > 256 or not isinstance(value, str) or len(value) > 2500 or "\n" in name + value:
-            yield f"hyperparameter {name}: a name of at most 256 and one line of text of at most 2,500 characters"
-    if "InputDataConfig" in request:
-        yield from _channels(request["InputDataConfig"])
-    if "CheckpointConfig" in request:
-        kept = request["CheckpointConfig"]
-        yield from _address("checkpoint_s3", kept["S3Uri"])
-        path = kept.get("LocalPath", "/opt/ml/checkpoints")
-        if not path.startswith("/") or len(path) > 4096 or "\n" in path:
-            yield f"checkpoint_path {path[:80]!r} must be an absolute path of at most 4,096 characters"
-    yield from _spot(request, resources, stopping)
-
-
-def _channels(channels: list[Mapping[str, Any]]) -> Iterable[str]:
-    if not 1 <= len(channels) <= 20:
-        yield f"channels: {len(channels)}, 1 to 20 are allowed"
-    yield from _repeated("channel names", [channel["ChannelName"] for channel in channels])
-    for channel in channels:
-        name, content_type = channel["ChannelName"], channel.get("ContentType", "")
-        if not CHANNEL.fullmatch(name) or len(name) > 64:
-            yield f"channel {name!r}: letters, digits and .-_ only, at most 64"
-        if len(content_type) > 256 or "\n" in content_type:
-            yield f"channel {name}: its content type has {len(content_type)} characters, at most 256, on one line"
-        yield from _choice(f"channel {name}", channel, "InputMode", ("File", "FastFile", "Pipe"))
-        source = channel["DataSource"].get("S3DataSource")
-        if source is not None:
-            yield from _address(f"channel {name}", source.get("S3Uri", ""))
-            kinds = ("S3Prefix", "ManifestFile", "AugmentedManifestFile", "Converse")
-            yield from _choice(f"channel {name}", source, "S3DataType", kinds)
-            yield from _choice(f"channel {name}", source, "S3DataDistributionType", DISTRIBUTIONS)
-
-
-def _spot(
-    request: Mapping[str, Any], resources: Mapping[str, Any], stopping: Mapping[str, Any]
-) -> Iterable[str]:
-    keep_alive = resources.get("KeepAlivePeriodInSeconds", 0)
-    if not 0 <= keep_alive <= 21_600:
-        yield f"keep_alive_seconds is {keep_alive}, at most 21,600"
+    resources, stopping = request.get("ResourceConfig", {}), request.get("StoppingCondition", {})
+    yield from _common(request, request, resources)
+    algorithm = request.get("AlgorithmSpecification", {})
+    if ("TrainingImage" in algorithm) == ("AlgorithmName" in algorithm):
+        yield "image: give either an image or, in the request, AlgorithmSpecification.AlgorithmName"
+    yield from _image("AlgorithmSpecification.TrainingImage", algorithm.get("TrainingImage", "none"))
+    # The model has neither bound of Training.
+    for field, most in (("InstanceCount", 10**6), ("VolumeSizeInGB", 16_384)):
+        if not 1 <= resources.get(field, 1) <= most:
+            yield _fault(f"ResourceConfig.{field}", f"is {resources[field]}, 1 to {most:,} are allowed")
+    runtime = stopping.get("MaxRuntimeInSeconds", _DAY)
+    if runtime > 28 * _DAY:
+        yield _fault(
+            "StoppingCondition.MaxRuntimeInSeconds", f"is {runtime}, at most {28 * _DAY:,} (28 days) allowed"
+        )
+    yield from _repeated(
+        "channel names", [channel["ChannelName"] for channel in request.get("InputDataConfig", [])]
+    )
+    path = request.get("CheckpointConfig", {}).get("LocalPath", "/")
+    if not path.startswith("/"):
+        yield _fault("CheckpointConfig.LocalPath", f"is {path!r:.80}, an absolute path is needed")
     if request.get("EnableManagedSpotTraining"):
-        if keep_alive:
-            yield "keep_alive_seconds: a warm pool cannot be of spot instances; choose one"
-        if stopping.get("MaxWaitTimeInSeconds", 0) < stopping["MaxRuntimeInSeconds"]:
-            yield "max_wait_seconds must be at least max_runtime_seconds: it counts the running too"
+        yield from _spot(resources, stopping.get("MaxWaitTimeInSeconds", 0), runtime)
 
 
-def _cluster(cluster: Mapping[str, Any], most: int | None) -> Iterable[str]:
-    count, volume = cluster["InstanceCount"], cluster["VolumeSizeInGB"]
-    if count < 1 or (most and count > most):
-        yield f"instance_count is {count}, 1 to {most or 'the quota'} are allowed"
-    if not 1 <= volume <= 16_384:
-        yield f"volume_gb is {volume}, 1 to 16,384 are allowed"
-    if not INSTANCE_TYPE.fullmatch(str(cluster["InstanceType"])):
-        yield f"instance type {cluster['InstanceType']!r}: SageMaker's begin with `ml.`"
-    yield from _key("volume_kms_key", cluster)
+def _spot(resources: Mapping[str, Any], wait: int, runtime: int) -> Iterable[str]:
+    if resources.get("KeepAlivePeriodInSeconds"):
+        yield "keep_alive_seconds: a warm pool cannot be of spot instances; choose one"
+    if wait < runtime:
+        yield "max_wait_seconds must be at least max_runtime_seconds: it counts the running too"
+    if resources.get("InstancePreferences"):
+        yield "spot: InstancePreferences are for on-demand instances only"
 
 
-def _runtime(seconds: int, days: int) -> Iterable[str]:
-    if not 1 <= seconds <= days * DAY:
-        yield f"max_runtime_seconds is {seconds}, 1 to {days * DAY} ({days} days) are allowed"
-
-
-def _address(label: str, address: str) -> Iterable[str]:
-    if not S3_ADDRESS.fullmatch(address) or len(address) > 1024:
-        yield f"{label}: {address!r} is no S3 address of at most 1,024 characters"
-
-
-def _key(label: str, holder: Mapping[str, Any]) -> Iterable[str]:
-    key = holder.get("VolumeKmsKeyId") or holder.get("KmsKeyId") or ""
-    if not KMS_KEY.fullmatch(key):
-        yield f"{label} {key[:80]!r}: an id or ARN of a KMS key is needed, at most 2,048 characters"
-
-
-def _choice(label: str, holder: Mapping[str, Any], field: str, allowed: tuple[str, ...]) -> Iterable[str]:
-    if holder.get(field, allowed[0]) not in allowed:
-        yield f"{label}: {field} is {holder[field]!r}, one of {', '.join(allowed)} is needed"
+def _image(path: str, image: str) -> Iterable[str]:
+    if not image or re.search(r"\s", image):
+        yield _fault(path, f"is {image!r:.80}: an address without spaces is needed")
 
 
 def _repeated(label: str, names: list[str]) -> Iterable[str]:

@@ -28,20 +28,19 @@ def processing_request(
     `folder` is an S3 address. Below it, the client has put the inline inputs of the job at `inputs/<name>/<filename>`.
     """
     request: dict[str, Any] = {
-        "ProcessingJobName": name,
-        "RoleArn": job.role,
-        "AppSpecification": {"ImageUri": job.image, **_command(job)},
+        **_role(job),
+        "AppSpecification": {**_filled(ImageUri=job.image), **_command(job)},
         "ProcessingResources": {"ClusterConfig": _cluster(job, instance_type)},
-        "StoppingCondition": {"MaxRuntimeInSeconds": job.max_runtime_seconds},
         "NetworkConfig": _network(job),
-        **_environment_and_tags(job, environment, tags),
+        **_filled(StoppingCondition=_stopping(job)),
     }
     if job.inputs:
         request["ProcessingInputs"] = [_input(item, folder) for item in job.inputs]
     if job.outputs:
         outputs = [_output(item) for item in job.outputs]
-        request["ProcessingOutputConfig"] = {"Outputs": outputs, **_output_key(job)}
-    return merged(request, job.request)
+        request["ProcessingOutputConfig"] = {"Outputs": outputs, **_filled(KmsKeyId=job.output_kms_key)}
+    request = merged(request, job.request)
+    return {"ProcessingJobName": name, **request, **_environment_and_tags(job, environment, tags)}
 
 
 def training_request(
@@ -56,28 +55,31 @@ def training_request(
 ) -> dict[str, Any]:
     """The request of `CreateTrainingJob`. `spot=False` requests an on-demand instance for a job that prefers spot."""
     spot = job.spot if spot is None else spot
-    resources = _cluster(job, instance_type)
-    if job.keep_alive_seconds:
-        resources["KeepAlivePeriodInSeconds"] = job.keep_alive_seconds
-    algorithm = {"TrainingImage": job.image, "TrainingInputMode": "File", **_command(job)}
     request: dict[str, Any] = {
-        "TrainingJobName": name,
-        "RoleArn": job.role,
-        "AlgorithmSpecification": algorithm,
-        "OutputDataConfig": {"S3OutputPath": job.output_s3 or f"{folder}/output", **_output_key(job)},
-        "ResourceConfig": resources,
-        "StoppingCondition": _stopping(job, spot),
-        "EnableManagedSpotTraining": spot,
+        **_role(job),
+        "AlgorithmSpecification": {
+            **_filled(TrainingImage=job.image),
+            "TrainingInputMode": "File",
+            **_command(job),
+        },
+        "OutputDataConfig": {
+            "S3OutputPath": job.output_s3 or f"{folder}/output",
+            **_filled(KmsKeyId=job.output_kms_key),
+        },
+        "ResourceConfig": {
+            **_cluster(job, instance_type),
+            **_filled(KeepAlivePeriodInSeconds=job.keep_alive_seconds or None),
+        },
+        **_filled(StoppingCondition=_stopping(job), HyperParameters=_copy(job.hyperparameters)),
         **_network(job),
-        **_environment_and_tags(job, environment, tags),
     }
-    if job.hyperparameters:
-        request["HyperParameters"] = dict(job.hyperparameters)
     if job.channels:
         request["InputDataConfig"] = [_channel(channel) for channel in job.channels]
     if job.checkpoint_s3:
         request["CheckpointConfig"] = {"S3Uri": job.checkpoint_s3, "LocalPath": job.checkpoint_path}
-    return merged(request, job.request)
+    request = {**merged(request, job.request), "EnableManagedSpotTraining": spot}
+    _set_wait(request, job, spot)
+    return {"TrainingJobName": name, **request, **_environment_and_tags(job, environment, tags)}
 
 
 def identity_digests(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
@@ -96,7 +98,7 @@ def identity_digests(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
     inputs = request.get("ProcessingInputs") or request.get("InputDataConfig")
     texts = [item.content for item in getattr(job, "inputs", ()) if isinstance(item, InlineInput)]
     parts = {
-        "image": program.get("ImageUri") or program.get("TrainingImage"),
+        "image": program.get("ImageUri") or program.get("TrainingImage") or program.get("AlgorithmName"),
         "command": {**program, "ImageUri": "", "TrainingImage": ""},
         "environment": request["Environment"],
         "parameters": job.identity or [request.get("HyperParameters"), inputs, texts, dict(extras)],
@@ -127,22 +129,38 @@ def _digest(part: Any) -> str:
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def _filled(**parts: Any) -> dict[str, Any]:
+    """The parts that are stated. The others are left to the job's own request."""
+    return {
+        name: value for name, value in parts.items() if value not in ("", None, (), {}) and value is not False
+    }
+
+
+def _role(job: Job) -> dict[str, Any]:
+    return _filled(RoleArn=job.role)
+
+
+def _copy(value: Any) -> Any:
+    """Sequences and mappings as boto3 takes them. A wrong type is left for `preflight` to name."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return value if isinstance(value, str) else list(value)
+
+
 def _command(job: Job) -> dict[str, Any]:
-    command: dict[str, Any] = {}
-    if job.entrypoint:
-        command["ContainerEntrypoint"] = list(job.entrypoint)
-    if job.arguments:
-        command["ContainerArguments"] = list(job.arguments)
-    return command
+    parts = {"ContainerEntrypoint": job.entrypoint, "ContainerArguments": job.arguments}
+    return {name: _copy(value) for name, value in parts.items() if value}
 
 
 def _cluster(job: Job, instance_type: str) -> dict[str, Any]:
-    cluster: dict[str, Any] = {
-        "InstanceCount": job.instance_count,
-        "InstanceType": instance_type,
-        "VolumeSizeInGB": job.volume_gb,
+    counted = any("InstanceCount" in item for item in job.cluster.get("InstancePreferences", ()))
+    own_count = "InstanceGroups" in job.cluster or counted
+    return {
+        **({} if own_count else {"InstanceCount": job.instance_count}),
+        **_filled(
+            InstanceType=instance_type, VolumeSizeInGB=job.volume_gb, VolumeKmsKeyId=job.volume_kms_key
+        ),
     }
-    return cluster | ({"VolumeKmsKeyId": job.volume_kms_key} if job.volume_kms_key else {})
 
 
 def _network(job: Job) -> dict[str, Any]:
@@ -155,27 +173,33 @@ def _network(job: Job) -> dict[str, Any]:
     return network
 
 
-def _output_key(job: Job) -> dict[str, str]:
-    return {"KmsKeyId": job.output_kms_key} if job.output_kms_key else {}
+def _stopping(job: Job) -> dict[str, int]:
+    return _filled(MaxRuntimeInSeconds=job.max_runtime_seconds)
 
 
-def _stopping(job: TrainingJob, spot: bool) -> dict[str, int]:
-    condition = {"MaxRuntimeInSeconds": job.max_runtime_seconds}
+def _set_wait(request: dict[str, Any], job: TrainingJob, spot: bool) -> None:
+    """SageMaker takes a limit of waiting and running with spot only, and needs it there."""
+    condition = {**request.get("StoppingCondition", {})}
+    wait = condition.pop("MaxWaitTimeInSeconds", job.max_wait_seconds)
     if spot:
-        condition["MaxWaitTimeInSeconds"] = job.max_wait_seconds or 2 * job.max_runtime_seconds
-    return condition
+        condition["MaxWaitTimeInSeconds"] = wait or 2 * condition.get("MaxRuntimeInSeconds", 24 * 3600)
+    if condition:
+        request["StoppingCondition"] = condition
 
 
 def _environment_and_tags(
     job: Job, environment: Mapping[str, str] | None, tags: Mapping[str, str] | None
 ) -> dict[str, Any]:
-    """The client's tags make room for the job's own where both name the same."""
+    """The client's variables replace those of the job. The job's tags replace those of the client."""
+    own_tags = list(job.request.get("Tags", ()))
+    keys = {tag.get("Key") for tag in own_tags}
     cleaned = {
         clean_tag(key, TAG_KEY_LIMIT): clean_tag(value) for key, value in {**(tags or {}), **job.tags}.items()
     }
+    added = [{"Key": key, "Value": value} for key, value in cleaned.items() if key not in keys]
     return {
-        "Environment": {**job.environment, **(environment or {})},
-        "Tags": [{"Key": key, "Value": value} for key, value in cleaned.items()],
+        "Environment": {**job.environment, **job.request.get("Environment", {}), **(environment or {})},
+        "Tags": [*added, *own_tags],
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import uuid
 from dataclasses import replace
@@ -15,8 +16,10 @@ from dagster_sagemaker import (
     Channel,
     InlineInput,
     LimitsExceeded,
+    ProcessingJob,
     S3Input,
     S3Output,
+    TrainingJob,
     preflight,
     processing_request,
     training_request,
@@ -25,6 +28,7 @@ from dagster_sagemaker.folder import Folder
 from dagster_sagemaker.names import folder_name, job_name
 from dagster_sagemaker.requests import identity_digests
 from dagster_sagemaker_tests.conftest import processing, training
+from dagster_sagemaker_tests.fake_aws import IMAGE, ROLE
 
 MODEL = botocore.session.get_session().get_service_model("sagemaker")
 AWKWARD = [
@@ -148,39 +152,59 @@ PLACE = "/opt/ml/processing/here"
 PROCESSING_FAULTS = {
     "role": {"role": "jobs"},
     "image": {"image": "x" * 256},
-    "environment: 101": {"environment": {f"V{n}": "" for n in range(101)}},
-    "variable LONG": {"environment": {"LONG": "x" * 257}},
-    "variable '1X'": {"environment": {"1X": ""}},
+    "environment (Environment) has 101": {"environment": {f"V{n}": "" for n in range(101)}},
+    "environment.LONG (Environment.LONG) has 257 characters, at most 256": {
+        "environment": {"LONG": "x" * 257}
+    },
+    "environment.1X (Environment.1X) is '1X'": {"environment": {"1X": ""}},
     "arguments[0]": {"arguments": ("x" * 257,)},
-    "entrypoint: 101": {"entrypoint": ("x",) * 101},
-    "inputs: 11": {"inputs": tuple(S3Input(f"i{n}", "s3://b/k", PLACE) for n in range(11))},
+    "entrypoint (AppSpecification.ContainerEntrypoint) has 101": {"entrypoint": ("x",) * 101},
+    "inputs (ProcessingInputs) has 11": {
+        "inputs": tuple(S3Input(f"i{n}", "s3://b/k", PLACE) for n in range(11))
+    },
     "input names": {"inputs": (S3Input("i", "s3://b/k", PLACE),) * 2},
-    "no S3 address": {"outputs": (S3Output("o", PLACE, "bucket/k"),)},
-    "tags: 51": {"tags": {f"t{n}": "" for n in range(51)}},
+    "outputs[o].S3Output.S3Uri (ProcessingOutputConfig.Outputs[o].S3Output.S3Uri) is 'bucket/k'": {
+        "outputs": (S3Output("o", PLACE, "bucket/k"),)
+    },
+    "tags (Tags) has 51": {"tags": {f"t{n}": "" for n in range(51)}},
     "belongs to AWS": {"tags": {"aws:x": "y"}},
     "max_runtime_seconds": {"max_runtime_seconds": 9 * 86400 + 1},
     "instance_count": {"instance_count": 0},
     "volume_gb": {"volume_gb": 0},
-    "security groups: 0": {"subnets": ("subnet-1",)},
+    "security_groups (NetworkConfig.VpcConfig.SecurityGroupIds) has 0": {"subnets": ("subnet-1",)},
     "instance type": {"instance_types": ("m5.large",)},
-    "path '/p'": {"inputs": (S3Input("i", "s3://b/k", "/p"),)},
-    "path '/opt/ml/processing/'": {"outputs": (S3Output("o", "/opt/ml/processing/", "s3://b/k"),)},
-    "no spaces": {"image": "account/jobs: latest"},
-    "subnet 'subnet 1'": {"subnets": ("subnet 1",), "security_groups": ("sg-1",)},
-    "security group 'subnet-1'": {"subnets": ("subnet-1",), "security_groups": ("subnet-1",)},
+    "inputs[i].S3Input.LocalPath is '/p', it must be below": {"inputs": (S3Input("i", "s3://b/k", "/p"),)},
+    "outputs[o].S3Output.LocalPath is '/opt/ml/processing/'": {
+        "outputs": (S3Output("o", "/opt/ml/processing/", "s3://b/k"),)
+    },
+    "without spaces": {"image": "account/jobs: latest"},
+    "subnets[0] (NetworkConfig.VpcConfig.Subnets[0]) is 'subnet 1'": {
+        "subnets": ("subnet 1",),
+        "security_groups": ("sg-1",),
+    },
+    "security_groups (VpcConfig.SecurityGroupIds) has 'subnet-1'": {
+        "subnets": ("subnet-1",),
+        "security_groups": ("subnet-1",),
+    },
     "volume_kms_key": {"volume_kms_key": "k" * 2049},
     "output_kms_key": {"output_kms_key": "a key", "outputs": (S3Output("o", PLACE, "s3://b/k"),)},
-    "arguments[0] has a line break": {"arguments": ("a\nb",)},
+    "arguments[0] (AppSpecification.ContainerArguments[0]) has a line break": {"arguments": ("a\nb",)},
 }
 TRAINING_FAULTS = {
-    "variable LONG": {"environment": {"LONG": "x" * 513}},
-    "hyperparameter long": {"hyperparameters": {"long": "x" * 2501}},
-    "hyperparameters: 101": {"hyperparameters": {f"h{n}": "" for n in range(101)}},
-    "channels: 21": {"channels": tuple(Channel(f"c{n}", "s3://b/k") for n in range(21))},
-    "channel 'a b'": {"channels": (Channel("a b", "s3://b/k"),)},
+    "environment.LONG (Environment.LONG) has 513": {"environment": {"LONG": "x" * 513}},
+    "hyperparameters.long (HyperParameters.long) has 2501 characters, at most 2,500": {
+        "hyperparameters": {"long": "x" * 2501}
+    },
+    "hyperparameters (HyperParameters) has 101": {"hyperparameters": {f"h{n}": "" for n in range(101)}},
+    "channels (InputDataConfig) has 21": {"channels": tuple(Channel(f"c{n}", "s3://b/k") for n in range(21))},
+    "channels[a b].ChannelName (InputDataConfig[a b].ChannelName) is 'a b'": {
+        "channels": (Channel("a b", "s3://b/k"),)
+    },
     "max_wait_seconds": {"max_wait_seconds": 1},
     "warm pool": {"keep_alive_seconds": 600},
-    "keep_alive_seconds is": {"keep_alive_seconds": 21_601},
+    "keep_alive_seconds (ResourceConfig.KeepAlivePeriodInSeconds) is 21601, at most 21,600": {
+        "keep_alive_seconds": 21_601
+    },
     "max_runtime_seconds": {"max_runtime_seconds": 28 * 86400 + 1},
     "checkpoint_path": {"checkpoint_path": "checkpoints"},
 }
@@ -212,6 +236,164 @@ def test_all_faults_come_in_one_error():
     with pytest.raises(LimitsExceeded) as caught:
         preflight(processing_request(jobs[0], "a_b", "ml.m5.large", folder="s3://b/f"))
     assert len(caught.value.faults) == 4
+
+
+WRONG_TYPES = {
+    'hyperparameters.epochs (HyperParameters.epochs) is 3 of type int, a text is needed: write "3"': training(
+        hyperparameters={"epochs": 3}
+    ),
+    'environment.DEBUG (Environment.DEBUG) is True of type bool, a text is needed: write "True"': processing(
+        environment={"DEBUG": True}
+    ),
+    "arguments[1] (AppSpecification.ContainerArguments[1]) is 3 of type int, a text": processing(
+        arguments=("--days", 3)
+    ),
+    "entrypoint (AppSpecification.ContainerEntrypoint) is 'run' of type str, a list": processing(
+        entrypoint="run"
+    ),
+    "volume_gb (ResourceConfig.VolumeSizeInGB) is 1.5 of type float, a whole number": training(volume_gb=1.5),
+    "hyperparameters (HyperParameters) is 'x=1' of type str, a mapping": training(hyperparameters="x=1"),
+}
+
+
+def requested(job, **options):
+    """The request of an attempt, as the client makes it."""
+    make = training_request if isinstance(job, TrainingJob) else processing_request
+    return make(job, "n", (job.instance_types or ("",))[0], folder="s3://b/f", **options)
+
+
+@pytest.mark.parametrize("said", WRONG_TYPES)
+def test_wrong_type_is_named_with_its_entry_and_remedy(said):
+    with pytest.raises(LimitsExceeded, match=re.escape(said)):
+        preflight(requested(WRONG_TYPES[said]))
+
+
+def test_wrong_types_and_other_faults_come_in_one_error():
+    with pytest.raises(LimitsExceeded) as caught:
+        preflight(
+            requested(
+                training(
+                    hyperparameters={"epochs": 3}, role="x", checkpoint_s3="s3://b/k", checkpoint_path="c"
+                )
+            )
+        )
+    assert len(caught.value.faults) == 3
+
+
+def test_missing_image_and_role_are_named():
+    with pytest.raises(LimitsExceeded) as caught:
+        preflight(requested(ProcessingJob(instance_types=("ml.m5.large",))))
+    text = str(caught.value)
+    assert "role (RoleArn) is missing" in text and "image (AppSpecification.ImageUri) is missing" in text
+
+
+def test_instance_type_newer_than_botocore_passes():
+    preflight(requested(processing(instance_types=("ml.z99.48xlarge",))))
+
+
+RAW_PROCESSING = {
+    "RoleArn": ROLE,
+    "AppSpecification": {"ImageUri": IMAGE},
+    "ProcessingResources": {
+        "ClusterConfig": {"InstanceType": "ml.c5.large", "InstanceCount": 2, "VolumeSizeInGB": 5}
+    },
+    "StoppingCondition": {"MaxRuntimeInSeconds": 60},
+    "Environment": {"LEVEL": "info"},
+    "Tags": [{"Key": "team", "Value": "loads"}],
+}
+RAW_TRAINING = {
+    "RoleArn": ROLE,
+    "AlgorithmSpecification": {"AlgorithmName": "our-algorithm", "TrainingInputMode": "File"},
+    "ResourceConfig": {
+        "InstanceGroups": [
+            {"InstanceGroupName": "cpu", "InstanceType": "ml.c5.large", "InstanceCount": 2},
+            {"InstanceGroupName": "gpu", "InstanceType": "ml.g5.large", "InstanceCount": 1},
+        ],
+        "VolumeSizeInGB": 5,
+    },
+    "OutputDataConfig": {"S3OutputPath": "s3://bucket/models"},
+    "EnableManagedSpotTraining": True,
+    "StoppingCondition": {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90},
+}
+
+
+def test_raw_parameters_keep_every_part_and_get_what_the_client_needs():
+    before = copy.deepcopy(RAW_PROCESSING)
+    job = ProcessingJob.of_request(RAW_PROCESSING)
+    request = requested(
+        job, environment={"DAGSTER_PIPES_CONTEXT": "x"}, tags={"dagster/run-id": "1", "team": "?"}
+    )
+    assert request["Environment"] == {"LEVEL": "info", "DAGSTER_PIPES_CONTEXT": "x"}
+    assert request["Tags"] == [{"Key": "dagster/run-id", "Value": "1"}, {"Key": "team", "Value": "loads"}]
+    added = {"ProcessingJobName", "NetworkConfig", "Environment", "Tags"}
+    assert {name: part for name, part in request.items() if name not in added} == {
+        name: part for name, part in RAW_PROCESSING.items() if name not in added
+    }
+    preflight(request)
+    assert before == RAW_PROCESSING
+    assert (job.instance_types, job.instance_count, job.max_runtime_seconds) == (("ml.c5.large",), 2, 60)
+
+
+def test_raw_training_parameters_may_have_groups_and_an_algorithm():
+    job = TrainingJob.of_request(RAW_TRAINING)
+    request = requested(job)
+    preflight(request)
+    assert request["ResourceConfig"] == RAW_TRAINING["ResourceConfig"]
+    assert "TrainingImage" not in request["AlgorithmSpecification"]
+    assert (job.spot, job.instance_types, job.instance_count) == (True, (), 3)
+    assert identity_digests(job, {})["image"] != identity_digests(training(image=""), {})["image"]
+
+
+def test_on_demand_attempt_of_raw_spot_parameters_has_no_wait():
+    request = requested(TrainingJob.of_request(RAW_TRAINING), spot=False)
+    assert request["EnableManagedSpotTraining"] is False
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 60}
+    assert RAW_TRAINING["StoppingCondition"] == {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90}
+
+
+PREFERENCES = [{"InstanceType": "ml.m5.large", "InstanceCount": 1}, {"InstanceType": "ml.c5.large"}]
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        processing(
+            instance_types=(),
+            request={"ProcessingResources": {"ClusterConfig": {"InstancePreferences": PREFERENCES}}},
+        ),
+        training(instance_types=(), request={"ResourceConfig": {"InstancePreferences": PREFERENCES}}),
+    ],
+    ids=["Processing", "Training"],
+)
+def test_instance_preferences_are_allowed_alone(job):
+    request = requested(job)
+    preflight(request)
+    with pytest.raises(LimitsExceeded, match="InstanceType and InstancePreferences, exactly one"):
+        preflight(requested(replace(job, instance_types=("ml.m5.large",))))
+
+
+BESIDE = {
+    "InstanceType and InstanceGroups": training(request={"ResourceConfig": RAW_TRAINING["ResourceConfig"]}),
+    "no instances": training(instance_types=()),
+    "on-demand instances only": training(
+        instance_types=(), spot=True, request={"ResourceConfig": {"InstancePreferences": PREFERENCES}}
+    ),
+    "either an image or": training(request={"AlgorithmSpecification": {"AlgorithmName": "ours"}}),
+    "NoSuchPart is unknown": training(request={"NoSuchPart": 1}),
+}
+
+
+@pytest.mark.parametrize("said", BESIDE)
+def test_parts_that_exclude_each_other_are_refused(said):
+    with pytest.raises(LimitsExceeded, match=said):
+        preflight(requested(BESIDE[said]))
+
+
+@pytest.mark.parametrize("job_class", [ProcessingJob, TrainingJob])
+def test_request_cannot_name_the_job(job_class):
+    name = f"{job_class.word}JobName"
+    with pytest.raises(ValueError, match=f"{name}: the client names its jobs"):
+        job_class.of_request({name: "mine"})
 
 
 TEXT = InlineInput("parameters", "{}", "/opt/ml/processing/input", "parameters.json")
