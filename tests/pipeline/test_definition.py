@@ -176,7 +176,7 @@ def test_invalid_job_is_refused_with_every_fault():
     hot = replace(MODEL, job=replace(MODEL.job, keep_alive_seconds=600))  # type: ignore[type-var]
     with pytest.raises(PermanentFailure) as refused:
         render_pipeline([long, hot], DEFAULTS)
-    assert "raw-stop-visits" in str(refused.value) and "arguments[2] has 257 characters" in str(refused.value)
+    assert "raw-stop-visits" in str(refused.value) and "ContainerArguments[2]) has 257" in str(refused.value)
     assert "models-load-model" in str(refused.value) and "warm pool" in str(refused.value)
 
 

@@ -163,7 +163,7 @@ def test_yaml_sets_asset_and_step(sandbox):
         (changed(PROCESSING, job={"arguments": ["{{ partion_key }}"]}), "'partion_key' is undefined"),
         (changed(PROCESSING, job={"image": "{{ env.NO_REGISTRY }}/jobs"}), "a part has no value"),
         (changed(PROCESSING, job={"volume_gb": "{{ 'large' }}"}), "job.volume_gb"),
-        (changed(PROCESSING, job={"role": "jobs"}), "role 'jobs'"),
+        (changed(PROCESSING, job={"role": "jobs"}), "role (RoleArn) is 'jobs'"),
         (changed(TRAINING, job={"arguments": ["{{ partition_key }}"]}), "'partition_key' is undefined"),
     ],
 )

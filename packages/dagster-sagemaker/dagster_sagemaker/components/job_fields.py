@@ -74,10 +74,12 @@ class ChannelFields(Fields):
 class JobFields(Fields):
     """The common fields of both kinds of jobs."""
 
-    image: str = Field(description="Registry address of the image, preferably with a digest: `…@sha256:…`.")
-    role: str = Field(description="ARN of the job's execution role.")
+    image: str = Field(
+        "", description="Registry address of the image, preferably with a digest: `…@sha256:…`."
+    )
+    role: str = Field("", description="ARN of the job's execution role.")
     instance_types: list[str] = Field(
-        min_length=1,
+        [],
         description="Types in order of preference. The next one is tried if a type has no capacity or no quota.",
         examples=[["ml.m5.xlarge", "ml.m6i.xlarge"]],
     )
