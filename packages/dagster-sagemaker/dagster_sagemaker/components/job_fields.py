@@ -87,8 +87,8 @@ class JobFields(Fields):
     arguments: list[Scalar] = Field([], description="Arguments of the command.")
     environment: dict[str, Scalar] = Field({}, description="Environment variables of the container.")
     instance_count: Number = 1
-    volume_gb: Number = Field(30, description="Size of each instance's volume in GB.")
-    max_runtime_seconds: Number = Field(3600, description="SageMaker stops the job after this time.")
+    volume_gb: Number | None = Field(30, description="Size of each instance's volume in GB.")
+    max_runtime_seconds: Number | None = Field(3600, description="SageMaker stops the job after this time.")
     subnets: list[str] = []
     security_groups: list[str] = []
     volume_kms_key: str = ""
