@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.faults.container import BASE, pipes, say
+from dagster_sagemaker_tests.faults.container import BASE, pipes, say
 
 
 def main() -> int:

@@ -32,6 +32,7 @@ from dagster import (
 from dagster._daemon.auto_run_reexecution.event_log_consumer import _create_cursor_key
 from dagster_graphql import DagsterGraphQLClient
 
+from dagster_sagemaker_tests.faults.conftest import printed
 from ruter_dagster.publishing.broker import _free_port
 from sagemaker_double.control import Remote
 from tests.chain.small_demo import processes_with, start_server, until
@@ -256,14 +257,6 @@ class Deployment:
 
     def jobs(self, state: str = "") -> list[dict[str, Any]]:
         return [job for job in self.double.jobs() if state in ("", job["status"])]
-
-
-def printed(instance: DagsterInstance, run_id: str) -> str:
-    """The compute log of a run's step, of all its attempts."""
-    entries = instance.all_logs(run_id, of_type=DagsterEventType.LOGS_CAPTURED)
-    files = [one.dagster_event.logs_captured_data.file_key for one in entries if one.dagster_event]
-    logs = [instance.compute_log_manager.get_log_data([run_id, "compute_logs", file]) for file in files]
-    return "".join((log.stdout or b"").decode() for log in logs)
 
 
 @contextmanager

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from dagster_sagemaker import Clock
+from dagster_sagemaker_tests.faults.conftest import KINDS, JobRunner, job_of, processing
 from sagemaker_double import requests
-from tests.faults.conftest import KINDS, JobRunner, job_of, processing
 
 pytestmark = pytest.mark.extended
 

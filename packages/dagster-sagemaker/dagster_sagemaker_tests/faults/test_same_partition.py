@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import JobRunner, RunResult, processing, side_by_side
+from dagster_sagemaker_tests.faults.conftest import JobRunner, RunResult, processing, side_by_side
 
 pytestmark = pytest.mark.extended
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import JobRunner, training
+from dagster_sagemaker_tests.faults.conftest import JobRunner, training
 
 pytestmark = [pytest.mark.extended, pytest.mark.usefixtures("pause")]
 SPOT: dict[str, Any] = {"spot": True, "checkpoint_s3": "s3://bucket/checkpoints/model"}

@@ -15,7 +15,7 @@ from dagster import (
     materialize,
 )
 
-from tests.faults.conftest import JobRunner, client_of, processing
+from dagster_sagemaker_tests.faults.conftest import JobRunner, client_of, processing
 
 pytestmark = pytest.mark.extended
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.faults.conftest import KINDS, JobRunner, job_of
+from dagster_sagemaker_tests.faults.conftest import KINDS, JobRunner, job_of
 
 pytestmark = pytest.mark.extended
 

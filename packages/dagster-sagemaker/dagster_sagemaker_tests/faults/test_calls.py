@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from dagster import RetryPolicy
 
-from tests.faults.conftest import KINDS, PACING, JobRunner, job_of, processing
+from dagster_sagemaker_tests.faults.conftest import KINDS, PACING, JobRunner, job_of, processing
 
 pytestmark = pytest.mark.extended
 

@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from tests.faults.conftest import KINDS, JobRunner, job_of, processing, training
+from dagster_sagemaker_tests.faults.conftest import KINDS, JobRunner, job_of, processing
 
 pytestmark = pytest.mark.extended
 
@@ -31,16 +31,6 @@ def test_malformed_message(runner: JobRunner):
     assert "completed, but 1 of its messages cannot be read" in result.description
     assert NO_UTF_8.decode(errors="replace")[:20] in result.description
     assert runner.job()["status"] == "Completed"
-
-
-def test_first_message_whose_answer_is_lost(runner: JobRunner):
-    """Its container writes it again, seconds later: what stands in it is told once, and no container was started again."""
-    runner.double.fault("lost_answer", operations="s3.PutObject", skip=2)  # of context and record
-    result = runner.run(training("repeats"), follow_logs=False)
-    assert runner.double.calls()["callers"]["container"]["s3.PutObject"] == 3
-    assert result.metadata["rows"] == 1
-    assert (result.log.count("counting"), "started again" in result.log) == (1, False)
-    assert runner.job()["starts"] == 1
 
 
 def test_logs_in_three_streams(runner: JobRunner):

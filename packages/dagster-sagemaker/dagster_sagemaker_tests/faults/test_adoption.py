@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.conftest import GIVEN, KINDS, JobRunner, job_of
+from dagster_sagemaker_tests.faults.conftest import GIVEN, KINDS, JobRunner, job_of
 
 pytestmark = pytest.mark.extended
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from dagster import RetryPolicy
 
-from tests.faults.conftest import KINDS, JobRunner, job_of, processing
+from dagster_sagemaker_tests.faults.conftest import KINDS, JobRunner, job_of, processing
 
 pytestmark = pytest.mark.extended
 

@@ -102,19 +102,6 @@ def reports(rows: str = "3", seconds: str = "0") -> None:
         say("line 2")
 
 
-def repeats() -> None:
-    """Writes its messages as the real jobs do; two seconds go by before one whose answer was lost is written again."""
-    from ruter_dagster.jobs.pipes import S3Messages  # the other jobs start without it
-
-    s3 = S3(pause=2)
-    with open_dagster_pipes(
-        context_loader=PipesS3ContextLoader(s3), message_writer=S3Messages(s3, interval=0.5)
-    ) as context:
-        context.log.info("counting")
-        context.report_asset_materialization(metadata={"rows": 1})
-        sent(context, 1)
-
-
 def reports_when_signalled() -> None:
     """As `reports`, but goes on only when somebody has laid `go` into the bucket."""
     say("line 1")
@@ -204,7 +191,6 @@ JOBS: dict[str, Callable[..., None]] = {
     job.__name__: job
     for job in (
         reports,
-        repeats,
         reports_when_signalled,
         chunk,
         refuses,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance, ExecuteInProcessResult, RetryPolicy, asset, materialize
+from dagster import DagsterEventType, DagsterInstance, ExecuteInProcessResult, RetryPolicy, asset, materialize
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from dagster_sagemaker import (
@@ -24,7 +24,6 @@ from dagster_sagemaker import (
 )
 from sagemaker_double.control import Remote
 from sagemaker_double.process import ROLE
-from tests.faults.deployment import printed
 
 CONTAINER = str(Path(__file__).with_name("container.py"))
 PACING = replace(
@@ -169,6 +168,14 @@ class JobRunner:
         return job
 
 
+def printed(instance: DagsterInstance, run_id: str) -> str:
+    """The compute log of a run's step, of all its attempts."""
+    entries = instance.all_logs(run_id, of_type=DagsterEventType.LOGS_CAPTURED)
+    files = [one.dagster_event.logs_captured_data.file_key for one in entries if one.dagster_event]
+    logs = [instance.compute_log_manager.get_log_data([run_id, "compute_logs", file]) for file in files]
+    return "".join((log.stdout or b"").decode() for log in logs)
+
+
 def from_failure(result: RunResult) -> dict[str, str]:
     return {"dagster/is_resume_retry": "true", "dagster/parent_run_id": result.dagster_result.run_id}
 
@@ -197,6 +204,14 @@ def side_by_side(works: list[Callable[[], Any]], meanwhile: Callable[[], Any]) -
     for process in started:
         process.join()
     return [found[number] for number in sorted(found)]
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[DagsterInstance]:
+    """An instance with real storage: it captures what steps print."""
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with DagsterInstance.from_config(str(tmp_path)) as made:
+        yield made
 
 
 @pytest.fixture
