@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from math import isfinite
 from typing import Any
 from urllib.parse import quote
 
 from dagster import MetadataValue
 
 from dagster_sagemaker.kinds import Kind
-from dagster_sagemaker.outcomes import run_seconds
+from dagster_sagemaker.outcomes import Ending, outcome, run_seconds
 
 Prices = Mapping[str, float] | Callable[[str], float | None]
 """Price of an instance hour by instance type, as a table or a function; None where it is not known."""
@@ -38,21 +39,51 @@ def job_metadata(
     arn = kind.arn(described)
     name = described.get(f"{kind.word}JobName", arn.rpartition("/")[2])
     region = arn.split(":")[3] if arn.count(":") >= 5 else ""
-    cluster, image = _cluster(described), _image(described)
+    instances, image = _instances(described), _image(described)
+    ended = outcome(described)
+    completed = ended is not None and ended.ending is Ending.COMPLETED
     entries: dict[str, Any] = {
         "sagemaker/job_arn": arn,
         **links(kind, name, region, studio_url),
         "sagemaker/image": image,
         "sagemaker/image_digest": image.partition("@")[2] or None,
-        "sagemaker/instance_type": cluster.get("InstanceType"),
-        "sagemaker/instance_count": cluster.get("InstanceCount"),
+        "sagemaker/instance_type": ", ".join(instances),
+        "sagemaker/instance_count": sum(instances.values()) or None,
         "sagemaker/spot": described.get("EnableManagedSpotTraining") or None,
         **_times(described),
+        "sagemaker/exit_code": 0 if completed else ended and ended.exit_code,
         "sagemaker/exit_message": described.get("ExitMessage"),
         "sagemaker/failure_reason": described.get("FailureReason"),
+        "sagemaker/estimated_cost": _cost(described, instances, prices),
+        **(_outputs(described, name) if completed else {}),
+        **_metrics(described),
     }
-    entries["sagemaker/estimated_cost"] = _cost(described, cluster, prices)
     return {name: value for name, value in entries.items() if value not in (None, "")}
+
+
+def _outputs(described: Mapping[str, Any], name: str) -> dict[str, MetadataValue | None]:
+    """S3 addresses of what the job has written. Training keeps its files below the job's name."""
+    model = described.get("ModelArtifacts", {}).get("S3ModelArtifacts")
+    folder = described.get("OutputDataConfig", {}).get("S3OutputPath")
+    outputs = {
+        f"sagemaker/output/{output['OutputName']}": output.get("S3Output", {}).get("S3Uri")
+        for output in described.get("ProcessingOutputConfig", {}).get("Outputs", ())
+    }
+    addresses = {
+        "sagemaker/model_artifact": model,
+        "sagemaker/output": folder and f"{folder.rstrip('/')}/{name}/output/",
+        "sagemaker/checkpoints": described.get("CheckpointConfig", {}).get("S3Uri"),
+        **outputs,
+    }
+    return {name: MetadataValue.path(address) for name, address in addresses.items() if address}
+
+
+def _metrics(described: Mapping[str, Any]) -> dict[str, float | str]:
+    """The last value of each metric of a Training job. Dagster's UI cannot read a number that is not finite."""
+    values = {item["MetricName"]: float(item["Value"]) for item in described.get("FinalMetricDataList", ())}
+    return {
+        f"sagemaker/metric/{name}": value if isfinite(value) else str(value) for name, value in values.items()
+    }
 
 
 def _times(described: Mapping[str, Any]) -> dict[str, float | None]:
@@ -76,21 +107,30 @@ def _between(start: datetime | None, end: datetime | None) -> float | None:
     return round((end - start).total_seconds(), 1) if start and end else None
 
 
-def _cost(described: Mapping[str, Any], cluster: Mapping[str, Any], prices: Prices | None) -> float | None:
+def _cost(described: Mapping[str, Any], instances: Mapping[str, int], prices: Prices | None) -> float | None:
     """Spot savings are in the billable seconds of Training; storage and transfer are not counted."""
-    instance_type = cluster.get("InstanceType", "")
-    if prices is None:
+    if prices is None or not instances:
         return None
-    hourly = prices(instance_type) if callable(prices) else prices.get(instance_type)
     seconds = described.get("BillableTimeInSeconds") or run_seconds(described)
-    if hourly is None or seconds is None:
+    hourly = [prices(name) if callable(prices) else prices.get(name) for name in instances]
+    known = [price for price in hourly if price is not None]
+    if seconds is None or len(known) < len(hourly):
         return None
-    return round(hourly * cluster.get("InstanceCount", 1) * seconds / 3600, 4)
+    each = zip(known, instances.values(), strict=True)
+    return round(sum(price * count for price, count in each) * seconds / 3600, 4)
 
 
-def _cluster(described: Mapping[str, Any]) -> Mapping[str, Any]:
+def _instances(described: Mapping[str, Any]) -> dict[str, int]:
+    """Number of instances by type: one type, or several of instance groups."""
     processing = described.get("ProcessingResources", {}).get("ClusterConfig", {})
-    return described.get("ResourceConfig") or processing
+    cluster = described.get("ResourceConfig") or processing
+    instances: dict[str, int] = {}
+    for group in cluster.get("InstanceGroups", ()):
+        name = group["InstanceType"]
+        instances[name] = instances.get(name, 0) + group["InstanceCount"]
+    chosen = cluster.get("SelectedInstanceType") or cluster.get("InstanceType")
+    count = cluster.get("SelectedInstanceCount") or cluster.get("InstanceCount", 1)
+    return instances or ({chosen: count} if chosen else {})
 
 
 def _image(described: Mapping[str, Any]) -> str:
