@@ -99,6 +99,25 @@ def test_readme_names_every_public_name():
     assert named == set(dagster_sagemaker.__all__)
 
 
+def test_metadata_page_lists_every_entry():
+    sources = "".join(file.read_text() for file in (ROOT / "dagster_sagemaker").glob("*.py"))
+    listed = set(re.findall(r"`([\w/]+?)(?:/<name>)?`", (ROOT / "docs/metadata.md").read_text()))
+    events = {"job"}  # of engine events, not of results
+    assert set(re.findall(r'"sagemaker/(\w+)', sources)) - events <= listed
+
+
+def test_every_job_of_the_page_is_within_limits():
+    for code in blocks(ROOT / "docs/jobs.md", "python") + blocks(ROOT / "docs/metadata.md", "python"):
+        names: dict[str, Any] = {}
+        exec(compile(code, "page", "exec", dont_inherit=True), names)
+        job, make = names.get("job"), dagster_sagemaker.processing_request
+        if isinstance(job, dagster_sagemaker.TrainingJob):
+            make = dagster_sagemaker.training_request
+        if job:
+            instance_type = (job.instance_types or ("",))[0]
+            dagster_sagemaker.preflight(make(job, "job", instance_type, folder="s3://my-bucket/artifacts"))
+
+
 def materialized(runner: Any, assets: list[Any], **options: Any) -> ExecuteInProcessResult:
     clients = {"processing": runner.client("Processing"), "training": runner.client("Training")}
     return materialize(assets, resources=clients, instance=runner.instance, raise_on_error=False, **options)
