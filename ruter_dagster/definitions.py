@@ -25,7 +25,6 @@ from ruter_dagster.resources.launcher import JobLauncher
 from ruter_dagster.resources.local import LocalLauncher
 from ruter_dagster.sensors.alerts import alert_sensors
 from ruter_dagster.sensors.arrivals import arrival_sensors
-from ruter_dagster.sensors.cancelled_runs import cancelled_run_sensors
 from ruter_dagster.sensors.capacity import capacity_sensors
 from ruter_dagster.sensors.chain import chain_sensors
 from ruter_dagster.sensors.drift import drift_sensors
@@ -34,6 +33,7 @@ from ruter_dagster.sensors.job_events import job_event_sensors
 from ruter_dagster.sensors.metrics import metric_sensors
 from ruter_dagster.sensors.retries import retry_sensors
 from ruter_dagster.sensors.schedules import build_schedules
+from ruter_dagster.sensors.unawaited_jobs import unawaited_job_sensors
 
 
 def build_definitions(settings: Settings) -> Definitions:
@@ -59,7 +59,7 @@ def build_definitions(settings: Settings) -> Definitions:
             *capacity_sensors(settings, operator, jobs),
             *forecast_status_sensors(settings, operator),
             *job_event_sensors(settings),
-            *cancelled_run_sensors(settings),
+            *unawaited_job_sensors(settings),
             *retry_sensors(),
             *drift_sensors(settings, jobs),
             *alert_sensors(settings, operator, [asset.definition for asset in assets]),

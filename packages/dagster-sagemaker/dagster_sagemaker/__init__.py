@@ -14,6 +14,7 @@ from dagster_sagemaker.limits import LimitsExceeded, preflight
 from dagster_sagemaker.outcomes import Ending, SageMakerJobFailed
 from dagster_sagemaker.pacing import Clock, Pacing
 from dagster_sagemaker.requests import processing_request, training_request
+from dagster_sagemaker.sensor import unawaited_jobs_sensor
 
 __all__ = [
     "Channel",
@@ -35,4 +36,5 @@ __all__ = [
     "preflight",
     "processing_request",
     "training_request",
+    "unawaited_jobs_sensor",
 ]

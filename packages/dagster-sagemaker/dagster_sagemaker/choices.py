@@ -7,6 +7,12 @@ from dagster_sagemaker.jobs import Job, TrainingJob
 from dagster_sagemaker.outcomes import Ending, Quota, quota_of
 from dagster_sagemaker.pacing import Clock, Pacing
 
+_CAPACITY_PAUSE = 60.0
+"""Seconds after no instance type had capacity."""
+_FIRST_QUOTA_WAIT, _LONGEST_QUOTA_WAIT = 30.0, 300.0
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
+"""Seconds before the attempt after an internal error."""
+
 
 class Choices:
     """Each `after…` answers with the seconds to wait, or None where another attempt makes no sense; `verdict` says it in words."""
@@ -38,9 +44,7 @@ class Choices:
             return 0.0
         if ending is Ending.INTERNAL and internal_errors < self.pacing.internal_attempts:
             self.verdict = f"Attempt {internal_errors + 1} of {self.pacing.internal_attempts} follows."
-            return self.clock.backoff(
-                self.pacing.retry_first, self.pacing.retry_longest, max(1, internal_errors)
-            )
+            return self._backoff(_FIRST_RETRY, _LONGEST_RETRY, max(1, internal_errors))
         return None
 
     def after_capacity(self) -> float | None:
@@ -56,7 +60,7 @@ class Choices:
             return None
         self.instance_type = self.types[0]
         self.verdict = f"No instance type has capacity: from {self.instance_type} again in a while."
-        return self.pacing.capacity * (0.75 + 0.5 * self.clock.jitter())
+        return _CAPACITY_PAUSE * self.pacing.scale * (0.75 + 0.5 * self.clock.jitter())
 
     def after_quota(self, message: str) -> float | None:
         """Waits for others to end their jobs; where the quota can never hold this job, the next instance type if that may help."""
@@ -70,10 +74,13 @@ class Choices:
         if self.waited > self.pacing.quota_patience:
             self.verdict = f"waited {self.waited:.0f} s for others to end their jobs"
             return None
-        wait = self.clock.backoff(self.pacing.quota_first, self.pacing.quota_longest, self._quota_waits)
+        wait = self._backoff(_FIRST_QUOTA_WAIT, _LONGEST_QUOTA_WAIT, self._quota_waits)
         self.waited += wait
         self.verdict = f"Waiting for others to end their jobs: again in {wait:.0f} s."
         return wait
+
+    def _backoff(self, first: float, longest: float, failures: int) -> float:
+        return self.clock.backoff(first * self.pacing.scale, longest * self.pacing.scale, failures)
 
     def _is_of_type(self, quota: Quota) -> bool:
         return not quota.name or self.instance_type in quota.name

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
+import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError
 from dagster import AssetExecutionContext, OpExecutionContext, PipesClient, PipesClientCompletedInvocation
 
-from dagster_sagemaker.cancelled import is_continued
 from dagster_sagemaker.compat import TreatAsResourceParam, capture_interrupts
 from dagster_sagemaker.jobs import Job
 from dagster_sagemaker.kinds import PROCESSING, TRAINING, Kind
 from dagster_sagemaker.metadata import Prices
-from dagster_sagemaker.outcomes import Ending, SageMakerJobFailed
+from dagster_sagemaker.outcomes import SageMakerJobFailed
 from dagster_sagemaker.pacing import Clock, Pacing
 from dagster_sagemaker.runs import StepRun
+from dagster_sagemaker.stopping import stop_all
 from dagster_sagemaker.supervised import SupervisedJob
 from dagster_sagemaker.tools import Tools
 
-_ONE_TRY = Config(connect_timeout=10, read_timeout=60, retries={"total_max_attempts": 1})
-"""botocore would wait within a call, for one job of several, and out of sight of the calls that are counted."""
+_EVENTS = 1.0
+"""Seconds between two reads of events."""
 
 
 class JobEnds(Protocol):
@@ -79,11 +74,19 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
         pacing: Pacing | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._given = {"sagemaker": sagemaker, "s3": s3, "logs": logs}
-        self._follow_logs = follow_logs
-        self._artifacts, self._name_prefix, self._studio_url = artifacts, name_prefix, studio_url
-        self._prices, self._job_ends = prices, job_ends
-        self._pacing, self._clock = pacing or Pacing(), clock or Clock()
+        self._job_ends = job_ends
+        self._tools = Tools(
+            kind=self.kind,
+            artifacts=artifacts,
+            clients={"sagemaker": sagemaker, "s3": s3, "logs": logs},
+            follow_logs=follow_logs,
+            name_prefix=name_prefix,
+            studio_url=studio_url,
+            prices=prices,
+            pushed=job_ends is not None,
+            pacing=pacing or Pacing(),
+            clock=clock or Clock(),
+        )
 
     def run(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -117,148 +120,119 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
 
         The next job is taken from `jobs` when it may start, so it may depend on jobs that have ended. None means that it is
         not ready. After a failure no further job starts, unless `go_on` returns true. Running jobs are waited for and
-        yielded.
+        yielded. If the caller leaves the loop early or `jobs` raises an error, the running jobs are stopped.
         """
-        run = StepRun(context)
-        waiting, active, done = iter(jobs), list[SupervisedJob](), list[SupervisedJob]()
-        more, borne, keys = True, True, set[str]()
+        batch = _Batch(self._tools, StepRun(context), iter(jobs), go_on, at_once, extras or {})
         try:
-            while True:
-                while more and borne and len(active) < at_once:
-                    job = next(waiting, _NO_MORE)
-                    if not isinstance(job, Job):
-                        more = job is None and bool(active)
-                        break
-                    active.append(self._supervised(run, job, extras or {}, keys, at_once > 1))
-                if not active:
-                    break
-                for ended in self._turn(active):
-                    active.remove(ended)
-                    done.append(ended)
-                    borne = borne and (ended.failure is None or go_on(ended.failure))
+            while batch.fill():
+                for ended in batch.turn(self._job_ends):
                     yield JobEnd(ended.job, ended.invocation, ended.failure)
-            if borne:
-                for supervised in done:
-                    supervised.mark_delivered()
+            batch.mark_delivered()
+        except GeneratorExit:
+            batch.leave(abandoned=True)
+            raise
         finally:
-            self._leave(run, active)
+            batch.leave(abandoned=False)
 
-    def _supervised(
-        self, run: StepRun, job: Job, extras: Mapping[str, Any], keys: set[str], several: bool
-    ) -> SupervisedJob:
-        if not isinstance(job, self.kind.job_class):
+
+class _Batch:
+    """The jobs of one call of `run_all`."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        run: StepRun,
+        waiting: Iterator[Job | None],
+        go_on: Callable[[SageMakerJobFailed], bool],
+        at_once: int,
+        extras: Mapping[str, Any],
+    ) -> None:
+        self.tools, self.run, self.waiting = tools, run, waiting
+        self.go_on, self.at_once, self.extras = go_on, at_once, extras
+        self.active, self.ended, self.done = (list[SupervisedJob]() for _ in range(3))
+        self.borne = True
+        """Whether `go_on` was true for all failures so far."""
+
+    def fill(self) -> bool:
+        """Takes jobs as long as more may run. Returns whether one is running. Stops all if the caller's own code fails."""
+        try:
+            while self.ended:
+                job = self.ended.pop()
+                self.borne = self.borne and (job.failure is None or self.go_on(job.failure))
+                self.done.append(job)
+            while self.borne and len(self.active) < self.at_once:
+                description = next(self.waiting, None)
+                if description is None:
+                    break
+                self.active.append(self._supervised(description))
+        except Exception:
+            self.leave(abandoned=True)
+            raise
+        return bool(self.active)
+
+    def _supervised(self, job: Job) -> SupervisedJob:
+        expected = self.tools.kind.job_class
+        if not isinstance(job, expected):
             raise TypeError(
-                f"{type(self).__name__} runs {self.kind.job_class.__name__}s, not {type(job).__name__}s"
+                f"this client runs jobs of the class {expected.__name__}, not {type(job).__name__}"
             )
-        supervised = SupervisedJob(self._tools, run, job, extras, several)
-        if supervised.key in keys:
-            raise ValueError(f"two jobs of one call have the key {supervised.key!r}: give each its own `key`")
-        keys.add(supervised.key)
-        return supervised
+        self.run.claim(job.key or self.run.key)
+        return SupervisedJob(self.tools, self.run, job, self.extras, self.at_once > 1)
 
-    def _turn(self, active: list[SupervisedJob]) -> list[SupervisedJob]:
-        """Steps whoever is due, sleeps until the next one is; those that have ended."""
-        for supervised in active:
-            if supervised.due <= self._clock.now():
-                supervised.step()
-        ended = [supervised for supervised in active if supervised.ended]
+    def turn(self, job_ends: JobEnds | None) -> list[SupervisedJob]:
+        """Steps the jobs that are due, or sleeps until the next one is. Returns those that have ended."""
+        clock = self.tools.clock
+        for job in self.active:
+            if job.due <= clock.now():
+                job.step()
+        ended = [job for job in self.active if job.ended]
+        self.active = [job for job in self.active if not job.ended]
+        self.ended += ended
         if not ended:
-            self._take_events(active)
-            wait = min(supervised.due for supervised in active) - self._clock.now()
-            self._clock.sleep(max(0.0, min(wait, self._pacing.events) if self._job_ends else wait))
+            self._take_events(job_ends)
+            wait = min(job.due for job in self.active) - clock.now()
+            clock.sleep(max(0.0, min(wait, _EVENTS * self.tools.pacing.scale) if job_ends else wait))
         return ended
 
-    def _take_events(self, active: list[SupervisedJob]) -> None:
-        if self._job_ends is None:
-            return
-        named = {supervised.name: supervised for supervised in active}
+    def _take_events(self, job_ends: JobEnds | None) -> None:
+        named = {job.name: job for job in self.active}
         try:
-            told = self._job_ends.ended(named.keys())
+            names = job_ends.ended(named.keys()) if job_ends else ()
         except Exception as error:
-            active[0].run.context.log.warning(f"[sagemaker] no events: {error}")
+            self.run.context.log.warning(f"[sagemaker] no events: {error}")
             return
-        for name in told:
+        for name in names:
             if name in named:
-                named[name].pushed()
+                named[name].report_end()
 
-    def _leave(self, run: StepRun, active: list[SupervisedJob]) -> None:
-        """This process goes on no longer: jobs are stopped if the run is being cancelled, else left to be adopted."""
-        left = [supervised for supervised in active if supervised.may_exist]
-        if not left:
+    def mark_delivered(self) -> None:
+        if self.borne:
+            for job in self.done:
+                job.mark_delivered()
+
+    def leave(self, *, abandoned: bool) -> None:
+        """Nobody waits for the jobs that still run: they are stopped if the run is being cancelled, or `abandoned` by its asset.
+
+        Else the process is being ended, and a retry adopts them. As Python exits, nothing can be called any more.
+        """
+        left, log = [job for job in self.active if job.may_exist], self.run.context.log
+        self.active = []
+        if not left or sys.is_finalizing():
             return
-        names = ", ".join(supervised.name for supervised in left)
+        names = ", ".join(job.name for job in left)
         with capture_interrupts():
-            if not run.cancelled():
-                run.context.log.warning(f"[sagemaker] left running, to be adopted by a retry: {names}")
+            cancelled = self.run.cancelled()
+            if cancelled and self.run.is_continued():
+                log.warning(f"[sagemaker] left running: another run goes on with the same work: {names}")
+            elif cancelled or abandoned:
+                why = "the run is being cancelled" if cancelled else "the asset waits for them no longer"
+                log.info(f"[sagemaker] {why}: stopping {names}")
+                stop_all(left, self.tools.clock, self.tools.pacing, log.warning)
                 return
-            if _another_goes_on(run):
-                run.context.log.warning(
-                    f"[sagemaker] left running: another run goes on with the same work: {names}"
-                )
-                return
-            run.context.log.info(f"[sagemaker] the run is being cancelled: stopping {names}")
-            self._stop(run, left)
-
-    def _stop(self, run: StepRun, left: list[SupervisedJob]) -> None:
-        """One job after the other, as fast as SageMaker takes it; none is given up before it was tried."""
-        waiting, tries, progress = deque(left), 0, self._clock.now()
-        while waiting:
-            supervised, tries = waiting.popleft(), tries + 1
-            if supervised.stop():
-                progress = self._clock.now()
-                continue
-            waiting.append(supervised)
-            if tries >= len(left) and self._clock.now() - progress >= self._pacing.stop_patience:
-                names = ", ".join(supervised.name for supervised in waiting)
-                run.context.log.warning(
-                    f"[sagemaker] not known to be stopped, so they may run on and cost; see the console: {names}"
-                )
-                return
-            self._clock.sleep(self._pacing.stop_again)
-
-    @cached_property
-    def _tools(self) -> Tools:
-        return Tools(
-            kind=self.kind,
-            sagemaker=self._of_aws("sagemaker"),
-            s3=self._of_aws("s3"),
-            logs=self._of_aws("logs") if self._follow_logs else None,
-            artifacts=self._artifacts,
-            name_prefix=self._name_prefix,
-            studio_url=self._studio_url,
-            prices=self._prices,
-            pushed=self._job_ends is not None,
-            pacing=self._pacing,
-            clock=self._clock,
-        )
-
-    def _of_aws(self, service: str) -> Any:
-        """The boto3 client that was given, else one of the region that the environment or the profile names."""
-        if self._given[service]:
-            return self._given[service]
-        try:
-            # boto3 itself reads AWS_DEFAULT_REGION alone; containers of AWS have AWS_REGION.
-            session = boto3.DEFAULT_SESSION or boto3.Session()
-            chosen = boto3.DEFAULT_SESSION and boto3.DEFAULT_SESSION.region_name
-            region = chosen or os.environ.get("AWS_REGION") or None
-            return session.client(service, region_name=region, config=_ONE_TRY)
-        except BotoCoreError as error:
-            raise SageMakerJobFailed(
-                f"There is no boto3 client of {service}: {error} Set AWS_REGION (or AWS_DEFAULT_REGION, or the profile's "
-                f"region), or give {type(self).__name__} one: {service}=boto3.client({service!r}, region_name=…).",
-                ending=Ending.REFUSED,
-            ) from error
-
-
-_NO_MORE = object()
-
-
-def _another_goes_on(run: StepRun) -> bool:
-    try:
-        return is_continued(run.context.instance, run.context.dagster_run)
-    except Exception as error:
-        run.context.log.warning(f"[sagemaker] other runs cannot be read: {error}")
-        return False
+            else:
+                log.warning(f"[sagemaker] left running, to be adopted by a retry: {names}")
+            for job in left:
+                job.leave()
 
 
 class PipesSageMakerProcessingClient(_SageMakerClient):

@@ -1,4 +1,4 @@
-"""All intervals of the client, in seconds: how often it calls AWS, and how long it waits."""
+"""How often the client calls AWS and how long it waits, in seconds. What is called belongs in `supervised.py` and `watch.py`."""
 
 from __future__ import annotations
 
@@ -11,69 +11,44 @@ from typing import Any
 
 from dagster_sagemaker.calls import CallError, Transient
 
-_TOLD_AT = (3, 12, 48)
-"""The failures in a row of which a person is told: some seconds, some minutes, most of an hour."""
+_FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
+"""Pause after a throttled or unanswered call. It doubles each time, with jitter."""
+_WARNED_AT = (3, 12, 48)
+"""Failures in a row after which a person is warned: some seconds, some minutes, most of an hour."""
 
 
 @dataclass(frozen=True)
 class Pacing:
     """Intervals of one job. A job of three minutes costs six Describe calls, and its end is seen within five seconds."""
 
-    describe_starting: float = 30.0
-    """Between two Describe calls until the container has opened Pipes. Faults of capacity and image occur in this time."""
-    describe_running: float = 60.0
-    """Between two Describe calls of a running job. S3 announces its end, so these calls only find killed containers."""
-    describe_closing: tuple[float, ...] = (1.0, 4.5, 12.0, 15.0)
-    """Waits before the Describe calls after `closed`; the last one is repeated. Most jobs end at once, others upload first."""
-    describe_pushed: float = 90.0
-    """Between two Describe calls if events report the ends of jobs (`job_ends`)."""
-    describes_a_minute: int = 4
-    events_grace: float = 10.0
-    """Wait for an event after `closed`, before a Describe call. Later calls are `describe_running` apart."""
     messages: float = 2.0
     """Between two reads of messages on S3."""
-    events: float = 1.0
-    """Between two reads of events."""
+    describe: float = 60.0
+    """Between two Describe calls of a running job. Messages announce its end, so these calls only find killed containers.
+    Half of it while the job starts, and one and a half of it if events report ends."""
     logs: float = 15.0
     """Between two reads of a job's log streams."""
-    logs_a_minute: int = 6
-    """Maximum number of log calls while a job runs. After its end, all remaining lines are read."""
-    log_settle: float = 1.0
-    """From a job's end to the next read of its logs."""
-    log_quiet: float = 12.0
-    """Time without a new line after which the lines of a job are complete, if it failed or lacks the lines of a host."""
-    log_latest: float = 30.0
-    """Longest wait for the last lines after a job's end: CloudWatch receives lines late."""
-    retry_first: float = 1.0
-    retry_longest: float = 60.0
-    """Longest pause after a throttled or unanswered call. The pause doubles each time, with jitter."""
     retry_patience: float = 3600.0
-    """Time without any answer after which the step fails. The job keeps running, and a retry adopts it."""
-    quota_first: float = 30.0
-    quota_longest: float = 300.0
+    """Time without any answer of AWS after which the step fails. The job keeps running, and a retry adopts it."""
     quota_patience: float = 24 * 3600.0
     """Longest wait until other jobs free the account's quota."""
-    capacity: float = 60.0
-    """Pause after no instance type had capacity."""
     capacity_rounds: int = 5
     """How often all instance types are tried."""
     internal_attempts: int = 3
+    """Attempts at a job that fails inside SageMaker."""
     stop_patience: float = 10.0
     """How long a cancelled run keeps trying after its last successful Stop: SageMaker may throttle, or not know a job yet."""
-    stop_again: float = 0.25
-    """Pause after a failed Stop. It is short, because a worker that is being ended has only some seconds."""
-    minute: float = 60.0
+    scale: float = 1.0
+    """Factor of all other intervals, for tests."""
 
     def scaled(self, factor: float) -> Pacing:
         """The same counts, with all times multiplied by `factor`; for tests."""
-        changes = {}
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if isinstance(value, float):
-                changes[entry.name] = value * factor
-            elif isinstance(value, tuple):
-                changes[entry.name] = tuple(step * factor for step in value)
-        return replace(self, **changes)
+        times = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return replace(self, **{k: value * factor for k, value in times.items() if isinstance(value, float)})
+
+    def window(self, limit: int) -> Window:
+        """At most `limit` calls a minute."""
+        return Window(limit, 60 * self.scale)
 
 
 @dataclass(frozen=True)
@@ -109,6 +84,11 @@ class Window:
         while len(self.calls) > self.limit:
             self.calls.popleft()
 
+    def allow_one_more(self) -> None:
+        """Forgets the oldest call."""
+        if self.calls:
+            self.calls.popleft()
+
 
 class Unanswered(Exception):
     """AWS gave no answer for as long as `retry_patience`; whatever was running is running still."""
@@ -116,7 +96,7 @@ class Unanswered(Exception):
 
 @dataclass
 class Timer:
-    """When something is due next, and how it has fared: what AWS does not answer is put off, longer each time."""
+    """When an action is due. A failed call is put off, longer each time."""
 
     clock: Clock
     pacing: Pacing
@@ -126,7 +106,7 @@ class Timer:
     failing_since: float = 0.0
 
     def attempt(self, action: Callable[[], Any]) -> bool:
-        """Whether the action was done; where it was not, `due` says when to try again. Raises `Unanswered` in the end."""
+        """Whether AWS answered the action; if not, `due` says when to try again. Raises `Unanswered` in the end."""
         try:
             action()
         except Transient as error:
@@ -137,14 +117,14 @@ class Timer:
 
     def put_off(self, error: CallError) -> None:
         """After one more failure in a row. Raises `Unanswered` in the end."""
-        now = self.clock.now()
+        now, scale = self.clock.now(), self.pacing.scale
         self.failures += 1
         self.failing_since = self.failing_since if self.failures > 1 else now
         if now - self.failing_since > self.pacing.retry_patience:
             raise Unanswered(f"no answer in {now - self.failing_since:.0f} s: {error}") from error
-        if self.failures in _TOLD_AT:
-            said = f"{error.code}: {error.message}" if error.message else error.code
+        if self.failures in _WARNED_AT:
+            words = f"{error.code}: {error.message}" if error.message else error.code
             self.warn(
-                f"[sagemaker] {error.operation} has not been answered, {self.failures} times: {said}. Trying again."
+                f"[sagemaker] {error.operation} has not been answered, {self.failures} times: {words}. Trying again."
             )
-        self.due = now + self.clock.backoff(self.pacing.retry_first, self.pacing.retry_longest, self.failures)
+        self.due = now + self.clock.backoff(_FIRST_RETRY * scale, _LONGEST_RETRY * scale, self.failures)

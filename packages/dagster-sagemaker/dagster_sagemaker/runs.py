@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from dagster import (
     AssetExecutionContext,
@@ -15,21 +16,24 @@ from dagster import (
     DagsterRunStatus,
     MetadataValue,
     OpExecutionContext,
+    RunRecord,
+    RunsFilter,
 )
 
-from dagster_sagemaker.compat import BaseDirectExecutionContext, EngineEventData
+from dagster_sagemaker.compat import ROOT_RUN_ID_TAG, BaseDirectExecutionContext, EngineEventData
 
 Context = AssetExecutionContext | OpExecutionContext
 _RESUMED = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 _ANCESTORS = 100
 """More than that in a chain of re-executions is a fault of the chain."""
 
-
 _STARTS = (DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED)
 _RESULTS = (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION)
 _ENDS = (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY)
 _INTERRUPTED = {"ChildProcessCrashException", "DagsterExecutionInterruptedError"}
 """What a step fails with whose process was killed, or told to end."""
+_KEYS: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
+"""The keys of the jobs of each try of a step in this process."""
 
 
 def origin_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
@@ -42,6 +46,31 @@ def origin_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
             break
         run = parent
     return run
+
+
+def others_with_same_work(instance: DagsterInstance, run: DagsterRun) -> list[RunRecord]:
+    """The other runs of a series of re-executions that have the same origin, so the same jobs."""
+    root = run.root_run_id or run.tags.get(ROOT_RUN_ID_TAG) or run.run_id
+    origin = origin_of(instance, run).run_id
+    group = [
+        *instance.get_run_records(RunsFilter(run_ids=[root])),
+        *instance.get_run_records(RunsFilter(tags={ROOT_RUN_ID_TAG: root})),
+    ]
+    return [
+        record
+        for record in group
+        if record.dagster_run.run_id != run.run_id
+        and origin_of(instance, record.dagster_run).run_id == origin
+    ]
+
+
+def is_live(run: DagsterRun) -> bool:
+    """Whether the run waits for its jobs, or a retry of it will.
+
+    A run that is being cancelled waits for nothing: of two runs that are cancelled together, each stops the shared jobs.
+    """
+    active = not run.is_finished or run.is_complete_and_waiting_to_retry
+    return active and run.status is not DagsterRunStatus.CANCELING
 
 
 def _cut_short(end: DagsterEvent) -> bool:
@@ -66,9 +95,7 @@ class StepRun:
         # Outside of a run, in a unit test, nothing can be resumed: each call is work of its own.
         self.run_id = str(uuid.uuid4()) if self.direct else context.run_id
         self.step = "step" if self.direct else context.get_step_execution_context().step.key
-        self.origin_run = (
-            self.run_id if self.direct else origin_of(context.instance, context.dagster_run).run_id
-        )
+        self.origin_run = self.run_id if self.direct else origin_of(context.instance, context.run).run_id
 
     @property
     def asset(self) -> str:
@@ -90,6 +117,27 @@ class StepRun:
     def key(self) -> str:
         """The step's work by name, where the job has no key of its own."""
         return "/".join(part for part in (self.asset, self.partition) if part)
+
+    def claim(self, key: str) -> None:
+        """Reserves a key for this try of the step. Raises ValueError if one of its jobs has the key already."""
+        if self.direct:
+            return
+        keys = _KEYS.setdefault(self.context.get_step_execution_context(), set())
+        if key in keys:
+            raise ValueError(
+                f"two jobs of the step {self.step} have the key {key!r}, so the second one would take the results of the "
+                "first: give each job its own `key`, for instance ProcessingJob(key=…)"
+            )
+        keys.add(key)
+
+    def is_continued(self) -> bool:
+        """Whether another run continues this work; False, with a warning, if runs cannot be read."""
+        try:
+            others = others_with_same_work(self.context.instance, self.context.run)
+        except Exception as error:
+            self.context.log.warning(f"[sagemaker] other runs cannot be read: {error}")
+            return False
+        return any(is_live(other.dagster_run) for other in others)
 
     def tags(self, key: str) -> dict[str, str]:
         """What a job's tags tell of where it belongs."""
@@ -142,7 +190,7 @@ class StepRun:
             return
         self.context.instance.report_engine_event(
             message,
-            dagster_run=self.context.dagster_run,
+            dagster_run=self.context.run,
             engine_event_data=EngineEventData(
                 metadata={
                     name: value if isinstance(value, MetadataValue) else MetadataValue.text(str(value))

@@ -1,192 +1,378 @@
-"""One job from its key to its end: launched, watched, judged, tried again as its class of failure allows.
-
-A state machine without waiting: `step` does what is due, `due` says when it wants to be called next.
-"""
+"""One job from its key to its end: found or created, watched, judged, and tried again if its class of failure allows that."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from dagster import PipesClientCompletedInvocation
 
-from dagster_sagemaker.calls import Calls, NotFound, Refused, Transient
-from dagster_sagemaker.jobs import Job
-from dagster_sagemaker.launch import GivenUp, Launch
-from dagster_sagemaker.limits import LimitsExceeded
+from dagster_sagemaker.calls import Calls, InUse, NoCapacity, NotFound, QuotaReached, Refused, Transient
+from dagster_sagemaker.choices import Choices
+from dagster_sagemaker.folder import Attempt, Folder, Record
+from dagster_sagemaker.jobs import Job, TrainingJob
+from dagster_sagemaker.kinds import PROCESSING, TRAINING, Kind
+from dagster_sagemaker.limits import LimitsExceeded, preflight
 from dagster_sagemaker.messages import Inbox, context_data
 from dagster_sagemaker.metadata import job_metadata
-from dagster_sagemaker.outcomes import Ending, Outcome, SageMakerJobFailed, explained, is_over
-from dagster_sagemaker.pacing import Unanswered, Window
+from dagster_sagemaker.names import folder_name, job_name
+from dagster_sagemaker.outcomes import Ending, Outcome, SageMakerJobFailed, explained, outcome
+from dagster_sagemaker.pacing import Timer, Unanswered
+from dagster_sagemaker.requests import identity_digests
 from dagster_sagemaker.runs import StepRun
+from dagster_sagemaker.states import Machine, State
+from dagster_sagemaker.stopping import StopResult, stop_job
 from dagster_sagemaker.tools import Tools
 from dagster_sagemaker.watch import Watch
 
+_DESCRIBES = 4
+"""Describe calls a minute."""
+_ENDING = 15.0
+"""Seconds between two looks at an earlier job that is ending."""
+
+
+class _GivenUp(Exception):
+    """There will be no job: no instances, a foreign job under its name, or an outdated one that may not be stopped."""
+
+    def __init__(self, ending: Ending, words: str) -> None:
+        super().__init__(words)
+        self.ending = ending
+
 
 class SupervisedJob:
-    """Ends with `invocation` or `failure`."""
+    """`step` does what is due and never waits; `due` says when to call it next. Ends with `invocation` or `failure`."""
 
     def __init__(
         self, tools: Tools, run: StepRun, job: Job, extras: Mapping[str, Any], several: bool
     ) -> None:
         self.tools, self.run, self.job = tools, run, job
         self.key = job.key or run.key
-        self.calls = Calls()
-        self.launch = Launch(
-            tools, run, job, self.key, self.calls, context_data(run.context, {**extras, **job.extras})
+        self.calls, self.machine = Calls(), Machine()
+        self.folder = Folder(
+            tools.s3, self.calls, tools.artifacts, run.origin_run, folder_name(self.key, run.step)
         )
+        self.choices = Choices(job, tools.pacing, tools.clock)
+        self.record = Record(self.key)
         self.invocation: PipesClientCompletedInvocation | None = None
         self.failure: SageMakerJobFailed | None = None
+        self._data = context_data(run.context, {**extras, **job.extras})
         self._label = f"[{self.key}] " if several else ""
-        self._window = Window(tools.pacing.describes_a_minute, tools.pacing.minute)
+        self._window = tools.pacing.window(_DESCRIBES)
+        self._timer, self._absent = self._new_timer(), self._new_timer()
         self._watch: Watch | None = None
+        self._request: dict[str, Any] = {}
+        self._refusal: Refused | None = None
+        """What Create has said of the present attempt, where Describe must tell whether its job exists."""
+        self._actions: dict[State, Callable[[], None]] = {
+            State.LOOKING_UP: self._look_up,
+            State.INSPECTING: self._inspect,
+            State.ENDING: self._inspect,
+            State.PREPARING: self._prepare,
+            State.ASKED: self._ask,
+            State.CONFIRMING: self._confirm,
+        }
 
     @property
     def ended(self) -> bool:
-        return self.invocation is not None or self.failure is not None
+        return self.machine.ended
 
     @property
     def may_exist(self) -> bool:
-        """Whether SageMaker may know a job of the present attempt."""
-        return self.launch.may_exist
+        """Whether SageMaker may know a job of the present attempt that no end was seen of."""
+        return self.machine.may_exist
 
     @property
     def due(self) -> float:
-        return self._watch.due if self._watch else self.launch.due
+        return self._watch.due if self._watch else self._timer.due
+
+    @property
+    def attempt(self) -> Attempt:
+        return self.record.attempts[-1]
 
     @property
     def name(self) -> str:
-        return self.launch.name
+        return self.attempt.name if self.record.attempts else self.key
 
     def step(self) -> None:
-        """Does what is due, and sets the job's end where that is an end."""
+        """Does what is due."""
         try:
-            if self._watch:
-                self._watch.step()
-                if self._watch.outcome and self._watch.finished:
-                    self._judge(self._watch, self._watch.outcome)
-                return
-            self.launch.step()
-            if self.launch.there:
-                self._start_watch()
-        except GivenUp as fault:
+            if self._watch is None:
+                self._timer.attempt(self._actions[self.machine.state])
+            elif self._watch.step() and self._watch.outcome:
+                self._judge(self._watch, self._watch.outcome)
+        except _GivenUp as fault:
             self._fail(fault.ending, str(fault), allow_retries=fault.ending is Ending.CAPACITY)
         except LimitsExceeded as fault:
             self._fail(Ending.REFUSED, str(fault))
         except Unanswered as fault:
-            said = f"AWS does not answer: {fault}.{self._left('a retry')}"
-            self._fail(Ending.UNKNOWN, said, allow_retries=True)
+            words = f"AWS does not answer: {fault}.{self._left('a retry')}"
+            self._fail(Ending.UNKNOWN, words, allow_retries=True)
         except Refused as fault:
-            said = f"AWS refuses {fault.operation} of job {self.name}: {fault.code}: {fault.message}"
-            said += f" {fault.remedy}" if fault.remedy else ""
-            self._fail(Ending.REFUSED, said + self._left("a run from failure"))
+            words = f"AWS refuses {fault.operation} of job {self.name}: {fault.code}: {fault.message}"
+            words += f" {fault.remedy}" if fault.remedy else ""
+            self._fail(Ending.REFUSED, words + self._left("a run from failure"))
 
-    def _left(self, who: str) -> str:
-        """What becomes of the job, where there is one."""
+    def report_end(self) -> None:
+        """An event reports that the job is over."""
         if self._watch:
-            return f" The job was left running; {who} adopts it."
-        return f" A job of this name may be running; {who} adopts it." if self.may_exist else ""
-
-    def pushed(self) -> None:
-        """An event has told that the job is over."""
-        if self._watch:
-            self._watch.ask_at_once()
+            self._watch.report_end()
 
     def stop(self) -> bool:
-        """Whether the job is stopped, or over; False where that should be tried again."""
-        if not self.may_exist or self.ended:
-            return True
-        kind = self.tools.kind
+        """Stops the job. Returns False if that should be tried again."""
         try:
-            self.calls(kind.stop(self.tools.sagemaker), **kind.named(self.name))
-        except (NotFound, Transient):
+            result = stop_job(self.calls, self.tools.sagemaker, self.name, [self.tools.kind])
+        except Transient:
             return False
         except Refused as refusal:
-            self._not_stopped(refusal)
+            self.run.context.log.warning(
+                f"[sagemaker] {self.name} may not be stopped ({refusal.code}: {refusal.message}): it is still running, "
+                f"and costs. Stop it in the console: {self.tools.links(self.name)['sagemaker/console'].value}"
+            )
+            self.machine.enter(State.LEFT)
+            return True
+        if result is StopResult.UNKNOWN:
+            return False
+        if result is StopResult.OVER:
+            self.run.context.log.info(f"[sagemaker] {self.name} is over already")
+        self.machine.enter(State.STOPPED)
         return True
 
-    def _not_stopped(self, refusal: Refused) -> None:
-        if is_over(refusal):
-            self.run.context.log.info(f"[sagemaker] {self.name} is over already: {refusal.message}")
-            return
-        console = self.tools.links(self.name)["sagemaker/console"].value
-        self.run.context.log.warning(
-            f"[sagemaker] {self.name} may not be stopped ({refusal.code}: {refusal.message}): it is still running, "
-            f"and costs. Stop it in the console: {console}"
-        )
+    def leave(self) -> None:
+        """Leaves the job to whoever adopts it."""
+        self.machine.enter(State.LEFT)
 
     def mark_delivered(self) -> None:
-        """Notes that this step was given the results; a job that failed has none."""
-        if self.invocation is None:
-            return
-        self.launch.record.delivered = self.run.run_id
-        self.launch.note_record()
+        """Records that this step has received the results; a job that failed has none."""
+        if self.invocation is not None:
+            self.record.delivered = self.run.run_id
+            self._note_record()
 
-    def _start_watch(self) -> None:
-        launch = self.launch
-        self._announce(launch.there)
-        self._watch = Watch(
-            tools=self.tools,
-            calls=self.calls,
-            name=launch.name,
-            job=self.job,
-            inbox=launch.inbox(),
-            label=self._label,
-            window=self._window,
-            log=self.run.context.log,
+    # Before the job runs
+
+    def _look_up(self) -> None:
+        self.record = self.folder.read_record(self.key)
+        if self.record.attempts:
+            self.choices.resume(self.attempt)
+            self._next(State.INSPECTING)
+        else:
+            self._plan()
+
+    def _plan(self, wait: float = 0.0) -> None:
+        """The next attempt, on the instance type and the market that are now chosen."""
+        number = self.attempt.number + 1 if self.record.attempts else 0
+        prefix = self.tools.name_prefix
+        name = job_name(self.key, self.run.origin_run, number, step=self.run.step, prefix=prefix)
+        chosen = (self.choices.instance_type, self.choices.spot)
+        self.record.attempts.append(Attempt(number, name, *chosen, self.run.run_id))
+        self.record.delivered, self._absent, self._watch = "", self._new_timer(), None
+        self._next(State.PREPARING, wait)
+
+    def _prepare(self) -> None:
+        """Writes the record before Create is called, so that no job is ever unknown."""
+        attempt = self.attempt
+        attempt.instance_type, attempt.spot = self.choices.instance_type, self.choices.spot
+        attempt.made_of, self._refusal = self._digests, None
+        self._request = self.tools.kind.request(
+            self.job,
+            attempt.name,
+            attempt.instance_type,
+            self._pipes_variables(),
+            self.folder.address(attempt.number),
+            self.run.tags(self.key),
+            attempt.spot,
         )
-        if launch.described is not None:
-            self._watch.found(launch.described)
+        preflight(self._request)
+        self.folder.write_inputs(attempt.number, self.job, self._data)
+        self.folder.write_record(self.record)
+        self._next(State.ASKED)
+        self._create(refused=self._refused, in_use=State.INSPECTING)
 
-    def _announce(self, how: str) -> None:
-        """Stands in the run's log with its links."""
-        tools, attempt = self.tools, self.launch.attempt
+    def _ask(self) -> None:
+        """Calls Create again: the first call may have created the job, which may even be what fills the quota."""
+        self._create(refused=self._doubt, in_use=State.CONFIRMING)
+
+    def _create(self, refused: Callable[[Refused], None], in_use: State) -> None:
+        try:
+            self.calls(self.tools.kind.create(self.tools.sagemaker), **self._request)
+        except InUse as refusal:
+            self._refusal = refusal
+            self._next(in_use)
+        except Refused as refusal:
+            refused(refusal)
+        else:
+            self._start_watch("created")
+
+    def _doubt(self, refusal: Refused) -> None:
+        self._refusal = refusal
+        self._next(State.CONFIRMING)
+
+    def _refused(self, refusal: Refused) -> None:
+        """No job was created: another Create after a while, on another type perhaps, or none."""
+        self.machine.enter(State.PREPARING)
+        if isinstance(refusal, QuotaReached):
+            wait, ending = self.choices.after_quota(refusal.message), Ending.QUOTA
+        elif isinstance(refusal, NoCapacity):
+            wait, ending = self.choices.after_capacity(), Ending.CAPACITY
+        else:
+            raise refusal
+        words = f"{self.name}: {refusal.message} {self.choices.verdict}"
+        if wait is None:
+            raise _GivenUp(ending, f"Job {words}")
+        self.run.context.log.warning(f"[sagemaker] {words}")
+        self._next(State.PREPARING, wait)
+
+    # Jobs that exist already
+
+    def _confirm(self) -> None:
+        """Adopts the job that a Create without an answer has made."""
+        try:
+            described = self._describe(self.tools.kind)
+        except NotFound as unknown:
+            self._handle_absence(unknown)
+            return
+        self._adopt(described)
+
+    def _inspect(self) -> None:
+        """Adopts the job of an earlier process if it runs or has results, else plans the next attempt.
+
+        Nothing is taken from an outdated job, of an older image for instance: it is stopped, as its outputs may be shared.
+        """
+        outdated, kind = ", ".join(self.attempt.differs(self._digests)), self.tools.kind
+        self.machine.enter(State.INSPECTING)
+        try:
+            described = self._describe(kind)
+        except NotFound as unknown:
+            if not outdated:
+                self._handle_absence(unknown)
+                return
+            kind, described = self._other_kind()
+        ended = outcome(described)
+        status = kind.status(described) if described else ""
+        if not described:
+            self._plan()
+        elif ended is None and (outdated or status == "Stopping"):
+            self._end_earlier(kind, status, outdated)
+        elif ended is None or (ended.ending is Ending.COMPLETED and not outdated and not self._handed_over):
+            self._adopt(described)
+        else:
+            words = f"It differs from what is to run now: {outdated}."
+            self._plan_after(replace(ended, reason=words) if outdated else ended)
+
+    def _describe(self, kind: Kind) -> Mapping[str, Any]:
+        return self.calls(kind.describe(self.tools.sagemaker), **kind.named(self.name))
+
+    def _other_kind(self) -> tuple[Kind, Mapping[str, Any]]:
+        """The job of this name that runs as the other kind; empty if there is none, or this process may not read it."""
+        other = TRAINING if self.tools.kind is PROCESSING else PROCESSING
+        with suppress(Refused):
+            return other, self._describe(other)
+        return other, {}
+
+    def _handle_absence(self, unknown: NotFound) -> None:
+        """SageMaker does not know the job: what Create has said counts. If that was "in use", Describe lags behind."""
+        if isinstance(self._refusal, InUse):
+            self._absent.put_off(unknown)
+            self._next(State.ASKED, self._absent.due - self.tools.clock.now())
+        elif self._refusal:
+            self._refused(self._refusal)
+        else:
+            self._next(State.PREPARING)
+
+    def _end_earlier(self, kind: Kind, status: str, outdated: str) -> None:
+        """Stops an outdated job, and looks again until it is over: beside the next attempt it might still write."""
+        if status != "Stopping":
+            why = f"differs from what is to run now ({outdated})"
+            self.run.context.log.info(
+                f"[sagemaker] {self.name} {why}: it is stopped, and launched anew once it is over"
+            )
+            try:
+                stop_job(self.calls, self.tools.sagemaker, self.name, [kind])
+            except Refused as refusal:
+                console = self.tools.links(self.name, kind)["sagemaker/console"].value
+                raise _GivenUp(
+                    Ending.REFUSED,
+                    f"Job {self.name} {why}, runs, and may not be stopped ({refusal.code}: {refusal.message}). "
+                    f"Stop it in the console: {console}",
+                ) from refusal
+        self._next(State.ENDING, _ENDING * self.tools.pacing.scale)
+
+    def _plan_after(self, ended: Outcome) -> None:
+        """The attempt after an earlier process's job that has nothing to give."""
+        self.attempt.ended = ended.ending.value
+        self.run.context.log.info(
+            f"[sagemaker] {self.name} of an earlier execution ended ({ended.ending.value}): launched anew. {ended.reason}"
+        )
+        self._plan(self.choices.after(ended.ending, 0) or 0.0)
+
+    def _adopt(self, described: Mapping[str, Any]) -> None:
+        variables, theirs = self._pipes_variables(), described.get("Environment") or {}
+        if theirs and any(theirs.get(name) != value for name, value in variables.items()):
+            raise _GivenUp(Ending.REFUSED, f"A job {self.name} exists that is not of this step")
+        self._start_watch(f"adopted, {self.tools.kind.status(described)}", described)
+
+    # While the job runs
+
+    def _start_watch(self, how: str, described: Mapping[str, Any] | None = None) -> None:
+        tools, attempt, inbox = self.tools, self.attempt, self._inbox(adopted=described is not None)
+        over = described is not None and outcome(described) is not None
+        inspected = self.machine.state is State.INSPECTING
+        self.machine.enter(State.HARVESTING if inspected and over else State.STARTING)
         market = " (spot)" if attempt.spot else ""
         self.run.tell(
             f"[sagemaker] {tools.kind.word} job {attempt.name} {how}; {attempt.instance_type}{market}",
             {"sagemaker/job": attempt.name, **tools.links(attempt.name)},
         )
+        made_with = (tools, self.run, self.calls, self.machine, attempt.name, self.job)
+        self._watch = Watch(*made_with, inbox, self._label, self._window)
+        if described is not None:
+            self._watch.found(described)
+
+    def _inbox(self, adopted: bool = False) -> Inbox:
+        """A fresh one: messages are always read from the first. What this run has shown of an adopted job is not shown again."""
+        run_id, number = self.run.run_id, self.attempt.number
+        seen = self.folder.read_seen(run_id, number) if adopted else self.folder.unseen(run_id, number)
+        return Inbox(self.run.context, self._data, self.folder, seen, isinstance(self.job, TrainingJob))
 
     # Ends
 
     def _judge(self, watch: Watch, ended: Outcome) -> None:
         """What follows from the end of the job that was watched."""
-        self.launch.attempt.ended = ended.ending.value
-        inbox = watch.inbox
+        self.attempt.ended = ended.ending.value
         if watch.succeeded:
-            self.invocation = PipesClientCompletedInvocation(inbox.session, self._metadata())
-        elif self.launch.inherited:
-            self._watch = None
-            self.launch.anew(ended)
+            self.machine.enter(State.SUCCEEDED)
+            self.invocation = PipesClientCompletedInvocation(watch.inbox.session, self._metadata())
+        elif self.machine.state is State.HARVESTING:
+            self._plan_after(ended)
         elif ended.ending is Ending.COMPLETED:
-            self._fail(Ending.SILENT, self._silence(inbox))
+            self._fail(Ending.SILENT, self._silence(watch.inbox))
         else:
-            self._after_failure(inbox, ended)
+            self._after_failure(watch.inbox, ended)
 
     def _silence(self, inbox: Inbox) -> str:
         """Why a completed job is a failure."""
         if inbox.faults:
             return f"Job {self.name} completed, but {len(inbox.faults)} of its messages cannot be read, the first: {inbox.faults[0]}"
         why = f"S3 refuses to read them: {inbox.denied}" if inbox.denied else "none says `closed`"
-        place = f"{self.launch.folder.address(self.launch.attempt.number)}/messages/"
+        place = f"{self.folder.address(self.attempt.number)}/messages/"
         return (
             f"Job {self.name} completed, but of its messages at {place} {why}. "
             "It must open Pipes in a `with` block, with PipesS3ContextLoader and PipesS3MessageWriter."
         )
 
     def _after_failure(self, inbox: Inbox, ended: Outcome) -> None:
-        launch = self.launch
-        ours = [attempt for attempt in launch.record.attempts if attempt.run_id == self.run.run_id]
+        ours = [attempt for attempt in self.record.attempts if attempt.run_id == self.run.run_id]
         internal = [attempt for attempt in ours if attempt.ended == Ending.INTERNAL.value]
-        wait = launch.choices.after(ended.ending, len(internal))
+        wait = self.choices.after(ended.ending, len(internal))
         if wait is not None:
-            self.run.context.log.warning(f"[sagemaker] {self.name}: {ended.reason} {launch.choices.verdict}")
-            self._watch = None
-            launch.plan(wait)
+            self.run.context.log.warning(f"[sagemaker] {self.name}: {ended.reason} {self.choices.verdict}")
+            self._plan(wait)
             return
         retry = ended.exit_code is not None and ended.exit_code in self.job.retryable_exit_codes
         retry = retry or ended.ending in (Ending.UNKNOWN, Ending.CAPACITY)
-        words = explained(self.name, ended, launch.attempt.instance_type)
+        words = explained(self.name, ended, self.attempt.instance_type)
         if inbox.exception:
             words += f" Its Pipes ended with {inbox.exception}"
         self._fail(ended.ending, words, ended.exit_code, allow_retries=retry)
@@ -194,21 +380,56 @@ class SupervisedJob:
     def _fail(
         self, ending: Ending, words: str, exit_code: int | None = None, *, allow_retries: bool = False
     ) -> None:
+        self.machine.enter(State.FAILED)
         self.failure = SageMakerJobFailed(
             words, ending=ending, exit_code=exit_code, metadata=self._metadata(), allow_retries=allow_retries
         )
-        self.launch.note_record()
+        self._note_record()
+
+    def _left(self, who: str) -> str:
+        """What becomes of the job, if there is one."""
+        if self._watch:
+            return f" The job was left running; {who} adopts it."
+        return f" A job of this name may be running; {who} adopts it." if self.may_exist else ""
 
     def _metadata(self) -> dict[str, Any]:
-        """Of the job where there is one, and of the calls that it took."""
-        tools, choices = self.tools, self.launch.choices
+        """Of the job, if there is one, and of the calls that it took."""
+        tools, waited, attempts = self.tools, self.choices.waited, len(self.record.attempts)
         described = self._watch.described if self._watch else {}
         entries = job_metadata(tools.kind, described, tools.studio_url, tools.prices) if described else {}
-        waited = {"sagemaker/queue_seconds": round(choices.waited, 1)} if choices.waited else {}
-        attempts = len(self.launch.record.attempts)
         return {
             **entries,
-            **waited,
+            **({"sagemaker/queue_seconds": round(waited, 1)} if waited else {}),
             **({"sagemaker/attempts": attempts} if attempts > 1 else {}),
             "sagemaker/api_calls": dict(self.calls.counts),
         }
+
+    # Helpers
+
+    def _next(self, state: State, wait: float = 0.0) -> None:
+        self.machine.enter(state)
+        self._timer.due = self.tools.clock.now() + wait
+
+    def _new_timer(self) -> Timer:
+        tools = self.tools
+        return Timer(tools.clock, tools.pacing, self.run.context.log.warning, tools.clock.now())
+
+    def _note_record(self) -> None:
+        """Writes the record as it now is; if that fails, Describe tells whoever comes later."""
+        if self.record.attempts:
+            try:
+                self.folder.write_record(self.record)
+            except (Transient, Refused) as error:
+                self.run.context.log.warning(f"[sagemaker] the record of {self.key} was not written: {error}")
+
+    @cached_property
+    def _digests(self) -> dict[str, str]:
+        return identity_digests(self.job, self._data["extras"])
+
+    @cached_property
+    def _handed_over(self) -> bool:
+        """Whether Dagster has these results already: then whoever runs again wants the work done again."""
+        return bool(self.record.delivered) and self.run.recorded(self.record.delivered)
+
+    def _pipes_variables(self) -> Mapping[str, str]:
+        return self._inbox().session.get_bootstrap_env_vars() if self.job.pipes else {}

@@ -1,9 +1,9 @@
-"""One attempt while it runs and as it ends: when to look at messages, logs and Describe, within the calls a minute allows."""
+"""Reads messages, logs and Describe of one job while it runs, and what is left of them when it is over."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from dagster_sagemaker.calls import Calls, Refused, Transient
 from dagster_sagemaker.jobs import Job
@@ -11,121 +11,136 @@ from dagster_sagemaker.logs import LogFollower
 from dagster_sagemaker.messages import Inbox
 from dagster_sagemaker.outcomes import Ending, Outcome, outcome, seconds_over
 from dagster_sagemaker.pacing import Timer, Unanswered, Window
+from dagster_sagemaker.runs import StepRun
+from dagster_sagemaker.states import Machine, State
 from dagster_sagemaker.tools import Tools
 
+_CLOSE_WAITS = (1.0, 4.5, 12.0)
+"""Seconds before the Describe calls after `closed` or an event. Most jobs end at once, others upload first."""
+_CLOSING = 15.0
+"""Seconds between the Describe calls that follow."""
+_EVENT_GRACE = 10.0
+"""Seconds that an event may take after `closed`, before a Describe call."""
+_LOG_CALLS = 6
+"""Log calls a minute while a job runs. All remaining lines are read when it is over."""
+_LOG_SETTLE, _LOG_QUIET, _LOG_LATEST = 1.0, 12.0, 30.0
+"""Seconds from a job's end to the next read of its logs, without a line until they are complete, and at most: lines come late."""
+_LOG_PAUSE = 60.0
 _LAST_LINES_TRIES = 8
-"""How often the logs of a finished job are asked for where CloudWatch does not answer."""
-
-
-class Log(Protocol):
-    """The part of Dagster's logger that is used here."""
-
-    def info(self, msg: str) -> None: ...
-    def warning(self, msg: str) -> None: ...
+"""How often CloudWatch is called for the last lines if it does not answer."""
 
 
 class Watch:
-    """Ends with `finished`: then `outcome` and `described` tell how, every message is handled and every log line shown."""
+    """`step` returns whether the job is over and all is read; `outcome` and `described` then say how it ended."""
 
     def __init__(
         self,
-        *,
         tools: Tools,
+        run: StepRun,
         calls: Calls,
+        machine: Machine,
         name: str,
         job: Job,
         inbox: Inbox,
         label: str,
         window: Window,
-        log: Log,
     ) -> None:
-        self.kind, self.sagemaker, self.calls, self.name = tools.kind, tools.sagemaker, calls, name
-        self.pipes, self.logs_link = job.pipes, tools.links(name)["sagemaker/logs"].value
-        self.pushed, self.window = tools.pushed, window
-        self.pacing, self.clock, self.log, self.inbox = tools.pacing, tools.clock, log, inbox
-        pacing, clock = tools.pacing, tools.clock
+        self.tools, self.calls, self.machine, self.name, self.job = tools, calls, machine, name, job
+        self.inbox, self.window, self.clock, self.log = inbox, window, tools.clock, run.context.log
+        self.pacing, self.scale = tools.pacing, tools.pacing.scale
         self.follower: LogFollower | None = None
         if tools.logs:
-            budget = Window(pacing.logs_a_minute, pacing.minute)
-            place = (tools.logs, calls, tools.kind.log_group, name)
-            self.follower = LogFollower(*place, job.instance_count, inbox.seen, budget, label)
+            source = (tools.logs, calls, tools.kind.log_group, name)
+            self.follower = LogFollower(
+                *source, job.instance_count, inbox.seen, self.pacing.window(_LOG_CALLS), label
+            )
         self.described: Mapping[str, Any] = {}
         self.outcome: Outcome | None = None
-        self.finished = False
-        now = clock.now()
-        self.messages = Timer(clock, pacing, log.warning, now + pacing.messages)
-        self.lines = Timer(clock, pacing, log.warning, now + pacing.logs)
-        self._closing, self._urgent, self._announced = 0, False, False
-        self.asking = Timer(clock, pacing, log.warning, now + self._interval())
-        self._steps_told = 0
+        self._waits: list[float] = []
+        """Waits before the next Describe calls, where an end is near."""
+        self.messages = self._timer(self.pacing.messages)
+        self.lines = self._timer(self.pacing.logs)
+        self.describing = self._timer(self._interval())
+        self._steps_logged = 0
         self._over_since, self._last_line_at = 0.0, 0.0
         self._noted = ""
 
     @property
     def succeeded(self) -> bool:
-        """Whether the job completed and, where it opens Pipes, has reported to the end."""
+        """Whether the job completed and, if it opens Pipes, has closed them."""
         completed = self.outcome is not None and self.outcome.ending is Ending.COMPLETED
-        return completed and (not self.pipes or (self.inbox.closed and not self.inbox.faults))
+        return completed and (not self.job.pipes or (self.inbox.closed and not self.inbox.faults))
 
     @property
     def due(self) -> float:
         if self.outcome:
             return self.messages.due
-        return min(self.messages.due, self.asking.due, self.lines.due if self.follower else self.asking.due)
+        return min(
+            self.messages.due, self.describing.due, self.lines.due if self.follower else self.messages.due
+        )
 
-    def step(self) -> None:
-        """Does what is due."""
-        if self.outcome:
-            self._finish()
-            return
+    def step(self) -> bool:
+        """Does what is due. Returns whether the job is over and all is read."""
         now = self.clock.now()
+        if self.outcome:
+            return self._collect(now)
         if self.messages.due <= now and self.messages.attempt(self._read_messages):
             self.messages.due = now + self.pacing.messages
         if self.follower and self.lines.due <= now:
-            if self._may_print():
-                self._follow(self.follower, now)
-            else:
-                self.lines.due = now + self.pacing.messages
-        if self.asking.due <= now:
-            self._ask(now)
+            self._follow(self.follower, now)
+        if self.describing.due <= now:
+            self._describe(now)
+        return False
 
-    def ask_at_once(self) -> None:
-        """An event has told of the job's end; Describe is the truth, and may lag: it is asked whatever this minute has had of it,
-        but once, and then closely for a while."""
-        self.asking.due = self.clock.now()
-        self._urgent = not self._announced
-        self._announced, self._closing = True, 0
+    def report_end(self) -> None:
+        """An event reports the end. Describe may lag: it is called at once, whatever this minute had of it, then closely."""
+        if self.outcome:
+            return
+        if not self._waits:
+            self.window.allow_one_more()
+        self.describing.due, self._waits = self.clock.now(), [*_CLOSE_WAITS, _CLOSING]
 
     def found(self, described: Mapping[str, Any]) -> None:
-        """Takes an answer of Describe in: tells what is new in it, and judges it."""
-        before = self.kind.status(self.described) if self.described else ""
+        """Takes an answer of Describe: logs what is new in it, and judges it."""
+        before = self.tools.kind.status(self.described) if self.described else ""
         self.described = described
-        self._tell_steps(described, before)
+        self._log_steps(described, before)
         self.outcome = outcome(described)
         if self.outcome:
-            self._over_since = self._last_line_at = self.clock.now() - seconds_over(described)
-            self.messages.due = self.clock.now()
-            self.lines.failures = 0
-            self.lines.due = max(self.clock.now(), self._over_since + self.pacing.log_settle)
+            if self.machine.state is not State.HARVESTING:
+                self.machine.enter(State.COLLECTING)
+            now = self.clock.now()
+            self._over_since = self._last_line_at = now - seconds_over(described)
+            self.messages.due, self.lines.failures = now, 0
+            self.lines.due = max(now, self._over_since + _LOG_SETTLE * self.scale)
+
+    def _timer(self, wait: float) -> Timer:
+        return Timer(self.clock, self.pacing, self.log.warning, self.clock.now() + wait)
 
     def _read_messages(self) -> None:
         was_closed = self.inbox.closed
         if self.inbox.drain():
             self._remember()
-        if self.inbox.closed and not was_closed and not self._announced:
-            # The container is about to end: by events or by a few Describes close together this is known at once.
-            wait = self.pacing.events_grace if self.pushed else self.pacing.describe_closing[0]
-            self._closing = 1
-            self.asking.due = self.clock.now() + wait
-
-    def _may_print(self) -> bool:
-        return self.inbox.opened or (bool(self.described) and self.kind.started(self.described))
+        if self.outcome:
+            return
+        if self.inbox.closed and not was_closed and not self._waits:
+            # The container is about to end: an event or a few Describe calls close together report that at once.
+            self._waits = [] if self.tools.pushed else list(_CLOSE_WAITS[1:])
+            wait = _EVENT_GRACE if self.tools.pushed else _CLOSE_WAITS[0]
+            self.describing.due = self.clock.now() + wait * self.scale
+        opened = State.RUNNING if self.inbox.opened else State.STARTING
+        self.machine.enter(State.CLOSING if self.inbox.closed else opened)
 
     def _follow(self, follower: LogFollower, now: float) -> None:
+        """Shows new lines, once the container may have printed some."""
+
         def look() -> None:
             if follower.look(now):
                 self._remember()
 
+        if not self.inbox.opened and not (self.described and self.tools.kind.started(self.described)):
+            self.lines.due = now + self.pacing.messages
+            return
         # A look without a call would pass for an answer.
         self.lines.due = follower.window.free_at(now)
         if self.lines.due > now:
@@ -134,113 +149,104 @@ class Watch:
             if self.lines.attempt(look):
                 self.lines.due = now + self.pacing.logs
         except Unanswered as silence:
-            self.log.warning(
-                f"[sagemaker] the logs of {self.name} cannot be shown for now, see {self.logs_link}: {silence}"
-            )
-            self.lines.failing_since, self.lines.due = now, now + self.pacing.retry_longest
+            self._warn_of_lines("the logs cannot be shown for now", silence)
+            self.lines.failing_since, self.lines.due = now, now + _LOG_PAUSE * self.scale
         except Refused as refusal:
-            self.log.warning(f"[sagemaker] the logs of {self.name} cannot be followed: {refusal}")
+            self._warn_of_lines("the logs cannot be followed", refusal)
             self.follower = None
 
-    def _ask(self, now: float) -> None:
-        free = self.window.free_at(now)
-        if free > now and not self._urgent:
-            self.asking.due = free
-            return
-
+    def _describe(self, now: float) -> None:
         def describe() -> None:
-            self.found(self.calls(self.kind.describe(self.sagemaker), **self.kind.named(self.name)))
+            kind = self.tools.kind
+            self.found(self.calls(kind.describe(self.tools.sagemaker), **kind.named(self.name)))
 
+        self.describing.due = self.window.free_at(now)
+        if self.describing.due > now:
+            return
         self.window.note(now)
-        self._urgent = False
-        if self.asking.attempt(describe):
-            self.asking.due = now + self._interval()
+        if self.describing.attempt(describe):
+            self.describing.due = now + self._interval()
 
     def _interval(self) -> float:
-        """Until the next Describe."""
-        if self._announced or (self.inbox.closed and not self.pushed):
-            steps = self.pacing.describe_closing
-            step = steps[min(self._closing, len(steps) - 1)]
-            self._closing += 1
-            self._announced = self._announced and self._closing < len(steps)
-            return step
-        if self.pushed:
-            return self.pacing.describe_running if self.inbox.closed else self.pacing.describe_pushed
-        return self.pacing.describe_running if self.inbox.opened else self.pacing.describe_starting
+        """Seconds until the next Describe."""
+        if self._waits:
+            return self._waits.pop(0) * self.scale
+        if self.inbox.closed:
+            return self.pacing.describe if self.tools.pushed else _CLOSING * self.scale
+        if self.tools.pushed:
+            return 1.5 * self.pacing.describe
+        return self.pacing.describe * (1 if self.inbox.opened else 0.5)
 
-    def _tell_steps(self, described: Mapping[str, Any], before: str) -> None:
-        """Every change of status is told once; Training lists those between two Describes too."""
+    def _log_steps(self, described: Mapping[str, Any], before: str) -> None:
+        """Logs each change of status once. Training lists those between two Describe calls too."""
         steps = described.get("SecondaryStatusTransitions")
         if steps is None:
-            status = self.kind.status(described)
+            status = self.tools.kind.status(described)
             if status != before:
                 self.log.info(f"[sagemaker] {self.name}: {status}")
             return
-        for step in steps[self._steps_told :]:
-            self.log.info(
-                f"[sagemaker] {self.name}: {step['Status']}. {step.get('StatusMessage', '')}".rstrip()
-            )
-        self._steps_told = len(steps)
+        for step in steps[self._steps_logged :]:
+            words = f"[sagemaker] {self.name}: {step['Status']}. {step.get('StatusMessage', '')}"
+            self.log.info(words.rstrip())
+        self._steps_logged = len(steps)
         if self.follower:
             self.follower.expect_starts(sum(step["Status"] == "Training" for step in steps))
 
-    def _finish(self) -> None:
-        """The job is over: reads what is left of its messages, then of its logs."""
-        now = self.clock.now()
+    def _collect(self, now: float) -> bool:
+        """Reads what is left of the messages, then of the log lines. Returns whether all is read."""
         if self.messages.due > now or not self.messages.attempt(self._read_messages):
-            return
+            return False
         if self.follower and not self._read_last_lines(self.follower, now):
             self.messages.due = self.lines.due
-            return
+            return False
         self._remember()
-        self.finished = True
+        return True
 
     def _read_last_lines(self, follower: LogFollower, now: float) -> bool:
-        """Whether the logs are done with. A finished job does not fail for want of them."""
-        if self.lines.due > now:
-            return False
+        """Whether the lines are complete, or CloudWatch does not give them: that is no failure of the job."""
 
         def drain() -> None:
             if follower.drain(now):
                 self._last_line_at = now
 
+        if self.lines.due > now:
+            return False
         try:
             if self.lines.attempt(drain):
                 self.lines.due = self._next_look(follower, now)
-                return self.lines.due <= now and self._told_of_silence(follower)
+                if self.lines.due <= now and follower.incomplete:
+                    came = (
+                        f"{len(follower.streams)} of {follower.wanted} log streams of {self.name} have come"
+                    )
+                    self._warn_of_lines(came, "the others may be empty")
+                return self.lines.due <= now
             if self.lines.failures < _LAST_LINES_TRIES:
                 return False
             error: Exception | str = "no answer"
         except (Refused, Unanswered) as refusal:
             error = refusal
-        self.log.warning(
-            f"[sagemaker] the last log lines of {self.name} are in CloudWatch only, {self.logs_link}: {error}"
-        )
+        self._warn_of_lines("the last lines are in CloudWatch only", error)
         return True
+
+    def _warn_of_lines(self, what: str, why: Exception | str) -> None:
+        link = self.tools.links(self.name)["sagemaker/logs"].value
+        self.log.warning(f"[sagemaker] {self.name}: {what} ({why}). See {link}")
 
     def _next_look(self, follower: LogFollower, now: float) -> float:
-        """When to ask for late lines again; a time that is past where all have come, as far as one can tell.
+        """When to read late lines again; a time that is past if all have come, as far as can be known.
 
-        A success waits as long as lines have taken so far. A failure's traceback matters more than seconds, and of a host
-        without a stream nobody knows how late its lines come: there no line may have come for a while.
+        A success waits as long as its lines have taken so far. A failure's traceback matters more than seconds, and nobody
+        knows how late the lines of a host without a stream are: there no line may have come for a while.
         """
-        latest = self._over_since + self.pacing.log_latest
+        latest = self._over_since + _LOG_LATEST * self.scale
         if self.succeeded and not follower.incomplete:
             return min(self._over_since + 1.2 * follower.lag, latest)
-        quiet = min(self._last_line_at + self.pacing.log_quiet, latest)
-        between = max(now + self.pacing.log_quiet / 2, follower.window.free_at(now))
+        quiet = min(self._last_line_at + _LOG_QUIET * self.scale, latest)
+        between = max(now + _LOG_QUIET / 2 * self.scale, follower.window.free_at(now))
         return min(quiet, between) if quiet > now else quiet
 
-    def _told_of_silence(self, follower: LogFollower) -> bool:
-        if follower.incomplete:
-            self.log.warning(
-                f"[sagemaker] {len(follower.streams)} of {follower.wanted} log streams of {self.name} have come: "
-                f"what the others may hold is in CloudWatch only, {self.logs_link}"
-            )
-        return True
-
     def _remember(self) -> None:
-        """Notes what was shown, for whoever takes over in the same run. At worst lines are shown again."""
+        """Notes what was shown, for a retry in the same run. At worst lines are shown again."""
         seen = repr(self.inbox.seen)
         if seen == self._noted:
             return

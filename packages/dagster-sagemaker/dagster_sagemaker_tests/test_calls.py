@@ -93,7 +93,7 @@ def test_step_without_a_region_fails_and_names_the_variable(runner, nowhere):
 def test_the_session_that_its_user_set_up_is_used(nowhere, monkeypatch):
     monkeypatch.setattr("boto3.DEFAULT_SESSION", boto3.Session(region_name="eu-west-1"))
     client = PipesSageMakerProcessingClient("s3://bucket/artifacts")
-    assert client._of_aws("sagemaker").meta.region_name == "eu-west-1"
+    assert client._tools.sagemaker.meta.region_name == "eu-west-1"
 
 
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])

@@ -79,7 +79,7 @@ def test_a_client_refuses_jobs_of_the_other_kind(runner):
 
     from dagster_sagemaker_tests.conftest import training
 
-    with pytest.raises(TypeError, match="TrainingJobs"):
+    with pytest.raises(TypeError, match="not TrainingJob"):
         runner.client("Processing").run(context=build_asset_context(), job=training())
 
 

@@ -26,9 +26,7 @@ from sagemaker_double.control import Remote
 from sagemaker_double.process import ROLE
 
 CONTAINER = str(Path(__file__).with_name("container.py"))
-PACING = replace(
-    Pacing().scaled(0.02), messages=0.1, retry_first=0.05, retry_patience=30.0, stop_patience=5.0
-)
+PACING = replace(Pacing().scaled(0.02), messages=0.1, retry_patience=30.0, stop_patience=5.0)
 GIVEN: dict[str, Any] = {
     "image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/jobs@sha256:" + "a" * 64,
     "role": ROLE,

@@ -1,4 +1,4 @@
-"""The SageMaker jobs of a cancelled run without a process are stopped, and jobs of other runs are not."""
+"""SageMaker jobs that no run waits for are stopped, and jobs of other runs are not. The double runs the jobs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dagster._core.remote_origin import (
 )
 from dagster._core.test_utils import create_run_for_test
 
+from dagster_sagemaker import sensor as sensor_module
 from dagster_sagemaker.calls import Calls
 from dagster_sagemaker.folder import Attempt, Folder, Record
 from ruter_dagster.config.settings import load_settings
-from ruter_dagster.sensors import cancelled_runs
-from ruter_dagster.sensors.cancelled_runs import cancelled_run_sensors
+from ruter_dagster.sensors.unawaited_jobs import unawaited_job_sensors
 from sagemaker_double.control import Remote
 from sagemaker_double.requests import processing, training
 from sagemaker_double.settings import Settings as Double
@@ -39,7 +39,7 @@ Launch = Callable[..., None]
 @pytest.fixture
 def sensor(sagemaker_double: Remote, aws: Any, tick: Tick) -> SensorDefinition:
     aws("s3").create_bucket(Bucket="lake", CreateBucketConfiguration={"LocationConstraint": Double.region})
-    (sensor,) = cancelled_run_sensors(SETTINGS)
+    (sensor,) = unawaited_job_sensors(SETTINGS)
     return sensor
 
 
@@ -124,7 +124,7 @@ def test_cancelling_queued_retry_stops_job_of_lost_run(
     cancel(third, instance)
     assert "job stopped" in (tick(sensor).skip_message or "")
     sagemaker_double.wait_for("job", "Stopped")
-    assert "job stopped: its run was cancelled" in log_of(third, instance)
+    assert "job stopped: no run waits for it" in log_of(third, instance)
     assert not [call for call in calls_of_sagemaker(sagemaker_double) if call.startswith("sagemaker.List")]
 
 
@@ -153,12 +153,12 @@ def test_each_cancellation_is_checked_once(
     sagemaker_double.clear_calls()
     cancel(retry_of(origin, instance), instance)
     tick(sensor)
-    assert calls_of_sagemaker(sagemaker_double) == {"sagemaker.DescribeProcessingJob"}
-    assert sagemaker_double.calls()["total"]["sagemaker.DescribeProcessingJob"] == 2, (
-        "a job whose record has an end is not described"
+    assert calls_of_sagemaker(sagemaker_double) == {"sagemaker.StopProcessingJob"}
+    assert sagemaker_double.calls()["total"]["sagemaker.StopProcessingJob"] == 2, (
+        "no call is made for a job whose record has an end"
     )
     sagemaker_double.clear_calls()
-    assert tick(sensor).skip_message == "No job of a cancelled run is left"
+    assert tick(sensor).skip_message == "All running jobs are waited for"
     assert not sagemaker_double.calls()["total"]
 
 
@@ -195,7 +195,6 @@ def test_cancelled_whole_retry_keeps_jobs_of_original(
     assert status(sagemaker_double, "of-origin") == "InProgress"
 
 
-@pytest.mark.parametrize("operation", ["DescribeProcessingJob", "StopProcessingJob"])
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
@@ -209,7 +208,6 @@ def test_failed_stop_is_reported_and_tried_again(
     tick: Tick,
     sensor: SensorDefinition,
     launch: Launch,
-    operation: str,
     fault: dict[str, str],
     reason: str,
 ) -> None:
@@ -217,7 +215,7 @@ def test_failed_stop_is_reported_and_tried_again(
     launch(origin, "job")
     retried = retry_of(origin, instance)
     cancel(retried, instance)
-    sagemaker_double.fault(operations=operation, count=2, **fault)
+    sagemaker_double.fault(operations="StopProcessingJob", count=2, **fault)
     for _ in range(2):
         message = tick(sensor).skip_message or ""
         assert "job may still run, at a cost" in message and reason in message
@@ -262,7 +260,7 @@ def test_job_that_is_never_created_is_dropped(
     launch(origin, "never", kind="")
     cancel(retry_of(origin, instance), instance)
     assert "never" in (tick(sensor).cursor or "")
-    monkeypatch.setattr(cancelled_runs, "CREATION_SECONDS", -1.0)
+    monkeypatch.setattr(sensor_module, "CREATION_SECONDS", -1.0)
     assert "never" not in (tick(sensor).cursor or "")
 
 
@@ -280,7 +278,7 @@ def test_job_that_cannot_be_stopped_is_given_up(
     cancel(retried, instance)
     sagemaker_double.fault("error", operations="StopProcessingJob", code="AccessDeniedException", count=2)
     tick(sensor)
-    monkeypatch.setattr(cancelled_runs, "MAX_AGE_SECONDS", -1.0)
+    monkeypatch.setattr(sensor_module, "MAX_AGE_SECONDS", -1e9)
     assert "job may still run: given up" in (tick(sensor).skip_message or "")
     assert "job may still run: given up" in log_of(retried, instance)
     assert retried.run_id not in (tick(sensor).cursor or "")
@@ -298,8 +296,8 @@ def test_skipped_runs_are_checked_last(
         origin = lost(instance)
         launch(origin, name, kind)
         cancel(retry_of(origin, instance), instance)
-    sagemaker_double.fault("slow", operations="Describe*", jobs="unknown", count=None, seconds=1)
-    monkeypatch.setattr(cancelled_runs, "MAX_TICK_SECONDS", 0.5)
+    sagemaker_double.fault("slow", operations="Stop*", jobs="unknown", count=None, seconds=3)
+    monkeypatch.setattr(sensor_module, "MAX_TICK_SECONDS", 2.0)
     tick(sensor)
     assert status(sagemaker_double, "job") == "InProgress"
     tick(sensor)
@@ -318,7 +316,7 @@ def test_run_without_time_in_tick_is_checked_by_next(
     launch(origin, "job")
     cancel(retry_of(origin, instance), instance)
     with monkeypatch.context() as patches:
-        patches.setattr(cancelled_runs, "MAX_TICK_SECONDS", -1.0)
+        patches.setattr(sensor_module, "MAX_TICK_SECONDS", -1.0)
         tick(sensor)
     assert status(sagemaker_double, "job") == "InProgress"
     tick(sensor)
@@ -327,7 +325,7 @@ def test_run_without_time_in_tick_is_checked_by_next(
 
 def test_sensor_is_on_wherever_jobs_run_in_sagemaker() -> None:
     local = load_settings(_env_file=None, environment="local")
-    assert cancelled_run_sensors(local) == []
+    assert unawaited_job_sensors(local) == []
     for environment in ("s-line1-0a1b2c", "dev", "prod"):
-        (sensor,) = cancelled_run_sensors(SETTINGS.model_copy(update={"environment": environment}))
+        (sensor,) = unawaited_job_sensors(SETTINGS.model_copy(update={"environment": environment}))
         assert sensor.default_status == DefaultSensorStatus.RUNNING

@@ -1,0 +1,73 @@
+"""Stops jobs: of a cancelled run, of an asset that waits no longer, outdated ones, and those that no run waits for."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any, Protocol
+
+from dagster_sagemaker.calls import Calls, NotFound, Refused
+from dagster_sagemaker.kinds import PROCESSING, TRAINING, Kind
+from dagster_sagemaker.outcomes import is_over
+from dagster_sagemaker.pacing import Clock, Pacing
+
+_PAUSE = 0.25
+"""Seconds after a failed Stop. It is short, because a worker that is being ended has only some seconds."""
+
+
+class StopResult(Enum):
+    """The result of stopping a job."""
+
+    STOPPED = "stopped"
+    """SageMaker has accepted the request."""
+    OVER = "over"
+    """The job has ended, or is being stopped already."""
+    UNKNOWN = "unknown"
+    """SageMaker does not know the job: it was never created, or not yet."""
+
+
+def stop_job(
+    calls: Calls, sagemaker: Any, name: str, kinds: Sequence[Kind] = (PROCESSING, TRAINING)
+) -> StopResult:
+    """Stops the job of this name, of the first kind that SageMaker knows. Raises `Transient`, or `Refused` if it runs on."""
+    for kind in kinds:
+        try:
+            calls(kind.stop(sagemaker), **kind.named(name))
+        except NotFound:
+            continue
+        except Refused as refusal:
+            if is_over(refusal):
+                return StopResult.OVER
+            raise
+        return StopResult.STOPPED
+    return StopResult.UNKNOWN
+
+
+class Stoppable(Protocol):
+    """A job that a process waits for."""
+
+    @property
+    def name(self) -> str: ...
+
+    def stop(self) -> bool:
+        """One try. Returns whether no further one is needed."""
+        ...
+
+
+def stop_all(jobs: Sequence[Stoppable], clock: Clock, pacing: Pacing, warn: Callable[[str], None]) -> None:
+    """Stops one job after the other. Each is tried at least once, and again until `stop_patience` brought no progress."""
+    waiting, tries, progress = deque(jobs), 0, clock.now()
+    while waiting:
+        job, tries = waiting.popleft(), tries + 1
+        if job.stop():
+            progress = clock.now()
+            continue
+        waiting.append(job)
+        if tries >= len(jobs) and clock.now() - progress >= pacing.stop_patience:
+            names = ", ".join(job.name for job in waiting)
+            warn(
+                f"[sagemaker] not known to be stopped, so they may run on and cost; see the console: {names}"
+            )
+            return
+        clock.sleep(_PAUSE * pacing.scale)
