@@ -59,7 +59,9 @@ class JobCalls:
     def _create(self, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
         tags = {tag["Key"]: tag["Value"] for tag in request.get("Tags") or []}
         job = Job(kind, request[f"{kind}JobName"], self._settings.region, request, tags)
-        short = self._faults.take("capacity", job=job.name, instance_type=job.wanted_types[0], at_create=True)
+        short = self._faults.take(
+            "capacity", job=job.name, instance_type=job.requested_types[0], at_create=True
+        )
         if short:
             raise Refused(short.code or "ResourceLimitExceeded", short.message or CAPACITY)
         with self._lock:
@@ -73,7 +75,7 @@ class JobCalls:
 
     def _check_quota(self, job: Job) -> None:
         usage = f"{'spot training' if job.spot else job.kind.lower()} job usage"
-        wanted = job.wanted_types[0]
+        wanted = job.requested_types[0]
         specific = f"{wanted} for {usage}"
         quota = self._settings.quotas.get(specific, self._settings.quotas.get(wanted))
         if quota is None:
@@ -81,7 +83,7 @@ class JobCalls:
         used = sum(
             each.instance_count
             for each in self.jobs.values()
-            if not each.over and (each.instance_type or each.wanted_types[0]) == wanted
+            if not each.over and (each.instance_type or each.requested_types[0]) == wanted
             and (specific not in self._settings.quotas or (each.kind, each.spot) == (job.kind, job.spot))
         )  # fmt: skip
         if used + job.instance_count > quota:
@@ -106,17 +108,14 @@ class JobCalls:
         return {}
 
     def stop(self, job: Job) -> None:
-        """Asks a job to stop, as StopProcessingJob, StopTrainingJob and the console do."""
+        """Raises `Refused` if the job has ended."""
         with job.lock:
             if job.over:
                 words = (
                     f"The request was rejected because the {job.kind.lower()} job is in status {job.status}."
                 )
                 raise Refused("ValidationException", words)
-            if not job.stop_asked:
-                job.stop_asked = True
-                job.enter("Stopping", status="Stopping")
-            job.wake.set()
+            job.request_stop()
 
     def _list(self, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
         named, status = request.get("NameContains", ""), request.get("StatusEquals")

@@ -6,13 +6,12 @@ import io
 import json
 import re
 import socket
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
 
 from .calls import Calls
-from .faults import Fault, Faults
+from .faults import Faults
 from .limits import Refused
 from .resources import resources_of
 from .settings import Settings
@@ -32,11 +31,11 @@ class Service(Protocol):
 
 
 class Call:
-    """One request of AWS's, read whole."""
+    """One request to AWS, read whole: moto holds a lock while it reads a body, and an unread body blocks the connection."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self.environ = environ
-        length = int(environ.get("CONTENT_LENGTH") or 0)
+        body = _read_body(environ)
         scope = re.search(r"Credential=([^/]+)/\d+/[^/]+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
         self.caller = scope[1] if scope else ""
         self.own = self.caller == OWN_CREDENTIAL
@@ -44,15 +43,11 @@ class Call:
         target = environ.get("HTTP_X_AMZ_TARGET", "")
         self.request: dict[str, Any] = {}
         if target:
-            body = environ["wsgi.input"].read(length)
-            environ["wsgi.input"] = io.BytesIO(body)
             with suppress(ValueError):
                 self.request = json.loads(body or b"{}")
         elif self.service == "s3":
             target = _s3_operation(environ)
             if target == "PostBucket":
-                body = environ["wsgi.input"].read(length)
-                environ["wsgi.input"] = io.BytesIO(body)
                 self.request = {"Keys": re.findall(r"<Key>([^<]*)</Key>", body.decode(errors="replace"))}
         self.name = target.split(".")[-1] or environ["REQUEST_METHOD"]
         self.operation = f"{self.service}.{self.name}"
@@ -73,6 +68,15 @@ class Call:
         """ARNs of the resources that it names."""
         path = self.environ.get("PATH_INFO", "")
         return resources_of(self.service, self.name, self.request, path, region)
+
+
+def _read_body(environ: dict[str, Any]) -> bytes:
+    """The body, which moto reads again. A chunked body, whose length nobody knows, is left to moto."""
+    if environ.get("wsgi.input_terminated"):
+        return b""
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    return body
 
 
 def _s3_operation(environ: dict[str, Any]) -> str:
@@ -111,40 +115,43 @@ class Application:
 
     def _answer_disturbed(self, call: Call, start_response: Callable[..., Any]) -> Iterable[bytes]:
         where = {"job": call.job, "operation": call.operation}
-        self._slow(where, after_effect=False)
+        if not self._slow(where, after_effect=False):
+            return _cut(call.environ)
         if self._faults.take("cut", **where):
             self._count(call, 599)
             return _cut(call.environ)
-        if (fault := self._faults.take("throttle", **where)) or (
-            fault := self._faults.take("error", **where)
-        ):
-            answer = self._refusal(fault, call)
-            self._count(call, answer[0])
-            return _send(answer, start_response)
-        rate = self._settings.rates.get(call.operation)
-        if rate is not None and self._calls.within(call.operation, 1.0) >= rate:
-            answer = _error("ThrottlingException", "Rate exceeded", 400, call)
-        else:
-            answer = self._answer(call)
+        refusal = self._refusal(call, where)
+        answer = refusal or self._answer(call)
         self._count(call, answer[0])
-        self._slow(where, after_effect=True)
+        if refusal:
+            return _send(refusal, start_response)
+        if not self._slow(where, after_effect=True):
+            return _cut(call.environ)
         if answer[0] < 400 and (fault := self._faults.take("lost_answer", **where)):
             if fault.how == "cut":
                 return _cut(call.environ)
-            return _send(_error("InternalFailure", "The answer was lost.", 500, call), start_response)
+            answer = _error("InternalFailure", "The answer was lost.", 500, call)
         return _send(answer, start_response)
 
     def _count(self, call: Call, status: int) -> None:
         self._calls.add(call.operation, call.job, status, call.caller, call.resources(self._settings.region))
 
-    def _slow(self, where: dict[str, str], *, after_effect: bool) -> None:
-        if fault := self._faults.take("slow", **where, after_effect=after_effect):
-            time.sleep(fault.seconds)
+    def _slow(self, where: dict[str, str], *, after_effect: bool) -> bool:
+        """False if the faults are cleared while the call waits."""
+        fault = self._faults.take("slow", **where, after_effect=after_effect)
+        return fault is None or self._faults.pause(fault.seconds)
 
-    def _refusal(self, fault: Fault, call: Call) -> Answer:
-        if fault.kind == "throttle":
-            return _error("ThrottlingException", "Rate exceeded", 400, call)
-        return _error(fault.code or "InternalFailure", fault.message, fault.status, call)
+    def _refusal(self, call: Call, where: dict[str, str]) -> Answer | None:
+        """The answer of a fault or of a rate; None if the call goes through."""
+        throttled = _error("ThrottlingException", "Rate exceeded", 400, call)
+        if self._faults.take("throttle", **where):
+            return throttled
+        if fault := self._faults.take("error", **where):
+            return _error(fault.code or "InternalFailure", fault.message, fault.status, call)
+        rate = self._settings.rates.get(call.operation)
+        if rate is not None and self._calls.within(call.operation, 1.0) >= rate:
+            return throttled
+        return None
 
     def _answer(self, call: Call) -> Answer:
         service = self._services.get(call.service)

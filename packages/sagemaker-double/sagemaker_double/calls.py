@@ -35,7 +35,7 @@ class Calls:
             self._calls.clear()
             self._resources.clear()
 
-    def told(self, timeline: bool = False) -> dict[str, Any]:
+    def counts(self, timeline: bool = False) -> dict[str, Any]:
         """`total` and `errors` by operation, `jobs` by job and operation, `callers` by access key and operation.
 
         `timeline`: every call, with its time.
@@ -48,13 +48,13 @@ class Calls:
             if job:
                 jobs.setdefault(job, Counter())[operation] += 1
             callers.setdefault(caller, Counter())[operation] += 1
-        told: dict[str, Any] = {
+        counts: dict[str, Any] = {
             "total": Counter(operation for _, operation, _, _, _ in calls),
             "jobs": jobs,
             "callers": callers,
             "errors": Counter(operation for _, operation, _, status, _ in calls if status >= 400),
         }
-        return told | ({"timeline": calls} if timeline else {})
+        return counts | ({"timeline": calls} if timeline else {})
 
     def resources(self) -> dict[str, dict[str, list[str]]]:
         """ARNs of the resources that were named, by access key and operation."""

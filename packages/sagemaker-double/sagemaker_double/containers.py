@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -17,10 +18,14 @@ from typing import Any
 
 PYTHONS = ("python", "python3")
 CANNOT_START = 127
+LOST = 137
+"""Exit code of a process whose own code nobody can know."""
+LAST_LINES = 60.0
+"""Seconds to wait for the last lines of an ended container. A process that left the group may hold its output open."""
 
 
 class Container:
-    """`base` stands for `/opt/ml`. `on_line` gets each line printed; `on_exit` is called when the process has ended."""
+    """`base` stands for `/opt/ml`. `on_line` gets each printed line; `on_exit` is called when the process has ended."""
 
     def __init__(
         self,
@@ -34,14 +39,15 @@ class Container:
         self.base, self.command, self.environment = base, command, environment
         self.directory = directory or str(base.parent / "work")
         self.exit_code: int | None = None
-        """As a shell tells it: 128 and the signal's number if one ended it."""
+        """As in a shell: 128 and the signal's number if a signal ended the process."""
         self.pid: int | None = None
         self._on_line, self._on_exit = on_line, on_exit
         self._process: subprocess.Popen[bytes] | None = None
-        self._reader: threading.Thread | None = None
+        self._signals = threading.Lock()
+        self._reaped = False
 
     def path(self, local_path: str) -> Path:
-        """Where a path below `/opt/ml` lies."""
+        """The real path of a path below `/opt/ml`."""
         return self.base / Path(local_path).relative_to("/opt/ml")
 
     def write(self, local_path: str, content: Any) -> None:
@@ -68,50 +74,65 @@ class Container:
             )
         except OSError as error:
             self._on_line(f"{error.strerror}: {program}")
-            self.exit_code = CANNOT_START
-            self._on_exit()
+            self._set_exit(CANNOT_START)
             return
         self.pid = self._process.pid
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        threading.Thread(target=self._wait, daemon=True).start()
+        reader = threading.Thread(target=self._read, args=[self._process.stdout], daemon=True)
+        reader.start()
+        threading.Thread(target=self._wait, args=[self._process, reader], daemon=True).start()
 
     @property
     def running(self) -> bool:
         return self.exit_code is None
 
     def signal(self, number: signal.Signals) -> None:
-        """To the whole group. Nothing happens once the container has ended."""
-        if self._process is not None and self.running:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
+        """Signals the whole group. Does nothing once the process has ended: another group may have its number."""
+        with self._signals:
+            if self._process is not None and not self._reaped:
+                _signal_group(self._process.pid, number)
 
-    def _read(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
-        with self._process.stdout as lines:
+    def _read(self, output: Any) -> None:
+        with output as lines:
             for line in lines:
                 self._on_line(line.decode(errors="replace").rstrip("\r\n"))
 
-    def _wait(self) -> None:
-        assert self._process is not None and self._reader is not None
+    def _wait(self, process: subprocess.Popen[bytes], reader: threading.Thread) -> None:
+        code = LOST
+        try:
+            code = self._reap(process)
+            reader.join(timeout=LAST_LINES)
+        except Exception:
+            traceback.print_exc()
+        finally:
+            self._set_exit(code if code >= 0 else 128 - code)
+
+    def _reap(self, process: subprocess.Popen[bytes]) -> int:
+        """Waits for the first process, and kills the rest of its group: a container ends with its first process."""
         if hasattr(os, "waitid"):  # macOS has it from Python 3.13 on
-            # Not reaped yet, so that the group's number cannot have gone to somebody else.
-            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+            # Leaves a zombie, so that no other group gets the number before the lock is held.
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
         else:
-            self._process.wait()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)  # a container ends with its first process
-        code = self._process.wait()
-        self._reader.join(timeout=5)
-        self.exit_code = code if code >= 0 else 128 - code
+            process.wait()
+        with self._signals:
+            _signal_group(process.pid, signal.SIGKILL)
+            self._reaped = True
+            return process.wait()
+
+    def _set_exit(self, code: int) -> None:
+        self.exit_code = code
         self._on_exit()
 
     def remove(self) -> None:
         shutil.rmtree(self.base.parent, ignore_errors=True)
 
 
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, number)
+
+
 def end_all(containers: list[Container], grace: float, wake: threading.Event) -> None:
-    """SIGTERM to each, SIGKILL to those still there after `grace` seconds; returns when all have ended."""
+    """Sends SIGTERM to each, and SIGKILL after `grace` seconds. Returns when all have ended."""
     for container in containers:
         container.signal(signal.SIGTERM)
     due = time.monotonic() + grace

@@ -1,9 +1,12 @@
-"""The HTTP endpoint below `/_double` that tests and the demo steer the double with, and the client that calls it."""
+"""The HTTP endpoint below `/_double`, which controls the double, and the client that calls it."""
 
 from __future__ import annotations
 
+import http.client
 import json
+import os
 import time
+import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -16,6 +19,10 @@ from .limits import Refused
 if TYPE_CHECKING:
     from .server import Double
 
+ANSWER = 60.0
+"""Seconds that an answer of the double may take."""
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
 
 class Control:
     """Each route is a method and a path; bodies and answers are JSON."""
@@ -23,14 +30,14 @@ class Control:
     def __init__(self, double: Double) -> None:
         self._double = double
         self._routes: dict[str, Callable[[dict[str, Any]], Any]] = {
-            "GET /_double": lambda _: {"routes": sorted(self._routes), "faults": KINDS},
+            "GET /_double": lambda _: {"pid": os.getpid(), "routes": sorted(self._routes), "faults": KINDS},
             "GET /_double/faults": lambda _: double.faults.listed(),
             "POST /_double/faults": lambda body: vars(double.faults.add(**body)),
             "DELETE /_double/faults": lambda _: double.faults.clear(),
-            "GET /_double/calls": lambda query: double.calls.told(timeline=bool(query.get("timeline"))),
+            "GET /_double/calls": lambda query: double.calls.counts(timeline=bool(query.get("timeline"))),
             "DELETE /_double/calls": lambda _: double.calls.clear(),
             "GET /_double/resources": lambda _: double.calls.resources(),
-            "GET /_double/jobs": lambda _: [job.told() for job in list(double.jobs.jobs.values())],
+            "GET /_double/jobs": lambda _: [job.as_dict() for job in list(double.jobs.jobs.values())],
             "POST /_double/stop": self._stop,
             "GET /_double/settings": lambda _: vars(double.settings),
             "PATCH /_double/settings": lambda body: double.settings.update(body),
@@ -47,8 +54,11 @@ class Control:
             if route not in self._routes:
                 raise ValueError(f"no route {route}; there are {sorted(self._routes)}")
             content = self._routes[route](json.loads(body) if body else query)
-        except (ValueError, TypeError, Refused) as error:
+        except (ValueError, TypeError, KeyError, Refused) as error:
             status, content = 400, {"error": str(error)}
+        except Exception as error:
+            traceback.print_exc()
+            status, content = 500, {"error": f"{error!r} in the double"}
         return status, {"Content-Type": "application/json"}, json.dumps(content, default=str).encode()
 
     def _stop(self, body: dict[str, Any]) -> None:
@@ -58,20 +68,30 @@ class Control:
         self._double.jobs.stop(job)
 
 
-class Remote:
-    """The double from another process: `url` is its address."""
+class DoubleUnavailable(Exception):
+    """The double does not answer: its process has ended, or it hangs. The message holds what it last wrote."""
 
-    def __init__(self, url: str) -> None:
+
+class Remote:
+    """The double from another process: `url` is its address. `last_words` says how the process of the double ended."""
+
+    def __init__(self, url: str, last_words: Callable[[], str] = lambda: "") -> None:
         self.url = url
+        self._last_words = last_words
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer of a route. Raises `ValueError` if the double refuses it, `DoubleUnavailable` if there is no answer."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/_double{path}", data=data, method=method)
         try:
-            with urllib.request.urlopen(request, timeout=60) as response:
+            with DIRECT.open(request, timeout=ANSWER) as response:
                 return json.loads(response.read())
         except urllib.error.HTTPError as error:
-            raise ValueError(json.loads(error.read())["error"]) from None
+            text = error.read().decode(errors="replace")
+            raise (ValueError if error.code == 400 else DoubleUnavailable)(_error_of(text)) from None
+        except (OSError, http.client.HTTPException) as error:
+            words = f"the double at {self.url} does not answer {method} {path}: {error!r}"
+            raise DoubleUnavailable(f"{words}. {self._last_words()}") from error
 
     def fault(self, kind: str, **fields: Any) -> None:
         """Injects a fault (`faults.py` lists kinds and fields): `fault("throttle", operations="Describe*", count=3)`."""
@@ -118,13 +138,13 @@ class Remote:
         self.ask("POST", "/reset")
 
     def wait(self, condition: Callable[[], Any], *, seconds: float = 120.0, about: str = "it") -> Any:
-        """What `condition` tells as soon as that is true; a `TimeoutError` after `seconds`."""
+        """The value of `condition` as soon as it is true. Raises `TimeoutError` after `seconds`."""
         due = time.monotonic() + seconds
-        while not (told := condition()):
+        while not (value := condition()):
             if time.monotonic() > due:
                 raise TimeoutError(f"{about} did not come in {seconds} s; jobs: {self.jobs()}")
             time.sleep(0.02)
-        return told
+        return value
 
     def wait_for(self, job: str, *states: str, seconds: float = 120.0) -> dict[str, Any]:
         """The job once its status or secondary status is one of `states` (by default, once it is over)."""
@@ -135,3 +155,10 @@ class Remote:
             return found[0] if found and {found[0]["status"], found[0]["secondary"]} & set(wanted) else None
 
         return self.wait(there, seconds=seconds, about=f"{job} in {wanted}")
+
+
+def _error_of(text: str) -> str:
+    try:
+        return json.loads(text)["error"]
+    except (ValueError, KeyError):
+        return text

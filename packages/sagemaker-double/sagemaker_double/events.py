@@ -1,4 +1,4 @@
-"""Tells EventBridge what AWS would: jobs' state changes and S3's objects. Moto's rules bring the events to SQS."""
+"""Sends the events of AWS to EventBridge: state changes of jobs, and new objects of S3. Moto's rules bring them to SQS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import traceback
 import uuid
 from typing import Any, cast
 
+import moto.s3.notifications as notifications
+from moto.events.models import events_backends
+
 from .faults import Faults
 from .jobs import Job
 from .settings import ACCOUNT, Settings
@@ -16,7 +19,7 @@ TIMES = ("CreationTime", "LastModifiedTime", "StartTime", "EndTime")
 OBJECT_EVENTS = {"ObjectCreated": "Object Created", "ObjectRemoved": "Object Deleted"}
 
 
-def tell(job: Job, settings: Settings, faults: Faults) -> None:
+def send_state_change(job: Job, settings: Settings, faults: Faults) -> None:
     """One event of the job's present state, with Describe's answer."""
     detail = _in_milliseconds(job.describe()) | {"Tags": dict(job.tags)}
     message = _message(
@@ -25,14 +28,13 @@ def tell(job: Job, settings: Settings, faults: Faults) -> None:
     _deliver(message, faults, job.name, job.status)
 
 
-def tell_of_objects(settings: Settings, faults: Faults) -> None:
-    """From now on S3's events come as AWS shapes them: moto gives all of them one id, and adds one of tags to each.
+def send_object_events(settings: Settings, faults: Faults) -> None:
+    """From now on S3's events have the shape of AWS: moto gives all of them one id, and adds one of tags to each.
 
     A fault's `jobs` is here a pattern of the object's key, its `states` Object Created or Object Deleted.
     """
-    import moto.s3.notifications as notifications
 
-    def tell_object(account_id: str, bucket: Any, event_name: str, key: Any) -> None:
+    def send_object_event(account_id: str, bucket: Any, event_name: str, key: Any) -> None:
         kind, reason = [*str.__str__(event_name).split(":"), ""][1:3]
         if kind not in OBJECT_EVENTS:
             return
@@ -54,7 +56,7 @@ def tell_of_objects(settings: Settings, faults: Faults) -> None:
         )
         _deliver(message, faults, key.name, OBJECT_EVENTS[kind])
 
-    notifications._send_event_bridge_message = tell_object
+    notifications._send_event_bridge_message = send_object_event
 
 
 def _message(
@@ -88,8 +90,6 @@ def _deliver(message: dict[str, Any], faults: Faults, name: str, state: str) -> 
 
 
 def _put(message: dict[str, Any], copies: int) -> None:
-    from moto.events.models import events_backends
-
     backend = events_backends[ACCOUNT][message["region"]]
     for rule in [rule for bus in list(backend.event_buses.values()) for rule in list(bus.rules.values())]:
         for _ in range(copies if rule.state == "ENABLED" else 0):

@@ -12,7 +12,7 @@ CALL_FAULTS = {
     "error": "any error: `code`, `status`, `message`; before any effect",
     "cut": "the connection is cut before any effect",
     "lost_answer": "the effect happens, its answer does not come: `how` is 500 or cut",
-    "slow": "the answer takes `seconds` more; `after_effect` says on which side of the effect",
+    "slow": "the answer takes `seconds` more, before the effect or, with `after_effect`, after it; cut when faults are cleared",
 }
 JOB_FAULTS = {
     "capacity": "no instance of `instance_types` (all, if none is named): CapacityError; `at_create` refuses Create instead",
@@ -78,6 +78,7 @@ class Faults:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._faults: list[Fault] = []
+        self._cleared = threading.Event()
 
     def add(self, **fields: Any) -> Fault:
         fault = Fault(**fields)
@@ -88,6 +89,12 @@ class Faults:
     def clear(self) -> None:
         with self._lock:
             self._faults.clear()
+            self._cleared.set()
+            self._cleared = threading.Event()
+
+    def pause(self, seconds: float) -> bool:
+        """Waits for a fault's `seconds`. False if the faults are cleared meanwhile."""
+        return not self._cleared.wait(timeout=seconds)
 
     def listed(self) -> list[dict[str, Any]]:
         with self._lock:

@@ -55,8 +55,10 @@ class Job:
     pids: list[int] = field(default_factory=list)
     lock: threading.RLock = field(default_factory=threading.RLock)
     wake: threading.Event = field(default_factory=threading.Event)
-    """Set whenever whoever runs the job should look again."""
-    stop_asked: bool = False
+    """Set whenever the thread that runs the job should look again."""
+    dropped: threading.Event = field(default_factory=threading.Event)
+    """Set when the double is reset or ends."""
+    stop_requested: bool = False
 
     @property
     def arn(self) -> str:
@@ -81,7 +83,7 @@ class Job:
         return self.request["ProcessingResources"]["ClusterConfig"]
 
     @property
-    def wanted_types(self) -> list[str]:
+    def requested_types(self) -> list[str]:
         preferences = self.cluster.get("InstancePreferences")
         return (
             [each["InstanceType"] for each in preferences] if preferences else [self.cluster["InstanceType"]]
@@ -120,6 +122,14 @@ class Job:
             if status:
                 self.status = status
 
+    def request_stop(self) -> None:
+        """As StopProcessingJob, StopTrainingJob and the console do. Does nothing if the job has ended."""
+        with self.lock:
+            if not self.over and not self.stop_requested:
+                self.stop_requested = True
+                self.enter("Stopping", status="Stopping")
+            self.wake.set()
+
     def describe(self) -> dict[str, Any]:
         with self.lock:
             told = {name: value for name, value in self.request.items() if name != "Tags"}
@@ -132,10 +142,10 @@ class Job:
                 f"{self.kind}EndTime": self.ended,
                 "FailureReason": self.failure_reason and self.failure_reason[:REASON_LIMIT],
             }
-            told |= self._training_told() if self.training else {"ExitMessage": self.exit_message}
+            told |= self._training_fields() if self.training else {"ExitMessage": self.exit_message}
             return {name: value for name, value in told.items() if value is not None}
 
-    def _training_told(self) -> dict[str, Any]:
+    def _training_fields(self) -> dict[str, Any]:
         told: dict[str, Any] = {
             "SecondaryStatus": self.secondary,
             "SecondaryStatusTransitions": [dict(each) for each in self.transitions],
@@ -167,8 +177,8 @@ class Job:
             summary |= {name: told.get(name) for name in ("FailureReason", "ExitMessage")}
         return {name: value for name, value in summary.items() if value is not None}
 
-    def told(self) -> dict[str, Any]:
-        """What `/_double/jobs` tells: Describe's answer, the tags, and what only the platform knows."""
+    def as_dict(self) -> dict[str, Any]:
+        """What `/_double/jobs` answers: Describe's answer, the tags, and what only the platform knows."""
         with self.lock:
             own = {"starts": self.starts, "exits": self.exits, "pids": self.pids, "tags": dict(self.tags)}
             plain = {"name": self.name, "kind": self.kind, "status": self.status, "secondary": self.secondary}

@@ -119,19 +119,21 @@ class Uploads:
         self._job, self._container, self._transfers = job, container, transfers
         self._known: dict[Path, tuple[int, int]] = {}
 
-    def sync(self) -> None:
+    def sync(self, *, running: bool) -> None:
+        """Uploads changed checkpoints and Continuous outputs; `running`: of a container that may change them meanwhile."""
         for output in _outputs(self._job):
             if output["S3UploadMode"] == "Continuous":
-                self._up(output["LocalPath"], output["S3Uri"])
+                self._upload_changes(output["LocalPath"], output["S3Uri"], running)
         if checkpoints := self._job.request.get("CheckpointConfig"):
-            self._up(checkpoints.get("LocalPath") or CHECKPOINTS, checkpoints["S3Uri"])
+            self._upload_changes(checkpoints.get("LocalPath") or CHECKPOINTS, checkpoints["S3Uri"], running)
 
-    def _up(self, local_path: str, uri: str) -> None:
-        self._transfers.upload(self._container.path(local_path), uri, self._known)
+    def _upload_changes(self, local_path: str, uri: str, running: bool) -> None:
+        folder = self._container.path(local_path)
+        self._transfers.upload_changes(folder, uri, self._known, changing=running)
 
     def finish(self, failed: bool) -> None:
         """A failed job leaves no model and no EndOfJob outputs, but its output data."""
-        self.sync()
+        self.sync(running=False)
         if self._job.training:
             self._finish_training(failed)
         elif not failed:

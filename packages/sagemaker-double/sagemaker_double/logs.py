@@ -1,12 +1,14 @@
-"""Puts what containers print into CloudWatch Logs' groups and streams, live. Moto answers the reading of them."""
+"""Puts what containers print into CloudWatch Logs' groups and streams, live. Moto answers the calls that read them."""
 
 from __future__ import annotations
 
 import threading
 import time
+import traceback
 from collections import deque
-from contextlib import suppress
 from typing import Any
+
+from moto.logs.models import logs_backends
 
 from .faults import Faults
 from .settings import ACCOUNT, Settings
@@ -16,37 +18,51 @@ BATCH = 1000
 
 
 class Stream:
-    """One log stream: lines come from a container's reader, and go to moto in their order."""
+    """One log stream: lines come from a container's reader, and go to moto in the same order."""
 
     def __init__(self, backend: Any, group: str, name: str, lag: float) -> None:
         self.group, self.name, self.lag = group, name, lag
-        self._backend, self._made = backend, False
-        self._lines: deque[tuple[float, str]] = deque()
+        self._backend, self._exists = backend, False
+        self._lines: deque[tuple[float, int, str]] = deque()
         self._lock = threading.Lock()
+        self._newest = 0
         self.closed = False
 
     def add(self, line: str) -> None:
-        self._lines.append((time.time(), line))
+        # CloudWatch refuses a batch that is not in order of time, and the clock may be set back.
+        self._newest = max(self._newest, int(time.time() * 1000))
+        self._lines.append((time.monotonic() + self.lag, self._newest, line))
 
     @property
     def done(self) -> bool:
         return self.closed and not self._lines
 
+    def close(self) -> None:
+        """Puts the last lines, unless they are late."""
+        self.closed = True
+        self.flush()
+
     def flush(self) -> None:
-        """Puts the lines that are due; on AWS as here a stream is there from its first line on."""
+        """Puts the lines that are due. A stream exists from its first line on, as on AWS. Loses lines that moto refuses."""
         with self._lock:
             while events := self._due():
-                if not self._made:
-                    _make(self._backend, self.group, self.name)
-                    self._made = True
-                self._backend.put_log_events(self.group, self.name, events)
+                try:
+                    self._put(events)
+                except Exception:  # a reset of moto in between takes the group away
+                    traceback.print_exc()
+
+    def _put(self, events: list[dict[str, Any]]) -> None:
+        if not self._exists:
+            _create(self._backend, self.group, self.name)
+            self._exists = True
+        self._backend.put_log_events(self.group, self.name, events)
 
     def _due(self) -> list[dict[str, Any]]:
         events = []
-        while self._lines and len(events) < BATCH and self._lines[0][0] + self.lag <= time.time():
-            at, line = self._lines.popleft()
+        while self._lines and len(events) < BATCH and self._lines[0][0] <= time.monotonic():
+            _, timestamp, line = self._lines.popleft()
             if line:  # CloudWatch takes no empty message
-                events.append({"timestamp": int(at * 1000), "message": line[:LINE_LIMIT]})
+                events.append({"timestamp": timestamp, "message": line[:LINE_LIMIT]})
         return events
 
 
@@ -61,13 +77,15 @@ class LogShipper:
         self._thread.start()
 
     def open(self, job: str, group: str, name: str) -> Stream:
-        from moto.logs.models import logs_backends
-
         fault = self._faults.take("log_lag", job=job)
         backend = logs_backends[ACCOUNT][self._settings.region]
         stream = Stream(backend, group, name, fault.seconds if fault else 0.0)
         self._streams.append(stream)
         return stream
+
+    def clear(self) -> None:
+        """Forgets all streams."""
+        self._streams = []
 
     def stop(self) -> None:
         self._ended.set()
@@ -76,17 +94,15 @@ class LogShipper:
     def _run(self) -> None:
         while not self._ended.wait(self._settings.log_interval):
             for stream in list(self._streams):
-                with suppress(Exception):  # a reset of moto in between takes the group away
-                    stream.flush()
-                if stream.done:
-                    self._streams.remove(stream)
+                stream.flush()
+            self._streams = [stream for stream in self._streams if not stream.done]
 
 
-_making = threading.Lock()
+_creation = threading.Lock()
 
 
-def _make(backend: Any, group: str, stream: str) -> None:
-    with _making:
+def _create(backend: Any, group: str, stream: str) -> None:
+    with _creation:
         if group not in backend.groups:
             backend.create_log_group(group, {})
         if stream not in backend.groups[group].streams:

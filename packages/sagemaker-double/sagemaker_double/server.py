@@ -5,31 +5,39 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import boto3
 from botocore.config import Config
+from moto.moto_api._internal.models import moto_api_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
-from werkzeug.serving import make_server
+from werkzeug.serving import ThreadedWSGIServer
 
 from .api import JobCalls
 from .application import OWN_CREDENTIAL, Answer, Application, Service, answer
 from .athena import Athena
 from .calls import Calls
+from .context import Platform
 from .control import Control
-from .events import tell_of_objects
+from .events import send_object_events
 from .execution import Execution
 from .faults import Faults
 from .glue import GlueTables
 from .jobs import Job
-from .life import Platform
 from .logs import LogShipper
 from .queries import Warehouse
 from .settings import Settings
 from .transfers import Transfers
+
+END_OF_JOBS = 20.0
+"""Seconds that a reset waits for containers, which it kills."""
+RESETS = 5
 
 
 class JobService:
@@ -45,7 +53,18 @@ class JobService:
         return answer(self._calls.call(operation, request))
 
 
+class Server(ThreadedWSGIServer):
+    """One thread per connection."""
+
+    request_queue_size = (
+        1024  # Busy machines accept late: a full queue costs clients seconds, or refuses them.
+    )
+    daemon_threads = True
+
+
 class QuietHandler(MotoRequestHandler):
+    timeout = 120  # A client that sends no complete request is cut off.
+
     def log(self, type: str, message: str, *args: Any) -> None:
         pass
 
@@ -63,26 +82,29 @@ class Double:
         self.executions: dict[str, Execution] = {}
         self.jobs = JobCalls(self.settings, self.faults, self._launch)
         self.logs = LogShipper(self.settings, self.faults)
-        tell_of_objects(self.settings, self.faults)
+        send_object_events(self.settings, self.faults)
         services: dict[str, Service] = {"sagemaker": JobService(self.jobs), "glue": GlueTables(self.settings)}
         moto, control = DomainDispatcherApplication(create_backend_app), Control(self)
         application = Application(moto, self.settings, self.faults, self.calls, services, control)
-        self._server = make_server(host, port, application, threaded=True, request_handler=QuietHandler)
-        self._server.daemon_threads = True  # type: ignore[attr-defined]
+        self._server = Server(host, port, application, QuietHandler)
         self.url = f"http://{host}:{self._server.server_port}"
         transfers = Transfers(self._s3())
         services["athena"] = self.athena = Athena(
             self.settings, self.faults, Warehouse(transfers, self.settings.region)
         )
-        slots = threading.Condition()
         self._platform = Platform(
-            self.settings, self.faults, transfers, self.logs, self.url, self.folder, slots
+            self.settings, self.faults, transfers, self.logs, self.url, self.folder, threading.Condition()
         )
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._resets = threading.Lock()
 
     def start(self) -> Double:
         self._thread.start()
         return self
+
+    @property
+    def serving(self) -> bool:
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         self.end_jobs()
@@ -96,23 +118,23 @@ class Double:
         """Kills every container, and forgets the jobs."""
         running = list(self.executions.values())
         for execution in running:
-            execution.shut_down()
+            execution.drop()
+        due = time.monotonic() + END_OF_JOBS
         for execution in running:
-            execution.ended.wait(timeout=5)
+            execution.ended.wait(timeout=max(due - time.monotonic(), 0))
         self.executions.clear()
         self.jobs.jobs.clear()
 
     def reset(self) -> None:
-        """As new: no jobs, faults, counted calls; moto empty."""
-        from moto.moto_api._internal.models import moto_api_backend
-
-        self.faults.clear()
-        self.end_jobs()
-        self.calls.clear()
-        self.athena.clear()
-        defaults = Settings(region=self.settings.region)
-        self.settings.update(vars(defaults))
-        moto_api_backend.reset()
+        """As new: no jobs, faults and counted calls, default settings, and an empty moto."""
+        with self._resets:
+            self.faults.clear()
+            self.end_jobs()
+            self.logs.clear()
+            self.calls.clear()
+            self.athena.clear()
+            self.settings.update(vars(Settings(region=self.settings.region)))
+            _reset_moto()
 
     def _launch(self, job: Job) -> None:
         execution = self.executions[job.arn] = Execution(self._platform, job)
@@ -125,18 +147,33 @@ class Double:
             endpoint_url=self.url,
             aws_access_key_id=OWN_CREDENTIAL,
             aws_secret_access_key="none",
-            config=Config(max_pool_connections=64, s3={"addressing_style": "path"}),
+            config=Config(max_pool_connections=64, proxies={}, s3={"addressing_style": "path"}),
         )
 
 
+def _reset_moto() -> None:
+    """Tries again if a call of another thread changes moto's state meanwhile."""
+    for _ in range(RESETS):
+        with suppress(RuntimeError):
+            moto_api_backend.reset()
+            return
+        time.sleep(0.05)
+    moto_api_backend.reset()
+
+
 def serve(double: Double, *, owner_on_stdin: bool = False) -> None:
-    """Until the process is told to end, or its owner has ended and with it our standard input."""
+    """Serves until a signal, or until standard input ends, which its owner holds open. Exits with 1 if the server fails."""
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # inherited as ignored, it would hide exit codes of containers
     if owner_on_stdin:
         threading.Thread(target=lambda: (os.read(0, 1), ended.set()), daemon=True).start()
     double.start()
     print(double.url, flush=True)
-    ended.wait()
+    while not ended.wait(timeout=1.0):
+        if not double.serving:
+            sys.exit("the HTTP server of the double has ended")
     double.stop()

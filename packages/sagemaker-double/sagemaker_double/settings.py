@@ -6,7 +6,7 @@ import os
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 ACCOUNT = "123456789012"
 """The one account that moto knows by default."""
@@ -42,6 +42,8 @@ class Settings:
     """What the image itself sets (ENV of a Dockerfile)."""
     image_entrypoint: list[str] = field(default_factory=list)
     """Of a request that names no entry point."""
+    failure_wording: Literal["current", "old"] = "current"
+    """FailureReason of a failed Processing container: `current` names its exit code, `old` refers to the logs."""
     working_directory: str = ""
     """The image's WORKDIR; by default an empty folder of each container."""
 

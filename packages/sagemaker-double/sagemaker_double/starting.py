@@ -1,51 +1,51 @@
-"""A job's way to its instances: waiting, quotas of containers, and all that may go wrong before it runs."""
+"""How a job gets its instances: the time in Starting, the limit of containers, and what fails before it runs."""
 
 from __future__ import annotations
 
 import time
 
-from .life import INTERNAL, Ended, Life
+from .context import INTERNAL, JobContext, JobEnded
 
 CAPACITY = "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 
 
-def provision(life: Life) -> None:
-    """Returns when the job has instances; an `Ended` tells why it gets none."""
-    late = life.fault("delayed_start")
-    if stop := life.fault("console_stop", starting=True):
-        life.pause(stop.after)
-        life.ask_stop()
-    life.pause(life.settings.starting + (late.seconds if late else 0))
-    _wait_for_spot(life)
-    if fault := life.fault("client_error"):
-        raise Ended("Failed", reason=f"ClientError: {fault.message or 'The image cannot be pulled.'}")
-    if life.fault("internal", after=0.0, on_log=""):
-        raise Ended("Failed", reason=INTERNAL)
-    for instance_type in life.job.wanted_types:
-        if not life.fault("capacity", instance_type=instance_type, at_create=False):
-            life.job.instance_type = instance_type
+def provision(context: JobContext) -> None:
+    """Returns when the job has instances. Raises `JobEnded` if it gets none."""
+    late = context.fault("delayed_start")
+    if stop := context.fault("console_stop", starting=True):
+        context.pause(stop.after)
+        context.job.request_stop()
+    context.pause(context.settings.starting + (late.seconds if late else 0))
+    _wait_for_spot(context)
+    if fault := context.fault("client_error"):
+        raise JobEnded("Failed", reason=f"ClientError: {fault.message or 'The image cannot be pulled.'}")
+    if context.fault("internal", after=0.0, on_log=""):
+        raise JobEnded("Failed", reason=INTERNAL)
+    for instance_type in context.job.requested_types:
+        if not context.fault("capacity", instance_type=instance_type, at_create=False):
+            context.job.instance_type = instance_type
             return
-    raise Ended("Failed", reason=CAPACITY)
+    raise JobEnded("Failed", reason=CAPACITY)
 
 
-def _wait_for_spot(life: Life) -> None:
-    if not life.job.spot:
+def _wait_for_spot(context: JobContext) -> None:
+    if not context.job.spot:
         return
-    fault = life.fault("spot_wait")
+    fault = context.fault("spot_wait")
     if fault:
-        life.pause(fault.seconds or max(life.wait_ends - time.monotonic(), 0))
-    if fault or time.monotonic() >= life.wait_ends:
-        raise Ended("Stopped", "MaxWaitTimeExceeded")
+        context.pause(fault.seconds or max(context.wait_ends - time.monotonic(), 0))
+    if fault or time.monotonic() >= context.wait_ends:
+        raise JobEnded("Stopped", "MaxWaitTimeExceeded")
 
 
 class Slot:
-    """One of the containers that may run at once; the machine has fewer cores than AWS."""
+    """One of the containers that may run at once, because the machine has fewer cores than AWS."""
 
-    def __init__(self, life: Life) -> None:
-        self._life, self._held = life, False
+    def __init__(self, context: JobContext) -> None:
+        self._context, self._held = context, False
 
     def take(self) -> None:
-        platform = self._life.platform
+        platform = self._context.platform
         while not self._held:
             with platform.slots:
                 if platform.used_slots < platform.settings.slots:
@@ -53,11 +53,11 @@ class Slot:
                     self._held = True
                     return
                 platform.slots.wait(timeout=0.1)
-            self._life.pause(0)
+            self._context.pause(0)
 
     def free(self) -> None:
         if self._held:
             self._held = False
-            with self._life.platform.slots:
-                self._life.platform.used_slots -= 1
-                self._life.platform.slots.notify()
+            with self._context.platform.slots:
+                self._context.platform.used_slots -= 1
+                self._context.platform.slots.notify()

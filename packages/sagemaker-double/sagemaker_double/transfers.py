@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from boto3.exceptions import S3UploadFailedError
 
-class NothingThere(Exception):
+
+class NoObjects(Exception):
     """No object below an input's address."""
 
 
@@ -36,7 +38,7 @@ class Transfers:
         folder.mkdir(parents=True, exist_ok=True)
         bucket, files = self._listed(uri, manifest)
         if not files:
-            raise NothingThere(uri)
+            raise NoObjects(uri)
         if shard:
             files = dict(list(files.items())[shard[0] :: shard[1]])
         for key, relative in files.items():
@@ -54,21 +56,30 @@ class Transfers:
         bucket, prefix = bucket_and_key(listed[0]["prefix"])
         return bucket, {prefix + name: name for name in listed[1:]}
 
-    def upload(self, folder: Path, uri: str, known: dict[Path, tuple[int, int]] | None = None) -> None:
-        """Each file of a folder (not what links point to); with `known`, only what changed since the last time."""
+    def upload(self, folder: Path, uri: str) -> None:
+        """Uploads each file of a folder, but nothing that links point to."""
+        bucket, prefix = bucket_and_key(uri)
+        for path in _files(folder):
+            self.s3.upload_file(str(path), bucket, _key(path, folder, prefix))
+
+    def upload_changes(
+        self, folder: Path, uri: str, known: dict[Path, tuple[int, int]], *, changing: bool
+    ) -> None:
+        """As `upload`, but only files that have changed since the last time, which `known` holds.
+
+        `changing`: a running container may replace a file at any moment. Such a file waits for the next time.
+        """
         bucket, prefix = bucket_and_key(uri)
         for path in _files(folder):
             try:
                 stat = path.stat()
-            except FileNotFoundError:  # replaced by the running container
-                continue
-            stamp = (stat.st_mtime_ns, stat.st_size)
-            if known is not None and known.get(path) == stamp:
-                continue
-            relative = path.relative_to(folder).as_posix()
-            self.s3.upload_file(str(path), bucket, f"{prefix.rstrip('/')}/{relative}" if prefix else relative)
-            if known is not None:
-                known[path] = stamp
+                stamp = (stat.st_mtime_ns, stat.st_size)
+                if known.get(path) != stamp:
+                    self.s3.upload_file(str(path), bucket, _key(path, folder, prefix))
+                    known[path] = stamp
+            except (OSError, S3UploadFailedError):
+                if not changing:
+                    raise
 
     def upload_archive(self, folder: Path, uri: str) -> None:
         """A folder's files as one .tar.gz; nothing if it has none."""
@@ -82,6 +93,11 @@ class Transfers:
                     tar.add(path, path.relative_to(folder).as_posix())
             bucket, key = bucket_and_key(uri)
             self.s3.upload_file(str(archive), bucket, key)
+
+
+def _key(path: Path, folder: Path, prefix: str) -> str:
+    relative = path.relative_to(folder).as_posix()
+    return f"{prefix.rstrip('/')}/{relative}" if prefix else relative
 
 
 def _relative(key: str, prefix: str) -> str:

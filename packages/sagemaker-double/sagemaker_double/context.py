@@ -1,4 +1,4 @@
-"""What every stage of a job's life needs: the platform's parts, waiting that a stop ends, and the ways to end."""
+"""What every stage of a job needs: the parts of the platform, waits that a stop ends, and the ways in which a job ends."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ INTERNAL = "InternalServerError: We encountered an internal error. Please try ag
 
 
 @dataclass(eq=False)
-class Ended(Exception):
-    """The job is over: its final status, and why."""
+class JobEnded(Exception):
+    """The job has ended: its final status, and why."""
 
     status: str
     secondary: str = ""
@@ -31,9 +31,13 @@ class Interrupted(Exception):
     """The spot instance was taken back."""
 
 
+class Dropped(Exception):
+    """The double was reset or ends. The job leaves nothing behind, and nobody hears of its end."""
+
+
 @dataclass
 class Platform:
-    """What all jobs share. `address`: the double's own, which containers call as AWS; `folder`: where theirs lie."""
+    """What all jobs share. `address`: of the double, which containers call as AWS; `folder`: holds the containers' folders."""
 
     settings: Settings
     faults: Faults
@@ -46,7 +50,7 @@ class Platform:
 
 
 @dataclass
-class Life:
+class JobContext:
     """One job on the platform."""
 
     platform: Platform
@@ -60,35 +64,34 @@ class Life:
     def fault(self, kind: str, **wanted: Any) -> Fault | None:
         return self.platform.faults.take(kind, job=self.job.name, **wanted)
 
-    def tell(self) -> None:
-        events.tell(self.job, self.settings, self.platform.faults)
+    def send_event(self) -> None:
+        events.send_state_change(self.job, self.settings, self.platform.faults)
 
     @property
     def wait_ends(self) -> float:
         """MaxWaitTimeInSeconds counts from Create, the running included."""
         return self.began + self.job.limit("MaxWaitTimeInSeconds", 86400) * self.settings.limit_scale
 
+    def check_dropped(self) -> None:
+        if self.job.dropped.is_set():
+            raise Dropped
+
     def pause(self, seconds: float) -> None:
-        """Waits in a state without containers; a stop ends it."""
+        """Waits in a state without containers. Raises `JobEnded` if the job is stopped meanwhile."""
         due = time.monotonic() + seconds
         while True:
-            if self.job.stop_asked:
-                self.tell()
-                self.linger()
-                raise Ended("Stopped")
+            self.check_dropped()
+            if self.job.stop_requested:
+                self.send_event()
+                self.wait_for_slow_stop()
+                raise JobEnded("Stopped")
             left = due - time.monotonic()
             if left <= 0:
                 return
             self.job.wake.wait(timeout=left)
             self.job.wake.clear()
 
-    def ask_stop(self) -> None:
-        """As the console does."""
-        with self.job.lock:
-            if not self.job.over and not self.job.stop_asked:
-                self.job.stop_asked = True
-                self.job.enter("Stopping", status="Stopping")
-
-    def linger(self) -> None:
+    def wait_for_slow_stop(self) -> None:
         if slow := self.fault("slow_stop"):
-            time.sleep(slow.seconds)
+            self.job.dropped.wait(timeout=slow.seconds)
+        self.check_dropped()
