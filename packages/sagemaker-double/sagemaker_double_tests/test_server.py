@@ -50,7 +50,7 @@ def test_request_without_its_body_blocks_no_other_call(sagemaker_double: Remote,
     address = urlsplit(sagemaker_double.url)
     with socket.create_connection((address.hostname or "", address.port or 0)) as unfinished:
         unfinished.sendall(
-            b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\nAction"
+            b"PUT /bucket/key HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\nAction"
         )
         with ThreadPoolExecutor(1) as pool:
             pool.submit(aws("s3", config=ONCE).list_buckets).result(timeout=60)
