@@ -90,24 +90,23 @@ class Container:
             raise PermanentFailure(f"Parameters of job {job} at {path} cannot be read: {error}") from error
 
     def write_failure(self, reason: str, exit_code: int) -> None:
-        """Writes why the job failed, for Training (output/failure) and Processing (output/message).
+        """Writes why the job failed, for Training (output/failure), Processing (output/message) and this machine (output/reason).
 
-        The last line is `exit code: N`: older stacks of SageMaker do not report the code.
+        SageMaker's two files have the beginning of the reason, and `exit code: N` as their last line: older stacks of SageMaker
+        do not report the code.
         """
         output = self.base / "output"
         output.mkdir(parents=True, exist_ok=True)
-        last_line = f"\n{_CODE}{exit_code}"
-        text = (
-            reason.encode(errors="replace")[: MESSAGE_LIMIT - len(last_line)].decode(errors="ignore")
-            + last_line
-        )
+        whole, last_line = reason.encode(errors="replace"), f"\n{_CODE}{exit_code}"
+        text = whole[: MESSAGE_LIMIT - len(last_line)].decode(errors="ignore") + last_line
         (output / "failure").write_text(text, encoding="utf-8")
         (output / "message").write_text(text, encoding="utf-8")
+        (output / "reason").write_bytes(whole)
 
     def read_failure(self) -> str | None:
-        """The reason that a job has written, without its exit code."""
-        path = self.base / "output" / "failure"
-        return path.read_text(encoding="utf-8").rsplit(f"\n{_CODE}", 1)[0] if path.is_file() else None
+        """The whole reason that a job has written."""
+        path = self.base / "output" / "reason"
+        return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def to_hyperparameters(parameters: JobParameters) -> dict[str, str]:

@@ -115,6 +115,7 @@ def test_exit_code_is_the_last_line_of_the_reason(container: Container) -> None:
 @pytest.mark.parametrize("character", ["x", "æ", "€", "🚌"])
 def test_long_reason_is_cut_between_characters(container: Container, character: str) -> None:
     container.write_failure("x" + character * 1000, 137)
+    assert container.read_failure() == "x" + character * 1000
     for name in ("failure", "message"):
         message = (container.base / "output" / name).read_bytes()
         assert MESSAGE_LIMIT - 4 < len(message) <= MESSAGE_LIMIT
