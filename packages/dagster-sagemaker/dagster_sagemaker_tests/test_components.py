@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,8 @@ from dagster_sagemaker import LimitsExceeded, ProcessingJob, TrainingJob
 from dagster_sagemaker.components import ProcessingJobComponent, TrainingJobComponent
 from dagster_sagemaker.components.job_fields import ProcessingJobFields, TrainingJobFields
 from dagster_sagemaker_tests.fake_aws import IMAGE, ROLE, completes, fails, materialised
+
+ROOT = Path(__file__).parents[1]
 
 PROCESSING = f"""
 type: dagster_sagemaker.components.ProcessingJobComponent
@@ -237,4 +240,55 @@ def test_schema_describes_every_field_that_needs_it():
 
 def test_package_does_not_import_its_components():
     code = "import sys, dagster_sagemaker; sys.exit('dagster_sagemaker.components' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[1])
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+PROJECT = """
+[project]
+name = "loads"
+version = "0.1.0"
+
+[tool.dg]
+directory_type = "project"
+
+[tool.dg.project]
+root_module = "loads"
+code_location_target_module = "loads.definitions"
+
+[tool.dg.cli]
+suppress_warnings = ["project_and_activated_venv_mismatch"]
+"""
+DEFINITIONS = """
+from pathlib import Path
+from dagster import definitions, load_from_defs_folder
+
+@definitions
+def defs():
+    return load_from_defs_folder(path_within_project=Path(__file__).parent)
+"""
+
+
+def dg(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [str(Path(sys.executable).parent / "dg"), *arguments]
+    environment = {**os.environ, "DAGSTER_HOME": "", "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.mark.extended
+def test_dg_scaffolds_and_checks_a_job(tmp_path):
+    (tmp_path / "loads" / "defs").mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    for name in ("__init__.py", "defs/__init__.py"):
+        (tmp_path / "loads" / name).touch()
+    (tmp_path / "loads" / "definitions.py").write_text(DEFINITIONS)
+
+    scaffolded = dg(
+        tmp_path, "scaffold", "defs", "dagster_sagemaker.components.TrainingJobComponent", "model"
+    )
+    checked = dg(tmp_path, "check", "defs")
+    assert scaffolded.returncode == checked.returncode == 0, scaffolded.stderr + checked.stderr
+
+    file = tmp_path / "loads" / "defs" / "model" / "defs.yaml"
+    file.write_text(file.read_text().replace("max_runtime_seconds", "max_runtime"))
+    refused = dg(tmp_path, "check", "yaml")
+    assert refused.returncode and "'max_runtime' was unexpected" in refused.stdout + refused.stderr
