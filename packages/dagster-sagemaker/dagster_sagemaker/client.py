@@ -5,21 +5,27 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
-from dagster import AssetExecutionContext, OpExecutionContext, PipesClient, PipesClientCompletedInvocation
+from dagster import (
+    PipesClient,
+    PipesClientCompletedInvocation,
+    PipesContextInjector,
+    PipesMessageReader,
+)
 
 from dagster_sagemaker.compat import TreatAsResourceParam, capture_interrupts
-from dagster_sagemaker.jobs import Job
+from dagster_sagemaker.jobs import Job, ProcessingJob, TrainingJob
 from dagster_sagemaker.kinds import PROCESSING, TRAINING, Kind
 from dagster_sagemaker.metadata import Prices
 from dagster_sagemaker.outcomes import SageMakerJobFailed
 from dagster_sagemaker.pacing import Clock, Pacing
-from dagster_sagemaker.runs import StepRun
+from dagster_sagemaker.runs import Context, StepRun
 from dagster_sagemaker.stopping import stop_all
 from dagster_sagemaker.supervised import SupervisedJob
 from dagster_sagemaker.tools import Tools
 
+J = TypeVar("J", bound=Job)
 _EVENTS = 1.0
 """Seconds between two reads of events."""
 
@@ -53,6 +59,8 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
         studio_url: address of a job in your Studio domain, with `{region}`, `{kind}` and `{name}`.
         prices: price of an instance hour by instance type, as a mapping or a function. None leaves costs out.
         job_ends: source of events about ended jobs.
+        context_injector, message_reader: other ways of Dagster Pipes than through S3. Each attempt uses a copy of the reader.
+            A job of an earlier process is adopted only if they choose the same places again.
         pacing: all intervals.
         clock: source of time, for tests.
     """
@@ -73,6 +81,8 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
         job_ends: JobEnds | None = None,
         pacing: Pacing | None = None,
         clock: Clock | None = None,
+        context_injector: PipesContextInjector | None = None,
+        message_reader: PipesMessageReader | None = None,
     ) -> None:
         self._job_ends = job_ends
         self._tools = Tools(
@@ -86,21 +96,13 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
             pushed=job_ends is not None,
             pacing=pacing or Pacing(),
             clock=clock or Clock(),
+            context_injector=context_injector,
+            message_reader=message_reader,
         )
 
-    def run(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self,
-        *,
-        context: OpExecutionContext | AssetExecutionContext,
-        job: Job,
-        extras: Mapping[str, Any] | None = None,
+    def _run(
+        self, context: Context, job: Job, extras: Mapping[str, Any] | None
     ) -> PipesClientCompletedInvocation:
-        """Runs one job to its end. Raises `SageMakerJobFailed`, with `allow_retries=False` if no retry can help.
-
-        If this run, or the run that it resumes, has launched a job with the same key, a running or completed job is adopted.
-        Cancelling the run stops the job, unless another run continues the same work. If this process ends otherwise, the
-        job keeps running.
-        """
         (end,) = self.run_all(context=context, jobs=[job], extras=extras)
         if end.failure:
             raise end.failure
@@ -110,7 +112,7 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
     def run_all(
         self,
         *,
-        context: OpExecutionContext | AssetExecutionContext,
+        context: Context,
         jobs: Iterable[Job | None],
         at_once: int = 1,
         extras: Mapping[str, Any] | None = None,
@@ -240,8 +242,47 @@ class PipesSageMakerProcessingClient(_SageMakerClient):
 
     kind = PROCESSING
 
+    def run(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        *,
+        context: Context,
+        job: ProcessingJob | None = None,
+        create_processing_job_params: Mapping[str, Any] | None = None,
+        extras: Mapping[str, Any] | None = None,
+    ) -> PipesClientCompletedInvocation:
+        """Runs one job to its end: either a job object, or boto3's parameters of CreateProcessingJob without the job's name.
+
+        Raises `SageMakerJobFailed`, with `allow_retries=False` if no retry can help. If this run, or the run that it resumes,
+        has launched a job with the same key, a running or completed job is adopted. Cancelling the run stops the job, unless
+        another run continues the same work. If this process ends otherwise, the job keeps running.
+        """
+        return self._run(context, _one_of(job, create_processing_job_params, ProcessingJob), extras)
+
 
 class PipesSageMakerTrainingClient(_SageMakerClient):
     """A Pipes client that runs `TrainingJob`s as SageMaker Training jobs."""
 
     kind = TRAINING
+
+    def run(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        *,
+        context: Context,
+        job: TrainingJob | None = None,
+        create_training_job_params: Mapping[str, Any] | None = None,
+        extras: Mapping[str, Any] | None = None,
+    ) -> PipesClientCompletedInvocation:
+        """Runs one job to its end: either a job object, or boto3's parameters of CreateTrainingJob without the job's name.
+
+        Raises `SageMakerJobFailed`, with `allow_retries=False` if no retry can help. If this run, or the run that it resumes,
+        has launched a job with the same key, a running or completed job is adopted. Cancelling the run stops the job, unless
+        another run continues the same work. If this process ends otherwise, the job keeps running.
+        """
+        return self._run(context, _one_of(job, create_training_job_params, TrainingJob), extras)
+
+
+def _one_of(job: J | None, params: Mapping[str, Any] | None, job_class: type[J]) -> J:
+    if (job is None) == (params is None):
+        word = job_class.word
+        raise TypeError(f"run needs either job or create_{word.lower()}_job_params")
+    return job_class.of_request(params) if job is None else job  # pyright: ignore[reportArgumentType]

@@ -4,8 +4,7 @@
 - `BaseDirectExecutionContext`: the kind of context that a unit test passes to an asset, outside of any run.
 - `EngineEventData`: metadata of an engine event, which a run's log shows with its links.
 - `TreatAsResourceParam`: lets assets take a client as a resource, as Dagster's own Pipes clients do.
-- `build_external_execution_context_data`: what a Pipes job receives about its run. The public `open_pipes_session` would keep
-  a message reader in a thread of its own.
+- `build_external_execution_context_data`: context of a session that is not opened, for a job without Pipes.
 - `capture_interrupts`: delays an interrupt until jobs were stopped.
 """
 

@@ -1,19 +1,26 @@
-"""The Pipes messages of one attempt, read from S3 whenever the supervising loop asks: no thread, nothing lost when it dies."""
+"""The Pipes session of one attempt. Its messages are read whenever the supervising loop asks: nothing is lost if that dies.
+
+A message reader that was passed to the client reads in its own way instead, usually in a thread.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from copy import copy
 from datetime import datetime
 from typing import Any
 
 from dagster import (
     AssetExecutionContext,
     OpExecutionContext,
+    PipesContextInjector,
     PipesMessageHandler,
     PipesMessageReader,
     PipesSession,
+    open_pipes_session,
 )
 
 from dagster_sagemaker.calls import NotFound, NotModified, Refused
@@ -21,21 +28,19 @@ from dagster_sagemaker.compat import build_external_execution_context_data
 from dagster_sagemaker.folder import Folder, Object, Seen
 
 
-def context_data(context: OpExecutionContext | AssetExecutionContext, extras: Any) -> Any:
-    """What the job is told of its run, and Dagster's own guard that the asset yields what the session reports."""
-    if context.has_assets_def:
-        context.set_requires_typed_event_stream(
-            error_message="Did you forget to `yield from invocation.get_results()` or to return them?"
-        )
-    return build_external_execution_context_data(context, extras)
+class _OnS3(PipesContextInjector, PipesMessageReader):
+    """The default pair. The client itself writes the context and reads the messages, so this only states where they are."""
 
+    def __init__(self, folder: Folder, attempt: int) -> None:
+        self.folder, self.attempt = folder, attempt
 
-class _Reader(PipesMessageReader):
-    """Stands for the inbox where Dagster's handler wants a reader; reading itself is the inbox's."""
+    @contextmanager
+    def inject_context(self, context_data: Any) -> Iterator[Any]:
+        yield self.folder.context_at(self.attempt)
 
     @contextmanager
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[Any]:
-        yield {}
+        yield self.folder.messages_at(self.attempt)
 
     def no_messages_debug_text(self) -> str:
         return "Messages are expected on S3, from a PipesS3MessageWriter that is given to open_dagster_pipes."
@@ -46,17 +51,25 @@ class Inbox:
 
     then what the first one reported is forgotten, and its chunks that are not yet written over are no one's. Containers are told
     apart by their name in a chunk's metadata; without one by time, so that a first chunk that is written twice passes for another's.
+
+    `close` must be called in the end. `restarts`: whether SageMaker may start the container again.
     """
 
     def __init__(
         self,
         context: OpExecutionContext | AssetExecutionContext,
-        data: Any,
+        extras: Mapping[str, Any],
         folder: Folder,
         seen: Seen,
+        *,
         restarts: bool,
+        pipes: bool = True,
+        context_injector: PipesContextInjector | None = None,
+        message_reader: PipesMessageReader | None = None,
     ) -> None:
-        self.context, self.folder, self.seen, self.restarts = context, folder, seen, restarts
+        # The properties of an asset's context that Dagster itself reads are deprecated there.
+        self.context = getattr(context, "op_execution_context", context)
+        self.folder, self.seen, self.restarts = folder, seen, restarts
         self.faults: list[str] = []
         self.exception = ""
         """What the container told Pipes of as it ended."""
@@ -66,13 +79,49 @@ class Inbox:
         """When the container that reports had written its first chunk."""
         self._container = ""
         self._next, self._logged = 1, 0
-        self.session = PipesSession(
-            context_data=data,
-            message_handler=PipesMessageHandler(context, _Reader()),
-            context_injector_params=folder.context_at(seen.attempt),
-            message_reader_params=folder.messages_at(seen.attempt),
-            context=context,
-        )
+        self._own = _OnS3(folder, seen.attempt)
+        self._reader = message_reader
+        self._foreign = pipes and (context_injector or message_reader) is not None
+        self._stack = ExitStack()
+        # A reader counts what it has read: each attempt needs one of its own.
+        pair = (context_injector or self._own, copy(message_reader) or self._own)
+        self.session = self._open(pair, extras) if pipes else self._unopened(extras)
+        self._opening_handler = self.session.message_handler
+
+    def _open(self, pair: tuple[Any, Any], extras: Mapping[str, Any]) -> PipesSession:
+        return self._stack.enter_context(open_pipes_session(self.context, *pair, dict(extras)))
+
+    def _unopened(self, extras: Mapping[str, Any]) -> PipesSession:
+        """Of a job that does not open Pipes: Dagster would warn that it sends no messages."""
+        data = build_external_execution_context_data(self.context, dict(extras))
+        return PipesSession(data, PipesMessageHandler(self.context, self._own), {}, {}, self.context)
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """A digest of the places that a foreign pair has chosen: a job that uses others cannot be adopted. Else empty."""
+        if not self._foreign:
+            return {}
+        places = json.dumps(self.session.get_bootstrap_params(), sort_keys=True, default=str)
+        return {"messages": hashlib.sha256(places.encode()).hexdigest()[:16]}
+
+    def report_launched(self, name: str, log_group: str) -> None:
+        """Passes to the message reader where the job logs. Its streams are named `<job>/<host>-<number>`."""
+        extras = {"job_name": name, "log_group": log_group, "log_stream_prefix": f"{name}/"}
+        self.session.report_launched({"extras": extras})
+
+    def finish(self) -> bool:
+        """Reads all that is left, once the job is over. A foreign reader may take some seconds. Returns whether there was any."""
+        if self._reader:
+            self.close()
+            return False
+        return self.drain()
+
+    def close(self) -> None:
+        """Closes the session. Its results remain."""
+        try:
+            self._stack.close()
+        except Exception as error:
+            self._add_fault(f"the message reader failed ({type(error).__name__}: {error})")
 
     @property
     def opened(self) -> bool:
@@ -84,6 +133,8 @@ class Inbox:
 
     def drain(self) -> bool:
         """Handles every chunk that is there. Returns whether there was one. Raises `Transient`, losing nothing."""
+        if self._reader:
+            return False
         before = (self._begun, self._next)
         try:
             self._notice_restart()
@@ -106,7 +157,7 @@ class Inbox:
         if first.modified <= self._begun or (first.container and first.container == self._container):
             return
         self.context.log.warning("[sagemaker] the container was started again: its reports begin anew")
-        self.session.message_handler = PipesMessageHandler(self.context, _Reader())
+        self.session.message_handler = PipesMessageHandler(self.context, self._own)
         self.faults.clear()
         self.exception = ""
         self._begun, self._next, self._logged = None, 1, 0
@@ -138,10 +189,17 @@ class Inbox:
             self.session.message_handler.handle_message(message)
             if message["method"] == "closed":
                 self.exception = _exception(message["params"])
+                if self.session.message_handler is not self._opening_handler:
+                    # Dagster looks at the first container's handler, and would warn that it was not closed.
+                    closed: Any = {**message, "params": {}}
+                    self._opening_handler.handle_message(closed)
         except Exception as error:
-            fault = f"{place} cannot be read ({type(error).__name__}: {error}): {line[:300].decode(errors='replace')}"
-            self.context.log.error(f"[sagemaker] {fault}")
-            self.faults.append(fault)
+            text = line[:300].decode(errors="replace")
+            self._add_fault(f"{place} cannot be read ({type(error).__name__}: {error}): {text}")
+
+    def _add_fault(self, fault: str) -> None:
+        self.context.log.error(f"[sagemaker] {fault}")
+        self.faults.append(fault)
 
     def _shown_before(self) -> bool:
         """Whether this run, before it died, has logged this line."""

@@ -142,6 +142,7 @@ class StepRun:
     def tags(self, key: str) -> dict[str, str]:
         """What a job's tags tell of where it belongs."""
         tags = {
+            **({} if self.direct else self.context.run.dagster_execution_info),
             "dagster/run-id": self.run_id,
             "dagster/origin-run-id": self.origin_run,
             "dagster/asset": self.asset,

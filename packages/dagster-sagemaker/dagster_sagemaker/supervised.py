@@ -16,7 +16,7 @@ from dagster_sagemaker.folder import Attempt, Folder, Record
 from dagster_sagemaker.jobs import Job, TrainingJob
 from dagster_sagemaker.kinds import PROCESSING, TRAINING, Kind
 from dagster_sagemaker.limits import LimitsExceeded, preflight
-from dagster_sagemaker.messages import Inbox, context_data
+from dagster_sagemaker.messages import Inbox
 from dagster_sagemaker.metadata import job_metadata
 from dagster_sagemaker.names import folder_name, job_name
 from dagster_sagemaker.outcomes import Ending, Outcome, SageMakerJobFailed, explained, outcome
@@ -58,7 +58,8 @@ class SupervisedJob:
         self.record = Record(self.key)
         self.invocation: PipesClientCompletedInvocation | None = None
         self.failure: SageMakerJobFailed | None = None
-        self._data = context_data(run.context, {**extras, **job.extras})
+        self._extras = {**extras, **job.extras}
+        self._inbox: Inbox | None = None
         self._label = f"[{self.key}] " if several else ""
         self._window = tools.pacing.window(_DESCRIBES)
         self._timer, self._absent = self._new_timer(), self._new_timer()
@@ -138,11 +139,13 @@ class SupervisedJob:
         if result is StopResult.OVER:
             self.run.context.log.info(f"[sagemaker] {self.name} is over already")
         self.machine.enter(State.STOPPED)
+        self._close_inbox()
         return True
 
     def leave(self) -> None:
         """Leaves the job to whoever adopts it."""
         self.machine.enter(State.LEFT)
+        self._close_inbox()
 
     def mark_delivered(self) -> None:
         """Records that this step has received the results; a job that failed has none."""
@@ -168,6 +171,7 @@ class SupervisedJob:
         chosen = (self.choices.instance_type, self.choices.spot)
         self.record.attempts.append(Attempt(number, name, *chosen, self.run.run_id))
         self.record.delivered, self._absent, self._watch = "", self._new_timer(), None
+        self._close_inbox()
         self._next(State.PREPARING, wait)
 
     def _prepare(self) -> None:
@@ -185,7 +189,7 @@ class SupervisedJob:
             attempt.spot,
         )
         preflight(self._request)
-        self.folder.write_inputs(attempt.number, self.job, self._data)
+        self.folder.write_inputs(attempt.number, self.job, self.inbox.session.context_data)
         self.folder.write_record(self.record)
         self._next(State.ASKED)
         self._create(refused=self._refused, in_use=State.INSPECTING)
@@ -316,7 +320,9 @@ class SupervisedJob:
     # While the job runs
 
     def _start_watch(self, how: str, described: Mapping[str, Any] | None = None) -> None:
-        tools, attempt, inbox = self.tools, self.attempt, self._inbox(adopted=described is not None)
+        tools, attempt, inbox = self.tools, self.attempt, self.inbox
+        if described is not None:
+            inbox.seen = self.folder.read_seen(self.run.run_id, attempt.number)
         over = described is not None and outcome(described) is not None
         inspected = self.machine.state is State.INSPECTING
         self.machine.enter(State.HARVESTING if inspected and over else State.STARTING)
@@ -327,14 +333,32 @@ class SupervisedJob:
         )
         made_with = (tools, self.run, self.calls, self.machine, attempt.name, self.job)
         self._watch = Watch(*made_with, inbox, self._label, self._window)
+        if self.job.pipes:
+            inbox.report_launched(attempt.name, tools.kind.log_group)
         if described is not None:
             self._watch.found(described)
 
-    def _inbox(self, adopted: bool = False) -> Inbox:
-        """A fresh one: messages are always read from the first. What this run has shown of an adopted job is not shown again."""
-        run_id, number = self.run.run_id, self.attempt.number
-        seen = self.folder.read_seen(run_id, number) if adopted else self.folder.unseen(run_id, number)
-        return Inbox(self.run.context, self._data, self.folder, seen, isinstance(self.job, TrainingJob))
+    @property
+    def inbox(self) -> Inbox:
+        """The present attempt's. Messages are always read from the first."""
+        if self._inbox is None:
+            tools = self.tools
+            self._inbox = Inbox(
+                self.run.context,
+                self._extras,
+                self.folder,
+                self.folder.unseen(self.run.run_id, self.attempt.number),
+                restarts=isinstance(self.job, TrainingJob),
+                pipes=self.job.pipes,
+                context_injector=tools.context_injector,
+                message_reader=tools.message_reader,
+            )
+        return self._inbox
+
+    def _close_inbox(self) -> None:
+        if self._inbox:
+            self._inbox.close()
+        self._inbox = None
 
     # Ends
 
@@ -343,6 +367,7 @@ class SupervisedJob:
         self.attempt.ended = ended.ending.value
         if watch.succeeded:
             self.machine.enter(State.SUCCEEDED)
+            self._close_inbox()
             self.invocation = PipesClientCompletedInvocation(watch.inbox.session, self._metadata())
         elif self.machine.state is State.HARVESTING:
             self._plan_after(ended)
@@ -381,6 +406,7 @@ class SupervisedJob:
         self, ending: Ending, words: str, exit_code: int | None = None, *, allow_retries: bool = False
     ) -> None:
         self.machine.enter(State.FAILED)
+        self._close_inbox()
         self.failure = SageMakerJobFailed(
             words, ending=ending, exit_code=exit_code, metadata=self._metadata(), allow_retries=allow_retries
         )
@@ -423,8 +449,12 @@ class SupervisedJob:
                 self.run.context.log.warning(f"[sagemaker] the record of {self.key} was not written: {error}")
 
     @cached_property
+    def _job_digests(self) -> dict[str, str]:
+        return identity_digests(self.job, self._extras)
+
+    @property
     def _digests(self) -> dict[str, str]:
-        return identity_digests(self.job, self._data["extras"])
+        return {**self._job_digests, **self.inbox.identity}
 
     @cached_property
     def _handed_over(self) -> bool:
@@ -432,4 +462,4 @@ class SupervisedJob:
         return bool(self.record.delivered) and self.run.recorded(self.record.delivered)
 
     def _pipes_variables(self) -> Mapping[str, str]:
-        return self._inbox().session.get_bootstrap_env_vars() if self.job.pipes else {}
+        return self.inbox.session.get_bootstrap_env_vars() if self.job.pipes else {}

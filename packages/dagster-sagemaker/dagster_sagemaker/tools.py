@@ -11,7 +11,7 @@ from typing import Any
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
-from dagster import MetadataValue
+from dagster import MetadataValue, PipesContextInjector, PipesMessageReader
 
 from dagster_sagemaker.kinds import Kind
 from dagster_sagemaker.metadata import Prices, links
@@ -56,6 +56,9 @@ class Tools:
     """Whether events report the ends of jobs."""
     pacing: Pacing
     clock: Clock
+    context_injector: PipesContextInjector | None = None
+    message_reader: PipesMessageReader | None = None
+    """None for the client's own pair, through S3."""
 
     @cached_property
     def sagemaker(self) -> Any:

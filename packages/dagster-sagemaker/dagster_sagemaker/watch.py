@@ -119,7 +119,7 @@ class Watch:
 
     def _read_messages(self) -> None:
         was_closed = self.inbox.closed
-        if self.inbox.drain():
+        if self.inbox.finish() if self.outcome else self.inbox.drain():
             self._remember()
         if self.outcome:
             return
