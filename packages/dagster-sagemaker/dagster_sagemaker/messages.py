@@ -42,6 +42,11 @@ class _OnS3(PipesContextInjector, PipesMessageReader):
     def read_messages(self, handler: PipesMessageHandler) -> Iterator[Any]:
         yield self.folder.messages_at(self.attempt)
 
+    @property
+    def expected_writer_count(self) -> int:
+        """Overrides a property of which Dagster warns that it may change."""
+        return 1
+
     def no_messages_debug_text(self) -> str:
         return "Messages are expected on S3, from a PipesS3MessageWriter that is given to open_dagster_pipes."
 

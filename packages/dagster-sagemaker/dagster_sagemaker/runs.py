@@ -93,7 +93,7 @@ class StepRun:
             getattr(context, "op_execution_context", None), BaseDirectExecutionContext
         )
         # Outside of a run, in a unit test, nothing can be resumed: each call is work of its own.
-        self.run_id = str(uuid.uuid4()) if self.direct else context.run_id
+        self.run_id = str(uuid.uuid4()) if self.direct else context.run.run_id
         self.step = "step" if self.direct else context.get_step_execution_context().step.key
         self.origin_run = self.run_id if self.direct else origin_of(context.instance, context.run).run_id
 
