@@ -3,7 +3,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n 2 --dist loadgroup --durations=25
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all check check-terraform check-security audit definitions docs check-newest-dagster
+.PHONY: help install demo dev test test-all test-dagster-sagemaker test-sagemaker-double check check-terraform check-security audit definitions docs check-newest-dagster
 
 help:  ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 24
@@ -50,6 +50,12 @@ test: install  ## run the tests that a change is most likely to break (10 minute
 
 test-all: install  ## run all other tests: SageMaker faults, Terraform, commands, long histories (40 minutes more)
 	$(PYTEST) -m extended
+
+test-dagster-sagemaker: install  ## test that package as its users get it, with the oldest and the newest Dagster (15 minutes, needs an index of packages)
+	scripts/test_package dagster-sagemaker
+
+test-sagemaker-double: install  ## test that package as its users get it, with the oldest and the newest boto3 (5 minutes, needs an index of packages)
+	scripts/test_package sagemaker-double
 
 definitions: install  ## write what Terraform reads from the code: pipelines, views, dashboard (10 seconds)
 	$(BIN)/python scripts/render_definitions.py

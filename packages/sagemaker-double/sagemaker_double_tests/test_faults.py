@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
@@ -22,6 +23,8 @@ SPOT = {
     "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600},
     "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"},
 }
+MODEL = botocore.session.get_session().get_service_model("sagemaker")
+PREFERENCES_ARE_KNOWN = "InstancePreferences" in MODEL.shape_for("ResourceConfig").members
 
 
 @pytest.fixture
@@ -137,6 +140,9 @@ def test_capacity_is_short_on_some_types(sagemaker_double: Remote, sagemaker: An
     assert sagemaker_double.wait_for("xlarge")["status"] == "Completed"
 
 
+@pytest.mark.skipif(
+    not PREFERENCES_ARE_KNOWN, reason="the installed botocore is older than InstancePreferences"
+)
 def test_of_instance_preferences_the_first_with_capacity_is_taken(
     sagemaker_double: Remote, sagemaker: Any
 ) -> None:
