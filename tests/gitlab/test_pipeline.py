@@ -14,7 +14,8 @@ from tests.gitlab.pipeline import ROOT, Pipeline
 
 pytestmark = [pytest.mark.extended, pytest.mark.xdist_group("gitlab")]
 
-CHECKS = {"check", "docs", "terraform", "security", "audit", "definitions", "test", "test-all", "smoke"}
+TESTS = {"test", "test-all", "test-dagster-sagemaker", "test-sagemaker-double", "smoke"}
+CHECKS = {"check", "docs", "terraform", "security", "audit", "definitions", *TESTS}
 ENVIRONMENTS = ("dev", "test", "stage", "prod")
 SANDBOX = {"sandbox-up", "sandbox-smoke", "merge-request-report", "sandbox-down"}
 DEPLOYMENT = {f"{verb}-{environment}" for verb in ("plan", "apply") for environment in ENVIRONMENTS}
@@ -176,7 +177,7 @@ def needed_jobs(listed: dict[str, Any], name: str) -> set[str]:
 def test_a_sandbox_does_not_wait_for_the_tests(branch: Pipeline) -> None:
     listed = branch.jobs()
     assert listed["images"]["needs"] == []
-    assert needed_jobs(listed, "merge-request-report") & {"test", "test-all", "smoke"} == set()
+    assert needed_jobs(listed, "merge-request-report") & TESTS == set()
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS)
