@@ -66,6 +66,8 @@ YAML = [
 @pytest.mark.parametrize(("page", "code"), PYTHON)
 def test_python_of_pages_runs(page, code):
     program = compile(code, page, "exec", dont_inherit=True)
+    if "dagster_aws" in code:
+        pytest.importorskip("dagster_aws")
     if code != named_block(ROOT / "README.md", "job.py"):  # runs in a container
         names: dict[str, Any] = {"__name__": "page"}
         exec(program, names)
@@ -153,6 +155,12 @@ def test_jobs_of_the_page_run_side_by_side(runner):
     names = run_block(ROOT / "docs/jobs.md", "loads")
     assert materialized(runner, [names["loads"]]).success
     assert len(runner.aws.jobs) == 3
+
+
+def test_request_of_the_page_runs(runner):
+    runner.aws.scripts = [completes(report=[materialised("counts")])]
+    names = run_block(ROOT / "docs/jobs.md", "counts")
+    assert materialized(runner, [names["counts"]]).success
 
 
 def test_missing_data_of_the_page_becomes_an_empty_table(runner):

@@ -28,5 +28,8 @@ def model(
         hyperparameters={"weight": "2", "test_days": "2"},
         output_s3=f"{bucket}/models/",
         spot=True,
+        request={
+            "AlgorithmSpecification": {"MetricDefinitions": [{"Name": "mae", "Regex": "mae=([0-9.]+)"}]}
+        },
     )
     yield from training.run(context=context, job=job).get_results()
