@@ -23,6 +23,7 @@ from rich.console import Console
 from ruter_dagster.aws.clients import client
 from ruter_dagster.config.sagemaker import SageMakerSettings
 from ruter_dagster.config.settings import ENV_FILE_VARIABLE, Settings, env_file, load_settings
+from ruter_dagster.contracts.container import BASE_VARIABLE
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.jobs import JOBS
 
@@ -89,7 +90,7 @@ def _double() -> Iterator[str]:
         )
     command = [sys.executable, "-m", "sagemaker_double", "--port", "0", "--owner-on-stdin"]
     process = subprocess.Popen(
-        [*command, "--set", f"slots={os.cpu_count() or 2}"],
+        [*command, "--set", f"slots={os.cpu_count() or 2}", "--set", f"base_variable={BASE_VARIABLE}"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

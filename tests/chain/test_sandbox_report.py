@@ -13,6 +13,7 @@ import boto3
 import pytest
 
 from ruter_dagster.contracts.all_tables import TABLES
+from ruter_dagster.contracts.container import BASE_VARIABLE
 from ruter_dagster.contracts.tables import LOAD_FORECASTS
 from ruter_dagster.storage.artifacts import ArtifactStore
 from ruter_dagster.storage.catalog import glue_catalog
@@ -62,7 +63,8 @@ class Report:
 @pytest.fixture(scope="module")
 def report(prepared: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
     folder = tmp_path_factory.mktemp("report")
-    with double_process() as double, running_gitlab() as gitlab, pytest.MonkeyPatch.context() as patch:
+    double_of_jobs = double_process(base_variable=BASE_VARIABLE)
+    with double_of_jobs as double, running_gitlab() as gitlab, pytest.MonkeyPatch.context() as patch:
         for name in (*foreign_variables(), *(name for name in os.environ if name.startswith("AWS_"))):
             patch.delenv(name)
         for name, value in variables(folder, double, gitlab).items():

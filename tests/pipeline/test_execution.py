@@ -12,7 +12,7 @@ import pytest
 
 from ruter_dagster.commands.pipeline_definition import pipeline_definition
 from ruter_dagster.config.settings import Settings, load_settings
-from ruter_dagster.contracts.container import Container
+from ruter_dagster.contracts.container import BASE_VARIABLE, Container
 from ruter_dagster.contracts.features import DEPARTURE_FEATURES, LEVELS
 from ruter_dagster.contracts.jobs import (
     MODEL_NAME,
@@ -95,6 +95,7 @@ def settings(
         "RUTER_KAFKA_TOPIC_PREFIX": topic_prefix,
     }.items():
         monkeypatch.setenv(name, value)
+    sagemaker_double.set(base_variable=BASE_VARIABLE)
     place = {"LocationConstraint": "eu-west-1"}
     boto3.client("s3").create_bucket(Bucket="lake", CreateBucketConfiguration=place)
     return load_settings(_env_file=None)

@@ -8,6 +8,7 @@ from typing import Any
 
 from werkzeug.serving import make_server
 
+from ruter_dagster.contracts.container import BASE_VARIABLE
 from sagemaker_double.server import Double
 from tests.sandbox.moto_patches import patch_all
 from tests.terraform.moto_shim import REGION, Shim
@@ -17,7 +18,7 @@ class JobsOnDouble:
     """Sends the calls on jobs to the double of SageMaker, all others to the shim. Both share the rest of AWS."""
 
     def __init__(self) -> None:
-        self.double = Double(region=REGION)
+        self.double = Double(region=REGION, base_variable=BASE_VARIABLE)
         self.shim = Shim()
         patch_all()
 

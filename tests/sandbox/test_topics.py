@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from ruter_dagster.commands import sandbox_topics
 from ruter_dagster.config.settings import Settings
+from ruter_dagster.contracts.container import BASE_VARIABLE
 from ruter_dagster.contracts.errors import PermanentFailure
 from ruter_dagster.contracts.sandbox import Sandbox
 from ruter_dagster.publishing.broker import Broker
@@ -85,7 +86,8 @@ def define_run(aws: Any, sandbox: Sandbox, broker: str) -> None:
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(monkeypatch: pytest.MonkeyPatch, sagemaker_double: Remote) -> None:
+    sagemaker_double.set(base_variable=BASE_VARIABLE)
     monkeypatch.setattr(sandbox_topics, "POLL_SECONDS", 0.2)
 
 

@@ -61,6 +61,10 @@ class Container:
 
     def start(self) -> None:
         Path(self.directory).mkdir(parents=True, exist_ok=True)
+        if not self.command:
+            self._on_line("The request names no entry point, and the setting image_entrypoint is empty")
+            self._set_exit(CANNOT_START)
+            return
         program = sys.executable if self.command[0] in PYTHONS else self.command[0]
         try:
             self._process = subprocess.Popen(

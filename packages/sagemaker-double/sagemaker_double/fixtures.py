@@ -12,12 +12,19 @@ import pytest
 from .control import Remote
 from .process import aws_environment, double_process
 
-__all__ = ["aws", "sagemaker_double", "sagemaker_double_process"]
+__all__ = ["aws", "sagemaker_double", "sagemaker_double_process", "sagemaker_double_settings"]
 
 
 @pytest.fixture(scope="session")
-def sagemaker_double_process() -> Iterator[Remote]:
-    with double_process() as remote:
+def sagemaker_double_settings() -> dict[str, Any]:
+    """Settings of the double. Override the fixture in `conftest.py` to change them for all tests."""
+    return {}
+
+
+@pytest.fixture(scope="session")
+def sagemaker_double_process(sagemaker_double_settings: dict[str, Any]) -> Iterator[Remote]:
+    """The process of the double, one per session. It outlives any process that a test kills."""
+    with double_process(**sagemaker_double_settings) as remote:
         yield remote
 
 
@@ -39,7 +46,7 @@ def sagemaker_double(
 
 @cache
 def _session() -> Any:
-    """One for all tests: it reads the services' models once. Where its clients point to, they ask of the variables."""
+    """One for all tests, because it reads the services' models once. Its clients read their address from the variables."""
     import boto3
 
     return boto3.Session()

@@ -1,13 +1,17 @@
-"""The record of one job: what was asked, what became of it, and how Describe and List tell it. Runs nothing."""
+"""The record of one job: its request, its state, and the answers of Describe and List. Runs nothing."""
 
 from __future__ import annotations
 
 import math
+import re
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal
 
+from .limits import service_model
 from .settings import ACCOUNT
 
 Kind = Literal["Processing", "Training"]
@@ -28,6 +32,24 @@ TRANSITION_WORDS = {
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
     "MaxWaitTimeExceeded": "Training job wait time exceeded MaxWaitTimeInSeconds provided",
 }
+
+
+DEFAULTS: dict[Kind, dict[str, Any]] = {
+    "Processing": {"StoppingCondition": {"MaxRuntimeInSeconds": 86400}},
+    "Training": {
+        "EnableNetworkIsolation": False,
+        "EnableInterContainerTrafficEncryption": False,
+        "EnableManagedSpotTraining": False,
+    },
+}
+"""Fields that Describe answers although the request has none."""
+
+
+@cache
+def output_members(operation: str) -> frozenset[str]:
+    """The fields that an answer may have, of botocore's model."""
+    shape: Any = service_model().operation_model(operation).output_shape
+    return frozenset(shape.members)
 
 
 @dataclass
@@ -59,6 +81,8 @@ class Job:
     dropped: threading.Event = field(default_factory=threading.Event)
     """Set when the double is reset or ends."""
     stop_requested: bool = False
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """The last value of each metric, by name."""
 
     @property
     def arn(self) -> str:
@@ -83,14 +107,20 @@ class Job:
         return self.request["ProcessingResources"]["ClusterConfig"]
 
     @property
+    def instance_groups(self) -> list[dict[str, Any]]:
+        """Groups of a Training job with several kinds of instances. Empty for other jobs."""
+        return self.cluster.get("InstanceGroups") or []
+
+    @property
     def requested_types(self) -> list[str]:
-        preferences = self.cluster.get("InstancePreferences")
-        return (
-            [each["InstanceType"] for each in preferences] if preferences else [self.cluster["InstanceType"]]
-        )
+        """In order of preference; of instance groups only the first one's."""
+        choices = self.cluster.get("InstancePreferences") or self.instance_groups[:1]
+        return [each["InstanceType"] for each in choices] or [self.cluster["InstanceType"]]
 
     @property
     def instance_count(self) -> int:
+        if self.instance_groups:
+            return sum(int(group["InstanceCount"]) for group in self.instance_groups)
         preferences = self.cluster.get("InstancePreferences") or [{}]
         return int(self.cluster.get("InstanceCount") or preferences[0].get("InstanceCount") or 1)
 
@@ -132,8 +162,11 @@ class Job:
 
     def describe(self) -> dict[str, Any]:
         with self.lock:
-            told = {name: value for name, value in self.request.items() if name != "Tags"}
-            told |= {
+            members = output_members(f"Describe{self.kind}Job")
+            fields = DEFAULTS[self.kind] | {
+                name: self.request[name] for name in self.request if name in members
+            }
+            fields |= {
                 f"{self.kind}JobArn": self.arn,
                 f"{self.kind}JobStatus": self.status,
                 "CreationTime": self.created,
@@ -142,26 +175,27 @@ class Job:
                 f"{self.kind}EndTime": self.ended,
                 "FailureReason": self.failure_reason and self.failure_reason[:REASON_LIMIT],
             }
-            told |= self._training_fields() if self.training else {"ExitMessage": self.exit_message}
-            return {name: value for name, value in told.items() if value is not None}
+            fields |= self._training_fields() if self.training else {"ExitMessage": self.exit_message}
+            return {name: value for name, value in fields.items() if value is not None}
 
     def _training_fields(self) -> dict[str, Any]:
-        told: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "SecondaryStatus": self.secondary,
             "SecondaryStatusTransitions": [dict(each) for each in self.transitions],
             "ResourceConfig": self.cluster | self._selected(),
         }
         if self.over or self.secondary == "Uploading":
             path = self.request["OutputDataConfig"]["S3OutputPath"].rstrip("/")
-            told["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{self.name}/output/model.tar.gz"}
+            fields["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{self.name}/output/model.tar.gz"}
+        if self.over and self.metrics:
+            fields["FinalMetricDataList"] = list(self.metrics.values())
         if self.started and self.ended:
-            told["TrainingTimeInSeconds"] = math.ceil(self.ended - self.started)
-            told["BillableTimeInSeconds"] = math.ceil(
-                (self.ended - self.started) * (SPOT_PRICE if self.spot else 1)
-            )
+            seconds = self.ended - self.started
+            fields["TrainingTimeInSeconds"] = math.ceil(seconds)
+            fields["BillableTimeInSeconds"] = math.ceil(seconds * (SPOT_PRICE if self.spot else 1))
         if self.cluster.get("KeepAlivePeriodInSeconds") and self.status == "Completed":
-            told["WarmPoolStatus"] = {"Status": "Available"}
-        return told
+            fields["WarmPoolStatus"] = {"Status": "Available"}
+        return fields
 
     def _selected(self) -> dict[str, Any]:
         if not self.cluster.get("InstancePreferences") or not self.instance_type:
@@ -169,17 +203,23 @@ class Job:
         return {"SelectedInstanceType": self.instance_type, "SelectedInstanceCount": self.instance_count}
 
     def summary(self) -> dict[str, Any]:
-        names = ["JobName", "JobArn", "JobStatus", "EndTime"]
-        told = self.describe()
-        summary = {f"{self.kind}{name}": told.get(f"{self.kind}{name}") for name in names}
-        summary |= {name: told.get(name) for name in ("CreationTime", "LastModifiedTime")}
-        if not self.training:
-            summary |= {name: told.get(name) for name in ("FailureReason", "ExitMessage")}
-        return {name: value for name, value in summary.items() if value is not None}
+        """The entry of List, whose fields are some of Describe's."""
+        members = service_model().shape_for(f"{self.kind}JobSummary").members
+        return {name: value for name, value in self.describe().items() if name in members}
+
+    def take_line(self, line: str) -> None:
+        """Finds the values of the request's MetricDefinitions in a printed line. The last value of each is final."""
+        algorithm = self.request.get("AlgorithmSpecification") or {}
+        for definition in algorithm.get("MetricDefinitions") or []:
+            if found := re.search(definition["Regex"], line):
+                name = definition["Name"]
+                with suppress(ValueError, IndexError), self.lock:
+                    value = float(found[1])
+                    self.metrics[name] = {"MetricName": name, "Value": value, "Timestamp": time.time()}
 
     def as_dict(self) -> dict[str, Any]:
         """What `/_double/jobs` answers: Describe's answer, the tags, and what only the platform knows."""
         with self.lock:
             own = {"starts": self.starts, "exits": self.exits, "pids": self.pids, "tags": dict(self.tags)}
-            plain = {"name": self.name, "kind": self.kind, "status": self.status, "secondary": self.secondary}
-            return plain | own | {"instance_type": self.instance_type, "describe": self.describe()}
+            state = {"name": self.name, "kind": self.kind, "status": self.status, "secondary": self.secondary}
+            return state | own | {"instance_type": self.instance_type, "describe": self.describe()}

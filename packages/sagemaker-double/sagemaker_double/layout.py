@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,23 @@ def hosts(job: Job) -> list[str]:
     return [f"algo-{index + 1}" for index in range(job.instance_count)]
 
 
-def command(job: Job, of_image: list[str]) -> list[str]:
-    """The image's entry point stands where the request has none; Training calls that with `train`."""
+def command(job: Job, base: Path, of_image: list[str]) -> list[str]:
+    """The image's entry point is used if the request has none. Training calls that with `train`."""
     part = job.request["AlgorithmSpecification" if job.training else "AppSpecification"]
     own = part.get("ContainerEntrypoint")
-    arguments = part.get("ContainerArguments") or []
-    return [*(own or of_image), *(arguments or (["train"] if job.training and not own else []))]
+    arguments = part.get("ContainerArguments") or (["train"] if job.training and not own else [])
+    return [local_paths(word, base) for word in (*(own or of_image), *arguments)]
+
+
+def local_paths(text: str, base: Path) -> str:
+    """A word or value whose path below `/opt/ml` lies below `base`: `/opt/ml/model`, `--out=/opt/ml/processing/out`."""
+    return re.sub(r"(^|(?<==))/opt/ml(?=/|$)", lambda _: str(base), text)
 
 
 def environment(job: Job, base: Path, variable: str, platform: dict[str, str]) -> dict[str, str]:
     """What the request and the platform give, and no more: no region for boto3 (AWS_DEFAULT_REGION), no `SM_*`."""
-    given = {**platform, **(job.request.get("Environment") or {})}
+    requested = job.request.get("Environment") or {}
+    given = platform | {name: local_paths(value, base) for name, value in requested.items()}
     if job.training:
         given |= {"TRAINING_JOB_NAME": job.name, "TRAINING_JOB_ARN": job.arn}
     return given | {variable: str(base)}
@@ -54,6 +61,7 @@ def configure(job: Job, container: Container, host: str) -> None:
         "current_instance_type": job.instance_type,
         "hosts": hosts(job),
         "network_interface_name": "eth0",
+        **_groups(job, host),
     }
     if not job.training:
         container.write("/opt/ml/config/resourceconfig.json", resources)
@@ -75,6 +83,27 @@ def configure(job: Job, container: Container, host: str) -> None:
     container.write("/opt/ml/input/config/inputdataconfig.json", channels)
     for folder in (MODEL, DATA):
         container.path(folder).mkdir(parents=True, exist_ok=True)
+
+
+def _groups(job: Job, host: str) -> dict[str, Any]:
+    """The instance groups and their hosts, in order. Nothing for a job without groups."""
+    if not job.instance_groups:
+        return {}
+    names = iter(hosts(job))
+    groups = [
+        {
+            "instance_group_name": group["InstanceGroupName"],
+            "instance_type": group["InstanceType"],
+            "hosts": [next(names) for _ in range(int(group["InstanceCount"]))],
+        }
+        for group in job.instance_groups
+    ]
+    (own,) = (group for group in groups if host in group["hosts"])
+    return {
+        "current_group_name": own["instance_group_name"],
+        "current_instance_type": own["instance_type"],
+        "instance_groups": groups,
+    }
 
 
 def download(job: Job, container: Container, index: int, transfers: Transfers) -> None:

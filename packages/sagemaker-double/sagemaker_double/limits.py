@@ -30,7 +30,10 @@ def service_model() -> ServiceModel:
 def check(operation: str, request: dict[str, Any]) -> None:
     """A `Refused` (ValidationException) that names every fault of the request."""
     shape: Any = service_model().operation_model(operation).input_shape
-    faults = list(_faults(shape, request, "")) if shape else []
+    try:
+        faults = list(_faults(shape, request, "")) if shape else []
+    except (TypeError, AttributeError) as error:  # a value of another type than the model's
+        raise Refused("SerializationException", f"The request has a value of a wrong type: {error}") from None
     if not faults and operation in ("CreateTrainingJob", "CreateProcessingJob"):
         faults = list(
             _training_faults(request) if operation == "CreateTrainingJob" else _processing_faults(request)
@@ -46,7 +49,7 @@ def _faults(shape: Any, value: Any, path: str) -> Iterator[str]:
     if kind == "structure":
         for name in shape.required_members:
             if value.get(name) is None:
-                yield _told(None, f"{path}.{name}", "Member must not be null")
+                yield _violation(None, f"{path}.{name}", "Member must not be null")
         for name, item in value.items():
             member = shape.members.get(name)
             if member is not None and item is not None:
@@ -69,19 +72,19 @@ def _own_faults(shape: Any, value: Any, path: str) -> Iterator[str]:
     size = value if number else len(value) if sized else 0
     noun = "value" if number else "length"
     if sized and most is not None and size > most:
-        yield _told(value, path, f"Member must have {noun} less than or equal to {most}")
+        yield _violation(value, path, f"Member must have {noun} less than or equal to {most}")
     if sized and least is not None and size < least:
-        yield _told(value, path, f"Member must have {noun} greater than or equal to {least}")
+        yield _violation(value, path, f"Member must have {noun} greater than or equal to {least}")
     if shape.type_name == "string":
         values = shape.metadata.get("enum")
         if values and value not in values:
-            yield _told(value, path, f"Member must satisfy enum value set: [{', '.join(values)}]")
+            yield _violation(value, path, f"Member must satisfy enum value set: [{', '.join(values)}]")
         pattern = shape.metadata.get("pattern")
         if pattern and not matches(pattern, value):
-            yield _told(value, path, f"Member must satisfy regular expression pattern: {pattern}")
+            yield _violation(value, path, f"Member must satisfy regular expression pattern: {pattern}")
 
 
-def _told(value: Any, path: str, constraint: str) -> str:
+def _violation(value: Any, path: str, constraint: str) -> str:
     name = path.lstrip(".")
     return f"Value '{value}' at '{name[:1].lower()}{name[1:]}' failed to satisfy constraint: {constraint}"
 
@@ -122,6 +125,9 @@ def _training_faults(request: dict[str, Any]) -> Iterator[str]:
         if not request.get(name):
             yield f"{name} is required"
             return
+    algorithm = request["AlgorithmSpecification"]
+    if bool(algorithm.get("TrainingImage")) == bool(algorithm.get("AlgorithmName")):
+        yield "Give either TrainingImage or AlgorithmName in AlgorithmSpecification"
     spot = bool(request.get("EnableManagedSpotTraining"))
     resources, condition = request["ResourceConfig"], request["StoppingCondition"]
     run, wait = condition.get("MaxRuntimeInSeconds", 86400), condition.get("MaxWaitTimeInSeconds")
@@ -137,8 +143,13 @@ def _training_faults(request: dict[str, Any]) -> Iterator[str]:
 
 
 def _instance_faults(cluster: dict[str, Any], spot: bool) -> Iterator[str]:
-    preferences = cluster.get("InstancePreferences")
-    if bool(preferences) == bool(cluster.get("InstanceType")):
-        yield "Give either InstanceType or InstancePreferences"
-    if preferences and spot:
+    ways = ("InstanceType", "InstancePreferences", "InstanceGroups")
+    given = [name for name in ways if cluster.get(name)]
+    if len(given) != 1:
+        yield f"Give exactly one of InstanceType, InstancePreferences and InstanceGroups, not {given}"
+    elif given == ["InstanceType"] and not cluster.get("InstanceCount"):
+        yield "InstanceCount is required beside InstanceType"
+    elif given == ["InstanceGroups"] and cluster.get("InstanceCount"):
+        yield "InstanceCount is not for jobs with InstanceGroups"
+    if given == ["InstancePreferences"] and spot:
         yield "InstancePreferences is not for jobs with EnableManagedSpotTraining"

@@ -67,7 +67,7 @@ class Run:
         self._streams.append(stream)
         return Container(
             base,
-            layout.command(job, settings.image_entrypoint),
+            layout.command(job, base, settings.image_entrypoint),
             layout.environment(job, base, settings.base_variable, variables),
             settings.working_directory,
             partial(self._take_line, stream),
@@ -76,6 +76,7 @@ class Run:
 
     def _take_line(self, stream: Stream, line: str) -> None:
         stream.add(line)
+        self.job.take_line(line)
         for fault in list(self._faults):
             if fault.on_log and fault.on_log in line and self._due_fault is None:
                 self._due_fault = fault

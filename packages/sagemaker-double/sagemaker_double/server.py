@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import signal
@@ -78,6 +79,7 @@ class Double:
     def __init__(self, port: int = 0, host: str = "127.0.0.1", **settings: Any) -> None:
         self.settings, self.faults, self.calls = Settings(), Faults(), Calls()
         self.settings.update(settings)
+        self._start_settings = copy.deepcopy(vars(self.settings))
         self.folder = Path(tempfile.mkdtemp(prefix="sagemaker-double-"))
         self.executions: dict[str, Execution] = {}
         self.jobs = JobCalls(self.settings, self.faults, self._launch)
@@ -126,14 +128,14 @@ class Double:
         self.jobs.jobs.clear()
 
     def reset(self) -> None:
-        """As new: no jobs, faults and counted calls, default settings, and an empty moto."""
+        """As at the start: no jobs, faults and counted calls, the settings of the start, and an empty moto."""
         with self._resets:
             self.faults.clear()
             self.end_jobs()
             self.logs.clear()
             self.calls.clear()
             self.athena.clear()
-            self.settings.update(vars(Settings(region=self.settings.region)))
+            self.settings.update(copy.deepcopy(self._start_settings))
             _reset_moto()
 
     def _launch(self, job: Job) -> None:

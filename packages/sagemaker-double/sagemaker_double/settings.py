@@ -17,8 +17,8 @@ class Settings:
     """Seconds unless said otherwise. Each may be changed while the double runs (`PATCH /_double/settings`)."""
 
     region: str = "eu-west-1"
-    base_variable: str = "RUTER_CONTAINER_BASE"
-    """The variable that tells a container where its `/opt/ml` lies."""
+    base_variable: str = "SAGEMAKER_DOUBLE_CONTAINER_BASE"
+    """The variable that names a container's folder in place of `/opt/ml`."""
     starting: float = 0.02
     """From Create to Downloading. AWS takes minutes."""
     interrupted: float = 0.05

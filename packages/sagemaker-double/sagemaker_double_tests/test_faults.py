@@ -186,7 +186,7 @@ def test_a_job_is_stopped_while_it_starts(sagemaker_double: Remote, sagemaker: A
 def test_a_spot_interruption_resumes_from_checkpoints(sagemaker_double: Remote, sagemaker: Any) -> None:
     code = """
 import os, pathlib, time
-checkpoints = pathlib.Path(os.environ["RUTER_CONTAINER_BASE"]) / "checkpoints"
+checkpoints = pathlib.Path(os.environ["SAGEMAKER_DOUBLE_CONTAINER_BASE"]) / "checkpoints"
 if (checkpoints / "step").exists():
     print("resumed from", (checkpoints / "step").read_text())
 else:

@@ -19,7 +19,7 @@ from sagemaker_double.control import Remote
 from sagemaker_double.process import aws_environment, double_process
 from sagemaker_double.requests import processing, training
 
-BASE = "import os, pathlib; base = pathlib.Path(os.environ['RUTER_CONTAINER_BASE']); "
+BASE = "import os, pathlib; base = pathlib.Path(os.environ['SAGEMAKER_DOUBLE_CONTAINER_BASE']); "
 
 
 @pytest.fixture
@@ -101,14 +101,14 @@ def test_training_gets_hyperparameters_and_channels_and_leaves_a_model(
 def test_a_container_has_only_what_request_image_and_platform_give(
     sagemaker_double: Remote, aws: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RUTER_SECRET_OF_THE_TESTS", "1")
+    monkeypatch.setenv("SECRET_OF_THE_TESTS", "1")
     code = "import os; [print(name) for name in sorted(os.environ) if not name.startswith('LC_')]"
     aws("sagemaker").create_processing_job(**processing("job", code, Environment={"OWN": "1"}))
     sagemaker_double.wait_for("job")
     ((_, names),) = lines(aws, "/aws/sagemaker/ProcessingJobs", "job").items()
     assert set(names) == {
         "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_SECRET_ACCESS_KEY", "HOME", "OMP_WAIT_POLICY", "OWN",
-        "PATH", "PYTHONUNBUFFERED", "RUTER_CONTAINER_BASE",
+        "PATH", "PYTHONUNBUFFERED", "SAGEMAKER_DOUBLE_CONTAINER_BASE",
     }  # fmt: skip
 
 

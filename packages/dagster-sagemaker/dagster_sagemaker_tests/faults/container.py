@@ -26,7 +26,7 @@ from dagster_pipes import (
     open_dagster_pipes,
 )
 
-BASE = Path(os.environ["RUTER_CONTAINER_BASE"])
+BASE = Path(os.environ["SAGEMAKER_DOUBLE_CONTAINER_BASE"])
 BEAT = 0.02
 TRIES = 5
 SIGNED = {
