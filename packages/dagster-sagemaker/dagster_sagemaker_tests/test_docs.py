@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,13 @@ def test_metadata_page_lists_every_entry():
     listed = set(re.findall(r"`([\w/]+?)(?:/<name>)?`", (ROOT / "docs/metadata.md").read_text()))
     events = {"job"}  # of engine events, not of results
     assert set(re.findall(r'"sagemaker/(\w+)', sources)) - events <= listed
+
+
+def test_pacing_page_states_every_interval():
+    page = (ROOT / "docs/messages-and-logs.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([\d,]+) \|", page, re.M)
+    stated = {name: float(value.replace(",", "")) for name, value in rows}
+    assert stated == asdict(dagster_sagemaker.Pacing())
 
 
 def test_every_job_of_the_page_is_within_limits():
