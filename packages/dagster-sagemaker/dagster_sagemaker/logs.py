@@ -5,14 +5,22 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from dagster_sagemaker.calls import Calls, NotFound, Refused
 from dagster_sagemaker.folder import Seen
 from dagster_sagemaker.pacing import Window
 
-Line = tuple[int, str]
-"""Milliseconds since 1970, text."""
+_DRAINED_LINES, _LAST_LINES = 20_000, 1_000
+"""Lines that are shown once a job is over: the next ones, and the last ones if there are more."""
+
+
+class Line(NamedTuple):
+    """`time`: milliseconds since 1970."""
+
+    time: int
+    host: str
+    text: str
 
 
 def to_stdout(text: str) -> None:
@@ -35,9 +43,11 @@ class LogFollower:
         window: Window,
         label: str = "",
         write: Callable[[str], None] = to_stdout,
+        link: str = "",
     ) -> None:
         self.client, self.calls, self.group, self.prefix = client, calls, group, f"{job_name}/"
-        self.hosts, self.seen, self.window, self.write, self.label = hosts, seen, window, write, label
+        self.hosts, self.seen, self.window, self.write = hosts, seen, window, write
+        self.label, self.link = label, link
         self.streams: list[str] = sorted(seen.streams)
         self.wanted = hosts
         self.lag = 0.0
@@ -45,6 +55,9 @@ class LogFollower:
         self._turn = 0
         self._over: set[str] = set()
         """Streams of containers that another one has followed, read to their last line."""
+        self._unread: set[str] = set()
+        """Once the job is over: hosts with pages that are not read yet."""
+        self._drained = 0
 
     def expect_starts(self, starts: int) -> None:
         """A container that is started again writes to streams of its own."""
@@ -52,18 +65,16 @@ class LogFollower:
 
     def look(self, now: float) -> bool:
         """One page of each stream, as far as the calls of this minute reach. Returns whether there was anything to show."""
-        lines: list[tuple[str, Line]] = []
+        lines: list[Line] = []
         try:
             if self.incomplete and self._may_call(now):
                 self._find()
+            by_host = list(self._by_host().values())
             for _ in range(len(self.streams) - len(self._over)):
                 if not self._may_call(now):
                     break
-                stream, superseded = self._next()
-                page, more = self._page(stream)
-                lines += [(stream, line) for line in page]
-                if superseded and not more:
-                    self._over.add(stream)
+                self._turn += 1
+                lines += self._read(by_host[self._turn % len(by_host)])[0]
         finally:
             self._show(lines)
         return bool(lines)
@@ -73,33 +84,64 @@ class LogFollower:
         """Whether a host has no stream yet; one that prints nothing never gets one."""
         return len(self.streams) < self.wanted
 
+    @property
+    def has_more(self) -> bool:
+        """Whether `drain` must be called again at once."""
+        return bool(self._unread)
+
     def drain(self, now: float) -> bool:
-        """Everything that is there, to the last page of each stream; called once the job is over. Whether there was a line."""
-        lines: list[tuple[str, Line]] = []
-        try:
+        """The next page of each host, once the job is over. Returns whether there was a line.
+
+        After 20,000 lines, all but the last ones are left out.
+        """
+        if not self._unread:
             if self.incomplete or self.wanted > self.hosts:
                 self.window.note(now)
                 self._find()
-            for stream in self.streams:
-                more = True
-                while more:
+            self._over.clear()
+            self._unread = set(self._by_host())
+        lines: list[Line] = []
+        try:
+            for host, streams in self._by_host().items():
+                if host in self._unread:
                     self.window.note(now)
-                    page, more = self._page(stream)
-                    lines += [(stream, line) for line in page]
+                    page, more = self._read(streams)
+                    lines += page
+                    self._unread -= set() if more else {host}
         finally:
             self._show(lines)
+            self._drained += len(lines)
+        if self._unread and self._drained >= _DRAINED_LINES:
+            self._skip()
         return bool(lines)
 
-    def _next(self) -> tuple[str, bool]:
-        """The next host's stream to read, and whether another follows it: that one waits until the last line of this one."""
+    def _skip(self) -> None:
+        """Shows the last lines of each unread host, and where those between are."""
+        last: list[Line] = []
+        for host, streams in self._by_host().items():
+            if host in self._unread:
+                stream, before = streams[-1], self._state(streams[-1])["time"]
+                answer = self._events(stream, startFromHead=False, limit=_LAST_LINES)
+                self._over |= set(streams[:-1])
+                last += [line for line in self._take(stream, answer) if line.time > before]
+        self._unread.clear()
+        self.write(f"{self.label}[sagemaker] Lines are left out here. All lines: {self.link}\n")
+        self._show(last)
+
+    def _by_host(self) -> dict[str, list[str]]:
         hosts: dict[str, list[str]] = {}
         for stream in self.streams:
             hosts.setdefault(_host(stream), []).append(stream)
-        of_host = list(hosts.values())[self._turn % len(hosts)]
-        self._turn += 1
-        return next(
-            ((stream, True) for stream in of_host[:-1] if stream not in self._over), (of_host[-1], False)
-        )
+        return hosts
+
+    def _read(self, streams: list[str]) -> tuple[list[Line], bool]:
+        """The next page of a host, and whether there may be another. A stream waits until the one before is read to its end."""
+        stream = next((stream for stream in streams[:-1] if stream not in self._over), streams[-1])
+        lines, more = self._page(stream)
+        if not more and stream != streams[-1]:
+            self._over.add(stream)
+            more = True
+        return lines, more
 
     def _may_call(self, now: float) -> bool:
         if self.window.free_at(now) > now:
@@ -126,52 +168,47 @@ class LogFollower:
             return
         self.streams = sorted(found)
 
+    def _state(self, stream: str) -> dict[str, Any]:
+        """How far a stream was read: CloudWatch's token, and the time of the last line."""
+        return self.seen.streams.setdefault(stream, {"token": "", "time": 0})
+
     def _page(self, stream: str) -> tuple[list[Line], bool]:
         """The next page and whether there may be another: an empty page is not the end, the same token again is."""
-        state = self.seen.streams.setdefault(stream, {"token": "", "time": 0, "of_time": 0, "again": 0})
-        start = {"nextToken": state["token"]} if state["token"] else {}
+        state = self._state(stream)
+        token = state["token"]
         try:
-            answer = self._events(stream, start)
+            answer = self._events(stream, **({"nextToken": token} if token else {}))
         except NotFound:
             return [], False
         except Refused as refusal:
-            if not state["token"] or "InvalidParameter" not in refusal.code:
+            if not token or "InvalidParameter" not in refusal.code:
                 raise
-            # Tokens are good for a day: whoever comes later finds the place by time, and passes over what it has shown.
-            answer = self._events(stream, {"startTime": state["time"]})
-            state |= {"again": state["of_time"], "of_time": 0}
-        more = answer["nextForwardToken"] != state["token"]
-        state["token"] = answer["nextForwardToken"]
-        for event in answer["events"]:
-            self.lag = max(self.lag, (event.get("ingestionTime", 0) - event["timestamp"]) / 1000)
-        lines = [(event["timestamp"], event["message"]) for event in answer["events"]]
-        _remember(state, lines)
-        shown_before = min(state["again"], len(lines))
-        state["again"] -= shown_before
-        return lines[shown_before:], more
+            # Tokens are good for a day: whoever comes later finds the place by time.
+            answer = self._events(stream, startTime=state["time"] + 1)
+        return self._take(stream, answer), answer["nextForwardToken"] != token
 
-    def _events(self, stream: str, start: dict[str, Any]) -> Any:
+    def _events(self, stream: str, **start: Any) -> Any:
         """CloudWatch wants `startFromHead` beside a forward token too."""
         place = {"logGroupName": self.group, "logStreamName": stream, "startFromHead": True}
-        return self.calls(self.client.get_log_events, **place, **start)
+        return self.calls(self.client.get_log_events, **{**place, **start})
 
-    def _show(self, lines: list[tuple[str, Line]]) -> None:
+    def _take(self, stream: str, answer: Any) -> list[Line]:
+        """The lines of an answer. Notes how far the stream is read now."""
+        state, events = self._state(stream), answer["events"]
+        state["token"] = answer["nextForwardToken"]
+        for event in events:
+            self.lag = max(self.lag, (event.get("ingestionTime", 0) - event["timestamp"]) / 1000)
+            state["time"] = event["timestamp"]
+        return [Line(event["timestamp"], _host(stream), event["message"]) for event in events]
+
+    def _show(self, lines: list[Line]) -> None:
         """In order of time; with the host's name where there are several."""
         text = []
-        for stream, (_, message) in sorted(lines, key=lambda line: line[1][0]):
-            host = f"[{_host(stream)}] " if self.hosts > 1 else ""
-            text.append(f"{self.label}{host}{message.rstrip()}\n")
+        for line in sorted(lines, key=lambda line: line.time):
+            host = f"[{line.host}] " if self.hosts > 1 else ""
+            text.append(f"{self.label}{host}{line.text.rstrip()}\n")
         if text:
             self.write("".join(text))
-
-
-def _remember(state: dict[str, Any], lines: list[Line]) -> None:
-    """The time of the last line, and how many of that time were shown."""
-    if lines:
-        last = lines[-1][0]
-        of_time = sum(1 for time, _ in lines if time == last)
-        state["of_time"] = of_time + (state["of_time"] if state["time"] == last else 0)
-        state["time"] = last
 
 
 def _host(stream: str) -> str:

@@ -51,8 +51,9 @@ class Watch:
         self.follower: LogFollower | None = None
         if tools.logs:
             source = (tools.logs, calls, tools.kind.log_group, name)
+            window = self.pacing.window(_LOG_CALLS)
             self.follower = LogFollower(
-                *source, job.instance_count, inbox.seen, self.pacing.window(_LOG_CALLS), label
+                *source, job.instance_count, inbox.seen, window, label, link=self._logs_link
             )
         self.described: Mapping[str, Any] = {}
         self.outcome: Outcome | None = None
@@ -208,11 +209,15 @@ class Watch:
         def drain() -> None:
             if follower.drain(now):
                 self._last_line_at = now
+                self._remember()
 
         if self.lines.due > now:
             return False
         try:
             if self.lines.attempt(drain):
+                if follower.has_more:
+                    self.lines.due = now
+                    return False
                 self.lines.due = self._next_look(follower, now)
                 if self.lines.due <= now and follower.incomplete:
                     came = (
@@ -229,8 +234,11 @@ class Watch:
         return True
 
     def _warn_of_lines(self, what: str, why: Exception | str) -> None:
-        link = self.tools.links(self.name)["sagemaker/logs"].value
-        self.log.warning(f"[sagemaker] {self.name}: {what} ({why}). See {link}")
+        self.log.warning(f"[sagemaker] {self.name}: {what} ({why}). See {self._logs_link}")
+
+    @property
+    def _logs_link(self) -> str:
+        return str(self.tools.links(self.name)["sagemaker/logs"].value)
 
     def _next_look(self, follower: LogFollower, now: float) -> float:
         """When to read late lines again; a time that is past if all have come, as far as can be known.

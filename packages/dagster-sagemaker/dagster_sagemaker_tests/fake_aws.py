@@ -238,11 +238,14 @@ class FakeAws:
         nextToken: str = "f/0/0",  # noqa: N803
         startFromHead: bool = False,  # noqa: N803
         startTime: int = 0,  # noqa: N803
+        limit: int = 10_000,
     ) -> dict[str, Any]:
         """Every second page is empty, as CloudWatch's may be; only a token that does not change is the end."""
         self._call("log_events")
-        assert startFromHead, "CloudWatch wants it with forward tokens too"
         lines = self.streams[f"{logGroupName}:{logStreamName}"]
+        if not startFromHead:
+            assert nextToken == "f/0/0", "CloudWatch wants startFromHead with forward tokens too"
+            nextToken = f"f/{max(0, len(lines) - limit)}/0"  # noqa: N806
         _, place, parity = nextToken.split("/")
         if place == "expired":
             raise refusal("InvalidParameterException", "The specified nextToken is invalid.")

@@ -8,7 +8,7 @@ import pytest
 from dagster import RetryPolicy
 
 from dagster_sagemaker import Pacing
-from dagster_sagemaker.calls import Calls
+from dagster_sagemaker.calls import Calls, Transient
 from dagster_sagemaker.folder import Seen
 from dagster_sagemaker.logs import LogFollower
 from dagster_sagemaker.pacing import Window
@@ -162,17 +162,24 @@ def follower(aws, seen, shown):
     )
 
 
+def drain(following):
+    """All pages, as the client reads them."""
+    following.drain(0.0)
+    while following.has_more:
+        following.drain(0.0)
+
+
 def test_same_run_continues_its_log_with_an_old_token(runner):
     shown: list[str] = []
     key = "/aws/sagemaker/TrainingJobs:job/algo-1-1"
     runner.aws.streams[key] = [(1, "a"), (2, "b"), (2, "c")]
     seen = Seen("run", 0)
-    follower(runner.aws, seen, shown).drain(0.0)
+    drain(follower(runner.aws, seen, shown))
     runner.aws.streams[key] += [(2, "d"), (3, "e")]
-    follower(runner.aws, seen, shown).drain(0.0)
+    drain(follower(runner.aws, seen, shown))
     seen.streams["job/algo-1-1"]["token"] = "f/expired/1"
     runner.aws.streams[key] += [(4, "f")]
-    follower(runner.aws, seen, shown).drain(0.0)
+    drain(follower(runner.aws, seen, shown))
     assert "".join(shown).split() == ["a", "b", "c", "d", "e", "f"]
 
 
@@ -297,3 +304,72 @@ def test_late_lines_take_no_more_calls_than_a_running_job(runner):
     times = [time for time, call in runner.aws.log if call.startswith("log_")]
     assert times[-1] - 100 > 10
     assert all(later - earlier >= 59.9 for earlier, later in zip(times, times[6:], strict=False))
+
+
+def many(aws, hosts=1, lines=100_000):
+    for host in range(1, hosts + 1):
+        stream = f"/aws/sagemaker/TrainingJobs:job/algo-{host}-1"
+        aws.streams[stream] = [(second, f"h{host} {second:06}") for second in range(lines)]
+
+
+def test_pages_are_shown_one_by_one(runner):
+    shown: list[str] = []
+    many(runner.aws, lines=5_500)
+    runner.aws.page = 1_000
+    drain(follower(runner.aws, Seen("run", 0), shown))
+    assert [text.count("\n") for text in shown] == [1_000] * 5 + [500]
+    assert "".join(shown).split()[1::2] == [f"{second:06}" for second in range(5_500)]
+
+
+@pytest.mark.parametrize("hosts", [1, 3])
+def test_last_lines_follow_where_many_are_left_out(runner, hosts):
+    shown: list[str] = []
+    many(runner.aws, hosts)
+    runner.aws.page = 1_000
+    following = follower(runner.aws, Seen("run", 0), shown)
+    following.hosts = following.wanted = hosts
+    following.link = "https://console.example.org"
+    drain(following)
+    text = "".join(shown)
+    assert 20_000 <= text.count("\n") <= 20_000 + hosts * 2_000 + 1
+    first, _, last = text.partition("Lines are left out here. All lines: https://console.example.org\n")
+    assert "000001" in first
+    for host in range(1, hosts + 1):
+        assert last.count(f"h{host} ") == 1_000 and f"h{host} 099999\n" in last
+    for host in range(1, hosts + 1):
+        runner.aws.streams[f"/aws/sagemaker/TrainingJobs:job/algo-{host}-1"].append((100_000, "late"))
+    drain(following)
+    assert "".join(shown).count("late\n") == hosts
+
+
+def test_interrupted_drain_continues_where_it_was(runner):
+    shown: list[str] = []
+    many(runner.aws, lines=3_000)
+    runner.aws.page = 1_000
+    seen = Seen("run", 0)
+    follower(runner.aws, seen, shown).drain(0.0)
+    runner.aws.faults = {"log_events": [THROTTLED]}
+    following = follower(runner.aws, seen, shown)
+    with pytest.raises(Transient):
+        following.drain(0.0)
+    drain(following)
+    assert "".join(shown).split()[1::2] == [f"{second:06}" for second in range(3_000)]
+
+
+def test_retry_of_the_step_does_not_show_drained_lines_again(runner, capfd):
+    """The step is killed after its first page of the last lines, and starts again in the same run."""
+
+    def script(aws, job):
+        completes(run=100, tail=2)(aws, job)
+        for second in range(50):
+            aws.at(101.5, lambda s=second: aws.say(job, f"h1 s{s:03}"))
+
+    runner.aws.scripts, runner.aws.page = [script], 10
+    runner.aws.at(101, lambda: runner.aws.faults.update(log_events=[None, None, None, interrupt]))
+    result = runner.run(training(), follow_logs=True, retry_policy=RetryPolicy(max_retries=1))
+    assert result.success
+    assert lines(capfd) == [f"h1 s{second:03}" for second in range(50)]
+
+
+def interrupt():
+    raise RuntimeError("the step is interrupted")
