@@ -216,6 +216,7 @@ def test_example_project_runs_on_the_double():
     shown = dict(re.findall(r"^  (\S+) +(.*)$", ran.stdout, re.M))
     assert shown["departures"] == "320"
     assert float(shown["mae"]) < float(shown["mae_of_the_mean"])
+    assert float(shown["sagemaker/metric/mae"]) == pytest.approx(float(shown["mae"]), abs=1e-3)
 
 
 @pytest.mark.extended

@@ -48,9 +48,7 @@ def show(result: ExecuteInProcessResult) -> None:
 
 def main() -> None:
     # The folder `container` is what the image has in its working directory.
-    with double_process(
-        working_directory=str(PROJECT / "container"), base_variable="SAGEMAKER_DOUBLE_CONTAINER_BASE"
-    ) as double:
+    with double_process(working_directory=str(PROJECT / "container")) as double:
         os.environ.update(aws_environment(double.url) | VARIABLES)
         upload_counts()
         if command := sys.argv[1:]:

@@ -1,14 +1,16 @@
-"""Processing job: turns counts at stops into passengers on board. Runs in the image; needs dagster-pipes and boto3."""
+"""Processing job: turns counts at stops into passengers on board. Needs dagster-pipes and boto3.
+
+python features.py COUNTS_FILE FEATURES_FILE
+"""
 
 import csv
-import os
+import sys
 from datetime import date
 from pathlib import Path
 
 import boto3
 from dagster_pipes import PipesS3ContextLoader, PipesS3MessageWriter, open_dagster_pipes
 
-ML = Path(os.environ.get("SAGEMAKER_DOUBLE_CONTAINER_BASE", "/opt/ml"))
 COLUMNS = ("date", "line", "hour", "weekday", "stop", "load")
 
 
@@ -31,15 +33,15 @@ def features(counts: list[dict[str, str]]) -> list[dict[str, object]]:
     return rows
 
 
-def main() -> None:
+def main(counts_file: Path, features_file: Path) -> None:
     s3 = boto3.client("s3")
     with open_dagster_pipes(
         context_loader=PipesS3ContextLoader(s3), message_writer=PipesS3MessageWriter(s3, interval=2)
     ) as pipes:
-        with (ML / "processing/input/counts.csv").open() as file:
+        with counts_file.open() as file:
             rows = features(list(csv.DictReader(file)))
         print(f"{len(rows)} departures", flush=True)
-        with (ML / "processing/output/features.csv").open("w", newline="") as file:
+        with features_file.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
@@ -49,4 +51,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

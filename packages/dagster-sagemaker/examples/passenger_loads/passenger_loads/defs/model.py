@@ -23,6 +23,7 @@ def model(
         role=os.environ["ROLE"],
         instance_types=("ml.m5.large", "ml.m6i.large"),
         entrypoint=("python", "train.py"),
+        arguments=("/opt/ml",),
         max_runtime_seconds=900,
         channels=(Channel("features", f"{bucket}/features/"),),
         hyperparameters={"weight": "2", "test_days": "2"},
