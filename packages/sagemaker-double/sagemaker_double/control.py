@@ -30,7 +30,7 @@ class Control:
     def __init__(self, double: Double) -> None:
         self._double = double
         self._routes: dict[str, Callable[[dict[str, Any]], Any]] = {
-            "GET /_double": lambda _: {"pid": os.getpid(), "routes": sorted(self._routes), "faults": KINDS},
+            "GET /_double": lambda _: self._overview(),
             "GET /_double/faults": lambda _: double.faults.listed(),
             "POST /_double/faults": lambda body: vars(double.faults.add(**body)),
             "DELETE /_double/faults": lambda _: double.faults.clear(),
@@ -60,6 +60,11 @@ class Control:
             traceback.print_exc()
             status, content = 500, {"error": f"{error!r} in the double"}
         return status, {"Content-Type": "application/json"}, json.dumps(content, default=str).encode()
+
+    def _overview(self) -> dict[str, Any]:
+        """`folder` holds the folders of all containers."""
+        process = {"pid": os.getpid(), "folder": str(self._double.folder)}
+        return process | {"routes": sorted(self._routes), "faults": KINDS}
 
     def _stop(self, body: dict[str, Any]) -> None:
         job = self._double.jobs.find(body["job"])

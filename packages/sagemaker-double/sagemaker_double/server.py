@@ -98,7 +98,8 @@ class Double:
             self.settings, self.faults, transfers, self.logs, self.url, self.folder, threading.Condition()
         )
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
-        self._resets = threading.Lock()
+        self._resets, self._launches = threading.Lock(), threading.Lock()
+        self._stopped = False
 
     def start(self) -> Double:
         self._thread.start()
@@ -109,6 +110,7 @@ class Double:
         return self._thread.is_alive()
 
     def stop(self) -> None:
+        self._stopped = True
         self.end_jobs()
         self._server.shutdown()
         self._thread.join()
@@ -118,14 +120,15 @@ class Double:
 
     def end_jobs(self) -> None:
         """Kills every container, and forgets the jobs."""
-        running = list(self.executions.values())
+        with self._launches:
+            running = list(self.executions.values())
+            self.executions.clear()
+            self.jobs.jobs.clear()
         for execution in running:
             execution.drop()
         due = time.monotonic() + END_OF_JOBS
         for execution in running:
             execution.ended.wait(timeout=max(due - time.monotonic(), 0))
-        self.executions.clear()
-        self.jobs.jobs.clear()
 
     def reset(self) -> None:
         """As at the start: no jobs, faults and counted calls, the settings of the start, and an empty moto."""
@@ -139,7 +142,11 @@ class Double:
             _reset_moto()
 
     def _launch(self, job: Job) -> None:
-        execution = self.executions[job.arn] = Execution(self._platform, job)
+        """Runs the job, unless a reset has forgotten it since its Create."""
+        with self._launches:
+            if self._stopped or self.jobs.jobs.get(job.arn) is not job:
+                return
+            execution = self.executions[job.arn] = Execution(self._platform, job)
         threading.Thread(target=execution.run, name=job.name, daemon=True).start()
 
     def _s3(self) -> Any:

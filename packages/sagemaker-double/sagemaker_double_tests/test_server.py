@@ -7,7 +7,9 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -37,13 +39,26 @@ def test_many_calls_at_once_are_answered_beside_jobs_and_resets(sagemaker_double
         lambda number: sagemaker.create_processing_job(**processing(f"job-{number}", SLEEP)),
     ]
     with ThreadPoolExecutor(100) as pool:
-        for _ in range(2):
+        for _ in range(3):
             answers = [pool.submit(calls[number % len(calls)], number) for number in range(120)]
             sagemaker_double.reset()
+            wait(answers)
             errors = [error for error in (answer.exception() for answer in answers) if error]
             assert not [error for error in errors if not isinstance(error, ClientError)]
     sagemaker_double.reset()
     assert sagemaker_double.jobs() == []
+    assert containers(sagemaker_double) == []
+
+
+def containers(double: Remote) -> list[str]:
+    """Processes of the double's containers."""
+    folder = double.ask("GET", "")["folder"].encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if b"CONTAINER_BASE=" + folder in path.read_bytes():
+                found.append(path.parent.name)
+    return found
 
 
 def test_request_without_its_body_blocks_no_other_call(sagemaker_double: Remote, aws: Any) -> None:
