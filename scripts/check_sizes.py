@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CLIENT = "packages/dagster-sagemaker/dagster_sagemaker"
-PACKAGES = ("ruter_dagster", CLIENT)
+PACKAGES = ("ruter_dagster", CLIENT, "packages/sagemaker-double/sagemaker_double")
 MEDIAN_LINES, P90_LINES, TOP_LEVEL_ENTRIES = 10, 25, 20
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from ruter_dagster.config.settings import ENV_FILE_VARIABLE, Settings
 from ruter_dagster.contracts.container import BASE_VARIABLE, OWNER_VARIABLE, USER_VARIABLE
+from scripts.check_sizes import PACKAGES
 from scripts.reference import DOCS, PAGES, variable
 
 ROOT = DOCS.parent
@@ -18,6 +19,7 @@ WRITTEN_BY_HAND = [
     ROOT / "README.md",
     CONTRIBUTING,
     *(page for page in DOCS.rglob("*.md") if page.name not in PAGES),
+    *(ROOT / "packages").rglob("*.md"),
 ]
 VARIABLES = {variable(name) for name in Settings.model_fields}
 
@@ -86,19 +88,15 @@ def test_every_command_that_the_readme_names_exists():
     assert named and named <= set(main.commands)
 
 
-PACKAGES = sorted(
-    file.parent
-    for name in ("ruter_dagster", "packages/dagster-sagemaker/dagster_sagemaker")
-    for file in (ROOT / name).rglob("__init__.py")
-)
+FOLDERS = sorted(file.parent for name in PACKAGES for file in (ROOT / name).rglob("__init__.py"))
 
 
-@pytest.mark.parametrize("package", PACKAGES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("package", FOLDERS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_package_states_what_belongs_in_it(package: Path):
     docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text()))
     assert re.search(r"\bdo(es)? not belong here|\bbelongs? in `", docstring or "")
 
 
-@pytest.mark.parametrize("package", ["ruter_dagster", "packages/dagster-sagemaker/dagster_sagemaker"])
+@pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_ships_its_types(package: str):
     assert (ROOT / package / "py.typed").exists()
