@@ -476,3 +476,13 @@ def test_an_asset_can_be_called_in_a_unit_test(runner):
         (result,) = loads(build_asset_context())
         assert result.metadata["rows"].value == 1
     assert len(runner.aws.jobs) == 2
+
+
+@pytest.mark.parametrize(("code", "retried"), [(65, False), (75, True)])
+def test_code_in_the_message_file_decides_on_a_retry(runner, code, retried):
+    """Older stacks of SageMaker write no code of their own."""
+    old = "AlgorithmError: See job logs for more information"
+    runner.aws.scripts = [fails(old, ExitMessage=f"no connection\nexit code: {code}")]
+    failed = runner.failure(processing(retryable_exit_codes={75}))
+    assert (failed.exit_code, failed.allow_retries) == (code, retried)
+    assert f"failed with exit code {code}: no connection" in failed.description

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from dagster import PipesContextInjector, PipesMessageReader, asset, materialize
-from dagster_pipes import decode_param
+from dagster._core.pipes.utils import PipesBlobStoreMessageReader
+from dagster_pipes import PIPES_PROTOCOL_VERSION_FIELD, decode_param
 
 from dagster_sagemaker_tests.conftest import messages, metadata, processing, training
 from dagster_sagemaker_tests.fake_aws import (
@@ -19,6 +20,7 @@ from dagster_sagemaker_tests.fake_aws import (
     ROLE,
     completes,
     ends,
+    fails,
     forever,
     materialised,
 )
@@ -39,6 +41,9 @@ RAW = {
         "OutputDataConfig": {"S3OutputPath": "s3://bucket/models"},
     },
 }
+
+
+TYPES = ("ml.m5.large", "ml.m5.xlarge")
 
 
 def run_raw(runner: Any, kind: str, **arguments: Any) -> Any:
@@ -174,6 +179,37 @@ def test_reader_that_fails_at_the_end_fails_the_job(runner):
     reader = Broken()
     runner.aws.scripts = [reader.script(materialised(), CLOSED)]
     assert "the queue is gone" in runner.failure(message_reader=reader).description
+
+
+class ChunkReader(PipesBlobStoreMessageReader):
+    """Dagster's own reader of numbered chunks, in a thread. It counts the chunks that it has read."""
+
+    def __init__(self, chunks: list[str]) -> None:
+        super().__init__(interval=0.1)
+        self.chunks = chunks
+
+    @contextmanager
+    def get_params(self):
+        yield {}
+
+    def messages_are_readable(self, params):
+        return True
+
+    def download_messages_chunk(self, index, params):
+        return self.chunks[index - 1] if index <= len(self.chunks) else None
+
+    def no_messages_debug_text(self):
+        return "the test's chunks"
+
+
+def test_reader_of_dagster_serves_several_attempts_and_runs(runner):
+    """Used twice as it is, it would read the second job's chunks from where the first one's ended."""
+    sent = [OPENED, materialised(rows=7), CLOSED]
+    reader = ChunkReader([json.dumps({PIPES_PROTOCOL_VERSION_FIELD: "0.1", **message}) for message in sent])
+    for _ in range(2):
+        runner.aws.scripts = [fails("CapacityError: none"), ends("Completed")]
+        assert metadata(runner.run(processing(instance_types=TYPES), message_reader=reader))["rows"] == 7
+    assert reader.counter == 1
 
 
 def test_job_has_dagsters_own_tags(runner):
