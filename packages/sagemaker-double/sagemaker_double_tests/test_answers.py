@@ -20,6 +20,7 @@ from sagemaker_double.limits import service_model
 from sagemaker_double.requests import processing, training
 from sagemaker_double.server import Double
 from sagemaker_double.settings import Settings
+from sagemaker_double_tests.models import needs_preferences
 
 README = Path(__file__).parents[1] / "README.md"
 PROCESSING = processing(
@@ -138,7 +139,9 @@ def test_describe_answers_all_other_fields_of_the_model(
     own = output_members(f"Describe{kind}Job") - set(request.members)
     # An ended job has either no message or no failure.
     absent = {"ExitMessage", "FailureReason"}
-    assert own - set(sagemaker_double.job("job")["describe"]) - absent == UNANSWERED[kind]
+    unanswered = own - set(sagemaker_double.job("job")["describe"]) - absent
+    # An older botocore knows fewer fields.
+    assert unanswered <= UNANSWERED[kind]
 
 
 def test_readme_has_a_row_for_each_fault_and_field() -> None:
@@ -199,7 +202,11 @@ TYPES = [{"InstanceType": "ml.m5.large", "InstanceCount": 1}]
 @pytest.mark.parametrize(
     ("resources", "words"),
     [
-        ({"InstancePreferences": TYPES, "InstanceType": "ml.m5.large", "InstanceCount": 1}, "exactly one"),
+        pytest.param(
+            {"InstancePreferences": TYPES, "InstanceType": "ml.m5.large", "InstanceCount": 1},
+            "exactly one",
+            marks=needs_preferences,
+        ),
         ({"InstanceGroups": [TYPES[0] | {"InstanceGroupName": "g"}], "InstanceCount": 1}, "InstanceGroups"),
         ({"InstanceType": "ml.m5.large"}, "InstanceCount is required"),
     ],

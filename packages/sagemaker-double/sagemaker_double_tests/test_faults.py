@@ -5,7 +5,6 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
@@ -13,6 +12,7 @@ from botocore.exceptions import ConnectionError as AnyConnectionError
 
 from sagemaker_double.control import Remote
 from sagemaker_double.requests import processing, training
+from sagemaker_double_tests.models import needs_preferences
 
 pytestmark = pytest.mark.extended
 
@@ -23,8 +23,6 @@ SPOT = {
     "StoppingCondition": {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 3600},
     "CheckpointConfig": {"S3Uri": "s3://bucket/checkpoints"},
 }
-MODEL = botocore.session.get_session().get_service_model("sagemaker")
-PREFERENCES_ARE_KNOWN = "InstancePreferences" in MODEL.shape_for("ResourceConfig").members
 
 
 @pytest.fixture
@@ -140,9 +138,7 @@ def test_capacity_is_short_on_some_types(sagemaker_double: Remote, sagemaker: An
     assert sagemaker_double.wait_for("xlarge")["status"] == "Completed"
 
 
-@pytest.mark.skipif(
-    not PREFERENCES_ARE_KNOWN, reason="the installed botocore is older than InstancePreferences"
-)
+@needs_preferences
 def test_of_instance_preferences_the_first_with_capacity_is_taken(
     sagemaker_double: Remote, sagemaker: Any
 ) -> None:
