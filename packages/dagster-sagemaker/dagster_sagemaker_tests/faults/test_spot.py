@@ -21,7 +21,7 @@ def pause(runner: JobRunner) -> None:
 def test_spot_interruption_with_resume_from_checkpoint(runner: JobRunner):
     """The run's log tells the interruption and the new start; lines and reports come once, the latter of the second start."""
     runner.double.fault("spot_interruption", on_log="epoch 2")
-    result = runner.run(training("trains", 4, **SPOT))
+    result = runner.run(training("trains", 4, 2, **SPOT))
     assert (result.metadata["from_epoch"], result.metadata["epochs"]) == (2, 4)
     assert result.lines == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
     assert (runner.job()["status"], runner.job()["starts"]) == ("Completed", 2)
@@ -34,7 +34,7 @@ def test_spot_interruption_twice(runner: JobRunner):
     """As above, whoever is interrupted again."""
     runner.double.fault("spot_interruption", on_log="epoch 1")
     runner.double.fault("spot_interruption", on_log="epoch 3")
-    result = runner.run(training("trains", 4, **SPOT))
+    result = runner.run(training("trains", 4, 1, 3, **SPOT))
     assert result.metadata["from_epoch"] == 3
     assert result.lines == ["epoch 1", "epoch 2", "epoch 3", "epoch 4"]
     assert runner.job()["starts"] == 3
@@ -56,7 +56,7 @@ def test_on_demand_attempt_after_spot_resumes_from_the_checkpoint(runner: JobRun
     """The attempt on demand finds what the spot attempt had saved."""
     runner.double.fault("spot_interruption", on_log="epoch 2")
     runner.double.fault("spot_wait", seconds=0.1, skip=1)
-    result = runner.run(training("trains", 3, **SPOT))
+    result = runner.run(training("trains", 3, 2, **SPOT))
     assert result.metadata["from_epoch"] == 2
     assert result.lines == ["epoch 1", "epoch 2", "epoch 3"]
     assert [job["status"] for job in runner.jobs()] == ["Stopped", "Completed"]
