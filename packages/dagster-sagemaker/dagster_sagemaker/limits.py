@@ -16,41 +16,31 @@ import botocore.session
 from dagster_sagemaker.requests import clean_tag
 
 _FIELDS = {
-    "AlgorithmSpecification.ContainerArguments": "arguments",
-    "AlgorithmSpecification.ContainerEntrypoint": "entrypoint",
-    "AlgorithmSpecification.TrainingImage": "image",
-    "AppSpecification.ContainerArguments": "arguments",
-    "AppSpecification.ContainerEntrypoint": "entrypoint",
-    "AppSpecification.ImageUri": "image",
-    "CheckpointConfig.LocalPath": "checkpoint_path",
-    "CheckpointConfig.S3Uri": "checkpoint_s3",
+    "CheckpointConfig": "checkpoint",
+    "ContainerArguments": "arguments",
+    "ContainerEntrypoint": "entrypoint",
     "Environment": "environment",
     "HyperParameters": "hyperparameters",
+    "ImageUri": "image",
     "InputDataConfig": "channels",
-    "NetworkConfig.VpcConfig.SecurityGroupIds": "security_groups",
-    "NetworkConfig.VpcConfig.Subnets": "subnets",
-    "OutputDataConfig.KmsKeyId": "output_kms_key",
-    "OutputDataConfig.S3OutputPath": "output_s3",
+    "InstanceCount": "instance_count",
+    "InstanceType": "instance_types",
+    "KeepAlivePeriodInSeconds": "keep_alive_seconds",
+    "KmsKeyId": "output_kms_key",
+    "MaxRuntimeInSeconds": "max_runtime_seconds",
+    "MaxWaitTimeInSeconds": "max_wait_seconds",
+    "Outputs": "outputs",
     "ProcessingInputs": "inputs",
-    "ProcessingOutputConfig.KmsKeyId": "output_kms_key",
-    "ProcessingOutputConfig.Outputs": "outputs",
-    "ProcessingResources.ClusterConfig.InstanceCount": "instance_count",
-    "ProcessingResources.ClusterConfig.InstanceType": "instance_types",
-    "ProcessingResources.ClusterConfig.VolumeKmsKeyId": "volume_kms_key",
-    "ProcessingResources.ClusterConfig.VolumeSizeInGB": "volume_gb",
-    "ResourceConfig.InstanceCount": "instance_count",
-    "ResourceConfig.InstanceType": "instance_types",
-    "ResourceConfig.KeepAlivePeriodInSeconds": "keep_alive_seconds",
-    "ResourceConfig.VolumeKmsKeyId": "volume_kms_key",
-    "ResourceConfig.VolumeSizeInGB": "volume_gb",
     "RoleArn": "role",
-    "StoppingCondition.MaxRuntimeInSeconds": "max_runtime_seconds",
-    "StoppingCondition.MaxWaitTimeInSeconds": "max_wait_seconds",
+    "S3OutputPath": "output_s3",
+    "SecurityGroupIds": "security_groups",
+    "Subnets": "subnets",
     "Tags": "tags",
-    "VpcConfig.SecurityGroupIds": "security_groups",
-    "VpcConfig.Subnets": "subnets",
+    "TrainingImage": "image",
+    "VolumeKmsKeyId": "volume_kms_key",
+    "VolumeSizeInGB": "volume_gb",
 }
-"""Fields of a job object by their place in the request. A fault names both."""
+"""Fields of a job object by their name in the request. A fault names both."""
 _REMEDIES = {
     "arguments": "pass long values as a file on S3",
     "entrypoint": "pass long values as a file on S3",
@@ -175,9 +165,8 @@ def _text_fault(shape: Any, value: str) -> str:
 
 def _fault(path: str, problem: str) -> str:
     """One sentence: the job's field and its place in the request, the problem, the remedy."""
-    start = next((start for start in _FIELDS if re.match(re.escape(start) + r"($|[.\[])", path)), "")
-    field = _FIELDS.get(start, "")
-    label = f"{field}{path[len(start) :]} ({path})" if field else path
+    part = next((part for part in re.finditer(r"\w+", path) if part[0] in _FIELDS), None)
+    label = f"{_FIELDS[part[0]]}{path[part.end() :]} ({path})" if part else path
     remedy = next(
         (text for end, text in _REMEDIES.items() if label.startswith(end) or path.endswith(end)), ""
     )
@@ -194,9 +183,11 @@ def _common(
         yield "network_isolation: such a container reaches no S3, so it cannot open Dagster Pipes: `pipes=False`"
     for tag in request.get("Tags", ()):
         for field in ("Key", "Value"):
-            if clean_tag(tag[field]) != tag[field][:256] or tag[field].lower().startswith("aws:"):
-                problem = "allowed are letters, digits, spaces and _.:/=+-@; `aws:` belongs to AWS"
+            if clean_tag(tag[field]) != tag[field][:256]:
+                problem = "allowed are letters, digits, spaces and _.:/=+-@"
                 yield _fault(f"Tags[{tag['Key']:.80}].{field}", f"is {tag[field]!r:.80}: {problem}")
+        if tag["Key"].lower().startswith("aws:"):
+            yield _fault(f"Tags[{tag['Key']:.80}].Key", "begins with `aws:`, which belongs to AWS")
     vpc = network.get("VpcConfig") or {}
     for field, prefix in (("Subnets", "subnet-"), ("SecurityGroupIds", "sg-")):
         for name in vpc.get(field, ()):
@@ -251,7 +242,7 @@ def _training(request: Mapping[str, Any]) -> Iterable[str]:
     )
     path = request.get("CheckpointConfig", {}).get("LocalPath", "/")
     if not path.startswith("/"):
-        yield _fault("CheckpointConfig.LocalPath", f"is {path!r:.80}, an absolute path is needed")
+        yield _fault("CheckpointConfig.LocalPath", f"is {path!r:.80}, checkpoint_path must be absolute")
     if request.get("EnableManagedSpotTraining"):
         yield from _spot(resources, stopping.get("MaxWaitTimeInSeconds", 0), runtime)
 

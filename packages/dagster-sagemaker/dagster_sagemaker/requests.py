@@ -28,7 +28,7 @@ def processing_request(
     `folder` is an S3 address. Below it, the client has put the inline inputs of the job at `inputs/<name>/<filename>`.
     """
     request: dict[str, Any] = {
-        **_role(job),
+        **_filled(RoleArn=job.role),
         "AppSpecification": {**_filled(ImageUri=job.image), **_command(job)},
         "ProcessingResources": {"ClusterConfig": _cluster(job, instance_type)},
         "NetworkConfig": _network(job),
@@ -56,7 +56,7 @@ def training_request(
     """The request of `CreateTrainingJob`. `spot=False` requests an on-demand instance for a job that prefers spot."""
     spot = job.spot if spot is None else spot
     request: dict[str, Any] = {
-        **_role(job),
+        **_filled(RoleArn=job.role),
         "AlgorithmSpecification": {
             **_filled(TrainingImage=job.image),
             "TrainingInputMode": "File",
@@ -134,10 +134,6 @@ def _filled(**parts: Any) -> dict[str, Any]:
     return {
         name: value for name, value in parts.items() if value not in ("", None, (), {}) and value is not False
     }
-
-
-def _role(job: Job) -> dict[str, Any]:
-    return _filled(RoleArn=job.role)
 
 
 def _copy(value: Any) -> Any:
