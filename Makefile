@@ -26,7 +26,7 @@ check: install  ## check style, types, imports, function sizes, released schemas
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_sizes.py
 	$(BIN)/python -m scripts.check_released_schemas
-	$(BIN)/hadolint docker/*.Dockerfile
+	$(BIN)/hadolint docker/*.Dockerfile packages/*/examples/*/container/Dockerfile
 	$(BIN)/pyright
 	$(BIN)/dg check defs
 
