@@ -92,12 +92,8 @@ def unawaited_jobs_sensor(
         f"else {after_seconds:.0f} s after its end. Jobs that another run continues are left to that run.",
     )
     def unawaited_jobs(context: SensorEvaluationContext) -> SkipReason:
-        cursor = _Cursor.model_validate_json(context.cursor or "{}")
-        _add_ended_runs(context.instance, cursor, after_seconds)
-        sweep = _Sweep(context.instance, context.log, artifacts, clients, after_seconds)
-        if cursor.jobs:
-            sweep.stop_jobs(cursor)
-        context.update_cursor(cursor.model_dump_json())
+        sweep = Sweep(context.instance, context.log, artifacts, clients, after_seconds)
+        context.update_cursor(sweep.run(context.cursor))
         return SkipReason("; ".join(sweep.messages) or "All running jobs are waited for")
 
     return unawaited_jobs
@@ -130,7 +126,7 @@ def _run_id(record: EventLogRecord) -> str:
 
 
 @dataclass
-class _Sweep:
+class Sweep:
     """One tick: stops the jobs of the runs in the cursor, and collects a message about each."""
 
     instance: DagsterInstance
@@ -140,7 +136,15 @@ class _Sweep:
     after_seconds: float
     messages: list[str] = field(default_factory=list)
 
-    def stop_jobs(self, cursor: _Cursor) -> None:
+    def run(self, stored: str | None) -> str:
+        """Stops what is due. Takes and returns the sensor's cursor."""
+        cursor = _Cursor.model_validate_json(stored or "{}")
+        _add_ended_runs(self.instance, cursor, self.after_seconds)
+        if cursor.jobs:
+            self._stop_jobs(cursor)
+        return cursor.model_dump_json()
+
+    def _stop_jobs(self, cursor: _Cursor) -> None:
         """Stops jobs as long as there is time. Leaves those in the cursor that the next tick must check, behind the others."""
         self.sagemaker, self.s3 = self.clients("sagemaker"), self.clients("s3")
         self.deadline = time.monotonic() + MAX_TICK_SECONDS

@@ -32,6 +32,8 @@ _DESCRIBES = 4
 """Describe calls a minute."""
 _ENDING = 15.0
 """Seconds between two looks at an earlier job that is ending."""
+_UNKNOWN = 60.0
+"""Seconds in which SageMaker may not yet know a job that an earlier process has created."""
 
 
 class _GivenUp(Exception):
@@ -65,6 +67,7 @@ class SupervisedJob:
         self._timer, self._absent = self._new_timer(), self._new_timer()
         self._watch: Watch | None = None
         self._request: dict[str, Any] = {}
+        self._found_at = tools.clock.now()
         self._refusal: Refused | None = None
         """What Create has said of the present attempt, where Describe must tell whether its job exists."""
         self._actions: dict[State, Callable[[], None]] = {
@@ -255,7 +258,10 @@ class SupervisedJob:
             kind, described = self._other_kind()
         ended = outcome(described)
         status = kind.status(described) if described else ""
-        if not described:
+        if not described and self.tools.clock.now() < self._found_at + _UNKNOWN * self.tools.pacing.scale:
+            # Under another name the next attempt might run beside a job that SageMaker does not know yet.
+            self._next(State.ENDING, _ENDING * self.tools.pacing.scale)
+        elif not described:
             self._plan()
         elif ended is None and (outdated or status == "Stopping"):
             self._end_earlier(kind, status, outdated)

@@ -221,6 +221,17 @@ class FakeAws:
         metadata = {"container": named} if named else {}
         return {"Body": io.BytesIO(text.encode()), "LastModified": written, "Metadata": metadata}
 
+    def get_paginator(self, name: str) -> FakeAws:
+        assert name == "list_objects_v2"
+        return self
+
+    def paginate(self, Bucket: str, Prefix: str, Delimiter: str) -> list[dict[str, Any]]:  # noqa: N803
+        self._call("list")
+        start = f"{Bucket}/{Prefix}"
+        rests = (key.removeprefix(start) for key in self.objects if key.startswith(start))
+        folders = sorted({rest.partition(Delimiter)[0] for rest in rests if Delimiter in rest})
+        return [{"CommonPrefixes": [{"Prefix": f"{Prefix}{folder}/"} for folder in folders]}]
+
     def describe_log_streams(
         self,
         logGroupName: str,  # noqa: N803
