@@ -217,24 +217,29 @@ class _Batch:
 
         Else the process is being ended, and a retry adopts them. As Python exits, nothing can be called any more.
         """
-        left, log = [job for job in self.active if job.may_exist], self.run.context.log
-        self.active = []
-        if not left or sys.is_finalizing():
+        active, self.active = self.active, []
+        if not active or sys.is_finalizing():
             return
-        names = ", ".join(job.name for job in left)
         with capture_interrupts():
-            cancelled = self.run.cancelled()
-            if cancelled and self.run.is_continued():
-                log.warning(f"[sagemaker] left running: another run goes on with the same work: {names}")
-            elif cancelled or abandoned:
-                why = "the run is being cancelled" if cancelled else "the asset waits for them no longer"
-                log.info(f"[sagemaker] {why}: stopping {names}")
-                stop_all(left, self.tools.clock, self.tools.pacing, log.warning)
-                return
-            else:
-                log.warning(f"[sagemaker] left running, to be adopted by a retry: {names}")
-            for job in left:
-                job.leave()
+            left = [job for job in active if job.may_exist]
+            if left:
+                self._stop_or_leave(left, abandoned)
+            for job in active:
+                job.close_inbox()
+
+    def _stop_or_leave(self, left: list[SupervisedJob], abandoned: bool) -> None:
+        names, log, cancelled = ", ".join(job.name for job in left), self.run.context.log, self.run.cancelled()
+        if cancelled and self.run.is_continued():
+            log.warning(f"[sagemaker] left running: another run goes on with the same work: {names}")
+        elif cancelled or abandoned:
+            why = "the run is being cancelled" if cancelled else "the asset waits for them no longer"
+            log.info(f"[sagemaker] {why}: stopping {names}")
+            stop_all(left, self.tools.clock, self.tools.pacing, log.warning)
+            return
+        else:
+            log.warning(f"[sagemaker] left running, to be adopted by a retry: {names}")
+        for job in left:
+            job.leave()
 
 
 class PipesSageMakerProcessingClient(_SageMakerClient):

@@ -30,10 +30,10 @@ from dagster_sagemaker.watch import Watch
 
 _DESCRIBES = 4
 """Describe calls a minute."""
-_ENDING = 15.0
-"""Seconds between two looks at an earlier job that is ending."""
+_LOOK = 15.0
+"""Seconds between two looks at a job that is ending, or that SageMaker may not know yet."""
 _UNKNOWN = 60.0
-"""Seconds in which SageMaker may not yet know a job that an earlier process has created."""
+"""Seconds after a Create in which SageMaker may not know the job yet."""
 
 
 class _GivenUp(Exception):
@@ -67,7 +67,8 @@ class SupervisedJob:
         self._timer, self._absent = self._new_timer(), self._new_timer()
         self._watch: Watch | None = None
         self._request: dict[str, Any] = {}
-        self._found_at = tools.clock.now()
+        self._known_by = tools.clock.now() + _UNKNOWN * tools.pacing.scale
+        """Until then SageMaker may not know a job that exists."""
         self._refusal: Refused | None = None
         """What Create has said of the present attempt, where Describe must tell whether its job exists."""
         self._actions: dict[State, Callable[[], None]] = {
@@ -142,13 +143,13 @@ class SupervisedJob:
         if result is StopResult.OVER:
             self.run.context.log.info(f"[sagemaker] {self.name} is over already")
         self.machine.enter(State.STOPPED)
-        self._close_inbox()
+        self.close_inbox()
         return True
 
     def leave(self) -> None:
         """Leaves the job to whoever adopts it."""
         self.machine.enter(State.LEFT)
-        self._close_inbox()
+        self.close_inbox()
 
     def mark_delivered(self) -> None:
         """Records that this step has received the results; a job that failed has none."""
@@ -174,7 +175,8 @@ class SupervisedJob:
         chosen = (self.choices.instance_type, self.choices.spot)
         self.record.attempts.append(Attempt(number, name, *chosen, self.run.run_id))
         self.record.delivered, self._absent, self._watch = "", self._new_timer(), None
-        self._close_inbox()
+        self._known_by = self.tools.clock.now()
+        self.close_inbox()
         self._next(State.PREPARING, wait)
 
     def _prepare(self) -> None:
@@ -195,13 +197,15 @@ class SupervisedJob:
         self.folder.write_inputs(attempt.number, self.job, self.inbox.session.context_data)
         self.folder.write_record(self.record)
         self._next(State.ASKED)
-        self._create(refused=self._refused, in_use=State.INSPECTING)
+        unsure = self.tools.clock.now() < self._known_by
+        self._create(refused=self._doubt if unsure else self._refused, in_use=State.INSPECTING)
 
     def _ask(self) -> None:
         """Calls Create again: the first call may have created the job, which may even be what fills the quota."""
         self._create(refused=self._doubt, in_use=State.CONFIRMING)
 
     def _create(self, refused: Callable[[Refused], None], in_use: State) -> None:
+        self._known_by = self.tools.clock.now() + _UNKNOWN * self.tools.pacing.scale
         try:
             self.calls(self.tools.kind.create(self.tools.sagemaker), **self._request)
         except InUse as refusal:
@@ -219,6 +223,7 @@ class SupervisedJob:
     def _refused(self, refusal: Refused) -> None:
         """No job was created: another Create after a while, on another type perhaps, or none."""
         self.machine.enter(State.PREPARING)
+        self._known_by = self.tools.clock.now()
         if isinstance(refusal, QuotaReached):
             wait, ending = self.choices.after_quota(refusal.message), Ending.QUOTA
         elif isinstance(refusal, NoCapacity):
@@ -258,9 +263,9 @@ class SupervisedJob:
             kind, described = self._other_kind()
         ended = outcome(described)
         status = kind.status(described) if described else ""
-        if not described and self.tools.clock.now() < self._found_at + _UNKNOWN * self.tools.pacing.scale:
+        if not described and self.tools.clock.now() < self._known_by:
             # Under another name the next attempt might run beside a job that SageMaker does not know yet.
-            self._next(State.ENDING, _ENDING * self.tools.pacing.scale)
+            self._next(State.ENDING, _LOOK * self.tools.pacing.scale)
         elif not described:
             self._plan()
         elif ended is None and (outdated or status == "Stopping"):
@@ -282,10 +287,12 @@ class SupervisedJob:
         return other, {}
 
     def _handle_absence(self, unknown: NotFound) -> None:
-        """SageMaker does not know the job: what Create has said counts. If that was "in use", Describe lags behind."""
+        """SageMaker does not know the job. What Create has said counts, after a while. If that was "in use", Describe lags behind."""
         if isinstance(self._refusal, InUse):
             self._absent.put_off(unknown)
             self._next(State.ASKED, self._absent.due - self.tools.clock.now())
+        elif self._refusal and self.tools.clock.now() < self._known_by:
+            self._next(State.CONFIRMING, _LOOK * self.tools.pacing.scale)
         elif self._refusal:
             self._refused(self._refusal)
         else:
@@ -307,7 +314,7 @@ class SupervisedJob:
                     f"Job {self.name} {why}, runs, and may not be stopped ({refusal.code}: {refusal.message}). "
                     f"Stop it in the console: {console}",
                 ) from refusal
-        self._next(State.ENDING, _ENDING * self.tools.pacing.scale)
+        self._next(State.ENDING, _LOOK * self.tools.pacing.scale)
 
     def _plan_after(self, ended: Outcome) -> None:
         """The attempt after an earlier process's job that has nothing to give."""
@@ -361,7 +368,7 @@ class SupervisedJob:
             )
         return self._inbox
 
-    def _close_inbox(self) -> None:
+    def close_inbox(self) -> None:
         if self._inbox:
             self._inbox.close()
         self._inbox = None
@@ -373,7 +380,7 @@ class SupervisedJob:
         self.attempt.ended = ended.ending.value
         if watch.succeeded:
             self.machine.enter(State.SUCCEEDED)
-            self._close_inbox()
+            self.close_inbox()
             self.invocation = PipesClientCompletedInvocation(watch.inbox.session, self._metadata())
         elif self.machine.state is State.HARVESTING:
             self._plan_after(ended)
@@ -412,7 +419,7 @@ class SupervisedJob:
         self, ending: Ending, words: str, exit_code: int | None = None, *, allow_retries: bool = False
     ) -> None:
         self.machine.enter(State.FAILED)
-        self._close_inbox()
+        self.close_inbox()
         self.failure = SageMakerJobFailed(
             words, ending=ending, exit_code=exit_code, metadata=self._metadata(), allow_retries=allow_retries
         )
@@ -462,7 +469,7 @@ class SupervisedJob:
     def _digests(self) -> dict[str, str]:
         return {**self._job_digests, **self.inbox.identity}
 
-    @cached_property
+    @property
     def _handed_over(self) -> bool:
         """Whether Dagster has these results already: then whoever runs again wants the work done again."""
         return bool(self.record.delivered) and self.run.recorded(self.record.delivered)

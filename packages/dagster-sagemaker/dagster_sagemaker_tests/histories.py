@@ -14,9 +14,10 @@ from unittest.mock import patch
 
 from dagster import DagsterEventType, DagsterRun, DagsterRunStatus
 from dagster._core.errors import DagsterExecutionInterruptedError
+from dagster._core.pipes import utils
 
-from dagster_sagemaker import Pacing, PipesSageMakerTrainingClient, SageMakerJobFailed, sensor, supervised
-from dagster_sagemaker.runs import StepRun, origin_of
+from dagster_sagemaker import Pacing, PipesSageMakerTrainingClient, SageMakerJobFailed, sensor
+from dagster_sagemaker.runs import StepRun
 from dagster_sagemaker_tests.conftest import training
 from dagster_sagemaker_tests.fake_aws import CLOSED, OPENED, FakeAws, FakeJob, refusal, told
 
@@ -136,14 +137,17 @@ def play(aws: Any, job: FakeJob, script: Script) -> None:
     half, end = script.seconds / 2, script.seconds
     results = [told(f"line 1 of {job.name}"), report(job, 1)], [told(f"line 2 of {job.name}"), report(job, 2)]
     at(0.5, lambda: aws.start(job))
-    if script.ending in ("completed", "no closed", "forever", "algorithm", "spot restart"):
+    if script.ending in ("completed", "no closed", "forever", "algorithm", "person", "spot restart"):
         at(1.0, write(1, OPENED, *results[0]))
     if script.ending == "spot restart":
+        at(half - 0.5, write(2, report(job, 99), CLOSED))
         at(half, lambda: aws.step(job, "Interrupted"))
         at(half + 1, write(1, OPENED, *results[0], container="b"))
         at(end - 0.5, write(2, *results[1], CLOSED, container="b"))
-    elif script.ending in ("completed", "no closed"):
-        at(end - 0.5, write(2, *results[1], *([CLOSED] if script.ending == "completed" else [])))
+    elif script.ending == "completed":
+        at(end - 0.5, write(2, *results[1], CLOSED))
+    elif script.ending == "person":
+        at(half - 0.5, write(2, *results[1], CLOSED))
     if script.ending in ("completed", "no closed", "spot restart"):
         at(end, lambda: aws.end(job, "Completed", closed=script.ending != "no closed"))
     elif script.ending in ENDINGS:
@@ -291,47 +295,64 @@ class World:
         self.phase: Phase | None = None
         """The phase whose process lives."""
         self.run_id = ""
+        self.works: dict[str, int] = {}
+        """Number of the work of each run: the same for a run and those that resume it."""
+        self.work_of: dict[str, int] = {}
+        """Number of the work of each job."""
         self.delivered: set[str] = set()
         """Jobs whose results Dagster has stored."""
 
     # Rules
 
     def group(self, job: FakeJob) -> list[FakeJob]:
-        """All jobs of the same work: of the same origin and key."""
+        """All jobs of the same work, in order."""
         return [
-            other
-            for other in self.aws.jobs.values()
-            if other.name.rpartition("-")[0] == job.name.rpartition("-")[0]
+            other for other in self.aws.jobs.values() if self.work_of[other.name] == self.work_of[job.name]
         ]
 
     def check_created(self, job: FakeJob) -> None:
         """One job where one is right."""
+        self.work_of[job.name] = self.works[self.run_id]
         for other in self.group(job):
             if other is not job:
                 assert other.status not in LIVE, f"{job.name} was created beside {other.name}"
         for last in self.group(job)[-2:-1]:
-            assert not self.has_unread_results(last, image_of(job)), f"{last.name} had the results"
+            assert not self.has_unread_results(last), f"{last.name} had the results"
 
-    def has_unread_results(self, job: FakeJob, image: str) -> bool:
-        if job.status != "Completed" or image_of(job) != image or not job.answer.get("closed"):
+    def has_unread_results(self, job: FakeJob) -> bool:
+        one_image = len({phase.image for phase in self.phases}) == 1
+        if job.status != "Completed" or not one_image or not job.answer.get("closed"):
             return False
         return job.name not in self.delivered
 
     def check_stopped(self, job: FakeJob) -> None:
-        """A job that a live run waits for is not stopped, unless it is outdated."""
-        phase = self.phase
-        if phase is None or self.dagster.runs[self.run_id].status is not DagsterRunStatus.STARTED:
+        """A job that a live or resumable run waits for is not stopped, unless it is outdated."""
+        work = self.work_of[job.name]
+        runs = [self.dagster.runs[run_id] for run_id, of in self.works.items() if of == work]
+        if any(run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED) for run in runs):
             return
-        same = job.name in {other.name for other in self.aws.jobs.values() if self.belongs_to_run(other)}
-        assert not same or image_of(job) != phase.image, f"{job.name} was stopped while its run waits"
+        if self.phase:
+            waits = work == self.works[self.run_id] and image_of(job) == self.phase.image
+            assert not waits, f"{job.name} was stopped while its run waits"
+            return
+        last = max(self.dagster.end_times.get(run.run_id, float("inf")) for run in runs)
+        assert last <= self.dagster.time() - HOUR, f"{job.name} was stopped while its run may be resumed"
 
-    def belongs_to_run(self, job: FakeJob) -> bool:
-        origin = self.origin()
-        tags = {tag["Key"]: tag["Value"] for tag in job.request["Tags"]}
-        return tags.get("dagster/origin-run-id") == origin
+    def check_failure(self, failure: SageMakerJobFailed) -> None:
+        """A failure says where a job may still be running."""
+        mine = [job for job in self.aws.jobs.values() if self.work_of[job.name] == self.works[self.run_id]]
+        if any(job.status in LIVE for job in mine):
+            assert "running" in (failure.description or "") or "runs, and" in (failure.description or "")
 
-    def origin(self) -> str:
-        return origin_of(self.dagster, self.dagster.runs[self.run_id]).run_id  # pyright: ignore[reportArgumentType]
+    def check_cancelled(self, phase: Phase, begun: float) -> None:
+        """A cancelled run ends soon, and has stopped the job that SageMaker knew."""
+        assert self.aws.now - begun <= 10.0 + 2.0, "the cancelled run did not end"
+        if set(phase.faults) & {"stop", "get", "describe"} or phase.seconds < 1.0:
+            return
+        for job in self.aws.jobs.values():
+            known = self.aws.hidden_until[job.name] < begun + 9.0
+            if known and self.work_of[job.name] == self.works[self.run_id]:
+                assert job.status != "InProgress", f"{job.name} runs on after the cancel"
 
     def check_success(self, invocation: Any) -> None:
         """No success without the results of one completed job, each message once."""
@@ -339,7 +360,9 @@ class World:
         assert payloads, "success without results"
         job = self.aws.jobs[payloads[0][0]]
         assert payloads == [(job.name, 1), (job.name, 2)]
-        assert job.status == "Completed" and self.belongs_to_run(job)
+        assert job.status == "Completed" and self.work_of[job.name] == self.works[self.run_id]
+        unwritten = any("put" in phase.faults for phase in self.phases)
+        assert unwritten or job.name not in self.delivered, "Dagster had these results"
         assert self.phase and image_of(job) == self.phase.image, "results of an outdated job"
         lines = [line for line in self.lines[self.run_id] if line.startswith("line") and job.name in line]
         restarted = any(
@@ -359,7 +382,9 @@ class World:
         clock = SimpleNamespace(time=self.dagster.time, monotonic=lambda: self.aws.now)
         with (
             patch.object(sensor, "time", clock),
-            patch.object(supervised, "context_data", lambda _, extras: {"extras": extras}),
+            patch.object(
+                utils, "build_external_execution_context_data", lambda _, extras: {"extras": extras}
+            ),
             patch.object(StepRun, "recorded", lambda _, run_id: run_id in self.dagster.recorded),
             patch.object(StepRun, "tell", lambda *_: None),
         ):
@@ -370,6 +395,8 @@ class World:
                 again = number + 1 < len(self.phases) and self.phases[number + 1].begin == "retry"
                 if not again or self.dagster.runs[run.run_id].status is not DagsterRunStatus.STARTED:
                     self.end_run(run)
+                self.aws.at(1.0, self.tick)
+                self.aws.at(15.0, self.tick)
                 self.aws.sleep(phase.pause)
             self.aws.faults = {}
             self.aws.sleep(2.5 * HOUR)
@@ -384,6 +411,9 @@ class World:
 
     def tick_again(self) -> None:
         self.aws.at(300.0, self.tick_again)
+        self.tick()
+
+    def tick(self) -> None:
         log = SimpleNamespace(info=lambda _: None, warning=lambda _: None)
         sweep = sensor.Sweep(self.dagster, log, "s3://bucket/artifacts", lambda _: self.aws, HOUR)  # pyright: ignore[reportArgumentType]
         self.cursor = sweep.run(self.cursor)
@@ -403,7 +433,7 @@ class World:
         )
         context: Any = Context(self.dagster, run.run_id, self.lines.setdefault(run.run_id, []))
         job = training(image=phase.image, instance_types=("ml.m5.large", "ml.m6i.large"), spot=True)
-        cancelled_at = self.plan_interrupt(run, phase)
+        begun = self.plan_interrupt(run, phase)
         try:
             invocation = client.run(context=context, job=job)
             self.check_success(invocation)
@@ -412,21 +442,26 @@ class World:
             self.delivered |= {payload[0] for payload in invocation.get_custom_messages()}
             self.dagster.recorded.add(run.run_id)
             self.dagster.end(run.run_id, "success")
-        except (Killed, DagsterExecutionInterruptedError, SageMakerJobFailed):
+        except SageMakerJobFailed as failure:
+            self.check_failure(failure)
+        except (Killed, DagsterExecutionInterruptedError):
             pass
         finally:
             self.phase = None
         if self.dagster.runs[run.run_id].status is DagsterRunStatus.CANCELING and phase.end == "cancel":
-            assert self.aws.now - cancelled_at <= 10.0 + 2.0, "the cancelled run did not end"
+            self.check_cancelled(phase, begun)
         return run
 
     def begin(self, before: DagsterRun | None, phase: Phase) -> DagsterRun:
         if before is None:
-            return self.dagster.start(None, resumes=False)
-        live = self.dagster.runs[before.run_id].status is DagsterRunStatus.STARTED
-        if phase.begin == "retry" and live:
+            run = self.dagster.start(None, resumes=False)
+        elif phase.begin == "retry" and self.dagster.runs[before.run_id].status is DagsterRunStatus.STARTED:
             return before
-        return self.dagster.start(before, resumes=phase.begin != "again")
+        else:
+            run = self.dagster.start(before, resumes=phase.begin != "again")
+        anew = before is None or phase.begin == "again"
+        self.works[run.run_id] = len(self.works) if anew else self.works[before.run_id]
+        return run
 
     def plan_interrupt(self, run: DagsterRun, phase: Phase) -> float:
         """Plans that the phase is interrupted. Returns the time."""

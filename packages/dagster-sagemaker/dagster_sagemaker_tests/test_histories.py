@@ -42,11 +42,11 @@ FAULTS = st.fixed_dictionaries(
 )
 PHASES = st.builds(
     Phase,
-    begin=st.sampled_from(["resume", "resume", "retry", "again"]),
-    end=st.sampled_from(["none", "none", "kill", "kill", "evict", "cancel", "cancel", "force", "crash"]),
+    begin=st.sampled_from(["resume", "resume", "retry", "retry", "again"]),
+    end=st.sampled_from(["none", "kill", "kill", "evict", "cancel", "force", "crash"]),
     seconds=SECONDS,
-    pause=st.sampled_from([0.5, 20.0, 400.0, 5000.0]),
-    image=st.sampled_from(["first", "first", "first", "second"]),
+    pause=st.sampled_from([0.5, 0.5, 20.0, 400.0, 5000.0]),
+    image=st.sampled_from(["first", "first", "second"]),
     faults=FAULTS,
 )
 HISTORIES = given(scripts=st.lists(SCRIPTS, max_size=6), phases=st.lists(PHASES, min_size=1, max_size=4))

@@ -104,8 +104,8 @@ def test_second_run_with_the_same_key_is_refused(runner):
     runner.aws.scripts = [completes(), completes()]
     result = materialise(runner, body)
     assert not result.success
-    error = result.failure_data_for_node("loads").error.cause
-    assert "have the key 'loads'" in error.message and "its own `key`" in error.message
+    words = str(result.failure_data_for_node("loads"))
+    assert "have the key 'loads'" in words and "its own `key`" in words
     assert len(runner.aws.jobs) == 1
 
 
