@@ -228,7 +228,11 @@ class _Batch:
                 job.close_inbox()
 
     def _stop_or_leave(self, left: list[SupervisedJob], abandoned: bool) -> None:
-        names, log, cancelled = ", ".join(job.name for job in left), self.run.context.log, self.run.cancelled()
+        names, log, cancelled = (
+            ", ".join(job.name for job in left),
+            self.run.context.log,
+            self.run.cancelled(),
+        )
         if cancelled and self.run.is_continued():
             log.warning(f"[sagemaker] left running: another run goes on with the same work: {names}")
         elif cancelled or abandoned:

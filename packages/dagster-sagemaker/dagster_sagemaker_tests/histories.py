@@ -329,11 +329,11 @@ class World:
         """A job that a live or resumable run waits for is not stopped, unless it is outdated."""
         work = self.work_of[job.name]
         runs = [self.dagster.runs[run_id] for run_id, of in self.works.items() if of == work]
-        if any(run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED) for run in runs):
-            return
-        if self.phase:
+        if self.phase and self.dagster.runs[self.run_id].status is DagsterRunStatus.STARTED:
             waits = work == self.works[self.run_id] and image_of(job) == self.phase.image
             assert not waits, f"{job.name} was stopped while its run waits"
+            return
+        if any(run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED) for run in runs):
             return
         last = max(self.dagster.end_times.get(run.run_id, float("inf")) for run in runs)
         assert last <= self.dagster.time() - HOUR, f"{job.name} was stopped while its run may be resumed"
@@ -459,8 +459,8 @@ class World:
             return before
         else:
             run = self.dagster.start(before, resumes=phase.begin != "again")
-        anew = before is None or phase.begin == "again"
-        self.works[run.run_id] = len(self.works) if anew else self.works[before.run_id]
+        continued = before if phase.begin != "again" else None
+        self.works[run.run_id] = self.works[continued.run_id] if continued else len(self.works)
         return run
 
     def plan_interrupt(self, run: DagsterRun, phase: Phase) -> float:

@@ -18,11 +18,11 @@ def chunks(count):
     return [processing(key=f"chunk {number}") for number in range(count)]
 
 
-def materialise(runner, body, **options):
+def materialise(runner, body):
     """A run of an asset whose work is `body(client, context)`."""
     client = runner.client()
 
-    @asset(**options)
+    @asset
     def loads(context):
         body(client, context)
         return MaterializeResult()
