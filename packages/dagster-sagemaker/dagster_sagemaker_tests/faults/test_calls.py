@@ -60,7 +60,7 @@ def test_creates_answer_lost(runner: JobRunner, kind: str, how: str):
 def test_creates_answer_lost_of_a_job_that_failed_meanwhile(runner: JobRunner):
     """It is this run's own job that failed: the failure is told, no other job is launched."""
     runner.double.fault("lost_answer", operations="Create*")
-    pacing = replace(PACING, retry_first=1.0)
+    pacing = replace(PACING, scale=1.0)
     result = runner.run(processing("refuses", "output/message", "No counts of 2026-11-20"), pacing=pacing)
     assert "No counts of 2026-11-20" in result.description
     assert (result.lines, runner.job()["status"]) == (["line 1"], "Failed")
