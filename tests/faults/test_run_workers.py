@@ -189,7 +189,7 @@ def test_retry_cancelled_in_the_queue_stops_its_job(clean: Deployment) -> None:
         clean.terminate(waiting)
         assert clean.wait_for(waiting).status == DagsterRunStatus.CANCELED
     until(lambda: only_job(clean, day)["status"] == "Stopped", "the stop")
-    words = f"{only_job(clean, day)['name']} stopped: its run was cancelled"
+    words = f"{only_job(clean, day)['name']} stopped: no run waits for it"
     until(lambda: words in clean.log(waiting), "the note in the run's log")
     assert clean.materialised(day) == 0
 
@@ -218,7 +218,7 @@ def cancelled_run_stops_its_job(dagster: Deployment, run_id: str, day: Any) -> N
     assert dagster.wait_for(run_id).status == DagsterRunStatus.CANCELED
     until(lambda: only_job(dagster, day)["status"] == "Stopped", "the stop")
     assert "the run is being cancelled: stopping" in dagster.log(run_id)
-    assert "stopped: its run was cancelled" not in dagster.log(run_id), "the sensor had to do it"
+    assert "stopped: no run waits for it" not in dagster.log(run_id), "the sensor had to do it"
     assert dagster.materialised(day) == 0
 
 
