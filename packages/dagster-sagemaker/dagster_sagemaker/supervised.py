@@ -197,7 +197,8 @@ class SupervisedJob:
         self.folder.write_inputs(attempt.number, self.job, self.inbox.session.context_data)
         self.folder.write_record(self.record)
         self._next(State.ASKED)
-        self._timer.failures = 0  # S3 has answered: failures of Create are counted, and warned of, from the first.
+        # S3 has answered: failures of Create are counted, and warned of, from the first.
+        self._timer.failures = 0
         unsure = self.tools.clock.now() < self._known_by
         self._create(refused=self._doubt if unsure else self._refused, in_use=State.INSPECTING)
 
