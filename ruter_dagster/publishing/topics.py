@@ -184,12 +184,12 @@ def _cleanup_policy(connection: KafkaConnection, topic: str, wanted: str) -> str
 
 
 def _create(connection: KafkaConnection, missing: dict[str, tuple[int, dict[str, str]]]) -> None:
-    """Creates topics. Waits while too few brokers serve: they start again, or missed a heartbeat."""
+    """Creates topics. Waits while the controller does not answer, or too few brokers serve: they start, or missed a heartbeat."""
     deadline = time.monotonic() + connection.patience_seconds
     while missing:
         refused = {name: error for name, error in _creation_errors(connection, missing).items() if error}
         for name, error in refused.items():
-            if not _lacks_brokers(error) or time.monotonic() > deadline:
+            if not _is_transient(error) or time.monotonic() > deadline:
                 raise _not_created(connection, name, error)
         missing = {name: missing[name] for name in refused}
         if missing:
@@ -220,21 +220,20 @@ def _creation_errors(
     return errors
 
 
-def _lacks_brokers(error: KafkaError) -> bool:
-    """Whether the controller counts too few brokers as serving. A factor above the number of brokers has another text."""
+def _is_transient(error: KafkaError) -> bool:
+    """Whether nobody has answered, or the controller counts too few brokers as serving.
+
+    A replication factor above the number of brokers has another text than brokers that do not serve.
+    """
     from confluent_kafka import KafkaError
 
-    return error.code() == KafkaError.INVALID_REPLICATION_FACTOR and "fenced" in error.str()
+    unanswered = (KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError.REQUEST_TIMED_OUT)
+    is_fenced = error.code() == KafkaError.INVALID_REPLICATION_FACTOR and "fenced" in error.str()
+    return is_fenced or error.code() in unanswered
 
 
 def _not_created(connection: KafkaConnection, name: str, error: KafkaError) -> Exception:
-    from confluent_kafka import KafkaError
-
-    if _lacks_brokers(error) or error.code() in (
-        KafkaError._TIMED_OUT,
-        KafkaError._TRANSPORT,
-        KafkaError.REQUEST_TIMED_OUT,
-    ):
+    if _is_transient(error):
         return connection.unavailable(error.str())
     return PermanentFailure(
         f"The broker at {connection.bootstrap_servers} refused to create the topic {name}: {error.str()}. "

@@ -73,20 +73,24 @@ def test_created_topics_are_accepted(connection: KafkaConnection) -> None:
     )
 
 
-def test_creation_waits_while_the_broker_is_fenced(
-    connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch
+FENCED = KafkaError(
+    KafkaError.INVALID_REPLICATION_FACTOR,
+    "Unable to replicate the partition 1 time(s): All brokers are currently fenced",
+)
+NO_CONTROLLER = KafkaError(KafkaError._TIMED_OUT, "Failed while waiting for controller: Local: Timed out")
+
+
+@pytest.mark.parametrize("error", [FENCED, NO_CONTROLLER], ids=["fenced", "no controller"])
+def test_creation_waits_until_the_broker_serves(
+    connection: KafkaConnection, monkeypatch: pytest.MonkeyPatch, error: KafkaError
 ) -> None:
-    """A broker that missed a heartbeat, on a machine with too much work, refuses new topics for a moment."""
-    fenced = KafkaError(
-        KafkaError.INVALID_REPLICATION_FACTOR,
-        "Unable to replicate the partition 1 time(s): All brokers are currently fenced",
-    )
+    """On a machine with too much work, a broker misses a heartbeat, or does not name its controller for a moment."""
     create, refused = topics_module._creation_errors, []
 
     def refuse_twice(connection: KafkaConnection, missing: dict) -> dict:
         if len(refused) < 2:
             refused.append(sorted(missing))
-            return dict.fromkeys(missing, fenced)
+            return dict.fromkeys(missing, error)
         return create(connection, missing)
 
     monkeypatch.setattr(topics_module, "_creation_errors", refuse_twice)
