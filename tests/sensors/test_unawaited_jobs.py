@@ -158,7 +158,10 @@ def test_each_cancellation_is_checked_once(
         "no call is made for a job whose record has an end"
     )
     sagemaker_double.clear_calls()
-    assert tick(sensor).skip_message == "All running jobs are waited for"
+    assert (
+        tick(sensor).skip_message
+        == "No job is left of a cancelled run, or of a run that ended over 3,600 s ago"
+    )
     assert not sagemaker_double.calls()["total"]
 
 

@@ -50,6 +50,7 @@ _REMEDIES = (
         "InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKeyId",
         "These credentials are not, or no longer, valid: renew them.",
     ),
+    ("NoSuchBucket", "Create the bucket, or correct the client's `artifacts`."),
     (
         "AccessDenied",
         "Give the role of this process that right; iam:PassRole too, where the role of the job is named.",

@@ -55,7 +55,7 @@ class Job:
     `key` names the work within a Dagster run: an asset, a partition, a part of a range. It may contain any character. An
     empty key is derived from the context. Jobs of one step need different keys.
 
-    Raises ValueError if `request` names the job.
+    Raises ValueError if `request` names the job, TypeError if a single value stands for a collection.
     """
 
     word: ClassVar[str]
@@ -104,6 +104,14 @@ class Job:
                 f"{self.word}JobName: the client names its jobs, so that a retry finds them. Remove it from the request, and "
                 "set the job's `key` or the client's `name_prefix` instead."
             )
+        for name in ("instance_types", "entrypoint", "arguments", "subnets", "security_groups"):
+            if isinstance(value := getattr(self, name), str):
+                raise TypeError(
+                    f"{name} is the text {value!r:.80}, a tuple of texts is needed: ({value!r:.80},)"
+                )
+        if isinstance(self.retryable_exit_codes, int):
+            code = self.retryable_exit_codes
+            raise TypeError(f"retryable_exit_codes is {code}, a collection is needed: ({code},)")
         for name, value in self._stated():
             object.__setattr__(self, name, value)
 

@@ -70,7 +70,8 @@ class LimitsExceeded(ValueError):
 
     def __init__(self, name: str, faults: list[str]) -> None:
         self.faults = faults
-        super().__init__(f"Job {name} cannot be created, {len(faults)} fault(s):\n- " + "\n- ".join(faults))
+        number = f"{len(faults)} fault" + ("s" if len(faults) > 1 else "")
+        super().__init__(f"Job {name} cannot be created, {number}:\n- " + "\n- ".join(faults))
 
 
 def preflight(request: Mapping[str, Any]) -> None:
@@ -196,8 +197,10 @@ def _common(
                     f"VpcConfig.{field}", f"has {name!r:.80}, which is no id ({prefix}0123456789abcdef0)"
                 )
     ways = [way for way in ("InstanceType", "InstanceGroups", "InstancePreferences") if cluster.get(way)]
-    if len(ways) != 1:
-        yield f"instance_types: the request has {' and '.join(ways) or 'no instances'}, exactly one way is allowed. Clear instance_types beside the others"
+    if not ways:
+        yield "instance_types is empty: name a type, or give InstanceGroups or InstancePreferences in the request"
+    if len(ways) > 1:
+        yield f"instance_types: the request has {' and '.join(ways)}, exactly one is allowed. Leave instance_types empty beside the others"
     if "InstanceGroups" in ways and "InstanceCount" in cluster:
         yield "instance_count: InstanceGroups have counts of their own"
 

@@ -18,6 +18,8 @@ OUT_OF_MEMORY = 137
 """Exit code of a container that was killed (128 + SIGKILL), nearly always for want of memory."""
 _LAST_LINE = re.compile(r"(?:^|\n)exit code: (-?\d+)(?=(?:, exit code: -?\d+)?\s*$)", re.I)
 """What a container writes as the last line of its message file. SageMaker may append its own words to it."""
+_NO_WORDS = re.compile(r"^AlgorithmError:[ ,]*exit code: -?\d+\s*$", re.I)
+"""SageMaker's text of a container that has written nothing."""
 _NO_MEMORY = re.compile(r"instance type with more memory|Out of Memory\. Please use a larger instance", re.I)
 """What SageMaker itself says of such a container where it noticed, as a ClientError and without an exit code."""
 
@@ -126,8 +128,8 @@ def _exit_code(failure: str, exit_message: str) -> int | None:
 
 
 def _without_code(text: str) -> str:
-    """The text without the line in which a container states its exit code."""
-    return _LAST_LINE.sub("", text)
+    """The text without the exit code that a container or SageMaker adds; empty if nothing else is left."""
+    return _NO_WORDS.sub("", _LAST_LINE.sub("", text))
 
 
 def seconds_over(described: Mapping[str, Any]) -> float:
@@ -173,7 +175,7 @@ def quota_of(message: str) -> Quota | None:
 
 def explained(name: str, ended: Outcome, instance_type: str) -> str:
     """What a person reads of a failed job: what happened, in SageMaker's or the job's words, and what to do."""
-    said = ended.reason or "no reason is given"
+    said = ended.reason or "it has given no reason. Its last log lines are in the compute log of the step"
     if ended.exit_code == OUT_OF_MEMORY:
         return (
             f"Job {name} ran out of memory on {instance_type} (exit code 137, the container was killed): "

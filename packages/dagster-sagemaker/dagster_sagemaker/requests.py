@@ -107,6 +107,18 @@ def identity_digests(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
     return {name: _digest(part) for name, part in parts.items()}
 
 
+def json_extras(extras: Mapping[str, Any]) -> dict[str, Any]:
+    """The extras. Raises TypeError with the name of one that cannot be sent to the container."""
+    for name, value in extras.items():
+        try:
+            json.dumps(value)
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"extras[{name!r}] is a {type(value).__name__}, and not JSON ({error}): pass texts, numbers, lists and mappings"
+            ) from error
+    return dict(extras)
+
+
 def clean_tag(text: str, limit: int = TAG_VALUE_LIMIT) -> str:
     """A text as AWS takes it in a tag: letters, digits, spaces and `_.:/=+-@` of any script, anything else as `_`."""
     kept = (c if unicodedata.category(c)[0] in "LNZ" or c in "_.:/=+-@" else "_" for c in text)

@@ -43,6 +43,7 @@ MAX_CALL_SECONDS = 5.0
 """The longest wait for the answer of one AWS call."""
 CREATION_SECONDS = 300.0
 """A job that SageMaker does not know may still be created for this long after the end of its run."""
+NOTHING_TO_STOP = "No job is left of a cancelled run, or of a run that ended over {:,.0f} s ago"
 _READERS = 8
 """Threads that read records. A run over a range has hundreds of records."""
 _ENDS = (DagsterEventType.RUN_CANCELED, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_SUCCESS)
@@ -94,7 +95,7 @@ def unawaited_jobs_sensor(
     def unawaited_jobs(context: SensorEvaluationContext) -> SkipReason:
         sweep = Sweep(context.instance, context.log, artifacts, clients, after_seconds)
         context.update_cursor(sweep.run(context.cursor))
-        return SkipReason("; ".join(sweep.messages) or "All running jobs are waited for")
+        return SkipReason("; ".join(sweep.messages) or NOTHING_TO_STOP.format(after_seconds))
 
     return unawaited_jobs
 

@@ -21,7 +21,7 @@ from dagster_sagemaker.metadata import job_metadata
 from dagster_sagemaker.names import folder_name, job_name
 from dagster_sagemaker.outcomes import Ending, Outcome, SageMakerJobFailed, explained, outcome
 from dagster_sagemaker.pacing import Timer, Unanswered
-from dagster_sagemaker.requests import identity_digests
+from dagster_sagemaker.requests import identity_digests, json_extras
 from dagster_sagemaker.runs import StepRun
 from dagster_sagemaker.states import Machine, State
 from dagster_sagemaker.stopping import StopResult, stop_job
@@ -60,7 +60,7 @@ class SupervisedJob:
         self.record = Record(self.key)
         self.invocation: PipesClientCompletedInvocation | None = None
         self.failure: SageMakerJobFailed | None = None
-        self._extras = {**extras, **job.extras}
+        self._extras = json_extras({**extras, **job.extras})
         self._inbox: Inbox | None = None
         self._label = f"[{self.key}] " if several else ""
         self._window = tools.pacing.window(_DESCRIBES)
@@ -116,7 +116,12 @@ class SupervisedJob:
             words = f"AWS does not answer: {fault}.{self._left('a retry')}"
             self._fail(Ending.UNKNOWN, words, allow_retries=True)
         except Refused as fault:
-            words = f"AWS refuses {fault.operation} of job {self.name}: {fault.code}: {fault.message}"
+            place = (
+                f" at s3://{self.folder.bucket}/{self.folder.prefix}"
+                if fault.operation in ("GetObject", "PutObject")
+                else ""
+            )
+            words = f"AWS refuses {fault.operation} of job {self.name}{place}: {fault.code}: {fault.message}"
             words += f" {fault.remedy}" if fault.remedy else ""
             self._fail(Ending.REFUSED, words + self._left("a run from failure"))
 

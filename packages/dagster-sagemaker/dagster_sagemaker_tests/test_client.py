@@ -439,7 +439,7 @@ def test_all_limits_are_told_before_anything_is_created(runner):
     job = processing(role="me", environment={"LONG": "x" * 257}, arguments=("y" * 300,))
     failed = runner.failure(job)
     assert not failed.allow_retries
-    assert all(word in failed.description for word in ("3 fault(s)", "LONG", "arguments[0]", "role"))
+    assert all(word in failed.description for word in ("3 faults", "LONG", "arguments[0]", "role"))
     assert not runner.aws.calls["create"]
 
 

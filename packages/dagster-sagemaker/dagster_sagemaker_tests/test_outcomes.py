@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dagster_sagemaker.outcomes import Ending, outcome
+from dagster_sagemaker.outcomes import Ending, explained, outcome
 
 OLD_WORDING = "AlgorithmError: See job logs for more information"
 
@@ -99,3 +99,12 @@ def test_timeout_is_judged_by_the_limit_that_describe_returns(limit, ending):
     }
     ended = outcome(answer)
     assert ended and ended.ending is ending
+
+
+def test_container_that_wrote_nothing_is_explained_by_its_log():
+    described = {"ProcessingJobStatus": "Failed", "FailureReason": "AlgorithmError: , exit code: 2"}
+    ended = outcome(described)
+    assert ended
+    assert explained("job", ended, "ml.m5.large") == (
+        "Job job failed with exit code 2: it has given no reason. Its last log lines are in the compute log of the step"
+    )

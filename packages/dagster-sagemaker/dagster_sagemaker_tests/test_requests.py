@@ -26,7 +26,7 @@ from dagster_sagemaker import (
 )
 from dagster_sagemaker.folder import Folder
 from dagster_sagemaker.names import folder_name, job_name
-from dagster_sagemaker.requests import identity_digests
+from dagster_sagemaker.requests import identity_digests, json_extras
 from dagster_sagemaker_tests.conftest import processing, training
 from dagster_sagemaker_tests.fake_aws import IMAGE, ROLE
 
@@ -249,7 +249,7 @@ WRONG_TYPES = {
         arguments=("--days", 3)
     ),
     "entrypoint (AppSpecification.ContainerEntrypoint) is 'run' of type str, a list": processing(
-        entrypoint="run"
+        request={"AppSpecification": {"ContainerEntrypoint": "run"}}
     ),
     "volume_gb (ResourceConfig.VolumeSizeInGB) is 1.5 of type float, a whole number": training(volume_gb=1.5),
     "hyperparameters (HyperParameters) is 'x=1' of type str, a mapping": training(hyperparameters="x=1"),
@@ -379,7 +379,7 @@ def test_instance_preferences_are_allowed_alone(job):
 
 BESIDE = {
     "InstanceType and InstanceGroups": training(request={"ResourceConfig": RAW_TRAINING["ResourceConfig"]}),
-    "no instances": training(instance_types=()),
+    "instance_types is empty: name a type": training(instance_types=()),
     "on-demand instances only": training(
         instance_types=(), spot=True, request={"ResourceConfig": {"InstancePreferences": PREFERENCES}}
     ),
@@ -442,3 +442,21 @@ def test_training_output_address_identifies_the_job():
         identity_digests(training(output_s3=f"s3://bucket/{name}"), {}) for name in ("models", "other")
     )
     assert [part for part in before if before[part] != after[part]] == ["outputs"]
+
+
+@pytest.mark.parametrize("field", ["instance_types", "entrypoint", "arguments", "subnets", "security_groups"])
+def test_single_text_instead_of_a_tuple_is_refused(field: str):
+    with pytest.raises(
+        TypeError, match=rf"{field} is the text 'one', a tuple of texts is needed: \('one',\)"
+    ):
+        processing(**{field: "one"})
+
+
+def test_single_retryable_exit_code_is_refused():
+    with pytest.raises(TypeError, match=r"a collection is needed: \(66,\)"):
+        processing(retryable_exit_codes=66)
+
+
+def test_extra_that_is_not_json_is_named():
+    with pytest.raises(TypeError, match=r"extras\['a'\] is a object, and not JSON"):
+        json_extras({"b": 1, "a": object()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as dataclass_fields
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -81,6 +82,9 @@ class Faults:
         self._cleared = threading.Event()
 
     def add(self, **fields: Any) -> Fault:
+        known = [each.name for each in dataclass_fields(Fault) if each.name != "taken"]
+        if unknown := [name for name in fields if name not in known]:
+            raise ValueError(f"a fault has no {', '.join(unknown)}; there are {', '.join(known)}")
         fault = Fault(**fields)
         with self._lock:
             self._faults.append(fault)

@@ -248,3 +248,8 @@ def test_logs_lag_behind_the_end(sagemaker_double: Remote, sagemaker: Any, aws: 
 def test_a_fault_that_does_not_exist_is_refused(sagemaker_double: Remote) -> None:
     with pytest.raises(ValueError, match="no such fault: earthquake"):
         sagemaker_double.fault("earthquake")
+
+
+def test_unknown_field_of_a_fault_is_refused_with_the_known_ones(sagemaker_double: Remote) -> None:
+    with pytest.raises(Exception, match=r"a fault has no operation; there are kind, .*operations"):
+        sagemaker_double.fault("throttle", operation="x")

@@ -43,6 +43,7 @@ from dagster_sagemaker.components.scaffolder import ProcessingJobScaffolder, Tra
 from dagster_sagemaker.components.templates import TemplateFault, render
 from dagster_sagemaker.jobs import Job, ProcessingJob, TrainingJob
 from dagster_sagemaker.limits import preflight
+from dagster_sagemaker.names import job_name
 from dagster_sagemaker.requests import processing_request, training_request
 
 J = TypeVar("J", bound=Job)
@@ -138,6 +139,9 @@ class JobComponent(Component, Resolvable, Model, ABC):
     def _has_one_client(self) -> Self:
         if bool(self.artifacts) == bool(self.client):
             raise ValueError("give either `artifacts` (an S3 address) or `client` (the key of a resource)")
+        settings = ("name_prefix", "prices", "follow_logs", "studio_url")
+        if self.client and (stated := [name for name in settings if name in self.model_fields_set]):
+            raise ValueError(f"`client` has its own settings: remove {', '.join(stated)}, or use `artifacts`")
         return self
 
     @classmethod
@@ -195,7 +199,8 @@ class JobComponent(Component, Resolvable, Model, ABC):
         make = training_request if isinstance(job, TrainingJob) else processing_request
         instance_type = job.instance_types[0] if job.instance_types else ""
         folder = self.artifacts or "s3://bucket"
-        preflight(make(job, "job", instance_type, folder=folder))  # pyright: ignore[reportArgumentType]
+        name = job_name(self.assets[0].key.to_user_string(), "", 0)
+        preflight(make(job, name, instance_type, folder=folder))  # pyright: ignore[reportArgumentType]
 
 
 def _scope(context: AssetExecutionContext) -> dict[str, Any]:

@@ -28,11 +28,26 @@ def render(value: Any, scope: Mapping[str, Any], field: str) -> Any:
         return [render(item, scope, f"{field}[{index}]") for index, item in enumerate(value)]
     if not isinstance(value, str) or not ("{{" in value or "{%" in value):
         return value
+    scope = {**scope, "env": _Variables(scope["env"])} if "env" in scope else scope
     try:
         return _finished(_ENVIRONMENT.from_string(value).render(**scope))
     except (UndefinedError, TemplateSyntaxError, TemplateFault) as error:
         names = ", ".join(sorted(scope))
         raise TemplateFault(f"{field}: {value!r}: {error}. The template knows: {names}") from error
+
+
+class _Variables:
+    """Dagster's `env`, except that a variable which is not set is undefined, not None: no filter can hide that."""
+
+    def __init__(self, env: Any) -> None:
+        self._env = env
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._env(*arguments)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._env, name)
+        return StrictUndefined(f"the environment variable {name} is not set") if value is None else value
 
 
 def _finished(value: Any) -> Any:
