@@ -28,7 +28,7 @@ from dagster_sagemaker.compat import build_external_execution_context_data
 from dagster_sagemaker.folder import Folder, Object, Seen
 
 
-class _OnS3(PipesContextInjector, PipesMessageReader):
+class SageMakerMessages(PipesContextInjector, PipesMessageReader):
     """The default pair. The client itself writes the context and reads the messages, so this only states where they are."""
 
     def __init__(self, folder: Folder, attempt: int) -> None:
@@ -84,7 +84,7 @@ class Inbox:
         """When the container that reports had written its first chunk."""
         self._container = ""
         self._next, self._logged = 1, 0
-        self._own = _OnS3(folder, seen.attempt)
+        self._own = SageMakerMessages(folder, seen.attempt)
         self._reader = message_reader
         self._foreign = pipes and (context_injector or message_reader) is not None
         self._stack = ExitStack()

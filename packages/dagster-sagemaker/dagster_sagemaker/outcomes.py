@@ -18,8 +18,8 @@ OUT_OF_MEMORY = 137
 """Exit code of a container that was killed (128 + SIGKILL), nearly always for want of memory."""
 _LAST_LINE = re.compile(r"(?:^|\n)exit code: (-?\d+)(?=(?:, exit code: -?\d+)?\s*$)", re.I)
 """What a container writes as the last line of its message file. SageMaker may append its own words to it."""
-_NO_WORDS = re.compile(r"^AlgorithmError:[ ,]*exit code: -?\d+\s*$", re.I)
-"""SageMaker's text of a container that has written nothing."""
+_AROUND = re.compile(r"^AlgorithmError:\s*|,?\s*exit code: -?\d+\s*$", re.I)
+"""What SageMaker writes around a container's own words."""
 _NO_MEMORY = re.compile(r"instance type with more memory|Out of Memory\. Please use a larger instance", re.I)
 """What SageMaker itself says of such a container where it noticed, as a ClientError and without an exit code."""
 
@@ -77,7 +77,7 @@ def outcome(described: Mapping[str, Any]) -> Outcome | None:
     """What an answer of `Describe…Job` says of the job's end. None while the job lives."""
     status = described.get("TrainingJobStatus") or described.get("ProcessingJobStatus")
     failure, exit_message = described.get("FailureReason", ""), described.get("ExitMessage", "")
-    words = "; ".join(text for text in (_without_code(failure), _without_code(exit_message)) if text)
+    words = "; ".join(_LAST_LINE.sub("", text) for text in (failure, exit_message) if text)
     if status == "Completed":
         return Outcome(Ending.COMPLETED, exit_message)
     if status == "Failed":
@@ -89,7 +89,7 @@ def _failed(described: Mapping[str, Any], failure: str, exit_message: str, words
     # First, because the job's own words follow. They may mention a capacity or a timeout of something else.
     if failure.startswith("AlgorithmError"):
         # Processing keeps the job's own words in ExitMessage, Training in the reason itself.
-        own = _without_code(exit_message) or _without_code(failure)
+        own = _own_words(exit_message) or _own_words(failure)
         return Outcome(Ending.ALGORITHM, own, _exit_code(failure, exit_message))
     if failure.startswith("CapacityError") or "InsufficientInstanceCapacity" in failure:
         return Outcome(Ending.CAPACITY, words)
@@ -127,9 +127,9 @@ def _exit_code(failure: str, exit_message: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _without_code(text: str) -> str:
-    """The text without the exit code that a container or SageMaker adds; empty if nothing else is left."""
-    return _NO_WORDS.sub("", _LAST_LINE.sub("", text))
+def _own_words(text: str) -> str:
+    """A container's own words, without SageMaker's around them and without the container's last line; empty if it wrote none."""
+    return _LAST_LINE.sub("", _AROUND.sub("", text)).strip()
 
 
 def seconds_over(described: Mapping[str, Any]) -> float:

@@ -220,10 +220,8 @@ class Watch:
                     return False
                 self.lines.due = self._next_look(follower, now)
                 if self.lines.due <= now and follower.incomplete:
-                    came = (
-                        f"{len(follower.streams)} of {follower.wanted} log streams of {self.name} have come"
-                    )
-                    self._warn_of_lines(came, "the others may be empty")
+                    came = f"{len(follower.streams)} of the {follower.wanted} containers of {self.name}"
+                    self._warn_of_lines(f"{came} have log lines", "the others may have printed nothing")
                 return self.lines.due <= now
             if self.lines.failures < _LAST_LINES_TRIES:
                 return False

@@ -240,7 +240,7 @@ def test_silent_container_is_logged_after_some_seconds(runner):
     result = runner.run(training(), follow_logs=True)
     assert result.success
     assert runner.returned_at - 102 <= 15
-    assert "0 of 1 log streams of loads-" in messages(result, runner.instance)
+    assert "0 of the 1 containers of loads-" in messages(result, runner.instance)
     assert "logsV2:log-groups" in messages(result, runner.instance)
 
 
@@ -250,7 +250,7 @@ def test_only_lines_of_a_success_are_awaited(runner, capfd, late):
     runner.aws.scripts = [says_at_the_end]
     result = runner.run(training(), follow_logs=True)
     assert lines(capfd) == ["h1 end"]
-    assert "log streams of" not in messages(result, runner.instance)
+    assert "have log lines" not in messages(result, runner.instance)
 
 
 def says_at_the_end(aws, job):
@@ -262,7 +262,7 @@ def test_a_host_that_has_said_nothing_is_told_of(runner, capfd):
     runner.aws.scripts = [says_at_the_end]
     result = runner.run(training(instance_count=2), follow_logs=True)
     assert lines(capfd) == ["h1 end"]
-    assert "1 of 2 log streams" in messages(result, runner.instance)
+    assert "1 of the 2 containers" in messages(result, runner.instance)
 
 
 def seen_failing(aws, job):
