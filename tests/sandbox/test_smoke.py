@@ -41,6 +41,9 @@ def variables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("smoke")
     (folder / "dagster.yaml").write_text(INSTANCE)
     (folder / "workspace.yaml").write_text(WORKSPACE)
+    # SQLite's tables exist before the daemon and the command open them at the same time.
+    with DagsterInstance.from_config(str(folder)) as instance:
+        instance.get_runs_count()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RUTER_", "DAGSTER_"))}
     return kept | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
