@@ -13,7 +13,7 @@ from dagster_sagemaker.jobs import Channel, InlineInput, Job, ProcessingJob, S3I
 from dagster_sagemaker.limits import LimitsExceeded, preflight
 from dagster_sagemaker.outcomes import Ending, SageMakerJobFailed
 from dagster_sagemaker.pacing import Clock, Pacing
-from dagster_sagemaker.requests import processing_request, training_request
+from dagster_sagemaker.requests import create_request
 from dagster_sagemaker.sensor import unawaited_jobs_sensor
 
 __all__ = [
@@ -33,8 +33,7 @@ __all__ = [
     "S3Output",
     "SageMakerJobFailed",
     "TrainingJob",
+    "create_request",
     "preflight",
-    "processing_request",
-    "training_request",
     "unawaited_jobs_sensor",
 ]

@@ -16,6 +16,10 @@ class S3Input:
     local_path: str
     distribution: Literal["FullyReplicated", "ShardedByS3Key"] = "FullyReplicated"
 
+    def request(self, folder: str) -> dict[str, Any]:
+        """Its entry in ProcessingInputs. `folder` has no meaning for it."""
+        return _input(self.name, self.s3_uri, self.local_path, self.distribution)
+
 
 @dataclass(frozen=True)
 class InlineInput:
@@ -25,6 +29,10 @@ class InlineInput:
     content: str
     local_path: str
     filename: str
+
+    def request(self, folder: str) -> dict[str, Any]:
+        """Its entry in ProcessingInputs. `folder` is the S3 address of the attempt, below which the client uploads the text."""
+        return _input(self.name, f"{folder}/inputs/{self.name}/", self.local_path, "FullyReplicated")
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,11 @@ class S3Output:
     s3_uri: str
     upload: Literal["EndOfJob", "Continuous"] = "EndOfJob"
 
+    def request(self, folder: str) -> dict[str, Any]:
+        """Its entry in the Outputs. `folder` has no meaning for it."""
+        target = {"S3Uri": self.s3_uri, "LocalPath": self.local_path, "S3UploadMode": self.upload}
+        return {"OutputName": self.name, "S3Output": target}
+
 
 @dataclass(frozen=True)
 class Channel:
@@ -46,6 +59,52 @@ class Channel:
     mode: Literal["File", "FastFile", "Pipe"] = "File"
     distribution: Literal["FullyReplicated", "ShardedByS3Key"] = "FullyReplicated"
     content_type: str = ""
+
+    def request(self, folder: str) -> dict[str, Any]:
+        """Its entry in InputDataConfig. `folder` has no meaning for it."""
+        source = {"S3DataType": "S3Prefix", "S3Uri": self.s3_uri, "S3DataDistributionType": self.distribution}
+        content_type = {"ContentType": self.content_type} if self.content_type else {}
+        return {
+            "ChannelName": self.name,
+            "DataSource": {"S3DataSource": source},
+            "InputMode": self.mode,
+            **content_type,
+        }
+
+
+def _input(name: str, s3_uri: str, local_path: str, distribution: str) -> dict[str, Any]:
+    source = {"S3Uri": s3_uri, "LocalPath": local_path, "S3DataType": "S3Prefix", "S3InputMode": "File"}
+    return {"InputName": name, "S3Input": {**source, "S3DataDistributionType": distribution}}
+
+
+def _places(program: str, image: str, cluster: str, network: str, outputs: str) -> dict[str, str]:
+    """Places of the common fields in a Create request. The arguments are those that differ between the kinds of jobs."""
+    return {
+        "role": "RoleArn",
+        "image": f"{program}.{image}",
+        "entrypoint": f"{program}.ContainerEntrypoint",
+        "arguments": f"{program}.ContainerArguments",
+        "environment": "Environment",
+        "instance_types": f"{cluster}.InstanceType",
+        "instance_count": f"{cluster}.InstanceCount",
+        "volume_gb": f"{cluster}.VolumeSizeInGB",
+        "volume_kms_key": f"{cluster}.VolumeKmsKeyId",
+        "max_runtime_seconds": "StoppingCondition.MaxRuntimeInSeconds",
+        "subnets": f"{network}VpcConfig.Subnets",
+        "security_groups": f"{network}VpcConfig.SecurityGroupIds",
+        "network_isolation": f"{network}EnableNetworkIsolation",
+        "encrypt_between_instances": f"{network}EnableInterContainerTrafficEncryption",
+        "output_kms_key": f"{outputs}.KmsKeyId",
+        "tags": "Tags",
+    }
+
+
+def part(request: Mapping[str, Any], place: str, default: Any = None) -> Any:
+    """What a request has at a place, such as `StoppingCondition.MaxRuntimeInSeconds`."""
+    value: Any = request
+    for name in place.split("."):
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return default if value is None else value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +119,8 @@ class Job:
 
     word: ClassVar[str]
     """Processing or Training, as in the names of SageMaker's calls."""
+    places: ClassVar[Mapping[str, str]]
+    """Where each field is in the Create request. The other fields are the client's."""
 
     image: str = ""
     """Registry address of the image, preferably with a digest: `…@sha256:…`."""
@@ -123,7 +184,7 @@ class Job:
     @property
     def cluster(self) -> Mapping[str, Any]:
         """What `request` states of the instances."""
-        raise NotImplementedError
+        return part(self.request, self.places["instance_types"].rpartition(".")[0], {})
 
     def _stated(self) -> Iterator[tuple[str, Any]]:
         """Fields that `request` states, with their values."""
@@ -132,12 +193,12 @@ class Job:
             yield "instance_types", (cluster["InstanceType"],)
         counts = [group["InstanceCount"] for group in cluster.get("InstanceGroups", ())]
         counts = counts or [item.get("InstanceCount") for item in cluster.get("InstancePreferences", ())][:1]
-        count = cluster.get("InstanceCount") or sum(count or 0 for count in counts)
-        if count:
+        if count := sum(count or 0 for count in counts):
             yield "instance_count", count
-        stopping = self.request.get("StoppingCondition", {})
-        if "MaxRuntimeInSeconds" in stopping:
-            yield "max_runtime_seconds", stopping["MaxRuntimeInSeconds"]
+        for name in {"instance_count", "max_runtime_seconds", "spot"} & set(self.places):
+            value = part(self.request, self.places[name])
+            if value is not None:
+                yield name, value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,13 +206,20 @@ class ProcessingJob(Job):
     """A SageMaker Processing job."""
 
     word = "Processing"
+    places: ClassVar[Mapping[str, str]] = {
+        **_places(
+            "AppSpecification",
+            "ImageUri",
+            "ProcessingResources.ClusterConfig",
+            "NetworkConfig.",
+            "ProcessingOutputConfig",
+        ),
+        "inputs": "ProcessingInputs",
+        "outputs": "ProcessingOutputConfig.Outputs",
+    }
 
     inputs: tuple[S3Input | InlineInput, ...] = ()
     outputs: tuple[S3Output, ...] = ()
-
-    @property
-    def cluster(self) -> Mapping[str, Any]:
-        return self.request.get("ProcessingResources", {}).get("ClusterConfig", {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +227,17 @@ class TrainingJob(Job):
     """A SageMaker Training job. With `spot` and `checkpoint_s3`, an interrupted job continues from its checkpoint."""
 
     word = "Training"
+    places: ClassVar[Mapping[str, str]] = {
+        **_places("AlgorithmSpecification", "TrainingImage", "ResourceConfig", "", "OutputDataConfig"),
+        "channels": "InputDataConfig",
+        "hyperparameters": "HyperParameters",
+        "output_s3": "OutputDataConfig.S3OutputPath",
+        "spot": "EnableManagedSpotTraining",
+        "max_wait_seconds": "StoppingCondition.MaxWaitTimeInSeconds",
+        "checkpoint_s3": "CheckpointConfig.S3Uri",
+        "checkpoint_path": "CheckpointConfig.LocalPath",
+        "keep_alive_seconds": "ResourceConfig.KeepAlivePeriodInSeconds",
+    }
 
     channels: tuple[Channel, ...] = ()
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
@@ -171,12 +250,3 @@ class TrainingJob(Job):
     checkpoint_path: str = "/opt/ml/checkpoints"
     keep_alive_seconds: int = 0
     """Warm pool: how long the instances are kept, and paid for, until the next job uses them."""
-
-    @property
-    def cluster(self) -> Mapping[str, Any]:
-        return self.request.get("ResourceConfig", {})
-
-    def _stated(self) -> Iterator[tuple[str, Any]]:
-        yield from super()._stated()
-        if "EnableManagedSpotTraining" in self.request:
-            yield "spot", self.request["EnableManagedSpotTraining"]

@@ -1,4 +1,4 @@
-"""What differs between the two kinds of job in SageMaker's API: names of calls and fields, log groups, request builders."""
+"""What differs between the two kinds of job in SageMaker's API: names of calls and fields, log groups."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from dagster_sagemaker.jobs import Job, ProcessingJob, TrainingJob
-from dagster_sagemaker.requests import processing_request, training_request
 
 
 @dataclass(frozen=True)
@@ -53,24 +52,6 @@ class Kind:
                 "Downloading",
             )
         return bool(described.get("ProcessingStartTime"))
-
-    def request(
-        self,
-        job: Job,
-        name: str,
-        instance_type: str,
-        environment: Mapping[str, str],
-        folder: str,
-        tags: Mapping[str, str],
-        spot: bool,
-    ) -> dict[str, Any]:
-        """The Create request of one attempt."""
-        if isinstance(job, TrainingJob):
-            return training_request(
-                job, name, instance_type, environment, folder=folder, tags=tags, spot=spot
-            )
-        assert isinstance(job, ProcessingJob)
-        return processing_request(job, name, instance_type, environment, folder=folder, tags=tags)
 
 
 PROCESSING = Kind("Processing", ProcessingJob, "processing-jobs")

@@ -13,34 +13,13 @@ from typing import Any
 
 import botocore.session
 
+from dagster_sagemaker.jobs import ProcessingJob, TrainingJob, part
 from dagster_sagemaker.requests import clean_tag
 
 _FIELDS = {
-    "CheckpointConfig": "checkpoint",
-    "ContainerArguments": "arguments",
-    "ContainerEntrypoint": "entrypoint",
-    "Environment": "environment",
-    "HyperParameters": "hyperparameters",
-    "ImageUri": "image",
-    "InputDataConfig": "channels",
-    "InstanceCount": "instance_count",
-    "InstanceType": "instance_types",
-    "KeepAlivePeriodInSeconds": "keep_alive_seconds",
-    "KmsKeyId": "output_kms_key",
-    "MaxRuntimeInSeconds": "max_runtime_seconds",
-    "MaxWaitTimeInSeconds": "max_wait_seconds",
-    "Outputs": "outputs",
-    "ProcessingInputs": "inputs",
-    "RoleArn": "role",
-    "S3OutputPath": "output_s3",
-    "SecurityGroupIds": "security_groups",
-    "Subnets": "subnets",
-    "Tags": "tags",
-    "TrainingImage": "image",
-    "VolumeKmsKeyId": "volume_kms_key",
-    "VolumeSizeInGB": "volume_gb",
+    place: field for job_class in (ProcessingJob, TrainingJob) for field, place in job_class.places.items()
 }
-"""Fields of a job object by their name in the request. A fault names both."""
+"""Fields of a job object by their place in the request. A fault names both."""
 _REMEDIES = {
     "arguments": "pass long values as a file on S3",
     "entrypoint": "pass long values as a file on S3",
@@ -166,8 +145,8 @@ def _text_fault(shape: Any, value: str) -> str:
 
 def _fault(path: str, problem: str) -> str:
     """One sentence: the job's field and its place in the request, the problem, the remedy."""
-    part = next((part for part in re.finditer(r"\w+", path) if part[0] in _FIELDS), None)
-    label = f"{_FIELDS[part[0]]}{path[part.end() :]} ({path})" if part else path
+    place = next((place for place in _FIELDS if re.match(rf"{re.escape(place)}(\W|$)", path)), "")
+    label = f"{_FIELDS[place]}{path[len(place) :]} ({path})" if place else path
     remedy = next(
         (text for end, text in _REMEDIES.items() if label.startswith(end) or path.endswith(end)), ""
     )
@@ -177,10 +156,10 @@ def _fault(path: str, problem: str) -> str:
 # Rules that the model does not state, or states too loosely.
 
 
-def _common(
-    request: Mapping[str, Any], network: Mapping[str, Any], cluster: Mapping[str, Any]
-) -> Iterable[str]:
-    if network.get("EnableNetworkIsolation") and "DAGSTER_PIPES_CONTEXT" in request.get("Environment", {}):
+def _common(request: Mapping[str, Any], network: str, cluster: Mapping[str, Any]) -> Iterable[str]:
+    if part(request, f"{network}EnableNetworkIsolation") and "DAGSTER_PIPES_CONTEXT" in request.get(
+        "Environment", {}
+    ):
         yield "network_isolation: such a container reaches no S3, so it cannot open Dagster Pipes: `pipes=False`"
     for tag in request.get("Tags", ()):
         for field in ("Key", "Value"):
@@ -189,13 +168,11 @@ def _common(
                 yield _fault(f"Tags[{tag['Key']:.80}].{field}", f"is {tag[field]!r:.80}: {problem}")
         if tag["Key"].lower().startswith("aws:"):
             yield _fault(f"Tags[{tag['Key']:.80}].Key", "begins with `aws:`, which belongs to AWS")
-    vpc = network.get("VpcConfig") or {}
     for field, prefix in (("Subnets", "subnet-"), ("SecurityGroupIds", "sg-")):
-        for name in vpc.get(field, ()):
+        place = f"{network}VpcConfig.{field}"
+        for name in part(request, place, ()):
             if not name.startswith(prefix):
-                yield _fault(
-                    f"VpcConfig.{field}", f"has {name!r:.80}, which is no id ({prefix}0123456789abcdef0)"
-                )
+                yield _fault(place, f"has {name!r:.80}, which is no id ({prefix}0123456789abcdef0)")
     ways = [way for way in ("InstanceType", "InstanceGroups", "InstancePreferences") if cluster.get(way)]
     if not ways:
         yield "instance_types is empty: name a type, or give InstanceGroups or InstancePreferences in the request"
@@ -207,9 +184,9 @@ def _common(
 
 def _processing(request: Mapping[str, Any]) -> Iterable[str]:
     cluster = request["ProcessingResources"]["ClusterConfig"]
-    yield from _common(request, request.get("NetworkConfig", {}), cluster)
+    yield from _common(request, "NetworkConfig.", cluster)
     yield from _image("AppSpecification.ImageUri", request["AppSpecification"]["ImageUri"])
-    outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
+    outputs = part(request, "ProcessingOutputConfig.Outputs", [])
     for kind, items in (("Input", request.get("ProcessingInputs", [])), ("Output", outputs)):
         names = [item[f"{kind}Name"] for item in items]
         yield from _repeated(f"{kind.lower()} names", names)
@@ -226,7 +203,7 @@ def _processing(request: Mapping[str, Any]) -> Iterable[str]:
 
 def _training(request: Mapping[str, Any]) -> Iterable[str]:
     resources, stopping = request.get("ResourceConfig", {}), request.get("StoppingCondition", {})
-    yield from _common(request, request, resources)
+    yield from _common(request, "", resources)
     algorithm = request.get("AlgorithmSpecification", {})
     if ("TrainingImage" in algorithm) == ("AlgorithmName" in algorithm):
         yield "image: give either an image or, in the request, AlgorithmSpecification.AlgorithmName"

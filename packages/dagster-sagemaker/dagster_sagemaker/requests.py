@@ -8,43 +8,14 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from dagster_sagemaker.jobs import Channel, InlineInput, Job, ProcessingJob, S3Input, S3Output, TrainingJob
+from dagster_sagemaker.jobs import InlineInput, Job, ProcessingJob, TrainingJob, part
 
 TAG_KEY_LIMIT = 128
 TAG_VALUE_LIMIT = 256
 
 
-def processing_request(
-    job: ProcessingJob,
-    name: str,
-    instance_type: str,
-    environment: Mapping[str, str] | None = None,
-    *,
-    folder: str = "",
-    tags: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """The request of `CreateProcessingJob`. `environment` (Pipes' variables) and `tags` are added to those of the job.
-
-    `folder` is an S3 address. Below it, the client has put the inline inputs of the job at `inputs/<name>/<filename>`.
-    """
-    request: dict[str, Any] = {
-        **_filled(RoleArn=job.role),
-        "AppSpecification": {**_filled(ImageUri=job.image), **_command(job)},
-        "ProcessingResources": {"ClusterConfig": _cluster(job, instance_type)},
-        "NetworkConfig": _network(job),
-        **_filled(StoppingCondition=_stopping(job)),
-    }
-    if job.inputs:
-        request["ProcessingInputs"] = [_input(item, folder) for item in job.inputs]
-    if job.outputs:
-        outputs = [_output(item) for item in job.outputs]
-        request["ProcessingOutputConfig"] = {"Outputs": outputs, **_filled(KmsKeyId=job.output_kms_key)}
-    request = merged(request, job.request)
-    return {"ProcessingJobName": name, **request, **_environment_and_tags(job, environment, tags)}
-
-
-def training_request(
-    job: TrainingJob,
+def create_request(
+    job: Job,
     name: str,
     instance_type: str,
     environment: Mapping[str, str] | None = None,
@@ -53,33 +24,53 @@ def training_request(
     tags: Mapping[str, str] | None = None,
     spot: bool | None = None,
 ) -> dict[str, Any]:
-    """The request of `CreateTrainingJob`. `spot=False` requests an on-demand instance for a job that prefers spot."""
-    spot = job.spot if spot is None else spot
-    request: dict[str, Any] = {
-        **_filled(RoleArn=job.role),
-        "AlgorithmSpecification": {
-            **_filled(TrainingImage=job.image),
-            "TrainingInputMode": "File",
-            **_command(job),
-        },
-        "OutputDataConfig": {
-            "S3OutputPath": job.output_s3 or f"{folder}/output",
-            **_filled(KmsKeyId=job.output_kms_key),
-        },
-        "ResourceConfig": {
-            **_cluster(job, instance_type),
-            **_filled(KeepAlivePeriodInSeconds=job.keep_alive_seconds or None),
-        },
-        **_filled(StoppingCondition=_stopping(job), HyperParameters=_copy(job.hyperparameters)),
-        **_network(job),
-    }
-    if job.channels:
-        request["InputDataConfig"] = [_channel(channel) for channel in job.channels]
-    if job.checkpoint_s3:
-        request["CheckpointConfig"] = {"S3Uri": job.checkpoint_s3, "LocalPath": job.checkpoint_path}
-    request = {**merged(request, job.request), "EnableManagedSpotTraining": spot}
-    _set_wait(request, job, spot)
-    return {"TrainingJobName": name, **request, **_environment_and_tags(job, environment, tags)}
+    """The request of `CreateProcessingJob` or `CreateTrainingJob`. `environment` (Pipes' variables) and `tags` are added.
+
+    `folder` is an S3 address. Below it, the client has put the inline inputs of the job at `inputs/<name>/<filename>`.
+    `spot=False` requests an on-demand instance for a job that prefers spot.
+    """
+    request: dict[str, Any] = {job.places["image"].split(".")[0]: {}}
+    for field, value in _values(job, instance_type, folder).items():
+        if value not in ("", None, (), {}) and value is not False:
+            _put(request, job.places[field], _plain(value, folder))
+    request = merged(request, job.request)
+    if isinstance(job, TrainingJob):
+        _set_market(request, job, job.spot if spot is None else spot)
+    return {f"{job.word}JobName": name, **request, **_environment_and_tags(job, environment, tags)}
+
+
+def _values(job: Job, instance_type: str, folder: str) -> dict[str, Any]:
+    """The values of a job's fields that are in its request. Empty ones are left to the job's own request."""
+    values = {field: getattr(job, field) for field in job.places}
+    counted = any("InstanceCount" in item for item in job.cluster.get("InstancePreferences", ()))
+    if counted or "InstanceGroups" in job.cluster:
+        del values["instance_count"]
+    values |= {"instance_types": instance_type, "environment": {}, "tags": {}}
+    if isinstance(job, TrainingJob):
+        path = job.checkpoint_path if job.checkpoint_s3 else ""
+        output = job.output_s3 or f"{folder}/output"
+        kept = job.keep_alive_seconds or None
+        values |= {"output_s3": output, "checkpoint_path": path, "keep_alive_seconds": kept}
+        del values["max_wait_seconds"], values["spot"]
+    elif isinstance(job, ProcessingJob) and not job.outputs:
+        values["output_kms_key"] = ""
+    return values
+
+
+def _put(request: dict[str, Any], place: str, value: Any) -> None:
+    *above, last = place.split(".")
+    for name in above:
+        request = request.setdefault(name, {})
+    request[last] = value
+
+
+def _plain(value: Any, folder: str) -> Any:
+    """A value as boto3 takes it. A wrong type is left for `preflight` to name."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple | list):
+        return [item.request(folder) if hasattr(item, "request") else item for item in value]
+    return value
 
 
 def identity_digests(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
@@ -87,24 +78,19 @@ def identity_digests(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
 
     Names, tags, instances and network are no part: they may differ between two attempts at the same work.
     """
-    if isinstance(job, TrainingJob):
-        request = training_request(job, "", "")
-        outputs = request["OutputDataConfig"]["S3OutputPath"]
-    else:
-        assert isinstance(job, ProcessingJob)
-        request = processing_request(job, "", "")
-        outputs = request.get("ProcessingOutputConfig", {}).get("Outputs", [])
-    program = request.get("AppSpecification") or request["AlgorithmSpecification"]
-    inputs = request.get("ProcessingInputs") or request.get("InputDataConfig")
+    request = create_request(job, "", "")
+    image, program = part(request, job.places["image"]), job.places["image"].split(".")[0]
     texts = [item.content for item in getattr(job, "inputs", ()) if isinstance(item, InlineInput)]
+    inputs = request.get("ProcessingInputs") or request.get("InputDataConfig")
+    place = job.places["outputs" if isinstance(job, ProcessingJob) else "output_s3"]
     parts = {
-        "image": program.get("ImageUri") or program.get("TrainingImage") or program.get("AlgorithmName"),
-        "command": {**program, "ImageUri": "", "TrainingImage": ""},
+        "image": image or part(request, f"{program}.AlgorithmName"),
+        "command": {**request[program], "ImageUri": "", "TrainingImage": ""},
         "environment": request["Environment"],
         "parameters": job.identity or [request.get("HyperParameters"), inputs, texts, dict(extras)],
-        "outputs": outputs,
+        "outputs": part(request, place, []),
     }
-    return {name: _digest(part) for name, part in parts.items()}
+    return {name: _digest(value) for name, value in parts.items()}
 
 
 def json_extras(extras: Mapping[str, Any]) -> dict[str, Any]:
@@ -141,52 +127,10 @@ def _digest(part: Any) -> str:
     return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _filled(**parts: Any) -> dict[str, Any]:
-    """The parts that are stated. The others are left to the job's own request."""
-    return {
-        name: value for name, value in parts.items() if value not in ("", None, (), {}) and value is not False
-    }
-
-
-def _copy(value: Any) -> Any:
-    """Sequences and mappings as boto3 takes them. A wrong type is left for `preflight` to name."""
-    if isinstance(value, Mapping):
-        return dict(value)
-    return value if isinstance(value, str) else list(value)
-
-
-def _command(job: Job) -> dict[str, Any]:
-    parts = {"ContainerEntrypoint": job.entrypoint, "ContainerArguments": job.arguments}
-    return {name: _copy(value) for name, value in parts.items() if value}
-
-
-def _cluster(job: Job, instance_type: str) -> dict[str, Any]:
-    counted = any("InstanceCount" in item for item in job.cluster.get("InstancePreferences", ()))
-    own_count = "InstanceGroups" in job.cluster or counted
-    return {
-        **({} if own_count else {"InstanceCount": job.instance_count}),
-        **_filled(
-            InstanceType=instance_type, VolumeSizeInGB=job.volume_gb, VolumeKmsKeyId=job.volume_kms_key
-        ),
-    }
-
-
-def _network(job: Job) -> dict[str, Any]:
-    network: dict[str, Any] = {
-        "EnableNetworkIsolation": job.network_isolation,
-        "EnableInterContainerTrafficEncryption": job.encrypt_between_instances,
-    }
-    if job.subnets or job.security_groups:
-        network["VpcConfig"] = {"Subnets": list(job.subnets), "SecurityGroupIds": list(job.security_groups)}
-    return network
-
-
-def _stopping(job: Job) -> dict[str, int]:
-    return _filled(MaxRuntimeInSeconds=job.max_runtime_seconds)
-
-
-def _set_wait(request: dict[str, Any], job: TrainingJob, spot: bool) -> None:
-    """SageMaker takes a limit of waiting and running with spot only, and needs it there."""
+def _set_market(request: dict[str, Any], job: TrainingJob, spot: bool) -> None:
+    """Spot or on demand. SageMaker takes a limit of waiting and running with spot only, and needs it there."""
+    request["EnableManagedSpotTraining"] = spot
+    request.setdefault("AlgorithmSpecification", {}).setdefault("TrainingInputMode", "File")
     condition = {**request.get("StoppingCondition", {})}
     wait = condition.pop("MaxWaitTimeInSeconds", job.max_wait_seconds)
     if spot:
@@ -209,38 +153,3 @@ def _environment_and_tags(
         "Environment": {**job.environment, **job.request.get("Environment", {}), **(environment or {})},
         "Tags": [*added, *own_tags],
     }
-
-
-def _input(item: S3Input | InlineInput, folder: str) -> dict[str, Any]:
-    inline = isinstance(item, InlineInput)
-    return {
-        "InputName": item.name,
-        "S3Input": {
-            "S3Uri": f"{folder}/inputs/{item.name}/" if inline else item.s3_uri,
-            "LocalPath": item.local_path,
-            "S3DataType": "S3Prefix",
-            "S3InputMode": "File",
-            "S3DataDistributionType": "FullyReplicated" if inline else item.distribution,
-        },
-    }
-
-
-def _output(item: S3Output) -> dict[str, Any]:
-    return {
-        "OutputName": item.name,
-        "S3Output": {"S3Uri": item.s3_uri, "LocalPath": item.local_path, "S3UploadMode": item.upload},
-    }
-
-
-def _channel(channel: Channel) -> dict[str, Any]:
-    source = {
-        "S3DataType": "S3Prefix",
-        "S3Uri": channel.s3_uri,
-        "S3DataDistributionType": channel.distribution,
-    }
-    described: dict[str, Any] = {
-        "ChannelName": channel.name,
-        "DataSource": {"S3DataSource": source},
-        "InputMode": channel.mode,
-    }
-    return described | ({"ContentType": channel.content_type} if channel.content_type else {})

@@ -21,7 +21,7 @@ from dagster_sagemaker.metadata import job_metadata
 from dagster_sagemaker.names import folder_name, job_name
 from dagster_sagemaker.outcomes import Ending, Outcome, SageMakerJobFailed, explained, outcome
 from dagster_sagemaker.pacing import Timer, Unanswered
-from dagster_sagemaker.requests import identity_digests, json_extras
+from dagster_sagemaker.requests import create_request, identity_digests, json_extras
 from dagster_sagemaker.runs import StepRun
 from dagster_sagemaker.states import Machine, State
 from dagster_sagemaker.stopping import StopResult, stop_job
@@ -189,14 +189,14 @@ class SupervisedJob:
         attempt = self.attempt
         attempt.instance_type, attempt.spot = self.choices.instance_type, self.choices.spot
         attempt.made_of, self._refusal = self._digests, None
-        self._request = self.tools.kind.request(
+        self._request = create_request(
             self.job,
             attempt.name,
             attempt.instance_type,
             self._pipes_variables(),
-            self.folder.address(attempt.number),
-            self.run.tags(self.key),
-            attempt.spot,
+            folder=self.folder.address(attempt.number),
+            tags=self.run.tags(self.key),
+            spot=attempt.spot,
         )
         preflight(self._request)
         self.folder.write_inputs(attempt.number, self.job, self.inbox.session.context_data)

@@ -120,12 +120,10 @@ def test_every_job_of_the_page_is_within_limits():
     for code in blocks(ROOT / "docs/jobs.md", "python") + blocks(ROOT / "docs/metadata.md", "python"):
         names: dict[str, Any] = {}
         exec(compile(code, "page", "exec", dont_inherit=True), names)
-        job, make = names.get("job"), dagster_sagemaker.processing_request
-        if isinstance(job, dagster_sagemaker.TrainingJob):
-            make = dagster_sagemaker.training_request
-        if job:
+        if job := names.get("job"):
             instance_type = (job.instance_types or ("",))[0]
-            dagster_sagemaker.preflight(make(job, "job", instance_type, folder="s3://my-bucket/artifacts"))
+            request = dagster_sagemaker.create_request(job, "job", instance_type, folder="s3://my-bucket/a")
+            dagster_sagemaker.preflight(request)
 
 
 def materialized(runner: Any, assets: list[Any], **options: Any) -> ExecuteInProcessResult:

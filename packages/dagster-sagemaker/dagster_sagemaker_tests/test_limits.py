@@ -16,9 +16,8 @@ from dagster_sagemaker import (
     LimitsExceeded,
     S3Input,
     S3Output,
+    create_request,
     preflight,
-    processing_request,
-    training_request,
 )
 from dagster_sagemaker_tests.conftest import processing, training
 
@@ -62,10 +61,10 @@ SPOT = training(**COMMON, spot=True, max_wait_seconds=1200)
 REQUESTS = {
     "Processing": (
         "CreateProcessingJob",
-        processing_request(PROCESSING, "n", "ml.m5.large", folder="s3://b/f"),
+        create_request(PROCESSING, "n", "ml.m5.large", folder="s3://b/f"),
     ),
-    "Training": ("CreateTrainingJob", training_request(ON_DEMAND, "n", "ml.m5.large", folder="s3://b/f")),
-    "spot Training": ("CreateTrainingJob", training_request(SPOT, "n", "ml.m5.large", folder="s3://b/f")),
+    "Training": ("CreateTrainingJob", create_request(ON_DEMAND, "n", "ml.m5.large", folder="s3://b/f")),
+    "spot Training": ("CreateTrainingJob", create_request(SPOT, "n", "ml.m5.large", folder="s3://b/f")),
 }
 
 Path = tuple[Any, ...]

@@ -20,9 +20,8 @@ from dagster_sagemaker import (
     S3Input,
     S3Output,
     TrainingJob,
+    create_request,
     preflight,
-    processing_request,
-    training_request,
 )
 from dagster_sagemaker.folder import Folder
 from dagster_sagemaker.names import folder_name, job_name
@@ -86,14 +85,14 @@ def full_training(**changes):
     [
         (
             "CreateProcessingJob",
-            processing_request(full_processing(), "n", "ml.m5.large", {"A": "b"}, folder="s3://b/f"),
+            create_request(full_processing(), "n", "ml.m5.large", {"A": "b"}, folder="s3://b/f"),
         ),
-        ("CreateProcessingJob", processing_request(processing(), "n", "ml.m5.large")),
+        ("CreateProcessingJob", create_request(processing(), "n", "ml.m5.large")),
         (
             "CreateTrainingJob",
-            training_request(full_training(), "n", "ml.m5.large", {"A": "b"}, folder="s3://b/f"),
+            create_request(full_training(), "n", "ml.m5.large", {"A": "b"}, folder="s3://b/f"),
         ),
-        ("CreateTrainingJob", training_request(training(), "n", "ml.m5.large", folder="s3://b/f")),
+        ("CreateTrainingJob", create_request(training(), "n", "ml.m5.large", folder="s3://b/f")),
     ],
 )
 def test_requests_are_what_botocore_takes_and_within_the_limits(operation, request_):
@@ -103,20 +102,20 @@ def test_requests_are_what_botocore_takes_and_within_the_limits(operation, reque
 
 
 def test_on_demand_attempt_of_a_spot_job_keeps_checkpoints():
-    request = training_request(full_training(), "n", "ml.m5.large", folder="s3://b/f", spot=False)
+    request = create_request(full_training(), "n", "ml.m5.large", folder="s3://b/f", spot=False)
     assert request["EnableManagedSpotTraining"] is False
     assert "MaxWaitTimeInSeconds" not in request["StoppingCondition"]
     assert request["CheckpointConfig"]["S3Uri"] == "s3://bucket/checkpoints/"
 
 
 def test_inline_inputs_lie_below_the_attempts_folder():
-    request = processing_request(full_processing(), "n", "ml.m5.large", folder="s3://b/f/0")
+    request = create_request(full_processing(), "n", "ml.m5.large", folder="s3://b/f/0")
     assert request["ProcessingInputs"][1]["S3Input"]["S3Uri"] == "s3://b/f/0/inputs/parameters/"
 
 
 def test_anything_else_of_the_request_is_merged_in():
     job = processing(request={"ProcessingResources": {"ClusterConfig": {"InstanceCount": 2}}})
-    cluster = processing_request(job, "n", "ml.m5.large")["ProcessingResources"]["ClusterConfig"]
+    cluster = create_request(job, "n", "ml.m5.large")["ProcessingResources"]["ClusterConfig"]
     assert cluster == {"InstanceCount": 2, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 30}
 
 
@@ -171,7 +170,7 @@ PROCESSING_FAULTS = {
     "max_runtime_seconds": {"max_runtime_seconds": 9 * 86400 + 1},
     "instance_count": {"instance_count": 0},
     "volume_gb": {"volume_gb": 0},
-    "security_groups (NetworkConfig.VpcConfig.SecurityGroupIds) has 0": {"subnets": ("subnet-1",)},
+    "security_groups (NetworkConfig.VpcConfig.SecurityGroupIds) is missing": {"subnets": ("subnet-1",)},
     "instance type": {"instance_types": ("m5.large",)},
     "inputs[i].S3Input.LocalPath is '/p', it must be below": {"inputs": (S3Input("i", "s3://b/k", "/p"),)},
     "outputs[o].S3Output.LocalPath is '/opt/ml/processing/'": {
@@ -182,7 +181,7 @@ PROCESSING_FAULTS = {
         "subnets": ("subnet 1",),
         "security_groups": ("sg-1",),
     },
-    "security_groups (VpcConfig.SecurityGroupIds) has 'subnet-1'": {
+    "security_groups (NetworkConfig.VpcConfig.SecurityGroupIds) has 'subnet-1'": {
         "subnets": ("subnet-1",),
         "security_groups": ("subnet-1",),
     },
@@ -214,27 +213,27 @@ TRAINING_FAULTS = {
 def test_every_limit_of_processing_is_told(said, changes):
     job = processing(**changes)
     with pytest.raises(LimitsExceeded, match=re.escape(said)):
-        preflight(processing_request(job, "n", job.instance_types[0]))
+        preflight(create_request(job, "n", job.instance_types[0]))
 
 
 @pytest.mark.parametrize(("said", "changes"), TRAINING_FAULTS.items(), ids=TRAINING_FAULTS)
 def test_every_limit_of_training_is_told(said, changes):
     with pytest.raises(LimitsExceeded, match=re.escape(said)):
-        preflight(training_request(full_training(**changes), "n", "ml.m5.large", folder="s3://b/f"))
+        preflight(create_request(full_training(**changes), "n", "ml.m5.large", folder="s3://b/f"))
 
 
-@pytest.mark.parametrize("make", [processing_request, training_request])
+@pytest.mark.parametrize("make", [processing, training])
 def test_pipes_need_a_network(make):
-    job = (processing if make is processing_request else training)(network_isolation=True)
+    job = make(network_isolation=True)
     with pytest.raises(LimitsExceeded, match="pipes=False"):
-        preflight(make(job, "n", "ml.m5.large", {"DAGSTER_PIPES_CONTEXT": "x"}, folder="s3://b/f"))
-    preflight(make(job, "n", "ml.m5.large", folder="s3://b/f"))
+        preflight(create_request(job, "n", "ml.m5.large", {"DAGSTER_PIPES_CONTEXT": "x"}, folder="s3://b/f"))
+    preflight(create_request(job, "n", "ml.m5.large", folder="s3://b/f"))
 
 
 def test_all_faults_come_in_one_error():
     jobs = [full_processing(role="x", volume_gb=0, max_runtime_seconds=0)]
     with pytest.raises(LimitsExceeded) as caught:
-        preflight(processing_request(jobs[0], "a_b", "ml.m5.large", folder="s3://b/f"))
+        preflight(create_request(jobs[0], "a_b", "ml.m5.large", folder="s3://b/f"))
     assert len(caught.value.faults) == 4
 
 
@@ -258,8 +257,7 @@ WRONG_TYPES = {
 
 def requested(job, **options):
     """The request of an attempt, as the client makes it."""
-    make = training_request if isinstance(job, TrainingJob) else processing_request
-    return make(job, "n", (job.instance_types or ("",))[0], folder="s3://b/f", **options)
+    return create_request(job, "n", (job.instance_types or ("",))[0], folder="s3://b/f", **options)
 
 
 @pytest.mark.parametrize("said", WRONG_TYPES)

@@ -16,9 +16,8 @@ from dagster_sagemaker import (
     LimitsExceeded,
     ProcessingJob,
     TrainingJob,
+    create_request,
     preflight,
-    processing_request,
-    training_request,
 )
 from ruter_dagster.contracts.errors import PermanentFailure
 
@@ -116,8 +115,8 @@ def _create_request(
     name, folder = step_name(step.name)[:32].rstrip("-"), f"{defaults.output}/{step_name(step.name)}"
     job = replace(step.job, arguments=step.arguments)
     if isinstance(job, TrainingJob):
-        return training_request(replace(job, hyperparameters={}), name, instance_type, folder=folder)
-    return processing_request(replace(job, inputs=()), name, instance_type)
+        return create_request(replace(job, hyperparameters={}), name, instance_type, folder=folder)
+    return create_request(replace(job, inputs=()), name, instance_type)
 
 
 def _require_limits(requests: Mapping[str, dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob, preflight, processing_request
+from dagster_sagemaker import InlineInput, ProcessingJob, TrainingJob, create_request, preflight
 from dagster_sagemaker.requests import identity_digests
 from ruter_dagster.commands.pipeline_definition import PIPELINES, pipeline_jobs
 from ruter_dagster.config.settings import Settings, SettingsError
@@ -49,7 +49,7 @@ def test_processing_job_has_parameters_as_file() -> None:
     assert isinstance(file, InlineInput)
     assert Balance.model_validate_json(file.content) == BALANCE
     assert built.arguments == ("balance",)
-    preflight(processing_request(built, "job", "ml.m5.large", folder="s3://lake/job"))
+    preflight(create_request(built, "job", "ml.m5.large", folder="s3://lake/job"))
 
 
 def test_training_job_has_spot_or_warm_pool_by_settings() -> None:

@@ -44,7 +44,7 @@ from dagster_sagemaker.components.templates import TemplateFault, render
 from dagster_sagemaker.jobs import Job, ProcessingJob, TrainingJob
 from dagster_sagemaker.limits import preflight
 from dagster_sagemaker.names import job_name
-from dagster_sagemaker.requests import processing_request, training_request
+from dagster_sagemaker.requests import create_request
 
 J = TypeVar("J", bound=Job)
 
@@ -196,11 +196,10 @@ class JobComponent(Component, Resolvable, Model, ABC):
         if partitions and key is None:
             return
         job = self.make_job(**({"partition_key": key} if key else {}))
-        make = training_request if isinstance(job, TrainingJob) else processing_request
         instance_type = job.instance_types[0] if job.instance_types else ""
         folder = self.artifacts or "s3://bucket"
         name = job_name(self.assets[0].key.to_user_string(), "", 0)
-        preflight(make(job, name, instance_type, folder=folder))  # pyright: ignore[reportArgumentType]
+        preflight(create_request(job, name, instance_type, folder=folder))
 
 
 def _scope(context: AssetExecutionContext) -> dict[str, Any]:
