@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol
+from urllib.parse import parse_qs
+from xml.sax.saxutils import escape
 
 from .calls import Calls
 from .faults import Faults
@@ -49,6 +51,10 @@ class Call:
             target = _s3_operation(environ)
             if target == "PostBucket":
                 self.request = {"Keys": re.findall(r"<Key>([^<]*)</Key>", body.decode(errors="replace"))}
+        else:
+            target = "".join(parse_qs(body.decode(errors="replace")).get("Action", [""])[:1])
+        self.xml = self.service == "s3" or bool(target and not environ.get("HTTP_X_AMZ_TARGET"))
+        """Whether the answer is XML: of S3, and of services whose calls are forms with an `Action`, such as IAM and STS."""
         self.name = target.split(".")[-1] or environ["REQUEST_METHOD"]
         self.operation = f"{self.service}.{self.name}"
 
@@ -143,7 +149,7 @@ class Application:
 
     def _refusal(self, call: Call, where: dict[str, str]) -> Answer | None:
         """The answer of a fault or of a rate; None if the call goes through."""
-        throttled = _error("ThrottlingException", "Rate exceeded", 400, call)
+        throttled = _throttled(call)
         if self._faults.take("throttle", **where):
             return throttled
         if fault := self._faults.take("error", **where):
@@ -181,10 +187,18 @@ def answer(content: Any) -> Answer:
     return 200, JSON, json.dumps(content, default=str).encode()
 
 
-def _error(code: str, message: str, status: int, call: Call) -> Answer:
+def _throttled(call: Call) -> Answer:
+    """Each protocol has an error of its own for too many calls."""
     if call.service == "s3":
-        body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
-        return status, {"Content-Type": "application/xml"}, body.encode()
+        return _error("SlowDown", "Please reduce your request rate.", 503, call)
+    return _error("Throttling" if call.xml else "ThrottlingException", "Rate exceeded", 400, call)
+
+
+def _error(code: str, message: str, status: int, call: Call) -> Answer:
+    if call.xml:
+        error = f"<Error><Code>{escape(code)}</Code><Message>{escape(message)}</Message></Error>"
+        body = error if call.service == "s3" else f"<ErrorResponse>{error}</ErrorResponse>"
+        return status, {"Content-Type": "application/xml"}, f"<?xml version='1.0'?>{body}".encode()
     body = json.dumps({"__type": code, "message": message, "Message": message})
     return status, JSON | {"x-amzn-ErrorType": code}, body.encode()
 

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
+from boto3.exceptions import S3UploadFailedError
+
 from . import layout
 from .containers import Container, end_all
 from .context import INTERNAL, Interrupted, JobContext, JobEnded
@@ -77,18 +79,23 @@ class Run:
     def _take_line(self, stream: Stream, line: str) -> None:
         stream.add(line)
         self.job.take_line(line)
-        for fault in list(self._faults):
-            if fault.on_log and fault.on_log in line and self._due_fault is None:
-                self._due_fault = fault
-                self.job.wake.set()
+        with self.job.lock:
+            for fault in [each for each in self._faults if each.on_log and each.on_log in line]:
+                if self._due_fault is None:
+                    self._faults.remove(fault)
+                    if self.context.platform.faults.strike(fault):
+                        self._due_fault = fault
+                        self.job.wake.set()
 
     # Training, Processing
 
     def run(self) -> NoReturn:
         """Until the containers have ended, or something ends them. Always raises `JobEnded`, `Interrupted` or `Dropped`."""
         job = self.job
-        taken = (self.context.fault(kind, starting=False) for kind in RUNNING_FAULTS)
-        self._faults = [fault for fault in taken if fault]
+        kinds = (
+            RUNNING_FAULTS if job.spot else [kind for kind in RUNNING_FAULTS if kind != "spot_interruption"]
+        )
+        self._faults = self.context.platform.faults.running(kinds, job.name)
         job.enter("Training")
         with job.lock:
             job.started = job.started or time.time()
@@ -106,7 +113,7 @@ class Run:
         wait_ends = self.context.wait_ends if self.job.spot else runtime_ends
         next_sync = began + self.settings.sync_interval
         while any(container.running for container in self.containers):
-            timed = [began + fault.after for fault in self._faults if not fault.on_log]
+            timed = [began + fault.after for fault in list(self._faults) if not fault.on_log]
             self._sleep_until(min(runtime_ends, wait_ends, next_sync, *timed))
             self.context.check_dropped()
             self._apply_due_fault(time.monotonic() - began)
@@ -122,11 +129,14 @@ class Run:
         self.job.wake.clear()
 
     def _apply_due_fault(self, seconds: float) -> None:
-        timed = (fault for fault in self._faults if not fault.on_log and fault.after <= seconds)
-        fault = self._due_fault or next(timed, None)
+        with self.job.lock:
+            for fault in [each for each in self._faults if not each.on_log and each.after <= seconds]:
+                if self._due_fault is None:
+                    self._faults.remove(fault)
+                    if self.context.platform.faults.strike(fault):
+                        self._due_fault = fault
+            fault, self._due_fault = self._due_fault, None
         if fault is not None:
-            self._faults.remove(fault)
-            self._due_fault = None
             self._apply(fault)
 
     def _apply(self, fault: Fault) -> None:
@@ -198,8 +208,11 @@ class Run:
     def _upload(self, *, failed: bool) -> None:
         if self.job.training and self.job.status == "InProgress":
             self.job.enter("Uploading")
-        for uploads in self._uploads:
-            uploads.finish(failed)
+        try:
+            for uploads in self._uploads:
+                uploads.finish(failed)
+        except S3UploadFailedError as error:
+            raise JobEnded("Failed", reason=f"ClientError: Artifact upload failed: {error}") from error
 
     def close_streams(self) -> None:
         for stream in self._streams:

@@ -6,8 +6,9 @@ import os
 import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
+Wording = Literal["current", "old"]
 ACCOUNT = "123456789012"
 """The one account that moto knows by default."""
 
@@ -42,15 +43,24 @@ class Settings:
     """What the image itself sets (ENV of a Dockerfile)."""
     image_entrypoint: list[str] = field(default_factory=list)
     """Of a request that names no entry point."""
-    failure_wording: Literal["current", "old"] = "current"
+    failure_wording: Wording = "current"
     """FailureReason of a failed Processing container: `current` names its exit code, `old` refers to the logs."""
     working_directory: str = ""
     """The image's WORKDIR; by default an empty folder of each container."""
 
     def update(self, changes: dict[str, Any]) -> None:
+        """Changes all of the named settings or none. Raises `ValueError` for an unknown name or a wrong value."""
         known = {each.name for each in fields(self)}
         if unknown := set(changes) - known:
             raise ValueError(f"no such settings: {sorted(unknown)}; there are {sorted(known)}")
+        for name, value in changes.items():
+            kind = type(getattr(self, name))
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise ValueError(f"{name} is {value!r}: a value of type {kind.__name__} is needed")
+        if changes.get("failure_wording", "current") not in get_args(Wording):
+            raise ValueError(
+                f"failure_wording is {changes['failure_wording']!r}: one of {get_args(Wording)} is needed"
+            )
         for name, value in changes.items():
             setattr(self, name, value)
 

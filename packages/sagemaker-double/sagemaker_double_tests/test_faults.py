@@ -1,4 +1,4 @@
-"""Each fault, once: what the caller sees, and what happened all the same."""
+"""Each fault: the answer that the caller gets, and the effect of the call."""
 
 from __future__ import annotations
 
@@ -39,9 +39,7 @@ def code_of(error: pytest.ExceptionInfo[ClientError]) -> str:
 # Calls
 
 
-def test_throttling_strikes_a_number_of_calls_by_operation_and_job(
-    sagemaker_double: Remote, sagemaker: Any
-) -> None:
+def test_throttle_refuses_calls_by_operation_and_job(sagemaker_double: Remote, sagemaker: Any) -> None:
     sagemaker_double.fault("throttle", operations="Describe*", jobs="job-*", count=2)
     sagemaker.create_processing_job(**processing("job-1"))
     for _ in range(2):
@@ -52,14 +50,14 @@ def test_throttling_strikes_a_number_of_calls_by_operation_and_job(
     assert sagemaker_double.calls()["errors"] == {"sagemaker.DescribeProcessingJob": 2}
 
 
-def test_throttling_strikes_logs_but_not_s3(sagemaker_double: Remote, sagemaker: Any, aws: Any) -> None:
+def test_throttle_by_default_spares_s3(sagemaker_double: Remote, sagemaker: Any, aws: Any) -> None:
     sagemaker_double.fault("throttle", count=None)
     with pytest.raises(ClientError, match="Rate exceeded"):
         aws("logs", config=ONCE).describe_log_streams(logGroupName="/aws/sagemaker/ProcessingJobs")
     aws("s3").put_object(Bucket="bucket", Key="x", Body=b"")
 
 
-def test_creates_answer_is_lost_yet_the_job_is_there(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_job_exists_although_the_answer_of_create_is_lost(sagemaker_double: Remote, sagemaker: Any) -> None:
     sagemaker_double.fault("lost_answer", operations="Create*")
     with pytest.raises(ClientError) as lost:
         sagemaker.create_processing_job(**processing("job"))
@@ -70,7 +68,7 @@ def test_creates_answer_is_lost_yet_the_job_is_there(sagemaker_double: Remote, s
     assert sagemaker_double.wait_for("job")["status"] == "Completed"
 
 
-def test_a_connection_is_cut_after_the_effect_or_before_it(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_connection_is_cut_before_or_after_the_effect(sagemaker_double: Remote, sagemaker: Any) -> None:
     sagemaker_double.fault("lost_answer", operations="Create*", how="cut")
     sagemaker_double.fault("cut", operations="Create*", skip=1)
     for name in ("there", "not-there"):
@@ -79,7 +77,7 @@ def test_a_connection_is_cut_after_the_effect_or_before_it(sagemaker_double: Rem
     assert [job["name"] for job in sagemaker_double.jobs()] == ["there"]
 
 
-def test_an_error_of_any_code(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_error_fault_answers_its_code_and_message(sagemaker_double: Remote, sagemaker: Any) -> None:
     words = {"code": "AccessDeniedException", "status": 403, "message": "not authorized"}
     sagemaker_double.fault("error", operations="sagemaker.Create*", **words)
     with pytest.raises(ClientError, match="not authorized") as refused:
@@ -87,30 +85,34 @@ def test_an_error_of_any_code(sagemaker_double: Remote, sagemaker: Any) -> None:
     assert code_of(refused) == "AccessDeniedException"
 
 
-def test_a_call_is_slow_before_or_after_its_effect(sagemaker_double: Remote, sagemaker: Any) -> None:
-    sagemaker_double.fault("slow", operations="Create*", seconds=0.5, after_effect=True)
-    sagemaker_double.fault("slow", operations="Create*", seconds=0.5, skip=1)
+def test_slow_call_waits_before_or_after_its_effect(sagemaker_double: Remote, sagemaker: Any) -> None:
     with ThreadPoolExecutor(1) as thread:
-        created = thread.submit(sagemaker.create_processing_job, **processing("after"))
+        sagemaker_double.fault("slow", operations="Create*", seconds=600, after_effect=True)
+        call = thread.submit(sagemaker.create_processing_job, **processing("after"))
         sagemaker_double.wait_for("after", "InProgress", "Completed")
-        assert not created.done()
-        created.result()
-        created = thread.submit(sagemaker.create_processing_job, **processing("before"))
-        sagemaker_double.wait(lambda: sagemaker_double.faults()[1]["taken"])
-        assert [job["name"] for job in sagemaker_double.jobs()] == ["after"]
+        assert not call.done()
+        sagemaker_double.clear_faults()
+        assert call.exception() is not None
+        sagemaker_double.fault("slow", operations="Create*", seconds=600)
+        call = thread.submit(sagemaker.create_processing_job, **processing("before"))
+        sagemaker_double.wait(lambda: sagemaker_double.faults()[0]["taken"])
+        sagemaker_double.clear_faults()
+        assert call.exception() is not None
+    assert [job["name"] for job in sagemaker_double.jobs()] == ["after"]
 
 
 def test_calls_above_the_account_rate_are_throttled(sagemaker_double: Remote, sagemaker: Any) -> None:
-    sagemaker_double.set(rates={"sagemaker.ListProcessingJobs": 3})
+    sagemaker_double.set(rates={"sagemaker.ListProcessingJobs": 1})
+    sagemaker.list_processing_jobs()
     with pytest.raises(ClientError, match="Rate exceeded"):
-        for _ in range(4):
+        for _ in range(20):  # two of them come within a second, also on a slow machine
             sagemaker.list_processing_jobs()
 
 
 # Starting
 
 
-def test_quota_nothing_or_reached(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_create_above_a_quota_is_refused(sagemaker_double: Remote, sagemaker: Any) -> None:
     sagemaker_double.set(
         quotas={"ml.m5.large for processing job usage": 1, "ml.m5.large for training job usage": 0}
     )
@@ -139,7 +141,7 @@ def test_capacity_is_short_on_some_types(sagemaker_double: Remote, sagemaker: An
 
 
 @needs_preferences
-def test_of_instance_preferences_the_first_with_capacity_is_taken(
+def test_first_instance_preference_with_capacity_is_selected(
     sagemaker_double: Remote, sagemaker: Any
 ) -> None:
     sagemaker_double.fault("capacity", instance_types=["ml.m5.large"])
@@ -147,8 +149,8 @@ def test_of_instance_preferences_the_first_with_capacity_is_taken(
     sagemaker.create_training_job(
         **training("job", ResourceConfig={"InstancePreferences": types, "VolumeSizeInGB": 1})
     )
-    told = sagemaker_double.wait_for("job")["describe"]
-    assert told["ResourceConfig"]["SelectedInstanceType"] == "ml.m5.xlarge"
+    described = sagemaker_double.wait_for("job")["describe"]
+    assert described["ResourceConfig"]["SelectedInstanceType"] == "ml.m5.xlarge"
 
 
 def test_capacity_is_short_at_create(sagemaker_double: Remote, sagemaker: Any) -> None:
@@ -158,7 +160,7 @@ def test_capacity_is_short_at_create(sagemaker_double: Remote, sagemaker: Any) -
     assert code_of(refused) == "ResourceLimitExceeded"
 
 
-def test_the_platform_fails_three_times(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_internal_fault_fails_three_jobs(sagemaker_double: Remote, sagemaker: Any) -> None:
     sagemaker_double.fault("internal", jobs="job-*", count=3)
     reasons = []
     for number in range(4):
@@ -167,7 +169,7 @@ def test_the_platform_fails_three_times(sagemaker_double: Remote, sagemaker: Any
     assert [reason.partition(":")[0] for reason in reasons] == ["InternalServerError"] * 3 + [""]
 
 
-def test_a_job_is_stopped_while_it_starts(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_job_is_stopped_while_it_starts(sagemaker_double: Remote, sagemaker: Any) -> None:
     sagemaker_double.fault("delayed_start", seconds=60)
     sagemaker.create_training_job(**training("job"))
     assert sagemaker.describe_training_job(TrainingJobName="job")["SecondaryStatus"] == "Starting"
@@ -179,7 +181,9 @@ def test_a_job_is_stopped_while_it_starts(sagemaker_double: Remote, sagemaker: A
 # Running
 
 
-def test_a_spot_interruption_resumes_from_checkpoints(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_job_resumes_from_checkpoints_after_a_spot_interruption(
+    sagemaker_double: Remote, sagemaker: Any
+) -> None:
     code = """
 import os, pathlib, time
 checkpoints = pathlib.Path(os.environ["SAGEMAKER_DOUBLE_CONTAINER_BASE"]) / "checkpoints"
@@ -199,7 +203,7 @@ else:
     assert (job["status"], job["starts"]) == ("Completed", 2)
 
 
-def test_no_spot_instance_comes_in_time(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_job_stops_when_no_spot_instance_comes(sagemaker_double: Remote, sagemaker: Any) -> None:
     sagemaker_double.fault("spot_wait", seconds=0.1)
     sagemaker.create_training_job(**training("job", **SPOT))
     job = sagemaker_double.wait_for("job")
@@ -212,15 +216,17 @@ def test_out_of_memory_is_exit_code_137(sagemaker_double: Remote, sagemaker: Any
     assert sagemaker_double.wait_for("job")["describe"]["FailureReason"] == "AlgorithmError: , exit code: 137"
 
 
-def test_somebody_stops_the_job_in_the_console(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_person_stops_the_job_in_the_console(sagemaker_double: Remote, sagemaker: Any) -> None:
     sagemaker_double.fault("console_stop", on_log="ready")
-    sagemaker_double.fault("slow_stop", seconds=0.3)
+    sagemaker_double.fault("slow_stop", seconds=2)
     sagemaker.create_processing_job(**processing("job", SLEEP))
     assert sagemaker_double.wait_for("job", "Stopping")["status"] == "Stopping"
     assert sagemaker_double.wait_for("job")["status"] == "Stopped"
 
 
-def test_who_ignores_sigterm_is_killed_after_the_grace(sagemaker_double: Remote, sagemaker: Any) -> None:
+def test_container_that_ignores_sigterm_is_killed_after_the_grace(
+    sagemaker_double: Remote, sagemaker: Any
+) -> None:
     sagemaker_double.set(grace=0.2)
     code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + SLEEP
     sagemaker_double.fault("console_stop", on_log="ready")
@@ -229,7 +235,7 @@ def test_who_ignores_sigterm_is_killed_after_the_grace(sagemaker_double: Remote,
     assert (job["status"], job["exits"]) == ("Stopped", [137])
 
 
-def test_logs_lag_behind_the_end(sagemaker_double: Remote, sagemaker: Any, aws: Any) -> None:
+def test_log_lines_come_after_the_end_of_the_job(sagemaker_double: Remote, sagemaker: Any, aws: Any) -> None:
     logs = aws("logs")
     sagemaker_double.fault("log_lag", seconds=5)
     sagemaker.create_processing_job(**processing("job", "print('late')"))
@@ -245,11 +251,86 @@ def test_logs_lag_behind_the_end(sagemaker_double: Remote, sagemaker: Any, aws: 
     assert sagemaker_double.wait(streams)
 
 
-def test_a_fault_that_does_not_exist_is_refused(sagemaker_double: Remote) -> None:
+def test_unknown_fault_is_refused(sagemaker_double: Remote) -> None:
     with pytest.raises(ValueError, match="no such fault: earthquake"):
         sagemaker_double.fault("earthquake")
 
 
-def test_unknown_field_of_a_fault_is_refused_with_the_known_ones(sagemaker_double: Remote) -> None:
+def test_unknown_field_of_a_fault_is_refused(sagemaker_double: Remote) -> None:
     with pytest.raises(Exception, match=r"a fault has no operation; there are kind, .*operations"):
         sagemaker_double.fault("throttle", operation="x")
+
+
+def test_internal_fault_that_skips_one_job_strikes_the_second(
+    sagemaker_double: Remote, sagemaker: Any
+) -> None:
+    sagemaker_double.fault("internal", skip=1)
+    ends = []
+    for name in ("first", "second"):
+        sagemaker.create_processing_job(**processing(name))
+        ends.append(sagemaker_double.wait_for(name)["status"])
+    assert ends == ["Completed", "Failed"]
+
+
+def test_fault_waits_for_the_job_that_prints_its_text(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("out_of_memory", on_log="ready")
+    sagemaker.create_processing_job(**processing("silent"))
+    assert sagemaker_double.wait_for("silent")["status"] == "Completed"
+    assert sagemaker_double.faults()[0]["taken"] == 0
+    sagemaker.create_processing_job(**processing("prints", SLEEP))
+    assert sagemaker_double.wait_for("prints")["exits"] == [137]
+
+
+def test_only_spot_jobs_are_interrupted(sagemaker_double: Remote, sagemaker: Any) -> None:
+    sagemaker_double.fault("spot_interruption", on_log="printed")
+    sagemaker.create_processing_job(
+        **processing("job", "print('printed', flush=True); import time; time.sleep(1)")
+    )
+    assert sagemaker_double.wait_for("job")["starts"] == 1
+    assert sagemaker_double.faults()[0]["taken"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"kind": "out_of_memory", "at_create": True}, "the fault out_of_memory has no at_create"),
+        ({"kind": "slow_query", "jobs": "job"}, "the fault slow_query has no jobs"),
+        ({"kind": "slow", "seconds": "1"}, "seconds is '1': a value of type float"),
+        ({"kind": "throttle", "count": True}, "count is True: a value of type int"),
+        ({"kind": "lost_answer", "how": "reset"}, "how is 'reset': 500 or cut"),
+        ({"kind": "throttle", "operations": "Descrbe*"}, "fits no call"),
+        ({"kind": "throttle", "operations": "glue.ReadTable"}, "fits no call"),
+        ({"kind": "throttle", "operations": "s3.ListObjectsV2"}, "Calls of S3 are ListObjects"),
+    ],
+)
+def test_fault_without_effect_is_refused(
+    sagemaker_double: Remote, fields: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        sagemaker_double.fault(**fields)
+    assert sagemaker_double.faults() == []
+
+
+def test_throttle_answers_the_error_of_each_protocol(
+    sagemaker_double: Remote, sagemaker: Any, aws: Any
+) -> None:
+    sagemaker_double.fault("throttle", operations="s3.PutObject")
+    sagemaker_double.fault("throttle", operations="sts.GetCallerIdentity")
+    with pytest.raises(ClientError) as refused:
+        aws("s3", config=ONCE).put_object(Bucket="bucket", Key="x", Body=b"")
+    assert (code_of(refused), refused.value.response["ResponseMetadata"]["HTTPStatusCode"]) == (
+        "SlowDown",
+        503,
+    )
+    with pytest.raises(ClientError) as refused:
+        aws("sts", config=ONCE).get_caller_identity()
+    assert code_of(refused) == "Throttling"
+    assert sagemaker_double.calls()["errors"] == {"s3.PutObject": 1, "sts.GetCallerIdentity": 1}
+
+
+def test_wrong_setting_is_refused(sagemaker_double: Remote) -> None:
+    before = sagemaker_double.ask("GET", "/settings")
+    for changes in ({"grace": "2"}, {"slots": 1.5}, {"starting": 1, "failure_wording": "older"}):
+        with pytest.raises(ValueError, match="is needed"):
+            sagemaker_double.set(**changes)
+    assert sagemaker_double.ask("GET", "/settings") == before
