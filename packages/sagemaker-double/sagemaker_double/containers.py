@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -120,7 +121,9 @@ class Container:
         with self._signals:
             _signal_group(process.pid, signal.SIGKILL)
             self._reaped = True
-            return process.wait()
+            code = process.wait()
+        kill_processes(self.base.parent)
+        return code
 
     def _set_exit(self, code: int) -> None:
         self.exit_code = code
@@ -133,6 +136,15 @@ class Container:
 def _signal_group(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
+
+
+def kill_processes(folder: Path) -> None:
+    """Kills each process that has a path in `folder` as a variable: also one that left its container's group. Needs /proc."""
+    value = re.compile(b"=" + re.escape(os.fsencode(folder)) + b"[/\0]")
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):
+            if value.search(path.read_bytes()):
+                os.kill(int(path.parent.name), signal.SIGKILL)
 
 
 def end_all(containers: list[Container], grace: float, wake: threading.Event) -> None:

@@ -72,6 +72,7 @@ class LogShipper:
     def __init__(self, settings: Settings, faults: Faults) -> None:
         self._settings, self._faults = settings, faults
         self._streams: list[Stream] = []
+        self._lock = threading.Lock()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
         self._thread.start()
@@ -80,12 +81,14 @@ class LogShipper:
         fault = self._faults.take("log_lag", job=job)
         backend = logs_backends[ACCOUNT][self._settings.region]
         stream = Stream(backend, group, name, fault.seconds if fault else 0.0)
-        self._streams.append(stream)
+        with self._lock:
+            self._streams.append(stream)
         return stream
 
     def clear(self) -> None:
         """Forgets all streams."""
-        self._streams = []
+        with self._lock:
+            self._streams = []
 
     def stop(self) -> None:
         self._ended.set()
@@ -95,7 +98,8 @@ class LogShipper:
         while not self._ended.wait(self._settings.log_interval):
             for stream in list(self._streams):
                 stream.flush()
-            self._streams = [stream for stream in self._streams if not stream.done]
+            with self._lock:
+                self._streams = [stream for stream in self._streams if not stream.done]
 
 
 _creation = threading.Lock()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any
 
+from .containers import kill_processes
 from .control import Remote
 from .settings import Settings
 
@@ -41,7 +44,8 @@ def double_process(**settings: Any) -> Iterator[Remote]:
     """The double in a process of its own, which outlives any process that a test kills.
 
     It ends with this process, even if that is killed. If the double ends too early, its last words are printed, the main
-    thread gets a KeyboardInterrupt, and each further call of `Remote` raises `DoubleUnavailable` with them.
+    thread gets a KeyboardInterrupt, and each further call of `Remote` raises `DoubleUnavailable` with them. Its containers are
+    killed, and their folders are removed.
     """
     process = _DoubleProcess(settings)
     try:
@@ -65,6 +69,7 @@ class _DoubleProcess:
             start_new_session=True,  # signals to the group of the tests are not for the double
         )
         self._lines: deque[str] = deque(maxlen=LAST_LINES)
+        self._folder: Path | None = None
         self._started = self._ending = False
         self._watcher = threading.Thread(target=self._watch, args=[self._process.stderr], daemon=True)
         self._watcher.start()
@@ -76,6 +81,7 @@ class _DoubleProcess:
         if not url:
             self._watcher.join(timeout=END)
             raise RuntimeError(f"the double did not start. {self.last_words()}")
+        self._folder = Path(Remote(url, self.last_words).ask("GET", "")["folder"])
         self._started = True
         return url
 
@@ -86,6 +92,9 @@ class _DoubleProcess:
             with suppress(Exception):  # pytest may have closed its file
                 sys.stderr.write(line)
         self._process.wait()
+        if self._folder is not None and self._folder.exists():  # killed: the double removes it otherwise
+            kill_processes(self._folder)
+            shutil.rmtree(self._folder, ignore_errors=True)
         if self._started and not self._ending:
             with suppress(Exception):
                 sys.stderr.write(f"{self.last_words()}\n")

@@ -173,7 +173,7 @@ def _reset_moto() -> None:
 def serve(double: Double, *, owner_on_stdin: bool = False) -> None:
     """Serves until a signal, or until standard input ends, which its owner holds open. Exits with 1 if the server fails."""
     ended = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: ended.set())
     signal.signal(
         signal.SIGCHLD, signal.SIG_DFL
@@ -181,8 +181,10 @@ def serve(double: Double, *, owner_on_stdin: bool = False) -> None:
     if owner_on_stdin:
         threading.Thread(target=lambda: (os.read(0, 1), ended.set()), daemon=True).start()
     double.start()
-    print(double.url, flush=True)
-    while not ended.wait(timeout=1.0):
-        if not double.serving:
-            sys.exit("the HTTP server of the double has ended")
-    double.stop()
+    try:
+        print(double.url, flush=True)
+        while not ended.wait(timeout=1.0):
+            if not double.serving:
+                sys.exit("the HTTP server of the double has ended")
+    finally:
+        double.stop()

@@ -1,10 +1,12 @@
-"""The double answers under load, and says at once if it cannot."""
+"""The double answers under load, ends its containers, and says why it does not answer."""
 
 from __future__ import annotations
 
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import boto3
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -20,7 +23,7 @@ from botocore.exceptions import ClientError
 from sagemaker_double.control import DoubleUnavailable, Remote
 from sagemaker_double.faults import Faults
 from sagemaker_double.logs import LogShipper, Stream
-from sagemaker_double.process import double_process
+from sagemaker_double.process import aws_environment, double_process
 from sagemaker_double.requests import processing, training
 from sagemaker_double.running import Run
 from sagemaker_double.server import Double
@@ -30,7 +33,7 @@ ONCE = Config(retries={"total_max_attempts": 1}, max_pool_connections=100)
 SLEEP = "import time; print('ready', flush=True); time.sleep(600)"
 
 
-def test_many_calls_at_once_are_answered_beside_jobs_and_resets(sagemaker_double: Remote, aws: Any) -> None:
+def test_calls_are_answered_during_resets(sagemaker_double: Remote, aws: Any) -> None:
     s3, sagemaker = aws("s3", config=ONCE), aws("sagemaker", config=ONCE)
     calls: list[Callable[[int], Any]] = [
         lambda number: sagemaker_double.jobs(),
@@ -61,7 +64,7 @@ def containers(double: Remote) -> list[str]:
     return found
 
 
-def test_request_without_its_body_blocks_no_other_call(sagemaker_double: Remote, aws: Any) -> None:
+def test_incomplete_request_blocks_no_other_call(sagemaker_double: Remote, aws: Any) -> None:
     address = urlsplit(sagemaker_double.url)
     with socket.create_connection((address.hostname or "", address.port or 0)) as unfinished:
         unfinished.sendall(
@@ -77,6 +80,8 @@ def test_reset_does_not_wait_for_slow_stops(sagemaker_double: Remote, aws: Any) 
     aws("sagemaker").create_processing_job(**processing("job", SLEEP))
     (pid,) = sagemaker_double.wait_for("job", "Stopping")["pids"]
     sagemaker_double.reset()
+    # The folder of a job is removed at its end: the job has ended, although its stop takes ten minutes.
+    assert list(Path(sagemaker_double.ask("GET", "")["folder"]).iterdir()) == []
     assert sagemaker_double.jobs() == []
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -124,7 +129,7 @@ def test_clock_that_is_set_back_loses_no_line(monkeypatch: pytest.MonkeyPatch) -
     assert [event.message for event in events] == ["first", "second", "third"]
 
 
-def test_death_of_the_double_interrupts_its_user_and_is_explained(capfd: pytest.CaptureFixture[str]) -> None:
+def test_death_of_the_double_interrupts_the_test(capfd: pytest.CaptureFixture[str]) -> None:
     with double_process() as double:
         assert double.jobs() == []
         pid = int(double.ask("GET", "")["pid"])
@@ -139,3 +144,45 @@ def test_death_of_the_double_interrupts_its_user_and_is_explained(capfd: pytest.
 def test_double_that_cannot_start_says_why() -> None:
     with pytest.raises(RuntimeError, match="no such settings: \\['speed'\\]"), double_process(speed=1):
         pass
+
+
+ESCAPED = "import subprocess, time; child = subprocess.Popen(['sleep', '600'], start_new_session=True); print('ready', flush=True)"
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
+def test_process_that_leaves_the_container_ends_with_it(sagemaker_double: Remote, aws: Any) -> None:
+    aws("sagemaker").create_processing_job(**processing("job", ESCAPED + "; time.sleep(600)"))
+    sagemaker_double.wait_for("job", "Training")
+    sagemaker_double.wait(lambda: len(containers(sagemaker_double)) == 2)
+    aws("sagemaker").stop_processing_job(ProcessingJobName="job")
+    sagemaker_double.wait_for("job")
+    sagemaker_double.wait(lambda: containers(sagemaker_double) == [])
+
+
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
+def test_killed_double_leaves_no_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    with double_process() as double:
+        for name, value in aws_environment(double.url).items():
+            monkeypatch.setenv(name, value)
+        boto3.Session().client("sagemaker").create_processing_job(**processing("job", SLEEP))
+        double.wait(lambda: double.job("job")["pids"])
+        (pid,) = double.job("job")["pids"]
+        overview = double.ask("GET", "")
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(int(overview["pid"]), signal.SIGKILL)
+            time.sleep(60)
+    assert not Path(overview["folder"]).exists()
+    double.wait(
+        lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes()
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_signal_ends_the_double_and_removes_its_folder(number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "sagemaker_double", "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        folder = Path(Remote(process.stdout.readline().strip()).ask("GET", "")["folder"])
+        process.send_signal(number)
+        assert process.wait(timeout=60) == 0
+    assert not folder.exists()
