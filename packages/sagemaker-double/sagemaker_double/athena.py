@@ -1,7 +1,8 @@
-"""Athena's calls on queries, which moto answers without running anything: Start, Get, GetResults, Stop. Workgroups are moto's."""
+"""Athena's calls on queries: Start, Get, GetResults and Stop. Moto answers the calls on workgroups."""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 import traceback
@@ -20,12 +21,16 @@ from .transfers import bucket_and_key
 OPERATIONS = ("StartQueryExecution", "GetQueryExecution", "GetQueryResults", "StopQueryExecution")
 QUERY_LIMIT = 262_144
 """Bytes of a query."""
+PAGE_ROWS = 1000
+"""Rows of an answer of GetQueryResults."""
 SYSTEM, USER = 1, 2
-"""Categories of a failure: whose fault it is."""
+"""Categories of an error: Athena's, or the query's."""
 
 
 @dataclass
 class Query:
+    """One query. Times are seconds since 1970."""
+
     id: str
     request: dict[str, Any]
     submitted: float = field(default_factory=time.time)
@@ -38,7 +43,8 @@ class Query:
     manifest: str | None = None
     stopped: threading.Event = field(default_factory=threading.Event)
 
-    def told(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
+        """The QueryExecution of GetQueryExecution."""
         end = self.ended or time.time()
         status = {
             "State": self.state,
@@ -81,6 +87,9 @@ class Athena:
         self._lock = threading.Lock()
 
     def clear(self) -> None:
+        """Cancels all queries, and forgets them and the registered tables."""
+        for query in list(self._queries.values()):
+            query.stopped.set()
         self._queries.clear()
         self._tokens.clear()
         self.warehouse.tables.clear()
@@ -97,14 +106,14 @@ class Athena:
                 "InvalidRequestException", f"QueryExecution {request['QueryExecutionId']} was not found"
             )
         if operation == "GetQueryExecution":
-            return answer({"QueryExecution": query.told()})
+            return answer({"QueryExecution": query.describe()})
         if operation == "StopQueryExecution":
             query.stopped.set()
             return answer({})
-        return answer(_rows(query))
+        return answer(_results(query, request))
 
     def _start(self, request: dict[str, Any]) -> str:
-        """The same ClientRequestToken is the same query, as on AWS."""
+        """The id of the query. A repeated ClientRequestToken starts no second query."""
         if len(request["QueryString"].encode()) > QUERY_LIMIT:
             raise Refused("InvalidRequestException", f"The query is longer than {QUERY_LIMIT} bytes")
         with self._lock:
@@ -119,7 +128,7 @@ class Athena:
     def _run(self, query: Query) -> None:
         state, reason = "SUCCEEDED", None
         try:
-            self._go_through(query)
+            self._execute(query)
         except QueryFailed as failed:
             state, reason = "FAILED", str(failed)
         except InterruptedError:
@@ -130,7 +139,7 @@ class Athena:
         query.ended, query.reason = time.time(), reason
         query.state = state
 
-    def _go_through(self, query: Query) -> None:
+    def _execute(self, query: Query) -> None:
         _wait(query, self._settings.query_queue)
         query.started = time.time()
         query.state = "RUNNING"
@@ -138,7 +147,8 @@ class Athena:
         _wait(query, slow.seconds if slow else 0)
         self._fail(query, after_effect=False)
         database = (query.request.get("QueryExecutionContext") or {}).get("Database", "default")
-        result = self.warehouse.run(_filled(query.request), database)
+        _wait(query, 0)
+        result = self.warehouse.run(_with_parameters(query.request), database)
         self._fail(query, after_effect=True)
         location = (query.request.get("ResultConfiguration") or {}).get("OutputLocation")
         if location and result.rows is None:
@@ -159,22 +169,34 @@ def _wait(query: Query, seconds: float) -> None:
         raise InterruptedError
 
 
-def _filled(request: dict[str, Any]) -> str:
-    """The query with its `?` replaced by the execution parameters, which are SQL literals."""
-    sql = request["QueryString"]
-    for value in request.get("ExecutionParameters") or []:
-        sql = sql.replace("?", value, 1)
-    return sql
+def _with_parameters(request: dict[str, Any]) -> str:
+    """The SQL with an execution parameter, which is an SQL literal, in place of each `?` outside of literals."""
+    values = iter(request.get("ExecutionParameters") or [])
+    return re.sub(
+        r"'[^']*'|\?",
+        lambda found: next(values, "?") if found[0] == "?" else found[0],
+        request["QueryString"],
+    )
 
 
-def _rows(query: Query) -> dict[str, Any]:
-    """Of a SELECT: the names first, then at most 999 rows, everything as text."""
+def _results(query: Query, request: dict[str, Any]) -> dict[str, Any]:
+    """A page of a SELECT's rows, everything as text. The first row holds the names of the columns."""
     if query.state != "SUCCEEDED":
         raise Refused("InvalidRequestException", f"Query has not yet finished. Current state: {query.state}")
     frame = query.result.rows if query.result else None
     if frame is None:
         return {"ResultSet": {"Rows": [], "ResultSetMetadata": {"ColumnInfo": []}}}
-    rows = [frame.columns, *frame.head(999).rows()]
+    start = int(request.get("NextToken") or 0)
+    end = start + int(request.get("MaxResults") or PAGE_ROWS)
+    rows = [frame.columns, *frame.rows()]
     columns = [{"Name": name, "Type": "varchar"} for name in frame.columns]
-    told = [{"Data": [{} if cell is None else {"VarCharValue": str(cell)} for cell in row]} for row in rows]
-    return {"ResultSet": {"Rows": told, "ResultSetMetadata": {"ColumnInfo": columns}}}
+    page = [
+        {"Data": [{} if cell is None else {"VarCharValue": _text(cell)} for cell in row]}
+        for row in rows[start:end]
+    ]
+    results = {"ResultSet": {"Rows": page, "ResultSetMetadata": {"ColumnInfo": columns}}}
+    return results | ({"NextToken": str(end)} if end < len(rows) else {})
+
+
+def _text(cell: Any) -> str:
+    return str(cell).lower() if isinstance(cell, bool) else str(cell)

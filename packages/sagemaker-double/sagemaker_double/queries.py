@@ -1,4 +1,4 @@
-"""Runs the SQL of an Athena query with polars, on Parquet files in S3: SELECT, and UNLOAD to Parquet. Knows no API."""
+"""Runs the SQL of Athena with polars on Parquet files in S3: SELECT, and UNLOAD to Parquet."""
 
 from __future__ import annotations
 
@@ -24,37 +24,41 @@ PART_ROWS = 100_000
 
 
 class QueryFailed(Exception):
-    """Athena's words on why a query failed."""
+    """A query failed. The message is the reason, in Athena's wording."""
 
 
 @dataclass
 class Result:
-    """`rows` of a SELECT, None of an UNLOAD; `files` that were written."""
+    """The result of a query."""
 
     scanned: int
+    """Bytes of the files that the query read."""
     rows: pl.DataFrame | None
+    """Rows of a SELECT. None for an UNLOAD."""
     files: list[str]
+    """Addresses of the files that an UNLOAD wrote."""
 
 
 class Warehouse:
-    """`tables`: names (`database.table`) with the prefix of their Parquet files; others are looked up in Glue."""
+    """The tables. `tables` holds the prefix of the Parquet files by `database.table`. Glue knows the other tables."""
 
     def __init__(self, transfers: Transfers, region: str) -> None:
         self.tables: dict[str, str] = {}
         self._transfers, self._region = transfers, region
 
     def run(self, sql: str, database: str) -> Result:
+        """Runs a query. `database` is that of names without one. Raises `QueryFailed`."""
         import polars as pl
 
         unload = UNLOAD.match(sql)
         query = unload["query"] if unload else sql.rstrip("; \n")
         with tempfile.TemporaryDirectory() as scratch:
             context, scanned = pl.SQLContext(), 0
-            for written in set(TABLE.findall(query)):
-                name = _name(written, database)
+            for reference in set(TABLE.findall(query)):
+                name = _table_name(reference, database)
                 frame, size = self._table(name, Path(scratch) / name)
                 query = re.sub(
-                    rf"(\b(?:FROM|JOIN)\s+){re.escape(written)}(?![\w.])", rf'\1"{name}"', query, flags=re.I
+                    rf"(\b(?:FROM|JOIN)\s+){re.escape(reference)}(?![\w.])", rf'\1"{name}"', query, flags=re.I
                 )
                 context.register(name, frame)
                 scanned += size
@@ -70,6 +74,7 @@ class Warehouse:
         self._transfers.s3.put_object(Bucket=bucket, Key=key, Body=text.encode())
 
     def _table(self, name: str, folder: Path) -> tuple[pl.LazyFrame, int]:
+        """A table's rows and the bytes of its files, which are copied to `folder`."""
         import polars as pl
 
         uri = self.tables.get(name) or self._location(name)
@@ -84,6 +89,7 @@ class Warehouse:
         return frame, sum(file.stat().st_size for file in files)
 
     def _location(self, name: str) -> str:
+        """The address of a table's files, as Glue knows it."""
         from moto.core.exceptions import JsonRESTError
         from moto.glue.models import glue_backends
 
@@ -97,7 +103,7 @@ class Warehouse:
         return str(found["StorageDescriptor"]["Location"])
 
     def _unload(self, rows: pl.DataFrame, uri: str, options_text: str) -> list[str]:
-        """Files without an ending, as AWS names them; none for no rows."""
+        """Writes the rows, and returns the addresses of the files. Their names have no ending, as on AWS. No rows make no file."""
         options = {key.lower(): value or columns for key, value, columns in OPTION.findall(options_text)}
         if options.get("format", "").upper() != "PARQUET":
             raise QueryFailed(
@@ -120,7 +126,7 @@ class Warehouse:
         return written
 
 
-def _name(written: str, database: str) -> str:
-    """`database.table` of a name as a query writes it, in small letters as in Athena."""
-    parts = [part.strip('"').lower() for part in re.findall(IDENTIFIER, written)][-2:]
+def _table_name(reference: str, database: str) -> str:
+    """`database.table` of a table in a query. Athena's names are in small letters."""
+    parts = [part.strip('"').lower() for part in re.findall(IDENTIFIER, reference)][-2:]
     return ".".join(parts if len(parts) == 2 else [database.lower(), *parts])

@@ -1,4 +1,4 @@
-"""Athena's queries really run: UNLOAD leaves Parquet files, and what goes wrong is told as AWS tells it."""
+"""Athena's queries run: SELECT answers rows, UNLOAD writes Parquet files, and a failure has the wording of AWS."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from sagemaker_double.control import Remote
+from sagemaker_double.server import Double
 
 VISITS = pl.DataFrame({"date": ["2025-01-01", "2025-01-02", "2025-01-02"], "boardings": [3, 4, None]})
 
@@ -59,7 +60,7 @@ def test_unload_leaves_parquet_files_of_a_registered_table(
     assert b"s3://bucket/unloaded/" in s3.get_object(Bucket="bucket", Key=manifest)["Body"].read()
 
 
-def test_a_table_of_glues_is_found_by_its_location(aws: Any, s3: Any) -> None:
+def test_table_of_glue_is_found_by_its_location(aws: Any, s3: Any) -> None:
     glue = aws("glue")
     glue.create_database(DatabaseInput={"Name": "warehouse"})
     storage = {"Location": "s3://bucket/warehouse/visits"}
@@ -83,7 +84,7 @@ def test_a_table_of_glues_is_found_by_its_location(aws: Any, s3: Any) -> None:
         ),
     ],
 )
-def test_a_query_that_cannot_run_fails_with_athenas_word(
+def test_failed_query_states_its_reason_as_athena_does(
     sagemaker_double: Remote, aws: Any, s3: Any, sql: str, reason: str
 ) -> None:
     sagemaker_double.tables(**{"warehouse.visits": "s3://bucket/warehouse/visits/"})
@@ -92,7 +93,7 @@ def test_a_query_that_cannot_run_fails_with_athenas_word(
     assert status["StateChangeReason"].startswith(reason)
 
 
-def test_a_query_fails_or_is_cancelled_while_it_runs(sagemaker_double: Remote, aws: Any, s3: Any) -> None:
+def test_running_query_fails_or_is_cancelled(sagemaker_double: Remote, aws: Any, s3: Any) -> None:
     athena = aws("athena")
     sagemaker_double.fault("query_failed", message="EXCEEDED_MEMORY_LIMIT: too much")
     assert ended(athena, "SELECT 1")["Status"]["StateChangeReason"] == "EXCEEDED_MEMORY_LIMIT: too much"
@@ -105,7 +106,7 @@ def test_a_query_fails_or_is_cancelled_while_it_runs(sagemaker_double: Remote, a
     assert again["QueryExecutionId"] == query
 
 
-def test_query_that_athena_fails_leaves_files_that_block_the_next(
+def test_failed_unload_leaves_files_that_block_the_next_query(
     sagemaker_double: Remote, aws: Any, s3: Any
 ) -> None:
     sagemaker_double.tables(**{"warehouse.visits": "s3://bucket/warehouse/visits/"})
@@ -128,6 +129,40 @@ def ended_by_stopping(athena: Any, query: str) -> str:
         time.sleep(0.01)
 
 
-def test_a_query_that_never_was(sagemaker_double: Remote, aws: Any) -> None:
+def test_unknown_query_is_refused(sagemaker_double: Remote, aws: Any) -> None:
     with pytest.raises(ClientError, match="was not found"):
         aws("athena").get_query_execution(QueryExecutionId="11111111-1111-1111-1111-111111111111")
+
+
+def test_results_come_in_pages(sagemaker_double: Remote, aws: Any, s3: Any) -> None:
+    sagemaker_double.tables(**{"warehouse.visits": "s3://bucket/warehouse/visits/"})
+    athena = aws("athena")
+    query = ended(athena, "SELECT boardings IS NULL AS empty FROM warehouse.visits")["QueryExecutionId"]
+    pages = athena.get_paginator("get_query_results").paginate(
+        QueryExecutionId=query, PaginationConfig={"PageSize": 3}
+    )
+    rows = [[row["Data"][0]["VarCharValue"] for row in page["ResultSet"]["Rows"]] for page in pages]
+    assert rows == [["empty", "false", "false"], ["true"]]
+
+
+def test_parameters_replace_only_question_marks_outside_of_literals(
+    sagemaker_double: Remote, aws: Any
+) -> None:
+    athena = aws("athena")
+    query = ended(athena, "SELECT ? AS x, ? AS y, 'z?' AS z", ExecutionParameters=["'a?'", "'b'"])
+    rows = athena.get_query_results(QueryExecutionId=query["QueryExecutionId"])["ResultSet"]["Rows"]
+    assert [cell["VarCharValue"] for cell in rows[1]["Data"]] == ["a?", "b", "z?"]
+
+
+def test_reset_cancels_queries() -> None:
+    """Otherwise a query of one test would write files into the buckets of the next."""
+    double = Double()
+    try:
+        double.faults.add(kind="slow_query", seconds=600)
+        double.athena.answer("StartQueryExecution", {"QueryString": "SELECT 1"}, lambda: (500, {}, b""))
+        (query,) = double.athena._queries.values()
+        double.athena.clear()
+        assert query.stopped.is_set()
+    finally:
+        double._server.server_close()
+        double.logs.stop()
