@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -20,6 +21,10 @@ CAPACITY = (
     "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. "
     "Please retry using a different ML instance type."
 )
+
+
+TAG_LIMIT = 50
+"""Tags of a resource."""
 
 
 class JobCalls:
@@ -46,7 +51,7 @@ class JobCalls:
     def owns(self, operation: str, request: dict[str, Any]) -> bool:
         """Tags of other resources (models, pipelines) are moto's."""
         if operation.endswith("Tags"):
-            return request.get("ResourceArn") in self.jobs
+            return bool(re.search(":(processing|training)-job/", str(request.get("ResourceArn"))))
         return operation in self.operations
 
     def call(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
@@ -122,7 +127,10 @@ class JobCalls:
         jobs = [
             job
             for job in list(self.jobs.values())
-            if job.kind == kind and named in job.name and (status is None or job.status == status)
+            if job.kind == kind
+            and named in job.name
+            and (status is None or job.status == status)
+            and _has_warm_pool(job, request.get("WarmPoolStatusEquals"))
         ]
         for field, later in (("CreationTime", "created"), ("LastModifiedTime", "modified")):
             after, before = request.get(f"{field}After"), request.get(f"{field}Before")
@@ -133,7 +141,7 @@ class JobCalls:
         keys = {"Name": lambda job: job.name, "Status": lambda job: job.status}
         jobs.sort(
             key=keys.get(request.get("SortBy", ""), lambda job: job.created),
-            reverse=request.get("SortOrder", "Descending") == "Descending",
+            reverse=request.get("SortOrder", "Ascending") == "Descending",
         )
         start = int(base64.b64decode(request["NextToken"])) if request.get("NextToken") else 0
         end = start + int(request.get("MaxResults") or 100)
@@ -143,18 +151,33 @@ class JobCalls:
         return answer
 
     def _add_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        job = self.jobs[request["ResourceArn"]]
-        job.tags |= {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+        job = self._by_arn(request)
+        tags = job.tags | {tag["Key"]: tag["Value"] for tag in request["Tags"]}
+        if len(tags) > TAG_LIMIT:
+            raise Refused(
+                "ResourceLimitExceeded", f"A resource has at most {TAG_LIMIT} tags, not {len(tags)}"
+            )
+        job.tags = tags
         return self._list_tags(request)
 
     def _delete_tags(self, request: dict[str, Any]) -> dict[str, Any]:
         for key in request["TagKeys"]:
-            self.jobs[request["ResourceArn"]].tags.pop(key, None)
+            self._by_arn(request).tags.pop(key, None)
         return {}
 
     def _list_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        tags = self.jobs[request["ResourceArn"]].tags
+        tags = self._by_arn(request).tags
         return {"Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+
+    def _by_arn(self, request: dict[str, Any]) -> Job:
+        job = self.jobs.get(request["ResourceArn"])
+        if job is None:
+            raise Refused("ValidationException", f"Could not find resource {request['ResourceArn']}")
+        return job
+
+
+def _has_warm_pool(job: Job, status: str | None) -> bool:
+    return status is None or job.describe().get("WarmPoolStatus", {}).get("Status") == status
 
 
 def _in_use(job: Job) -> str:

@@ -1,4 +1,4 @@
-"""Counts the calls that came from outside, by operation, job and caller, for tests of pace and for benchmarks."""
+"""Counts calls by operation, job and access key. The double's own calls are not counted."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 
 
 class Calls:
-    """Safe for threads."""
+    """The calls since the last `clear`. Safe for threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls: list[tuple[float, str, str, int, str]] = []
+        """Of each call: seconds since 1970, operation, job, HTTP status and access key."""
         self._resources: dict[str, dict[str, set[str]]] = {}
+        """ARNs by access key and operation."""
 
     def add(self, operation: str, job: str, status: int, caller: str, resources: Sequence[str] = ()) -> None:
         with self._lock:
@@ -24,11 +26,11 @@ class Calls:
             self._resources.setdefault(caller, {}).setdefault(operation, set()).update(resources)
 
     def within(self, operation: str, seconds: float) -> int:
-        """How many calls of an operation came in the last seconds."""
+        """The number of calls of an operation in the last `seconds` that were not refused."""
         since = time.time() - seconds
         with self._lock:
             recent = itertools.takewhile(lambda call: call[0] >= since, reversed(self._calls))
-            return sum(called == operation and status < 400 for _, called, _, status, _ in recent)
+            return sum(name == operation and status < 400 for _, name, _, status, _ in recent)
 
     def clear(self) -> None:
         with self._lock:
@@ -57,7 +59,7 @@ class Calls:
         return counts | ({"timeline": calls} if timeline else {})
 
     def resources(self) -> dict[str, dict[str, list[str]]]:
-        """ARNs of the resources that were named, by access key and operation."""
+        """ARNs of the resources that calls named, by access key and operation."""
         with self._lock:
             return {
                 caller: {operation: sorted(arns) for operation, arns in operations.items()}

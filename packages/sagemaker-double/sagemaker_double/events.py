@@ -91,7 +91,7 @@ def _deliver(message: dict[str, Any], faults: Faults, name: str, state: str) -> 
 
 def _put(message: dict[str, Any], copies: int) -> None:
     backend = events_backends[ACCOUNT][message["region"]]
-    for rule in [rule for bus in list(backend.event_buses.values()) for rule in list(bus.rules.values())]:
+    for rule in list(backend.event_buses["default"].rules.values()):  # AWS sends its events to no other bus
         for _ in range(copies if rule.state == "ENABLED" else 0):
             try:
                 rule.send_to_targets(cast(Any, dict(message)), transform_input=False)

@@ -1,4 +1,4 @@
-"""Fixtures for tests against the double of AWS. pytest loads them with `-p sagemaker_double.fixtures`."""
+"""Fixtures for tests against the double of AWS. pytest loads them by the entry point of the installed package."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sagemaker_double_process(sagemaker_double_settings: dict[str, Any]) -> Itera
 def sagemaker_double(
     sagemaker_double_process: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Iterator[Remote]:
-    """The double, empty, with boto3's variables set to it: one process a session, reset before each test."""
+    """The double, reset before and after each test. boto3's variables point to it."""
     sagemaker_double_process.reset()
     for name, value in aws_environment(sagemaker_double_process.url).items():
         monkeypatch.setenv(name, value)

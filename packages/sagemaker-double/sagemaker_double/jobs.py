@@ -186,7 +186,9 @@ class Job:
         }
         if self.over or self.secondary == "Uploading":
             path = self.request["OutputDataConfig"]["S3OutputPath"].rstrip("/")
-            fields["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{self.name}/output/model.tar.gz"}
+            plain = self.request["OutputDataConfig"].get("CompressionType") == "NONE"
+            model = "model/" if plain else "model.tar.gz"
+            fields["ModelArtifacts"] = {"S3ModelArtifacts": f"{path}/{self.name}/output/{model}"}
         if self.over and self.metrics:
             fields["FinalMetricDataList"] = list(self.metrics.values())
         if self.started and self.ended:

@@ -129,7 +129,7 @@ def _inputs(job: Job) -> list[tuple[dict[str, Any], str]]:
         channels = job.request.get("InputDataConfig") or []
         return [(_source(channel), f"/opt/ml/input/data/{channel['ChannelName']}") for channel in channels]
     inputs = [each.get("S3Input") for each in job.request.get("ProcessingInputs") or []]
-    return [(each, each["LocalPath"]) for each in inputs if each]
+    return [(each, each["LocalPath"]) for each in inputs if each and each.get("LocalPath")]
 
 
 def _source(channel: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _source(channel: dict[str, Any]) -> dict[str, Any]:
 
 def _outputs(job: Job) -> list[dict[str, Any]]:
     outputs = (job.request.get("ProcessingOutputConfig") or {}).get("Outputs") or []
-    return [each["S3Output"] for each in outputs if each.get("S3Output")]
+    return [each["S3Output"] for each in outputs if (each.get("S3Output") or {}).get("LocalPath")]
 
 
 class Uploads:

@@ -1,4 +1,4 @@
-"""Checks a request as SageMaker does: botocore's model (minimums, maximums, patterns, values), and what the model does not tell."""
+"""Checks requests as SageMaker does: by botocore's model (minimums, maximums, patterns, values) and by rules that it lacks."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def check(operation: str, request: dict[str, Any]) -> None:
         faults = list(
             _training_faults(request) if operation == "CreateTrainingJob" else _processing_faults(request)
         )
-        faults += _tag_faults(request.get("Tags") or [])
+    if not faults and operation in ("CreateTrainingJob", "CreateProcessingJob", "AddTags"):
+        faults = _tag_faults(request.get("Tags") or [])
     if faults:
         count = f"{len(faults)} validation error{'s' if len(faults) > 1 else ''} detected: "
         raise Refused("ValidationException", count + "; ".join(faults))
@@ -110,12 +111,14 @@ def _tag_faults(tags: list[dict[str, str]]) -> list[str]:
 
 def _processing_faults(request: dict[str, Any]) -> Iterator[str]:
     outputs = (request.get("ProcessingOutputConfig") or {}).get("Outputs") or []
-    parts = [each.get("S3Input") for each in request.get("ProcessingInputs") or []]
-    parts += [each.get("S3Output") for each in outputs]
-    for part in parts:
-        path = (part or {}).get("LocalPath")
-        if part is not None and not (path or "").startswith("/opt/ml/processing"):
-            yield f"LocalPath {path!r} must be an absolute path below /opt/ml/processing"
+    inputs = request.get("ProcessingInputs") or []
+    for each in [*inputs, *outputs]:
+        part = each.get("S3Input") or each.get("S3Output")
+        if part and not each.get("AppManaged") and not is_below(part.get("LocalPath"), "/opt/ml/processing"):
+            yield f"LocalPath {part.get('LocalPath')!r} must be an absolute path below /opt/ml/processing"
+    for each in inputs:
+        if each.get("DatasetDefinition"):
+            yield f"The double has no DatasetDefinition (input {each['InputName']!r}), only S3Input"
     cluster = request["ProcessingResources"]["ClusterConfig"]
     yield from _instance_faults(cluster, spot=False)
 
@@ -139,7 +142,29 @@ def _training_faults(request: dict[str, Any]) -> Iterator[str]:
         yield "MaxWaitTimeInSeconds is only for jobs with EnableManagedSpotTraining"
     if spot and resources.get("KeepAlivePeriodInSeconds"):
         yield "KeepAlivePeriodInSeconds is not for jobs with EnableManagedSpotTraining"
+    yield from _double_faults(request)
     yield from _instance_faults(resources, spot)
+
+
+def _double_faults(request: dict[str, Any]) -> Iterator[str]:
+    """What AWS takes, and the double does not."""
+    for channel in request.get("InputDataConfig") or []:
+        if not channel["DataSource"].get("S3DataSource"):
+            yield f"The double reads channels from S3DataSource only (channel {channel['ChannelName']!r})"
+    path = (request.get("CheckpointConfig") or {}).get("LocalPath")
+    if path and not is_below(path, "/opt/ml"):
+        yield f"The double has checkpoints below /opt/ml only, not at {path!r}"
+    for metric in request["AlgorithmSpecification"].get("MetricDefinitions") or []:
+        try:
+            re.compile(metric["Regex"])
+        except re.error as error:
+            yield f"The double cannot read the Regex of metric {metric['Name']!r}: {error}"
+
+
+def is_below(path: str | None, folder: str) -> bool:
+    """Whether an absolute path is `folder` or below it, without `..`."""
+    parts = (path or "").split("/")
+    return ".." not in parts and parts[: folder.count("/") + 1] == folder.split("/")
 
 
 def _instance_faults(cluster: dict[str, Any], spot: bool) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""State changes and new objects reach a queue through EventBridge's rules; events get lost and come twice."""
+"""Events of jobs and of new objects reach a queue by EventBridge's rules."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def received(sagemaker_double: Remote, aws: Any) -> Callable[[], list[dict[str, 
     return receive
 
 
-def test_each_change_of_a_job_is_told_with_describes_answer(
+def test_event_of_a_state_holds_the_answer_of_describe(
     sagemaker_double: Remote, aws: Any, received: Callable[[], list[dict[str, Any]]]
 ) -> None:
     arn = aws("sagemaker").create_processing_job(
@@ -49,7 +49,7 @@ def test_each_change_of_a_job_is_told_with_describes_answer(
     assert isinstance(last["detail"]["CreationTime"], int)
 
 
-def test_events_are_lost_and_come_twice(
+def test_events_are_lost_or_sent_twice(
     sagemaker_double: Remote, aws: Any, received: Callable[[], list[dict[str, Any]]]
 ) -> None:
     sagemaker_double.fault("event_lost", states=["InProgress"])
@@ -61,7 +61,7 @@ def test_events_are_lost_and_come_twice(
     assert events[0]["id"] == events[1]["id"]
 
 
-def test_a_new_object_is_told(
+def test_new_object_sends_an_event(
     sagemaker_double: Remote, aws: Any, received: Callable[[], list[dict[str, Any]]]
 ) -> None:
     s3 = aws("s3")
@@ -73,3 +73,18 @@ def test_a_new_object_is_told(
     (event,) = sagemaker_double.wait(received)
     assert (event["detail-type"], event["detail"]["bucket"]) == ("Object Created", {"name": "raw-data"})
     assert event["detail"]["object"]["key"] == "stops/2025-01-01.parquet"
+
+
+def test_events_come_to_the_default_bus_only(
+    sagemaker_double: Remote, aws: Any, received: Callable[[], list[dict[str, Any]]]
+) -> None:
+    rules = aws("events")
+    rules.create_event_bus(Name="other")
+    (target,) = rules.list_targets_by_rule(Rule="changes")["Targets"]
+    rules.put_rule(Name="same", EventBusName="other", EventPattern=json.dumps({"source": ["aws.sagemaker"]}))
+    rules.put_targets(Rule="same", EventBusName="other", Targets=[target])
+    aws("sagemaker").create_processing_job(**processing("job"))
+    sagemaker_double.wait_for("job")
+    events: list[dict[str, Any]] = []
+    sagemaker_double.wait(lambda: events.extend(received()) or len(events) >= 2)
+    assert len(events) == 2  # InProgress and Completed

@@ -1,4 +1,4 @@
-"""Glue's optimistic lock: of writers with the same version one wins, and the others are told."""
+"""Glue's optimistic lock: one of several writers of a version succeeds, and the others are refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def glue(sagemaker_double: Remote, aws: Any) -> Any:
 
 
 def present(glue: Any) -> tuple[str, str]:
-    """The version, and who wrote."""
+    """The version, and the names of those who wrote."""
     table = glue.get_table(DatabaseName="raw", Name="stops")["Table"]
     return table["VersionId"], table["Parameters"]["writers"]
 
@@ -32,7 +32,7 @@ def write(glue: Any, writers: str, **version: str) -> None:
     glue.update_table(DatabaseName="raw", TableInput=table, SkipArchive=True, **version)
 
 
-def test_a_stale_version_is_refused_and_changes_nothing(glue: Any) -> None:
+def test_stale_version_is_refused(glue: Any) -> None:
     version, _ = present(glue)
     write(glue, "first", VersionId=version)
     with pytest.raises(ClientError) as refused:
@@ -41,13 +41,13 @@ def test_a_stale_version_is_refused_and_changes_nothing(glue: Any) -> None:
     assert present(glue)[1] == "first"
 
 
-def test_without_a_version_the_last_writer_wins(glue: Any) -> None:
+def test_last_writer_without_a_version_wins(glue: Any) -> None:
     write(glue, "first")
     write(glue, "second")
     assert present(glue)[1] == "second"
 
 
-def test_parallel_writers_that_try_again_lose_nothing(glue: Any) -> None:
+def test_parallel_writers_lose_nothing_if_they_retry(glue: Any) -> None:
     def add(name: str) -> None:
         while True:
             version, writers = present(glue)

@@ -1,4 +1,4 @@
-"""A job's life without faults: what comes in, what goes out, what Describe, List and the logs tell."""
+"""Jobs without faults: their files, and the answers of Describe, List and the logs."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def bucket(aws: Any) -> Any:
 
 
 def lines(aws: Any, group: str, job: str) -> dict[str, list[str]]:
-    """What each stream of a job holds."""
+    """The lines of each stream of a job."""
     logs = aws("logs")
     streams = logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=f"{job}/")["logStreams"]
     return {
@@ -61,9 +61,9 @@ def test_processing_runs_its_entry_point_on_inputs_and_uploads_outputs(
     )
     aws("sagemaker").create_processing_job(**request)
     sagemaker_double.wait_for("job")
-    told = aws("sagemaker").describe_processing_job(ProcessingJobName="job")
-    assert (told["ProcessingJobStatus"], told["ExitMessage"]) == ("Completed", "all well")
-    assert told["ProcessingStartTime"] >= told["CreationTime"]
+    described = aws("sagemaker").describe_processing_job(ProcessingJobName="job")
+    assert (described["ProcessingJobStatus"], described["ExitMessage"]) == ("Completed", "all well")
+    assert described["ProcessingStartTime"] >= described["CreationTime"]
     assert bucket.get_object(Bucket="bucket", Key="out/y.txt")["Body"].read() == b"SEVEN"
     (stream,) = (found := lines(aws, "/aws/sagemaker/ProcessingJobs", "job"))
     assert stream.startswith("job/algo-1-") and stream.removeprefix("job/algo-1-").isdigit()
@@ -85,20 +85,20 @@ def test_training_gets_hyperparameters_and_channels_and_leaves_a_model(
     )
     aws("sagemaker").create_training_job(**request)
     sagemaker_double.wait_for("job")
-    told = aws("sagemaker").describe_training_job(TrainingJobName="job")
-    stages = [each["Status"] for each in told["SecondaryStatusTransitions"]]
+    described = aws("sagemaker").describe_training_job(TrainingJobName="job")
+    stages = [each["Status"] for each in described["SecondaryStatusTransitions"]]
     assert stages == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
-    assert all("EndTime" in each for each in told["SecondaryStatusTransitions"])
-    trained = (told["TrainingEndTime"] - told["TrainingStartTime"]).total_seconds()
-    assert told["TrainingTimeInSeconds"] == told["BillableTimeInSeconds"] == math.ceil(trained) >= 1
-    key = told["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://bucket/")
+    assert all("EndTime" in each for each in described["SecondaryStatusTransitions"])
+    trained = (described["TrainingEndTime"] - described["TrainingStartTime"]).total_seconds()
+    assert described["TrainingTimeInSeconds"] == described["BillableTimeInSeconds"] == math.ceil(trained) >= 1
+    key = described["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("s3://bucket/")
     body = bucket.get_object(Bucket="bucket", Key=key)["Body"].read()
     with tarfile.open(fileobj=io.BytesIO(body)) as archive:
         model = archive.extractfile("model.txt")
         assert model is not None and model.read().decode() == json.dumps({"trees": "7"}) + "1job"
 
 
-def test_a_container_has_only_what_request_image_and_platform_give(
+def test_container_gets_no_variable_of_the_test(
     sagemaker_double: Remote, aws: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SECRET_OF_THE_TESTS", "1")
@@ -112,9 +112,7 @@ def test_a_container_has_only_what_request_image_and_platform_give(
     }  # fmt: skip
 
 
-def test_network_isolation_cuts_a_container_off_from_s3(
-    sagemaker_double: Remote, aws: Any, bucket: Any
-) -> None:
+def test_isolated_container_cannot_reach_s3(sagemaker_double: Remote, aws: Any, bucket: Any) -> None:
     code = "import boto3; boto3.client('s3', 'eu-west-1').list_objects_v2(Bucket='bucket')"
     isolated = {"EnableNetworkIsolation": True}
     aws("sagemaker").create_processing_job(**processing("isolated", code, NetworkConfig=isolated))
@@ -123,7 +121,7 @@ def test_network_isolation_cuts_a_container_off_from_s3(
     assert sagemaker_double.wait_for("connected")["status"] == "Completed"
 
 
-def test_failures_are_told_as_aws_words_them(sagemaker_double: Remote, aws: Any, bucket: Any) -> None:
+def test_failure_reasons_have_the_wording_of_aws(sagemaker_double: Remote, aws: Any, bucket: Any) -> None:
     code = BASE + (
         "(base / 'output').mkdir(exist_ok=True); (base / 'output/failure').write_text('no model'); "
         "(base / 'output/message').write_text('no date'); raise SystemExit(65)"
@@ -147,22 +145,22 @@ def test_failures_are_told_as_aws_words_them(sagemaker_double: Remote, aws: Any,
 def test_stopping_ends_the_whole_process_group(sagemaker_double: Remote, aws: Any) -> None:
     code = (
         "import signal, subprocess, sys, time; child = subprocess.Popen(['sleep', '60']); "
-        "signal.signal(signal.SIGTERM, lambda *_: (print('told', flush=True), sys.exit(0))); "
+        "signal.signal(signal.SIGTERM, lambda *_: (print('stopping', flush=True), sys.exit(0))); "
         "print('child', child.pid, flush=True); time.sleep(60)"
     )
     sagemaker = aws("sagemaker")
     sagemaker.create_processing_job(**processing("job", code))
-    said = sagemaker_double.wait(lambda: _said(aws, "job", "child"))
+    line = sagemaker_double.wait(lambda: _line(aws, "job", "child"))
     sagemaker.stop_processing_job(ProcessingJobName="job")
     job = sagemaker_double.wait_for("job")
     assert job["status"] == "Stopped"
-    assert "told" in next(iter(lines(aws, "/aws/sagemaker/ProcessingJobs", "job").values()))
-    sagemaker_double.wait(lambda: not _alive(int(said.split()[1])))
+    assert "stopping" in next(iter(lines(aws, "/aws/sagemaker/ProcessingJobs", "job").values()))
+    sagemaker_double.wait(lambda: not _alive(int(line.split()[1])))
     with pytest.raises(ClientError, match="is in status Stopped"):
         sagemaker.stop_processing_job(ProcessingJobName="job")
 
 
-def test_a_double_that_ends_takes_its_containers_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_double_ends_its_containers(monkeypatch: pytest.MonkeyPatch) -> None:
     with double_process() as double:
         for name, value in aws_environment(double.url).items():
             monkeypatch.setenv(name, value)
@@ -176,7 +174,7 @@ def test_a_double_that_ends_takes_its_containers_along(monkeypatch: pytest.Monke
     assert not _alive(pid)
 
 
-def test_a_job_over_its_time_is_stopped(sagemaker_double: Remote, aws: Any) -> None:
+def test_job_is_stopped_after_its_maximum_runtime(sagemaker_double: Remote, aws: Any) -> None:
     sagemaker_double.set(limit_scale=0.1)
     limit = {"StoppingCondition": {"MaxRuntimeInSeconds": 3}}
     aws("sagemaker").create_training_job(**training("job", "import time; time.sleep(60)", **limit))
@@ -184,7 +182,7 @@ def test_a_job_over_its_time_is_stopped(sagemaker_double: Remote, aws: Any) -> N
     assert (job["status"], job["secondary"], job["exits"]) == ("Stopped", "MaxRuntimeExceeded", [143])
 
 
-def test_every_host_of_several_has_its_own_container_and_stream(sagemaker_double: Remote, aws: Any) -> None:
+def test_each_host_has_a_container_and_a_log_stream(sagemaker_double: Remote, aws: Any) -> None:
     code = (
         BASE
         + "import json; print(json.loads((base / 'config/resourceconfig.json').read_text())['current_host'])"
@@ -196,7 +194,7 @@ def test_every_host_of_several_has_its_own_container_and_stream(sagemaker_double
     assert sorted(found.values()) == [["algo-1"], ["algo-2"], ["algo-3"]]
 
 
-def test_a_name_is_taken_once_for_ever(sagemaker_double: Remote, aws: Any) -> None:
+def test_name_of_a_job_cannot_be_used_again(sagemaker_double: Remote, aws: Any) -> None:
     sagemaker = aws("sagemaker")
     sagemaker.create_processing_job(**processing("job"))
     with pytest.raises(ClientError, match="ResourceInUse") as refused:
@@ -207,7 +205,7 @@ def test_a_name_is_taken_once_for_ever(sagemaker_double: Remote, aws: Any) -> No
         sagemaker.describe_processing_job(ProcessingJobName="other")
 
 
-def test_list_pages_filters_and_sorts(sagemaker_double: Remote, aws: Any) -> None:
+def test_list_filters_sorts_and_pages(sagemaker_double: Remote, aws: Any) -> None:
     sagemaker = aws("sagemaker")
     for name in ("one", "two", "two-more"):
         sagemaker.create_processing_job(**processing(name))
@@ -221,7 +219,7 @@ def test_list_pages_filters_and_sorts(sagemaker_double: Remote, aws: Any) -> Non
     ]
 
 
-def test_tags_of_a_job(sagemaker_double: Remote, aws: Any) -> None:
+def test_tags_are_added_and_listed(sagemaker_double: Remote, aws: Any) -> None:
     sagemaker = aws("sagemaker")
     tags = [{"Key": "asset", "Value": "features/æøå"}]
     arn = sagemaker.create_processing_job(**processing("job", Tags=tags))["ProcessingJobArn"]
@@ -238,7 +236,7 @@ def _output(uri: str, path: str) -> dict[str, Any]:
     return {"OutputName": "y", "S3Output": {"S3Uri": uri, "LocalPath": path, "S3UploadMode": "EndOfJob"}}
 
 
-def _said(aws: Any, job: str, word: str) -> str | None:
+def _line(aws: Any, job: str, word: str) -> str | None:
     try:
         found = lines(aws, "/aws/sagemaker/ProcessingJobs", job)
     except ClientError:  # no group yet
@@ -252,3 +250,55 @@ def _alive(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_failed_upload_is_a_client_error(sagemaker_double: Remote, aws: Any) -> None:
+    code = BASE + "(base / 'processing/out/x').write_text('1')"
+    outputs = {"Outputs": [_output("s3://no-bucket/out", "/opt/ml/processing/out")]}
+    aws("sagemaker").create_processing_job(**processing("job", code, ProcessingOutputConfig=outputs))
+    described = sagemaker_double.wait_for("job")["describe"]
+    assert described["FailureReason"].startswith("ClientError: Artifact upload failed: ")
+
+
+def test_model_without_compression_is_a_prefix(sagemaker_double: Remote, aws: Any, bucket: Any) -> None:
+    config = {"S3OutputPath": "s3://bucket/models", "CompressionType": "NONE"}
+    code = BASE + "(base / 'model/x').write_text('1')"
+    aws("sagemaker").create_training_job(**training("job", code, OutputDataConfig=config))
+    address = sagemaker_double.wait_for("job")["describe"]["ModelArtifacts"]["S3ModelArtifacts"]
+    assert address == "s3://bucket/models/job/output/model/"
+    (found,) = bucket.list_objects_v2(Bucket="bucket", Prefix=address.removeprefix("s3://bucket/"))[
+        "Contents"
+    ]
+    assert found["Key"] == "models/job/output/model/x"
+
+
+def test_list_is_ascending_by_default_as_in_the_model(sagemaker_double: Remote, aws: Any) -> None:
+    sagemaker = aws("sagemaker")
+    for name in ("first", "second"):
+        sagemaker.create_training_job(**training(name))
+    summaries = sagemaker.list_training_jobs()["TrainingJobSummaries"]
+    assert [each["TrainingJobName"] for each in summaries] == ["first", "second"]
+    assert sagemaker.list_training_jobs(WarmPoolStatusEquals="Available")["TrainingJobSummaries"] == []
+
+
+def test_tags_beyond_the_limits_are_refused(sagemaker_double: Remote, aws: Any) -> None:
+    sagemaker = aws("sagemaker")
+    arn = sagemaker.create_processing_job(**processing("job"))["ProcessingJobArn"]
+    for tags, resource, code in (
+        ([{"Key": "aws:x", "Value": ""}], arn, "ValidationException"),
+        ([{"Key": "x", "Value": ""}], f"{arn}-unknown", "ValidationException"),
+        ([{"Key": f"k{number}", "Value": ""} for number in range(51)], arn, "ValidationException"),
+    ):
+        with pytest.raises(ClientError) as refused:
+            sagemaker.add_tags(ResourceArn=resource, Tags=tags)
+        assert refused.value.response["Error"]["Code"] == code
+    sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": f"k{number}", "Value": ""} for number in range(50)])
+    with pytest.raises(ClientError, match="at most 50 tags"):
+        sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "more", "Value": ""}])
+
+
+def test_input_that_the_container_manages_is_not_copied(sagemaker_double: Remote, aws: Any) -> None:
+    source = {"S3Uri": "s3://no-bucket/x", "S3DataType": "S3Prefix"}
+    inputs = [{"InputName": "x", "AppManaged": True, "S3Input": source}]
+    aws("sagemaker").create_processing_job(**processing("job", ProcessingInputs=inputs))
+    assert sagemaker_double.wait_for("job")["status"] == "Completed"
