@@ -53,8 +53,9 @@ class Settings:
         known = {each.name for each in fields(self)}
         if unknown := set(changes) - known:
             raise ValueError(f"no such settings: {sorted(unknown)}; there are {sorted(known)}")
+        defaults = Settings()
         for name, value in changes.items():
-            kind = type(getattr(self, name))
+            kind = type(getattr(defaults, name))
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise ValueError(f"{name} is {value!r}: a value of type {kind.__name__} is needed")
         if changes.get("failure_wording", "current") not in get_args(Wording):

@@ -328,6 +328,12 @@ def test_throttle_answers_the_error_of_each_protocol(
     assert sagemaker_double.calls()["errors"] == {"s3.PutObject": 1, "sts.GetCallerIdentity": 1}
 
 
+def test_reset_restores_a_setting_that_was_a_whole_number(sagemaker_double: Remote) -> None:
+    sagemaker_double.set(starting=60)
+    sagemaker_double.reset()
+    assert sagemaker_double.ask("GET", "/settings")["starting"] == 0.02
+
+
 def test_wrong_setting_is_refused(sagemaker_double: Remote) -> None:
     before = sagemaker_double.ask("GET", "/settings")
     for changes in ({"grace": "2"}, {"slots": 1.5}, {"starting": 1, "failure_wording": "older"}):
