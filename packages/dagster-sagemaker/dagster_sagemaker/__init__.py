@@ -6,6 +6,7 @@ Names, settings and jobs of `ruter_dagster` do not belong here. The names in `__
 from dagster_sagemaker.client import (
     JobEnd,
     JobEnds,
+    JobRuns,
     PipesSageMakerProcessingClient,
     PipesSageMakerTrainingClient,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Job",
     "JobEnd",
     "JobEnds",
+    "JobRuns",
     "LimitsExceeded",
     "Pacing",
     "PipesSageMakerProcessingClient",

@@ -83,7 +83,7 @@ class Choices:
         return self.clock.backoff(first * self.pacing.scale, longest * self.pacing.scale, failures)
 
     def _is_of_type(self, quota: Quota) -> bool:
-        return not quota.name or self.instance_type in quota.name
+        return bool(self.instance_type) and (not quota.name or self.instance_type in quota.name)
 
     def _beyond(self, quota: Quota) -> None:
         self.verdict = f"{_need(quota.limit, quota.name, quota.wanted)}, or let the job ask for less"

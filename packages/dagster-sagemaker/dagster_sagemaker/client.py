@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -28,6 +28,7 @@ from dagster_sagemaker.tools import Tools
 J = TypeVar("J", bound=Job)
 _EVENTS = 1.0
 """Seconds between two reads of events."""
+_NO_MORE = object()
 
 
 class JobEnds(Protocol):
@@ -103,7 +104,8 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
     def _run(
         self, context: Context, job: Job, extras: Mapping[str, Any] | None
     ) -> PipesClientCompletedInvocation:
-        (end,) = self.run_all(context=context, jobs=[job], extras=extras)
+        with self.run_all(context=context, jobs=[job], extras=extras) as ends:
+            (end,) = ends
         if end.failure:
             raise end.failure
         assert end.invocation
@@ -117,28 +119,46 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
         at_once: int = 1,
         extras: Mapping[str, Any] | None = None,
         go_on: Callable[[SageMakerJobFailed], bool] = lambda failure: False,
-    ) -> Iterator[JobEnd]:
-        """Runs several jobs side by side in this thread, and yields each one when it ends.
+    ) -> JobRuns:
+        """Runs several jobs side by side in this thread: `with client.run_all(…) as ends: for end in ends: …`.
 
         The next job is taken from `jobs` when it may start, so it may depend on jobs that have ended. None means that it is
         not ready. After a failure no further job starts, unless `go_on` returns true. Running jobs are waited for and
-        yielded. If the caller leaves the loop early or `jobs` raises an error, the running jobs are stopped.
+        yielded. At the end of the `with` block, or of `jobs` by an error, the jobs that still run are stopped.
         """
-        batch = _Batch(self._tools, StepRun(context), iter(jobs), go_on, at_once, extras or {})
-        try:
-            while batch.fill():
-                for ended in batch.turn(self._job_ends):
-                    yield JobEnd(ended.job, ended.invocation, ended.failure)
-            batch.mark_delivered()
-        except GeneratorExit:
-            batch.leave(abandoned=True)
-            raise
-        finally:
-            batch.leave(abandoned=False)
+        if at_once < 1:
+            raise ValueError(f"at_once is {at_once}: at least one job must run")
+        run = StepRun(context)
+        return JobRuns(_Batch(self._tools, run, iter(jobs), go_on, at_once, extras or {}, self._job_ends))
+
+
+class JobRuns(Iterator[JobEnd]):
+    """The jobs of one call of `run_all`: an iterator that gives each one when it has ended, and a context manager.
+
+    Without a `with` block the jobs are stopped when Python deletes the iterator. It cannot tell then whether the caller's
+    loop was left by `break` or because the process is being ended.
+    """
+
+    def __init__(self, batch: _Batch) -> None:
+        self._batch, self._ends = batch, batch.ends()
+
+    def __next__(self) -> JobEnd:
+        return next(self._ends)
+
+    def __enter__(self) -> JobRuns:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # An interrupt is no Exception: the process is being ended, so a retry may adopt the jobs.
+        self._batch.leave(abandoned=kind is None or issubclass(kind, Exception))
+
+    def close(self) -> None:
+        """Stops the jobs that still run."""
+        self._ends.close()
 
 
 class _Batch:
-    """The jobs of one call of `run_all`."""
+    """The jobs of one call of `run_all`. It does not refer to its iterator, so Python deletes that at once."""
 
     def __init__(
         self,
@@ -148,29 +168,60 @@ class _Batch:
         go_on: Callable[[SageMakerJobFailed], bool],
         at_once: int,
         extras: Mapping[str, Any],
+        job_ends: JobEnds | None,
     ) -> None:
         self.tools, self.run, self.waiting = tools, run, waiting
-        self.go_on, self.at_once, self.extras = go_on, at_once, extras
+        self.go_on, self.at_once, self.extras, self.job_ends = go_on, at_once, extras, job_ends
+        self._events_fail = False
         self.active, self.ended, self.done = (list[SupervisedJob]() for _ in range(3))
         self.borne = True
         """Whether `go_on` was true for all failures so far."""
 
-    def fill(self) -> bool:
+    def ends(self) -> Generator[JobEnd]:
+        try:
+            while self._fill():
+                for ended in self._turn():
+                    yield JobEnd(ended.job, ended.invocation, ended.failure)
+            self._mark_delivered()
+        except GeneratorExit:
+            self.leave(abandoned=True)
+            raise
+        finally:
+            self.leave(abandoned=False)
+
+    def _fill(self) -> bool:
         """Takes jobs as long as more may run. Returns whether one is running. Stops all if the caller's own code fails."""
         try:
             while self.ended:
-                job = self.ended.pop()
+                job = self.ended.pop(0)
                 self.borne = self.borne and (job.failure is None or self.go_on(job.failure))
                 self.done.append(job)
-            while self.borne and len(self.active) < self.at_once:
-                description = next(self.waiting, None)
-                if description is None:
-                    break
-                self.active.append(self._supervised(description))
+            if self.borne:
+                self._start_more()
+            else:
+                self._drop_waiting()
         except Exception:
             self.leave(abandoned=True)
             raise
         return bool(self.active)
+
+    def _start_more(self) -> None:
+        while len(self.active) < self.at_once:
+            job = next(self.waiting, _NO_MORE)
+            if job is None and not self.active:
+                raise ValueError(
+                    "jobs gave None (not ready) while no job runs whose end could make one ready"
+                )
+            if not isinstance(job, Job):
+                break
+            self.active.append(self._supervised(job))
+
+    def _drop_waiting(self) -> None:
+        """After a failure: jobs that were not created yet are not created any more."""
+        for job in self.active:
+            if job.waits_to_start:
+                job.close_inbox()
+        self.active = [job for job in self.active if not job.waits_to_start]
 
     def _supervised(self, job: Job) -> SupervisedJob:
         expected = self.tools.kind.job_class
@@ -181,7 +232,7 @@ class _Batch:
         self.run.claim(job.key or self.run.key)
         return SupervisedJob(self.tools, self.run, job, self.extras, self.at_once > 1)
 
-    def turn(self, job_ends: JobEnds | None) -> list[SupervisedJob]:
+    def _turn(self) -> list[SupervisedJob]:
         """Steps the jobs that are due, or sleeps until the next one is. Returns those that have ended."""
         clock = self.tools.clock
         for job in self.active:
@@ -190,24 +241,30 @@ class _Batch:
         ended = [job for job in self.active if job.ended]
         self.active = [job for job in self.active if not job.ended]
         self.ended += ended
+        for job in ended:
+            if job.failure:
+                self.run.release(job.key)
         if not ended:
-            self._take_events(job_ends)
+            self._take_events()
             wait = min(job.due for job in self.active) - clock.now()
-            clock.sleep(max(0.0, min(wait, _EVENTS * self.tools.pacing.scale) if job_ends else wait))
+            clock.sleep(max(0.0, min(wait, _EVENTS * self.tools.pacing.scale) if self.job_ends else wait))
         return ended
 
-    def _take_events(self, job_ends: JobEnds | None) -> None:
+    def _take_events(self) -> None:
         named = {job.name: job for job in self.active}
         try:
-            names = job_ends.ended(named.keys()) if job_ends else ()
+            names = self.job_ends.ended(named.keys()) if self.job_ends else ()
         except Exception as error:
-            self.run.context.log.warning(f"[sagemaker] no events: {error}")
+            if not self._events_fail:
+                self.run.context.log.warning(f"[sagemaker] no events for now, Describe reports ends: {error}")
+            self._events_fail = True
             return
+        self._events_fail = False
         for name in names:
             if name in named:
                 named[name].report_end()
 
-    def mark_delivered(self) -> None:
+    def _mark_delivered(self) -> None:
         if self.borne:
             for job in self.done:
                 job.mark_delivered()

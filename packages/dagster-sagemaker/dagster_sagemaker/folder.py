@@ -32,7 +32,8 @@ class Attempt:
 
     def differs(self, made_of: Mapping[str, str]) -> list[str]:
         """The parts in which a job that is to run now is another."""
-        return [part for part, digest in made_of.items() if self.made_of.get(part, digest) != digest]
+        parts = {**self.made_of, **made_of} if self.made_of else {}
+        return [part for part in parts if self.made_of.get(part) != made_of.get(part)]
 
 
 @dataclass

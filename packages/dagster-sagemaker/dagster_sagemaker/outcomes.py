@@ -108,12 +108,22 @@ def _stopped(described: Mapping[str, Any], words: str) -> Outcome:
     secondary, failure = described.get("SecondaryStatus", ""), described.get("FailureReason", "")
     if secondary == "MaxWaitTimeExceeded" or "MaxWaitTimeExceeded" in failure:
         return Outcome(Ending.SPOT_WAIT, words)
+    if _pended_too_long(described):
+        return Outcome(Ending.CAPACITY, "No instance came within MaxPendingTimeInSeconds")
     ran, limit = run_seconds(described), _max_runtime(described)
     # A Processing job that exceeded its limit is only `Stopped`. Its run time tells it from one that was stopped.
-    late = ran is not None and ran >= limit and "TrainingJobStatus" not in described
+    late = ran is not None and ran > limit - 1 and "TrainingJobStatus" not in described
     if secondary == "MaxRuntimeExceeded" or "MaxRuntimeExceeded" in failure or late:
         return Outcome(Ending.TIMEOUT, words, max_runtime_seconds=limit)
     return Outcome(Ending.STOPPED, words)
+
+
+def _pended_too_long(described: Mapping[str, Any]) -> bool:
+    limit = described.get("StoppingCondition", {}).get("MaxPendingTimeInSeconds")
+    created, end = described.get("CreationTime"), described.get("TrainingEndTime")
+    if limit is None or not created or not end or described.get("TrainingStartTime"):
+        return False
+    return (end - created).total_seconds() >= limit
 
 
 def _max_runtime(described: Mapping[str, Any]) -> int:

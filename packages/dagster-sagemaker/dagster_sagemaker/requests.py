@@ -8,10 +8,36 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from dagster_sagemaker.jobs import InlineInput, Job, ProcessingJob, TrainingJob, part
+from dagster_sagemaker.jobs import InlineInput, Job, ProcessingJob, TrainingJob
 
 TAG_KEY_LIMIT = 128
 TAG_VALUE_LIMIT = 256
+_OUTPUTS = (
+    "ProcessingOutputConfig",
+    "OutputDataConfig",
+    "CheckpointConfig",
+    "DebugHookConfig",
+    "ProfilerConfig",
+    "TensorBoardOutputConfig",
+)
+"""Parts of a request that have the addresses of outputs."""
+_NO_IDENTITY = {
+    "ProcessingJobName",
+    "TrainingJobName",
+    "RoleArn",
+    "Tags",
+    "ProcessingResources",
+    "ResourceConfig",
+    "NetworkConfig",
+    "VpcConfig",
+    "EnableNetworkIsolation",
+    "EnableInterContainerTrafficEncryption",
+    "EnableManagedSpotTraining",
+    "StoppingCondition",
+    "RetryStrategy",
+    "ExperimentConfig",
+}
+"""Parts that may differ between two attempts at the same work."""
 
 
 def create_request(
@@ -74,30 +100,33 @@ def _plain(value: Any, folder: str) -> Any:
 
 
 def identity_digests(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of what identifies a job's work, by part: image, command, environment, parameters and outputs.
-
-    Names, tags, instances and network are no part: they may differ between two attempts at the same work.
-    """
+    """Digests of what identifies a job's work, by part: image, command, environment, parameters, outputs and use of Pipes."""
     request = create_request(job, "", "")
-    image, program = part(request, job.places["image"]), job.places["image"].split(".")[0]
-    texts = [item.content for item in getattr(job, "inputs", ()) if isinstance(item, InlineInput)]
-    inputs = request.get("ProcessingInputs") or request.get("InputDataConfig")
-    place = job.places["outputs" if isinstance(job, ProcessingJob) else "output_s3"]
+    program = request.pop(job.places["image"].split(".")[0])
+    images = {name: program.pop(name, "") for name in ("ImageUri", "TrainingImage", "AlgorithmName")}
+    texts = [(item.filename, item.content) for item in _inline_inputs(job)]
+    rest = {name: value for name, value in request.items() if name not in {*_OUTPUTS, *_NO_IDENTITY}}
     parts = {
-        "image": image or part(request, f"{program}.AlgorithmName"),
-        "command": {**request[program], "ImageUri": "", "TrainingImage": ""},
-        "environment": request["Environment"],
-        "parameters": job.identity or [request.get("HyperParameters"), inputs, texts, dict(extras)],
-        "outputs": part(request, place, []),
+        "image": images,
+        "command": program,
+        "environment": rest.pop("Environment"),
+        "parameters": job.identity or [rest, texts, dict(extras)],
+        "outputs": [request.get(name) for name in _OUTPUTS],
+        "pipes": job.pipes,
     }
     return {name: _digest(value) for name, value in parts.items()}
+
+
+def _inline_inputs(job: Job) -> list[InlineInput]:
+    inputs = job.inputs if isinstance(job, ProcessingJob) else ()
+    return [item for item in inputs if isinstance(item, InlineInput)]
 
 
 def json_extras(extras: Mapping[str, Any]) -> dict[str, Any]:
     """The extras. Raises TypeError with the name of one that cannot be sent to the container."""
     for name, value in extras.items():
         try:
-            json.dumps(value)
+            json.dumps(value, sort_keys=True)
         except (TypeError, ValueError) as error:
             raise TypeError(
                 f"extras[{name!r}] is a {type(value).__name__}, and not JSON ({error}): pass texts, numbers, lists and mappings"
@@ -123,8 +152,9 @@ def merged(request: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
-def _digest(part: Any) -> str:
-    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:16]
+def _digest(value: Any) -> str:
+    # A value of a wrong type is reported by `preflight`.
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _set_market(request: dict[str, Any], job: TrainingJob, spot: bool) -> None:
@@ -143,13 +173,13 @@ def _environment_and_tags(
     job: Job, environment: Mapping[str, str] | None, tags: Mapping[str, str] | None
 ) -> dict[str, Any]:
     """The client's variables replace those of the job. The job's tags replace those of the client."""
-    own_tags = list(job.request.get("Tags", ()))
+    own_tags = list(job.request.get("Tags") or ())
     keys = {tag.get("Key") for tag in own_tags}
     cleaned = {
         clean_tag(key, TAG_KEY_LIMIT): clean_tag(value) for key, value in {**(tags or {}), **job.tags}.items()
     }
     added = [{"Key": key, "Value": value} for key, value in cleaned.items() if key not in keys]
     return {
-        "Environment": {**job.environment, **job.request.get("Environment", {}), **(environment or {})},
+        "Environment": {**job.environment, **(job.request.get("Environment") or {}), **(environment or {})},
         "Tags": [*added, *own_tags],
     }

@@ -130,6 +130,11 @@ class StepRun:
             )
         keys.add(key)
 
+    def release(self, key: str) -> None:
+        """Frees the key of a job that has failed: the step may run another one in its place."""
+        if not self.direct:
+            _KEYS[self.context.get_step_execution_context()].discard(key)
+
     def is_continued(self) -> bool:
         """Whether another run continues this work; False, with a warning, if runs cannot be read."""
         try:
@@ -138,6 +143,20 @@ class StepRun:
             self.context.log.warning(f"[sagemaker] other runs cannot be read: {error}")
             return False
         return any(is_live(other.dagster_run) for other in others)
+
+    def other_live_run(self) -> str:
+        """The id of another run that waits for the same jobs now; empty if there is none, or runs cannot be read."""
+        if self.direct:
+            return ""
+        try:
+            others = [
+                record.dagster_run
+                for record in others_with_same_work(self.context.instance, self.context.run)
+            ]
+        except Exception as error:
+            self.context.log.warning(f"[sagemaker] other runs cannot be read: {error}")
+            return ""
+        return next((run.run_id for run in others if is_live(run) and not run.is_finished), "")
 
     def tags(self, key: str) -> dict[str, str]:
         """What a job's tags tell of where it belongs."""

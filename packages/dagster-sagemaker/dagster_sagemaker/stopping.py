@@ -31,16 +31,20 @@ def stop_job(
     calls: Calls, sagemaker: Any, name: str, kinds: Sequence[Kind] = (PROCESSING, TRAINING)
 ) -> StopResult:
     """Stops the job of this name, of the first kind that SageMaker knows. Raises `Transient`, or `Refused` if it runs on."""
+    refused: Refused | None = None
     for kind in kinds:
         try:
             calls(kind.stop(sagemaker), **kind.named(name))
+            return StopResult.STOPPED
         except NotFound:
             continue
         except Refused as refusal:
             if is_over(refusal):
                 return StopResult.OVER
-            raise
-        return StopResult.STOPPED
+            # A role without the right to stop one kind is refused although there is no such job.
+            refused = refused or refusal
+    if refused:
+        raise refused
     return StopResult.UNKNOWN
 
 
@@ -60,7 +64,7 @@ def stop_all(jobs: Sequence[Stoppable], clock: Clock, pacing: Pacing, warn: Call
     waiting, tries, progress = deque(jobs), 0, clock.now()
     while waiting:
         job, tries = waiting.popleft(), tries + 1
-        if job.stop():
+        if _is_stopped(job, warn):
             progress = clock.now()
             continue
         waiting.append(job)
@@ -71,3 +75,12 @@ def stop_all(jobs: Sequence[Stoppable], clock: Clock, pacing: Pacing, warn: Call
             )
             return
         clock.sleep(_PAUSE * pacing.scale)
+
+
+def _is_stopped(job: Stoppable, warn: Callable[[str], None]) -> bool:
+    try:
+        return job.stop()
+    except Exception as error:
+        # The other jobs must be stopped nevertheless.
+        warn(f"[sagemaker] stopping {job.name} failed: {type(error).__name__}: {error}")
+        return False

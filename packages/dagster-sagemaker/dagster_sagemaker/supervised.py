@@ -90,6 +90,11 @@ class SupervisedJob:
         return self.machine.may_exist
 
     @property
+    def waits_to_start(self) -> bool:
+        """Whether no job exists, and none will before the next step."""
+        return self.machine.state is State.PREPARING
+
+    @property
     def due(self) -> float:
         return self._watch.due if self._watch else self._timer.due
 
@@ -188,7 +193,7 @@ class SupervisedJob:
         """Writes the record before Create is called, so that no job is ever unknown."""
         attempt = self.attempt
         attempt.instance_type, attempt.spot = self.choices.instance_type, self.choices.spot
-        attempt.made_of, self._refusal = self._digests, None
+        self._refusal = None
         self._request = create_request(
             self.job,
             attempt.name,
@@ -199,6 +204,7 @@ class SupervisedJob:
             spot=attempt.spot,
         )
         preflight(self._request)
+        attempt.made_of = self._digests
         self.folder.write_inputs(attempt.number, self.job, self.inbox.session.context_data)
         self.folder.write_record(self.record)
         self._next(State.ASKED)
@@ -309,6 +315,9 @@ class SupervisedJob:
         """Stops an outdated job, and looks again until it is over: beside the next attempt it might still write."""
         if status != "Stopping":
             why = f"differs from what is to run now ({outdated})"
+            if other := self.run.other_live_run():
+                words = f"Job {self.name} {why}, and run {other} waits for it. Cancel that run, or wait for its end."
+                raise _GivenUp(Ending.REFUSED, words)
             self.run.context.log.info(
                 f"[sagemaker] {self.name} {why}: it is stopped, and launched anew once it is over"
             )
@@ -352,7 +361,7 @@ class SupervisedJob:
             {"sagemaker/job": attempt.name, **tools.links(attempt.name)},
         )
         made_with = (tools, self.run, self.calls, self.machine, attempt.name, self.job)
-        self._watch = Watch(*made_with, inbox, self._label, self._window)
+        self._watch = Watch(*made_with, inbox, self._label, self._window, self._known_by)
         if self.job.pipes:
             inbox.report_launched(attempt.name, tools.kind.log_group)
         if described is not None:
@@ -398,6 +407,11 @@ class SupervisedJob:
 
     def _silence(self, inbox: Inbox) -> str:
         """Why a completed job is a failure."""
+        if inbox.exception:
+            return (
+                f"Job {self.name} completed with exit code 0, but its Pipes ended with {inbox.exception}. A failed program "
+                "must exit with another code; an exception that is no failure must be caught inside the `with` block."
+            )
         if inbox.faults:
             return f"Job {self.name} completed, but {len(inbox.faults)} of its messages cannot be read, the first: {inbox.faults[0]}"
         why = f"S3 refuses to read them: {inbox.denied}" if inbox.denied else "none says `closed`"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dagster_sagemaker.calls import Calls, Refused, Transient
+from dagster_sagemaker.calls import Calls, NotFound, Refused, Transient
 from dagster_sagemaker.jobs import Job
 from dagster_sagemaker.logs import LogFollower
 from dagster_sagemaker.messages import Inbox
@@ -44,7 +44,10 @@ class Watch:
         inbox: Inbox,
         label: str,
         window: Window,
+        known_by: float,
     ) -> None:
+        self.known_by = known_by
+        """Until then SageMaker may not know the job."""
         self.tools, self.calls, self.machine, self.name, self.job = tools, calls, machine, name, job
         self.inbox, self.window, self.clock, self.log = inbox, window, tools.clock, run.context.log
         self.pacing, self.scale = tools.pacing, tools.pacing.scale
@@ -70,7 +73,8 @@ class Watch:
     def succeeded(self) -> bool:
         """Whether the job completed and, if it opens Pipes, has closed them."""
         completed = self.outcome is not None and self.outcome.ending is Ending.COMPLETED
-        return completed and (not self.job.pipes or (self.inbox.closed and not self.inbox.faults))
+        reported = self.inbox.closed and not self.inbox.faults and not self.inbox.exception
+        return completed and (reported or not self.job.pipes)
 
     @property
     def due(self) -> float:
@@ -159,7 +163,13 @@ class Watch:
     def _describe(self, now: float) -> None:
         def describe() -> None:
             kind = self.tools.kind
-            self.found(self.calls(kind.describe(self.tools.sagemaker), **kind.named(self.name)))
+            try:
+                described = self.calls(kind.describe(self.tools.sagemaker), **kind.named(self.name))
+            except NotFound as unknown:
+                if now >= self.known_by:
+                    raise
+                raise Transient(unknown.operation, unknown.code, unknown.message) from unknown
+            self.found(described)
 
         self.describing.due = self.window.free_at(now)
         if self.describing.due > now:

@@ -68,17 +68,16 @@ class SageMakerLauncher(JobLauncher):
 
         parallel = self._parallel_jobs(context, chunks)
         metadata: dict[int, dict[str, Any]] = {}
-        ends = self._client(job).run_all(
-            context=context, jobs=due_jobs(), at_once=parallel, go_on=_has_no_data
-        )
-        for end in ends:
-            number = numbers[end.job.key]
-            metadata[number] = {**_record_end(end, number, chunks), **self._branch}
-            if end.failure is not None:
-                _observe_failed_job(context, metadata[number])
-            chunks.metadata = merge_job_metadata(
-                [(chunks.all[n].date_range, metadata[n]) for n in sorted(metadata)]
-            )
+        client = self._client(job)
+        with client.run_all(context=context, jobs=due_jobs(), at_once=parallel, go_on=_has_no_data) as ends:
+            for end in ends:
+                number = numbers[end.job.key]
+                metadata[number] = {**_record_end(end, number, chunks), **self._branch}
+                if end.failure is not None:
+                    _observe_failed_job(context, metadata[number])
+                chunks.metadata = merge_job_metadata(
+                    [(chunks.all[n].date_range, metadata[n]) for n in sorted(metadata)]
+                )
 
     def _parallel_jobs(self, context: AssetExecutionContext, chunks: Chunks) -> int:
         """The number of jobs that this step may run in parallel."""

@@ -166,7 +166,9 @@ class JobComponent(Component, Resolvable, Model, ABC):
         )
         def _sagemaker_job(context: AssetExecutionContext) -> Iterator[Any]:
             invocation = self._client(context).run(context=context, job=self.make_job(**_scope(context)))
-            yield from invocation.get_results()
+            reported = list(invocation.get_results(implicit_materializations=False))
+            # A container that reports some of its assets has not made the others.
+            yield from reported or invocation.get_results()
 
         return Definitions(assets=[_sagemaker_job])
 
