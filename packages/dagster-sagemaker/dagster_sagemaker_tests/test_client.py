@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import date
+from decimal import Decimal
 
 import pytest
 from botocore.exceptions import NoCredentialsError
 from dagster import asset, build_asset_context
 
-from dagster_sagemaker import Clock, PipesSageMakerProcessingClient
+from dagster_sagemaker import Clock, Ending, PipesSageMakerProcessingClient, ProcessingJob
 from dagster_sagemaker_tests.conftest import messages, metadata, processing, training
 from dagster_sagemaker_tests.fake_aws import (
     CLOSED,
@@ -486,3 +488,60 @@ def test_code_in_the_message_file_decides_on_a_retry(runner, code, retried):
     failed = runner.failure(processing(retryable_exit_codes={75}))
     assert (failed.exit_code, failed.allow_retries) == (code, retried)
     assert f"failed with exit code {code}: no connection" in failed.description
+
+
+UNREADABLE = [3.0, Decimal(3), date(2026, 1, 1), b"x"]
+
+
+@pytest.mark.parametrize("value", UNREADABLE, ids=lambda value: type(value).__name__)
+def test_value_that_is_no_text_is_named(runner, value):
+    failed = runner.failure(training(hyperparameters={"epochs": value}))
+    assert f"hyperparameters.epochs (HyperParameters.epochs) is {value!r} of type" in failed.description
+
+
+@pytest.mark.parametrize(
+    "job", [ProcessingJob(instance_types=("ml.m5.large",)), ProcessingJob.of_request({})]
+)
+def test_job_without_image_and_role_is_refused_with_their_names(runner, job):
+    failed = runner.failure(job)
+    assert "image (AppSpecification.ImageUri) is missing" in failed.description
+    assert "role (RoleArn) is missing" in failed.description
+
+
+def test_quota_of_one_group_is_waited_for(runner):
+    groups = [
+        {"InstanceGroupName": "cpu", "InstanceType": "ml.m5.large", "InstanceCount": 2},
+        {"InstanceGroupName": "gpu", "InstanceType": "ml.g5.xlarge", "InstanceCount": 1},
+    ]
+    request = {"ResourceConfig": {"VolumeSizeInGB": 10, "InstanceGroups": groups}}
+    quota = (
+        "The account-level service limit 'ml.g5.xlarge for training job usage' is 2 Instances, with current "
+    )
+    quota += "utilization of 2 Instances and a request delta of 1 Instances."
+    runner.aws.scripts = [completes()]
+    runner.aws.faults = {"create": [refusal("ResourceLimitExceeded", quota)]}
+    assert runner.run(training(instance_types=(), volume_gb=None, request=request)).success
+
+
+@pytest.mark.parametrize("pipes", [True, False])
+def test_job_that_sagemaker_does_not_know_yet_is_described_again(runner, pipes):
+    unknown = refusal("ValidationException", "Could not find requested job with name: x")
+    runner.aws.scripts = [completes() if pipes else ends("Completed", 100)]
+    runner.aws.faults = {"describe": [unknown, unknown]}
+    runner.run(processing(pipes=pipes))
+    assert runner.failed is None
+
+
+def test_completed_job_whose_pipes_ended_with_an_exception_has_failed(runner):
+    exception = {"message": "boom", "name": "ValueError", "stack": [], "cause": None, "context": None}
+    closed = {"method": "closed", "params": {"exception": exception}}
+
+    def script(aws, job):
+        aws.at(1, lambda: (aws.start(job), aws.write(job, 1, OPENED)))
+        aws.at(20, lambda: aws.write(job, 2, closed))
+        aws.at(21, lambda: aws.end(job, "Completed"))
+
+    runner.aws.scripts = [script]
+    failed = runner.failure()
+    assert failed.ending is Ending.SILENT
+    assert "its Pipes ended with boom" in failed.description

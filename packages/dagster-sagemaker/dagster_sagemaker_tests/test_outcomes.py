@@ -108,3 +108,28 @@ def test_container_that_wrote_nothing_is_explained_by_its_log():
     assert explained("job", ended, "ml.m5.large") == (
         "Job job failed with exit code 2: it has given no reason. Its last log lines are in the compute log of the step"
     )
+
+
+@pytest.mark.parametrize(("pending", "ending"), [(7200, Ending.CAPACITY), (7100, Ending.STOPPED)])
+def test_job_that_pended_too_long_lacks_capacity(pending, ending):
+    created = datetime(2026, 11, 20, tzinfo=UTC)
+    described = {
+        "TrainingJobStatus": "Stopped",
+        "StoppingCondition": {"MaxPendingTimeInSeconds": 7200},
+        "CreationTime": created,
+        "TrainingEndTime": created + timedelta(seconds=pending),
+    }
+    ended = outcome(described)
+    assert ended and ended.ending is ending
+
+
+def test_processing_job_within_a_second_of_its_limit_has_exceeded_it():
+    start = datetime(2026, 11, 20, tzinfo=UTC)
+    described = {
+        "ProcessingJobStatus": "Stopped",
+        "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
+        "ProcessingStartTime": start,
+        "ProcessingEndTime": start + timedelta(seconds=3599.4),
+    }
+    ended = outcome(described)
+    assert ended and ended.ending is Ending.TIMEOUT

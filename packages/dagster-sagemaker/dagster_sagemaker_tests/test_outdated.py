@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 import pytest
+from dagster import DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
 
 from dagster_sagemaker_tests.conftest import messages, metadata, processing, training
-from dagster_sagemaker_tests.fake_aws import START, completes, fails, materialised, refusal
+from dagster_sagemaker_tests.fake_aws import CLOSED, START, completes, ends, fails, materialised, refusal
 from dagster_sagemaker_tests.test_adoption import Killed, killed
+from dagster_sagemaker_tests.test_interface import Reader
 
 NEW_IMAGE = "123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs@sha256:" + "b" * 64
 EITHER_KIND = pytest.mark.parametrize("made", [processing, training], ids=["Processing", "Training"])
@@ -166,3 +169,30 @@ def test_job_with_a_record_without_digests_is_adopted(runner):
     runner.aws.put(key, json.dumps(record))
     assert runner.retry(parent, processing(image=NEW_IMAGE)).success
     assert len(runner.aws.jobs) == 1
+
+
+def test_outdated_job_that_another_run_waits_for_is_not_stopped(runner):
+    runner.aws.scripts = [completes(run=5000)]
+    parent = killed(runner, 50, processing(image="old"))
+    tags = {"dagster/is_resume_retry": "true", "dagster/parent_run_id": parent.run_id}
+    tags["dagster/root_run_id"] = parent.run_id
+    other = create_run_for_test(runner.instance, status=DagsterRunStatus.STARTED, tags=tags)
+    result = runner.run(processing(image=NEW_IMAGE), tags=tags)
+    assert not result.success
+    assert f"run {other.run_id} waits for it" in runner.failed.description
+    assert runner.aws.calls["stop"] == 0
+
+
+def test_job_of_a_custom_reader_is_launched_anew_without_it(runner):
+    reader = Reader("here")
+    runner.aws.scripts = [reader.script(materialised(), CLOSED, run=5000), completes()]
+    parent = killed(runner, 20, message_reader=reader)
+    assert runner.retry(parent).success
+    assert runner.aws.calls["stop"] == 1
+
+
+def test_job_without_pipes_is_launched_anew_with_them(runner):
+    runner.aws.scripts = [ends("Completed", 300), completes()]
+    parent = killed(runner, 20, processing(pipes=False))
+    assert runner.retry(parent, processing(pipes=True)).success
+    assert len(runner.aws.jobs) == 2

@@ -458,3 +458,66 @@ def test_single_retryable_exit_code_is_refused():
 def test_extra_that_is_not_json_is_named():
     with pytest.raises(TypeError, match=r"extras\['a'\] is a object, and not JSON"):
         json_extras({"b": 1, "a": object()})
+
+
+def other_parts(made, before, after):
+    """The parts of the identity in which two jobs differ."""
+    old, new = (identity_digests(made(**changes), {}) for changes in (before, after))
+    return [name for name in old if old[name] != new[name]]
+
+
+def inline(filename):
+    return {"inputs": (InlineInput("p", "x", "/opt/ml/processing/input/p", filename),)}
+
+
+CHANGED = {
+    "checkpoints": (training, {"checkpoint_s3": "s3://a/1"}, {"checkpoint_s3": "s3://a/2"}, "outputs"),
+    "compression": (training, {}, {"request": {"OutputDataConfig": {"CompressionType": "NONE"}}}, "outputs"),
+    "key of outputs": (training, {"output_kms_key": "a"}, {"output_kms_key": "b"}, "outputs"),
+    "TensorBoard": (
+        training,
+        {},
+        {"request": {"TensorBoardOutputConfig": {"S3OutputPath": "s3://a/2"}}},
+        "outputs",
+    ),
+    "debugger": (training, {}, {"request": {"DebugHookConfig": {"S3OutputPath": "s3://a/2"}}}, "outputs"),
+    "name of an inline file": (processing, inline("a.json"), inline("b.json"), "parameters"),
+    "raw part": (training, {}, {"request": {"DebugRuleConfigurations": []}}, "parameters"),
+    "Pipes": (processing, {"pipes": True}, {"pipes": False}, "pipes"),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_changed_part_belongs_to_the_identity(what):
+    made, before, after, part = CHANGED[what]
+    assert other_parts(made, before, after) == [part]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"instance_count": 2},
+        {"instance_types": ("ml.c5.large",)},
+        {"max_runtime_seconds": 7},
+        {"tags": {"a": "b"}},
+        {"role": "arn:aws:iam::123456789012:role/other"},
+        {"subnets": ("subnet-1",), "security_groups": ("sg-1",)},
+        {"volume_gb": 99, "volume_kms_key": "k"},
+        {"network_isolation": True},
+        {"encrypt_between_instances": True},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("made", [processing, training])
+def test_surroundings_are_no_part_of_the_identity(made, changes):
+    assert other_parts(made, {}, changes) == []
+
+
+def test_extras_with_mixed_keys_are_named():
+    with pytest.raises(TypeError, match=r"extras\['m'\] is a dict"):
+        json_extras({"m": {1: 2, "a": 3}})
+
+
+@pytest.mark.parametrize("part", ["Environment", "Tags"])
+def test_absent_part_of_raw_parameters_may_be_none(part):
+    assert requested(processing(request={part: None}))[part] in ({}, [])
