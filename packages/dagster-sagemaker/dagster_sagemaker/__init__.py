@@ -3,10 +3,8 @@
 Names, settings and jobs of `ruter_dagster` do not belong here. The names in `__all__` are public; README.md describes them.
 """
 
+from dagster_sagemaker.batch import JobEnd, JobEnds, JobRuns
 from dagster_sagemaker.client import (
-    JobEnd,
-    JobEnds,
-    JobRuns,
     PipesSageMakerProcessingClient,
     PipesSageMakerTrainingClient,
 )
