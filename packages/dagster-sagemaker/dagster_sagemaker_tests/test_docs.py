@@ -238,6 +238,20 @@ def test_first_job_of_the_readme_runs_as_written(tmp_path):
         assert shape in re.sub(r"total-\w+-0", "total-X-0", output), output
 
 
+@pytest.mark.extended
+def test_test_of_the_page_passes_as_written(tmp_path):
+    (tmp_path / "job.py").write_text(named_block(ROOT / "README.md", "job.py"))
+    (tmp_path / "test_total.py").write_text(named_block(ROOT / "docs/jobs.md", "test_total.py"))
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, str(tmp_path)],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+    assert "1 passed" in ran.stdout, ran.stdout + ran.stderr
+
+
 def free_port() -> int:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))

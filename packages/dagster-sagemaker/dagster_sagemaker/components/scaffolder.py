@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from dagster import Scaffolder, ScaffoldRequest, scaffold_component
 
 _COMMON = {
-    "image": "123456789012.dkr.ecr.eu-north-1.amazonaws.com/jobs:latest",
+    "image": "123456789012.dkr.ecr.eu-west-1.amazonaws.com/jobs:1",
     "role": "arn:aws:iam::123456789012:role/jobs",
     "instance_types": ["ml.m5.large", "ml.m6i.large"],
     "entrypoint": ["python", "job.py"],
