@@ -188,7 +188,11 @@ class FakeAws:
 
     def _stop(self, kind: str, name: str) -> None:
         self._call("stop")
-        self.stop_now(self._of(kind, name))
+        job = self._of(kind, name)
+        if job.status != "InProgress":
+            words = f"The request was rejected because the {kind.lower()} job is in status {job.status}."
+            raise refusal("ValidationException", words)
+        self.stop_now(job)
 
     def stop_now(self, job: FakeJob) -> None:
         self.end(job, "Stopped")

@@ -101,13 +101,9 @@ class Aws(FakeAws):
             raise refusal("ValidationException", f"Could not find requested job with name: {name}")
         return super()._of(kind, name)
 
-    def _stop(self, kind: str, name: str) -> None:
-        self._call("stop")
-        job = self._of(kind, name)
-        if job.status != "InProgress":
-            raise refusal("ValidationException", f"The job is in status {job.status}.")
+    def stop_now(self, job: FakeJob) -> None:
         self.world.check_stopped(job)
-        self.end_slowly(job, self.stop_seconds[name])
+        self.end_slowly(job, self.stop_seconds[job.name])
 
     def end_slowly(self, job: FakeJob, seconds: float) -> None:
         job.answer["TrainingJobStatus"] = "Stopping"

@@ -251,6 +251,9 @@ WRONG_TYPES = {
         request={"AppSpecification": {"ContainerEntrypoint": "run"}}
     ),
     "volume_gb (ResourceConfig.VolumeSizeInGB) is 1.5 of type float, a whole number": training(volume_gb=1.5),
+    "max_runtime_seconds (StoppingCondition.MaxRuntimeInSeconds) is True of type bool, a whole number": training(
+        max_runtime_seconds=True
+    ),
     "hyperparameters (HyperParameters) is 'x=1' of type str, a mapping": training(hyperparameters="x=1"),
 }
 
