@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -31,6 +31,14 @@ from sagemaker_double.settings import Settings
 
 ONCE = Config(retries={"total_max_attempts": 1}, max_pool_connections=100)
 SLEEP = "import time; print('ready', flush=True); time.sleep(600)"
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell starts its background programs with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def test_calls_are_answered_during_resets(sagemaker_double: Remote, aws: Any) -> None:
@@ -129,6 +137,7 @@ def test_clock_that_is_set_back_loses_no_line(monkeypatch: pytest.MonkeyPatch) -
     assert [event.message for event in events] == ["first", "second", "third"]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_death_of_the_double_interrupts_the_test(capfd: pytest.CaptureFixture[str]) -> None:
     with double_process() as double:
         assert double.jobs() == []
@@ -160,6 +169,7 @@ def test_process_that_leaves_the_container_ends_with_it(sagemaker_double: Remote
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="processes are found by /proc")
+@pytest.mark.usefixtures("interruptible")
 def test_killed_double_leaves_no_container(monkeypatch: pytest.MonkeyPatch) -> None:
     with double_process() as double:
         for name, value in aws_environment(double.url).items():
