@@ -1,6 +1,6 @@
 """Dagster Pipes clients for SageMaker Processing and Training jobs, usable in any Dagster project.
 
-Names, settings and jobs of `ruter_dagster` do not belong here. The names in `__all__` are public; README.md describes them.
+Nothing specific to `ruter_dagster` belongs here. The names in `__all__` are public; README.md describes them.
 """
 
 from dagster_sagemaker.batch import JobEnd, JobEnds, JobRuns

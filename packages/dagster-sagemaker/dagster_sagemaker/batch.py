@@ -1,4 +1,4 @@
-"""The jobs of one call of `run_all`, side by side in one thread. The supervision of one job belongs in `supervised.py`."""
+"""Runs the jobs of one `run_all` call in one thread. The supervision of one job belongs in `supervised.py`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dagster_sagemaker.compat import capture_interrupts
 from dagster_sagemaker.jobs import Job
 from dagster_sagemaker.outcomes import SageMakerJobFailed
 from dagster_sagemaker.runs import StepRun
+from dagster_sagemaker.settings import ClientSettings
 from dagster_sagemaker.stopping import stop_all
 from dagster_sagemaker.supervised import SupervisedJob
-from dagster_sagemaker.tools import Tools
 
-_EVENTS = 1.0
+_EVENT_INTERVAL = 1.0
 """Seconds between two reads of events."""
 _NO_MORE = object()
 
@@ -40,10 +40,10 @@ class JobEnd:
 
 
 class JobRuns(Iterator[JobEnd]):
-    """The jobs of one call of `run_all`: an iterator that gives each one when it has ended, and a context manager.
+    """The jobs of one `run_all` call: a context manager, and an iterator that yields each job after its end.
 
-    Without a `with` block the jobs are stopped when Python deletes the iterator. It cannot tell then whether the caller's
-    loop was left by `break` or because the process is being ended.
+    Without a `with` block, the jobs are stopped when Python deletes the iterator. It cannot know then whether the loop ended
+    by `break` or because the process was interrupted.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -56,20 +56,20 @@ class JobRuns(Iterator[JobEnd]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # An interrupt is no Exception: the process is being ended, so a retry may adopt the jobs.
+        # An interrupt is not an Exception: the process is ending, so a retry may adopt the jobs.
         self._batch.leave(abandoned=kind is None or issubclass(kind, Exception))
 
     def close(self) -> None:
-        """Stops the jobs that still run."""
+        """Stops the jobs that are still running."""
         self._ends.close()
 
 
 class Batch:
-    """The jobs of one call of `run_all`. It does not refer to its iterator, so Python deletes that at once."""
+    """The jobs of one `run_all` call. It has no reference to its iterator, so Python deletes the iterator at once."""
 
     def __init__(
         self,
-        tools: Tools,
+        settings: ClientSettings,
         run: StepRun,
         waiting: Iterator[Job | None],
         go_on: Callable[[SageMakerJobFailed], bool],
@@ -77,17 +77,17 @@ class Batch:
         extras: Mapping[str, Any],
         job_ends: JobEnds | None,
     ) -> None:
-        self.tools, self.run, self.waiting = tools, run, waiting
+        self.settings, self.run, self.waiting = settings, run, waiting
         self.go_on, self.at_once, self.extras, self.job_ends = go_on, at_once, extras, job_ends
         self._events_fail = False
         self.active, self.ended, self.done = (list[SupervisedJob]() for _ in range(3))
-        self.borne = True
-        """Whether `go_on` was true for all failures so far."""
+        self.may_continue = True
+        """Whether `go_on` has returned true for all failures so far."""
 
     def ends(self) -> Generator[JobEnd]:
         try:
-            while self._fill():
-                for ended in self._turn():
+            while self._take_jobs():
+                for ended in self._step_due_jobs():
                     yield JobEnd(ended.job, ended.invocation, ended.failure)
             self._mark_delivered()
         except GeneratorExit:
@@ -96,14 +96,14 @@ class Batch:
         finally:
             self.leave(abandoned=False)
 
-    def _fill(self) -> bool:
-        """Takes jobs as long as more may run. Returns whether one is running. Stops all if the caller's own code fails."""
+    def _take_jobs(self) -> bool:
+        """Starts jobs while more may run. Returns whether one is running. Stops all if the caller's code fails."""
         try:
             while self.ended:
                 job = self.ended.pop(0)
-                self.borne = self.borne and (job.failure is None or self.go_on(job.failure))
+                self.may_continue = self.may_continue and (job.failure is None or self.go_on(job.failure))
                 self.done.append(job)
-            if self.borne:
+            if self.may_continue:
                 self._start_more()
             else:
                 self._drop_waiting()
@@ -117,31 +117,31 @@ class Batch:
             job = next(self.waiting, _NO_MORE)
             if job is None and not self.active:
                 raise ValueError(
-                    "jobs gave None (not ready) while no job runs whose end could make one ready"
+                    "`jobs` gave None (not ready), but no job is running whose end could make one ready"
                 )
             if not isinstance(job, Job):
                 break
             self.active.append(self._supervised(job))
 
     def _drop_waiting(self) -> None:
-        """After a failure: jobs that were not created yet are not created any more."""
+        """Drops jobs that are not created yet."""
         for job in self.active:
             if job.waits_to_start:
                 job.close_inbox()
         self.active = [job for job in self.active if not job.waits_to_start]
 
     def _supervised(self, job: Job) -> SupervisedJob:
-        expected = self.tools.kind.job_class
+        expected = self.settings.kind.job_class
         if not isinstance(job, expected):
             raise TypeError(
                 f"this client runs jobs of the class {expected.__name__}, not {type(job).__name__}"
             )
         self.run.claim(job.key or self.run.key)
-        return SupervisedJob(self.tools, self.run, job, self.extras, self.at_once > 1)
+        return SupervisedJob(self.settings, self.run, job, self.extras, self.at_once > 1)
 
-    def _turn(self) -> list[SupervisedJob]:
-        """Steps the jobs that are due, or sleeps until the next one is. Returns those that have ended."""
-        clock = self.tools.clock
+    def _step_due_jobs(self) -> list[SupervisedJob]:
+        """Steps the jobs that are due. Returns those that have ended; if there are none, sleeps until the next is due."""
+        clock = self.settings.clock
         for job in self.active:
             if job.due <= clock.now():
                 job.step()
@@ -152,34 +152,38 @@ class Batch:
             if job.failure:
                 self.run.release(job.key)
         if not ended:
-            self._take_events()
+            self._read_events()
             wait = min(job.due for job in self.active) - clock.now()
-            clock.sleep(max(0.0, min(wait, _EVENTS * self.tools.pacing.scale) if self.job_ends else wait))
+            clock.sleep(
+                max(0.0, min(wait, _EVENT_INTERVAL * self.settings.pacing.scale) if self.job_ends else wait)
+            )
         return ended
 
-    def _take_events(self) -> None:
-        named = {job.name: job for job in self.active}
+    def _read_events(self) -> None:
+        jobs = {job.name: job for job in self.active}
         try:
-            names = self.job_ends.ended(named.keys()) if self.job_ends else ()
+            names = self.job_ends.ended(jobs.keys()) if self.job_ends else ()
         except Exception as error:
             if not self._events_fail:
-                self.run.context.log.warning(f"[sagemaker] no events for now, Describe reports ends: {error}")
+                self.run.context.log.warning(
+                    f"[sagemaker] no events for now, using Describe instead: {error}"
+                )
             self._events_fail = True
             return
         self._events_fail = False
         for name in names:
-            if name in named:
-                named[name].report_end()
+            if name in jobs:
+                jobs[name].report_end()
 
     def _mark_delivered(self) -> None:
-        if self.borne:
+        if self.may_continue:
             for job in self.done:
                 job.mark_delivered()
 
     def leave(self, *, abandoned: bool) -> None:
-        """Nobody waits for the jobs that still run: they are stopped if the run is being cancelled, or `abandoned` by its asset.
+        """Stops the running jobs if the run is being cancelled or the asset has `abandoned` them.
 
-        Else the process is being ended, and a retry adopts them. As Python exits, nothing can be called any more.
+        Otherwise the process is ending, and a retry adopts them. Does nothing while Python exits.
         """
         active, self.active = self.active, []
         if not active or sys.is_finalizing():
@@ -192,17 +196,14 @@ class Batch:
                 job.close_inbox()
 
     def _stop_or_leave(self, left: list[SupervisedJob], abandoned: bool) -> None:
-        names, log, cancelled = (
-            ", ".join(job.name for job in left),
-            self.run.context.log,
-            self.run.cancelled(),
-        )
+        log, cancelled = self.run.context.log, self.run.cancelled()
+        names = ", ".join(job.name for job in left)
         if cancelled and self.run.is_continued():
-            log.warning(f"[sagemaker] left running: another run goes on with the same work: {names}")
+            log.warning(f"[sagemaker] left running, because another run continues the same work: {names}")
         elif cancelled or abandoned:
-            why = "the run is being cancelled" if cancelled else "the asset waits for them no longer"
+            why = "the run is being cancelled" if cancelled else "the asset no longer waits for them"
             log.info(f"[sagemaker] {why}: stopping {names}")
-            stop_all(left, self.tools.clock, self.tools.pacing, log.warning)
+            stop_all(left, self.settings.clock, self.settings.pacing, log.warning)
             return
         else:
             log.warning(f"[sagemaker] left running, to be adopted by a retry: {names}")

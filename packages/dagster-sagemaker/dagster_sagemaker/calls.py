@@ -1,4 +1,4 @@
-"""Calls of AWS: counted, tried once, their errors sorted by what follows from them. Waiting belongs to whoever calls."""
+"""Calls AWS once, counts the call and classifies its error. Waiting and retries do not belong here."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnection
 
-_PASSING = re.compile(
+_THROTTLED = re.compile(
     r"Throttl|TooManyRequests|RequestLimitExceeded|SlowDown|BandwidthLimit|ExpiredToken", re.I
 )
-"""Expired credentials too are waited for: whoever refreshes them does so in this process."""
+"""Expired credentials are included: a refresh in this process may renew them."""
 _UNAVAILABLE = {
     "ServiceUnavailable",
     "ServiceUnavailableException",
@@ -38,7 +38,7 @@ _UNANSWERED = (
     CredentialRetrievalError,
     MetadataRetrievalError,
 )
-"""No name, no route, no connection, no whole answer. A certificate that is refused is among them: a proxy's may be renewed."""
+"""No DNS name, route, connection or complete answer. A bad certificate is included: a proxy may renew its own."""
 _NO_CAPACITY = {"InsufficientInstanceCapacity", "CapacityError"}
 _NOT_FOUND = {"ResourceNotFound", "ResourceNotFoundException", "NoSuchKey", "404"}
 _REMEDIES = (
@@ -48,18 +48,18 @@ _REMEDIES = (
     ),
     (
         "InvalidClientTokenId|UnrecognizedClient|SignatureDoesNotMatch|InvalidSignature|InvalidAccessKeyId",
-        "These credentials are not, or no longer, valid: renew them.",
+        "These credentials are not valid, or have expired: renew them.",
     ),
     ("NoSuchBucket", "Create the bucket, or correct the client's `artifacts`."),
     (
         "AccessDenied",
-        "Give the role of this process that right; iam:PassRole too, where the role of the job is named.",
+        "Give the role of this process this permission. If the message names the job's role, also iam:PassRole.",
     ),
 )
 
 
 class CallError(Exception):
-    """A call without the wished answer. `code` is AWS's, or the name of botocore's error."""
+    """A failed call. `code` is AWS's error code, or the name of botocore's exception."""
 
     def __init__(self, operation: str, code: str, message: str) -> None:
         self.operation, self.code, self.message = operation, code, message
@@ -67,36 +67,36 @@ class CallError(Exception):
 
 
 class Transient(CallError):
-    """Throttled, unanswered or failed on AWS's side: to be tried again. It may have happened nevertheless."""
+    """Throttled, unanswered, or failed inside AWS. May be retried, but the call may have taken effect."""
 
 
 class Refused(CallError):
-    """The same call would be refused again."""
+    """AWS would refuse the same call again."""
 
     @property
     def remedy(self) -> str:
-        """What a person must do, as a sentence; empty where AWS's own words must do."""
+        """What to do, as a sentence. Empty if AWS's message must be enough."""
         return next((remedy for pattern, remedy in _REMEDIES if re.search(pattern, self.code)), "")
 
 
 class NotFound(Refused):
-    """There is no such job, object, log group or stream."""
+    """The job, object, log group or stream does not exist."""
 
 
 class NotModified(Refused):
-    """The object is the one already known."""
+    """The object has not changed since the given time."""
 
 
 class InUse(Refused):
-    """A job of this name is there already."""
+    """A job of this name already exists."""
 
 
 class QuotaReached(Refused):
-    """The account may not run so many instances of this type at once."""
+    """The job would exceed a quota of the account."""
 
 
 class NoCapacity(Refused):
-    """AWS has no instance of this type to give at the moment."""
+    """AWS has no free instance of this type at the moment."""
 
 
 class Calls:
@@ -106,17 +106,17 @@ class Calls:
         self.counts: Counter[str] = Counter()
 
     def __call__(self, function: Callable[..., Any], **parameters: Any) -> Any:
-        """One try of a boto3 method. Raises a `CallError` of the class that the answer belongs to."""
+        """Calls a boto3 method once. Raises the subclass of `CallError` that fits the error."""
         operation = "".join(word.capitalize() for word in function.__name__.split("_"))
         self.counts[operation] += 1
         try:
             return function(**parameters)
         except (ClientError, BotoCoreError) as error:
-            raise sorted_error(operation, error) from error
+            raise call_error(operation, error) from error
 
 
-def sorted_error(operation: str, error: ClientError | BotoCoreError) -> CallError:
-    """The class of a failed call."""
+def call_error(operation: str, error: ClientError | BotoCoreError) -> CallError:
+    """Converts botocore's error to the `CallError` that fits it."""
     if not isinstance(error, ClientError):
         kind = Transient if isinstance(error, _UNANSWERED) else Refused
         return kind(operation, type(error).__name__, str(error))
@@ -129,17 +129,17 @@ def sorted_error(operation: str, error: ClientError | BotoCoreError) -> CallErro
 def _class_of(code: str, message: str, status: int) -> type[CallError]:
     if code in ("ResourceInUse", "ResourceInUseException"):
         return InUse
-    # AWS tells of a lack of instances by the code of a reached quota too: its words tell them apart.
+    # AWS also reports missing capacity with the code of a reached quota. Only the message differs.
     if code in _NO_CAPACITY or re.search("InsufficientInstanceCapacity|CapacityError", message):
         return NoCapacity
     if code in ("ResourceLimitExceeded", "ResourceLimitExceededException"):
         return QuotaReached
-    # SageMaker tells of an unknown job by a ValidationException.
+    # SageMaker reports an unknown job as a ValidationException.
     unknown = code == "ValidationException" and re.search(r"could not find|not found", message, re.I)
     if code in _NOT_FOUND or status == 404 or unknown:
         return NotFound
     if code in ("304", "NotModified") or status == 304:
         return NotModified
-    if _PASSING.search(code) or code in _UNAVAILABLE or status == 429 or status >= 500:
+    if _THROTTLED.search(code) or code in _UNAVAILABLE or status == 429 or status >= 500:
         return Transient
     return Refused

@@ -20,26 +20,26 @@ from dagster_sagemaker.metadata import Prices
 from dagster_sagemaker.outcomes import SageMakerJobFailed
 from dagster_sagemaker.pacing import Clock, Pacing
 from dagster_sagemaker.runs import Context, StepRun
-from dagster_sagemaker.tools import Tools
+from dagster_sagemaker.settings import ClientSettings
 
 J = TypeVar("J", bound=Job)
 
 
 class _SageMakerClient(PipesClient, TreatAsResourceParam):
-    """The common part of both clients.
+    """The base class of both clients.
 
     Args:
-        artifacts: S3 address for contexts, messages and records, which are at `pipes/<origin run>/<key>/`.
+        artifacts: S3 address for contexts, messages and records, which are below `pipes/<origin run>/<key>/`.
         sagemaker, s3, logs: boto3 clients. Default: created when first needed, for the region of AWS_REGION,
             AWS_DEFAULT_REGION or the profile.
         follow_logs: whether the job's CloudWatch lines are shown in Dagster's compute log while it runs.
         name_prefix: prefix of every job's name.
-        studio_url: address of a job in your Studio domain, with `{region}`, `{kind}` and `{name}`.
-        prices: price of an instance hour by instance type, as a mapping or a function. None leaves costs out.
+        studio_url: URL of a job in your Studio domain, with `{region}`, `{kind}` and `{name}`.
+        prices: price of an instance hour by instance type, as a mapping or a function. None: no costs are reported.
         job_ends: source of events about ended jobs.
-        context_injector, message_reader: other ways of Dagster Pipes than through S3. Each attempt uses a copy of the reader.
-            A job of an earlier process is adopted only if they choose the same places again.
-        pacing: all intervals.
+        context_injector, message_reader: replace the default Dagster Pipes transport through S3. Each attempt uses a copy of
+            the reader. A job of an earlier process is adopted only if they choose the same addresses again.
+        pacing: intervals, limits and retries.
         clock: source of time, for tests.
     """
 
@@ -63,7 +63,7 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
         message_reader: PipesMessageReader | None = None,
     ) -> None:
         self._job_ends = job_ends
-        self._tools = Tools(
+        self._settings = ClientSettings(
             kind=self.kind,
             artifacts=artifacts,
             clients={"sagemaker": sagemaker, "s3": s3, "logs": logs},
@@ -71,7 +71,7 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
             name_prefix=name_prefix,
             studio_url=studio_url,
             prices=prices,
-            pushed=job_ends is not None,
+            has_job_ends=job_ends is not None,
             pacing=pacing or Pacing(),
             clock=clock or Clock(),
             context_injector=context_injector,
@@ -99,14 +99,15 @@ class _SageMakerClient(PipesClient, TreatAsResourceParam):
     ) -> JobRuns:
         """Runs several jobs side by side in this thread: `with client.run_all(…) as ends: for end in ends: …`.
 
-        The next job is taken from `jobs` when it may start, so it may depend on jobs that have ended. None means that it is
-        not ready. After a failure no further job starts, unless `go_on` returns true. Running jobs are waited for and
-        yielded. At the end of the `with` block, or of `jobs` by an error, the jobs that still run are stopped.
+        At most `at_once` jobs run at the same time. The client takes the next job from `jobs` when it may start, so it may
+        depend on jobs that have ended. None means not ready. After a failure no further job starts, unless `go_on`
+        returns true. Running jobs continue and are yielded. When the `with` block ends or `jobs` raises, the jobs that
+        are still running are stopped.
         """
         if at_once < 1:
             raise ValueError(f"at_once is {at_once}: at least one job must run")
         run = StepRun(context)
-        return JobRuns(Batch(self._tools, run, iter(jobs), go_on, at_once, extras or {}, self._job_ends))
+        return JobRuns(Batch(self._settings, run, iter(jobs), go_on, at_once, extras or {}, self._job_ends))
 
 
 class PipesSageMakerProcessingClient(_SageMakerClient):
@@ -124,9 +125,9 @@ class PipesSageMakerProcessingClient(_SageMakerClient):
     ) -> PipesClientCompletedInvocation:
         """Runs one job to its end: either a job object, or boto3's parameters of CreateProcessingJob without the job's name.
 
-        Raises `SageMakerJobFailed`, with `allow_retries=False` if no retry can help. If this run, or the run that it resumes,
-        has launched a job with the same key, a running or completed job is adopted. Cancelling the run stops the job, unless
-        another run continues the same work. If this process ends otherwise, the job keeps running.
+        Adopts a running or completed job with the same key of this run or the run that it resumes. Raises
+        `SageMakerJobFailed`, with `allow_retries=False` if no retry can help. Cancelling the run stops the job, unless another
+        run continues the same work. If this process ends otherwise, the job keeps running.
         """
         return self._run(context, _one_of(job, create_processing_job_params, ProcessingJob), extras)
 
@@ -146,9 +147,9 @@ class PipesSageMakerTrainingClient(_SageMakerClient):
     ) -> PipesClientCompletedInvocation:
         """Runs one job to its end: either a job object, or boto3's parameters of CreateTrainingJob without the job's name.
 
-        Raises `SageMakerJobFailed`, with `allow_retries=False` if no retry can help. If this run, or the run that it resumes,
-        has launched a job with the same key, a running or completed job is adopted. Cancelling the run stops the job, unless
-        another run continues the same work. If this process ends otherwise, the job keeps running.
+        Adopts a running or completed job with the same key of this run or the run that it resumes. Raises
+        `SageMakerJobFailed`, with `allow_retries=False` if no retry can help. Cancelling the run stops the job, unless another
+        run continues the same work. If this process ends otherwise, the job keeps running.
         """
         return self._run(context, _one_of(job, create_training_job_params, TrainingJob), extras)
 

@@ -1,6 +1,7 @@
-"""The folder of one job's key on S3, `<artifacts>/pipes/<origin run>/<key>/`: its record, and per attempt context, inputs, messages.
+"""The S3 folder of one job's key, `<artifacts>/pipes/<origin run>/<key>/`.
 
-Nothing is deleted: whoever takes over needs it. A lifecycle rule on `<artifacts>/pipes/` keeps it small.
+It holds the record and, for each attempt, the context, inputs and messages. Nothing is deleted, because a process that
+adopts the job needs it. A lifecycle rule on `<artifacts>/pipes/` may delete old files.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dagster_sagemaker.jobs import InlineInput, Job, ProcessingJob
 
 @dataclass
 class Attempt:
-    """One launch: written before Create is called, so that no job is ever unknown."""
+    """One launch. It is recorded before Create is called, so each job has a record."""
 
     number: int
     name: str
@@ -26,29 +27,29 @@ class Attempt:
     run_id: str
     """The Dagster run that launched it."""
     ended: str = ""
-    """Class of its end, once that was seen."""
+    """Value of its `Ending`; empty until the end is known."""
     made_of: dict[str, str] = field(default_factory=dict)
-    """Digests of what decides its results, by part; empty where they are not known."""
+    """Digests of what identifies the job's work, by part. Empty if unknown."""
 
     def differs(self, made_of: Mapping[str, str]) -> list[str]:
-        """The parts in which a job that is to run now is another."""
+        """The parts whose digests differ from those of the job to run now."""
         parts = {**self.made_of, **made_of} if self.made_of else {}
         return [part for part in parts if self.made_of.get(part) != made_of.get(part)]
 
 
 @dataclass
 class Record:
-    """What is known of a key's jobs by whoever comes later."""
+    """The attempts of a key, for processes that continue its work."""
 
     key: str
     attempts: list[Attempt] = field(default_factory=list)
     delivered: str = ""
-    """The Dagster run to whose step the results were handed."""
+    """The Dagster run whose step received the results."""
 
 
 @dataclass
-class Seen:
-    """How far one Dagster run has shown an attempt's log lines and messages: what it showed it does not show again."""
+class Progress:
+    """How far one Dagster run has read an attempt's log lines and messages, so that it shows each one once."""
 
     run_id: str
     attempt: int
@@ -58,14 +59,14 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Object:
-    """An object as it was read."""
+class S3Object:
+    """An S3 object that was read."""
 
     content: bytes
     modified: datetime
-    """To the second, as S3 tells it."""
+    """S3's time, in whole seconds."""
     container: str
-    """What its writer calls the container that it runs in, in the object's metadata; empty where it does not."""
+    """Name of the container that wrote the object, from its metadata. Empty if the writer sets none."""
 
 
 class Folder:
@@ -88,7 +89,7 @@ class Folder:
         return {"bucket": self.bucket, "key_prefix": f"{self.prefix}/{attempt}/messages"}
 
     def write_inputs(self, attempt: int, job: Job, context_data: Mapping[str, Any]) -> None:
-        """Lays out what the job reads: its Pipes context and its inline inputs."""
+        """Writes the Pipes context and the inline inputs of the job."""
         self._put(f"{attempt}/context.json", json.dumps(context_data))
         for item in job.inputs if isinstance(job, ProcessingJob) else ():
             if isinstance(item, InlineInput):
@@ -99,7 +100,7 @@ class Folder:
         if content is None:
             return Record(key)
         known = {field.name for field in fields(Attempt)}
-        # A newer version's record may tell more than this one knows.
+        # A newer version may have written more fields.
         attempts = [
             Attempt(**{name: value for name, value in attempt.items() if name in known})
             for attempt in content["attempts"]
@@ -109,21 +110,21 @@ class Folder:
     def write_record(self, record: Record) -> None:
         self._put("record.json", json.dumps(asdict(record), indent=1))
 
-    def unseen(self, run_id: str, attempt: int) -> Seen:
-        """Where a run begins that has shown nothing yet."""
-        return Seen(run_id, attempt)
+    def new_progress(self, run_id: str, attempt: int) -> Progress:
+        """The progress of a run that has shown nothing yet."""
+        return Progress(run_id, attempt)
 
-    def read_seen(self, run_id: str, attempt: int) -> Seen:
-        """What this run has shown of this attempt; nothing where it looked at another one last."""
+    def read_progress(self, run_id: str, attempt: int) -> Progress:
+        """The progress of this run in this attempt. It starts anew if the stored one is of another attempt."""
         content = self._read_json(f"seen-{run_id}.json")
-        seen = Seen(**content) if content else None
-        return seen if seen and seen.attempt == attempt else self.unseen(run_id, attempt)
+        progress = Progress(**content) if content else None
+        return progress if progress and progress.attempt == attempt else self.new_progress(run_id, attempt)
 
-    def write_seen(self, seen: Seen) -> None:
-        self._put(f"seen-{seen.run_id}.json", json.dumps(asdict(seen)))
+    def write_progress(self, progress: Progress) -> None:
+        self._put(f"seen-{progress.run_id}.json", json.dumps(asdict(progress)))
 
-    def read_message(self, attempt: int, number: int, since: datetime | None = None) -> Object:
-        """Chunk `number` of an attempt's messages. Raises `NotFound`, or `NotModified` where it was not written `since`."""
+    def read_message(self, attempt: int, number: int, since: datetime | None = None) -> S3Object:
+        """Chunk `number` of an attempt's messages. Raises `NotFound`, or `NotModified` if not written after `since`."""
         return self._get(f"{attempt}/messages/{number}.json", since)
 
     def _read_json(self, name: str) -> Any:
@@ -132,13 +133,13 @@ class Folder:
         except NotFound:
             return None
 
-    def _get(self, name: str, since: datetime | None = None) -> Object:
+    def _get(self, name: str, since: datetime | None = None) -> S3Object:
         condition = {"IfModifiedSince": since} if since else {}
 
-        def get_object(**parameters: Any) -> Object:
+        def get_object(**parameters: Any) -> S3Object:
             answer = self.s3.get_object(**parameters)
             container = answer.get("Metadata", {}).get("container", "")
-            return Object(answer["Body"].read(), answer["LastModified"], container)
+            return S3Object(answer["Body"].read(), answer["LastModified"], container)
 
         return self.calls(get_object, Bucket=self.bucket, Key=f"{self.prefix}/{name}", **condition)
 

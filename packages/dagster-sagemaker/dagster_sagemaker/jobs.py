@@ -17,13 +17,13 @@ class S3Input:
     distribution: Literal["FullyReplicated", "ShardedByS3Key"] = "FullyReplicated"
 
     def request(self, folder: str) -> dict[str, Any]:
-        """Its entry in ProcessingInputs. `folder` has no meaning for it."""
+        """Its entry in ProcessingInputs. `folder` is not used."""
         return _input(self.name, self.s3_uri, self.local_path, self.distribution)
 
 
 @dataclass(frozen=True)
 class InlineInput:
-    """A small text that the client uploads beside the job's messages. SageMaker copies it to `local_path/filename`."""
+    """A small text that the client uploads to the attempt's folder. SageMaker copies it to `local_path/filename`."""
 
     name: str
     content: str
@@ -31,7 +31,7 @@ class InlineInput:
     filename: str
 
     def request(self, folder: str) -> dict[str, Any]:
-        """Its entry in ProcessingInputs. `folder` is the S3 address of the attempt, below which the client uploads the text."""
+        """Its entry in ProcessingInputs. The client uploads the text below `folder`, the S3 address of the attempt."""
         return _input(self.name, f"{folder}/inputs/{self.name}/", self.local_path, "FullyReplicated")
 
 
@@ -45,7 +45,7 @@ class S3Output:
     upload: Literal["EndOfJob", "Continuous"] = "EndOfJob"
 
     def request(self, folder: str) -> dict[str, Any]:
-        """Its entry in the Outputs. `folder` has no meaning for it."""
+        """Its entry in the Outputs. `folder` is not used."""
         target = {"S3Uri": self.s3_uri, "LocalPath": self.local_path, "S3UploadMode": self.upload}
         return {"OutputName": self.name, "S3Output": target}
 
@@ -61,7 +61,7 @@ class Channel:
     content_type: str = ""
 
     def request(self, folder: str) -> dict[str, Any]:
-        """Its entry in InputDataConfig. `folder` has no meaning for it."""
+        """Its entry in InputDataConfig. `folder` is not used."""
         source = {"S3DataType": "S3Prefix", "S3Uri": self.s3_uri, "S3DataDistributionType": self.distribution}
         content_type = {"ContentType": self.content_type} if self.content_type else {}
         return {
@@ -78,7 +78,7 @@ def _input(name: str, s3_uri: str, local_path: str, distribution: str) -> dict[s
 
 
 def _places(program: str, image: str, cluster: str, network: str, outputs: str) -> dict[str, str]:
-    """Places of the common fields in a Create request. The arguments are those that differ between the kinds of jobs."""
+    """Paths of the common fields in a Create request. The arguments differ between the two kinds of jobs."""
     return {
         "role": "RoleArn",
         "image": f"{program}.{image}",
@@ -100,7 +100,7 @@ def _places(program: str, image: str, cluster: str, network: str, outputs: str) 
 
 
 def part(request: Mapping[str, Any], place: str, default: Any = None) -> Any:
-    """What a request has at a place, such as `StoppingCondition.MaxRuntimeInSeconds`."""
+    """The value at a path of a request, such as `StoppingCondition.MaxRuntimeInSeconds`."""
     value: Any = request
     for name in place.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -118,9 +118,9 @@ class Job:
     """
 
     word: ClassVar[str]
-    """Processing or Training, as in the names of SageMaker's calls."""
+    """Processing or Training, as in the names of SageMaker's API calls."""
     places: ClassVar[Mapping[str, str]]
-    """Where each field is in the Create request. The other fields are the client's."""
+    """Path of each field in the Create request. Fields that are not here only concern the client."""
 
     image: str = ""
     """Registry address of the image, preferably with a digest: `…@sha256:…`."""
@@ -136,7 +136,7 @@ class Job:
     instance_count: int = 1
     volume_gb: int | None = 30
     max_runtime_seconds: int | None = 3600
-    """None: SageMaker's default, a day."""
+    """None: SageMaker's default, one day."""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     volume_kms_key: str = ""
@@ -145,7 +145,7 @@ class Job:
     """Allowed only with `pipes=False`: an isolated container reaches neither S3 nor Dagster Pipes."""
     encrypt_between_instances: bool = False
     tags: Mapping[str, str] = field(default_factory=dict)
-    """Characters that AWS does not allow in a tag become `_`. Values are cut at 256 characters."""
+    """Characters that AWS does not allow in a tag become `_`. Values are cut off after 256 characters."""
     identity: str = ""
     """Identifies the work in a later run, instead of inputs, hyperparameters and extras. Set it if these differ between tries of
     the same work, for instance by a time of day."""
@@ -156,8 +156,8 @@ class Job:
     pipes: bool = True
     """Whether the container opens Dagster Pipes. If so, the job succeeds only after it has closed them."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    """Other parts of the Create request. They override the generated parts; variables and tags are added. What they state of
-    instance type and count, runtime and spot is copied to those fields."""
+    """Other parts of the Create request. They override the generated parts; variables and tags are added. Their instance
+    type and count, runtime and spot are copied to the fields of this job."""
 
     def __post_init__(self) -> None:
         if f"{self.word}JobName" in self.request:
@@ -178,12 +178,12 @@ class Job:
 
     @classmethod
     def of_request(cls, request: Mapping[str, Any], **fields: Any) -> Self:
-        """A job from the parameters of boto3's Create call, less the job's name. `fields` sets the other fields."""
+        """A job from the parameters of boto3's Create call without the job's name. `fields` sets the other fields."""
         return cls(**{"volume_gb": None, "max_runtime_seconds": None, "request": request, **fields})
 
     @property
     def cluster(self) -> Mapping[str, Any]:
-        """What `request` states of the instances."""
+        """The part of `request` about instances."""
         return part(self.request, self.places["instance_types"].rpartition(".")[0], {})
 
     def _stated(self) -> Iterator[tuple[str, Any]]:
@@ -242,7 +242,7 @@ class TrainingJob(Job):
     channels: tuple[Channel, ...] = ()
     hyperparameters: Mapping[str, str] = field(default_factory=dict)
     output_s3: str = ""
-    """S3 address for `/opt/ml/model` and `/opt/ml/output/data`. Default: beside the job's messages."""
+    """S3 address for `/opt/ml/model` and `/opt/ml/output/data`. Default: `output` in the attempt's folder."""
     spot: bool = False
     max_wait_seconds: int = 0
     """Spot: the longest time of waiting and running together. 0 means twice `max_runtime_seconds`."""

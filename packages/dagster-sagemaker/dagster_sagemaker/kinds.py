@@ -1,4 +1,4 @@
-"""What differs between the two kinds of job in SageMaker's API: names of calls and fields, log groups."""
+"""The API names of the two kinds of job: calls, fields and log groups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Kind:
     word: str
     job_class: type[Job]
     console: str
-    """Part of the console's address."""
+    """Part of the job's URL in the AWS console."""
 
     @property
     def log_group(self) -> str:
@@ -31,19 +31,19 @@ class Kind:
     def stop(self, sagemaker: Any) -> Callable[..., Any]:
         return getattr(sagemaker, f"stop_{self.word.lower()}_job")
 
-    def named(self, name: str) -> dict[str, str]:
-        """The parameter of Describe and Stop."""
+    def name_parameter(self, name: str) -> dict[str, str]:
+        """The parameter that names the job in Describe and Stop."""
         return {f"{self.word}JobName": name}
 
     def arn(self, described: Mapping[str, Any]) -> str:
         return described.get(f"{self.word}JobArn", "")
 
     def status(self, described: Mapping[str, Any]) -> str:
-        """`Starting`, `Training`, … where SageMaker tells that much; else `InProgress`, `Completed`, …."""
+        """The secondary status (`Starting`, `Training`, …) if there is one, else `InProgress`, `Completed`, …."""
         return described.get("SecondaryStatus") or described.get(f"{self.word}JobStatus", "")
 
     def started(self, described: Mapping[str, Any]) -> bool:
-        """Whether its container may have printed something."""
+        """Whether the container may have printed something."""
         if self.word == "Training":
             return self.status(described) not in (
                 "Starting",

@@ -1,7 +1,7 @@
 """Checks a Create request against SageMaker's limits. One error names all faults.
 
-botocore itself checks types and minimums only. Its service model states lengths, patterns and allowed values too, so these
-come from the model. This module adds the rules that the model does not state.
+botocore checks only types and minimums. This module also checks the lengths, patterns and allowed values in botocore's
+service model, and rules that the model does not contain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dagster_sagemaker.requests import clean_tag
 _FIELDS = {
     place: field for job_class in (ProcessingJob, TrainingJob) for field, place in job_class.places.items()
 }
-"""Fields of a job object by their place in the request. A fault names both."""
+"""Fields of a job object by their path in the request. A fault names both."""
 _REMEDIES = {
     "arguments": "pass long values as a file on S3",
     "entrypoint": "pass long values as a file on S3",
@@ -29,7 +29,7 @@ _REMEDIES = {
     "S3Uri": "for instance s3://bucket/key",
     "S3OutputPath": "for instance s3://bucket/key",
 }
-"""What to do, by the beginning of the job's field or the end of the place in the request."""
+"""What to do, by the start of the job's field or the end of the path in the request."""
 _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
     "structure": ("a mapping", (Mapping,)),
     "map": ("a mapping", (Mapping,)),
@@ -60,7 +60,7 @@ def preflight(request: Mapping[str, Any]) -> None:
     try:
         faults += _training(request) if word == "Training" else _processing(request)
     except (AttributeError, KeyError, TypeError):
-        if not faults:  # Otherwise a wrong type or a missing part has been named already.
+        if not faults:  # Otherwise a wrong type or a missing part was already found.
             raise
     if faults:
         raise LimitsExceeded(str(request.get(f"{word}JobName", "")), faults)
@@ -74,11 +74,11 @@ def _shape_of(operation: str) -> Any:
 
 
 def _walk(shape: Any, value: Any, path: str) -> Iterable[str]:
-    """Faults of a value and of everything in it, by the model's shape."""
-    wanted, types = _TYPES.get(shape.type_name, ("", (object,)))
+    """Faults of a value and everything in it, according to the model's shape."""
+    expected, types = _TYPES.get(shape.type_name, ("", (object,)))
     if not _is_one_of(value, types):
         remedy = f': write "{value}"' if shape.type_name == "string" else ""
-        yield _fault(path, f"is {value!r:.80} of type {type(value).__name__}, {wanted} is needed{remedy}")
+        yield _fault(path, f"is {value!r:.80} of type {type(value).__name__}, {expected} is needed{remedy}")
         return
     fault = _size_fault(shape, value) or (_text_fault(shape, value) if shape.type_name == "string" else "")
     if fault:
@@ -96,7 +96,7 @@ def _walk(shape: Any, value: Any, path: str) -> Iterable[str]:
 
 
 def _is_one_of(value: Any, types: tuple[type, ...]) -> bool:
-    """Whether the value is of one of the types; True and False are no numbers."""
+    """Whether the value has one of the types. A bool is not a number."""
     return isinstance(value, types) and not (isinstance(value, bool) and int in types)
 
 
@@ -123,28 +123,28 @@ def _size_fault(shape: Any, value: Any) -> str:
     least, most = shape.metadata.get("min", size), shape.metadata.get("max", size)
     if size > most:
         return f"{what}, at most {most:,} allowed"
-    # A short text is told by its pattern where it has one.
+    # The check of the pattern reports a text that is too short.
     if size < least and not (shape.type_name == "string" and "pattern" in shape.metadata and value):
         return f"{what}, at least {least:,} needed"
     return ""
 
 
 def _text_fault(shape: Any, value: str) -> str:
-    # The model of an older botocore lacks new instance types: only their form is checked.
+    # An older botocore lacks new instance types, so only the form is checked.
     if shape.name.endswith("InstanceType"):
-        right = re.fullmatch(r"ml\.[a-z0-9.-]+", value)
-        return "" if right else f"is {value!r:.80}: SageMaker's instance types begin with `ml.`"
+        valid = re.fullmatch(r"ml\.[a-z0-9.-]+", value)
+        return "" if valid else f"is {value!r:.80}: SageMaker's instance types begin with `ml.`"
     if shape.enum and value not in shape.enum:
         return f"is {value!r:.80}, one of {', '.join(shape.enum)} is needed"
     pattern = shape.metadata.get("pattern", "")
-    # Python knows no \p{…}: `_common` checks such texts.
+    # Python's `re` does not support \p{…}: `_common` checks such texts.
     if not pattern or "\\p{" in pattern or re.fullmatch(pattern, value):
         return ""
     return "has a line break" if "\n" in value else f"is {value!r:.80}, which does not match {pattern}"
 
 
 def _fault(path: str, problem: str) -> str:
-    """One sentence: the job's field and its place in the request, the problem, the remedy."""
+    """One sentence: the job's field and its path in the request, the problem, the remedy."""
     place = next((place for place in _FIELDS if re.match(rf"{re.escape(place)}(\W|$)", path)), "")
     label = f"{_FIELDS[place]}{path[len(place) :]} ({path})" if place else path
     remedy = next(
@@ -153,33 +153,35 @@ def _fault(path: str, problem: str) -> str:
     return f"{label} {problem}" + (f"; {remedy}" if remedy and ": write" not in problem else "")
 
 
-# Rules that the model does not state, or states too loosely.
+# Rules that the model lacks, or states too loosely.
 
 
 def _common(request: Mapping[str, Any], network: str, cluster: Mapping[str, Any]) -> Iterable[str]:
     if part(request, f"{network}EnableNetworkIsolation") and "DAGSTER_PIPES_CONTEXT" in request.get(
         "Environment", {}
     ):
-        yield "network_isolation: such a container reaches no S3, so it cannot open Dagster Pipes: `pipes=False`"
+        yield "network_isolation: an isolated container cannot reach S3 or open Dagster Pipes; set `pipes=False`"
     for tag in request.get("Tags", ()):
         for field in ("Key", "Value"):
             if clean_tag(tag[field]) != tag[field][:256]:
                 problem = "allowed are letters, digits, spaces and _.:/=+-@"
                 yield _fault(f"Tags[{tag['Key']:.80}].{field}", f"is {tag[field]!r:.80}: {problem}")
         if tag["Key"].lower().startswith("aws:"):
-            yield _fault(f"Tags[{tag['Key']:.80}].Key", "begins with `aws:`, which belongs to AWS")
+            yield _fault(f"Tags[{tag['Key']:.80}].Key", "begins with `aws:`, which AWS reserves")
     for field, prefix in (("Subnets", "subnet-"), ("SecurityGroupIds", "sg-")):
         place = f"{network}VpcConfig.{field}"
         for name in part(request, place, ()):
             if not name.startswith(prefix):
-                yield _fault(place, f"has {name!r:.80}, which is no id ({prefix}0123456789abcdef0)")
-    ways = [way for way in ("InstanceType", "InstanceGroups", "InstancePreferences") if cluster.get(way)]
-    if not ways:
+                yield _fault(place, f"has {name!r:.80}, which is not an id such as {prefix}0123456789abcdef0")
+    groups = [
+        group for group in ("InstanceType", "InstanceGroups", "InstancePreferences") if cluster.get(group)
+    ]
+    if not groups:
         yield "instance_types is empty: name a type, or give InstanceGroups or InstancePreferences in the request"
-    if len(ways) > 1:
-        yield f"instance_types: the request has {' and '.join(ways)}, exactly one is allowed. Leave instance_types empty beside the others"
-    if "InstanceGroups" in ways and "InstanceCount" in cluster:
-        yield "instance_count: InstanceGroups have counts of their own"
+    if len(groups) > 1:
+        yield f"instance_types: the request has {' and '.join(groups)}, exactly one is allowed. Leave instance_types empty if you use another"
+    if "InstanceGroups" in groups and "InstanceCount" in cluster:
+        yield "instance_count: InstanceGroups have their own counts"
 
 
 def _processing(request: Mapping[str, Any]) -> Iterable[str]:
@@ -208,7 +210,7 @@ def _training(request: Mapping[str, Any]) -> Iterable[str]:
     if ("TrainingImage" in algorithm) == ("AlgorithmName" in algorithm):
         yield "image: give either an image or, in the request, AlgorithmSpecification.AlgorithmName"
     yield from _image("AlgorithmSpecification.TrainingImage", algorithm.get("TrainingImage", "none"))
-    # The model has neither bound of Training.
+    # The model lacks these limits of Training.
     for field, most in (("InstanceCount", 10**6), ("VolumeSizeInGB", 16_384)):
         if not 1 <= resources.get(field, 1) <= most:
             yield _fault(f"ResourceConfig.{field}", f"is {resources[field]}, 1 to {most:,} are allowed")
@@ -229,16 +231,16 @@ def _training(request: Mapping[str, Any]) -> Iterable[str]:
 
 def _spot(resources: Mapping[str, Any], wait: int, runtime: int) -> Iterable[str]:
     if resources.get("KeepAlivePeriodInSeconds"):
-        yield "keep_alive_seconds: a warm pool cannot be of spot instances; choose one"
+        yield "keep_alive_seconds: a warm pool cannot use spot instances; choose one"
     if wait < runtime:
-        yield "max_wait_seconds must be at least max_runtime_seconds: it counts the running too"
+        yield "max_wait_seconds must be at least max_runtime_seconds: it includes the run time"
     if resources.get("InstancePreferences"):
         yield "spot: InstancePreferences are for on-demand instances only"
 
 
 def _image(path: str, image: str) -> Iterable[str]:
     if not image or re.search(r"\s", image):
-        yield _fault(path, f"is {image!r:.80}: an address without spaces is needed")
+        yield _fault(path, f"is {image!r:.80}: an image address without spaces is needed")
 
 
 def _repeated(label: str, names: list[str]) -> Iterable[str]:

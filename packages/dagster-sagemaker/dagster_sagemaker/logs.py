@@ -1,4 +1,4 @@
-"""A job's lines in CloudWatch, shown as they come in Dagster's compute log: each once, from all of its streams."""
+"""Shows a job's CloudWatch lines in Dagster's compute log, each line once."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dagster_sagemaker.calls import Calls, NotFound, Refused
-from dagster_sagemaker.folder import Seen
+from dagster_sagemaker.folder import Progress
 from dagster_sagemaker.pacing import Window
 
 _DRAINED_LINES, _LAST_LINES = 20_000, 1_000
-"""Lines that are shown once a job is over: the next ones, and the last ones if there are more."""
+"""Lines that are shown after the job's end: at most so many of the next ones, then so many of the last ones."""
 
 
 class Line(NamedTuple):
@@ -24,13 +24,13 @@ class Line(NamedTuple):
 
 
 def to_stdout(text: str) -> None:
-    """Where Dagster captures a step's compute log."""
+    """Writes to stdout, which Dagster captures as the step's compute log."""
     sys.stdout.write(text)
     sys.stdout.flush()
 
 
 class LogFollower:
-    """Streams are named `<job>/<host>-<number>`, the number unknown: they are looked up by prefix until all hosts have one."""
+    """Streams are named `<job>/<host>-<number>`. They are looked up by prefix until each host has one."""
 
     def __init__(
         self,
@@ -39,38 +39,38 @@ class LogFollower:
         group: str,
         job_name: str,
         hosts: int,
-        seen: Seen,
+        progress: Progress,
         window: Window,
         label: str = "",
         write: Callable[[str], None] = to_stdout,
         link: str = "",
     ) -> None:
         self.client, self.calls, self.group, self.prefix = client, calls, group, f"{job_name}/"
-        self.hosts, self.seen, self.window, self.write = hosts, seen, window, write
+        self.hosts, self.progress, self.window, self.write = hosts, progress, window, write
         self.label, self.link = label, link
-        self.streams: list[str] = sorted(seen.streams)
-        self.wanted = hosts
+        self.streams: list[str] = sorted(progress.streams)
+        self.expected = hosts
         self.lag = 0.0
-        """How late a line has come to CloudWatch so far, seconds."""
+        """Longest delay of a line in CloudWatch so far, in seconds."""
         self._turn = 0
-        self._over: set[str] = set()
-        """Streams of containers that another one has followed, read to their last line."""
+        self._read_to_end: set[str] = set()
+        """Streams of earlier containers of a host that were read to their last line."""
         self._unread: set[str] = set()
-        """Once the job is over: hosts with pages that are not read yet."""
+        """After the job's end: hosts with unread pages."""
         self._drained = 0
 
     def expect_starts(self, starts: int) -> None:
-        """A container that is started again writes to streams of its own."""
-        self.wanted = self.hosts * max(1, starts)
+        """Sets how often the containers were started. Each start writes to new streams."""
+        self.expected = self.hosts * max(1, starts)
 
     def look(self, now: float) -> bool:
-        """One page of each stream, as far as the calls of this minute reach. Returns whether there was anything to show."""
+        """Shows one page of each stream, within the calls of this minute. Returns whether there was a line."""
         lines: list[Line] = []
         try:
             if self.incomplete and self._may_call(now):
                 self._find()
             by_host = list(self._by_host().values())
-            for _ in range(len(self.streams) - len(self._over)):
+            for _ in range(len(self.streams) - len(self._read_to_end)):
                 if not self._may_call(now):
                     break
                 self._turn += 1
@@ -81,8 +81,8 @@ class LogFollower:
 
     @property
     def incomplete(self) -> bool:
-        """Whether a host has no stream yet; one that prints nothing never gets one."""
-        return len(self.streams) < self.wanted
+        """Whether a host has no stream yet. A host that prints nothing never has one."""
+        return len(self.streams) < self.expected
 
     @property
     def has_more(self) -> bool:
@@ -90,15 +90,15 @@ class LogFollower:
         return bool(self._unread)
 
     def drain(self, now: float) -> bool:
-        """The next page of each host, once the job is over. Returns whether there was a line.
+        """Shows the next page of each host after the job's end. Returns whether there was a line.
 
-        After 20,000 lines, all but the last ones are left out.
+        After 20,000 lines, it shows only the last 1,000 of each host.
         """
         if not self._unread:
-            if self.incomplete or self.wanted > self.hosts:
+            if self.incomplete or self.expected > self.hosts:
                 self.window.note(now)
                 self._find()
-            self._over.clear()
+            self._read_to_end.clear()
             self._unread = set(self._by_host())
         lines: list[Line] = []
         try:
@@ -116,16 +116,16 @@ class LogFollower:
         return bool(lines)
 
     def _skip(self) -> None:
-        """Shows the last lines of each unread host, and where those between are."""
+        """Shows the last lines of each unread host, and a link to the omitted lines."""
         last: list[Line] = []
         for host, streams in self._by_host().items():
             if host in self._unread:
                 stream, before = streams[-1], self._state(streams[-1])["time"]
                 answer = self._events(stream, startFromHead=False, limit=_LAST_LINES)
-                self._over |= set(streams[:-1])
+                self._read_to_end |= set(streams[:-1])
                 last += [line for line in self._take(stream, answer) if line.time > before]
         self._unread.clear()
-        self.write(f"{self.label}[sagemaker] Lines are left out here. All lines: {self.link}\n")
+        self.write(f"{self.label}[sagemaker] Lines are omitted here. All lines: {self.link}\n")
         self._show(last)
 
     def _by_host(self) -> dict[str, list[str]]:
@@ -135,11 +135,11 @@ class LogFollower:
         return hosts
 
     def _read(self, streams: list[str]) -> tuple[list[Line], bool]:
-        """The next page of a host, and whether there may be another. A stream waits until the one before is read to its end."""
-        stream = next((stream for stream in streams[:-1] if stream not in self._over), streams[-1])
+        """The next page of a host, and whether there may be another. Streams are read in order, each to its end."""
+        stream = next((stream for stream in streams[:-1] if stream not in self._read_to_end), streams[-1])
         lines, more = self._page(stream)
         if not more and stream != streams[-1]:
-            self._over.add(stream)
+            self._read_to_end.add(stream)
             more = True
         return lines, more
 
@@ -150,7 +150,7 @@ class LogFollower:
         return True
 
     def _find(self) -> None:
-        found: set[str] = set(self.streams)
+        streams: set[str] = set(self.streams)
         token: dict[str, str] = {}
         try:
             while True:
@@ -160,20 +160,20 @@ class LogFollower:
                     logStreamNamePrefix=self.prefix,
                     **token,
                 )
-                found |= {stream["logStreamName"] for stream in answer["logStreams"]}
+                streams |= {stream["logStreamName"] for stream in answer["logStreams"]}
                 if not answer.get("nextToken"):
                     break
                 token = {"nextToken": answer["nextToken"]}
         except NotFound:
             return
-        self.streams = sorted(found)
+        self.streams = sorted(streams)
 
     def _state(self, stream: str) -> dict[str, Any]:
-        """How far a stream was read: CloudWatch's token, and the time of the last line."""
-        return self.seen.streams.setdefault(stream, {"token": "", "time": 0})
+        """CloudWatch's token and the time of the last line that was read."""
+        return self.progress.streams.setdefault(stream, {"token": "", "time": 0})
 
     def _page(self, stream: str) -> tuple[list[Line], bool]:
-        """The next page and whether there may be another: an empty page is not the end, the same token again is."""
+        """The next page and whether there may be another. A stream ends when CloudWatch returns the same token again."""
         state = self._state(stream)
         token = state["token"]
         try:
@@ -183,17 +183,17 @@ class LogFollower:
         except Refused as refusal:
             if not token or "InvalidParameter" not in refusal.code:
                 raise
-            # Tokens are good for a day: whoever comes later finds the place by time.
+            # Tokens expire after a day. Then the position is found by time.
             answer = self._events(stream, startTime=state["time"] + 1)
         return self._take(stream, answer), answer["nextForwardToken"] != token
 
     def _events(self, stream: str, **start: Any) -> Any:
-        """CloudWatch wants `startFromHead` beside a forward token too."""
-        place = {"logGroupName": self.group, "logStreamName": stream, "startFromHead": True}
-        return self.calls(self.client.get_log_events, **{**place, **start})
+        """Calls GetLogEvents. CloudWatch requires `startFromHead` also with a forward token."""
+        parameters = {"logGroupName": self.group, "logStreamName": stream, "startFromHead": True}
+        return self.calls(self.client.get_log_events, **{**parameters, **start})
 
     def _take(self, stream: str, answer: Any) -> list[Line]:
-        """The lines of an answer. Notes how far the stream is read now."""
+        """Returns the lines of an answer and saves the new position in the stream."""
         state, events = self._state(stream), answer["events"]
         state["token"] = answer["nextForwardToken"]
         for event in events:
@@ -202,7 +202,7 @@ class LogFollower:
         return [Line(event["timestamp"], _host(stream), event["message"]) for event in events]
 
     def _show(self, lines: list[Line]) -> None:
-        """In order of time; with the host's name where there are several."""
+        """Writes lines in order of time. Adds the host's name if there are several hosts."""
         text = []
         for line in sorted(lines, key=lambda line: line.time):
             host = f"[{line.host}] " if self.hosts > 1 else ""

@@ -1,6 +1,7 @@
-"""The Pipes session of one attempt. Its messages are read whenever the supervising loop asks: nothing is lost if that dies.
+"""The Pipes session of one attempt, and its messages on S3.
 
-A message reader that was passed to the client reads in its own way instead, usually in a thread.
+The supervising loop reads the messages. They stay on S3, so none is lost if its process dies. A custom message reader
+reads in its own way, usually in a thread.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from dagster import (
 
 from dagster_sagemaker.calls import NotFound, NotModified, Refused
 from dagster_sagemaker.compat import build_external_execution_context_data
-from dagster_sagemaker.folder import Folder, Object, Seen
+from dagster_sagemaker.folder import Folder, Progress, S3Object
 
 
 class SageMakerMessages(PipesContextInjector, PipesMessageReader):
-    """The default pair. The client itself writes the context and reads the messages, so this only states where they are."""
+    """The default context injector and message reader. They only name S3 addresses: the client reads and writes."""
 
     def __init__(self, folder: Folder, attempt: int) -> None:
         self.folder, self.attempt = folder, attempt
@@ -44,20 +45,19 @@ class SageMakerMessages(PipesContextInjector, PipesMessageReader):
 
     @property
     def expected_writer_count(self) -> int:
-        """Overrides a property of which Dagster warns that it may change."""
+        """Overrides a property that Dagster marks as unstable."""
         return 1
 
     def no_messages_debug_text(self) -> str:
-        return "Messages are expected on S3, from a PipesS3MessageWriter that is given to open_dagster_pipes."
+        return "Messages are expected on S3: pass a PipesS3MessageWriter to open_dagster_pipes."
 
 
 class Inbox:
-    """Messages come in numbered chunks. A container that SageMaker started again, after a spot interruption, numbers from 1 anew:
+    """Reads messages in numbered chunks. Call `close` at the end.
 
-    then what the first one reported is forgotten, and its chunks that are not yet written over are no one's. Containers are told
-    apart by their name in a chunk's metadata; without one by time, so that a first chunk that is written twice passes for another's.
-
-    `close` must be called in the end. `restarts`: whether SageMaker may start the container again.
+    If SageMaker may restart the container after a spot interruption, `restarts` is true. The new container counts from 1
+    again. The inbox then discards all reports of the old one, and ignores its remaining chunks.
+    The chunk's metadata names its container. Without a name, a first chunk with a new time counts as a new container.
     """
 
     def __init__(
@@ -65,64 +65,64 @@ class Inbox:
         context: OpExecutionContext | AssetExecutionContext,
         extras: Mapping[str, Any],
         folder: Folder,
-        seen: Seen,
+        progress: Progress,
         *,
         restarts: bool,
         pipes: bool = True,
         context_injector: PipesContextInjector | None = None,
         message_reader: PipesMessageReader | None = None,
     ) -> None:
-        # The properties of an asset's context that Dagster itself reads are deprecated there.
+        # Dagster reads properties that are deprecated on an asset's context.
         self.context = getattr(context, "op_execution_context", context)
-        self.folder, self.seen, self.restarts = folder, seen, restarts
+        self.folder, self.progress, self.restarts = folder, progress, restarts
         self.faults: list[str] = []
         self.exception = ""
-        """What the container told Pipes of as it ended."""
+        """The exception that ended the container's Pipes session. Empty if there was none."""
         self.denied = ""
-        """What S3 said where it refused to be read; a missing object is refused too without `s3:ListBucket`."""
-        self._begun: datetime | None = None
-        """When the container that reports had written its first chunk."""
+        """S3's error if it refused a read. Without `s3:ListBucket`, it also refuses a missing object."""
+        self._first_chunk_time: datetime | None = None
+        """When the current container wrote its first chunk."""
         self._container = ""
         self._next, self._logged = 1, 0
-        self._own = SageMakerMessages(folder, seen.attempt)
+        self._default_pair = SageMakerMessages(folder, progress.attempt)
         self._reader = message_reader
-        self._foreign = pipes and (context_injector or message_reader) is not None
+        self._custom = pipes and (context_injector or message_reader) is not None
         self._stack = ExitStack()
-        # A reader counts what it has read: each attempt needs one of its own.
-        pair = (context_injector or self._own, copy(message_reader) or self._own)
-        self.session = self._open(pair, extras) if pipes else self._unopened(extras)
-        self._opening_handler = self.session.message_handler
+        # A reader counts what it has read, so each attempt needs a copy.
+        pair = (context_injector or self._default_pair, copy(message_reader) or self._default_pair)
+        self.session = self._open(pair, extras) if pipes else self._session_without_pipes(extras)
+        self._first_handler = self.session.message_handler
 
     def _open(self, pair: tuple[Any, Any], extras: Mapping[str, Any]) -> PipesSession:
         return self._stack.enter_context(open_pipes_session(self.context, *pair, dict(extras)))
 
-    def _unopened(self, extras: Mapping[str, Any]) -> PipesSession:
-        """Of a job that does not open Pipes: Dagster would warn that it sends no messages."""
+    def _session_without_pipes(self, extras: Mapping[str, Any]) -> PipesSession:
+        """Avoids Dagster's warning that no message arrived."""
         data = build_external_execution_context_data(self.context, dict(extras))
-        return PipesSession(data, PipesMessageHandler(self.context, self._own), {}, {}, self.context)
+        return PipesSession(data, PipesMessageHandler(self.context, self._default_pair), {}, {}, self.context)
 
     @property
     def identity(self) -> dict[str, str]:
-        """A digest of the places that a foreign pair has chosen: a job that uses others cannot be adopted. Else empty."""
-        if not self._foreign:
+        """A digest of the addresses that a custom pair has chosen, else empty. A job with others cannot be adopted."""
+        if not self._custom:
             return {}
-        places = json.dumps(self.session.get_bootstrap_params(), sort_keys=True, default=str)
-        return {"messages": hashlib.sha256(places.encode()).hexdigest()[:16]}
+        parameters = json.dumps(self.session.get_bootstrap_params(), sort_keys=True, default=str)
+        return {"messages": hashlib.sha256(parameters.encode()).hexdigest()[:16]}
 
     def report_launched(self, name: str, log_group: str) -> None:
-        """Passes to the message reader where the job logs. Its streams are named `<job>/<host>-<number>`."""
+        """Gives the message reader the job's log group and prefix. Streams are named `<job>/<host>-<number>`."""
         extras = {"job_name": name, "log_group": log_group, "log_stream_prefix": f"{name}/"}
         self.session.report_launched({"extras": extras})
 
     def finish(self) -> bool:
-        """Reads all that is left, once the job is over. A foreign reader may take some seconds. Returns whether there was any."""
+        """Reads the rest after the job's end; a custom reader may take seconds. Returns whether there was any."""
         if self._reader:
             self.close()
             return False
         return self.drain()
 
     def close(self) -> None:
-        """Closes the session. Its results remain."""
+        """Closes the session. Its results stay available."""
         try:
             self._stack.close()
         except Exception as error:
@@ -137,67 +137,69 @@ class Inbox:
         return self.session.message_handler.received_closed_message
 
     def drain(self) -> bool:
-        """Handles every chunk that is there. Returns whether there was one. Raises `Transient`, losing nothing."""
+        """Handles all new chunks. Returns whether there was one. Raises `Transient`; the next call continues."""
         if self._reader:
             return False
-        before = (self._begun, self._next)
+        before = (self._first_chunk_time, self._next)
         try:
-            self._notice_restart()
+            self._check_restart()
             while self._read(self._next):
                 self._next += 1
         except (NotFound, NotModified):
             pass
         except Refused as refusal:
             self.denied = refusal.message or refusal.code
-        return (self._begun, self._next) != before
+        return (self._first_chunk_time, self._next) != before
 
-    def _notice_restart(self) -> None:
-        """A first chunk that was written again is another container's. Content tells nothing: both may say `opened` alone."""
-        if not self.restarts or self._begun is None:
+    def _check_restart(self) -> None:
+        """Starts anew if another container has overwritten the first chunk. Both chunks may have the same content."""
+        if not self.restarts or self._first_chunk_time is None:
             return
         try:
-            first = self.folder.read_message(self.seen.attempt, 1, since=self._begun)
+            first = self.folder.read_message(self.progress.attempt, 1, since=self._first_chunk_time)
         except (NotFound, NotModified):
             return
-        if first.modified <= self._begun or (first.container and first.container == self._container):
+        if first.modified <= self._first_chunk_time or (
+            first.container and first.container == self._container
+        ):
             return
-        self.context.log.warning("[sagemaker] the container was started again: its reports begin anew")
-        self.session.message_handler = PipesMessageHandler(self.context, self._own)
+        self.context.log.warning("[sagemaker] the container was restarted: its earlier reports are discarded")
+        self.session.message_handler = PipesMessageHandler(self.context, self._default_pair)
         self.faults.clear()
         self.exception = ""
-        self._begun, self._next, self._logged = None, 1, 0
+        self._first_chunk_time, self._next, self._logged = None, 1, 0
 
     def _read(self, number: int) -> bool:
-        chunk = self.folder.read_message(self.seen.attempt, number)
-        if self._begun is None:
-            self._begun, self._container = chunk.modified, chunk.container
+        chunk = self.folder.read_message(self.progress.attempt, number)
+        if self._first_chunk_time is None:
+            self._first_chunk_time, self._container = chunk.modified, chunk.container
             incarnation = chunk.container or chunk.modified.isoformat()
-            if self.seen.incarnation != incarnation:
-                self.seen.incarnation, self.seen.messages = incarnation, 0
-        elif self._is_anothers(chunk, self._begun):
+            if self.progress.incarnation != incarnation:
+                self.progress.incarnation, self.progress.messages = incarnation, 0
+        elif self._is_from_another_container(chunk, self._first_chunk_time):
             return False
-        for place, line in enumerate(chunk.content.splitlines(), start=1):
-            self._handle(line, f"line {place} of message {number}")
+        for line_number, line in enumerate(chunk.content.splitlines(), start=1):
+            self._handle(line, f"line {line_number} of message {number}")
         return True
 
-    def _is_anothers(self, chunk: Object, begun: datetime) -> bool:
+    def _is_from_another_container(self, chunk: S3Object, first_chunk_time: datetime) -> bool:
         if chunk.container and self._container:
             return chunk.container != self._container
-        return chunk.modified < begun
+        return chunk.modified < first_chunk_time
 
     def _handle(self, line: bytes, place: str) -> None:
-        """One message. What cannot be read is a fault of the whole job: its report would be short by it."""
+        """Handles one message. An unreadable one fails the job, because its report would be incomplete."""
         try:
             message = json.loads(line)
-            if message["method"] in ("log", "log_external_stream") and self._shown_before():
+            if message["method"] in ("log", "log_external_stream") and self._was_logged():
                 return
             self.session.message_handler.handle_message(message)
             if message["method"] == "closed":
                 self.exception = _exception(message["params"])
-                if self.session.message_handler is not self._opening_handler:
-                    # Dagster looks at the first container's handler, and would warn that it was not closed.
+                if self.session.message_handler is not self._first_handler:
+                    # Dagster would warn that the handler of the first container was not closed.
                     closed: Any = {**message, "params": {}}
-                    self._opening_handler.handle_message(closed)
+                    self._first_handler.handle_message(closed)
         except Exception as error:
             text = line[:300].decode(errors="replace")
             self._add_fault(f"{place} cannot be read ({type(error).__name__}: {error}): {text}")
@@ -206,16 +208,16 @@ class Inbox:
         self.context.log.error(f"[sagemaker] {fault}")
         self.faults.append(fault)
 
-    def _shown_before(self) -> bool:
-        """Whether this run, before it died, has logged this line."""
+    def _was_logged(self) -> bool:
+        """Whether this run has logged the message in an earlier process."""
         self._logged += 1
-        if self._logged <= self.seen.messages:
+        if self._logged <= self.progress.messages:
             return True
-        self.seen.messages = self._logged
+        self.progress.messages = self._logged
         return False
 
 
 def _exception(params: Mapping[str, Any] | None) -> str:
-    """Its kind and message, where `closed` tells of one; an exit says nothing that the exit code does not."""
-    told = (params or {}).get("exception")
-    return told["message"].strip() if told and told["name"] != "SystemExit" else ""
+    """Class and message of the exception in `closed`. Empty for SystemExit, which the exit code reports."""
+    exception = (params or {}).get("exception")
+    return exception["message"].strip() if exception and exception["name"] != "SystemExit" else ""

@@ -1,4 +1,4 @@
-"""What is attached to a job's results and failures: links, times, costs. Pure: from Describe's answer."""
+"""Metadata of a job's results and failures: links, times and costs. Pure functions of Describe's answer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dagster_sagemaker.kinds import Kind
 from dagster_sagemaker.outcomes import Ending, outcome, run_seconds
 
 Prices = Mapping[str, float] | Callable[[str], float | None]
-"""Price of an instance hour by instance type, as a table or a function; None where it is not known."""
+"""Price of an instance hour by instance type. The function returns None for an unknown price."""
 
 
 def links(kind: Kind, name: str, region: str, studio_url: str = "") -> dict[str, MetadataValue]:
-    """Where a person looks at the job. `studio_url` may hold `{region}`, `{kind}` and `{name}`."""
+    """Links to the job. `studio_url` may contain `{region}`, `{kind}` and `{name}`."""
     console = f"https://{region}.console.aws.amazon.com"
     home = f"{console}/sagemaker/home?region={region}"
     studio = studio_url.format(region=region, kind=kind.word.lower(), name=name) or f"{home}#/studio-landing"
@@ -26,8 +26,8 @@ def links(kind: Kind, name: str, region: str, studio_url: str = "") -> dict[str,
         "sagemaker/console": MetadataValue.url(f"{home}#/{kind.console}/{name}"),
         "sagemaker/studio": MetadataValue.url(studio),
         "sagemaker/logs": MetadataValue.url(
-            f"{console}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{_twice(kind.log_group)}"
-            f"$3FlogStreamNameFilter$3D{_twice(name + '/')}"
+            f"{console}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/{_console_quote(kind.log_group)}"
+            f"$3FlogStreamNameFilter$3D{_console_quote(name + '/')}"
         ),
     }
 
@@ -35,7 +35,7 @@ def links(kind: Kind, name: str, region: str, studio_url: str = "") -> dict[str,
 def job_metadata(
     kind: Kind, described: Mapping[str, Any], studio_url: str = "", prices: Prices | None = None
 ) -> dict[str, Any]:
-    """Everything that an ended job's Describe tells. Times are seconds, the cost is in the currency of `prices`."""
+    """Metadata from Describe's answer. Times are in seconds, the cost is in the currency of `prices`."""
     arn = kind.arn(described)
     name = described.get(f"{kind.word}JobName", arn.rpartition("/")[2])
     region = arn.split(":")[3] if arn.count(":") >= 5 else ""
@@ -62,7 +62,7 @@ def job_metadata(
 
 
 def _outputs(described: Mapping[str, Any], name: str) -> dict[str, MetadataValue | None]:
-    """S3 addresses of what the job has written. Training keeps its files below the job's name."""
+    """S3 addresses of what the job has written. Training writes below the job's name."""
     model = described.get("ModelArtifacts", {}).get("S3ModelArtifacts")
     folder = described.get("OutputDataConfig", {}).get("S3OutputPath")
     outputs = {
@@ -79,7 +79,7 @@ def _outputs(described: Mapping[str, Any], name: str) -> dict[str, MetadataValue
 
 
 def _metrics(described: Mapping[str, Any]) -> dict[str, float | str]:
-    """The last value of each metric of a Training job. Dagster's UI cannot read a number that is not finite."""
+    """The last value of each metric of a Training job. NaN and infinity become text, which Dagster's UI can read."""
     values = {item["MetricName"]: float(item["Value"]) for item in described.get("FinalMetricDataList", ())}
     return {
         f"sagemaker/metric/{name}": value if isfinite(value) else str(value) for name, value in values.items()
@@ -87,18 +87,18 @@ def _metrics(described: Mapping[str, Any]) -> dict[str, float | str]:
 
 
 def _times(described: Mapping[str, Any]) -> dict[str, float | None]:
-    """Queue: waiting for an instance slot. Start: until the container runs. Run: until the job's end."""
+    """Seconds waiting for an instance slot, from creation to the container's start, and from there to the end."""
     created: datetime | None = described.get("CreationTime")
     end: datetime | None = described.get("TrainingEndTime") or described.get("ProcessingEndTime")
     steps = described.get("SecondaryStatusTransitions", [])
     running = next((step["StartTime"] for step in steps if step["Status"] == "Training"), None)
-    begun = running or described.get("ProcessingStartTime") or described.get("TrainingStartTime")
+    started = running or described.get("ProcessingStartTime") or described.get("TrainingStartTime")
     pending = [step for step in steps if step["Status"] == "Pending" and step.get("EndTime")]
     queued = sum((step["EndTime"] - step["StartTime"]).total_seconds() for step in pending)
     return {
         "sagemaker/pending_seconds": round(queued, 1) if pending else None,
-        "sagemaker/start_seconds": _between(created, begun),
-        "sagemaker/run_seconds": _between(begun, end),
+        "sagemaker/start_seconds": _between(created, started),
+        "sagemaker/run_seconds": _between(started, end),
         "sagemaker/billable_seconds": described.get("BillableTimeInSeconds"),
     }
 
@@ -108,7 +108,7 @@ def _between(start: datetime | None, end: datetime | None) -> float | None:
 
 
 def _cost(described: Mapping[str, Any], instances: Mapping[str, int], prices: Prices | None) -> float | None:
-    """Spot savings are in the billable seconds of Training; storage and transfer are not counted."""
+    """Training's billable seconds include spot savings. Storage and transfer are not counted."""
     if prices is None or not instances:
         return None
     seconds = described.get("BillableTimeInSeconds") or run_seconds(described)
@@ -121,16 +121,16 @@ def _cost(described: Mapping[str, Any], instances: Mapping[str, int], prices: Pr
 
 
 def _instances(described: Mapping[str, Any]) -> dict[str, int]:
-    """Number of instances by type: one type, or several of instance groups."""
+    """Number of instances by type. Instance groups may have several types."""
     processing = described.get("ProcessingResources", {}).get("ClusterConfig", {})
     cluster = described.get("ResourceConfig") or processing
     instances: dict[str, int] = {}
     for group in cluster.get("InstanceGroups", ()):
         name = group["InstanceType"]
         instances[name] = instances.get(name, 0) + group["InstanceCount"]
-    chosen = cluster.get("SelectedInstanceType") or cluster.get("InstanceType")
+    instance_type = cluster.get("SelectedInstanceType") or cluster.get("InstanceType")
     count = cluster.get("SelectedInstanceCount") or cluster.get("InstanceCount", 1)
-    return instances or ({chosen: count} if chosen else {})
+    return instances or ({instance_type: count} if instance_type else {})
 
 
 def _image(described: Mapping[str, Any]) -> str:
@@ -138,6 +138,6 @@ def _image(described: Mapping[str, Any]) -> str:
     return training or described.get("AppSpecification", {}).get("ImageUri", "")
 
 
-def _twice(text: str) -> str:
+def _console_quote(text: str) -> str:
     """The console's own encoding: percent-encoded twice, with `$` for `%`."""
     return quote(quote(text, safe=""), safe="").replace("%", "$")

@@ -1,4 +1,4 @@
-"""How often the client calls AWS and how long it waits, in seconds. What is called belongs in `supervised.py` and `watch.py`."""
+"""Intervals, limits and retries of AWS calls, in seconds. The calls themselves belong in `supervised.py` and `watch.py`."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from dagster_sagemaker.calls import CallError, Transient
 _FIRST_RETRY, _LONGEST_RETRY = 1.0, 60.0
 """Pause after a throttled or unanswered call. It doubles each time, with jitter."""
 _WARNED_AT = (3, 12, 48)
-"""Failures in a row after which a person is warned: some seconds, some minutes, most of an hour."""
+"""Failures in a row after which a warning is logged: after some seconds, some minutes, most of an hour."""
 
 
 @dataclass(frozen=True)
 class Pacing:
-    """Intervals of one job. A job of three minutes costs six Describe calls, and its end is seen within five seconds."""
+    """Intervals of one job. A job of three minutes takes six Describe calls. Its end is noticed within five seconds."""
 
     messages: float = 2.0
     """Between two reads of messages on S3."""
     describe: float = 60.0
     """Between two Describe calls of a running job. Messages announce its end, so these calls only find killed containers.
-    Half of it while the job starts, and one and a half of it if events report ends."""
+    Half as long while the job starts; 1.5 times as long if events report ends."""
     logs: float = 15.0
     """Between two reads of a job's log streams."""
     retry_patience: float = 3600.0
-    """Time without any answer of AWS after which the step fails. The job keeps running, and a retry adopts it."""
+    """The step fails after this time without an answer from AWS. The job keeps running, and a retry adopts it."""
     quota_patience: float = 24 * 3600.0
-    """Longest wait until other jobs free the account's quota."""
+    """Longest wait for other jobs to free the account's quota."""
     capacity_rounds: int = 5
     """How often all instance types are tried."""
     internal_attempts: int = 3
-    """Attempts at a job that fails inside SageMaker."""
+    """Attempts of a job that fails with an internal error of SageMaker."""
     stop_patience: float = 10.0
-    """How long a cancelled run keeps trying after its last successful Stop: SageMaker may throttle, or not know a job yet."""
+    """How long a cancelled run retries after its last successful Stop. SageMaker may throttle, or not know a job yet."""
     scale: float = 1.0
-    """Factor of all other intervals, for tests."""
+    """Multiplies all intervals that are not fields here, for tests."""
 
     def scaled(self, factor: float) -> Pacing:
-        """The same counts, with all times multiplied by `factor`; for tests."""
+        """A copy with all times multiplied by `factor`, for tests. Counts stay the same."""
         times = {entry.name: getattr(self, entry.name) for entry in fields(self)}
         return replace(self, **{k: value * factor for k, value in times.items() if isinstance(value, float)})
 
@@ -53,14 +53,14 @@ class Pacing:
 
 @dataclass(frozen=True)
 class Clock:
-    """The source of time. `now` counts seconds from any start; `jitter` gives numbers from 0 to 1."""
+    """The source of time. `now` counts seconds from any start. `jitter` returns numbers from 0 to 1."""
 
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     jitter: Callable[[], float] = random.random
 
     def backoff(self, first: float, longest: float, failures: int) -> float:
-        """Seconds to wait after `failures` failures in a row: they double each time, and half of them are random."""
+        """Seconds to wait after `failures` failures in a row. They double each time; up to half are random."""
         full = min(longest, first * 2.0 ** min(failures - 1, 30))
         return full * (0.5 + 0.5 * self.jitter())
 
@@ -74,7 +74,7 @@ class Window:
     calls: deque[float] = field(default_factory=deque)
 
     def free_at(self, now: float) -> float:
-        """The time, now at the earliest, when one more call is within the limit."""
+        """The earliest time, not before `now`, when the limit allows another call."""
         if len(self.calls) < self.limit:
             return now
         return max(now, self.calls[-self.limit] + self.seconds)
@@ -91,12 +91,12 @@ class Window:
 
 
 class Unanswered(Exception):
-    """AWS gave no answer for as long as `retry_patience`; whatever was running is running still."""
+    """AWS has not answered for `retry_patience` seconds. Running jobs keep running."""
 
 
 @dataclass
 class Timer:
-    """When an action is due. A failed call is put off, longer each time."""
+    """When an action is due. Each failure in a row delays it longer."""
 
     clock: Clock
     pacing: Pacing
@@ -106,7 +106,7 @@ class Timer:
     failing_since: float = 0.0
 
     def attempt(self, action: Callable[[], Any]) -> bool:
-        """Whether AWS answered the action; if not, `due` says when to try again. Raises `Unanswered` in the end."""
+        """Returns whether AWS answered. If not, delays `due`. Raises `Unanswered` after `retry_patience` seconds."""
         try:
             action()
         except Transient as error:
@@ -116,15 +116,15 @@ class Timer:
         return True
 
     def put_off(self, error: CallError) -> None:
-        """After one more failure in a row. Raises `Unanswered` in the end."""
+        """Counts a failure and delays `due`. Raises `Unanswered` after `retry_patience` seconds of failures."""
         now, scale = self.clock.now(), self.pacing.scale
         self.failures += 1
         self.failing_since = self.failing_since if self.failures > 1 else now
         if now - self.failing_since > self.pacing.retry_patience:
             raise Unanswered(f"no answer in {now - self.failing_since:.0f} s: {error}") from error
         if self.failures in _WARNED_AT:
-            words = f"{error.code}: {error.message}" if error.message else error.code
+            reason = f"{error.code}: {error.message}" if error.message else error.code
             self.warn(
-                f"[sagemaker] {error.operation} has not been answered, {self.failures} times: {words}. Trying again."
+                f"[sagemaker] {error.operation} has failed {self.failures} times in a row: {reason}. Retrying."
             )
         self.due = now + self.clock.backoff(_FIRST_RETRY * scale, _LONGEST_RETRY * scale, self.failures)

@@ -20,7 +20,7 @@ _OUTPUTS = (
     "ProfilerConfig",
     "TensorBoardOutputConfig",
 )
-"""Parts of a request that have the addresses of outputs."""
+"""Parts of a request that contain output addresses."""
 _NO_IDENTITY = {
     "ProcessingJobName",
     "TrainingJobName",
@@ -37,7 +37,7 @@ _NO_IDENTITY = {
     "RetryStrategy",
     "ExperimentConfig",
 }
-"""Parts that may differ between two attempts at the same work."""
+"""Parts that may differ between two attempts of the same work."""
 
 
 def create_request(
@@ -50,23 +50,23 @@ def create_request(
     tags: Mapping[str, str] | None = None,
     spot: bool | None = None,
 ) -> dict[str, Any]:
-    """The request of `CreateProcessingJob` or `CreateTrainingJob`. `environment` (Pipes' variables) and `tags` are added.
+    """The request of `CreateProcessingJob` or `CreateTrainingJob`. Adds `environment` (Pipes' variables) and `tags`.
 
-    `folder` is an S3 address. Below it, the client has put the inline inputs of the job at `inputs/<name>/<filename>`.
+    `folder` is an S3 address. The client has uploaded the job's inline inputs to `<folder>/inputs/<name>/<filename>`.
     `spot=False` requests an on-demand instance for a job that prefers spot.
     """
     request: dict[str, Any] = {job.places["image"].split(".")[0]: {}}
     for field, value in _values(job, instance_type, folder).items():
         if value not in ("", None, (), {}) and value is not False:
-            _put(request, job.places[field], _plain(value, folder))
-    request = merged(request, job.request)
+            _set_value(request, job.places[field], _for_boto3(value, folder))
+    request = merge(request, job.request)
     if isinstance(job, TrainingJob):
         _set_market(request, job, job.spot if spot is None else spot)
     return {f"{job.word}JobName": name, **request, **_environment_and_tags(job, environment, tags)}
 
 
 def _values(job: Job, instance_type: str, folder: str) -> dict[str, Any]:
-    """The values of a job's fields that are in its request. Empty ones are left to the job's own request."""
+    """The fields of a job that belong in its request. `job.request` may supply those that are empty."""
     values = {field: getattr(job, field) for field in job.places}
     counted = any("InstanceCount" in item for item in job.cluster.get("InstancePreferences", ()))
     if counted or "InstanceGroups" in job.cluster:
@@ -83,15 +83,15 @@ def _values(job: Job, instance_type: str, folder: str) -> dict[str, Any]:
     return values
 
 
-def _put(request: dict[str, Any], place: str, value: Any) -> None:
+def _set_value(request: dict[str, Any], place: str, value: Any) -> None:
     *above, last = place.split(".")
     for name in above:
         request = request.setdefault(name, {})
     request[last] = value
 
 
-def _plain(value: Any, folder: str) -> Any:
-    """A value as boto3 takes it. A wrong type is left for `preflight` to name."""
+def _for_boto3(value: Any, folder: str) -> Any:
+    """The value in boto3's types. A wrong type is kept: `preflight` reports it."""
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, tuple | list):
@@ -100,7 +100,7 @@ def _plain(value: Any, folder: str) -> Any:
 
 
 def identity_digests(job: Job, extras: Mapping[str, Any]) -> dict[str, str]:
-    """Digests of what identifies a job's work, by part: image, command, environment, parameters, outputs and use of Pipes."""
+    """Digests of what identifies a job's work: image, command, environment, parameters, outputs and use of Pipes."""
     request = create_request(job, "", "")
     program = request.pop(job.places["image"].split(".")[0])
     images = {name: program.pop(name, "") for name in ("ImageUri", "TrainingImage", "AlgorithmName")}
@@ -123,42 +123,42 @@ def _inline_inputs(job: Job) -> list[InlineInput]:
 
 
 def json_extras(extras: Mapping[str, Any]) -> dict[str, Any]:
-    """The extras. Raises TypeError with the name of one that cannot be sent to the container."""
+    """The extras as a dict. Raises TypeError that names an extra that is not JSON."""
     for name, value in extras.items():
         try:
             json.dumps(value, sort_keys=True)
         except (TypeError, ValueError) as error:
             raise TypeError(
-                f"extras[{name!r}] is a {type(value).__name__}, and not JSON ({error}): pass texts, numbers, lists and mappings"
+                f"extras[{name!r}] is a {type(value).__name__}, which is not JSON ({error}): pass texts, numbers, lists and mappings"
             ) from error
     return dict(extras)
 
 
 def clean_tag(text: str, limit: int = TAG_VALUE_LIMIT) -> str:
-    """A text as AWS takes it in a tag: letters, digits, spaces and `_.:/=+-@` of any script, anything else as `_`."""
+    """A valid tag: letters and digits of any script, spaces and `_.:/=+-@`. Other characters become `_`."""
     kept = (c if unicodedata.category(c)[0] in "LNZ" or c in "_.:/=+-@" else "_" for c in text)
     return "".join(kept)[:limit]
 
 
-def merged(request: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid on `request`: dicts are merged, anything else is replaced."""
+def merge(request: dict[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """`request` with the values of `over`. Dicts are merged, other values are replaced."""
     result = dict(request)
     for name, value in over.items():
         below = result.get(name)
         if isinstance(value, Mapping) and isinstance(below, dict):
-            result[name] = merged(below, value)
+            result[name] = merge(below, value)
         else:
             result[name] = value
     return result
 
 
 def _digest(value: Any) -> str:
-    # A value of a wrong type is reported by `preflight`.
+    # `preflight` reports a value of a wrong type.
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _set_market(request: dict[str, Any], job: TrainingJob, spot: bool) -> None:
-    """Spot or on demand. SageMaker takes a limit of waiting and running with spot only, and needs it there."""
+    """Spot or on demand. SageMaker requires MaxWaitTimeInSeconds for spot and refuses it on demand."""
     request["EnableManagedSpotTraining"] = spot
     request.setdefault("AlgorithmSpecification", {}).setdefault("TrainingInputMode", "File")
     condition = {**request.get("StoppingCondition", {})}

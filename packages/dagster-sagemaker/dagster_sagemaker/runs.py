@@ -1,4 +1,4 @@
-"""What a step's context tells of its run: where it comes from, whether it is being cancelled, what it has recorded."""
+"""Reads Dagster's runs for a step: its origin run, other runs of the same work, cancellation and stored results."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from dagster_sagemaker.compat import ROOT_RUN_ID_TAG, BaseDirectExecutionContext
 Context = AssetExecutionContext | OpExecutionContext
 _RESUMED = ("dagster/is_resume_retry", "dagster/is_asset_resume_retry")
 _ANCESTORS = 100
-"""More than that in a chain of re-executions is a fault of the chain."""
+"""Longest chain of re-executions that is followed."""
 
 _STARTS = (DagsterEventType.STEP_START, DagsterEventType.STEP_RESTARTED)
 _RESULTS = (DagsterEventType.ASSET_MATERIALIZATION, DagsterEventType.ASSET_CHECK_EVALUATION)
 _ENDS = (DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE, DagsterEventType.STEP_UP_FOR_RETRY)
 _INTERRUPTED = {"ChildProcessCrashException", "DagsterExecutionInterruptedError"}
-"""What a step fails with whose process was killed, or told to end."""
+"""Error classes of a step whose process was killed or interrupted."""
 _KEYS: WeakKeyDictionary[Any, set[str]] = WeakKeyDictionary()
-"""The keys of the jobs of each try of a step in this process."""
+"""Job keys by try of a step, in this process."""
 
 
 def origin_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
-    """The run whose unfinished work this one goes on with; itself where it was asked to do everything anew."""
+    """The first run of the chain that this run resumes. The run itself if it resumes none."""
     for _ in range(_ANCESTORS):
         resumed = any(run.tags.get(tag) == "true" for tag in _RESUMED)
         before = run.parent_run_id or run.tags.get("dagster/parent_run_id", "")
@@ -49,7 +49,7 @@ def origin_of(instance: DagsterInstance, run: DagsterRun) -> DagsterRun:
 
 
 def others_with_same_work(instance: DagsterInstance, run: DagsterRun) -> list[RunRecord]:
-    """The other runs of a series of re-executions that have the same origin, so the same jobs."""
+    """The other re-executions with the same origin run, which share its jobs."""
     root = run.root_run_id or run.tags.get(ROOT_RUN_ID_TAG) or run.run_id
     origin = origin_of(instance, run).run_id
     group = [
@@ -65,26 +65,26 @@ def others_with_same_work(instance: DagsterInstance, run: DagsterRun) -> list[Ru
 
 
 def is_live(run: DagsterRun) -> bool:
-    """Whether the run waits for its jobs, or a retry of it will.
+    """Whether the run, or its pending retry, waits for jobs.
 
-    A run that is being cancelled waits for nothing: of two runs that are cancelled together, each stops the shared jobs.
+    A run that is being cancelled does not. If two runs are cancelled together, both stop the shared jobs.
     """
     active = not run.is_finished or run.is_complete_and_waiting_to_retry
     return active and run.status is not DagsterRunStatus.CANCELING
 
 
-def _cut_short(end: DagsterEvent) -> bool:
+def _was_interrupted(end: DagsterEvent) -> bool:
     if end.event_type is DagsterEventType.STEP_SUCCESS:
         return False
     retried = end.event_type is DagsterEventType.STEP_UP_FOR_RETRY
     error = (end.step_retry_data if retried else end.step_failure_data).error
     while error and error.cls_name not in _INTERRUPTED:
-        error = error.cause  # a retry policy's request lies around what it is for
+        error = error.cause  # A RetryRequested wraps the error.
     return error is not None
 
 
 class StepRun:
-    """The step of a run that supervises jobs."""
+    """A step that supervises jobs."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -92,20 +92,20 @@ class StepRun:
         self.direct = isinstance(context, BaseDirectExecutionContext) or isinstance(
             getattr(context, "op_execution_context", None), BaseDirectExecutionContext
         )
-        # Outside of a run, in a unit test, nothing can be resumed: each call is work of its own.
+        # A unit test calls the asset outside of a run. Nothing can be resumed.
         self.run_id = str(uuid.uuid4()) if self.direct else context.run.run_id
         self.step = "step" if self.direct else context.get_step_execution_context().step.key
         self.origin_run = self.run_id if self.direct else origin_of(context.instance, context.run).run_id
 
     @property
     def asset(self) -> str:
-        """The step's asset as text; the step's own name where it has none or several."""
+        """The key of the step's asset as text. The name of the step if it has no asset or several."""
         keys = list(self.context.selected_asset_keys) if self.context.has_assets_def else []
         return keys[0].to_user_string() if len(keys) == 1 else self.step
 
     @property
     def partition(self) -> str:
-        """Its partition, or the range of them; empty where it has none."""
+        """The partition key, or a range `first...last`. Empty if there is none."""
         if not self.context.has_partition_key and not self.context.has_partition_key_range:
             return ""
         if self.context.has_partition_key_range:
@@ -115,7 +115,7 @@ class StepRun:
 
     @property
     def key(self) -> str:
-        """The step's work by name, where the job has no key of its own."""
+        """The default key of a job: asset and partition."""
         return "/".join(part for part in (self.asset, self.partition) if part)
 
     def claim(self, key: str) -> None:
@@ -125,13 +125,13 @@ class StepRun:
         keys = _KEYS.setdefault(self.context.get_step_execution_context(), set())
         if key in keys:
             raise ValueError(
-                f"two jobs of the step {self.step} have the key {key!r}, so the second one would take the results of the "
+                f"two jobs of the step {self.step} have the key {key!r}, so the second one would adopt the results of the "
                 "first: give each job its own `key`, for instance ProcessingJob(key=…)"
             )
         keys.add(key)
 
     def release(self, key: str) -> None:
-        """Frees the key of a job that has failed: the step may run another one in its place."""
+        """Frees the key of a failed job, so that the step may run another job with it."""
         if not self.direct:
             _KEYS[self.context.get_step_execution_context()].discard(key)
 
@@ -145,7 +145,7 @@ class StepRun:
         return any(is_live(other.dagster_run) for other in others)
 
     def other_live_run(self) -> str:
-        """The id of another run that waits for the same jobs now; empty if there is none, or runs cannot be read."""
+        """The id of another active run with the same jobs. Empty if there is none or runs cannot be read."""
         if self.direct:
             return ""
         try:
@@ -159,7 +159,7 @@ class StepRun:
         return next((run.run_id for run in others if is_live(run) and not run.is_finished), "")
 
     def tags(self, key: str) -> dict[str, str]:
-        """What a job's tags tell of where it belongs."""
+        """Tags that name the job's run, asset, partition and key."""
         tags = {
             **({} if self.direct else self.context.run.dagster_execution_info),
             "dagster/run-id": self.run_id,
@@ -171,7 +171,7 @@ class StepRun:
         return {name: value for name, value in tags.items() if value}
 
     def cancelled(self) -> bool:
-        """Whether a person has cancelled the run. Evicted, redeployed or unknown is not cancelled."""
+        """Whether someone cancelled the run. False if its process was evicted or redeployed, or its status is unknown."""
         if self.direct:
             return False
         try:
@@ -181,14 +181,14 @@ class StepRun:
             return False
         return run is not None and run.status in (DagsterRunStatus.CANCELING, DagsterRunStatus.CANCELED)
 
-    def recorded(self, run_id: str) -> bool:
-        """Whether Dagster holds all results that this step had in that run, the last time that it was tried before now.
+    def has_results_of(self, run_id: str) -> bool:
+        """Whether Dagster has all results of this step from its last earlier try in that run.
 
-        Not where its process was killed or interrupted, amid the events of its results perhaps.
+        False if that try was killed or interrupted: Dagster may have only a part of its results.
         """
         if self.direct:
             return False
-        # Asked for each job of a range: an earlier run's events are over, and so are those before this try.
+        # Cached for the jobs of a range: events before this try no longer change.
         if run_id not in self._recorded:
             self._recorded[run_id] = self._is_recorded(run_id)
         return self._recorded[run_id]
@@ -196,15 +196,15 @@ class StepRun:
     def _is_recorded(self, run_id: str) -> bool:
         logs = self.context.instance.all_logs(run_id, of_type={*_STARTS, *_RESULTS, *_ENDS})
         events = [log.dagster_event for log in logs if log.step_key == self.step and log.dagster_event]
-        starts = [place for place, event in enumerate(events) if event.event_type in _STARTS]
+        starts = [index for index, event in enumerate(events) if event.event_type in _STARTS]
         if run_id == self.run_id:
             events, starts = events[: starts[-1]], starts[:-1]
         last = events[starts[-1] :] if starts else []
-        some = any(event.event_type in _RESULTS for event in last)
-        return some and last[-1].event_type in _ENDS and not _cut_short(last[-1])
+        has_results = any(event.event_type in _RESULTS for event in last)
+        return has_results and last[-1].event_type in _ENDS and not _was_interrupted(last[-1])
 
-    def tell(self, message: str, metadata: Mapping[str, Any]) -> None:
-        """An engine event: it stands in the run's log with its links."""
+    def report(self, message: str, metadata: Mapping[str, Any]) -> None:
+        """Adds an engine event with links to the log of the run."""
         if self.direct:
             self.context.log.info(message)
             return

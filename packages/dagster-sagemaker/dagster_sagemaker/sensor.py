@@ -1,7 +1,7 @@
-"""The sensor that stops jobs which no run waits for. Jobs of a run that has a process are `client.py`'s.
+"""The sensor that stops jobs which no run waits for. Runs with a live process stop their own jobs.
 
-It is a plain sensor, because Dagster's `run_status_sensor` advances its cursor when its function fails: the job would
-continue to run. It reads Dagster's runs and the records on S3, and makes no List call of SageMaker.
+It is a plain sensor: Dagster's `run_status_sensor` advances its cursor even if its function fails, so the job would keep
+running. It reads Dagster's runs and the records on S3, and makes no List calls to SageMaker.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from pydantic import BaseModel
 from dagster_sagemaker.calls import CallError, Calls
 from dagster_sagemaker.folder import Folder
 from dagster_sagemaker.runs import is_live, origin_of, others_with_same_work
+from dagster_sagemaker.settings import aws_client
 from dagster_sagemaker.stopping import StopResult, stop_job
-from dagster_sagemaker.tools import aws_client
 
 MAX_AGE_SECONDS = 24 * 3600.0
-"""Runs that became due earlier are ignored by the first tick. Jobs that could not be stopped in this time are given up, with
-a warning."""
+"""The first tick ignores runs that became due earlier. A job that cannot be stopped in this time is given up, with a
+warning."""
 MAX_RUNS_PER_TICK = 50
 MAX_TICK_SECONDS = 30.0
-"""A tick that takes longer leaves the remaining runs to the next one. Dagster ends a tick after 60 s."""
+"""After this time, a tick leaves the remaining runs to the next one. Dagster ends a tick after 60 s."""
 MAX_CALL_SECONDS = 5.0
 """The longest wait for the answer of one AWS call."""
 CREATION_SECONDS = 300.0
 """A job that SageMaker does not know may still be created for this long after the end of its run."""
 NOTHING_TO_STOP = "No job is left of a cancelled run, or of a run that ended over {:,.0f} s ago"
 _READERS = 8
-"""Threads that read records. A run over a range has hundreds of records."""
+"""Threads that read records. A run over a range may have hundreds."""
 _ENDS = (DagsterEventType.RUN_CANCELED, DagsterEventType.RUN_FAILURE, DagsterEventType.RUN_SUCCESS)
 
 
@@ -77,8 +77,8 @@ def unawaited_jobs_sensor(
     run monitoring, which ends runs of lost workers.
 
     Args:
-        artifacts: S3 address of the clients, as they were given.
-        after_seconds: time in which a person may resume a failed run, whose job goes on meanwhile.
+        artifacts: S3 address, the same as that of the clients.
+        after_seconds: how long the job of a failed run keeps running, so that someone can resume the run.
         clients: returns the boto3 client of `sagemaker` or `s3`. Its calls should give up after some seconds.
         name: name of the sensor.
         interval_seconds: shortest time between two ticks.
@@ -117,7 +117,7 @@ def _add_ended_runs(instance: DagsterInstance, cursor: _Cursor, after_seconds: f
         ).records
         for record in records:
             if wait and record.timestamp > due:
-                break  # Times need not be in order: an event that is read too early might hide one behind it.
+                break  # Times may be out of order: the cursor must not pass an event that is not due.
             cursor.newest[event_type.value] = record.storage_id
             cursor.jobs.setdefault(_run_id(record), None)
 
@@ -138,7 +138,7 @@ class Sweep:
     messages: list[str] = field(default_factory=list)
 
     def run(self, stored: str | None) -> str:
-        """Stops what is due. Takes and returns the sensor's cursor."""
+        """Stops the due jobs. Takes and returns the sensor's cursor."""
         cursor = _Cursor.model_validate_json(stored or "{}")
         _add_ended_runs(self.instance, cursor, self.after_seconds)
         if cursor.jobs:
@@ -146,7 +146,7 @@ class Sweep:
         return cursor.model_dump_json()
 
     def _stop_jobs(self, cursor: _Cursor) -> None:
-        """Stops jobs as long as there is time. Leaves those in the cursor that the next tick must check, behind the others."""
+        """Stops jobs until the deadline. Moves those that the next tick must check to the end of the cursor."""
         self.sagemaker, self.s3 = self.clients("sagemaker"), self.clients("s3")
         self.deadline = time.monotonic() + MAX_TICK_SECONDS
         for run_id in list(cursor.jobs):
@@ -206,7 +206,7 @@ class Sweep:
         return result is not StopResult.UNKNOWN or self._age(record) > CREATION_SECONDS
 
     def _is_left_to_another(self, record: RunRecord) -> bool:
-        """Whether another run continues the work, or ended so recently that it may be resumed: its own end comes later."""
+        """Whether another run continues the work, or ended so recently that someone may resume it."""
         cancelled = record.dagster_run.status is DagsterRunStatus.CANCELED
         since = time.time() - self.after_seconds
         return any(
@@ -218,8 +218,8 @@ class Sweep:
         """The jobs of the run, and of the run that it continues, that have no recorded end. Raises a `CallError`."""
         calls, origin = Calls(), origin_of(self.instance, record.dagster_run).run_id
 
-        def list_objects_v2(**place: str) -> list[str]:
-            pages = self.s3.get_paginator("list_objects_v2").paginate(**place)
+        def list_objects_v2(**parameters: str) -> list[str]:
+            pages = self.s3.get_paginator("list_objects_v2").paginate(**parameters)
             prefixes = [entry["Prefix"] for page in pages for entry in page.get("CommonPrefixes", [])]
             return [prefix.rstrip("/").rpartition("/")[2] for prefix in prefixes]
 
@@ -243,5 +243,5 @@ class Sweep:
         self.log.warning(message)
 
     def _add_to_log(self, record: RunRecord, message: str) -> None:
-        """Adds a message to the log of the run, where a person looks for its jobs."""
+        """Adds a message to the log of the run."""
         self.instance.report_engine_event(f"[sagemaker] {message}", dagster_run=record.dagster_run)

@@ -1,4 +1,4 @@
-"""The states of a job that a step waits for, and the changes that are allowed. docs/states.md draws them."""
+"""The states of a supervised job, and the allowed changes. docs/states.md has the diagram."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from enum import Enum
 
 
 class State(Enum):
-    """Where a job is, as far as the client knows."""
+    """What the client knows of a job."""
 
     LOOKING_UP = "looking up"
     """The client reads the record of the job's key."""
     INSPECTING = "inspecting"
-    """There is a job of an earlier process, or its record. The client asks Describe, and adopts the job or not."""
+    """An earlier process has left a record. The client calls Describe to decide whether to adopt its job."""
     ENDING = "ending"
-    """The earlier job is outdated or being stopped. The client stops it and waits for its end."""
+    """The earlier job is outdated or already stopping. The client stops it if needed, and waits for its end."""
     PREPARING = "preparing"
-    """No job exists. The client writes the record and the inputs of the attempt, after a pause where one is due."""
-    ASKED = "asked"
-    """Create has not answered, so the job may exist. The client calls Create again, under the same name."""
+    """No job exists. After a pause if one is due, the client writes the record and inputs of the attempt."""
+    CREATING = "creating"
+    """Create has not answered, so the job may exist. The client calls Create again with the same name."""
     CONFIRMING = "confirming"
-    """Create was refused after a call without an answer. The client asks Describe whether the job exists."""
+    """Create was refused after a call without an answer. The client calls Describe to see if the job exists."""
     STARTING = "starting"
     """The job exists. Its container has not opened Dagster Pipes."""
     RUNNING = "running"
     """The container has opened Dagster Pipes."""
     CLOSING = "closing"
     """The container has closed Dagster Pipes. The job may still upload its outputs."""
-    COLLECTING = "collecting"
-    """The job is over. The client reads the rest of its messages and log lines."""
-    HARVESTING = "harvesting"
-    """The same, of a job that was over when it was found."""
+    READING_REST = "reading the rest"
+    """The job has ended. The client reads the rest of its messages and log lines."""
+    READING_EARLIER = "reading an earlier job"
+    """The client reads the messages and log lines of a job that had ended before it was adopted."""
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     STOPPED = "stopped"
-    """The client has stopped the job: its run was cancelled, or the asset waits for it no longer."""
+    """The client has stopped the job: its run was cancelled, or the asset no longer waits for it."""
     LEFT = "left"
-    """This process ends. Another one adopts the job."""
+    """This process is ending. The job keeps running, and another process adopts it."""
 
 
 MAY_EXIST = frozenset(State) - {
@@ -46,27 +46,27 @@ MAY_EXIST = frozenset(State) - {
     State.STOPPED,
     State.LEFT,
 }
-"""States in which SageMaker may know a job that no end was seen of."""
+"""States in which SageMaker may have a job whose end is not known."""
 
-_WATCHED = {State.STARTING, State.RUNNING, State.CLOSING, State.COLLECTING}
+_WATCHED = {State.STARTING, State.RUNNING, State.CLOSING, State.READING_REST}
 _MOVES: dict[State, set[State]] = {
     State.LOOKING_UP: {State.INSPECTING, State.PREPARING},
-    State.INSPECTING: {State.ENDING, State.PREPARING, State.ASKED, State.STARTING, State.HARVESTING},
+    State.INSPECTING: {State.ENDING, State.PREPARING, State.CREATING, State.STARTING, State.READING_EARLIER},
     State.ENDING: {State.INSPECTING},
-    State.PREPARING: {State.ASKED},
-    State.ASKED: {State.INSPECTING, State.CONFIRMING, State.PREPARING, State.STARTING},
-    State.CONFIRMING: {State.ASKED, State.PREPARING, State.STARTING},
+    State.PREPARING: {State.CREATING},
+    State.CREATING: {State.INSPECTING, State.CONFIRMING, State.PREPARING, State.STARTING},
+    State.CONFIRMING: {State.CREATING, State.PREPARING, State.STARTING},
     State.STARTING: _WATCHED - {State.STARTING},
     State.RUNNING: _WATCHED - {State.RUNNING},
     State.CLOSING: _WATCHED - {State.CLOSING},
-    State.COLLECTING: {State.SUCCEEDED, State.PREPARING},
-    State.HARVESTING: {State.SUCCEEDED, State.PREPARING},
+    State.READING_REST: {State.SUCCEEDED, State.PREPARING},
+    State.READING_EARLIER: {State.SUCCEEDED, State.PREPARING},
 }
 NEXT: dict[State, frozenset[State]] = {
     state: frozenset(moves | {State.FAILED} | ({State.STOPPED, State.LEFT} if state in MAY_EXIST else set()))
     for state, moves in _MOVES.items()
 }
-"""The states that may follow each one; the ends have none."""
+"""The states that may follow each state. Final states are not in the table."""
 
 
 class Machine:
@@ -76,7 +76,7 @@ class Machine:
         self.state = State.LOOKING_UP
 
     def enter(self, state: State) -> None:
-        """Changes the state; the same state again is no change. Raises RuntimeError if the table lacks the change."""
+        """Changes the state. Entering the same state does nothing. Raises RuntimeError if the change is not allowed."""
         if state is not self.state and state not in NEXT.get(self.state, ()):
             raise RuntimeError(f"a job cannot go from {self.state.value!r} to {state.value!r}")
         self.state = state

@@ -1,4 +1,4 @@
-"""Stops jobs: of a cancelled run, of an asset that waits no longer, outdated ones, and those that no run waits for."""
+"""Stops jobs, one or several, and reports the result."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dagster_sagemaker.outcomes import is_over
 from dagster_sagemaker.pacing import Clock, Pacing
 
 _PAUSE = 0.25
-"""Seconds after a failed Stop. It is short, because a worker that is being ended has only some seconds."""
+"""Seconds after a failed Stop. Short, because a worker that receives SIGTERM has only a few seconds."""
 
 
 class StopResult(Enum):
@@ -30,18 +30,18 @@ class StopResult(Enum):
 def stop_job(
     calls: Calls, sagemaker: Any, name: str, kinds: Sequence[Kind] = (PROCESSING, TRAINING)
 ) -> StopResult:
-    """Stops the job of this name, of the first kind that SageMaker knows. Raises `Transient`, or `Refused` if it runs on."""
+    """Stops the job of this name and the first kind that exists. Raises `Transient`, or `Refused` if it still runs."""
     refused: Refused | None = None
     for kind in kinds:
         try:
-            calls(kind.stop(sagemaker), **kind.named(name))
+            calls(kind.stop(sagemaker), **kind.name_parameter(name))
             return StopResult.STOPPED
         except NotFound:
             continue
         except Refused as refusal:
             if is_over(refusal):
                 return StopResult.OVER
-            # A role without the right to stop one kind is refused although there is no such job.
+            # A role that may not stop one kind gets AccessDenied even if no such job exists.
             refused = refused or refusal
     if refused:
         raise refused
@@ -55,12 +55,12 @@ class Stoppable(Protocol):
     def name(self) -> str: ...
 
     def stop(self) -> bool:
-        """One try. Returns whether no further one is needed."""
+        """Tries once. Returns False if another try is needed."""
         ...
 
 
 def stop_all(jobs: Sequence[Stoppable], clock: Clock, pacing: Pacing, warn: Callable[[str], None]) -> None:
-    """Stops one job after the other. Each is tried at least once, and again until `stop_patience` brought no progress."""
+    """Stops jobs in turn. Tries each at least once. Gives up when no Stop succeeded for `stop_patience` seconds."""
     waiting, tries, progress = deque(jobs), 0, clock.now()
     while waiting:
         job, tries = waiting.popleft(), tries + 1
@@ -71,7 +71,7 @@ def stop_all(jobs: Sequence[Stoppable], clock: Clock, pacing: Pacing, warn: Call
         if tries >= len(jobs) and clock.now() - progress >= pacing.stop_patience:
             names = ", ".join(job.name for job in waiting)
             warn(
-                f"[sagemaker] not known to be stopped, so they may run on and cost; see the console: {names}"
+                f"[sagemaker] could not stop these jobs; they may still run, at a cost. Check the console: {names}"
             )
             return
         clock.sleep(_PAUSE * pacing.scale)
@@ -81,6 +81,6 @@ def _is_stopped(job: Stoppable, warn: Callable[[str], None]) -> bool:
     try:
         return job.stop()
     except Exception as error:
-        # The other jobs must be stopped nevertheless.
+        # The other jobs must still be stopped.
         warn(f"[sagemaker] stopping {job.name} failed: {type(error).__name__}: {error}")
         return False

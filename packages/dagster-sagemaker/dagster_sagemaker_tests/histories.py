@@ -381,8 +381,8 @@ class World:
             patch.object(
                 utils, "build_external_execution_context_data", lambda _, extras: {"extras": extras}
             ),
-            patch.object(StepRun, "recorded", lambda _, run_id: run_id in self.dagster.recorded),
-            patch.object(StepRun, "tell", lambda *_: None),
+            patch.object(StepRun, "has_results_of", lambda _, run_id: run_id in self.dagster.recorded),
+            patch.object(StepRun, "report", lambda *_: None),
         ):
             self.aws.at(100.0, self.tick_again)
             run: DagsterRun | None = None

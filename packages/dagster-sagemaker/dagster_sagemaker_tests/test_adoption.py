@@ -150,7 +150,7 @@ def test_foreign_job_under_our_name_is_not_adopted(runner):
     (job,) = runner.aws.jobs.values()
     job.answer["Environment"] = {"DAGSTER_PIPES_MESSAGES": "other"}
     assert not runner.retry(parent).success
-    assert "not of this step" in runner.failed.description
+    assert "belongs to another step" in runner.failed.description
     assert "running" not in runner.failed.description
 
 
@@ -281,7 +281,7 @@ def test_stop_without_effect_is_given_up_with_a_warning(runner):
     result = runner.run(*[processing(key=f"chunk {number}") for number in range(3)], at_once=3)
     assert runner.aws.now < 65
     told = messages(result, runner.instance)
-    assert "not known to be stopped" in told
+    assert "could not stop these jobs" in told
     assert all(told.rpartition("see the console:")[2].count(name) for name in runner.aws.jobs)
 
 
@@ -297,7 +297,7 @@ def test_denied_stop_warns_and_other_jobs_are_stopped(runner):
         entry for entry in runner.instance.all_logs(run.run_id) if "not authorized" in entry.user_message
     ]
     assert warning.level == logging.WARNING
-    assert "it is still running, and costs" in warning.user_message
+    assert "is still running, at a cost" in warning.user_message
     assert f"processing-jobs/{running.name}" in warning.user_message
 
 
@@ -307,7 +307,7 @@ def test_a_job_that_ended_before_its_stop_is_no_warning(runner):
     runner.aws.faults = {"stop": [refusal("ValidationException", words)]}
     interrupt(runner, 50, cancelled=True)
     result = runner.run()
-    assert "is over already" in messages(result, runner.instance)
+    assert "has already ended" in messages(result, runner.instance)
     assert "costs" not in messages(result, runner.instance)
 
 

@@ -11,7 +11,7 @@ from botocore.config import Config
 from dagster import RetryPolicy
 
 from dagster_sagemaker import PipesSageMakerProcessingClient
-from dagster_sagemaker.calls import Calls, Refused, Transient, sorted_error
+from dagster_sagemaker.calls import Calls, Refused, Transient, call_error
 from dagster_sagemaker_tests.conftest import messages
 from dagster_sagemaker_tests.fake_aws import completes, refusal
 
@@ -37,7 +37,7 @@ UNREACHABLE = exceptions.EndpointConnectionError(
     ids=lambda error: type(error).__name__,
 )
 def test_a_call_that_got_no_answer_may_be_repeated(error):
-    assert isinstance(sorted_error("Describe", error), Transient)
+    assert isinstance(call_error("Describe", error), Transient)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_call_that_got_no_answer_may_be_repeated(error):
     ids=lambda error: type(error).__name__,
 )
 def test_a_call_that_cannot_be_made_is_not_repeated(error):
-    assert isinstance(sorted_error("Describe", error), Refused)
+    assert isinstance(call_error("Describe", error), Refused)
 
 
 def test_an_endpoint_that_refuses_the_connection_is_no_answer():
@@ -93,14 +93,16 @@ def test_step_without_a_region_fails_and_names_the_variable(runner, nowhere):
 def test_the_session_that_its_user_set_up_is_used(nowhere, monkeypatch):
     monkeypatch.setattr("boto3.DEFAULT_SESSION", boto3.Session(region_name="eu-west-1"))
     client = PipesSageMakerProcessingClient("s3://bucket/artifacts")
-    assert client._tools.sagemaker.meta.region_name == "eu-west-1"
+    assert client._settings.sagemaker.meta.region_name == "eu-west-1"
 
 
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
 def test_the_region_is_the_environments(nowhere, monkeypatch, variable):
     monkeypatch.setenv(variable, "eu-north-1")
-    tools = PipesSageMakerProcessingClient("s3://bucket/artifacts")._tools
-    assert {client.meta.region_name for client in (tools.sagemaker, tools.s3, tools.logs)} == {"eu-north-1"}
+    settings = PipesSageMakerProcessingClient("s3://bucket/artifacts")._settings
+    assert {client.meta.region_name for client in (settings.sagemaker, settings.s3, settings.logs)} == {
+        "eu-north-1"
+    }
 
 
 IN_USE = refusal("ResourceInUse", "Job name must be unique")

@@ -182,8 +182,8 @@ def test_job_runs_on_when_describe_is_refused_and_is_adopted(runner):
 
 def test_default_s3_client_does_not_retry(monkeypatch):
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-north-1")
-    tools = PipesSageMakerProcessingClient("s3://bucket/artifacts")._tools
-    for client in (tools.s3, tools.sagemaker, tools.logs):
+    settings = PipesSageMakerProcessingClient("s3://bucket/artifacts")._settings
+    for client in (settings.s3, settings.sagemaker, settings.logs):
         assert client.meta.config.retries["total_max_attempts"] == 1
 
 
@@ -247,7 +247,7 @@ def test_other_quota_smaller_than_the_job_is_fatal(runner, words):
     assert not failed.allow_retries
     assert runner.aws.calls["create"] == 1
     assert re.search("quota of (Size of EBS volume|Longest run time)", failed.description)
-    assert "or let the job ask for less" in failed.description
+    assert "or let the job request less" in failed.description
 
 
 def test_other_quota_with_unknown_need_is_awaited(runner):
@@ -270,7 +270,7 @@ def test_internal_errors_end_after_three_attempts(runner):
     runner.aws.scripts = [fails(INTERNAL)] * 3
     failed = runner.failure()
     assert (len(runner.aws.jobs), failed.allow_retries) == (3, False)
-    assert "inside SageMaker" in failed.description
+    assert "internal error of SageMaker" in failed.description
 
 
 def test_an_internal_error_is_tried_again(runner):
@@ -338,7 +338,7 @@ def test_an_access_that_is_denied_is_fatal(runner):
     [
         (NoCredentialsError(), "Sign in (aws sso login)"),
         (refusal("UnrecognizedClientException", "The security token is invalid"), "renew them"),
-        (DENIED, "Give the role of this process that right"),
+        (DENIED, "Give the role of this process this permission"),
     ],
 )
 def test_a_refusal_of_the_orchestrator_itself_tells_the_remedy(runner, fault, remedy):
@@ -392,14 +392,14 @@ def test_interrupted_spot_job_reports_once(runner, first):
     assert metadata(result)["rows"] == 2
     told = messages(result, runner.instance)
     assert "Interrupted" in told
-    assert told.count("reports begin anew") == 1
+    assert told.count("earlier reports are discarded") == 1
 
 
 def test_a_completed_job_without_closed_is_a_failure_for_good(runner):
     runner.aws.scripts = [ends("Completed")]
     failed = runner.failure()
     assert not failed.allow_retries
-    assert "none says `closed`" in failed.description
+    assert "it sent no `closed` message" in failed.description
 
 
 def test_a_job_that_has_no_pipes_needs_no_closed(runner):
@@ -544,4 +544,4 @@ def test_completed_job_whose_pipes_ended_with_an_exception_has_failed(runner):
     runner.aws.scripts = [script]
     failed = runner.failure()
     assert failed.ending is Ending.SILENT
-    assert "its Pipes ended with boom" in failed.description
+    assert "its Pipes session ended with boom" in failed.description

@@ -84,7 +84,7 @@ def test_timeout_of_the_request_is_a_timeout(runner):
     runner.aws.scripts = [ends("Stopped", after=50)]
     job = processing(request={"StoppingCondition": {"MaxRuntimeInSeconds": 30}})
     failed = runner.failure(job)
-    assert "was ended after max_runtime_seconds=30" in failed.description
+    assert "exceeded max_runtime_seconds=30" in failed.description
 
 
 class Reader(PipesMessageReader):
@@ -152,7 +152,7 @@ def test_messages_come_from_a_reader_that_is_passed(runner):
 def test_success_without_closed_is_refused_from_any_reader(runner):
     reader = Reader()
     runner.aws.scripts = [reader.script(materialised())]
-    assert "none says `closed`" in runner.failure(message_reader=reader).description
+    assert "it sent no `closed` message" in runner.failure(message_reader=reader).description
 
 
 @pytest.mark.parametrize(("place", "jobs"), [("", 2), ("always-here", 1)], ids=["random", "fixed"])

@@ -39,7 +39,7 @@ def test_break_out_of_run_all_stops_the_other_jobs(runner):
     result = materialise(runner, body)
     assert result.success
     assert [job.status for job in runner.aws.jobs.values()] == ["Completed", "Stopped", "Stopped"]
-    assert "the asset waits for them no longer: stopping chunk-1-" in messages(result, runner.instance)
+    assert "the asset no longer waits for them: stopping chunk-1-" in messages(result, runner.instance)
 
 
 def test_closed_iterator_stops_its_jobs(runner):

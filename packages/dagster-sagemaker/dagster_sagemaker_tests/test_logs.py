@@ -9,7 +9,7 @@ from dagster import RetryPolicy
 
 from dagster_sagemaker import Pacing
 from dagster_sagemaker.calls import Calls, Transient
-from dagster_sagemaker.folder import Seen
+from dagster_sagemaker.folder import Progress
 from dagster_sagemaker.logs import LogFollower
 from dagster_sagemaker.pacing import Window
 from dagster_sagemaker_tests.conftest import messages, processing, training
@@ -173,7 +173,7 @@ def test_same_run_continues_its_log_with_an_old_token(runner):
     shown: list[str] = []
     key = "/aws/sagemaker/TrainingJobs:job/algo-1-1"
     runner.aws.streams[key] = [(1, "a"), (2, "b"), (2, "c")]
-    seen = Seen("run", 0)
+    seen = Progress("run", 0)
     drain(follower(runner.aws, seen, shown))
     runner.aws.streams[key] += [(2, "d"), (3, "e")]
     drain(follower(runner.aws, seen, shown))
@@ -190,7 +190,7 @@ def test_lines_of_a_restarted_container_follow_those_before(runner):
         "/aws/sagemaker/TrainingJobs:job/algo-1-1": [(1, "a"), (2, "b"), (3, "c")],
         "/aws/sagemaker/TrainingJobs:job/algo-1-2": [(4, "d"), (5, "e")],
     }
-    following = follower(runner.aws, Seen("run", 0), shown)
+    following = follower(runner.aws, Progress("run", 0), shown)
     for minute in range(10):
         following.look(60.0 * minute)
     assert "".join(shown).split() == ["a", "b", "c", "d", "e"]
@@ -316,7 +316,7 @@ def test_pages_are_shown_one_by_one(runner):
     shown: list[str] = []
     many(runner.aws, lines=5_500)
     runner.aws.page = 1_000
-    drain(follower(runner.aws, Seen("run", 0), shown))
+    drain(follower(runner.aws, Progress("run", 0), shown))
     assert [text.count("\n") for text in shown] == [1_000] * 5 + [500]
     assert "".join(shown).split()[1::2] == [f"{second:06}" for second in range(5_500)]
 
@@ -326,13 +326,13 @@ def test_last_lines_follow_where_many_are_left_out(runner, hosts):
     shown: list[str] = []
     many(runner.aws, hosts)
     runner.aws.page = 1_000
-    following = follower(runner.aws, Seen("run", 0), shown)
-    following.hosts = following.wanted = hosts
+    following = follower(runner.aws, Progress("run", 0), shown)
+    following.hosts = following.expected = hosts
     following.link = "https://console.example.org"
     drain(following)
     text = "".join(shown)
     assert 20_000 <= text.count("\n") <= 20_000 + hosts * 2_000 + 1
-    first, _, last = text.partition("Lines are left out here. All lines: https://console.example.org\n")
+    first, _, last = text.partition("Lines are omitted here. All lines: https://console.example.org\n")
     assert "000001" in first
     for host in range(1, hosts + 1):
         assert last.count(f"h{host} ") == 1_000 and f"h{host} 099999\n" in last
@@ -346,7 +346,7 @@ def test_interrupted_drain_continues_where_it_was(runner):
     shown: list[str] = []
     many(runner.aws, lines=3_000)
     runner.aws.page = 1_000
-    seen = Seen("run", 0)
+    seen = Progress("run", 0)
     follower(runner.aws, seen, shown).drain(0.0)
     runner.aws.faults = {"log_events": [THROTTLED]}
     following = follower(runner.aws, seen, shown)

@@ -9,7 +9,7 @@ from dagster_sagemaker.folder import Folder
 from dagster_sagemaker_tests.conftest import messages, metadata, training
 from dagster_sagemaker_tests.fake_aws import CLOSED, OPENED, materialised, told
 
-AGAIN = "the container was started again"
+AGAIN = "the container was restarted"
 
 
 def test_first_message_written_twice_is_reported_once(runner):
@@ -51,9 +51,9 @@ def test_runs_that_share_a_job_keep_separate_log_positions(aws):
     aws("s3").create_bucket(Bucket="bucket", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
     folder = Folder(aws("s3"), Calls(), "s3://bucket/artifacts", "origin", "job")
     for run_id, shown in (("a", 3), ("b", 5)):
-        seen = folder.read_seen(run_id, 1)
+        seen = folder.read_progress(run_id, 1)
         assert seen.messages == 0
         seen.messages = shown
-        folder.write_seen(seen)
-    assert [folder.read_seen(run_id, 1).messages for run_id in ("a", "b")] == [3, 5]
-    assert folder.read_seen("a", 2).messages == 0, "another attempt of the job"
+        folder.write_progress(seen)
+    assert [folder.read_progress(run_id, 1).messages for run_id in ("a", "b")] == [3, 5]
+    assert folder.read_progress("a", 2).messages == 0, "another attempt of the job"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from dagster_sagemaker.outcomes import Ending, explained, outcome
+from dagster_sagemaker.outcomes import Ending, explain, outcome
 
 OLD_WORDING = "AlgorithmError: See job logs for more information"
 
@@ -105,8 +105,8 @@ def test_container_that_wrote_nothing_is_explained_by_its_log():
     described = {"ProcessingJobStatus": "Failed", "FailureReason": "AlgorithmError: , exit code: 2"}
     ended = outcome(described)
     assert ended
-    assert explained("job", ended, "ml.m5.large") == (
-        "Job job failed with exit code 2: it has given no reason. Its last log lines are in the compute log of the step"
+    assert explain("job", ended, "ml.m5.large") == (
+        "Job job failed with exit code 2: it gave no reason. Its last log lines are in the step's compute log"
     )
 
 

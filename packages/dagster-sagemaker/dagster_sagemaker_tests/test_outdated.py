@@ -36,7 +36,7 @@ def test_what_an_older_image_completed_is_not_harvested(runner, made):
     images = [image_of(job) for job in runner.aws.jobs.values()]
     assert images == ["old", "old", NEW_IMAGE, NEW_IMAGE]
     there = next(name for name in runner.aws.jobs if name.startswith("there"))
-    said = f"{there} of an earlier execution ended (completed): launched anew. It differs from what is to run now: image."
+    said = f"{there} from an earlier execution ended (completed): starting a new job. It differs from the job to run now: image."
     assert messages(result, runner.instance).count(said) == 1
 
 
@@ -60,7 +60,7 @@ def test_job_of_an_older_image_is_stopped_before_the_next_starts(runner, made):
     assert (old.status, runner.aws.calls["stop"]) == ("Stopped", 1)
     assert 0 <= created - (over - START).total_seconds() <= 16
     told = messages(result, runner.instance)
-    assert told.count(f"{old.name} differs from what is to run now (image): it is stopped") == 1
+    assert told.count(f"{old.name} differs from the job to run now (image): stopping it") == 1
 
 
 def stops_slowly(runner, job, seconds):
@@ -97,7 +97,7 @@ def test_job_of_an_older_image_that_cannot_be_stopped_fails_the_step(runner):
     assert not runner.retry(parent, processing(image=NEW_IMAGE)).success
     (name,) = runner.aws.jobs
     assert (
-        f"Job {name} differs from what is to run now (image), runs, and may not be stopped"
+        f"Job {name} differs from the job to run now (image), is running and cannot be stopped"
         in runner.failed.description
     )
     assert f"processing-jobs/{name}" in runner.failed.description
@@ -135,7 +135,7 @@ def test_job_of_the_other_kind_that_cannot_be_stopped_fails_the_step(runner, mad
     runner.aws.faults = {"stop": [refusal("AccessDeniedException", "not authorized to stop")]}
     assert not runner.retry(parent, other(image="old")).success
     (job,) = runner.aws.jobs.values()
-    assert "runs, and may not be stopped" in runner.failed.description
+    assert "is running and cannot be stopped" in runner.failed.description
     console = {"Processing": "processing-jobs", "Training": "jobs"}[job.kind]
     assert f"#/{console}/{job.name}" in runner.failed.description
 

@@ -166,7 +166,7 @@ PROCESSING_FAULTS = {
         "outputs": (S3Output("o", PLACE, "bucket/k"),)
     },
     "tags (Tags) has 51": {"tags": {f"t{n}": "" for n in range(51)}},
-    "belongs to AWS": {"tags": {"aws:x": "y"}},
+    "AWS reserves": {"tags": {"aws:x": "y"}},
     "max_runtime_seconds": {"max_runtime_seconds": 9 * 86400 + 1},
     "instance_count": {"instance_count": 0},
     "volume_gb": {"volume_gb": 0},
@@ -459,7 +459,7 @@ def test_single_retryable_exit_code_is_refused():
 
 
 def test_extra_that_is_not_json_is_named():
-    with pytest.raises(TypeError, match=r"extras\['a'\] is a object, and not JSON"):
+    with pytest.raises(TypeError, match=r"extras\['a'\] is a object, which is not JSON"):
         json_extras({"b": 1, "a": object()})
 
 

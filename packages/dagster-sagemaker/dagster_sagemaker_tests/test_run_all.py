@@ -78,7 +78,7 @@ def test_unready_job_is_refused_while_none_runs(runner):
 
     result = materialise(runner, body)
     assert not result.success
-    assert "jobs gave None" in str(result.failure_data_for_node("loads"))
+    assert "`jobs` gave None" in str(result.failure_data_for_node("loads"))
 
 
 def test_run_all_refuses_to_run_no_job_at_once(runner):

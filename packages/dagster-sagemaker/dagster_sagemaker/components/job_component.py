@@ -75,7 +75,7 @@ def _template(fields: type[JobFields]) -> Resolver:
 
 
 class RetryFields(Model, Resolvable):
-    """Dagster's retry policy. Failures that no retry can mend are never retried."""
+    """Dagster's retry policy. Failures that no retry can fix are never retried."""
 
     max_retries: int = 1
     delay: Annotated[float | None, Resolver.default(description="Seconds before the first retry.")] = None
@@ -92,7 +92,7 @@ class RetryFields(Model, Resolvable):
 
 
 class JobComponent(Component, Resolvable, Model, ABC):
-    """What both components have in common."""
+    """The base class of both components."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
     client_class: ClassVar[Callable[..., Any]]
@@ -167,7 +167,7 @@ class JobComponent(Component, Resolvable, Model, ABC):
         def _sagemaker_job(context: AssetExecutionContext) -> Iterator[Any]:
             invocation = self._client(context).run(context=context, job=self.make_job(**_scope(context)))
             reported = list(invocation.get_results(implicit_materializations=False))
-            # A container that reports some of its assets has not made the others.
+            # If the container reports some assets, the others are not materialised.
             yield from reported or invocation.get_results()
 
         return Definitions(assets=[_sagemaker_job])
@@ -189,12 +189,12 @@ class JobComponent(Component, Resolvable, Model, ABC):
         )
 
     def _check_job(self) -> None:
-        """Finds a wrong template or an exceeded limit when definitions load, not in the first run."""
+        """Finds faults in templates and limits when definitions load, not in the first run."""
         partitions = self.assets[0].partitions_def
         try:
             key = partitions and partitions.get_first_partition_key()
         except Exception:
-            return  # partitions that only an instance of Dagster knows
+            return  # Dynamic partitions need a Dagster instance.
         if partitions and key is None:
             return
         job = self.make_job(**({"partition_key": key} if key else {}))

@@ -14,7 +14,7 @@ from dagster_sagemaker.jobs import Channel, InlineInput, Job, ProcessingJob, S3I
 Number = int | TemplateText
 Flag = bool | TemplateText
 Scalar = str | int | float | bool
-"""Numbers and booleans become texts as JSON writes them: `3`, `0.1`, `true`."""
+"""Numbers and booleans become texts in JSON's notation: `3`, `0.1`, `true`."""
 Distribution = Literal["FullyReplicated", "ShardedByS3Key"]
 
 
@@ -96,7 +96,7 @@ class JobFields(Fields):
     network_isolation: Flag = Field(False, description="Allowed only with `pipes: false`.")
     encrypt_between_instances: Flag = False
     tags: dict[str, Scalar] = Field({}, description="Tags of the job in AWS.")
-    key: str = Field("", description="Names the work within a run. Default: asset and partition.")
+    key: str = Field("", description="Name of the work within a run. Default: asset and partition.")
     identity: str = Field("", description="Identifies the work in a later run, instead of its parameters.")
     extras: dict[str, Any] = Field({}, description="What the container reads with `pipes.get_extra(name)`.")
     retryable_exit_codes: list[int] | TemplateText = Field(
@@ -134,10 +134,10 @@ _EXACT = {"request", "extras", "retryable_exit_codes"}
 
 def job_of(fields: JobFields) -> Job:
     """The job that rendered fields describe."""
-    given = {name: _value(name, getattr(fields, name)) for name in fields.model_fields_set}
+    values = {name: _value(name, getattr(fields, name)) for name in fields.model_fields_set}
     if isinstance(fields, TrainingJobFields):
-        return TrainingJob(**given)
-    return ProcessingJob(**given)
+        return TrainingJob(**values)
+    return ProcessingJob(**values)
 
 
 def _value(name: str, value: Any) -> Any:

@@ -16,7 +16,7 @@ _COMMON = {
 
 
 class JobScaffolder(Scaffolder):
-    """The asset has the name of the folder. Image, role and S3 addresses are to be replaced."""
+    """Names the asset after the folder. The user replaces image, role and S3 addresses."""
 
     job: ClassVar[dict[str, Any]]
 

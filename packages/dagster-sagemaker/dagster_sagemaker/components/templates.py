@@ -1,4 +1,4 @@
-"""Renders the templates of a job that is declared in YAML. Which fields a job has does not belong here."""
+"""Renders the templates of a job that is declared in YAML. The fields of a job do not belong here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class TemplateFault(ValueError):
 def render(value: Any, scope: Mapping[str, Any], field: str) -> Any:
     """`value` with every template replaced. A template that is the whole text keeps the type of its value.
 
-    Dagster's own templates read `"1.10"` as the number 1.1. Here a text stays as it is.
+    Unlike Dagster's templates, which turn `"1.10"` into the number 1.1, it keeps texts.
     """
     if isinstance(value, dict):
         return {name: render(item, scope, f"{field}.{name}") for name, item in value.items()}
@@ -30,14 +30,14 @@ def render(value: Any, scope: Mapping[str, Any], field: str) -> Any:
         return value
     scope = {**scope, "env": _Variables(scope["env"])} if "env" in scope else scope
     try:
-        return _finished(_ENVIRONMENT.from_string(value).render(**scope))
+        return _check_defined(_ENVIRONMENT.from_string(value).render(**scope))
     except (UndefinedError, TemplateSyntaxError, TemplateFault) as error:
         names = ", ".join(sorted(scope))
         raise TemplateFault(f"{field}: {value!r}: {error}. The template knows: {names}") from error
 
 
 class _Variables:
-    """Dagster's `env`, except that a variable which is not set is undefined, not None: no filter can hide that."""
+    """Dagster's `env`, except that an unset variable is undefined instead of None, so that no filter can hide it."""
 
     def __init__(self, env: Any) -> None:
         self._env = env
@@ -50,9 +50,9 @@ class _Variables:
         return StrictUndefined(f"the environment variable {name} is not set") if value is None else value
 
 
-def _finished(value: Any) -> Any:
+def _check_defined(value: Any) -> Any:
     if isinstance(value, Undefined):
-        str(value)  # raises an error that names what is undefined
+        str(value)  # Raises an error that names the undefined variable.
     return value
 
 
@@ -64,7 +64,7 @@ def _join(values: Iterable[Any]) -> Any:
 
 
 class _Environment(NativeEnvironment):
-    """Without the parsing of rendered texts as Python literals that `NativeEnvironment` does."""
+    """A `NativeEnvironment` that does not parse rendered texts as Python literals."""
 
     concat = staticmethod(_join)  # pyright: ignore[reportAssignmentType]
 

@@ -26,7 +26,7 @@ def test_completed_job_of_an_older_image(runner: JobRunner, kind: str):
     assert result.metadata["sagemaker/image"] == NEW_IMAGE
     old, new = runner.jobs()
     assert [job["status"] for job in (old, new)] == ["Completed", "Completed"]
-    said = f"{old['name']} of an earlier execution ended (completed): launched anew. It differs from what is to run now: image."
+    said = f"{old['name']} from an earlier execution ended (completed): starting a new job. It differs from the job to run now: image."
     assert result.log.count(said) == 1
     assert (result.lines, result.log.count("counting")) == (["line 1", "line 2"], 1)
 
@@ -41,6 +41,6 @@ def test_running_job_of_an_older_image(runner: JobRunner, kind: str):
     old, new = runner.jobs()
     assert [job["status"] for job in (old, new)] == ["Stopped", "Completed"]
     assert new["describe"]["CreationTime"] >= end_of(old)
-    said = f"{old['name']} differs from what is to run now (image, command): it is stopped, and launched anew once it is over"
+    said = f"{old['name']} differs from the job to run now (image, command): stopping it. A new job starts after its end"
     assert said in result.log
     assert (result.lines, result.log.count("counting")) == (["line 1", "line 2"], 1)

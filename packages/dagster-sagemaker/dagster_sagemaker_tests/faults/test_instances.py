@@ -49,7 +49,7 @@ def test_quota_0(runner: JobRunner, kind: str):
     runner.double.set(quotas={"ml.m5.large": 0})
     result = runner.run(job_of(kind, "reports"))
     assert result.final
-    assert "the quota of ml.m5.large is 0, 1 needed: ask for more in Service Quotas" in result.description
+    assert "the quota of ml.m5.large is 0, 1 needed: request more in Service Quotas" in result.description
     assert runner.jobs() == []
 
 
@@ -69,5 +69,5 @@ def test_quota_reached(runner: JobRunner, kind: str, aws):
     result = runner.run(job_of(kind, "reports"), clock=Clock(sleep=sleep))
     assert result.lines == ["line 1", "line 2"]
     assert [job["status"] for job in runner.jobs()] == ["Stopped", "Completed"]
-    assert "Waiting for others to end their jobs" in result.log
+    assert "Waiting for other jobs to end" in result.log
     assert result.metadata["sagemaker/queue_seconds"] > 0

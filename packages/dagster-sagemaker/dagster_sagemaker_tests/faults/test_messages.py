@@ -20,7 +20,7 @@ def test_job_without_closed(runner: JobRunner, kind: str, job: str):
     result = runner.run(job_of(kind, job))
     assert result.final
     assert "completed, but of its messages at s3://bucket/artifacts/pipes/" in result.description
-    assert "none says `closed`" in result.description
+    assert "it sent no `closed` message" in result.description
     assert (result.lines, runner.job()["status"]) == (["line 1"], "Completed")
 
 

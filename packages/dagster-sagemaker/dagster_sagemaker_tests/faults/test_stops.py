@@ -14,7 +14,7 @@ def test_timeout(runner: JobRunner, kind: str):
     """The failure names the limit that was over."""
     result = runner.run(job_of(kind, "reports", 3, 60, max_runtime_seconds=1))
     assert result.final
-    assert "was ended after max_runtime_seconds=1" in result.description
+    assert "exceeded max_runtime_seconds=1" in result.description
     assert (result.lines, runner.job()["status"]) == (["line 1"], "Stopped")
 
 
@@ -24,7 +24,7 @@ def test_stopped_by_someone_in_the_console(runner: JobRunner, kind: str):
     runner.double.fault("console_stop", on_log="line 1")
     result = runner.run(job_of(kind, "reports", 3, 60))
     assert result.final
-    assert "was stopped, and not by this run" in result.description
+    assert "was stopped, but not by this run" in result.description
     assert "CloudTrail" in result.description
     assert (result.lines, runner.job()["status"]) == (["line 1"], "Stopped")
     assert f"sagemaker.Stop{kind}Job" not in runner.double.calls()["total"]
