@@ -45,7 +45,7 @@ def killed(runner, seconds, *jobs, **options):
 
 
 @pytest.mark.parametrize("seconds", [0.5, 35, 190, 400], ids=["starting", "running", "ended", "long ended"])
-def test_a_killed_supervisors_job_is_adopted_and_harvested(runner, seconds):
+def test_job_of_a_killed_process_is_adopted_with_its_results(runner, seconds):
     runner.aws.scripts = [completes(start=20, run=100, report=[told("hello"), materialised(rows=7)])]
     parent = killed(runner, min(seconds, 35))
     runner.aws.until(seconds)
@@ -56,7 +56,7 @@ def test_a_killed_supervisors_job_is_adopted_and_harvested(runner, seconds):
     assert "adopted" in messages(result, runner.instance)
 
 
-def test_a_supervisor_killed_before_create_leaves_nothing_behind(runner):
+def test_process_killed_before_create_leaves_no_job(runner):
     runner.aws.faults = {"create": [lambda: (_ for _ in ()).throw(Killed)]}
     runner.run()
     runner.aws.scripts = [completes()]
@@ -64,7 +64,7 @@ def test_a_supervisor_killed_before_create_leaves_nothing_behind(runner):
     assert len(runner.aws.jobs) == 1
 
 
-def test_a_failed_job_of_a_killed_supervisor_is_launched_anew(runner):
+def test_failed_job_of_a_killed_process_is_launched_again(runner):
     runner.aws.scripts = [fails("AlgorithmError: x, exit code: 1", after=50), completes()]
     parent = killed(runner, 20)
     runner.aws.until(100)
@@ -98,14 +98,14 @@ def test_second_run_of_a_partition_has_its_own_job(runner):
     assert len(runner.aws.jobs) == 2
 
 
-def test_results_that_dagster_has_are_not_harvested_twice(runner):
+def test_results_that_dagster_has_are_not_read_again(runner):
     runner.aws.scripts = [completes(), completes()]
     first = runner.run()
     assert runner.retry(first).success
     assert len(runner.aws.jobs) == 2
 
 
-def test_results_that_dagster_never_got_are_harvested_again(runner):
+def test_results_that_dagster_lacks_are_read_again(runner):
     def crash(context):
         raise Failure("the asset's own code failed before it yielded")
 
@@ -116,7 +116,7 @@ def test_results_that_dagster_never_got_are_harvested_again(runner):
     assert len(runner.aws.jobs) == 1
 
 
-def test_results_beside_a_tolerated_failure_are_harvested_once(runner):
+def test_results_beside_a_tolerated_failure_are_read_once(runner):
     jobs = [processing(key="there"), processing(key="absent")]
     absent = fails("AlgorithmError: nothing there, exit code: 66", after=20)
     options = {"at_once": 2, "go_on": lambda failure: failure.exit_code == 66}
@@ -127,7 +127,7 @@ def test_results_beside_a_tolerated_failure_are_harvested_once(runner):
     assert sorted(name[-2:] for name in runner.aws.jobs) == ["-0", "-0", "-1", "-1"]
 
 
-def test_results_beside_a_fatal_failure_are_harvested_again(runner):
+def test_results_beside_a_fatal_failure_are_read_again(runner):
     jobs = [processing(key="there"), processing(key="broken")]
     broken = fails("AlgorithmError: x, exit code: 1", after=20)
     runner.aws.scripts = [completes(run=10), broken, completes(run=10)]
@@ -136,7 +136,7 @@ def test_results_beside_a_fatal_failure_are_harvested_again(runner):
     assert sorted(name[-2:] for name in runner.aws.jobs) == ["-0", "-0", "-1"]
 
 
-def test_a_lost_record_does_not_repeat_a_running_job(runner):
+def test_lost_record_does_not_repeat_a_running_job(runner):
     runner.aws.scripts = [completes(run=300)]
     parent = killed(runner, 20)
     runner.aws.objects = {key: value for key, value in runner.aws.objects.items() if "record" not in key}
@@ -144,7 +144,7 @@ def test_a_lost_record_does_not_repeat_a_running_job(runner):
     assert len(runner.aws.jobs) == 1
 
 
-def test_foreign_job_under_our_name_is_not_adopted(runner):
+def test_job_of_another_step_is_not_adopted(runner):
     runner.aws.scripts = [forever]
     parent = killed(runner, 20)
     (job,) = runner.aws.jobs.values()
@@ -154,7 +154,7 @@ def test_foreign_job_under_our_name_is_not_adopted(runner):
     assert "running" not in runner.failed.description
 
 
-def test_an_evicted_supervisor_leaves_its_job_running(runner):
+def test_evicted_process_leaves_its_job_running(runner):
     runner.aws.scripts = [completes(run=300)]
     interrupt(runner, 50)
     runner.run()
@@ -175,7 +175,7 @@ def test_an_evicted_supervisor_leaves_its_job_running(runner):
     ids=["evicted", "killed", "failed"],
 )
 @pytest.mark.parametrize("retries", [0, 1], ids=["run from failure", "retry of the step"])
-def test_results_are_harvested_after_a_crash_amid_their_events(runner, error, jobs, retries):
+def test_results_are_read_again_after_a_crash_during_their_events(runner, error, jobs, retries):
     """A range's result is stored partition by partition, which takes seconds. A step that failed by itself computes again."""
     runner.aws.scripts = [completes()] * 2
     client, errors = runner.client(), [error]
@@ -199,7 +199,7 @@ def test_results_are_harvested_after_a_crash_amid_their_events(runner, error, jo
 
 
 @pytest.mark.parametrize("seconds", [0.5, 50], ids=["starting", "running"])
-def test_a_cancelled_run_stops_its_job(runner, seconds):
+def test_cancelled_run_stops_its_job(runner, seconds):
     runner.aws.scripts = [forever]
     interrupt(runner, seconds, cancelled=True)
     runner.run()
@@ -243,7 +243,7 @@ def test_cancel_during_create_stops_the_job_later(runner):
     assert runner.aws.calls["stop"] > 2
 
 
-def test_a_stop_that_is_throttled_is_repeated(runner):
+def test_throttled_stop_is_retried(runner):
     runner.aws.scripts = [forever]
     runner.aws.faults = {"stop": [THROTTLED, THROTTLED]}
     interrupt(runner, 50, cancelled=True)
@@ -264,7 +264,7 @@ def one_stop_every(runner, seconds):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1.0, 8.0])
-def test_all_of_many_jobs_are_stopped_though_stops_are_throttled(runner, seconds):
+def test_all_jobs_are_stopped_despite_throttling(runner, seconds):
     jobs = [processing(key=f"chunk {number}") for number in range(40)]
     runner.aws.scripts = [forever] * 40
     runner.aws.faults = {"stop": one_stop_every(runner, seconds)}
@@ -301,7 +301,7 @@ def test_denied_stop_warns_and_other_jobs_are_stopped(runner):
     assert f"processing-jobs/{running.name}" in warning.user_message
 
 
-def test_a_job_that_ended_before_its_stop_is_no_warning(runner):
+def test_job_that_ended_before_its_stop_causes_no_warning(runner):
     runner.aws.scripts = [forever]
     words = "The request was rejected because the processing job is in status Completed."
     runner.aws.faults = {"stop": [refusal("ValidationException", words)]}
@@ -311,7 +311,7 @@ def test_a_job_that_ended_before_its_stop_is_no_warning(runner):
     assert "costs" not in messages(result, runner.instance)
 
 
-def test_a_job_that_was_being_stopped_is_launched_anew(runner):
+def test_stopping_job_is_launched_again(runner):
     runner.aws.scripts = [forever, completes()]
     parent = killed(runner, 20)
     (job,) = runner.aws.jobs.values()
@@ -325,7 +325,7 @@ def messages_of(runner, run):
     return "\n".join(entry.user_message for entry in runner.instance.all_logs(run.run_id))
 
 
-def test_jobs_side_by_side_are_all_left_and_all_adopted(runner):
+def test_parallel_jobs_are_all_left_running_and_adopted(runner):
     runner.aws.scripts = [completes(run=100), completes(run=200), completes(run=300)]
     jobs = [processing(key=f"chunk {number}") for number in range(3)]
     parent = killed(runner, 50, *jobs, at_once=3)

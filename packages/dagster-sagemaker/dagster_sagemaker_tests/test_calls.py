@@ -36,7 +36,7 @@ UNREACHABLE = exceptions.EndpointConnectionError(
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_call_that_got_no_answer_may_be_repeated(error):
+def test_unanswered_call_is_transient(error):
     assert isinstance(call_error("Describe", error), Transient)
 
 
@@ -49,11 +49,11 @@ def test_a_call_that_got_no_answer_may_be_repeated(error):
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_call_that_cannot_be_made_is_not_repeated(error):
+def test_impossible_call_is_refused(error):
     assert isinstance(call_error("Describe", error), Refused)
 
 
-def test_an_endpoint_that_refuses_the_connection_is_no_answer():
+def test_refused_connection_is_transient():
     client = boto3.client(
         "sagemaker",
         region_name="eu-north-1",
@@ -90,14 +90,14 @@ def test_step_without_a_region_fails_and_names_the_variable(runner, nowhere):
     assert "sagemaker=boto3.client('sagemaker', region_name=…)" in failed.description
 
 
-def test_the_session_that_its_user_set_up_is_used(nowhere, monkeypatch):
+def test_default_session_of_the_user_is_used(nowhere, monkeypatch):
     monkeypatch.setattr("boto3.DEFAULT_SESSION", boto3.Session(region_name="eu-west-1"))
     client = PipesSageMakerProcessingClient("s3://bucket/artifacts")
     assert client._settings.sagemaker.meta.region_name == "eu-west-1"
 
 
 @pytest.mark.parametrize("variable", ["AWS_REGION", "AWS_DEFAULT_REGION"])
-def test_the_region_is_the_environments(nowhere, monkeypatch, variable):
+def test_region_comes_from_the_environment(nowhere, monkeypatch, variable):
     monkeypatch.setenv(variable, "eu-north-1")
     settings = PipesSageMakerProcessingClient("s3://bucket/artifacts")._settings
     assert {client.meta.region_name for client in (settings.sagemaker, settings.s3, settings.logs)} == {
@@ -109,7 +109,7 @@ IN_USE = refusal("ResourceInUse", "Job name must be unique")
 UNKNOWN = refusal("ValidationException", "Could not find requested job with name: x")
 
 
-def test_name_in_use_without_a_job_is_polled_less_and_less(runner):
+def test_name_in_use_without_a_job_is_polled_with_backoff(runner):
     runner.aws.faults = {"create": [IN_USE] * 8, "describe": [UNKNOWN] * 8}
     runner.aws.scripts = [completes()]
     result = runner.run()

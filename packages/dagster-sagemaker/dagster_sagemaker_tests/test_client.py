@@ -58,7 +58,7 @@ def test_every_minute_has_at_most_four_describes(runner, tail):
     assert runner.returned_at - (80 + tail) <= 22
 
 
-def test_a_starting_job_with_logs_is_waited_for_asleep(runner):
+def test_client_sleeps_while_a_job_with_logs_starts(runner):
     class Turns:
         count = 0
 
@@ -84,7 +84,7 @@ def test_end_event_triggers_describe_at_once(runner, tail):
     assert runner.aws.calls["describe"] <= 4
 
 
-def test_an_event_that_never_comes_costs_seconds(runner):
+def test_missing_event_delays_the_end_by_seconds(runner):
     class Nothing:
         def ended(self, names):
             raise ConnectionError("queue gone")
@@ -108,7 +108,7 @@ def test_metadata_has_links_durations_and_cost(runner):
     assert "processing-jobs/loads-" in told["sagemaker/console"]
 
 
-def test_throttling_of_every_call_delays_and_no_more(runner):
+def test_throttling_of_every_call_only_delays(runner):
     calls = ("create", "describe", "get", "put", "log_streams", "log_events")
     runner.aws.faults = {call: [THROTTLED] * 3 for call in calls}
     runner.aws.scripts = [completes()]
@@ -125,7 +125,7 @@ def test_step_without_answers_fails_retryably_and_its_job_runs_on(runner):
     assert runner.aws.calls["stop"] == 0
 
 
-def test_lost_create_is_found_and_not_repeated(runner):
+def test_job_of_an_unanswered_create_is_adopted(runner):
     runner.aws.faults = {"create": [[LOST]]}
     runner.aws.scripts = [completes()]
     assert runner.run().success
@@ -196,14 +196,14 @@ def test_capacity_short_on_two_types_is_found_on_the_third(runner):
     assert metadata(result)["sagemaker/attempts"] == 3
 
 
-def test_capacity_refused_by_create_goes_on_under_the_same_name(runner):
+def test_capacity_refused_by_create_keeps_the_job_name(runner):
     runner.aws.faults = {"create": [refusal("InsufficientInstanceCapacity")]}
     runner.aws.scripts = [completes()]
     assert runner.run(processing(instance_types=("ml.m5.large", "ml.m6i.large"))).success
     assert types_used(runner) == ["ml.m6i.large"]
 
 
-def test_capacity_nowhere_gives_up_for_now(runner):
+def test_missing_capacity_fails_retryably(runner):
     runner.aws.scripts = [fails(CAPACITY)] * 10
     failed = runner.failure(processing(instance_types=("ml.m5.large", "ml.m6i.large")))
     assert failed.allow_retries
@@ -218,14 +218,14 @@ def test_repeated_instance_type_is_tried_once_per_round(runner):
     assert len(runner.aws.jobs) == 10
 
 
-def test_a_quota_of_zero_is_fatal(runner):
+def test_quota_of_zero_is_fatal(runner):
     runner.aws.faults = {"create": [quota(0)]}
     failed = runner.failure()
     assert not failed.allow_retries
     assert "Service Quotas" in failed.description
 
 
-def test_a_quota_of_zero_on_one_type_leaves_the_others(runner):
+def test_quota_of_zero_on_one_type_leaves_the_others(runner):
     runner.aws.faults = {"create": [quota(0)]}
     runner.aws.scripts = [completes()]
     assert runner.run(processing(instance_types=("ml.m5.large", "ml.m6i.large"))).success
@@ -250,14 +250,14 @@ def test_other_quota_smaller_than_the_job_is_fatal(runner, words):
     assert "or let the job request less" in failed.description
 
 
-def test_other_quota_with_unknown_need_is_awaited(runner):
+def test_client_waits_for_a_quota_with_unknown_need(runner):
     words = "The account-level service limit 'Processing jobs at once' is 0 Jobs"
     runner.aws.faults = {"create": [refusal("ResourceLimitExceeded", words)]}
     runner.aws.scripts = [completes()]
     assert runner.run().success
 
 
-def test_a_reached_quota_is_waited_for(runner):
+def test_client_waits_for_a_reached_quota(runner):
     runner.aws.faults = {"create": [quota(2)] * 6}
     runner.aws.scripts = [completes()]
     result = runner.run()
@@ -273,7 +273,7 @@ def test_internal_errors_end_after_three_attempts(runner):
     assert "internal error of SageMaker" in failed.description
 
 
-def test_an_internal_error_is_tried_again(runner):
+def test_internal_error_is_retried(runner):
     runner.aws.scripts = [fails(INTERNAL), completes()]
     assert runner.run().success
 
@@ -289,7 +289,7 @@ def test_an_internal_error_is_tried_again(runner):
         (training, "AlgorithmError: No counts, exit code: 65", {}),
     ],
 )
-def test_an_algorithm_error_is_fatal_in_the_jobs_own_words(runner, make, reason, answer):
+def test_algorithm_error_is_fatal_with_the_message_of_the_job(runner, make, reason, answer):
     runner.aws.scripts = [fails(reason, **answer)]
     failed = runner.failure(make())
     assert not failed.allow_retries
@@ -311,7 +311,7 @@ def test_retryable_exit_code_is_left_to_the_retry_policy(runner):
         "ClientError: Out of Memory. Please use a larger instance and/or reduce the values of other parameters.",
     ],
 )
-def test_out_of_memory_is_said(runner, reason):
+def test_out_of_memory_is_reported(runner, reason):
     runner.aws.scripts = [fails(reason)]
     failed = runner.failure()
     assert "out of memory on ml.m5.large" in failed.description
@@ -319,12 +319,12 @@ def test_out_of_memory_is_said(runner, reason):
 
 
 @pytest.mark.parametrize("reason", ["ClientError: Cannot pull image", "ClientError: Data download failed"])
-def test_a_clients_error_is_fatal(runner, reason):
+def test_client_error_is_fatal(runner, reason):
     runner.aws.scripts = [fails(reason)]
     assert not runner.failure().allow_retries
 
 
-def test_an_access_that_is_denied_is_fatal(runner):
+def test_denied_access_is_fatal(runner):
     runner.aws.faults = {
         "create": [refusal("AccessDeniedException", "not authorized to perform iam:PassRole")]
     }
@@ -341,7 +341,7 @@ def test_an_access_that_is_denied_is_fatal(runner):
         (DENIED, "Give the role of this process this permission"),
     ],
 )
-def test_a_refusal_of_the_orchestrator_itself_tells_the_remedy(runner, fault, remedy):
+def test_refused_call_reports_the_remedy(runner, fault, remedy):
     runner.aws.faults = {"create": [fault]}
     failed = runner.failure()
     assert not failed.allow_retries
@@ -356,7 +356,7 @@ def test_timeouts_of_both_kinds_are_fatal(runner):
         assert "max_runtime_seconds=60" in failed.description
 
 
-def test_a_job_stopped_by_someone_else_says_so(runner):
+def test_job_stopped_by_someone_else_is_reported(runner):
     runner.aws.scripts = [ends("Stopped"), ends("Stopped")]
     for make in (processing, training):
         failed = runner.failure(make())
@@ -364,7 +364,7 @@ def test_a_job_stopped_by_someone_else_says_so(runner):
         assert "not by this run" in failed.description
 
 
-def test_a_spot_job_that_waits_too_long_runs_on_demand(runner):
+def test_spot_job_that_waits_too_long_runs_on_demand(runner):
     runner.aws.scripts = [ends("Stopped", SecondaryStatus="MaxWaitTimeExceeded"), completes()]
     assert runner.run(training(spot=True, checkpoint_s3="s3://bucket/checkpoints")).success
     first, second = runner.aws.jobs.values()
@@ -395,14 +395,14 @@ def test_interrupted_spot_job_reports_once(runner, first):
     assert told.count("earlier reports are discarded") == 1
 
 
-def test_a_completed_job_without_closed_is_a_failure_for_good(runner):
+def test_completed_job_without_closed_is_fatal(runner):
     runner.aws.scripts = [ends("Completed")]
     failed = runner.failure()
     assert not failed.allow_retries
     assert "it sent no `closed` message" in failed.description
 
 
-def test_a_job_that_has_no_pipes_needs_no_closed(runner):
+def test_job_without_pipes_needs_no_closed(runner):
     runner.aws.scripts = [ends("Completed")]
     runner.run(processing(pipes=False))
     assert runner.failed is None
@@ -419,14 +419,14 @@ def test_a_job_that_has_no_pipes_needs_no_closed(runner):
         "[]",
     ],
 )
-def test_a_malformed_message_never_passes_in_silence(runner, line):
+def test_malformed_message_fails_the_job(runner, line):
     runner.aws.scripts = [completes(report=[line, materialised()])]
     failed = runner.failure()
     assert not failed.allow_retries
     assert "cannot be read" in failed.description
 
 
-def test_messages_that_s3_refuses_are_told_of(runner):
+def test_refused_read_of_messages_is_reported(runner):
     runner.aws.scripts = [ends("Completed", after=20)]
     runner.aws.faults = {"get": [None, *[refusal("AccessDenied", "no s3:ListBucket", 403)] * 1000]}
 
@@ -437,7 +437,7 @@ def test_messages_that_s3_refuses_are_told_of(runner):
     assert "no s3:ListBucket" in runner.failure().description
 
 
-def test_all_limits_are_told_before_anything_is_created(runner):
+def test_all_limits_are_checked_before_the_job_is_created(runner):
     job = processing(role="me", environment={"LONG": "x" * 257}, arguments=("y" * 300,))
     failed = runner.failure(job)
     assert not failed.allow_retries
@@ -445,7 +445,7 @@ def test_all_limits_are_told_before_anything_is_created(runner):
     assert not runner.aws.calls["create"]
 
 
-def test_a_job_that_could_not_speak_is_not_created(runner):
+def test_isolated_job_with_pipes_is_not_created(runner):
     failed = runner.failure(processing(network_isolation=True))
     assert "pipes=False" in failed.description
     assert not runner.aws.calls["create"]
@@ -454,7 +454,7 @@ def test_a_job_that_could_not_speak_is_not_created(runner):
     assert runner.failed is None
 
 
-def test_awkward_characters_in_key_and_tags_are_no_trouble(runner):
+def test_special_characters_in_key_and_tags_are_accepted(runner):
     runner.aws.scripts = [completes()]
     awkward = "_|[å]/{}\n%20 日本 |🚍"
     assert runner.run(processing(key=awkward, tags={awkward: awkward * 30})).success
@@ -463,11 +463,11 @@ def test_awkward_characters_in_key_and_tags_are_no_trouble(runner):
     assert not set("|[]{}\n%🚍") & set("".join(tag["Key"] + tag["Value"] for tag in job.request["Tags"]))
 
 
-def test_the_default_clock_is_the_real_one():
+def test_default_clock_is_real_time():
     assert Clock().now() <= Clock().now()
 
 
-def test_an_asset_can_be_called_in_a_unit_test(runner):
+def test_asset_can_be_called_in_a_unit_test(runner):
     runner.aws.scripts = [completes(), completes()]
 
     @asset
@@ -494,7 +494,7 @@ UNREADABLE = [3.0, Decimal(3), date(2026, 1, 1), b"x"]
 
 
 @pytest.mark.parametrize("value", UNREADABLE, ids=lambda value: type(value).__name__)
-def test_value_that_is_no_text_is_named(runner, value):
+def test_value_that_is_not_a_text_is_named(runner, value):
     failed = runner.failure(training(hyperparameters={"epochs": value}))
     assert f"hyperparameters.epochs (HyperParameters.epochs) is {value!r} of type" in failed.description
 
@@ -508,7 +508,7 @@ def test_job_without_image_and_role_is_refused_with_their_names(runner, job):
     assert "role (RoleArn) is missing" in failed.description
 
 
-def test_quota_of_one_group_is_waited_for(runner):
+def test_client_waits_for_the_quota_of_one_group(runner):
     groups = [
         {"InstanceGroupName": "cpu", "InstanceType": "ml.m5.large", "InstanceCount": 2},
         {"InstanceGroupName": "gpu", "InstanceType": "ml.g5.xlarge", "InstanceCount": 1},

@@ -132,7 +132,7 @@ class Injector(PipesContextInjector):
         return "the test's injector"
 
 
-def test_messages_come_from_a_reader_that_is_passed(runner):
+def test_messages_come_from_a_custom_reader(runner):
     reader, injector = Reader(), Injector()
     runner.aws.scripts = [reader.script(materialised(rows=7), CLOSED)]
     result = runner.run(message_reader=reader, context_injector=injector)
@@ -156,7 +156,7 @@ def test_success_without_closed_is_refused_from_any_reader(runner):
 
 
 @pytest.mark.parametrize(("place", "jobs"), [("", 2), ("always-here", 1)], ids=["random", "fixed"])
-def test_job_is_adopted_only_by_a_reader_of_the_same_places(runner, place, jobs):
+def test_job_is_adopted_only_by_a_reader_of_the_same_addresses(runner, place, jobs):
     reader = Reader(place)
     runner.aws.scripts = [
         reader.script(materialised(), CLOSED, run=300),
@@ -212,7 +212,7 @@ def test_reader_of_dagster_serves_several_attempts_and_runs(runner):
     assert reader.counter == 1
 
 
-def test_job_has_dagsters_own_tags(runner):
+def test_job_has_the_tags_of_dagster(runner):
     runner.aws.scripts = [completes()]
     result = runner.run()
     (job,) = runner.aws.jobs.values()

@@ -117,7 +117,7 @@ def changed(request: dict[str, Any], path: Path, value: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("operation", "request_"), REQUESTS.values(), ids=REQUESTS)
-def test_no_limit_of_the_model_is_forgotten(operation: str, request_: dict[str, Any]):
+def test_each_limit_of_the_model_is_checked(operation: str, request_: dict[str, Any]):
     preflight(request_)
     passed, tried = [], 0
     for path, shape, value in limits(MODEL.operation_model(operation).input_shape, request_):
@@ -133,7 +133,7 @@ def test_no_limit_of_the_model_is_forgotten(operation: str, request_: dict[str, 
 
 
 @pytest.mark.parametrize("jobs", [(PROCESSING,), (ON_DEMAND, SPOT)], ids=["Processing", "Training"])
-def test_these_requests_fill_every_field_that_a_job_has(jobs: Any):
+def test_requests_of_this_test_have_all_job_fields(jobs: Any):
     """A new field must be filled above, so that its limits are tried."""
     for entry in fields(jobs[0]):
         default = entry.default_factory() if entry.default_factory is not MISSING else entry.default

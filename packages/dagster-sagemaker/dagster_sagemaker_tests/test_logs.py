@@ -48,7 +48,7 @@ def wanted(hosts=1, run=100):
     ]
 
 
-def test_every_line_is_shown_once_and_as_it_comes(runner, capfd):
+def test_each_line_is_shown_once_when_it_arrives(runner, capfd):
     runner.aws.scripts = [chatty()]
     runner.aws.at(60, lambda: print("MIDDLE"))
     assert runner.run(training(), follow_logs=True).success
@@ -65,7 +65,7 @@ def test_three_streams_are_interleaved_by_time_and_named(runner, capfd):
     assert "[algo-2] h2 s" in shown
 
 
-def test_short_pages_and_empty_ones_lose_nothing(runner, capfd):
+def test_short_and_empty_pages_lose_no_lines(runner, capfd):
     runner.aws.page = 2
     runner.aws.scripts = [chatty()]
     assert runner.run(training(), follow_logs=True).success
@@ -86,13 +86,13 @@ def test_training_job_takes_fewer_log_calls_than_airflow(runner):
     assert runner.aws.calls["describe"] <= 7
 
 
-def test_without_logs_no_call_is_made_for_them(runner):
+def test_no_log_calls_are_made_without_follow_logs(runner):
     runner.aws.scripts = [chatty()]
     assert runner.run(follow_logs=False).success
     assert not runner.aws.calls["log_streams"] + runner.aws.calls["log_events"]
 
 
-def test_a_failed_jobs_lines_are_shown(runner, capfd):
+def test_lines_of_a_failed_job_are_shown(runner, capfd):
     def broken(aws, job):
         aws.at(1, lambda: aws.start(job))
         aws.at(5, lambda: aws.say(job, "h1 s005"))
@@ -121,7 +121,7 @@ def test_adopter_shows_all_lines_of_its_job(runner, capfd, seconds):
 
 @pytest.mark.parametrize("word", ["Interrupted", "Restarting"])
 @pytest.mark.parametrize("at", [6, 40])
-def test_a_restarted_containers_own_stream_is_shown_too(runner, capfd, word, at):
+def test_stream_of_a_restarted_container_is_shown(runner, capfd, word, at):
     """Before the first look at the streams, or after it; after a spot interruption, or by a retry strategy."""
 
     def interrupted(aws, job):
@@ -199,7 +199,7 @@ def test_lines_of_a_restarted_container_follow_those_before(runner):
     assert runner.aws.calls["log_events"] == calls + 1, "one stream is left to look at"
 
 
-def test_side_by_side_each_line_says_whose_it_is(runner, capfd):
+def test_lines_of_parallel_jobs_are_labelled(runner, capfd):
     runner.aws.scripts = [chatty(), chatty()]
     jobs = [processing(key="first"), processing(key="second")]
     assert runner.run(*jobs, at_once=2, follow_logs=True).success
@@ -221,7 +221,7 @@ def test_retry_in_the_run_shows_only_new_lines(runner, capfd):
 
 
 @pytest.mark.parametrize("run", [10, 100])
-def test_late_lines_are_awaited_as_long_as_others_took(runner, capfd, run):
+def test_client_waits_for_late_lines_after_a_success(runner, capfd, run):
     runner.aws.log_lag = 8.0
     runner.aws.scripts = [chatty(run=run)]
     assert runner.run(training(), follow_logs=True).success
@@ -258,7 +258,7 @@ def says_at_the_end(aws, job):
     aws.at(101.9, lambda: aws.say(job, "h1 end"))
 
 
-def test_a_host_that_has_said_nothing_is_told_of(runner, capfd):
+def test_host_without_log_lines_is_reported(runner, capfd):
     runner.aws.scripts = [says_at_the_end]
     result = runner.run(training(instance_count=2), follow_logs=True)
     assert lines(capfd) == ["h1 end"]
@@ -322,7 +322,7 @@ def test_pages_are_shown_one_by_one(runner):
 
 
 @pytest.mark.parametrize("hosts", [1, 3])
-def test_last_lines_follow_where_many_are_left_out(runner, hosts):
+def test_last_lines_are_shown_after_omitted_ones(runner, hosts):
     shown: list[str] = []
     many(runner.aws, hosts)
     runner.aws.page = 1_000

@@ -30,7 +30,7 @@ def test_first_message_written_twice_is_reported_once(runner):
 
 
 @pytest.mark.parametrize(("first", "second"), [("a", "b"), ("", "")], ids=["named", "not named"])
-def test_a_container_that_was_started_again_begins_anew(runner, first, second):
+def test_reports_of_a_restarted_container_replace_earlier_ones(runner, first, second):
     """What the first one had reported is not told, also where the second one has not written over it yet."""
 
     def script(aws, job):

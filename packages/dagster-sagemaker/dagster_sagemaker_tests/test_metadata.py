@@ -86,7 +86,7 @@ def test_failed_job_has_an_exit_code_and_no_outputs():
     ],
     ids=["type", "groups", "preferences"],
 )
-def test_instances_and_cost_are_those_that_ran(cluster, types, count, cost):
+def test_metadata_has_instances_and_cost_that_ran(cluster, types, count, cost):
     entries = job_metadata(
         TRAINING, TRAINED | {"ResourceConfig": cluster}, prices={"ml.c5.large": 1.0, "ml.g5.large": 5.0}
     )

@@ -42,7 +42,7 @@ OLD_WORDING = "AlgorithmError: See job logs for more information"
         ),
     ],
 )
-def test_exit_code_is_the_containers_and_not_from_its_message(answer, code):
+def test_exit_code_in_the_message_of_the_job_is_ignored(answer, code):
     ended = outcome(answer)
     assert ended
     assert (ended.ending, ended.exit_code) == (Ending.ALGORITHM, code)
@@ -58,7 +58,7 @@ def test_exit_code_is_the_containers_and_not_from_its_message(answer, code):
         "InternalServerError of the warehouse",
     ],
 )
-def test_the_jobs_own_words_do_not_pass_for_sagemakers(words):
+def test_message_of_the_job_is_not_mistaken_for_sagemakers(words):
     failed = {"FailureReason": f"AlgorithmError: {words}, exit code: 65", "TrainingJobStatus": "Failed"}
     see_logs = "AlgorithmError: See job logs for more information, exit code: 65"
     of_processing = {"FailureReason": see_logs, "ExitMessage": words, "ProcessingJobStatus": "Failed"}
@@ -77,7 +77,7 @@ def test_stopped_job_is_not_taken_for_a_timeout():
 @pytest.mark.parametrize("code", [1, 65, 66, 137, 143])
 @pytest.mark.parametrize("wording", ["old", "new"])
 @pytest.mark.parametrize("kind", ["Processing", "Training"])
-def test_exit_code_of_the_container_survives_both_wordings(kind, wording, code):
+def test_exit_code_is_read_from_both_message_formats(kind, wording, code):
     text, end = f"no model\nexit code: {code}", f", exit code: {code}" if wording == "new" else ""
     answer = {f"{kind}JobStatus": "Failed", "FailureReason": f"AlgorithmError: {text}{end}"}
     if kind == "Processing":
@@ -89,7 +89,7 @@ def test_exit_code_of_the_container_survives_both_wordings(kind, wording, code):
 
 
 @pytest.mark.parametrize(("limit", "ending"), [(60, Ending.TIMEOUT), (61, Ending.STOPPED)])
-def test_timeout_is_judged_by_the_limit_that_describe_returns(limit, ending):
+def test_timeout_depends_on_the_limit_that_describe_returns(limit, ending):
     start = datetime(2026, 11, 20, tzinfo=UTC)
     answer = {
         "ProcessingJobStatus": "Stopped",
@@ -101,7 +101,7 @@ def test_timeout_is_judged_by_the_limit_that_describe_returns(limit, ending):
     assert ended and ended.ending is ending
 
 
-def test_container_that_wrote_nothing_is_explained_by_its_log():
+def test_failure_without_a_message_refers_to_the_log():
     described = {"ProcessingJobStatus": "Failed", "FailureReason": "AlgorithmError: , exit code: 2"}
     ended = outcome(described)
     assert ended

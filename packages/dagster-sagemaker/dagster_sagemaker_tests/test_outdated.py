@@ -24,7 +24,7 @@ def starts_and_ends(runner):
 
 
 @EITHER_KIND
-def test_what_an_older_image_completed_is_not_harvested(runner, made):
+def test_results_of_an_older_image_are_not_used(runner, made):
     jobs, newer = [
         [made(key=key, image=image) for key in ("there", "broken")] for image in ("old", NEW_IMAGE)
     ]
@@ -74,7 +74,7 @@ def stops_slowly(runner, job, seconds):
     runner.aws.stop_now = stop
 
 
-def test_job_of_an_older_image_that_completes_is_not_harvested(runner):
+def test_job_of_an_older_image_that_completes_is_not_adopted(runner):
     def completed_meanwhile():
         runner.aws.end(old, "Completed")
         words = "The request was rejected because the processing job is in status Completed."
@@ -103,7 +103,7 @@ def test_job_of_an_older_image_that_cannot_be_stopped_fails_the_step(runner):
     assert f"processing-jobs/{name}" in runner.failed.description
 
 
-def test_supervisor_killed_before_create_reserves_no_name(runner):
+def test_process_killed_before_create_reserves_no_name(runner):
     runner.aws.faults = {"create": [lambda: (_ for _ in ()).throw(Killed)]}
     runner.run(processing(image="old"))
     runner.aws.scripts = [completes()]
@@ -183,7 +183,7 @@ def test_outdated_job_that_another_run_waits_for_is_not_stopped(runner):
     assert runner.aws.calls["stop"] == 0
 
 
-def test_job_of_a_custom_reader_is_launched_anew_without_it(runner):
+def test_job_of_a_custom_reader_is_launched_again_without_it(runner):
     reader = Reader("here")
     runner.aws.scripts = [reader.script(materialised(), CLOSED, run=5000), completes()]
     parent = killed(runner, 20, message_reader=reader)
@@ -191,7 +191,7 @@ def test_job_of_a_custom_reader_is_launched_anew_without_it(runner):
     assert runner.aws.calls["stop"] == 1
 
 
-def test_job_without_pipes_is_launched_anew_with_them(runner):
+def test_job_without_pipes_is_launched_again_with_pipes(runner):
     runner.aws.scripts = [ends("Completed", 300), completes()]
     parent = killed(runner, 20, processing(pipes=False))
     assert runner.retry(parent, processing(pipes=True)).success

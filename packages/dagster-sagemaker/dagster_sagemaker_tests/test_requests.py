@@ -95,7 +95,7 @@ def full_training(**changes):
         ("CreateTrainingJob", create_request(training(), "n", "ml.m5.large", folder="s3://b/f")),
     ],
 )
-def test_requests_are_what_botocore_takes_and_within_the_limits(operation, request_):
+def test_requests_are_valid_and_within_the_limits(operation, request_):
     shape = MODEL.operation_model(operation).input_shape
     assert not ParamValidator().validate(request_, shape).has_errors()
     preflight(request_)
@@ -108,19 +108,19 @@ def test_on_demand_attempt_of_a_spot_job_keeps_checkpoints():
     assert request["CheckpointConfig"]["S3Uri"] == "s3://bucket/checkpoints/"
 
 
-def test_inline_inputs_lie_below_the_attempts_folder():
+def test_inline_inputs_are_in_the_folder_of_the_attempt():
     request = create_request(full_processing(), "n", "ml.m5.large", folder="s3://b/f/0")
     assert request["ProcessingInputs"][1]["S3Input"]["S3Uri"] == "s3://b/f/0/inputs/parameters/"
 
 
-def test_anything_else_of_the_request_is_merged_in():
+def test_other_parts_of_the_request_are_merged():
     job = processing(request={"ProcessingResources": {"ClusterConfig": {"InstanceCount": 2}}})
     cluster = create_request(job, "n", "ml.m5.large")["ProcessingResources"]["ClusterConfig"]
     assert cluster == {"InstanceCount": 2, "InstanceType": "ml.m5.large", "VolumeSizeInGB": 30}
 
 
 @pytest.mark.parametrize("key", AWKWARD)
-def test_a_name_of_any_key_is_one_that_sagemaker_takes(key):
+def test_name_of_any_key_is_valid(key):
     pattern = MODEL.shape_for("TrainingJobName").metadata["pattern"]
     for prefix in ("", "ruter-dev", "_x_"):
         name = job_name(key, str(uuid.uuid4()), 123, step=key, prefix=prefix)
@@ -210,14 +210,14 @@ TRAINING_FAULTS = {
 
 
 @pytest.mark.parametrize(("said", "changes"), PROCESSING_FAULTS.items(), ids=PROCESSING_FAULTS)
-def test_every_limit_of_processing_is_told(said, changes):
+def test_processing_limit_is_reported(said, changes):
     job = processing(**changes)
     with pytest.raises(LimitsExceeded, match=re.escape(said)):
         preflight(create_request(job, "n", job.instance_types[0]))
 
 
 @pytest.mark.parametrize(("said", "changes"), TRAINING_FAULTS.items(), ids=TRAINING_FAULTS)
-def test_every_limit_of_training_is_told(said, changes):
+def test_training_limit_is_reported(said, changes):
     with pytest.raises(LimitsExceeded, match=re.escape(said)):
         preflight(create_request(full_training(**changes), "n", "ml.m5.large", folder="s3://b/f"))
 
@@ -230,7 +230,7 @@ def test_pipes_need_a_network(make):
     preflight(create_request(job, "n", "ml.m5.large", folder="s3://b/f"))
 
 
-def test_all_faults_come_in_one_error():
+def test_all_faults_are_in_one_error():
     jobs = [full_processing(role="x", volume_gb=0, max_runtime_seconds=0)]
     with pytest.raises(LimitsExceeded) as caught:
         preflight(create_request(jobs[0], "a_b", "ml.m5.large", folder="s3://b/f"))
@@ -269,7 +269,7 @@ def test_wrong_type_is_named_with_its_entry_and_remedy(said):
         preflight(requested(WRONG_TYPES[said]))
 
 
-def test_wrong_types_and_other_faults_come_in_one_error():
+def test_wrong_types_and_other_faults_are_in_one_error():
     with pytest.raises(LimitsExceeded) as caught:
         preflight(
             requested(
@@ -318,7 +318,7 @@ RAW_TRAINING = {
 }
 
 
-def test_raw_parameters_keep_every_part_and_get_what_the_client_needs():
+def test_raw_parameters_keep_all_parts_and_receive_the_clients():
     before = copy.deepcopy(RAW_PROCESSING)
     job = ProcessingJob.of_request(RAW_PROCESSING)
     request = requested(
@@ -390,7 +390,7 @@ BESIDE = {
 
 
 @pytest.mark.parametrize("said", BESIDE)
-def test_parts_that_exclude_each_other_are_refused(said):
+def test_mutually_exclusive_parts_are_refused(said):
     with pytest.raises(LimitsExceeded, match=said):
         preflight(requested(BESIDE[said]))
 
@@ -416,7 +416,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("part", OTHERS)
-def test_what_decides_a_jobs_results_makes_it_another(part):
+def test_changed_program_or_outputs_changes_the_identity(part):
     for other in OTHERS[part]:
         job = processing(inputs=(TEXT,)) if other.inputs else processing()
         before, after = identity_digests(job, {}), identity_digests(other, {})
@@ -432,7 +432,7 @@ def test_hyperparameters_and_extras_are_parameters():
         assert [name for name in before if before[name] != after[name]] == ["parameters"]
 
 
-def test_an_identity_stands_for_parameters_that_differ_with_each_try():
+def test_identity_replaces_parameters_that_differ_between_tries():
     first = training(identity="train", hyperparameters={"at": "06:00"})
     second = training(identity="train", hyperparameters={"at": "06:05"})
     assert identity_digests(first, {}) == identity_digests(second, {"at": "06:05"})
@@ -512,7 +512,7 @@ def test_changed_part_belongs_to_the_identity(what):
     ids=str,
 )
 @pytest.mark.parametrize("made", [processing, training])
-def test_surroundings_are_no_part_of_the_identity(made, changes):
+def test_infrastructure_settings_do_not_change_the_identity(made, changes):
     assert other_parts(made, {}, changes) == []
 
 

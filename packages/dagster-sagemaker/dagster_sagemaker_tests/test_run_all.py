@@ -81,7 +81,7 @@ def test_unready_job_is_refused_while_none_runs(runner):
     assert "`jobs` gave None" in str(result.failure_data_for_node("loads"))
 
 
-def test_run_all_refuses_to_run_no_job_at_once(runner):
+def test_run_all_refuses_at_once_of_zero(runner):
     def body(client, context):
         client.run_all(context=context, jobs=chunks(2), at_once=0)
 
@@ -100,7 +100,7 @@ def test_failure_drops_a_job_that_waits_for_quota(runner):
     assert len(runner.aws.jobs) == 1
 
 
-def test_go_on_is_asked_in_the_order_of_the_ends(runner):
+def test_go_on_is_called_in_the_order_of_ends(runner):
     asked = []
     failed = fails("AlgorithmError: x, exit code: 1", after=50)
     runner.aws.scripts = [failed, failed, failed]
@@ -128,7 +128,7 @@ def test_failed_job_frees_its_key(runner):
     assert metadata(result)["rows"] == 7
 
 
-def test_unexpected_error_of_one_stop_spares_no_other_job(runner):
+def test_unexpected_error_of_a_stop_still_stops_other_jobs(runner):
     def break_down():
         raise RuntimeError("no such thing")
 

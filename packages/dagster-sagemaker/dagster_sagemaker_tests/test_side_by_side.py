@@ -26,7 +26,7 @@ def test_slow_job_does_not_delay_the_end_of_others(runner):
     assert [end.job.key for end in runner.ends] == ["chunk 1", "chunk 0"]
 
 
-def test_failure_starts_no_job_and_awaits_running_ones(runner):
+def test_failure_starts_no_job_and_waits_for_running_ones(runner):
     runner.aws.scripts = [fails("AlgorithmError: x, exit code: 1", after=20), completes(run=200), completes()]
     runner.run(*chunks(3), at_once=2)
     assert [(end.job.key, end.failure is None) for end in runner.ends] == [
@@ -35,7 +35,7 @@ def test_failure_starts_no_job_and_awaits_running_ones(runner):
     ]
 
 
-def test_failures_that_the_caller_bears_stop_nothing(runner):
+def test_failures_that_the_caller_accepts_stop_no_job(runner):
     absent = fails("AlgorithmError: nothing there, exit code: 66", after=20)
     runner.aws.scripts = [absent, completes(), completes()]
     runner.run(*chunks(3), at_once=2, go_on=lambda failed: failed.exit_code == 66)
@@ -43,7 +43,7 @@ def test_failures_that_the_caller_bears_stop_nothing(runner):
     assert sum(end.invocation is not None for end in runner.ends) == 2
 
 
-def test_a_job_may_be_made_of_what_earlier_ones_reported(runner):
+def test_job_may_depend_on_results_of_earlier_ones(runner):
     from dagster import MaterializeResult, asset, materialize
 
     runner.aws.scripts = [completes(run=10), completes(run=10), completes(run=10)]
@@ -68,7 +68,7 @@ def test_a_job_may_be_made_of_what_earlier_ones_reported(runner):
     assert seen == [["first"]]
 
 
-def test_two_jobs_of_one_key_are_refused(runner):
+def test_two_jobs_with_one_key_are_refused(runner):
     runner.aws.scripts = [completes()]
     result = runner.run(processing(key="a"), processing(key="a"), at_once=2)
     assert not result.success
@@ -83,6 +83,6 @@ def test_a_client_refuses_jobs_of_the_other_kind(runner):
         runner.client("Processing").run(context=build_asset_context(), job=training())
 
 
-def test_failure_of_one_of_one_is_raised(runner):
+def test_failure_of_a_single_job_is_raised(runner):
     runner.aws.scripts = [fails("ClientError: x")]
     assert runner.failure()

@@ -53,7 +53,7 @@ def test_algorithm_error_that_a_retry_may_cure(runner: JobRunner):
     job = processing("breaks", retryable_exit_codes=range(1, 64))
     result = runner.run(job, retry_policy=RetryPolicy(max_retries=1))
     assert not result.final
-    assert "of an earlier execution ended (algorithm): launched anew" in result.log
+    assert "from an earlier execution ended (algorithm): starting a new job" in result.log
     assert [job["status"] for job in runner.jobs()] == ["Failed", "Failed"]
 
 

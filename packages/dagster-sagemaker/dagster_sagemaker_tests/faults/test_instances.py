@@ -34,7 +34,7 @@ def test_capacity_shortage_on_the_first_two_types(runner: JobRunner, kind: str):
 
 
 @pytest.mark.parametrize("code", ["ResourceLimitExceeded", "InsufficientInstanceCapacity", "CapacityError"])
-def test_capacity_shortage_told_by_create(runner: JobRunner, code: str):
+def test_capacity_shortage_reported_by_create(runner: JobRunner, code: str):
     """As above; no job exists but the one that ran, whatever code AWS gives its words."""
     runner.double.fault("capacity", at_create=True, code=code, **SHORT)
     result = runner.run(processing("reports", instance_types=THREE_TYPES))

@@ -19,7 +19,7 @@ def test_timeout(runner: JobRunner, kind: str):
 
 
 @KINDS
-def test_stopped_by_someone_in_the_console(runner: JobRunner, kind: str):
+def test_job_stopped_in_the_console(runner: JobRunner, kind: str):
     """The failure says that it was not this run who stopped the job, and where AWS keeps who did; no retry undoes it."""
     runner.double.fault("console_stop", on_log="line 1")
     result = runner.run(job_of(kind, "reports", 3, 60))
@@ -54,4 +54,4 @@ def test_slow_stop_of_a_cancelled_run(runner: JobRunner, kind: str):
     assert (first["status"], second["status"]) == ("Stopped", "Completed")
     assert second["describe"]["CreationTime"] >= first["describe"][f"{kind}EndTime"]
     assert again.metadata["rows"] == 3
-    assert "of an earlier execution ended (stopped): launched anew" in again.log
+    assert "from an earlier execution ended (stopped): starting a new job" in again.log
