@@ -124,7 +124,6 @@ class Batch:
             self.active.append(self._supervised(job))
 
     def _drop_waiting(self) -> None:
-        """Drops jobs that are not created yet."""
         for job in self.active:
             if job.waits_to_start:
                 job.close_inbox()

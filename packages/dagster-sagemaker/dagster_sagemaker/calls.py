@@ -116,7 +116,6 @@ class Calls:
 
 
 def call_error(operation: str, error: ClientError | BotoCoreError) -> CallError:
-    """Converts botocore's error to the `CallError` that fits it."""
     if not isinstance(error, ClientError):
         kind = Transient if isinstance(error, _UNANSWERED) else Refused
         return kind(operation, type(error).__name__, str(error))

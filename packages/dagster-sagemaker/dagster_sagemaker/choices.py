@@ -36,7 +36,6 @@ class Choices:
         self.spot = self.spot and attempt.spot
 
     def after(self, ending: Ending, internal_errors: int) -> float | None:
-        """After a job that was created and did not complete."""
         if ending is Ending.CAPACITY:
             return self.after_capacity()
         if ending is Ending.SPOT_WAIT:

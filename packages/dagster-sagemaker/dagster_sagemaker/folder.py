@@ -89,7 +89,6 @@ class Folder:
         return {"bucket": self.bucket, "key_prefix": f"{self.prefix}/{attempt}/messages"}
 
     def write_inputs(self, attempt: int, job: Job, context_data: Mapping[str, Any]) -> None:
-        """Writes the Pipes context and the inline inputs of the job."""
         self._put(f"{attempt}/context.json", json.dumps(context_data))
         for item in job.inputs if isinstance(job, ProcessingJob) else ():
             if isinstance(item, InlineInput):

@@ -43,7 +43,6 @@ class Kind:
         return described.get("SecondaryStatus") or described.get(f"{self.word}JobStatus", "")
 
     def started(self, described: Mapping[str, Any]) -> bool:
-        """Whether the container may have printed something."""
         if self.word == "Training":
             return self.status(described) not in (
                 "Starting",

@@ -96,7 +96,6 @@ def _walk(shape: Any, value: Any, path: str) -> Iterable[str]:
 
 
 def _is_one_of(value: Any, types: tuple[type, ...]) -> bool:
-    """Whether the value has one of the types. A bool is not a number."""
     return isinstance(value, types) and not (isinstance(value, bool) and int in types)
 
 
@@ -173,14 +172,12 @@ def _common(request: Mapping[str, Any], network: str, cluster: Mapping[str, Any]
         for name in part(request, place, ()):
             if not name.startswith(prefix):
                 yield _fault(place, f"has {name!r:.80}, which is not an id such as {prefix}0123456789abcdef0")
-    groups = [
-        group for group in ("InstanceType", "InstanceGroups", "InstancePreferences") if cluster.get(group)
-    ]
-    if not groups:
+    used = [name for name in ("InstanceType", "InstanceGroups", "InstancePreferences") if cluster.get(name)]
+    if not used:
         yield "instance_types is empty: name a type, or give InstanceGroups or InstancePreferences in the request"
-    if len(groups) > 1:
-        yield f"instance_types: the request has {' and '.join(groups)}, exactly one is allowed. Leave instance_types empty if you use another"
-    if "InstanceGroups" in groups and "InstanceCount" in cluster:
+    if len(used) > 1:
+        yield f"instance_types: the request has {' and '.join(used)}, exactly one is allowed. Leave instance_types empty if you use another"
+    if "InstanceGroups" in used and "InstanceCount" in cluster:
         yield "instance_count: InstanceGroups have their own counts"
 
 

@@ -84,8 +84,6 @@ def _was_interrupted(end: DagsterEvent) -> bool:
 
 
 class StepRun:
-    """A step that supervises jobs."""
-
     def __init__(self, context: Context) -> None:
         self.context = context
         self._recorded: dict[str, bool] = {}

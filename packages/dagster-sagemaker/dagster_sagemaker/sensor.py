@@ -101,7 +101,6 @@ def unawaited_jobs_sensor(
 
 
 def _add_ended_runs(instance: DagsterInstance, cursor: _Cursor, after_seconds: float) -> None:
-    """Adds the runs that became due since the last tick."""
     for event_type in _ENDS:
         wait = 0.0 if event_type is DagsterEventType.RUN_CANCELED else after_seconds
         due = time.time() - wait
@@ -138,7 +137,6 @@ class Sweep:
     messages: list[str] = field(default_factory=list)
 
     def run(self, stored: str | None) -> str:
-        """Stops the due jobs. Takes and returns the sensor's cursor."""
         cursor = _Cursor.model_validate_json(stored or "{}")
         _add_ended_runs(self.instance, cursor, self.after_seconds)
         if cursor.jobs:
@@ -235,7 +233,6 @@ class Sweep:
             return [job for jobs in readers.map(without_end, names) for job in jobs]
 
     def _age(self, record: RunRecord) -> float:
-        """Seconds since the end of the run."""
         return time.time() - (record.end_time or 0)
 
     def _warn(self, message: str) -> None:
@@ -243,5 +240,4 @@ class Sweep:
         self.log.warning(message)
 
     def _add_to_log(self, record: RunRecord, message: str) -> None:
-        """Adds a message to the log of the run."""
         self.instance.report_engine_event(f"[sagemaker] {message}", dagster_run=record.dagster_run)

@@ -17,8 +17,6 @@ _PAUSE = 0.25
 
 
 class StopResult(Enum):
-    """The result of stopping a job."""
-
     STOPPED = "stopped"
     """SageMaker has accepted the request."""
     OVER = "over"

@@ -395,7 +395,6 @@ class SupervisedJob:
     # Ends
 
     def _handle_end(self, watch: Watch, ended: Outcome) -> None:
-        """Sets the result, fails, or plans the next attempt."""
         self.attempt.ended = ended.ending.value
         if watch.succeeded:
             self.machine.enter(State.SUCCEEDED)
@@ -409,7 +408,6 @@ class SupervisedJob:
             self._after_failure(watch.inbox, ended)
 
     def _missing_report(self, inbox: Inbox) -> str:
-        """Why a completed job counts as failed."""
         if inbox.exception:
             return (
                 f"Job {self.name} completed with exit code 0, but its Pipes session ended with {inbox.exception}. A failed "
