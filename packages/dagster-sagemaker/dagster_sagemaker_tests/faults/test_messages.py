@@ -19,7 +19,7 @@ def test_job_without_closed(runner: JobRunner, kind: str, job: str):
     """The failure says that the job completed but never said `closed`, where its messages are, and how to write them."""
     result = runner.run(job_of(kind, job))
     assert result.final
-    assert "completed, but of its messages at s3://bucket/artifacts/pipes/" in result.description
+    assert "Its messages are expected at s3://bucket/artifacts/pipes/" in result.description
     assert "it sent no `closed` message" in result.description
     assert (result.lines, runner.job()["status"]) == (["line 1"], "Completed")
 
