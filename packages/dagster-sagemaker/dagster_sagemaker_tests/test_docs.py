@@ -222,7 +222,7 @@ def test_first_job_of_the_readme_runs_as_written(tmp_path):
     readme = ROOT / "README.md"
     for name in ("job.py", "definitions.py"):
         (tmp_path / name).write_text(named_block(readme, name))
-    _, start, command = blocks(readme, "sh")
+    _, start, command, _ = blocks(readme, "sh")
     program = start.replace("5001", str(free_port())).replace(
         "sagemaker-double --port", f"{sys.executable} -m sagemaker_double --port"
     )
