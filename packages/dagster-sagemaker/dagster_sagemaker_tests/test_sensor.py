@@ -456,6 +456,17 @@ def test_running_jobs_of_deleted_run_are_named(daemon):
     assert daemon.tick() == NOTHING
 
 
+def test_run_deleted_before_its_records_are_read_is_dropped(daemon, monkeypatch):
+    run = daemon.run()
+    daemon.end(run, CANCELLED)
+    with monkeypatch.context() as patches:
+        patches.setattr(sensor_module, "MAX_TICK_SECONDS", -1.0)
+        daemon.tick()
+    daemon.instance.delete_run(run.run_id)
+    assert daemon.tick() == NOTHING
+    assert run.run_id not in daemon.cursor
+
+
 # Time of a tick
 
 
