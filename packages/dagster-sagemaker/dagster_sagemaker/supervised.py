@@ -440,7 +440,7 @@ class SupervisedJob:
         retry = retry or ended.ending in (Ending.UNKNOWN, Ending.CAPACITY)
         message = explain(self.name, ended, self.attempt.instance_type)
         if inbox.exception:
-            message += f" Its Pipes session ended with {inbox.exception}"
+            message = f"{message.rstrip('.')}. Its Pipes session ended with {inbox.exception}"
         self._fail(ended.ending, message, ended.exit_code, allow_retries=retry)
 
     def _fail(

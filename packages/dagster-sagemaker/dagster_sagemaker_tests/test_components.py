@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 import yaml
-from dagster import AssetKey, AssetSpec, DagsterInstance, Definitions, component_defs, materialize
+from dagster import (
+    AssetCheckSpec,
+    AssetKey,
+    AssetSpec,
+    DagsterInstance,
+    Definitions,
+    component_defs,
+    materialize,
+)
 from dagster.components.testing.utils import DefsFolderSandbox, create_defs_folder_sandbox
 
 from dagster_sagemaker import LimitsExceeded, ProcessingJob, TrainingJob
@@ -221,6 +229,29 @@ def test_component_made_in_python_runs(runner):
     defs = component_defs(component=component, resources={"training": runner.client("Training")})
     with DagsterInstance.ephemeral() as instance:
         assert defs.resolve_implicit_global_asset_job_def().execute_in_process(instance=instance).success
+
+
+@pytest.mark.parametrize(
+    ("reported", "materialized"), [([], 2), (["model"], 0), (["model", "report"], 2)], ids=str
+)
+def test_container_reports_all_of_its_assets_or_none(runner, reported, materialized):
+    check = {"asset_key": "model", "check_name": "x", "passed": True, "severity": "WARN", "metadata": {}}
+    reports = [materialised(key) for key in reported]
+    runner.aws.scripts = [completes(report=[*reports, {"method": "report_asset_check", "params": check}])]
+    component = TrainingJobComponent(
+        assets=[AssetSpec("model"), AssetSpec("report")],
+        checks=[AssetCheckSpec("x", asset="model")],
+        client="training",
+        job=TrainingJob(image=IMAGE, role=ROLE, instance_types=("ml.m5.large",)),
+    )
+    defs = component_defs(component=component, resources={"training": runner.client("Training")})
+    result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+        instance=runner.instance, raise_on_error=False
+    )
+    assert len(result.get_asset_materialization_events()) == materialized
+    if not materialized:
+        failure = result.failure_data_for_node("model__report").user_failure_data
+        assert "1 of its 2 assets, but not report" in failure.description
 
 
 @pytest.mark.parametrize("component", [ProcessingJobComponent, TrainingJobComponent])

@@ -11,6 +11,7 @@ import pytest
 
 from .control import Remote
 from .process import aws_environment, double_process
+from .settings import Settings
 
 __all__ = ["aws", "sagemaker_double", "sagemaker_double_process", "sagemaker_double_settings"]
 
@@ -30,11 +31,15 @@ def sagemaker_double_process(sagemaker_double_settings: dict[str, Any]) -> Itera
 
 @pytest.fixture
 def sagemaker_double(
-    sagemaker_double_process: Remote, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    sagemaker_double_process: Remote,
+    sagemaker_double_settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> Iterator[Remote]:
     """The double, reset before and after each test. boto3's variables point to it."""
     sagemaker_double_process.reset()
-    for name, value in aws_environment(sagemaker_double_process.url).items():
+    region = sagemaker_double_settings.get("region", Settings.region)
+    for name, value in aws_environment(sagemaker_double_process.url, region).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-config"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-credentials"))

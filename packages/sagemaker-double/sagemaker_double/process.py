@@ -25,14 +25,14 @@ END = 30.0
 """Seconds that the double has to end its containers and itself."""
 
 
-def aws_environment(url: str) -> dict[str, str]:
-    """The variables that point boto3, polars and every other reader of AWS's variables to the double."""
+def aws_environment(url: str, region: str = Settings.region) -> dict[str, str]:
+    """The variables that point boto3, polars and every other reader of AWS's variables to the double of this region."""
     return {
         "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": "tests",
         "AWS_SECRET_ACCESS_KEY": "tests",
-        "AWS_DEFAULT_REGION": Settings.region,
-        "AWS_REGION": Settings.region,
+        "AWS_DEFAULT_REGION": region,
+        "AWS_REGION": region,
         "AWS_EC2_METADATA_DISABLED": "true",
         "AWS_S3_ALLOW_UNSAFE_RENAME": "true",
         "AWS_ALLOW_HTTP": "true",

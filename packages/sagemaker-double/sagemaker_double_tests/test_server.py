@@ -196,3 +196,14 @@ def test_signal_ends_the_double_and_removes_its_folder(number: signal.Signals) -
         process.send_signal(number)
         assert process.wait(timeout=60) == 0
     assert not folder.exists()
+
+
+def test_double_of_another_region_is_found_by_its_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    with double_process(region="eu-north-1") as double:
+        for name, value in aws_environment(double.url, "eu-north-1").items():
+            monkeypatch.setenv(name, value)
+        boto3.Session().client("sagemaker").create_training_job(**training("job", "print('a line')"))
+        double.wait_for("job")
+        logs = boto3.Session().client("logs")
+        (stream,) = logs.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs")["logStreams"]
+        assert stream["logStreamName"].startswith("job/")

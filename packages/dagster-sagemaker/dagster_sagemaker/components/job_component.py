@@ -1,7 +1,7 @@
 """The components: assets, Dagster's settings of their step, the client's settings, and one job."""
 
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Generic, Literal, Self, TypeVar
 
@@ -11,8 +11,11 @@ from dagster import (
     Component,
     ComponentLoadContext,
     Definitions,
+    Failure,
     Jitter,
+    MaterializeResult,
     Model,
+    PipesClientCompletedInvocation,
     ResolutionContext,
     Resolvable,
     ResolvedAssetCheckSpec,
@@ -166,11 +169,25 @@ class JobComponent(Component, Resolvable, Model, ABC):
         )
         def _sagemaker_job(context: AssetExecutionContext) -> Iterator[Any]:
             invocation = self._client(context).run(context=context, job=self.make_job(**_scope(context)))
-            reported = list(invocation.get_results(implicit_materializations=False))
-            # If the container reports some assets, the others are not materialised.
-            yield from reported or invocation.get_results()
+            yield from self._results(invocation)
 
         return Definitions(assets=[_sagemaker_job])
+
+    def _results(self, invocation: PipesClientCompletedInvocation) -> Sequence[Any]:
+        """What the container has reported, or all assets without metadata if it has reported none.
+
+        Raises Failure if it has reported some of the assets only.
+        """
+        reported = invocation.get_results(implicit_materializations=False)
+        keys = {result.asset_key for result in reported if isinstance(result, MaterializeResult)}
+        missing = [spec.key.to_user_string() for spec in self.assets if spec.key not in keys]
+        if keys and missing:
+            raise Failure(
+                f"The job has reported {len(keys)} of its {len(self.assets)} assets, but not {', '.join(missing)}. The "
+                "container must call `report_asset_materialization` with the `asset_key` of each.",
+                allow_retries=False,
+            )
+        return invocation.get_results()
 
     def make_job(self, **scope: Any) -> Job:
         """The job of one run. `scope` has `partition_key` if the run has one."""
