@@ -46,11 +46,13 @@ def definition(name: str, **more: Any) -> dict[str, Any]:
 
 
 def without_what_the_sdk_says_of_its_own(rendered: dict[str, Any]) -> dict[str, Any]:
-    """It leaves out a switch that is off in Training, and puts its own profiler, which is off, in."""
+    """It writes network isolation also where that is off, and adds its own profiler, which is off, to Training."""
     for step in rendered["Steps"]:
+        arguments = step["Arguments"]
         if step["Type"] == "Training":
-            step["Arguments"].pop("ProfilerConfig", None)
-            assert not step["Arguments"].pop("EnableNetworkIsolation", False)
+            arguments.pop("ProfilerConfig", None)
+        for place in (arguments, arguments.get("NetworkConfig", {})):
+            assert not place.pop("EnableNetworkIsolation", False)
     return rendered
 
 

@@ -1,6 +1,6 @@
 """Dagster Pipes clients for SageMaker Processing and Training jobs, usable in any Dagster project.
 
-Nothing specific to `ruter_dagster` belongs here. The names in `__all__` are public; README.md describes them.
+What is specific to one project, like `ruter_dagster`, does not belong here. The names in `__all__` are public; README.md describes them.
 """
 
 from dagster_sagemaker.batch import JobEnd, JobEnds, JobRuns
