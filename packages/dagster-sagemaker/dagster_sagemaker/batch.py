@@ -56,6 +56,8 @@ class JobRuns(Iterator[JobEnd]):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._batch.mark_delivered()
         # An interrupt is not an Exception: the process is ending, so a retry may adopt the jobs.
         self._batch.leave(abandoned=kind is None or issubclass(kind, Exception))
 
@@ -88,8 +90,9 @@ class Batch:
         try:
             while self._take_jobs():
                 for ended in self._step_due_jobs():
+                    self.done.append(ended)
                     yield JobEnd(ended.job, ended.invocation, ended.failure)
-            self._mark_delivered()
+            self.mark_delivered()
         except GeneratorExit:
             self.leave(abandoned=True)
             raise
@@ -102,7 +105,6 @@ class Batch:
             while self.ended:
                 job = self.ended.pop(0)
                 self.may_continue = self.may_continue and (job.failure is None or self.go_on(job.failure))
-                self.done.append(job)
             if self.may_continue:
                 self._start_more()
             else:
@@ -174,13 +176,14 @@ class Batch:
             if name in jobs:
                 jobs[name].report_end()
 
-    def _mark_delivered(self) -> None:
-        if self.may_continue:
+    def mark_delivered(self) -> None:
+        """Records that the step has these results, unless a failure fails the step: then a retry adopts the completed jobs."""
+        if self.may_continue and not any(job.failure for job in self.ended):
             for job in self.done:
                 job.mark_delivered()
 
     def leave(self, *, abandoned: bool) -> None:
-        """Stops the running jobs if the run is being cancelled or the asset has `abandoned` them.
+        """Stops the running jobs if the run is being cancelled or the asset has `abandoned` them, unless another run waits.
 
         Otherwise the process is ending, and a retry adopts them. Does nothing while Python exits.
         """
@@ -197,7 +200,7 @@ class Batch:
     def _stop_or_leave(self, left: list[SupervisedJob], abandoned: bool) -> None:
         log, cancelled = self.run.context.log, self.run.cancelled()
         names = ", ".join(job.name for job in left)
-        if cancelled and self.run.is_continued():
+        if (cancelled or abandoned) and self.run.is_continued():
             log.warning(f"[sagemaker] left running, because another run continues the same work: {names}")
         elif cancelled or abandoned:
             why = "the run is being cancelled" if cancelled else "the asset no longer waits for them"

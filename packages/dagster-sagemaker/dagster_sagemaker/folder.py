@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -105,6 +105,14 @@ class Folder:
             for attempt in content["attempts"]
         ]
         return Record(content["key"], attempts, content["delivered"])
+
+    def update_record(self, record: Record) -> None:
+        """Writes the record, and keeps the later attempts that another run may have added."""
+        stored = self.read_record(record.key)
+        later = stored.attempts[len(record.attempts) :]
+        if later:
+            record = replace(stored, attempts=[*record.attempts, *later])
+        self.write_record(record)
 
     def write_record(self, record: Record) -> None:
         self._put("record.json", json.dumps(asdict(record), indent=1))

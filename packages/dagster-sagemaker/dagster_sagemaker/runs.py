@@ -135,6 +135,8 @@ class StepRun:
 
     def is_continued(self) -> bool:
         """Whether another run continues this work; False, with a warning, if runs cannot be read."""
+        if self.direct:
+            return False
         try:
             others = others_with_same_work(self.context.instance, self.context.run)
         except Exception as error:

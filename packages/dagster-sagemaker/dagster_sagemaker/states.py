@@ -11,7 +11,7 @@ class State(Enum):
     LOOKING_UP = "looking up"
     """The client reads the record of the job's key."""
     INSPECTING = "inspecting"
-    """An earlier process has left a record. The client calls Describe to decide whether to adopt its job."""
+    """Another process has written a record. The client calls Describe to decide whether to adopt its job."""
     ENDING = "ending"
     """The earlier job is outdated or already stopping. The client stops it if needed, and waits for its end."""
     PREPARING = "preparing"
@@ -53,7 +53,7 @@ _MOVES: dict[State, set[State]] = {
     State.LOOKING_UP: {State.INSPECTING, State.PREPARING},
     State.INSPECTING: {State.ENDING, State.PREPARING, State.CREATING, State.STARTING, State.READING_EARLIER},
     State.ENDING: {State.INSPECTING},
-    State.PREPARING: {State.CREATING},
+    State.PREPARING: {State.CREATING, State.INSPECTING},
     State.CREATING: {State.INSPECTING, State.CONFIRMING, State.PREPARING, State.STARTING},
     State.CONFIRMING: {State.CREATING, State.PREPARING, State.STARTING},
     State.STARTING: _WATCHED - {State.STARTING},

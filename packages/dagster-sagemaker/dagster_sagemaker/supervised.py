@@ -71,6 +71,7 @@ class SupervisedJob:
         """Until this time, Describe may not find a job that exists."""
         self._refusal: Refused | None = None
         """Create's error, if only Describe can show whether the job of this attempt exists."""
+        self._stop_tried = False
         self._actions: dict[State, Callable[[], None]] = {
             State.LOOKING_UP: self._look_up,
             State.INSPECTING: self._inspect,
@@ -137,6 +138,14 @@ class SupervisedJob:
 
     def stop(self) -> bool:
         """Stops the job. Returns False if another try is needed."""
+        # A run that has begun meanwhile may have created the job.
+        if self._stop_tried and self.run.is_continued():
+            self.run.context.log.warning(
+                f"[sagemaker] left running, because another run needs it: {self.name}"
+            )
+            self.leave()
+            return True
+        self._stop_tried = True
         try:
             result = stop_job(self.calls, self.settings.sagemaker, self.name, [self.settings.kind])
         except Transient:
@@ -191,8 +200,10 @@ class SupervisedJob:
 
     def _prepare(self) -> None:
         """Writes the record before it calls Create, so that each job has a record."""
-        attempt = self.attempt
-        attempt.instance_type, attempt.spot = self.choices.instance_type, self.choices.spot
+        if self._is_overtaken():
+            return
+        instances = {"instance_type": self.choices.instance_type, "spot": self.choices.spot}
+        attempt = replace(self.attempt, run_id=self.run.run_id, made_of=self._digests, **instances)
         self._refusal = None
         self._request = create_request(
             self.job,
@@ -204,9 +215,10 @@ class SupervisedJob:
             spot=attempt.spot,
         )
         preflight(self._request)
-        attempt.made_of = self._digests
         self.folder.write_inputs(attempt.number, self.job, self.inbox.session.context_data)
-        self.folder.write_record(self.record)
+        record = replace(self.record, attempts=[*self.record.attempts[:-1], attempt])
+        self.folder.write_record(record)
+        self.record = record
         self._next(State.CREATING)
         # S3 has answered. Count the failures of Create from zero.
         self._timer.failures = 0
@@ -214,6 +226,20 @@ class SupervisedJob:
         self._create(
             refused=self._confirm_refusal if unsure else self._handle_refusal, in_use=State.INSPECTING
         )
+
+    def _is_overtaken(self) -> bool:
+        """Whether another run has launched an attempt meanwhile. Then its job is inspected."""
+        stored = self.folder.read_record(self.key)
+        launched_by, known = ([attempt.run_id for attempt in r.attempts] for r in (stored, self.record))
+        if launched_by == known[: len(launched_by)]:
+            return False
+        self.record, self._refusal = stored, None
+        self.choices.resume(self.attempt)
+        self.close_inbox()
+        # The other run may have created the job just now.
+        self._visible_by = self.settings.clock.now() + _VISIBILITY_DELAY * self.settings.pacing.scale
+        self._next(State.INSPECTING)
+        return True
 
     def _create_again(self) -> None:
         """Calls Create again. The first call may have created the job, which may now fill the quota itself."""
@@ -319,7 +345,7 @@ class SupervisedJob:
         if status != "Stopping":
             why = f"differs from the job to run now ({outdated})"
             if other := self.run.other_live_run():
-                message = f"Job {self.name} {why}, and run {other} waits for it. Cancel that run, or wait for its end."
+                message = f"Job {self.name} is running, but {why}. Run {other} may wait for it: cancel that run, or wait for its end."
                 raise _CannotRun(Ending.REFUSED, message)
             self.run.context.log.info(
                 f"[sagemaker] {self.name} {why}: stopping it. A new job starts after its end"
@@ -491,7 +517,7 @@ class SupervisedJob:
         """Writes the record. If that fails, a later process learns the end from Describe."""
         if self.record.attempts:
             try:
-                self.folder.write_record(self.record)
+                self.folder.update_record(self.record)
             except (Transient, Refused) as error:
                 self.run.context.log.warning(f"[sagemaker] the record of {self.key} was not written: {error}")
 

@@ -42,21 +42,31 @@ FAULTS = st.fixed_dictionaries(
 )
 PHASES = st.builds(
     Phase,
-    begin=st.sampled_from(["resume", "resume", "retry", "retry", "again"]),
-    end=st.sampled_from(["none", "kill", "kill", "evict", "cancel", "force", "crash"]),
+    begin=st.sampled_from(["resume", "resume", "retry", "retry", "again", "beside", "beside"]),
+    end=st.sampled_from(
+        ["none", "none", "kill", "kill", "evict", "cancel", "force", "crash", "break", "break", "error"]
+    ),
     seconds=SECONDS,
-    pause=st.sampled_from([0.5, 0.5, 20.0, 400.0, 5000.0]),
+    pause=st.sampled_from([0.5, 0.5, 3.0, 20.0, 400.0, 5000.0]),
     image=st.sampled_from(["first", "first", "second"]),
     faults=FAULTS,
 )
-HISTORIES = given(scripts=st.lists(SCRIPTS, max_size=6), phases=st.lists(PHASES, min_size=1, max_size=4))
+HISTORIES = given(
+    st.builds(
+        World,
+        scripts=st.lists(SCRIPTS, max_size=6),
+        phases=st.lists(PHASES, min_size=1, max_size=5),
+        kind=st.sampled_from(["Training", "Processing"]),
+        keys=st.sampled_from([("a",), ("a", "b")]),
+    )
+)
 MANNERS = {"deadline": None, "suppress_health_check": list(HealthCheck), "database": None}
 
 
 @settings(max_examples=QUICK, derandomize=True, **MANNERS)
 @HISTORIES
-def test_histories_keep_the_rules(scripts: list[Script], phases: list[Phase]) -> None:
-    World(scripts, phases).play()
+def test_histories_keep_the_rules(world: World) -> None:
+    world.play()
 
 
 @pytest.mark.extended
@@ -65,7 +75,7 @@ def test_many_histories_keep_the_rules(part: int) -> None:
     @seed(part)
     @settings(max_examples=EXTENDED, **MANNERS)
     @HISTORIES
-    def check(scripts: list[Script], phases: list[Phase]) -> None:
-        World(scripts, phases).play()
+    def check(world: World) -> None:
+        world.play()
 
     check()

@@ -179,7 +179,8 @@ def test_outdated_job_that_another_run_waits_for_is_not_stopped(runner):
     other = create_run_for_test(runner.instance, status=DagsterRunStatus.STARTED, tags=tags)
     result = runner.run(processing(image=NEW_IMAGE), tags=tags)
     assert not result.success
-    assert f"run {other.run_id} waits for it" in runner.failed.description
+    assert "is running, but differs from the job to run now (image)" in runner.failed.description
+    assert f"Run {other.run_id} may wait for it" in runner.failed.description
     assert runner.aws.calls["stop"] == 0
 
 

@@ -27,7 +27,7 @@ def test_throttling_on_every_call(runner: JobRunner, kind: str):
     assert runner.job()["status"] == "Completed"
     struck = {fault["operations"] for fault in runner.double.faults() if fault["taken"] == 3}
     assert struck == {operation for operation in EVERY_CALL if "Job" not in operation or kind in operation}
-    assert f"Create{kind}Job has failed 3 times: ThrottlingException" in result.log
+    assert f"Create{kind}Job has failed 3 times in a row: ThrottlingException" in result.log
 
 
 def test_throttling_longer_than_patience(runner: JobRunner):
