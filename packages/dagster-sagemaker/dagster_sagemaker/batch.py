@@ -179,7 +179,8 @@ class Batch:
     def mark_delivered(self) -> None:
         """Records that the step has these results, unless a failure fails the step: then a retry adopts the completed jobs."""
         if self.may_continue and not any(job.failure for job in self.ended):
-            for job in self.done:
+            done, self.done = self.done, []
+            for job in done:
                 job.mark_delivered()
 
     def leave(self, *, abandoned: bool) -> None:

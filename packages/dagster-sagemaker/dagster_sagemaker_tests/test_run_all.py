@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 
 import pytest
 from dagster import MaterializeResult, asset, materialize
@@ -166,3 +167,16 @@ def test_asset_may_yield_inside_the_block(runner):
     runner.aws.scripts = [completes(run=10), completes(run=20)]
     assert metadata(materialize([loads], instance=runner.instance))["ended"] == 2
     assert runner.aws.calls["stop"] == 0
+
+
+def test_delivery_is_recorded_once(runner):
+    runner.aws.scripts = [completes(run=50)]
+    assert runner.run().success
+    puts = runner.aws.calls["put"]
+    runner.aws.scripts, runner.aws.calls = [completes(run=50)], Counter()
+
+    def body(client, context):
+        list(client.run_all(context=context, jobs=[processing()]))
+
+    assert materialise(runner, body).success
+    assert runner.aws.calls["put"] == puts, "a `with` block adds no write"
