@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from dagster_sagemaker.calls import Calls, NotFound
@@ -107,11 +108,14 @@ class Folder:
         return Record(content["key"], attempts, content["delivered"])
 
     def update_record(self, record: Record) -> None:
-        """Writes the record, and keeps the later attempts that another run may have added."""
+        """Writes the record, and keeps the attempts that another run has launched meanwhile."""
         stored = self.read_record(record.key)
-        later = stored.attempts[len(record.attempts) :]
-        if later:
-            record = replace(stored, attempts=[*record.attempts, *later])
+        attempts = [
+            theirs if own is None or (theirs and theirs.run_id != own.run_id) else own
+            for own, theirs in zip_longest(record.attempts, stored.attempts)
+        ]
+        if attempts != record.attempts:
+            record = replace(stored, attempts=attempts)
         self.write_record(record)
 
     def write_record(self, record: Record) -> None:

@@ -202,8 +202,8 @@ class SupervisedJob:
         """Writes the record before it calls Create, so that each job has a record."""
         if self._is_overtaken():
             return
-        instances = {"instance_type": self.choices.instance_type, "spot": self.choices.spot}
-        attempt = replace(self.attempt, run_id=self.run.run_id, made_of=self._digests, **instances)
+        instance_type, spot = self.choices.instance_type, self.choices.spot
+        attempt = replace(self.attempt, run_id=self.run.run_id, instance_type=instance_type, spot=spot)
         self._refusal = None
         self._request = create_request(
             self.job,
@@ -215,6 +215,7 @@ class SupervisedJob:
             spot=attempt.spot,
         )
         preflight(self._request)
+        attempt.made_of = self._digests
         self.folder.write_inputs(attempt.number, self.job, self.inbox.session.context_data)
         record = replace(self.record, attempts=[*self.record.attempts[:-1], attempt])
         self.folder.write_record(record)

@@ -110,6 +110,13 @@ def folder(runner):
     return Folder(runner.aws, Calls(), "s3://bucket/artifacts", "origin", "loads")
 
 
+def test_update_keeps_an_attempt_that_another_run_has_launched(folder):
+    theirs = Record("loads", [Attempt(0, "loads-0", "ml.m5.large", False, "two", made_of={"image": "x"})])
+    folder.write_record(theirs)
+    folder.update_record(Record("loads", [Attempt(0, "loads-0", "ml.m5.large", False, "one")]))
+    assert folder.read_record("loads") == theirs
+
+
 def test_update_keeps_the_later_attempts_of_another_run(runner, folder):
     first = Attempt(0, "loads-0", "ml.m5.large", False, "one")
     second = Attempt(1, "loads-1", "ml.m5.large", False, "two", made_of={"image": "x"})
