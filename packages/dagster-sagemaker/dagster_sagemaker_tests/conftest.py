@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +27,9 @@ from dagster_sagemaker import (
     TrainingJob,
 )
 from dagster_sagemaker_tests.fake_aws import IMAGE, ROLE, FakeAws
+
+DG = Path(sys.executable).parent / "dg"
+needs_dg = pytest.mark.skipif(not DG.exists(), reason="dg is not released for the installed Dagster")
 
 
 def processing(**changes: Any) -> ProcessingJob:

@@ -26,6 +26,7 @@ from dagster.components.testing.utils import DefsFolderSandbox, create_defs_fold
 from dagster_sagemaker import LimitsExceeded, ProcessingJob, TrainingJob
 from dagster_sagemaker.components import ProcessingJobComponent, TrainingJobComponent
 from dagster_sagemaker.components.job_fields import ProcessingJobFields, TrainingJobFields
+from dagster_sagemaker_tests.conftest import DG, needs_dg
 from dagster_sagemaker_tests.fake_aws import IMAGE, ROLE, completes, fails, materialised
 
 ROOT = Path(__file__).parents[1]
@@ -301,9 +302,6 @@ def defs():
 """
 
 
-DG = Path(sys.executable).parent / "dg"
-
-
 def dg(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [str(DG), *arguments]
     environment = {**os.environ, "DAGSTER_HOME": "", "PYTHONPATH": os.pathsep.join([str(folder), str(ROOT)])}
@@ -311,7 +309,7 @@ def dg(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.extended
-@pytest.mark.skipif(not DG.exists(), reason="dg is not released for the installed Dagster")
+@needs_dg
 def test_dg_scaffolds_and_checks_a_job(tmp_path):
     (tmp_path / "loads" / "defs").mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text(PROJECT)

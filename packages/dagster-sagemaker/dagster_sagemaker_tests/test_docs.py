@@ -22,6 +22,7 @@ from dagster import (
 from dagster.components.testing.utils import create_defs_folder_sandbox
 
 import dagster_sagemaker
+from dagster_sagemaker_tests.conftest import needs_dg
 from dagster_sagemaker_tests.fake_aws import completes, fails, materialised
 
 ROOT = Path(__file__).parents[1]
@@ -217,6 +218,7 @@ def test_example_project_runs_on_the_double():
     assert float(shown["sagemaker/metric/mae"]) == pytest.approx(float(shown["mae"]), abs=1e-3)
 
 
+@needs_dg
 @pytest.mark.extended
 def test_first_job_of_the_readme_runs_as_written(tmp_path):
     readme = ROOT / "README.md"
